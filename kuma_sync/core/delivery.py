@@ -1,0 +1,227 @@
+"""What an incident needs next, and what a link becomes after it was done.
+
+Must not: render or send anything. Level-triggered: the stored picture and link decide, never the reason a job was
+queued for. Every function here returns a value; the shell commits it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from kuma_sync.core.alert import EventDigest, Fingerprint, Picture
+from kuma_sync.core.incident import Doubt, Found, Incident, Intent, Link, Origin, Sent
+from kuma_sync.core.retry import Park, RetryAt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the IRP's profile can do and the configuration allows.
+
+    `settle` is how far apart two empty answers of `find` must be after a create that may have happened.
+    """
+
+    can_find: bool = True
+    can_update: bool = True
+    can_add_events: bool = True
+    may_close: bool = True
+    settle: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make the incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Send what changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddEvents:
+    """Send events that did not fit into the create or the update."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the incident, because its alert is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindFirst:
+    """Ask the IRP for the incident before anything is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """All is as it should be, or is not ours to touch."""
+
+
+Step = Create | Update | AddEvents | Close | FindFirst | Nothing
+
+
+def next_step(picture: Picture, link: Link, *, unsent: int, desk: Desk) -> Step:
+    """Decide what the incident of this alert needs now. `unsent` counts stored events that were not sent yet."""
+    if link.dropped or link.ignored or (link.incident is None and link.held_create):
+        return Nothing()
+    if link.doubt is not None:
+        return FindFirst()
+    if link.incident is None:
+        return Create()
+    return Nothing() if link.incident_closed else _keep_true(picture, link, unsent, desk)
+
+
+def changed_fields(rendered: Mapping[str, str], sent: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return (fields to send, fields to clear): digests of rendered top-level fields against those last sent."""
+    changed = frozenset(name for name, digest in rendered.items() if sent.get(name) != digest)
+    return changed, frozenset(name for name in sent if name not in rendered)
+
+
+def intended(link: Link, sent: Sent, now: datetime) -> Link:
+    """Note a create before it goes out; from here on it may have happened."""
+    return replace(link, intent=Intent(sent=sent, at=now), doubt=Doubt.AMBIGUOUS, not_found_at=None)
+
+
+def created(link: Link, incident: Incident) -> Link:
+    """Bind the incident that our create made: what the intent held is what it holds."""
+    sent = link.intent.sent if link.intent else Sent()
+    return replace(link, incident=incident, sent=sent, intent=None, doubt=None, not_found_at=None)
+
+
+def refused(link: Link) -> Link:
+    """Take back an intent that certainly did not happen."""
+    return replace(link, intent=None, doubt=None, not_found_at=None)
+
+
+def unidentified(link: Link) -> Link:
+    """Note that a create was answered as done, but without the incident's id."""
+    return replace(link, intent=replace(link.intent, unidentified=True)) if link.intent else link
+
+
+def duplicated(link: Link) -> Link:
+    """Note that the IRP refused a create because the incident exists: it is not known to hold our content."""
+    return replace(link, intent=None, doubt=Doubt.DUPLICATE, not_found_at=None)
+
+
+def missing(link: Link) -> Link:
+    """Note that the IRP no longer knows the incident."""
+    return replace(link, doubt=Doubt.MISSING, not_found_at=None)
+
+
+def updated(link: Link, fingerprint: Fingerprint, fields: Mapping[str, str], events: frozenset[EventDigest]) -> Link:
+    """Note what an update sent; `fields` are all that the incident holds now, `events` those in this request."""
+    return replace(link, sent=Sent(fingerprint=fingerprint, fields=fields, events=link.sent.events | events))
+
+
+def events_added(link: Link, events: frozenset[EventDigest]) -> Link:
+    """Note that these events arrived."""
+    return replace(link, sent=replace(link.sent, events=link.sent.events | events))
+
+
+def incident_closed(link: Link, origin: Origin, reason: str = "", comment: str = "") -> Link:
+    """Note that the incident is closed; the first origin and reason stay."""
+    if link.close_origin is not None:
+        return replace(link, incident_closed=True)
+    return replace(link, incident_closed=True, close_origin=origin, close_reason=reason, close_comment=comment)
+
+
+def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = "", *, held: bool = False) -> Link:
+    """Note that the alert is closed in KUMA; the first origin and reason stay."""
+    closed = replace(link, alert_closed=True, held_close=held or link.held_close, gone=False)
+    if link.close_origin is not None:
+        return closed
+    return replace(closed, close_origin=origin, close_reason=reason, close_comment=comment)
+
+
+def choose(found: Sequence[Found]) -> Found:
+    """Pick among several incidents of one alert: the first open one in the answer's order, else the first."""
+    return next((item for item in found if not item.closed), found[0])
+
+
+def after_found(link: Link, found: Found) -> Link:
+    """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
+    sent = link.intent.sent if link.intent and link.doubt is Doubt.AMBIGUOUS else Sent()
+    bound = replace(link, incident=found.incident, sent=sent, intent=None, doubt=None, not_found_at=None)
+    if found.closed:
+        return incident_closed(bound, Origin.IRP)
+    if link.alert_closed or not link.incident_closed:
+        return bound
+    # A reopened incident, or another one that is open: it is to be kept true again, and its closing is undone.
+    return replace(bound, incident_closed=False, close_origin=None, close_reason="", close_comment="")
+
+
+def after_not_found(link: Link, now: datetime, settle: timedelta) -> Link | RetryAt | Park:
+    """Decide what an empty answer of `find` means.
+
+    Returns the link to go on with, a second look in `settle` (the caller stores `not_found_at` first), or the reason
+    for a human. A server may show a fresh incident late, so one empty answer proves nothing where a create may have
+    happened.
+    """
+    match _doubt(link):
+        case Doubt.MISSING:
+            return Park(reason="incident deleted")
+        case Doubt.AMBIGUOUS | Doubt.DUPLICATE:
+            if not _seen_twice(link, now, settle):
+                return RetryAt(at=(link.not_found_at or now) + settle, reason="not found yet", counts=False)
+            return _surely_absent(link)
+        case _:
+            return _anew(link)
+
+
+def first_not_found(link: Link, now: datetime) -> Link:
+    """Remember when `find` first came back empty, so that a restart does not start over."""
+    if link.not_found_at is not None and link.not_found_at <= now:
+        return link
+    return replace(link, not_found_at=now)
+
+
+def without_find(link: Link, desk: Desk) -> Link | Park:
+    """Decide a doubt where the profile has no `find`. A create that is an upsert may be sent twice."""
+    match _doubt(link):
+        case Doubt.DUPLICATE:
+            return Park(reason="the IRP says it exists already, and the profile cannot find it")
+        case Doubt.MISSING:
+            return Park(reason="incident deleted")
+        case Doubt.AMBIGUOUS if not desk.can_update:
+            return refused(link)
+        case Doubt.AMBIGUOUS:
+            return Park(reason="a create may have happened, and the profile cannot find it")
+        case _:  # unknown, or an operator's resync: what is sent next is everything
+            return replace(link, doubt=None, sent=Sent())
+
+
+def _keep_true(picture: Picture, link: Link, unsent: int, desk: Desk) -> Step:
+    if link.sent.fingerprint != picture.fingerprint:
+        return Update()
+    if unsent and desk.can_add_events:
+        return AddEvents()
+    # An open incident whose closing came from the IRP was reopened there: nothing is echoed.
+    wanted = link.alert_closed and link.close_origin is not Origin.IRP and not link.held_close
+    return Close() if wanted and desk.may_close else Nothing()
+
+
+def _doubt(link: Link) -> Doubt | None:
+    # An open intent outweighs a later doubt: an operator's resync must not hide that a create may have happened.
+    return Doubt.AMBIGUOUS if link.intent is not None else link.doubt
+
+
+def _anew(link: Link) -> Link:
+    """Start over with a new incident; a closing that came from the lost one does not bind it."""
+    fresh = replace(link, doubt=None, not_found_at=None, incident=None, sent=Sent(), incident_closed=False)
+    if link.close_origin is not Origin.IRP:
+        return fresh
+    return replace(fresh, close_origin=Origin.KUMA if link.alert_closed else None)
+
+
+def _seen_twice(link: Link, now: datetime, settle: timedelta) -> bool:
+    return link.not_found_at is not None and now - link.not_found_at >= settle
+
+
+def _surely_absent(link: Link) -> Link | Park:
+    if link.doubt is Doubt.DUPLICATE:
+        return Park(reason="the IRP says it exists already, but does not show it")
+    if link.intent is not None and link.intent.unidentified:
+        return Park(reason="created without an id, and not found")
+    return refused(link)

@@ -1,0 +1,118 @@
+"""The desk's side as values: the incident, the link that joins it to an alert, and what was sent for it.
+
+Must not: decide what comes next (that is delivery), or know how an IRP is spoken to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+
+
+def external_key(instance: str, alert_id: AlertId) -> str:
+    """Return the key an incident carries in the IRP: `kuma:<instance>:<alert id>`."""
+    return f"kuma:{instance}:{alert_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """An incident as the IRP names it."""
+
+    id: str
+    number: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """An incident the IRP says is closed, and how; `key` or `incident_id` may be missing, not both."""
+
+    incident_id: str = ""
+    key: str = ""
+    resolution: str = ""
+    updated: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One answer of `find`."""
+
+    incident: Incident
+    closed: bool = False
+    resolution: str = ""
+
+
+class Origin(StrEnum):
+    """Where a closing came from; it is never sent back there."""
+
+    KUMA = "kuma"
+    IRP = "irp"
+    OPERATOR = "operator"
+
+
+class Doubt(StrEnum):
+    """Why `find` must come before anything else is written for a link."""
+
+    UNKNOWN = "unknown"  # first seen before this process's first complete sweep: the store may be new or restored
+    AMBIGUOUS = "ambiguous"  # a create may have happened
+    DUPLICATE = "duplicate"  # the IRP refused a create as existing already
+    MISSING = "missing"  # the IRP no longer knows the incident
+    RESYNC = "resync"  # an operator asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What the incident holds by our hand: digests of its top-level fields, and the events."""
+
+    fingerprint: Fingerprint | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+    events: frozenset[EventDigest] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """A create that was decided and perhaps sent, committed before it went out."""
+
+    sent: Sent
+    at: datetime
+    unidentified: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One alert joined to its incident, and everything that decides what comes next for the two.
+
+    `alert_closed` and `incident_closed` say what is known to be closed; `held_*` are the brake's marks;
+    `not_found_at` is when `find` first came back empty in the present doubt.
+    """
+
+    alert_id: AlertId
+    incident: Incident | None = None
+    sent: Sent = Sent()
+    intent: Intent | None = None
+    doubt: Doubt | None = None
+    not_found_at: datetime | None = None
+    alert_closed: bool = False
+    incident_closed: bool = False
+    close_origin: Origin | None = None
+    close_reason: str = ""
+    close_comment: str = ""
+    held_create: bool = False
+    held_close: bool = False
+    ignored: bool = False
+    dropped: bool = False
+    gone: bool = False
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether either side is closed; the other follows where its switch is on."""
+        return self.alert_closed or self.incident_closed
+
+    @property
+    def settled(self) -> bool:
+        """Tell whether nothing more is expected for this link (queues and parked jobs aside)."""
+        return self.closed or self.gone or self.ignored or self.dropped

@@ -1,0 +1,71 @@
+"""What follows a failure: try again when, set it aside, or stop that whole side.
+
+Must not: wait, or draw random numbers (the jitter is an argument).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+
+LONGEST_RETRY_AFTER = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """First wait and longest wait; the wait doubles in between."""
+
+    base: timedelta
+    max: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryAt:
+    """Try again at this moment. `counts` is false where nothing was attempted, so that no back-off is burnt."""
+
+    at: datetime
+    reason: str
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Park:
+    """Set the job aside for a human, with its reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """That side refuses us altogether: stop it and keep everything."""
+
+    reason: str
+
+
+def after_failure(
+    error: RemoteError, *, attempts: int, now: datetime, policy: RetryPolicy, jitter: float
+) -> RetryAt | Park | Pause:
+    """Decide what follows a failed attempt. `attempts` counts it; `jitter` is a fair draw from 0…1."""
+    match error:
+        case Transient():
+            asked = clamp_retry_after(error.retry_after)
+            return RetryAt(at=now + max(asked, backoff(attempts, policy, jitter)), reason=error.summary)
+        case AccessDenied():
+            return Pause(reason=error.summary)
+        case Permanent():
+            return Park(reason=f"{error.summary}: {error.detail}" if error.detail else error.summary)
+        case _:
+            return Park(reason=error.summary)
+
+
+def backoff(attempts: int, policy: RetryPolicy, jitter: float) -> timedelta:
+    """Return the wait after `attempts` failures: doubling from `base` up to `max`, less up to a quarter of jitter."""
+    doublings = min(max(attempts - 1, 0), 20)
+    return min(policy.base * (1 << doublings), policy.max) * (1 - jitter / 4)
+
+
+def clamp_retry_after(asked: timedelta | None) -> timedelta:
+    """Return the wait the other side asked for, honoured up to an hour."""
+    return min(max(asked or timedelta(), timedelta()), LONGEST_RETRY_AFTER)

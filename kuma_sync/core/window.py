@@ -1,0 +1,110 @@
+"""Which part of KUMA's alerts to ask for, and how far we have come.
+
+Must not: read the clock, or build a URL. KUMA has no `updatedAt` (help 222254): a window over lastSeen finds growth,
+a listing of the whole set finds edits, and what a complete listing no longer shows is asked for by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from kuma_sync.core.alert import AlertId
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+IDS_PER_READ = 50
+"""Ids in one by-id read, and how many alerts of one second are re-read with their events at every poll."""
+
+
+class ReadKind(StrEnum):
+    """The reads of KUMA, as they are named in metrics and in the record of passes."""
+
+    FULL = "full"
+    WINDOW = "window"
+    LATE = "late"
+    SWEEP = "sweep"
+    CONTENTS = "contents"
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One read: what it asks of `GET alerts/`. `since` is inclusive (KUMA help 222254); `ids` excludes a status."""
+
+    kind: ReadKind
+    with_events: bool = False
+    timestamp_field: str | None = None
+    since: datetime | None = None
+    ids: tuple[AlertId, ...] = ()
+
+    @property
+    def lists_everything(self) -> bool:
+        """Tell whether, read to its end, it shows the whole set asked for."""
+        return self.kind in (ReadKind.FULL, ReadKind.SWEEP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """How far the store has come. `sweep` numbers the complete sweeps; `watched_until` is the IRP's own time."""
+
+    watermark: datetime | None = None
+    sweep: int = 0
+    swept_at: datetime | None = None
+    watched_until: datetime | None = None
+    born_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """The settings that decide what is read when."""
+
+    full_only: bool
+    overlap: timedelta
+    sweep_interval: timedelta
+
+
+def next_reads(cursor: Cursor, now: datetime, rhythm: Rhythm, *, tied: int, sweep_now: bool) -> list[Query]:
+    """Return the reads of one round, in order.
+
+    `tied` counts the known alerts that share the watermark's second: too many of them and the window would re-read
+    them all at every poll, so the listing shows them instead. `sweep_now` asks for a sweep whatever the clock says.
+    """
+    if rhythm.full_only or cursor.watermark is None:
+        return [Query(kind=ReadKind.FULL, with_events=True)]
+    reads = []
+    if tied <= IDS_PER_READ:
+        reads.append(Query(kind=ReadKind.WINDOW, with_events=True, timestamp_field="lastSeen", since=cursor.watermark))
+    reads.append(Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=_before(cursor.watermark, rhythm.overlap)))
+    if sweep_now or sweep_due(cursor, now, rhythm.sweep_interval):
+        # firstSeen does not move when an alert grows, so pages stay put while they are read.
+        reads.append(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"))
+    return reads
+
+
+def sweep_due(cursor: Cursor, now: datetime, interval: timedelta) -> bool:
+    """Tell whether the last complete sweep is too old, or lies in the future because the clock was set back."""
+    return cursor.swept_at is None or not timedelta() <= now - cursor.swept_at < interval
+
+
+def next_watermark(known: datetime | None, received: datetime | None, server_now: datetime | None) -> datetime | None:
+    """Return the newest lastSeen received, clamped to KUMA's clock: an alert dated tomorrow must not hide today's."""
+    newest = max((moment for moment in (known, received) if moment is not None), default=None)
+    if newest is None or server_now is None:
+        return newest
+    return min(newest, server_now.replace(microsecond=0))
+
+
+def by_id(kind: ReadKind, ids: Sequence[AlertId]) -> list[Query]:
+    """Return the by-id reads for these alerts, at most `IDS_PER_READ` each."""
+    return [
+        Query(kind=kind, with_events=kind is ReadKind.CONTENTS, ids=tuple(ids[start : start + IDS_PER_READ]))
+        for start in range(0, len(ids), IDS_PER_READ)
+    ]
+
+
+def _before(moment: datetime, by: timedelta) -> datetime:
+    # Go's zero time is the year 1, where datetime ends too.
+    return moment - min(by, moment - _EARLIEST)

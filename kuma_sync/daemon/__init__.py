@@ -1,0 +1,1 @@
+"""MOVEMENT: loops, and nothing else."""

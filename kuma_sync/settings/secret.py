@@ -1,0 +1,54 @@
+"""A secret that never shows itself, and that can be read again from its file.
+
+Must not: log, or appear in a repr, a comparison or an error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Secret:
+    """A secret given as text or as the path of a file that holds it (a trailing newline is stripped).
+
+    An empty secret is falsy.
+    """
+
+    __slots__ = ("_path", "_value")
+
+    def __init__(self, value: str = "", *, path: Path | None = None) -> None:
+        self._value = value
+        self._path = path
+        if path is not None:
+            self._value = _read(path)
+
+    @property
+    def path(self) -> Path | None:
+        """Return the file it comes from, if it comes from one."""
+        return self._path
+
+    def reveal(self) -> str:
+        """Return the secret itself, for the one place that sends or compares it."""
+        return self._value
+
+    def reload(self) -> bool:
+        """Read the file again; tell whether the secret changed. A file that cannot be read changes nothing."""
+        if self._path is None:
+            return False
+        try:
+            fresh = _read(self._path)
+        except OSError:
+            return False
+        changed = fresh != self._value
+        self._value = fresh
+        return changed
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret('**********')" if self._value else "Secret('')"
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").rstrip("\r\n")

@@ -1,0 +1,224 @@
+"""What is known of KUMA's alerts: pictures, the digests that make a quiet poll cheap, and contents not yet delivered.
+
+Must not: hold what concerns the incident (that is links).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, and_, bindparam, case, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.core.alert import Alert, AlertId, Contents, Fingerprint, Picture
+from kuma_sync.store import schema
+from kuma_sync.store.dialect import batches, insert_into
+from kuma_sync.store.packing import pack, unpack
+
+_SCALARS = (
+    "tenant_id",
+    "tenant_name",
+    "name",
+    "rule_id",
+    "priority",
+    "status",
+    "first_seen",
+    "last_seen",
+    "assignee",
+    "closing_reason",
+    "overflow",
+)
+
+
+class Shape(StrEnum):
+    """Two requests show the same alert in different bytes; each has its own digest column."""
+
+    CONTENTS = "contents_digest"
+    LISTING = "listing_digest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """An alert as it is to be stored after a read.
+
+    `recheck` asks for one more look at its contents when its lastSeen leaves the overlap.
+    """
+
+    picture: Picture
+    shape: Shape
+    digest: bytes | None
+    contents: Contents | None = None
+    recheck: bool = False
+
+
+class Alerts:
+    """The tables alerts and contents, inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def by_digest(self, shape: Shape, digests: Sequence[bytes]) -> dict[bytes, AlertId]:
+        """Return which of these digests are known, and whose they are: those alerts did not change."""
+        table = schema.alerts
+        column = table.c[shape.value]
+        found: dict[bytes, AlertId] = {}
+        for some in batches(digests):
+            rows = await self._connection.execute(select(column, table.c.id).where(column.in_(some)))
+            found.update((bytes(digest), AlertId(alert_id)) for digest, alert_id in rows)
+        return found
+
+    async def pictures(self, ids: Collection[AlertId]) -> dict[AlertId, Picture]:
+        """Return what is known of these alerts."""
+        table = schema.alerts
+        found: dict[AlertId, Picture] = {}
+        for some in batches(list(ids)):
+            rows = await self._connection.execute(select(table).where(table.c.id.in_(some)))
+            found.update((AlertId(row.id), _picture(row)) for row in rows)
+        return found
+
+    async def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
+        """Insert or replace pictures, and contents where they came along. `sweep` numbers the read under way, or 0."""
+        if not shown:
+            return
+        for shape in Shape:
+            rows = [_row(item, now, sweep) for item in shown if item.shape is shape]
+            if rows:
+                await self._connection.execute(self._upsert(shape), rows)
+        packed = [
+            {"alert_id": item.picture.alert.id, "packed": pack(item.contents)}
+            for item in shown
+            if item.contents is not None
+        ]
+        if packed:
+            insert = insert_into(self._connection, schema.contents)
+            await self._connection.execute(
+                insert.on_conflict_do_update(index_elements=["alert_id"], set_={"packed": insert.excluded.packed}),
+                packed,
+            )
+
+    async def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
+        """Remember the bytes in which unchanged alerts came, so that next time they need not be parsed."""
+        if digests:
+            table = schema.alerts
+            statement = (
+                update(table)
+                .where(table.c.id == bindparam("b_alert"))
+                .values({table.c[shape.value]: bindparam("b_digest")})
+            )
+            await self._connection.execute(
+                statement, [{"b_alert": key, "b_digest": digest} for key, digest in digests.items()]
+            )
+
+    async def mark_shown(self, ids: Collection[AlertId], sweep: int) -> None:
+        """Note that a sweep showed these alerts; a link that was gone is there again."""
+        for some in batches(list(ids)):
+            await self._connection.execute(
+                update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(sweep=sweep)
+            )
+            await self._connection.execute(
+                update(schema.links).where(schema.links.c.alert_id.in_(some), schema.links.c.gone).values(gone=False)
+            )
+
+    async def unshown(self, sweep: int) -> list[AlertId]:
+        """Return the alerts that this sweep did not show and whose links are neither closed nor given up."""
+        alerts, links = schema.alerts, schema.links
+        rows = await self._connection.execute(
+            select(alerts.c.id)
+            .join(links, links.c.alert_id == alerts.c.id)
+            .where(
+                alerts.c.sweep != sweep,
+                links.c.alert_closed.is_(False),
+                links.c.ignored.is_(False),
+                links.c.dropped.is_(False),
+            )
+            .order_by(alerts.c.id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+    async def to_recheck(self, before: datetime) -> list[AlertId]:
+        """Return the alerts whose lastSeen left the overlap and whose contents deserve one more look."""
+        table = schema.alerts
+        rows = await self._connection.execute(
+            select(table.c.id).where(table.c.recheck, table.c.last_seen < before).order_by(table.c.id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+    async def rechecked(self, ids: Collection[AlertId]) -> None:
+        """Note that these alerts had their last look."""
+        for some in batches(list(ids)):
+            await self._connection.execute(
+                update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(recheck=False)
+            )
+
+    async def tied(self, watermark: datetime) -> int:
+        """Count the known alerts last seen within the watermark's second."""
+        table = schema.alerts
+        found = await self._connection.execute(
+            select(func.count()).where(
+                and_(table.c.last_seen >= watermark, table.c.last_seen < watermark + timedelta(seconds=1))
+            )
+        )
+        return int(found.scalar_one())
+
+    async def contents(self, alert_id: AlertId) -> Contents | None:
+        """Return an alert's stored contents; None when they were delivered, or never read."""
+        table = schema.contents
+        found = await self._connection.execute(select(table.c.packed).where(table.c.alert_id == alert_id))
+        packed = found.scalar_one_or_none()
+        return None if packed is None else unpack(bytes(packed))
+
+    async def forget_contents(self, alert_id: AlertId) -> None:
+        """Drop contents that were delivered; their events' digests stay with the link."""
+        table = schema.contents
+        await self._connection.execute(delete(table).where(table.c.alert_id == alert_id))
+
+    async def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
+        """Keep contents that were read again for a delivery."""
+        insert = insert_into(self._connection, schema.contents)
+        await self._connection.execute(
+            insert.on_conflict_do_update(index_elements=["alert_id"], set_={"packed": insert.excluded.packed}),
+            [{"alert_id": alert_id, "packed": pack(contents)}],
+        )
+
+    def _upsert(self, shape: Shape) -> Any:
+        insert = insert_into(self._connection, schema.alerts)
+        # A listing says nothing about contents, so what their bytes were stays true, and the other way round.
+        kept = {"id", "shown_at", *(other.value for other in Shape if other is not shape)}
+        fresh = {name: insert.excluded[name] for name in _COLUMNS if name not in kept}
+        stored = schema.alerts.c
+        fresh["sweep"] = case((insert.excluded.sweep > stored.sweep, insert.excluded.sweep), else_=stored.sweep)
+        if shape is Shape.LISTING:
+            fresh["recheck"] = stored.recheck
+        return insert.on_conflict_do_update(index_elements=["id"], set_=fresh)
+
+
+_COLUMNS = [column.name for column in schema.alerts.columns]
+
+
+def _row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
+    alert = item.picture.alert
+    return {
+        "id": alert.id,
+        **{name: getattr(alert, name) for name in _SCALARS},
+        "event_ids": item.picture.event_ids,
+        "affected": item.picture.affected,
+        "oversize": item.picture.oversize,
+        "fingerprint": item.picture.fingerprint,
+        item.shape.value: item.digest,
+        "shown_at": now,
+        "sweep": sweep,
+        "recheck": item.recheck,
+    }
+
+
+def _picture(row: Row[Any]) -> Picture:
+    return Picture(
+        alert=Alert(id=AlertId(row.id), **{name: getattr(row, name) for name in _SCALARS}),
+        event_ids=row.event_ids,
+        affected=Fingerprint(row.affected) if row.affected is not None else None,
+        oversize=row.oversize,
+    )

@@ -1,0 +1,82 @@
+"""How a database is opened: one engine a URL, SQLite made durable and single-writer, driver errors translated.
+
+Must not: know any table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, event, exc, make_url
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from kuma_sync.core.errors import StoreUnavailable
+
+WRITES = "kuma_sync_writes"
+"""Execution option of a connection whose transaction will write."""
+
+
+def store_url(text: str, password: str = "") -> URL:
+    """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the async driver named."""
+    url = make_url(text)
+    if url.get_backend_name() == "sqlite":
+        return url.set(drivername="sqlite+aiosqlite")
+    url = url.set(drivername="postgresql+psycopg")
+    return url.set(password=password) if password else url
+
+
+def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
+    """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for."""
+    if url.get_backend_name() != "sqlite":
+        # A connection that PostgreSQL dropped is noticed when taken from the pool, not in the middle of a chunk.
+        return create_async_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+    engine = create_async_engine(url, connect_args={"timeout": busy_timeout})
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not open transactions by itself: a deferred BEGIN that turns into a writer gets SQLITE_BUSY at
+    # once, whatever the time-out.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's failures into StoreUnavailable; a mistake in our SQL stays what it is."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        raise StoreUnavailable(_reason(error)) from None
+    except exc.DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise StoreUnavailable(_reason(error)) from None
+    except OSError as error:
+        raise StoreUnavailable(f"the store is out of reach: {error.strerror or type(error).__name__}") from None
+
+
+def _reason(error: exc.SQLAlchemyError) -> str:
+    """Say why without the statement, its values or the connection's address."""
+    original = getattr(error, "orig", None)
+    text = str(original).strip() if original else ""
+    first = text.splitlines()[0] if text else ""
+    for known in ("database is locked", "disk is full", "disk I/O error", "unable to open database file", "readonly"):
+        if known in first:
+            return f"the store is out of reach: {known}"
+    sqlstate = getattr(original, "sqlstate", None)
+    kind = type(original).__name__ if original else type(error).__name__
+    return f"the store is out of reach: {kind}" + (f" ({sqlstate})" if sqlstate else "")

@@ -1,0 +1,198 @@
+"""Links: what joins an alert to its incident, read, changed under a lock, and listed.
+
+Must not: decide what a link becomes; callers hand in a pure function of the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
+from kuma_sync.store import schema
+from kuma_sync.store.dialect import batches, insert_into
+
+_SAME_NAMED = (
+    "not_found_at",
+    "alert_closed",
+    "incident_closed",
+    "close_reason",
+    "close_comment",
+    "held_create",
+    "held_close",
+    "ignored",
+    "dropped",
+    "gone",
+)
+
+
+class Links:
+    """The table links, inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def get(self, alert_id: AlertId, *, lock: bool = False) -> Link | None:
+        """Return one link; `lock` keeps others from changing it until this transaction ends."""
+        table = schema.links
+        query = select(table).where(table.c.alert_id == alert_id)
+        row = (await self._connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        return None if row is None else _link(row)
+
+    async def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+        """Return the links of these alerts."""
+        table = schema.links
+        found: dict[AlertId, Link] = {}
+        for some in batches(list(ids)):
+            rows = await self._connection.execute(select(table).where(table.c.alert_id.in_(some)))
+            found.update((AlertId(row.alert_id), _link(row)) for row in rows)
+        return found
+
+    async def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
+        """Return whose alerts these incidents are."""
+        table = schema.links
+        found: dict[str, AlertId] = {}
+        for some in batches(list(incident_ids)):
+            rows = await self._connection.execute(
+                select(table.c.incident_id, table.c.alert_id).where(table.c.incident_id.in_(some))
+            )
+            found.update((incident_id, AlertId(alert_id)) for incident_id, alert_id in rows)
+        return found
+
+    async def add(self, links: Sequence[Link], *, now: datetime) -> None:
+        """Insert new links; one that exists stays as it is."""
+        if links:
+            insert = insert_into(self._connection, schema.links)
+            await self._connection.execute(
+                insert.on_conflict_do_nothing(index_elements=["alert_id"]), [_row(link, now) for link in links]
+            )
+
+    async def change(self, alert_id: AlertId, become: Callable[[Link], Link], *, now: datetime) -> Link | None:
+        """Replace a link by what a pure function makes of it; None where there is no such link."""
+        link = await self.get(alert_id, lock=True)
+        if link is None:
+            return None
+        changed = become(link)
+        if changed != link:
+            await self.save(changed, now=now)
+        return changed
+
+    async def save(self, link: Link, *, now: datetime) -> None:
+        """Write a link that this transaction has locked."""
+        row = _row(link, now)
+        alert_id = row.pop("alert_id")
+        await self._connection.execute(update(schema.links).where(schema.links.c.alert_id == alert_id).values(**row))
+
+    async def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
+        """Note that KUMA no longer has these alerts; return those for which that is news."""
+        table = schema.links
+        news: list[AlertId] = []
+        for some in batches(list(ids)):
+            rows = await self._connection.execute(
+                update(table)
+                .where(table.c.alert_id.in_(some), table.c.gone.is_(False))
+                .values(gone=True, changed_at=now)
+                .returning(table.c.alert_id)
+            )
+            news += [AlertId(alert_id) for (alert_id,) in rows]
+        return news
+
+    async def open_count(self) -> int:
+        """Count the links not closed: what the brake measures a round's closings by."""
+        table = schema.links
+        found = await self._connection.execute(
+            select(func.count()).where(
+                table.c.alert_closed.is_(False),
+                table.c.incident_closed.is_(False),
+                table.c.ignored.is_(False),
+                table.c.dropped.is_(False),
+            )
+        )
+        return int(found.scalar_one())
+
+    async def held(self) -> list[AlertId]:
+        """Return the alerts whose links the brake marked."""
+        table = schema.links
+        rows = await self._connection.execute(
+            select(table.c.alert_id).where(or_(table.c.held_create, table.c.held_close)).order_by(table.c.alert_id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+    async def all_ids(self) -> list[AlertId]:
+        """Return every link that is not given up, for a resync of all."""
+        table = schema.links
+        rows = await self._connection.execute(
+            select(table.c.alert_id)
+            .where(table.c.ignored.is_(False), table.c.dropped.is_(False))
+            .order_by(table.c.alert_id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+
+def _row(link: Link, now: datetime) -> dict[str, Any]:
+    incident, intent = link.incident, link.intent
+    return {
+        "alert_id": link.alert_id,
+        "incident_id": incident.id if incident else None,
+        "incident_number": incident.number if incident else "",
+        "incident_url": incident.url if incident else "",
+        "sent_fingerprint": link.sent.fingerprint,
+        "sent_fields": dict(link.sent.fields),
+        "sent_events": link.sent.events,
+        "intent": _intent_row(intent) if intent else None,
+        "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
+        "doubt": link.doubt.value if link.doubt else None,
+        "close_origin": link.close_origin.value if link.close_origin else None,
+        **{name: getattr(link, name) for name in _SAME_NAMED},
+        "changed_at": now,
+    }
+
+
+def _intent_row(intent: Intent) -> dict[str, Any]:
+    return {
+        "fingerprint": intent.sent.fingerprint,
+        "fields": dict(intent.sent.fields),
+        "at": intent.at.isoformat(),
+        "unidentified": intent.unidentified,
+    }
+
+
+def _link(row: Row[Any]) -> Link:
+    return Link(
+        alert_id=AlertId(row.alert_id),
+        incident=_incident(row),
+        sent=Sent(
+            fingerprint=Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None,
+            fields=row.sent_fields,
+            events=row.sent_events,
+        ),
+        intent=_intent(row),
+        doubt=Doubt(row.doubt) if row.doubt else None,
+        close_origin=Origin(row.close_origin) if row.close_origin else None,
+        **{name: getattr(row, name) for name in _SAME_NAMED},
+    )
+
+
+def _incident(row: Row[Any]) -> Incident | None:
+    if row.incident_id is None:
+        return None
+    return Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
+
+
+def _intent(row: Row[Any]) -> Intent | None:
+    if row.intent is None:
+        return None
+    return Intent(
+        sent=Sent(
+            fingerprint=Fingerprint(row.intent["fingerprint"]),
+            fields=row.intent["fields"],
+            events=row.intent_events,
+        ),
+        at=datetime.fromisoformat(row.intent["at"]),
+        unidentified=row.intent["unidentified"],
+    )

@@ -1,0 +1,79 @@
+"""Schema migrations: found in the wheel or the checkout, run over the store's own connection.
+
+Must not: describe the schema (that is schema, and the migrations themselves).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+
+from kuma_sync.core.errors import NewerSchema
+from kuma_sync.store.engine import WRITES, translated
+from kuma_sync.store.session import Store
+
+
+def migrations_path() -> Path:
+    """Return the folder of the migrations: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def head() -> str:
+    """Return the revision this program knows."""
+    revision = ScriptDirectory(str(migrations_path())).get_current_head()
+    return revision or ""
+
+
+async def current(store: Store) -> str | None:
+    """Return the store's revision; None for an empty one."""
+    with translated():
+        async with store.engine.connect() as connection:
+            return await connection.run_sync(_revision)
+
+
+async def upgrade(store: Store) -> None:
+    """Bring an empty or older schema up to date; refuse a newer one."""
+    with translated():
+        async with store.engine.connect() as connection:
+            await connection.execution_options(**{WRITES: True})
+            async with connection.begin():
+                await connection.run_sync(_upgrade)
+
+
+async def check(store: Store) -> None:
+    """Raise NewerSchema when a newer program wrote this store."""
+    revision = await current(store)
+    if revision is not None:
+        _refuse_newer(revision)
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        # Several copies may start at once; the second waits here and finds the work done.
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7223)")
+    revision = _revision(connection)
+    if revision is not None:
+        _refuse_newer(revision)
+    if revision == head():
+        return
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _refuse_newer(revision: str) -> None:
+    known = {script.revision for script in ScriptDirectory(str(migrations_path())).walk_revisions()}
+    if revision not in known:
+        raise NewerSchema(f"the store was written by a newer kuma-sync (schema {revision}, this one knows {head()})")

@@ -1,0 +1,311 @@
+"""The durable queue: one class, two tables (deliveries towards the IRP, closings towards KUMA).
+
+A row says "bring this subject up to date", never "apply this patch". At most one row per subject waits; a running one
+blocks its successor. A claim is a lease: owner token, expiry by the database's clock, recovery inside the claim query.
+
+Must not: know what a job does, or decide when it is tried again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any
+
+from sqlalchemy import Row, Table, and_, case, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.core.errors import ClaimLost
+from kuma_sync.store.dialect import batches, insert_into
+from kuma_sync.store.schema import NOT_RUNNING
+
+PENDING, RUNNING, PARKED, HELD = "pending", "running", "parked", "held"
+
+
+class Lane(IntEnum):
+    """Closes never wait behind updates, creates never behind a flood of them. A hint given at `put`."""
+
+    CLOSE = 0
+    CREATE = 1
+    UPDATE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A subject to bring up to date. `held` waits for a human's release."""
+
+    subject: str
+    lane: Lane
+    payload: dict[str, Any] | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job that is ours until its lease ends. `attempts` counts the failures before."""
+
+    id: int
+    subject: str
+    lane: Lane
+    attempts: int
+    owner: str
+    payload: dict[str, Any] | None
+    put_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A row as an operator sees it."""
+
+    subject: str
+    state: str
+    lane: Lane
+    due: datetime
+    attempts: int
+    reason: str
+    payload: dict[str, Any] | None
+    put_at: datetime
+
+
+class DurableQueue:
+    """One queue table, inside one transaction.
+
+    `now` is our time (dues are ours), `lease_now` the database's. A due beyond `horizon` counts as due: the clock was
+    set back.
+    """
+
+    def __init__(
+        self, connection: AsyncConnection, table: Table, *, now: datetime, lease_now: datetime, horizon: timedelta
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._now = now
+        self._lease_now = lease_now
+        self._horizon = horizon
+
+    async def put(self, puts: Sequence[Put]) -> None:
+        """Queue subjects, or wake what waits for them: a parked one is tried once more, a held one stays held.
+
+        A waiting row keeps its due (a back-off is never shortened) and its payload (the first one wins).
+        """
+        if not puts:
+            return
+        insert = insert_into(self._connection, self._table)
+        stored, fresh = self._table.c, insert.excluded
+        parked = stored.state == PARKED
+        # DO UPDATE, not DO NOTHING: it waits for a worker that is just claiming the row, and so never loses a change.
+        statement = insert.on_conflict_do_update(
+            index_elements=["subject"],
+            index_where=NOT_RUNNING,
+            set_={
+                "state": case((parked, fresh.state), else_=stored.state),
+                "lane": case((fresh.lane < stored.lane, fresh.lane), else_=stored.lane),
+                "due": case((parked, fresh.due), else_=stored.due),
+                "attempts": case((parked, 0), else_=stored.attempts),
+                "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
+            },
+        )
+        await self._connection.execute(statement, [self._row(put) for put in puts])
+
+    async def claim(
+        self, limit: int, *, owner: str, lease: timedelta, lanes: Collection[Lane] = tuple(Lane)
+    ) -> list[Claim]:
+        """Take up to `limit` due jobs, the most urgent lane first, and those whose owner's lease ran out."""
+        table = self._table
+        other = table.alias("other")
+        running_elsewhere = (
+            select(other.c.id)
+            .where(other.c.subject == table.c.subject, other.c.state == RUNNING, other.c.id != table.c.id)
+            .exists()
+        )
+        due = and_(table.c.state == PENDING, or_(table.c.due <= self._now, table.c.due > self._now + self._horizon))
+        abandoned = and_(table.c.state == RUNNING, table.c.lease_until < self._lease_now)
+        chosen = (
+            select(table.c.id)
+            .where(or_(due, abandoned), table.c.lane.in_([int(lane) for lane in lanes]), ~running_elsewhere)
+            .order_by(table.c.lane, table.c.due, table.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .cte("chosen")  # as a plain subquery PostgreSQL may run it more than once and exceed the limit
+        )
+        rows = await self._connection.execute(
+            update(table)
+            .where(table.c.id.in_(select(chosen.c.id)))
+            .values(state=RUNNING, owner=owner, lease_until=self._lease_now + lease)
+            .returning(table)
+        )
+        claims = [_claim(row) for row in rows]
+        return sorted(claims, key=lambda claim: (claim.lane, claim.id))
+
+    async def renew(self, claims: Collection[Claim], *, lease: timedelta) -> set[int]:
+        """Prolong leases; return the ids that are still ours."""
+        kept: set[int] = set()
+        for some in batches([claim.id for claim in claims]):
+            owner = next(iter(claims)).owner
+            rows = await self._connection.execute(
+                update(self._table)
+                .where(self._table.c.id.in_(some), self._table.c.owner == owner, self._table.c.state == RUNNING)
+                .values(lease_until=self._lease_now + lease)
+                .returning(self._table.c.id)
+            )
+            kept |= {row.id for row in rows}
+        return kept
+
+    async def done(self, claim: Claim) -> None:
+        """Remove a finished job; raise ClaimLost when it is no longer ours."""
+        removed = await self._connection.execute(delete(self._table).where(*self._mine(claim)))
+        if removed.rowcount != 1:
+            raise ClaimLost(f"job {claim.id} went to another worker")
+
+    async def again(self, claim: Claim, *, at: datetime, reason: str = "", counts: bool = True) -> None:
+        """Put a job back for later; with a successor waiting they become one: the later due and the attempts stay."""
+        attempts = claim.attempts + (1 if counts else 0)
+        successor = await self._turn(claim, state=PENDING, due=at, attempts=attempts, reason=reason)
+        if successor is None:
+            return
+        await self.done(claim)
+        values: dict[str, Any] = {
+            "attempts": max(attempts, successor.attempts),
+            "lane": min(claim.lane, successor.lane),
+            "put_at": min(claim.put_at, successor.put_at),
+            "reason": reason,
+        }
+        if successor.state == PENDING:
+            values["due"] = max(at, successor.due)
+        if claim.payload is not None:
+            values["payload"] = claim.payload
+        await self._connection.execute(update(self._table).where(self._table.c.id == successor.id).values(**values))
+
+    async def park(self, claim: Claim, reason: str) -> None:
+        """Set a job aside for a human; where its subject changed meanwhile, the change is tried once more instead."""
+        if await self._turn(claim, state=PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
+            await self.done(claim)
+
+    async def wake(self, subjects: Collection[str], *, states: Sequence[str] = (PARKED,)) -> list[str]:
+        """Make parked (or held) jobs due at once; return the subjects for which there was one."""
+        woken: list[str] = []
+        for some in batches(list(subjects)):
+            rows = await self._connection.execute(
+                update(self._table)
+                .where(self._table.c.subject.in_(some), self._table.c.state.in_(states))
+                .values(state=PENDING, due=self._now, attempts=0, reason="")
+                .returning(self._table.c.subject)
+            )
+            woken += [row.subject for row in rows]
+        return woken
+
+    async def remove(self, subject: str) -> int:
+        """Take back what waits for a subject; a running job ends by itself."""
+        removed = await self._connection.execute(
+            delete(self._table).where(self._table.c.subject == subject, self._table.c.state != RUNNING)
+        )
+        return removed.rowcount
+
+    async def recover(self, owner: str) -> int:
+        """Make due what other owners left running; only for a store that nobody else can hold."""
+        found = await self._connection.execute(
+            update(self._table)
+            .where(self._table.c.state == RUNNING, self._table.c.owner != owner)
+            .values(lease_until=self._lease_now - timedelta(seconds=1))
+        )
+        return found.rowcount
+
+    async def next_due(self) -> datetime | None:
+        """Return when the next waiting job becomes due."""
+        found = await self._connection.execute(
+            select(func.min(self._table.c.due)).where(self._table.c.state == PENDING)
+        )
+        moment: datetime | None = found.scalar_one_or_none()
+        return moment
+
+    async def jobs(self, subject: str | None = None, *, states: Sequence[str] = ()) -> list[Job]:
+        """List rows for a human: all, one subject's, or those in some states."""
+        query = select(self._table).order_by(self._table.c.id)
+        if subject is not None:
+            query = query.where(self._table.c.subject == subject)
+        if states:
+            query = query.where(self._table.c.state.in_(states))
+        return [_job(row) for row in await self._connection.execute(query)]
+
+    async def depths(self) -> dict[str, int]:
+        """Count rows by state; pending rows whose due lies ahead after a failure count as `backoff`."""
+        table = self._table
+        state = case((and_(table.c.state == PENDING, table.c.due > self._now), "backoff"), else_=table.c.state)
+        rows = await self._connection.execute(select(state, func.count()).group_by(state))
+        return {name: count for name, count in rows}
+
+    async def oldest(self) -> datetime | None:
+        """Return since when the oldest job waits or runs."""
+        found = await self._connection.execute(
+            select(func.min(self._table.c.put_at)).where(self._table.c.state.in_((PENDING, RUNNING)))
+        )
+        moment: datetime | None = found.scalar_one_or_none()
+        return moment
+
+    def _row(self, put: Put) -> dict[str, Any]:
+        return {
+            "subject": put.subject,
+            "state": HELD if put.held else PENDING,
+            "lane": int(put.lane),
+            "due": self._now,
+            "attempts": 0,
+            "reason": "",
+            "payload": put.payload,
+            "put_at": self._now,
+        }
+
+    def _mine(self, claim: Claim) -> tuple[Any, ...]:
+        table = self._table
+        return (table.c.id == claim.id, table.c.owner == claim.owner, table.c.state == RUNNING)
+
+    async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
+        """Make our running row a waiting one, or return the successor that waits already (ours still runs then)."""
+        if (successor := await self._successor(claim)) is not None:
+            return successor
+        try:
+            async with self._connection.begin_nested():
+                changed = await self._connection.execute(
+                    update(self._table).where(*self._mine(claim)).values(owner=None, lease_until=None, **values)
+                )
+        except IntegrityError:
+            # A put on PostgreSQL got in between our look and our write.
+            return await self._successor(claim)
+        if changed.rowcount != 1:
+            raise ClaimLost(f"job {claim.id} went to another worker")
+        return None
+
+    async def _successor(self, claim: Claim) -> Row[Any] | None:
+        found = await self._connection.execute(
+            select(self._table)
+            .where(self._table.c.subject == claim.subject, self._table.c.state != RUNNING)
+            .with_for_update()
+        )
+        return found.one_or_none()
+
+
+def _claim(row: Row[Any]) -> Claim:
+    return Claim(
+        id=row.id,
+        subject=row.subject,
+        lane=Lane(row.lane),
+        attempts=row.attempts,
+        owner=row.owner,
+        payload=row.payload,
+        put_at=row.put_at,
+    )
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        subject=row.subject,
+        state=row.state,
+        lane=Lane(row.lane),
+        due=row.due,
+        attempts=row.attempts,
+        reason=row.reason,
+        payload=row.payload,
+        put_at=row.put_at,
+    )

@@ -1,0 +1,194 @@
+"""The tables. The migrations in `migrations/` make the same; a test compares the two.
+
+Must not: hold queries.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+from kuma_sync.store.columns import Digests, Json, UtcTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only for INTEGER keys.
+RowId = BigInteger().with_variant(Integer, "sqlite")
+
+NOT_RUNNING = text("state <> 'running'")
+"""The partial index's condition; literal, because PostgreSQL cannot match a bound one against the index."""
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False, server_default=text("false"))
+
+
+def _words(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _words("tenant_id"),
+    _words("tenant_name"),
+    _words("name"),
+    _words("rule_id"),
+    _words("priority"),
+    _words("status"),
+    Column("first_seen", UtcTime),
+    Column("last_seen", UtcTime),
+    _words("assignee"),
+    _words("closing_reason"),
+    _flag("overflow"),
+    Column("event_ids", Digests, nullable=False),
+    Column("affected", Text),
+    _flag("oversize"),
+    Column("fingerprint", Text, nullable=False),
+    Column("contents_digest", LargeBinary, index=True),
+    Column("listing_digest", LargeBinary, index=True),
+    Column("shown_at", UtcTime, nullable=False),
+    Column("sweep", BigInteger, nullable=False, server_default="0"),
+    _flag("recheck"),
+    Index("ix_alerts_last_seen", "last_seen"),
+)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
+)
+
+links = Table(
+    "links",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("incident_id", Text, index=True),
+    _words("incident_number"),
+    _words("incident_url"),
+    Column("sent_fingerprint", Text),
+    Column("sent_fields", Json, nullable=False),
+    Column("sent_events", Digests, nullable=False),
+    Column("intent", Json),
+    Column("intent_events", Digests, nullable=False),
+    Column("doubt", Text),
+    Column("not_found_at", UtcTime),
+    _flag("alert_closed"),
+    _flag("incident_closed"),
+    Column("close_origin", Text),
+    _words("close_reason"),
+    _words("close_comment"),
+    _flag("held_create"),
+    _flag("held_close"),
+    _flag("ignored"),
+    _flag("dropped"),
+    _flag("gone"),
+    Column("changed_at", UtcTime, nullable=False),
+)
+
+
+def _queue(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("id", RowId, primary_key=True, autoincrement=True),
+        Column("subject", Text, nullable=False),
+        Column("state", Text, nullable=False),
+        Column("lane", Integer, nullable=False),
+        Column("due", UtcTime, nullable=False),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("owner", Text),
+        Column("lease_until", UtcTime),
+        _words("reason"),
+        Column("payload", Json),
+        Column("put_at", UtcTime, nullable=False),
+        Index(f"uq_{name}_waiting", "subject", unique=True, postgresql_where=NOT_RUNNING, sqlite_where=NOT_RUNNING),
+        Index(f"ix_{name}_claim", "state", "lane", "due"),
+        Index(f"ix_{name}_subject", "subject"),
+    )
+
+
+delivery_queue = _queue("delivery_queue")
+close_queue = _queue("close_queue")
+
+parked = Table(
+    "parked",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("raw", LargeBinary, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("first_seen", UtcTime, nullable=False),
+    Column("last_seen", UtcTime, nullable=False),
+    _flag("dropped"),
+)
+
+cursor = Table(
+    "cursor",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("watermark", UtcTime),
+    Column("sweep", BigInteger, nullable=False, server_default="0"),
+    Column("swept_at", UtcTime),
+    Column("watched_until", UtcTime),
+    Column("born_at", UtcTime, nullable=False),
+    Column("kuma_instance", Text),
+    Column("irp_url", Text),
+    Column("profile", Text),
+)
+
+passes = Table(
+    "passes",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("kind", Text, nullable=False),
+    Column("started_at", UtcTime, nullable=False, index=True),
+    Column("seconds", Float, nullable=False),
+    _flag("complete"),
+    Column("pages", Integer, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("seen", Integer, nullable=False, server_default="0"),
+    Column("appeared", Integer, nullable=False, server_default="0"),
+    Column("changed", Integer, nullable=False, server_default="0"),
+    Column("left", Integer, nullable=False, server_default="0"),
+    Column("rejected", Integer, nullable=False, server_default="0"),
+    _words("error"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("at", UtcTime, nullable=False, index=True),
+    _words("actor"),
+    Column("action", Text, nullable=False),
+    Column("alert_id", Text, nullable=False, server_default="", index=True),
+    _words("detail"),
+)
+
+lease = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+)

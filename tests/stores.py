@@ -1,0 +1,35 @@
+"""Opening stores in tests: real files and real databases, migrated, closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from kuma_sync.store import Store, store_url
+from kuma_sync.store.migrate import upgrade
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: datetime | None = None) -> None:
+        self.now = now or datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> datetime:
+        self.now += timedelta(**by)
+        return self.now
+
+
+@asynccontextmanager
+async def opened(url: str, *, clock: Callable[[], datetime] | None = None) -> AsyncIterator[Store]:
+    """Open a store at the newest schema."""
+    store = Store(store_url(url), clock=clock or (lambda: datetime.now(UTC)))
+    try:
+        await upgrade(store)
+        yield store
+    finally:
+        await store.close()
