@@ -1,5 +1,93 @@
-"""The command: commands, wiring, exit codes; the only place that prints."""
+"""The command: commands, wiring, exit codes; the only place that prints.
+
+`--help` must load no command's libraries, so commands are named here and imported when they are run.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from kuma_sync import __version__
+from kuma_sync.core.errors import ConfigError, KumaSyncError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("daemon:run", "The daemon; with --once, one complete pass."),
+    "check": ("check:check", "Try configuration, store, KUMA, IRP and templates; change nothing."),
+    "status": ("look:status", "Last reads, counts, queues, what is parked or held."),
+    "alerts": ("look:alerts", "List alerts and their incidents."),
+    "show": ("look:show", "One alert with its whole history."),
+    "close": ("act:close", "Close an alert in KUMA and its incident in the IRP."),
+    "retry": ("act:retry", "Parked jobs back to the queue."),
+    "drop": ("act:drop", "Give an alert or a parked job up for good."),
+    "resync": ("act:resync", "Find the incident, then send a full update."),
+    "release": ("act:release", "What the brake holds becomes due."),
+    "render": ("write:render", "The requests that would be sent; sends nothing."),
+    "init": ("write:init", "Write an example configuration."),
+    "config": ("write:config", "Show the effective configuration, or its JSON Schema."),
+    "profile": ("write:profile", "List or show the built-in profiles."),
+    "db": ("db:db", "The store: upgrade, current, prune, rebind."),
+    "health": ("health:health", "Ask a running daemon whether it is ready, or alive."),
+    "demo": ("demo:demo", "A scripted day on two simulators, then both sides compared."),
+    "sim": ("sim:sim", "A simulated KUMA or IRP."),
+}
+
+
+class Commands(click.Group):
+    """Knows the commands by name and loads one when it is called."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Name the commands in the order they are listed above."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Load a command."""
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name][0].split(":")
+        command: click.Command = getattr(import_module(f"kuma_sync.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_target, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="kuma-sync")
+def kuma_sync() -> None:
+    """One IRP incident per Kaspersky KUMA alert, kept true to it; closings carried both ways."""
 
 
 def main() -> None:
-    """Run the `kuma-sync` command."""
+    """Run the command; every expected failure ends as one sentence and an exit code."""
+    try:
+        kuma_sync.main(prog_name="kuma-sync", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BaseExceptionGroup as group:
+        sys.exit(_failed(_first(group)))
+    except KumaSyncError as error:
+        sys.exit(_failed(error))
+
+
+def _failed(error: BaseException) -> int:
+    if not isinstance(error, KumaSyncError):
+        raise error
+    click.echo(f"kuma-sync: {error}", err=True)
+    return 2 if isinstance(error, ConfigError) else 1
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

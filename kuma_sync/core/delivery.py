@@ -135,6 +135,13 @@ def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = ""
     return replace(closed, close_origin=origin, close_reason=reason, close_comment=comment)
 
 
+def close_ordered(link: Link, reason: str = "", comment: str = "") -> Link:
+    """Note that an operator wants both sides closed; the first origin and reason stay."""
+    if link.close_origin is not None:
+        return link
+    return replace(link, close_origin=Origin.OPERATOR, close_reason=reason, close_comment=comment)
+
+
 def choose(found: Sequence[Found]) -> Found:
     """Pick among several incidents of one alert: the first open one in the answer's order, else the first."""
     return next((item for item in found if not item.closed), found[0])
@@ -152,44 +159,47 @@ def after_found(link: Link, found: Found) -> Link:
     return replace(bound, incident_closed=False, close_origin=None, close_reason="", close_comment="")
 
 
-def after_not_found(link: Link, now: datetime, settle: timedelta) -> Link | RetryAt | Park:
-    """Decide what an empty answer of `find` means.
+def after_not_found(link: Link, now: datetime, settle: timedelta) -> RetryAt | Park | None:
+    """Decide what an empty answer of `find` means: a second look in `settle`, a human, or None: surely `absent`.
 
-    Returns the link to go on with, a second look in `settle` (the caller stores `not_found_at` first), or the reason
-    for a human. A server may show a fresh incident late, so one empty answer proves nothing where a create may have
-    happened.
+    The caller stores `first_not_found` before the second look. A server may show a fresh incident late, so one empty
+    answer proves nothing where a create may have happened.
     """
     match _doubt(link):
         case Doubt.MISSING:
             return Park(reason="incident deleted")
         case Doubt.AMBIGUOUS | Doubt.DUPLICATE:
             if not _seen_twice(link, now, settle):
-                return RetryAt(at=(link.not_found_at or now) + settle, reason="not found yet", counts=False)
-            return _surely_absent(link)
+                return RetryAt(at=_first_look(link, now) + settle, reason="not found yet", counts=False)
+            return _why_not_again(link)
         case _:
-            return _anew(link)
+            return None
+
+
+def absent(link: Link) -> Link:
+    """End the doubt: no incident holds what we may have sent. A bound one gets a full update, else one is made."""
+    return replace(link, intent=None, doubt=None, not_found_at=None, sent=Sent())
 
 
 def first_not_found(link: Link, now: datetime) -> Link:
     """Remember when `find` first came back empty, so that a restart does not start over."""
-    if link.not_found_at is not None and link.not_found_at <= now:
-        return link
-    return replace(link, not_found_at=now)
+    return replace(link, not_found_at=_first_look(link, now))
 
 
-def without_find(link: Link, desk: Desk) -> Link | Park:
-    """Decide a doubt where the profile has no `find`. A create that is an upsert may be sent twice."""
+def without_find(link: Link, desk: Desk) -> Park | None:
+    """Decide a doubt where the profile has no `find`: a human, or None: take it for `absent`.
+
+    A create that is an upsert may be sent twice.
+    """
     match _doubt(link):
         case Doubt.DUPLICATE:
             return Park(reason="the IRP says it exists already, and the profile cannot find it")
         case Doubt.MISSING:
             return Park(reason="incident deleted")
-        case Doubt.AMBIGUOUS if not desk.can_update:
-            return refused(link)
-        case Doubt.AMBIGUOUS:
+        case Doubt.AMBIGUOUS if desk.can_update:
             return Park(reason="a create may have happened, and the profile cannot find it")
-        case _:  # unknown, or an operator's resync: what is sent next is everything
-            return replace(link, doubt=None, sent=Sent())
+        case _:
+            return None
 
 
 def _keep_true(picture: Picture, link: Link, unsent: int, desk: Desk) -> Step:
@@ -207,21 +217,18 @@ def _doubt(link: Link) -> Doubt | None:
     return Doubt.AMBIGUOUS if link.intent is not None else link.doubt
 
 
-def _anew(link: Link) -> Link:
-    """Start over with a new incident; a closing that came from the lost one does not bind it."""
-    fresh = replace(link, doubt=None, not_found_at=None, incident=None, sent=Sent(), incident_closed=False)
-    if link.close_origin is not Origin.IRP:
-        return fresh
-    return replace(fresh, close_origin=Origin.KUMA if link.alert_closed else None)
+def _first_look(link: Link, now: datetime) -> datetime:
+    # One that lies ahead was noted before the clock was set back: the looks start over.
+    return min(link.not_found_at or now, now)
 
 
 def _seen_twice(link: Link, now: datetime, settle: timedelta) -> bool:
     return link.not_found_at is not None and now - link.not_found_at >= settle
 
 
-def _surely_absent(link: Link) -> Link | Park:
+def _why_not_again(link: Link) -> Park | None:
     if link.doubt is Doubt.DUPLICATE:
         return Park(reason="the IRP says it exists already, but does not show it")
     if link.intent is not None and link.intent.unidentified:
         return Park(reason="created without an id, and not found")
-    return refused(link)
+    return None

@@ -52,10 +52,10 @@ class PartialPass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What became of links that a complete pass did not show, after they were asked for by id."""
+    """What a complete pass did not show: links that KUMA still knows by id, and those it does not."""
 
+    elsewhere: frozenset[AlertId]
     gone: frozenset[AlertId]
-    closed: frozenset[AlertId]
 
 
 def diff(seen: Iterable[Seen], known: Mapping[AlertId, Picture]) -> list[Appeared | Changed]:
@@ -82,12 +82,10 @@ def to_read(listed: Iterable[Alert], known: Mapping[AlertId, Picture]) -> list[A
     return [alert_id for alert_id, alert in latest.items() if _unread(known.get(alert_id), alert)]
 
 
-def left(asked: Collection[AlertId], answered: Mapping[AlertId, Alert]) -> Left:
-    """Judge links that a complete pass did not show by what KUMA answers to their ids."""
-    return Left(
-        gone=frozenset(alert_id for alert_id in asked if alert_id not in answered),
-        closed=frozenset(alert_id for alert_id, alert in answered.items() if alert.closed),
-    )
+def left(_proof: CompletePass, asked: Collection[AlertId], answered: Collection[AlertId]) -> Left:
+    """Judge links that a complete pass did not show by whether KUMA answered to their ids."""
+    known = frozenset(answered)
+    return Left(elsewhere=frozenset(asked) & known, gone=frozenset(asked) - known)
 
 
 def _unread(before: Picture | None, alert: Alert) -> bool:

@@ -1,5 +1,26 @@
-"""CONFIGURATION: frozen sections from one TOML file and the environment; errors that name the key and show no secret."""
+"""CONFIGURATION: frozen sections from one TOML file and the environment; errors that name the key, and no secret."""
 
+from kuma_sync.settings.addresses import host_and_port
+from kuma_sync.settings.cautions import secrets_of
+from kuma_sync.settings.load import frozen_changes, load
+from kuma_sync.settings.places import example_text, find_config
 from kuma_sync.settings.secret import Secret
+from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
+from kuma_sync.settings.show import json_schema, masked, to_toml
 
-__all__ = ["Secret"]
+__all__ = [
+    "SECTIONS",
+    "Secret",
+    "Section",
+    "Settings",
+    "example_text",
+    "find_config",
+    "frozen_changes",
+    "host_and_port",
+    "json_schema",
+    "load",
+    "masked",
+    "secret_keys",
+    "secrets_of",
+    "to_toml",
+]

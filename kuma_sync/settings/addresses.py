@@ -92,7 +92,7 @@ def take_password(url: str) -> tuple[str, str]:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host can only be this machine."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def _web_address(value: Any, *, default_port: int | None) -> str:
@@ -125,8 +125,13 @@ def _split(value: Any) -> SplitResult:
 
 
 def _check_postgresql(text: str) -> None:
-    parts = _split(text)
-    if not parts.path.strip("/"):
-        raise ValueError('expected the database\'s name in "postgresql://user@host/database"')
+    expected = 'expected "postgresql://user@host/database"'
+    try:
+        parts = urlsplit(text)
+        sound = parts.port != 0 and parts.path.strip("/") and not _SPACE_OR_CONTROL.search(text)
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ValueError(expected)
     if any("password" in name.casefold() for name, _ in parse_qsl(parts.query)):
         raise ValueError("must not hold a password among its parameters; use store.password or store.password_file")

@@ -1,4 +1,4 @@
-"""The types of configuration values: each reads what TOML or the environment gave, and describes itself in the JSON Schema.
+"""The types of configuration values: each reads what TOML or the environment gave.
 
 Must not: know sections or keys.
 """
@@ -32,7 +32,7 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def readable_file(text: Any, env: Mapping[str, str]) -> Path:
-    """Return the path of a file that is there and can be read. The path is not shown: it may be a secret gone astray."""
+    """Return the path of a readable file. Errors do not show it: it may be a secret gone astray."""
     if not isinstance(text, str | Path) or "\x00" in str(text):
         raise ValueError("expected the path of a file")
     path = Path(expand(str(text), env))
@@ -88,8 +88,15 @@ def _words(value: Any) -> Any:
     return [word for part in value.split(",") if (word := part.strip())]
 
 
-def _table(value: Any) -> Any:
+def table(value: Any) -> Any:
+    """Read a table that came as JSON text, which is all the environment has."""
     return _json(value, "expected a table") if isinstance(value, str) else value
+
+
+def _options(value: Any) -> Any:
+    """Keep `organization` there: the default profile names it."""
+    options = table(value)
+    return {"organization": "", **options} if isinstance(options, dict) else options
 
 
 def _json(text: str, expected: str) -> Any:
@@ -154,8 +161,10 @@ ListenAddress = Annotated[str, _text(addresses.listen_address)]
 StoreUrl = Annotated[str, _text(addresses.store_address)]
 Words = BeforeValidator(_words)
 """A list that may also come as one text."""
-Table = BeforeValidator(_table)
+Table = BeforeValidator(table)
 """A table that may also come as JSON."""
+Options = BeforeValidator(_options)
+"""The profile's free values."""
 Lower = BeforeValidator(_lower)
 """A choice compared without case."""
 NonEmpty = Annotated[str, AfterValidator(_nonempty)]

@@ -22,6 +22,7 @@ from kuma_sync.settings.fields import (
     OptionalFile,
     OptionalReason,
     OptionalWebUrl,
+    Options,
     Percent,
     PositiveDuration,
     Rate,
@@ -111,7 +112,7 @@ class IrpSection(Section):
     concurrency: Share = 8
     rate_limit: Rate = 0
     find_first: Annotated[Literal["auto", "always"], Lower] = "auto"
-    options: Annotated[Mapping[str, JsonValue], Table] = _default({})
+    options: Annotated[Mapping[str, JsonValue], Options] = _default({"organization": ""})
 
 
 class CloseSection(Section):
@@ -122,7 +123,7 @@ class CloseSection(Section):
     watch: bool = True
     watch_interval: PositiveDuration = _default("1m")
     default_reason: OptionalReason = _default("responded")
-    reasons: Annotated[Mapping[str, CloseReason], Table] = _default({})
+    reasons: Annotated[Mapping[str, CloseReason], Table] = _default({"False positive": "incorrect data"})
 
 
 class RetrySection(Section):

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, delete, func, select, update
+from sqlalchemy import Row, and_, bindparam, case, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kuma_sync.core.alert import Alert, AlertId, Contents, Fingerprint, Picture
+from kuma_sync.core.alert import CLOSED, Alert, AlertId, Contents, Fingerprint, Picture
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into
 from kuma_sync.store.packing import pack, unpack
@@ -129,21 +129,27 @@ class Alerts:
         rows = await self._connection.execute(
             select(alerts.c.id)
             .join(links, links.c.alert_id == alerts.c.id)
-            .where(
-                alerts.c.sweep != sweep,
-                links.c.alert_closed.is_(False),
-                links.c.ignored.is_(False),
-                links.c.dropped.is_(False),
-            )
+            .where(alerts.c.sweep != sweep, schema.OPEN)
             .order_by(alerts.c.id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
+
+    async def newly_closed(self) -> dict[AlertId, str]:
+        """Return the alerts that KUMA calls closed while their links do not yet, with KUMA's reason."""
+        alerts, links = schema.alerts, schema.links
+        rows = await self._connection.execute(
+            select(alerts.c.id, alerts.c.closing_reason)
+            .join(links, links.c.alert_id == alerts.c.id)
+            .where(alerts.c.status == CLOSED, schema.OPEN)
+            .order_by(alerts.c.id)
+        )
+        return {AlertId(alert_id): reason for alert_id, reason in rows}
 
     async def to_recheck(self, before: datetime) -> list[AlertId]:
         """Return the alerts whose lastSeen left the overlap and whose contents deserve one more look."""
         table = schema.alerts
         rows = await self._connection.execute(
-            select(table.c.id).where(table.c.recheck, table.c.last_seen < before).order_by(table.c.id)
+            select(table.c.id).where(text("recheck"), table.c.last_seen < before).order_by(table.c.id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 

@@ -47,11 +47,12 @@ async def upgrade(store: Store) -> None:
                 await connection.run_sync(_upgrade)
 
 
-async def check(store: Store) -> None:
-    """Raise NewerSchema when a newer program wrote this store."""
+async def check(store: Store) -> str | None:
+    """Return the store's revision (None for an empty one); raise NewerSchema when a newer program wrote it."""
     revision = await current(store)
     if revision is not None:
         _refuse_newer(revision)
+    return revision
 
 
 def _revision(connection: Connection) -> str | None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kuma_sync.core.alert import AlertId
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches
-from kuma_sync.store.queue import HELD, PARKED, PENDING, RUNNING
+from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING
 
 STATES = ("parked", "held", "ignored", "pending", "closed", "gone", "open")
 """The states of an alert, the first that fits."""

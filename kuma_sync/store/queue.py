@@ -9,9 +9,7 @@ Must not: know what a job does, or decide when it is tried again.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import IntEnum
 from typing import Any
 
 from sqlalchemy import Row, Table, and_, case, delete, func, or_, select, update
@@ -20,54 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store.dialect import batches, insert_into
+from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Job, Lane, Put, as_claim, as_job
 from kuma_sync.store.schema import NOT_RUNNING
-
-PENDING, RUNNING, PARKED, HELD = "pending", "running", "parked", "held"
-
-
-class Lane(IntEnum):
-    """Closes never wait behind updates, creates never behind a flood of them. A hint given at `put`."""
-
-    CLOSE = 0
-    CREATE = 1
-    UPDATE = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put:
-    """A subject to bring up to date. `held` waits for a human's release."""
-
-    subject: str
-    lane: Lane
-    payload: dict[str, Any] | None = None
-    held: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A job that is ours until its lease ends. `attempts` counts the failures before."""
-
-    id: int
-    subject: str
-    lane: Lane
-    attempts: int
-    owner: str
-    payload: dict[str, Any] | None
-    put_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A row as an operator sees it."""
-
-    subject: str
-    state: str
-    lane: Lane
-    due: datetime
-    attempts: int
-    reason: str
-    payload: dict[str, Any] | None
-    put_at: datetime
 
 
 class DurableQueue:
@@ -137,7 +89,7 @@ class DurableQueue:
             .values(state=RUNNING, owner=owner, lease_until=self._lease_now + lease)
             .returning(table)
         )
-        claims = [_claim(row) for row in rows]
+        claims = [as_claim(row) for row in rows]
         return sorted(claims, key=lambda claim: (claim.lane, claim.id))
 
     async def renew(self, claims: Collection[Claim], *, lease: timedelta) -> set[int]:
@@ -228,7 +180,7 @@ class DurableQueue:
             query = query.where(self._table.c.subject == subject)
         if states:
             query = query.where(self._table.c.state.in_(states))
-        return [_job(row) for row in await self._connection.execute(query)]
+        return [as_job(row) for row in await self._connection.execute(query)]
 
     async def depths(self) -> dict[str, int]:
         """Count rows by state; pending rows whose due lies ahead after a failure count as `backoff`."""
@@ -284,28 +236,3 @@ class DurableQueue:
             .with_for_update()
         )
         return found.one_or_none()
-
-
-def _claim(row: Row[Any]) -> Claim:
-    return Claim(
-        id=row.id,
-        subject=row.subject,
-        lane=Lane(row.lane),
-        attempts=row.attempts,
-        owner=row.owner,
-        payload=row.payload,
-        put_at=row.put_at,
-    )
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        subject=row.subject,
-        state=row.state,
-        lane=Lane(row.lane),
-        due=row.due,
-        attempts=row.attempts,
-        reason=row.reason,
-        payload=row.payload,
-        put_at=row.put_at,
-    )

@@ -36,6 +36,10 @@ NOT_RUNNING = text("state <> 'running'")
 """The partial index's condition; literal, because PostgreSQL cannot match a bound one against the index."""
 
 
+OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
+"""Links that a sweep must account for: what KUMA may yet change. Literal for the same reason."""
+
+
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
 
@@ -69,6 +73,7 @@ alerts = Table(
     Column("sweep", BigInteger, nullable=False, server_default="0"),
     _flag("recheck"),
     Index("ix_alerts_last_seen", "last_seen"),
+    Index("ix_alerts_recheck", "last_seen", postgresql_where=text("recheck"), sqlite_where=text("recheck")),
 )
 
 contents = Table(
@@ -103,6 +108,7 @@ links = Table(
     _flag("dropped"),
     _flag("gone"),
     Column("changed_at", UtcTime, nullable=False),
+    Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
 )
 
 

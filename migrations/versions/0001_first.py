@@ -39,6 +39,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_alerts_contents_digest"), "alerts", ["contents_digest"], unique=False)
     op.create_index("ix_alerts_last_seen", "alerts", ["last_seen"], unique=False)
+    op.create_index(
+        "ix_alerts_recheck",
+        "alerts",
+        ["last_seen"],
+        unique=False,
+        postgresql_where=sa.text("recheck"),
+        sqlite_where=sa.text("recheck"),
+    )
     op.create_index(op.f("ix_alerts_listing_digest"), "alerts", ["listing_digest"], unique=False)
     op.create_table(
         "audit",
@@ -154,6 +162,14 @@ def upgrade() -> None:
         sa.Column("gone", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("changed_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("alert_id", name=op.f("pk_links")),
+    )
+    op.create_index(
+        "ix_links_open",
+        "links",
+        ["alert_id"],
+        unique=False,
+        postgresql_where=sa.text("NOT alert_closed AND NOT ignored AND NOT dropped"),
+        sqlite_where=sa.text("NOT alert_closed AND NOT ignored AND NOT dropped"),
     )
     op.create_index(op.f("ix_links_incident_id"), "links", ["incident_id"], unique=False)
     op.create_table(

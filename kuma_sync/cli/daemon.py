@@ -1,0 +1,48 @@
+"""`run`: the daemon, and one complete pass.
+
+Must not: wire anything itself.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import structlog
+
+from kuma_sync.cli.options import config_option, read_settings, run_async
+from kuma_sync.settings import Settings
+from kuma_sync.telemetry import logs
+from kuma_sync.wiring.once import complete_pass
+from kuma_sync.wiring.serve import Daemon
+
+log = structlog.get_logger(__name__)
+
+
+@click.command()
+@config_option
+@click.option("--once", is_flag=True, help="One complete pass, then exit: 0 only if nothing failed or waits.")
+def run(config: Path | None, once: bool) -> None:
+    """Keep the IRP's incidents true to KUMA's alerts."""
+    settings = read_settings(config)
+    logs.configure(level=settings.log.level, format=settings.log.format)
+    for warning in settings.warnings:
+        log.warning("configuration", problem=warning)
+    if once:
+        raise SystemExit(run_async(_once, settings))
+    run_async(_daemon, settings, config)
+
+
+async def _daemon(settings: Settings, config: Path | None) -> None:
+    await Daemon(settings, reload=lambda: read_settings(config), env=os.environ).run()
+
+
+async def _once(settings: Settings) -> int:
+    async with AsyncExitStack() as stack:
+        outcome = await complete_pass(settings, stack)
+    click.echo(outcome.summary())
+    for trouble in outcome.troubles:
+        click.echo(f"kuma-sync: {trouble}", err=True)
+    return 0 if outcome.clean else 1

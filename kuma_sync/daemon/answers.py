@@ -1,0 +1,51 @@
+"""KUMA's answers to closings, handed to whoever waits for them in this process.
+
+Must not: store anything; what nobody waits for is in the store anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KumaAnswer:
+    """KUMA's final word on a closing: 204, or 400, 404, 406 with its message."""
+
+    status: int
+    message: str = ""
+
+
+class Waiters:
+    """Who waits for which alert."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, list[asyncio.Future[KumaAnswer]]] = defaultdict(list)
+
+    def waits(self, alert_id: str) -> bool:
+        """Tell whether somebody waits for this alert's closing."""
+        return any(not future.done() for future in self._waiting.get(alert_id, ()))
+
+    def answer(self, alert_id: str, answer: KumaAnswer) -> None:
+        """Hand the answer to all who wait."""
+        for future in self._waiting.get(alert_id, ()):
+            if not future.done():
+                future.set_result(answer)
+
+    @contextmanager
+    def waiting(self, alert_id: str) -> Iterator[asyncio.Future[KumaAnswer]]:
+        """Wait for an alert's closing while the block runs."""
+        future: asyncio.Future[KumaAnswer] = asyncio.get_running_loop().create_future()
+        self._waiting[alert_id].append(future)
+        try:
+            yield future
+        finally:
+            with contextlib.suppress(ValueError):
+                self._waiting[alert_id].remove(future)
+            if not self._waiting[alert_id]:
+                del self._waiting[alert_id]

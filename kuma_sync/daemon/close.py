@@ -1,0 +1,116 @@
+"""The handler of the close queue: close one alert in KUMA, durably, with its reason.
+
+Must not: decide the reason, or close anything while the switch is off.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import structlog
+
+from kuma_sync.core import delivery
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.errors import Permanent, RemoteError
+from kuma_sync.core.incident import Link
+from kuma_sync.core.retry import Park, Pause, RetryAt, after_failure
+from kuma_sync.daemon.answers import KumaAnswer, Waiters
+from kuma_sync.daemon.orders import read_order
+from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.worker import OwnedJob, persist
+from kuma_sync.kuma.client import KumaClient
+from kuma_sync.store import Lane, Put, Store, Tx
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+FINAL = (400, 404, 406)
+
+
+class CloseAlert:
+    """Does closings towards KUMA. Whoever waits at the door for KUMA's answer gets it, and then nothing is parked."""
+
+    def __init__(
+        self, *, store: Store, kuma: KumaClient, side: Side, waiters: Waiters, metrics: Metrics, on: bool
+    ) -> None:
+        self._store = store
+        self._kuma = kuma
+        self._side = side
+        self._pace = side.pace
+        self._waiters = waiters
+        self._metrics = metrics
+        self._on = on
+
+    async def handle(self, job: OwnedJob) -> RetryAt | Park | None:
+        """Close one alert."""
+        order = read_order(job.claim.subject, job.claim.payload)
+        if not self._on:
+            return Park(reason="closing towards KUMA is switched off (close.to_kuma)")
+        if await self._closed_already(job, order):
+            return None
+        if order.reason is None:
+            return Park(reason=f"the resolution {order.resolution!r} has no reason for KUMA (close.reasons)")
+        try:
+            async with self._side.admit():
+                job.assure()
+                by_us = await self._kuma.close(order.alert_id, order.reason.value)
+        except SideStopped as stopped:
+            return RetryAt(at=stopped.until, reason=stopped.reason, counts=False)
+        except RemoteError as error:
+            return await self._failed(job, order, error)
+        self._metrics.closes.labels(result="closed" if by_us else "already_closed").inc()
+        log.info("alert_closed", alert_id=order.alert_id, reason=order.reason.value, by_us=by_us)
+        await persist(
+            job, partial(self._write, job, order, f"{order.reason.value} ({'204' if by_us else 'closed already'})")
+        )
+        self._waiters.answer(order.alert_id, KumaAnswer(status=204))
+        return None
+
+    async def _closed_already(self, job: OwnedJob, order: CloseRequest) -> bool:
+        async with self._store.begin() as tx:
+            link = await tx.links.get(order.alert_id)
+            if link is None or not link.alert_closed:
+                return False
+            await tx.closes.done(job.claim)
+        self._waiters.answer(order.alert_id, KumaAnswer(status=204))
+        return True
+
+    async def _write(self, job: OwnedJob, order: CloseRequest, told: str) -> None:
+        async with self._store.begin() as tx:
+            await note_closed(tx, order)
+            await tx.records.note("kuma-sync", "closed_in_kuma", order.alert_id, told)
+            await tx.closes.done(job.claim)
+
+    async def _failed(self, job: OwnedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Park | None:
+        now = self._pace.clock()
+        self._metrics.closes.labels(result="refused" if isinstance(error, Permanent) else "failed").inc()
+        log.warning("close_failed", alert_id=order.alert_id, reason=error.summary)
+        if isinstance(error, Permanent) and error.status in FINAL and self._waiters.waits(order.alert_id):
+            # Whoever waits hears KUMA's word and decides: the job has done its part.
+            await persist(job, partial(self._give_up, job, order, error.summary))
+            self._waiters.answer(order.alert_id, KumaAnswer(status=error.status, message=error.summary))
+            return None
+        decision = after_failure(
+            error, attempts=job.claim.attempts + 1, now=now, policy=self._pace.policy, jitter=self._pace.jitter()
+        )
+        if isinstance(decision, Pause):
+            return RetryAt(at=now, reason=decision.reason, counts=False)
+        return decision
+
+    async def _give_up(self, job: OwnedJob, order: CloseRequest, told: str) -> None:
+        async with self._store.begin() as tx:
+            await tx.records.note("kuma-sync", "close_refused", order.alert_id, told)
+            await tx.closes.done(job.claim)
+
+
+async def note_closed(tx: Tx, order: CloseRequest) -> None:
+    """Mark an alert as closed in KUMA, and queue what that means for its incident."""
+
+    def become(link: Link) -> Link:
+        reason = order.reason.value if order.reason else ""
+        return delivery.alert_closed(link, order.origin, reason, order.comment)
+
+    link = await tx.links.change(AlertId(order.alert_id), become, now=tx.now)
+    if link is not None and not link.incident_closed:
+        await tx.delivery.put([Put(subject=order.alert_id, lane=Lane.CLOSE)])

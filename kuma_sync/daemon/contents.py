@@ -1,0 +1,35 @@
+"""An alert's contents read again from KUMA by id, when they are needed after they were delivered.
+
+Must not: store them.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from kuma_sync.core.alert import AlertId, Contents
+from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.daemon.side import Side
+from kuma_sync.kuma.client import Element, KumaClient
+from kuma_sync.kuma.wire import Parsed, parse_alert
+
+
+class ContentsReader:
+    """Reads one alert's contents. Needed for resync, render, and an incident made anew."""
+
+    def __init__(self, *, kuma: KumaClient, side: Side, max_events: int) -> None:
+        self._kuma = kuma
+        self._side = side
+        self._max_events = max_events
+
+    async def read(self, alert_id: AlertId) -> Contents | None:
+        """Return the contents; None where KUMA has none left, or they are above the size limit. Raise RemoteError."""
+        query = Query(kind=ReadKind.CONTENTS, with_events=True, ids=(alert_id,))
+        found: Contents | None = None
+        async with self._side.admit(), aclosing(self._kuma.read(query)) as items:
+            async for item in items:
+                if isinstance(item, Element) and item.raw is not None:
+                    parsed = parse_alert(item.raw, with_events=True, max_events=self._max_events)
+                    if isinstance(parsed, Parsed) and parsed.seen.alert.id == alert_id:
+                        found = parsed.seen.contents
+        return found

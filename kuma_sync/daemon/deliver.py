@@ -1,0 +1,86 @@
+"""The handler of the delivery queue: bring one alert's incident up to date, step by step.
+
+Must not: know how a step is done (that is steps), or when a failed one is tried again (that is core/retry).
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+import structlog
+
+from kuma_sync.core.delivery import AddEvents, Close, Create, FindFirst, Nothing, Step, Update
+from kuma_sync.core.errors import RemoteError
+from kuma_sync.core.retry import Park, Pause, RetryAt, after_failure
+from kuma_sync.daemon.contents import ContentsReader
+from kuma_sync.daemon.side import Pace, SideStopped
+from kuma_sync.daemon.steps import Steps
+from kuma_sync.daemon.work import Change, Work, Workbench
+from kuma_sync.daemon.worker import OwnedJob
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Deliver:
+    """Does deliveries: load, decide, act, write; until nothing is left to do or something failed."""
+
+    def __init__(
+        self, *, bench: Workbench, steps: Steps, contents: ContentsReader, pace: Pace, metrics: Metrics
+    ) -> None:
+        self._bench = bench
+        self._steps = steps
+        self._contents = contents
+        self._pace = pace
+        self._metrics = metrics
+
+    async def handle(self, job: OwnedJob) -> RetryAt | Park | None:
+        """Bring the incident of one alert up to date."""
+        work = await self._bench.load(job)
+        while work is not None:
+            try:
+                outcome = await self._act(job, work, work.step(self._bench.desk))
+            except SideStopped as stopped:
+                return RetryAt(at=stopped.until, reason=stopped.reason, counts=False)
+            except RemoteError as error:
+                return self._failed(job, error)
+            if not isinstance(outcome, Change):
+                return outcome
+            work = await self._bench.commit(job, work, outcome)
+        waited = self._pace.clock() - job.claim.put_at
+        self._metrics.end_to_end_seconds.observe(max(waited.total_seconds(), 0.0))
+        return None
+
+    async def _act(self, job: OwnedJob, work: Work, step: Step) -> Change | RetryAt | Park:
+        match step:
+            case FindFirst():
+                return await self._steps.find(job, work)
+            case Create():
+                return await self._steps.create(job, await self._complete(work))
+            case Update():
+                return await self._steps.update(job, await self._complete(work))
+            case AddEvents():
+                return await self._steps.add_events(job, work)
+            case Close():
+                return await self._steps.close(job, work)
+            case Nothing():
+                return Change(become=lambda link: link)
+            case _:
+                assert_never(step)
+
+    async def _complete(self, work: Work) -> Work:
+        """Read contents again that were delivered and forgotten, for a resync or an incident made anew."""
+        if work.contents is not None or work.picture.affected is None or work.picture.oversize:
+            return work
+        contents = await self._contents.read(work.alert_id)
+        return work if contents is None else await self._bench.keep_contents(work, contents)
+
+    def _failed(self, job: OwnedJob, error: RemoteError) -> RetryAt | Park:
+        now = self._pace.clock()
+        decision = after_failure(
+            error, attempts=job.claim.attempts + 1, now=now, policy=self._pace.policy, jitter=self._pace.jitter()
+        )
+        log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)
+        if isinstance(decision, Pause):
+            return RetryAt(at=now, reason=decision.reason, counts=False)
+        return decision

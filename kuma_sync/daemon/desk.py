@@ -1,0 +1,85 @@
+"""Where closings are handed in: by the HTTP door, and by an operator.
+
+Must not: speak HTTP, or close anything itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from kuma_sync.core import delivery
+from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.incident import Link, Origin
+from kuma_sync.daemon.answers import KumaAnswer, Waiters
+from kuma_sync.daemon.orders import put_order
+from kuma_sync.store import Lane, Put, Store, Tx
+
+LOOK_AGAIN = 0.5
+"""Seconds between looks at the store while waiting: another copy of the daemon may do the job."""
+
+
+async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True) -> bool:
+    """Store a closing from the IRP or an operator; false when the alert is closed already.
+
+    A closing of the IRP tells that the incident is closed. An operator's goes to both sides.
+    """
+    link = await tx.links.get(request.alert_id, lock=True)
+    if link is not None and link.alert_closed:
+        return False
+    if link is not None:
+        changed = _noted(link, request)
+        if changed != link:
+            await tx.links.save(changed, now=tx.now)
+        if request.origin is Origin.OPERATOR and not changed.incident_closed:
+            await tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
+    if to_kuma:
+        await put_order(tx, request)
+    return True
+
+
+def _noted(link: Link, request: CloseRequest) -> Link:
+    reason = request.reason.value if request.reason else ""
+    if request.origin is Origin.OPERATOR:
+        return delivery.close_ordered(link, reason, request.comment)
+    if link.incident is None:
+        return link
+    return delivery.incident_closed(link, request.origin, reason, request.comment)
+
+
+class Counter:
+    """Takes closings at the door and, where asked to, waits for KUMA's final answer."""
+
+    def __init__(self, *, store: Store, waiters: Waiters, ring: Callable[[], None]) -> None:
+        self._store = store
+        self._waiters = waiters
+        self._ring = ring
+
+    async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
+        """Store a closing. Without `wait` the answer is 204; else KUMA's own, or None when it did not come in time."""
+        with self._waiters.waiting(request.alert_id) as answer:
+            async with self._store.begin() as tx:
+                fresh = await hand_in(tx, request)
+            self._ring()
+            if wait is None or not fresh:
+                return KumaAnswer(status=204)
+            return await self._wait(request, answer, wait)
+
+    async def _wait(
+        self, request: CloseRequest, answer: asyncio.Future[KumaAnswer], seconds: float
+    ) -> KumaAnswer | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    done, _ = await asyncio.wait([answer], timeout=LOOK_AGAIN)
+                    if done:
+                        return answer.result()
+                    if await self._closed_elsewhere(request):
+                        return KumaAnswer(status=204)
+        return None
+
+    async def _closed_elsewhere(self, request: CloseRequest) -> bool:
+        async with self._store.read() as tx:
+            link = await tx.links.get(request.alert_id)
+        return link is not None and link.alert_closed

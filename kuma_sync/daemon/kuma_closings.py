@@ -1,0 +1,36 @@
+"""Alerts that KUMA closed: their links are marked, and their incidents are to be closed, unless the brake holds them.
+
+Must not: ask KUMA, or close anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import structlog
+
+from kuma_sync.core import delivery
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.plan import Brake, Plan, check
+from kuma_sync.store import Lane, Put, Tx
+
+log = structlog.get_logger(__name__)
+
+
+async def note_closings(
+    tx: Tx, closings: Mapping[AlertId, str], *, brake: Brake, open_links: int, to_irp: bool
+) -> None:
+    """Mark the links of a round's closed alerts (with KUMA's reason) and queue the closing of their incidents."""
+    links = await tx.links.many(closings)
+    ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
+    plan = check(Plan(closings=ours if to_irp else ()), brake, open_links=open_links)
+    if plan.held_closings:
+        log.error("brake_holds_closings", held=len(plan.held_closings), open=open_links)
+    for alert_id, reason in closings.items():
+        held = alert_id in plan.held_closings
+        become = partial(delivery.alert_closed, origin=Origin.KUMA, reason=reason, held=held)
+        await tx.links.change(alert_id, become, now=tx.now)
+        await tx.records.note("kuma", "alert_closed", alert_id, f"{reason}; held by the brake" if held else reason)
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CLOSE) for alert_id in ours])

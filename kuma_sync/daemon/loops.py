@@ -1,0 +1,106 @@
+"""The loops' bodies: one poll, one watch round, one hour's housekeeping, each with what is reported about it.
+
+Must not: wait; bells decide when.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from kuma_sync.core.errors import ClaimLost, RemoteError, StoreUnavailable
+from kuma_sync.daemon.poller import NotOurTurn, Poller
+from kuma_sync.daemon.side import SideStopped
+from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.watch import Watch
+from kuma_sync.store import Store
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+class Polling:
+    """Polls once per call and says how it went; a change of that is one log line."""
+
+    def __init__(self, poller: Poller, *, health: Health, metrics: Metrics) -> None:
+        self._poller = poller
+        self._health = health
+        self._metrics = metrics
+        self._trouble = ""
+
+    async def __call__(self) -> None:
+        """Poll once."""
+        self._health.beat("poll")
+        started = time.monotonic()
+        try:
+            round_ = await self._poller.poll_once()
+        except NotOurTurn:
+            self._health.standby("poll")
+        except (SideStopped, RemoteError) as error:
+            self._failed(error.reason if isinstance(error, SideStopped) else error.summary)
+        except ClaimLost as error:
+            self._failed(str(error))
+        except StoreUnavailable as error:
+            self._failed(str(error))
+            raise
+        else:
+            self._metrics.poll_seconds.observe(time.monotonic() - started)
+            if round_.incomplete:
+                self._failed(round_.incomplete)
+            else:
+                self._went_well()
+            log.debug("polled", reads=[read.query.kind.value for read in round_.passes])
+
+    def _went_well(self) -> None:
+        if self._trouble:
+            log.info("poll_recovered")
+        self._trouble = ""
+        self._health.succeeded("poll")
+
+    def _failed(self, reason: str) -> None:
+        if reason != self._trouble:
+            log.warning("poll_failed", reason=reason)
+        self._trouble = reason
+        self._health.failed("poll", reason)
+
+
+class Watching:
+    """Watches once per call; failures are the IRP side's to report."""
+
+    def __init__(self, watch: Watch, *, ring: Callable[[], None]) -> None:
+        self._watch = watch
+        self._ring = ring
+
+    async def __call__(self) -> None:
+        """Watch once."""
+        try:
+            if await self._watch.watch_once():
+                self._ring()
+        except SideStopped:
+            return
+        except (RemoteError, ClaimLost) as error:
+            log.warning("watch_failed", reason=error.summary if isinstance(error, RemoteError) else str(error))
+
+
+class Housekeeping:
+    """Prunes what is old, in the reader's turn."""
+
+    def __init__(self, store: Store, *, turns: ReadersTurn, retention: timedelta) -> None:
+        self._store = store
+        self._turns = turns
+        self._retention = retention
+
+    async def __call__(self) -> None:
+        """Prune once."""
+        turn = await self._turns.take()
+        if turn is None:
+            return
+        async with self._store.begin() as tx:
+            await tx.lease.assure(turn)
+            removed = await tx.overview.prune(tx.now - self._retention, now=tx.now)
+        if removed:
+            log.info("pruned", alerts=removed)

@@ -1,0 +1,129 @@
+"""What an operator may do by hand, as changes of the store; each leaves a line in the audit trail.
+
+Must not: talk to KUMA or the IRP; the daemon does that when it finds what was put here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.diff import Rejected, diff
+from kuma_sync.core.incident import Doubt, Link, Origin, Sent
+from kuma_sync.daemon.desk import hand_in
+from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.store import Lane, Put, Shape, Shown, Tx
+
+PARKED, HELD = "parked", "held"
+
+
+async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool) -> bool:
+    """Queue an operator's closing for both sides; false when the alert is closed already."""
+    return await hand_in(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma)
+
+
+async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) -> list[str]:
+    """Put parked jobs back to the queue; return what was put back.
+
+    An incident that was deleted is made anew. A piece of KUMA's answer that is no alert is tried once more as one.
+    """
+    ids = [AlertId(subject) for subject in subjects]
+    parked = {job.subject for job in await tx.delivery.jobs(states=[PARKED])}
+    for alert_id in ids:
+        if alert_id in parked:
+            await tx.links.change(alert_id, _made_anew, now=tx.now)
+    done = {*await tx.delivery.wake(ids), *await tx.closes.wake(ids)}
+    done |= set(await _read_again(tx, set(subjects), max_events))
+    for subject in sorted(done):
+        await tx.records.note(by, "retry", subject)
+    return sorted(done)
+
+
+async def parked_subjects(tx: Tx) -> list[str]:
+    """Return everything that is parked: alerts, and digests of what is none."""
+    jobs = [*await tx.delivery.jobs(states=[PARKED]), *await tx.closes.jobs(states=[PARKED])]
+    return sorted({job.subject for job in jobs} | {piece.digest for piece in await tx.records.parked()})
+
+
+async def drop(tx: Tx, subject: str, *, by: str) -> bool:
+    """Give an alert (or a parked piece) up for good; false when it is unknown."""
+    dropped = await tx.records.drop_parked(subject)
+    link = await tx.links.change(AlertId(subject), lambda link: replace(link, dropped=True), now=tx.now)
+    removed = await tx.delivery.remove(subject) + await tx.closes.remove(subject)
+    if link is not None:
+        await tx.alerts.forget_contents(link.alert_id)
+    known = dropped or link is not None or removed > 0
+    if known:
+        await tx.records.note(by, "drop", subject)
+    return known
+
+
+async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str) -> list[AlertId]:
+    """Have the incidents of these alerts found and fully updated; return those that have a link."""
+    links = await tx.links.many(ids)
+    wanted = [alert_id for alert_id in ids if alert_id in links and not links[alert_id].dropped]
+    for alert_id in wanted:
+        await tx.links.change(alert_id, _to_resync, now=tx.now)
+        await tx.records.note(by, "resync", alert_id)
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
+    await tx.delivery.wake(wanted)
+    return wanted
+
+
+async def release(tx: Tx, *, by: str) -> list[str]:
+    """Let go what the brake holds; return whose it was."""
+    links = await tx.links.held()
+    for alert_id in links:
+        await tx.links.change(alert_id, _released, now=tx.now)
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in links])
+    closes = [job.subject for job in await tx.closes.jobs(states=[HELD])]
+    await tx.closes.wake(closes, states=[HELD])
+    released = sorted({*links, *closes})
+    for subject in released:
+        await tx.records.note(by, "release", subject)
+    return released
+
+
+async def _read_again(tx: Tx, subjects: Collection[str], max_events: int) -> list[str]:
+    read = []
+    for piece in await tx.records.parked():
+        if piece.digest not in subjects:
+            continue
+        parsed = parse_alert(piece.raw, with_events=True, max_events=max_events)
+        if isinstance(parsed, Rejected):
+            continue
+        await _take(tx, parsed)
+        await tx.records.unpark(piece.digest)
+        read.append(piece.digest)
+    return read
+
+
+async def _take(tx: Tx, parsed: Parsed) -> None:
+    """Take a piece that turned out to be an alert, as if a read had shown it."""
+    alert_id = parsed.seen.alert.id
+    known = await tx.alerts.pictures([alert_id])
+    for change in diff([parsed.seen], known):
+        shown = Shown(
+            picture=change.picture, shape=Shape.CONTENTS, digest=None, contents=parsed.seen.contents, recheck=True
+        )
+        await tx.alerts.save([shown], now=tx.now, sweep=0)
+    await tx.links.add([Link(alert_id=alert_id, doubt=Doubt.UNKNOWN)], now=tx.now)
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])
+
+
+def _made_anew(link: Link) -> Link:
+    if link.doubt is not Doubt.MISSING:
+        return link
+    return replace(link, incident=None, doubt=Doubt.UNKNOWN, sent=Sent(), incident_closed=False)
+
+
+def _to_resync(link: Link) -> Link:
+    if link.intent is not None:
+        return link
+    return replace(link, doubt=Doubt.RESYNC, sent=Sent(), ignored=False)
+
+
+def _released(link: Link) -> Link:
+    return replace(link, held_create=False, held_close=False)

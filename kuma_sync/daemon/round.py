@@ -1,0 +1,100 @@
+"""One round of reading: what it has gathered so far, and the totals it reports.
+
+Must not: read, write, or decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.window import Cursor, Query
+from kuma_sync.kuma.client import End, PageEnd
+from kuma_sync.store import PassRecord, Turn
+
+
+@dataclass(slots=True, kw_only=True)
+class Pass:
+    """One read under way, and its counts."""
+
+    query: Query
+    started_at: datetime
+    ended_at: datetime | None = None
+    pages: int = 0
+    bytes: int = 0
+    seen: int = 0
+    appeared: int = 0
+    changed: int = 0
+    left: int = 0
+    rejected: int = 0
+    late: int = 0
+    end: End | None = None
+    error: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether a short or empty page ended it."""
+        return self.end is End.SHORT
+
+    def page(self, page: PageEnd) -> None:
+        """Count a page."""
+        self.pages += 1
+        self.bytes += page.bytes
+        self.end = page.end
+
+    def record(self) -> PassRecord:
+        """Return the row to remember it by."""
+        seconds = ((self.ended_at or self.started_at) - self.started_at).total_seconds()
+        return PassRecord(
+            kind=self.query.kind.value,
+            started_at=self.started_at,
+            seconds=max(seconds, 0.0),
+            complete=self.complete,
+            pages=self.pages,
+            bytes=self.bytes,
+            seen=self.seen,
+            appeared=self.appeared,
+            changed=self.changed,
+            left=self.left,
+            rejected=self.rejected,
+            error=self.error,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Round:
+    """One poll with all its reads.
+
+    `sweep` is the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the
+    alerts whose contents a listing made us want, as it showed them; `oversize` those whose contents are too large to
+    take, `unnamed` counts elements too large of which not even the id is known; `answered` are the ids shown so far;
+    `late` those that a look behind the watermark found.
+    """
+
+    turn: Turn
+    cursor: Cursor
+    open_links: int
+    sweep: int = 0
+    created: int = 0
+    newest: datetime | None = None
+    server_now: datetime | None = None
+    wanted: dict[AlertId, Alert] = field(default_factory=dict)
+    oversize: set[AlertId] = field(default_factory=set)
+    unnamed: int = 0
+    answered: set[AlertId] = field(default_factory=set)
+    late: set[AlertId] = field(default_factory=set)
+    passes: list[Pass] = field(default_factory=list)
+
+    def saw(self, alert: Alert) -> None:
+        """Take note of one alert that a read showed."""
+        if alert.last_seen is not None and (self.newest is None or alert.last_seen > self.newest):
+            self.newest = alert.last_seen
+
+    @property
+    def incomplete(self) -> str:
+        """Say which read did not reach its end; empty when all did."""
+        for read in self.passes:
+            if not read.complete:
+                return read.error or f"the {read.query.kind.value} read did not end: {read.end or 'no page'}"
+        return ""

@@ -1,0 +1,135 @@
+"""The daemon's loops under one roof: started together, drained together, within a grace.
+
+Must not: build anything (that is wiring), or know signals (that is the command).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from kuma_sync.core.errors import ClaimLost, RemoteError
+from kuma_sync.daemon.loops import Housekeeping, Polling, Watching
+from kuma_sync.daemon.observe import observe
+from kuma_sync.daemon.poller import NotOurTurn, Poller
+from kuma_sync.daemon.schedule import Bell, ringing
+from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.supervise import supervise, whenever
+from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.watch import Watch
+from kuma_sync.daemon.worker import Worker
+from kuma_sync.store import Store
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+HOURLY = timedelta(hours=1)
+LONGEST_READ = timedelta(minutes=15)
+LONGEST_JOB = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Everything that works for one configuration; a reload makes a new crew and lets the old one finish."""
+
+    store: Store
+    poller: Poller
+    watch: Watch
+    deliveries: Worker
+    closes: Worker
+    turns: ReadersTurn
+    housekeeping: Housekeeping
+    sides: Mapping[str, Side]
+    health: Health
+    metrics: Metrics
+    poll_interval: timedelta
+    watch_interval: timedelta
+    closes_on: bool
+
+
+async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
+    """Let a crew work until told to stop, then finish what is in flight; false when the grace ran out."""
+    _expect(crew)
+    try:
+        async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
+            waiting = group.create_task(_limit(stop, limit, grace))
+            aides = [
+                group.create_task(crew.turns.keep()),
+                group.create_task(observe(crew.store, health=crew.health, metrics=crew.metrics, sides=crew.sides)),
+            ]
+            await _loops(crew, stop)
+            for task in (*aides, waiting):
+                task.cancel()
+    except TimeoutError:
+        log.warning("grace_ran_out", seconds=grace.total_seconds())
+        return False
+    finally:
+        for loop in ("poll", "delivery", "close"):
+            crew.health.ended(loop)
+        await crew.turns.give_back()
+    return True
+
+
+async def once(crew: Crew) -> list[str]:
+    """Do one complete pass: sweep, ask the IRP, attempt every due delivery and closing; return what went wrong.
+
+    Raise StoreUnavailable.
+    """
+    troubles: list[str] = []
+    for read in (partial(_sweep, crew), partial(_watch, crew)):
+        try:
+            troubles += await read()
+        except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
+            troubles.append(str(error))
+    while await crew.deliveries.drain() + await crew.closes.drain():
+        continue
+    return troubles
+
+
+async def _sweep(crew: Crew) -> list[str]:
+    incomplete = (await crew.poller.poll_once(sweep=True)).incomplete
+    return [f"kuma: {incomplete}"] if incomplete else []
+
+
+async def _watch(crew: Crew) -> list[str]:
+    await crew.watch.watch_once()
+    return []
+
+
+async def _loops(crew: Crew, stop: asyncio.Event) -> None:
+    polls, watches, hours = Bell(), Bell(), Bell()
+    polling = Polling(crew.poller, health=crew.health, metrics=crew.metrics)
+    watching = Watching(crew.watch, ring=crew.closes.bell.ring)
+    with ringing({polls: crew.poll_interval, watches: crew.watch_interval, hours: HOURLY}):
+        async with asyncio.TaskGroup() as group:
+            for name, loop in {
+                "poll": partial(whenever, polls, polling, stop),
+                "watch": partial(whenever, watches, watching, stop),
+                "housekeeping": partial(whenever, hours, crew.housekeeping, stop),
+                "delivery": partial(crew.deliveries.run, stop),
+                "close": partial(crew.closes.run, stop),
+            }.items():
+                group.create_task(supervise(name, loop, stop), name=name)
+
+
+async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) -> None:
+    await stop.wait()
+    limit.reschedule(asyncio.get_running_loop().time() + grace.total_seconds())
+
+
+def _expect(crew: Crew) -> None:
+    health = crew.health
+    health.starting("poll")
+    health.fresh_within("poll", max(crew.poll_interval * 2, timedelta(seconds=10)))
+    health.expects("poll", LONGEST_READ + crew.poll_interval)
+    health.expects("delivery", LONGEST_JOB)
+    if crew.closes_on:
+        health.expects("close", LONGEST_JOB)
+    else:
+        health.off("close")

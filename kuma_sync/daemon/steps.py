@@ -1,0 +1,247 @@
+"""The steps of a delivery: each renders one request, sends it, and says what the link becomes.
+
+Must not: decide which step comes next, or write anything but what must be known before an answer comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+
+import structlog
+
+from kuma_sync.core import delivery
+from kuma_sync.core.alert import EventDigest, JsonObject
+from kuma_sync.core.errors import Permanent, RemoteError, Transient
+from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent, external_key
+from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.daemon.closings import Closings
+from kuma_sync.daemon.meter import timed
+from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.work import Change, Work, Workbench
+from kuma_sync.daemon.worker import OwnedJob
+from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.draft import Draft
+from kuma_sync.irp.errors import Duplicate
+from kuma_sync.irp.values import Subject, values
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+TOO_LARGE = 413
+UNKNOWN = (404, 410)
+UNBOUNDED = 1 << 31
+
+Events = Mapping[EventDigest, JsonObject]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letterhead:
+    """What every request holds that is not the alert's: settings, and the clock."""
+
+    instance: str
+    web_url: str
+    options: Mapping[str, str]
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """The IRP's gate, and a gate of its own for creates: a wrong path stops them alone."""
+
+    irp: Side
+    creates: Side
+
+
+class Steps:
+    """Find, create, update, add events, close."""
+
+    def __init__(
+        self, *, irp: IrpClient, sides: Sides, bench: Workbench, closings: Closings, head: Letterhead, metrics: Metrics
+    ) -> None:
+        self._irp = irp
+        self._sides = sides
+        self._bench = bench
+        self._closings = closings
+        self._head = head
+        self._metrics = metrics
+
+    async def find(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+        """Look for the incident before anything is written."""
+        desk, now = self._bench.desk, self._head.clock()
+        if not desk.can_find:
+            return delivery.without_find(work.link, desk) or Change(become=delivery.absent)
+        async with self._sides.irp.admit():
+            with timed(self._metrics, "find"):
+                found = await self._irp.find(self._key(work))
+        if found:
+            return self._found(work, found)
+        after = delivery.after_not_found(work.link, now, desk.settle)
+        if isinstance(after, RetryAt):
+            await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
+        return after or Change(become=delivery.absent)
+
+    async def create(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+        """Make the incident; the intent is committed before the request goes out."""
+        batch = self._batch()
+        while True:
+            events = _first(work.unsent(), batch)
+            draft = self._draft("create", work, events)
+            sent = Sent(fingerprint=work.picture.fingerprint, fields=draft.fields, events=frozenset(events))
+            for side in (self._sides.creates, self._sides.irp):
+                side.assure_open()
+            now = self._head.clock()
+            work = await self._bench.note(job, work, partial(delivery.intended, sent=sent, now=now))
+            try:
+                incident = await self._create(job, draft)
+            except Duplicate:
+                return Change(become=delivery.duplicated, told=("duplicate", "the IRP says it exists already"))
+            except (RemoteError, SideStopped) as error:
+                work = await self._bench.note(job, work, partial(_after_failed_create, error=error))
+                if not (_too_large(error) and batch):
+                    raise
+                batch = min(batch, len(events)) // 2
+                continue
+            log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
+            return Change(become=partial(delivery.created, incident=incident), told=("created", incident.id))
+
+    async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+        """Send what changed; without an update operation the create, which then is an upsert, sends all."""
+        upsert = not self._irp.can("update")
+        batch = self._batch()
+        while True:
+            events = _first(work.unsent(), batch)
+            whole = self._draft("create" if upsert else "update", work, events)
+            changed, cleared = delivery.changed_fields(whole.fields, work.link.sent.fields)
+            draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
+            if not draft.body:
+                return self._updated(work, whole, events, told=None)
+            try:
+                await (self._create(job, draft) if upsert else self._send(job, draft))
+            except Permanent as error:
+                if error.status in UNKNOWN:
+                    return Change(become=delivery.missing)
+                if not (_too_large(error) and batch and events):
+                    raise
+                batch = min(batch, len(events)) // 2
+                continue
+            return self._updated(work, whole, events, told=("updated", ", ".join(sorted(draft.body))))
+
+    async def add_events(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+        """Send a batch of the events that did not fit elsewhere."""
+        batch = self._batch()
+        while True:
+            events = _first(work.unsent(), batch)
+            try:
+                await self._send(job, self._draft("add_events", work, events))
+            except Permanent as error:
+                if error.status in UNKNOWN:
+                    return Change(become=delivery.missing)
+                if not _too_large(error) or len(events) <= 1:
+                    raise
+                batch = min(batch, len(events)) // 2
+                continue
+            added = frozenset(events)
+            return Change(become=partial(delivery.events_added, events=added), told=("events_added", str(len(added))))
+
+    async def close(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+        """Close the incident, because its alert is closed."""
+        told = ("incident_closed", work.link.close_reason)
+        try:
+            await self._send(job, self._draft("close", work, {}))
+        except Permanent as error:
+            if error.status not in UNKNOWN:
+                raise
+            log.warning("incident_to_close_is_gone", alert_id=work.alert_id)
+            told = ("incident_closed", "the IRP no longer has it")
+        log.info("incident_closed", alert_id=work.alert_id)
+        return Change(become=partial(delivery.incident_closed, origin=Origin.KUMA), told=told)
+
+    async def _create(self, job: OwnedJob, draft: Draft) -> Incident:
+        async with self._sides.creates.admit():
+            try:
+                async with self._sides.irp.admit():
+                    job.assure()
+                    with timed(self._metrics, draft.operation):
+                        return await self._irp.create(draft)
+            except Permanent as error:
+                if _wrong_path(error):
+                    raise self._sides.creates.stand_still(
+                        f"create {error.summary}: is the profile's path right?"
+                    ) from None
+                raise
+
+    async def _send(self, job: OwnedJob, draft: Draft) -> None:
+        sends = {"update": self._irp.update, "add_events": self._irp.add_events, "close": self._irp.close}
+        async with self._sides.irp.admit():
+            job.assure()
+            with timed(self._metrics, draft.operation):
+                await sends[draft.operation](draft)
+
+    def _found(self, work: Work, found: list[Found]) -> Change:
+        chosen = delivery.choose(found)
+        if len(found) > 1:
+            log.warning("several_incidents", alert_id=work.alert_id, count=len(found), incident_id=chosen.incident.id)
+        closing = None
+        if chosen.closed and not work.link.alert_closed:
+            closing = self._closings.by_resolution(
+                work.alert_id, chosen.resolution, incident=chosen.incident.id, by="find"
+            )
+        log.info("incident_found", alert_id=work.alert_id, incident_id=chosen.incident.id, closed=chosen.closed)
+        return Change(
+            become=partial(delivery.after_found, found=chosen), told=("found", chosen.incident.id), closing=closing
+        )
+
+    def _updated(self, work: Work, whole: Draft, events: Events, *, told: tuple[str, str] | None) -> Change:
+        become = partial(
+            delivery.updated,
+            fingerprint=work.picture.fingerprint,
+            fields=whole.held(work.link.sent.fields),
+            events=frozenset(events),
+        )
+        return Change(become=become, told=told)
+
+    def _draft(self, operation: str, work: Work, events: Events) -> Draft:
+        subject = Subject(
+            picture=work.picture,
+            key=self._key(work),
+            contents=work.contents,
+            events=list(events.values()),
+            incident=work.link.incident,
+            reason=work.link.close_reason,
+            comment=work.link.close_comment,
+        )
+        head = self._head
+        return self._irp.draft(operation, values(subject, web_url=head.web_url, options=head.options, now=head.clock()))
+
+    def _key(self, work: Work) -> str:
+        return external_key(self._head.instance, work.alert_id)
+
+    def _batch(self) -> int:
+        return self._irp.batch or UNBOUNDED
+
+
+def _first(events: Events, batch: int) -> Events:
+    return dict(islice(events.items(), batch))
+
+
+def _after_failed_create(link: Link, error: RemoteError | SideStopped) -> Link:
+    """Keep the intent where the create may have happened; take it back where it certainly did not."""
+    match error:
+        case Transient(ambiguous=True, unidentified=True):
+            return delivery.unidentified(link)
+        case Transient(ambiguous=True):
+            return link
+        case _:
+            return delivery.refused(link)
+
+
+def _too_large(error: Exception) -> bool:
+    return isinstance(error, Permanent) and error.status == TOO_LARGE
+
+
+def _wrong_path(error: Permanent) -> bool:
+    return error.status in (404, 405) or (error.status is not None and 300 <= error.status < 400)

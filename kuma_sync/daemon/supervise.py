@@ -1,0 +1,85 @@
+"""Loops that go on: one that raised is started again, and the process ends when one keeps failing.
+
+Must not: know what a loop does. A bug in the poller must not stop deliveries or the door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from kuma_sync.core.errors import KumaSyncError, StoreUnavailable
+from kuma_sync.daemon.schedule import Bell
+
+log = structlog.get_logger(__name__)
+
+Loop = Callable[[], Awaitable[None]]
+
+TOO_OFTEN = 5
+WITHIN = 600.0
+LONGEST_WAIT = 30.0
+LAST_MOMENTS = 2.0
+"""Seconds that a read may still have when the daemon stops; cut off later, it is simply read again."""
+
+
+class LoopKeepsFailing(KumaSyncError):
+    """A loop failed again and again: the process ends, and whoever supervises it starts it anew."""
+
+
+async def supervise(name: str, loop: Loop, stop: asyncio.Event) -> None:
+    """Run a loop until it ends by itself (as it does when `stop` is set); start it again when it raises."""
+    clock = asyncio.get_running_loop().time
+    failures: deque[float] = deque(maxlen=TOO_OFTEN)
+    wait = 1.0
+    while True:
+        started = clock()
+        try:
+            await loop()
+        except StoreUnavailable as error:
+            log.warning("store_unavailable", loop=name, reason=str(error))
+            wait = 1.0
+        except Exception as error:
+            # The other boundary: whatever a loop's bug is, the others go on.
+            failures.append(clock())
+            log.exception("loop_failed", loop=name, error=type(error).__name__)
+            if len(failures) == TOO_OFTEN and failures[-1] - failures[0] < WITHIN:
+                raise LoopKeepsFailing(f"the {name} loop keeps failing") from error
+            wait = 1.0 if clock() - started > WITHIN else min(wait * 2, LONGEST_WAIT)
+        else:
+            return
+        if await happens(stop, within=wait):
+            return
+
+
+async def happens(event: asyncio.Event, *, within: float) -> bool:
+    """Wait for an event, at most so many seconds; tell whether it happened."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            await event.wait()
+    return event.is_set()
+
+
+async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Act at every ring until told to stop; what is being read then is cut off after a moment."""
+    async with asyncio.TaskGroup() as group:
+        stopping = group.create_task(stop.wait())
+        while not stop.is_set():
+            ringing = group.create_task(bell.wait())
+            await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                ringing.cancel()
+                break
+            acting = asyncio.ensure_future(act())
+            try:
+                await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not acting.done():
+                    await asyncio.wait({acting}, timeout=LAST_MOMENTS)
+            finally:
+                acting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await acting
+        stopping.cancel()

@@ -1,0 +1,59 @@
+"""The reader's turn, held for as long as this daemon lives: who polls among several copies.
+
+Must not: read anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.store import Store, Turn
+
+log = structlog.get_logger(__name__)
+
+READER = "reader"
+TTL = timedelta(seconds=30)
+
+
+class ReadersTurn:
+    """Takes the lease, renews it, and gives it back. On a local file it is ours by right: nobody else can be there."""
+
+    def __init__(self, store: Store, *, owner: str, ttl: timedelta = TTL) -> None:
+        self._store = store
+        self._owner = owner
+        self._ttl = ttl
+        self._turn: Turn | None = None
+
+    async def take(self) -> Turn | None:
+        """Take or renew the turn; None while another copy has it."""
+        async with self._store.begin() as tx:
+            turn = await tx.lease.take(READER, self._owner, ttl=self._ttl, force=self._store.local)
+        if (turn is None) != (self._turn is None):
+            log.info("readers_turn", ours=turn is not None)
+        self._turn = turn
+        return turn
+
+    async def keep(self) -> None:
+        """Renew the turn as long as it is ours, for ever; run beside the reads, which may take minutes."""
+        while True:
+            await asyncio.sleep(self._ttl.total_seconds() / 3)
+            if self._turn is not None:
+                try:
+                    await self.take()
+                except StoreUnavailable:
+                    continue
+
+    async def give_back(self) -> None:
+        """Let another copy read at once."""
+        if self._turn is None:
+            return
+        try:
+            async with self._store.begin() as tx:
+                await tx.lease.give_back(self._turn)
+        except (StoreUnavailable, ClaimLost):
+            pass
+        self._turn = None

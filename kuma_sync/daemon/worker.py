@@ -1,0 +1,225 @@
+"""Claim, handle, settle: the loop that empties one durable queue.
+
+One HTTP attempt per claim; the queue's schedule is the retry. Must not: know what a job does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal, Protocol, TypeVar
+
+import structlog
+
+from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.daemon.schedule import Bell
+from kuma_sync.daemon.side import Side
+from kuma_sync.store import Claim, DurableQueue, Store, Tx
+from kuma_sync.telemetry.health import Health
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+LEASE = timedelta(seconds=60)
+IDLE = 1.0
+"""Seconds between looks at the queue when no bell rings: other processes put jobs, too."""
+
+
+class Handler(Protocol):
+    """What a worker does with a job."""
+
+    async def handle(self, job: OwnedJob) -> RetryAt | Park | None:
+        """Do the job and acknowledge it (None), or say what follows."""
+
+
+@dataclass(slots=True)
+class OwnedJob:
+    """A claim together with the certainty that it is still ours."""
+
+    claim: Claim
+    valid_until: float
+
+    def assure(self) -> None:
+        """Raise ClaimLost when the lease may have run out (a frozen process wakes up late); ask before sending."""
+        if time.monotonic() >= self.valid_until:
+            raise ClaimLost(f"job {self.claim.id} was held too long")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """Which queue, towards which side, with how many jobs in flight; a claim lasts `lease` unless renewed."""
+
+    name: Literal["delivery", "close"]
+    queue: Callable[[Tx], DurableQueue]
+    side: Side
+    concurrency: int
+    lease: timedelta = LEASE
+
+
+class Worker:
+    """Empties one queue with up to `duty.concurrency` jobs in flight."""
+
+    def __init__(
+        self,
+        *,
+        duty: Duty,
+        store: Store,
+        handler: Handler,
+        owner: str,
+        health: Health,
+    ) -> None:
+        self.name: Literal["delivery", "close"] = duty.name
+        self.bell = Bell()
+        self._duty = duty
+        self._queue = duty.queue
+        self._side = duty.side
+        self._lease = duty.lease
+        self._store = store
+        self._handler = handler
+        self._owner = owner
+        self._health = health
+        self._flying: dict[int, OwnedJob] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until told to stop; then take nothing new and finish what is in flight."""
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(self._renew(), name=f"{self.name}-renew")
+            jobs: set[asyncio.Task[None]] = set()
+            while not stop.is_set():
+                self._health.beat(self.name)
+                started = await self._start_some(group, jobs)
+                if not started:
+                    await self._rest(stop, jobs)
+            while jobs:
+                await asyncio.wait(jobs, timeout=IDLE)
+                self._health.beat(self.name)
+            renewing.cancel()
+
+    async def drain(self) -> int:
+        """Attempt every due job once (what fails goes into back-off and is due no more); return how many were taken."""
+        taken = 0
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(self._renew())
+            jobs: set[asyncio.Task[None]] = set()
+            while (started := await self._start_some(group, jobs, whatever_the_side=True)) or jobs:
+                taken += started
+                if jobs:
+                    await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            renewing.cancel()
+        return taken
+
+    async def _start_some(
+        self, group: asyncio.TaskGroup, jobs: set[asyncio.Task[None]], *, whatever_the_side: bool = False
+    ) -> int:
+        free = self._duty.concurrency - len(jobs)
+        if self._side.paused is not None:
+            free = min(free, 1 - len(jobs))
+        shut = self._side.open_at() is not None and not whatever_the_side
+        if free <= 0 or shut:
+            return 0
+        valid_until = time.monotonic() + self._lease.total_seconds() * 0.9
+        try:
+            async with self._store.begin() as tx:
+                claims = await self._queue(tx).claim(free, owner=self._owner, lease=self._lease)
+        except StoreUnavailable as error:
+            if whatever_the_side:
+                raise
+            log.warning("store_unavailable", worker=self.name, reason=str(error))
+            self._health.failed(self.name, str(error))
+            return 0
+        self._health.succeeded(self.name)
+        for claim in claims:
+            job = OwnedJob(claim, valid_until)
+            self._flying[claim.id] = job
+            task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
+            jobs.add(task)
+            task.add_done_callback(jobs.discard)
+        return len(claims)
+
+    async def _rest(self, stop: asyncio.Event, jobs: set[asyncio.Task[None]]) -> None:
+        """Sleep until a bell, the end of a job, the stop, or the next look."""
+        waiting = {asyncio.ensure_future(self.bell.wait(IDLE)), asyncio.ensure_future(stop.wait()), *jobs}
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting - jobs:
+                task.cancel()
+
+    async def _work(self, job: OwnedJob) -> None:
+        try:
+            await self._handle(job)
+        finally:
+            self._flying.pop(job.claim.id, None)
+
+    async def _handle(self, job: OwnedJob) -> None:
+        claim = job.claim
+        outcome: RetryAt | Park | None
+        try:
+            outcome = await self._handler.handle(job)
+        except ClaimLost as error:
+            log.warning("claim_lost", worker=self.name, subject=claim.subject, reason=str(error))
+            return
+        except Exception as error:
+            # The worker's boundary: one job's bug must not stop the line, nor lose the job.
+            log.exception("job_failed", worker=self.name, subject=claim.subject, error=type(error).__name__)
+            outcome = Park(reason=f"a bug in kuma-sync: {type(error).__name__}")
+        if outcome is not None:
+            with contextlib.suppress(ClaimLost):
+                await persist(job, lambda: self._settle(claim, outcome))
+
+    async def _settle(self, claim: Claim, outcome: RetryAt | Park) -> None:
+        async with self._store.begin() as tx:
+            queue = self._queue(tx)
+            match outcome:
+                case RetryAt():
+                    await queue.again(claim, at=outcome.at, reason=outcome.reason, counts=outcome.counts)
+                case Park():
+                    await queue.park(claim, outcome.reason)
+                    await tx.records.note("kuma-sync", "parked", claim.subject, outcome.reason)
+        if isinstance(outcome, Park):
+            log.error("job_parked", worker=self.name, subject=claim.subject)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 4)
+            flying = list(self._flying.values())
+            if not flying:
+                continue
+            asked = time.monotonic()
+            try:
+                async with self._store.begin() as tx:
+                    kept = await self._queue(tx).renew([job.claim for job in flying], lease=self._lease)
+            except StoreUnavailable:
+                continue
+            for job in flying:
+                if job.claim.id in kept:
+                    job.valid_until = asked + self._lease.total_seconds() * 0.9
+
+
+async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    """Write what became of a job, however often the store says no, while the claim is ours.
+
+    Shielded: once the other side acted, being cancelled must not keep us from writing it down.
+    """
+    task = asyncio.ensure_future(_insist(job, write))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=5)
+        raise
+
+
+async def _insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await write()
+        except StoreUnavailable as error:
+            log.warning("store_unavailable", subject=job.claim.subject, reason=str(error))
+            job.assure()
+            await asyncio.sleep(0.5)

@@ -1,0 +1,109 @@
+"""Is this profile fit for use? Compiles it, demands what the operations must extract, and tries it on sample alerts.
+
+Must not: talk to an IRP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from kuma_sync.core.delivery import Desk
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.irp.answers import Answers
+from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.loading import KEY
+from kuma_sync.irp.profile import FindOperation, ListClosedOperation, Profile
+from kuma_sync.irp.rendering import Rendering
+from kuma_sync.irp.sample import sample_subject, sample_values, sparse_subject
+
+_MUST_EXTRACT: Mapping[str, tuple[str, ...]] = {
+    "create": ("id",),
+    "find": ("items", "id", "key"),
+    "list_closed": ("items", "status", "resolution", "updated"),
+}
+_ABSENT: Mapping[str, str] = {
+    "find": "a create whose answer was lost is sent again or parked, and a lost store doubles incidents",
+    "close": "close.to_irp is off, alerts closed in KUMA leave their incidents open",
+    "list_closed": "close.watch is off, incidents closed in the IRP are learnt through the HTTP door only",
+    "probe": "a single 401 or 403 pauses all deliveries, because the token cannot be judged",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One operation, ready for use."""
+
+    rendering: Rendering
+    answers: Answers
+
+
+def compile_profile(profile: Profile) -> dict[str, Compiled]:
+    """Compile all operations. Raises ConfigError for a template or an expression that is none."""
+    closed_when = _closed_when(profile)
+    try:
+        return {
+            name: Compiled(
+                rendering=Rendering(name, operation, profile.maps),
+                answers=Answers(name, operation, closed_when=closed_when.get(name, "")),
+            )
+            for name, operation in profile.operations.items()
+        }
+    except Unrenderable as error:
+        raise _wrong(profile, f"{error.where} {error.problem}") from None
+
+
+def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
+    """Return warnings about a usable profile; raise ConfigError with file, operation and key for one that is not."""
+    for problem in _missing(profile):
+        raise _wrong(profile, problem)
+    compiled = compile_profile(profile)
+    if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
+        raise _wrong(profile, "add_events.body has no field that uses the value events")
+    full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
+    warnings = [] if profile.verified else [f"profile {profile.name} was never proven against the real product"]
+    for one in compiled.values():
+        try:
+            one.rendering.draft(full)
+        except Unrenderable as error:
+            raise _wrong(profile, f"{error.where} fails on the sample alert: {error.problem}") from None
+        try:
+            one.rendering.draft(sparse)
+        except Unrenderable as error:
+            warnings.append(f"{error.where} fails on an alert without optional fields: {error.problem}")
+    return warnings + [f"no [{name}] in the profile: {what}" for name, what in _ABSENT.items() if name not in compiled]
+
+
+def desk(profile: Profile, *, to_irp: bool) -> Desk:
+    """Return what the IRP can do by its profile, and may by `close.to_irp`."""
+    settle = profile.find.settle if profile.find else FindOperation.model_fields["settle"].default
+    return Desk(
+        can_find=profile.find is not None,
+        can_update=profile.update is not None,
+        can_add_events=profile.add_events is not None,
+        may_close=to_irp and profile.close is not None,
+        settle=settle,
+    )
+
+
+def _closed_when(profile: Profile) -> Mapping[str, str]:
+    """Return the expressions by operation; `find` borrows that of `list_closed`."""
+    listed = profile.list_closed.closed_when if profile.list_closed else ""
+    found = profile.find.closed_when if profile.find else ""
+    return {"find": found or listed, "list_closed": listed}
+
+
+def _missing(profile: Profile) -> Iterator[str]:
+    for name, operation in profile.operations.items():
+        for part in _MUST_EXTRACT.get(name, ()):
+            if not getattr(operation.extract, part):
+                yield f"{name}.extract.{part} is missing"
+        if isinstance(operation, ListClosedOperation):
+            if not (operation.extract.id or operation.extract.key):
+                yield "list_closed.extract.id is missing (or key)"
+            if not operation.closed_when:
+                yield "list_closed.closed_when is missing"
+
+
+def _wrong(profile: Profile, problem: str) -> ConfigError:
+    return ConfigError(KEY, f"{profile.source}: {problem}")

@@ -1,0 +1,25 @@
+"""What can go wrong in this room only: a template that does not work, and a create that came second.
+
+Must not: carry an alert's content where it might be logged.
+"""
+
+from __future__ import annotations
+
+from kuma_sync.core.errors import Permanent
+
+
+class Unrenderable(Exception):
+    """A template cannot be compiled or rendered.
+
+    `where` is its place in the profile (`create.body.title`). `problem` may quote a value of the alert: for the record
+    of one job, and for the built-in sample.
+    """
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where)
+        self.where = where
+        self.problem = problem
+
+
+class Duplicate(Permanent):
+    """The IRP refused a create because the incident exists already: find it and link it."""

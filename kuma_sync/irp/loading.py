@@ -1,0 +1,110 @@
+"""Profiles from files: the built-in ones and those a site wrote; every mistake becomes one sentence with file and key.
+
+Must not: judge what the operations do (that is checking).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.irp.profile import Profile
+
+KEY = "irp.profile"
+
+_BUILT_IN = resources.files("kuma_sync.irp") / "profiles"
+
+
+def built_in() -> list[str]:
+    """Return the names of the built-in profiles."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _BUILT_IN.iterdir() if entry.name.endswith(".toml"))
+
+
+def profile_text(name: str) -> str:
+    """Return a built-in profile as TOML, ready to copy and change. Raises ConfigError for an unknown name."""
+    if name not in built_in():
+        raise ConfigError(KEY, f'there is no built-in profile "{name}"{meant(name, built_in())}')
+    return (_BUILT_IN / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Read a profile by built-in name or by the path of a TOML file.
+
+    Raises ConfigError(`irp.profile`) with file, operation and key in one sentence.
+    """
+    if name_or_path in built_in():
+        return parse_profile(profile_text(name_or_path), source=name_or_path)
+    path = Path(name_or_path)
+    if "/" not in name_or_path and not name_or_path.endswith(".toml") and not path.is_file():
+        raise ConfigError(
+            KEY, f'"{name_or_path}" is neither a built-in profile nor a file{meant(name_or_path, built_in())}'
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no UTF-8 text"
+        raise ConfigError(KEY, f"{name_or_path} cannot be read: {why}") from None
+    return parse_profile(text, source=name_or_path)
+
+
+def parse_profile(text: str, *, source: str) -> Profile:
+    """Read a profile's TOML; `source` names it in errors."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(KEY, f"{source} is no valid TOML: {error}") from None
+    try:
+        return Profile.parse(tree, source=source)
+    except ValidationError as error:
+        raise ConfigError(KEY, f"{source}: {_sentence(error)}") from None
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown word: the nearest known one, else all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f" (known: {', '.join(known)})" if known else ""
+
+
+def _sentence(error: ValidationError) -> str:
+    every = error.errors(include_url=False, include_input=False, include_context=False)
+    # A key misspelt is one missing too; the spelling is the better news.
+    first = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
+    place = [str(part) for part in first["loc"]]
+    where = ".".join(part for part in place if part != "[key]")
+    match first["type"]:
+        case "extra_forbidden":
+            return f"{where} is not known{meant(place[-1], _keys(place[:-1]))}"
+        case "missing" if len(place) == 1:
+            return f"the section [{where}] is missing"
+        case "missing":
+            return f"{where} is missing"
+        case _:
+            problem = first["msg"].removeprefix("Value error, ")
+            return f"{where}: {problem[:1].lower()}{problem[1:]}"
+
+
+def _keys(place: Sequence[str]) -> list[str]:
+    """Return the keys that are known at a place of the profile."""
+    model: type[BaseModel] = Profile
+    for part in place:
+        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        inner = _model(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    kinds = [annotation, *get_args(annotation)]
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

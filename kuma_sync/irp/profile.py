@@ -1,0 +1,189 @@
+"""A profile as data: how one IRP is spoken to. The models mirror the TOML file, section by section.
+
+Must not: read files (that is loading), compile anything, or judge whether the operations make sense (that is checking).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from kuma_sync.settings.units import duration
+
+Scalar = str | int | float | bool
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def _plain_path(path: str) -> str:
+    if not path.startswith("/") or path.startswith("//"):
+        raise ValueError('must start with one "/", as in "/api/v1/incidents"')
+    outside = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", "", path, flags=re.DOTALL)
+    if re.search(r"[?#\s]", outside):
+        raise ValueError('must hold no "?", "#" or space; parameters belong into query')
+    return path
+
+
+def _header_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("is no name of a header")
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+
+
+class Strict(BaseModel):
+    """What every part of a profile has in common: no unknown keys, no conversions, no changes."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, populate_by_name=True
+    )
+
+
+class Heading(Strict):
+    """`[profile]`: its name, and whether it was proven against the real product."""
+
+    name: str = Field(min_length=1)
+    mode: Literal["push"] = "push"
+    verified: bool = False
+    description: str = ""
+
+
+class Auth(Strict):
+    """`[auth]`: how the token travels. `name` is the header's, for `kind = "header"`."""
+
+    kind: Literal["none", "bearer", "header"] = "bearer"
+    name: HeaderName | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.kind == "header") != (self.name is not None):
+            raise ValueError('name is the header\'s name: it belongs to kind = "header", and only there')
+        return self
+
+
+class DuplicateWhen(Strict):
+    """How an answer to a create says that the incident exists already."""
+
+    status: int = Field(ge=400, le=599)
+
+
+class Extract(Strict):
+    """JMESPath into an answer; beside `items`, everything is relative to each of them."""
+
+    items: str = ""
+    id: str = ""
+    key: str = ""
+    number: str = ""
+    status: str = ""
+    resolution: str = ""
+    url: str = ""
+    updated: str = ""
+
+
+class Operation(Strict):
+    """One request: its parts are templates, its answer is judged by `ok_status` and `ok_when`."""
+
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    path: Annotated[str, AfterValidator(_plain_path)]
+    query: dict[str, Any] = {}
+    headers: dict[HeaderName, str] = {}
+    encoding: Literal["json"] = "json"
+    ok_status: list[Annotated[int, Field(ge=200, le=599)]] = Field(default=[200, 201, 202, 204], min_length=1)
+    ok_when: str = ""
+    body: dict[str, Any] | None = None
+    extract: Extract = Extract()
+
+
+class CreateOperation(Operation):
+    """`[create]`, the only operation that must be there."""
+
+    duplicate_when: DuplicateWhen | None = None
+
+
+class UpdateOperation(Operation):
+    """`[update]`: sends the top-level fields that changed, or all of them."""
+
+    fields: Literal["changed", "all"] = "changed"
+
+
+class AddEventsOperation(Operation):
+    """`[add_events]`: `batch` is the largest number of events in one request, of create and update too."""
+
+    batch: int = Field(default=500, ge=1)
+
+
+class FindOperation(Operation):
+    """`[find]`: `settle` is how far apart two empty answers must be before they prove anything."""
+
+    settle: Annotated[timedelta, BeforeValidator(duration)] = timedelta(seconds=5)
+    closed_when: str = ""
+
+
+class ListClosedOperation(Operation):
+    """`[list_closed]`: what does not fit `closed_when` is left out: a server that ignores the filter closes nothing."""
+
+    closed_when: str = ""
+
+
+class Profile(Strict):
+    """A whole profile file. `source` is the built-in name or the path it was read from."""
+
+    heading: Heading = Field(alias="profile")
+    auth: Auth = Auth()
+    maps: dict[str, dict[str, Scalar]] = {}
+    create: CreateOperation
+    probe: Operation | None = None
+    find: FindOperation | None = None
+    update: UpdateOperation | None = None
+    add_events: AddEventsOperation | None = None
+    close: Operation | None = None
+    list_closed: ListClosedOperation | None = None
+
+    _source: str = PrivateAttr(default="profile")
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any], *, source: str) -> Profile:
+        """Read what TOML gave; errors are pydantic's."""
+        profile = cls.model_validate(tree)
+        profile._source = source
+        return profile
+
+    @property
+    def source(self) -> str:
+        """Return where the profile came from, for error messages."""
+        return self._source
+
+    @property
+    def name(self) -> str:
+        """Return the profile's own name."""
+        return self.heading.name
+
+    @property
+    def mode(self) -> str:
+        """Return which side starts the conversation."""
+        return self.heading.mode
+
+    @property
+    def verified(self) -> bool:
+        """Tell whether it was proven against the real product."""
+        return self.heading.verified
+
+    @property
+    def description(self) -> str:
+        """Return what the profile says about itself."""
+        return self.heading.description
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        """Return the operations that are there, by name."""
+        every = ((name, getattr(self, name)) for name in OPERATIONS)
+        return {name: operation for name, operation in every if operation is not None}
+
+
+OPERATIONS = ("probe", "find", "create", "update", "add_events", "close", "list_closed")

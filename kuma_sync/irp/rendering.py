@@ -1,0 +1,79 @@
+"""One operation's templates together: values in, a Draft out.
+
+Must not: send, or touch Jinja (that is mapping).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from kuma_sync.irp.draft import Draft
+from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.filters import Maps
+from kuma_sync.irp.mapping import Leaf, Templates, Values, render, uses
+from kuma_sync.irp.profile import Operation, UpdateOperation
+from kuma_sync.irp.pruning import empty
+from kuma_sync.irp.values import NAMES, SHAPES, UNKNOWN
+
+
+class Rendering:
+    """Everything of one operation that is rendered, compiled once. Raises Unrenderable for templates that are none."""
+
+    def __init__(self, name: str, operation: Operation, maps: Maps) -> None:
+        templates = Templates(maps=maps, names=NAMES[name], shapes=SHAPES)
+        self._name = name
+        self._operation = operation
+        self._path = templates.path(operation.path, f"{name}.path")
+        self._query = templates.tree(operation.query, f"{name}.query")
+        self._headers = {one: templates.text(text, f"{name}.headers.{one}") for one, text in operation.headers.items()}
+        self._body = templates.tree(operation.body or {}, f"{name}.body")
+        self._uses = {field: uses(node) for field, node in self._body.items()}
+        self.event_fields = frozenset(field for field, used in self._uses.items() if "events" in used)
+
+    def draft(self, values: Values) -> Draft:
+        """Render the request. Raises Unrenderable."""
+        unknown = values.get(UNKNOWN)
+        unsure = unknown if isinstance(unknown, frozenset) else frozenset()
+        return Draft(
+            operation=self._name,
+            method=self._operation.method,
+            path=self._rendered_path(values),
+            query=self._rendered_query(values),
+            headers={name: _header(leaf, values) for name, leaf in self._headers.items()},
+            body=self._rendered_body(values),
+            names=frozenset(self._body),
+            event_fields=self.event_fields,
+            unknown=frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields,
+            whole=isinstance(self._operation, UpdateOperation) and self._operation.fields == "all",
+        )
+
+    def _rendered_path(self, values: Values) -> str:
+        path = str(self._path(values))
+        if any(segment in (".", "..") for segment in path.split("/")):
+            raise Unrenderable(self._path.where, 'a part of the path is "." or ".."')
+        return quote(path, safe="/%:@!$&'()*+,;=~")
+
+    def _rendered_query(self, values: Values) -> str:
+        query = {name: render(node, values) for name, node in self._query.items()}
+        pairs = {name: _parameter(value) for name, value in query.items() if not empty(value)}
+        return urlencode(pairs, doseq=True, quote_via=quote)
+
+    def _rendered_body(self, values: Values) -> Mapping[str, object] | None:
+        if self._operation.body is None:
+            return None
+        body = {field: render(node, values) for field, node in self._body.items()}
+        return {field: value for field, value in body.items() if not empty(value)}
+
+
+def _parameter(value: object) -> object:
+    if isinstance(value, list):
+        return [_parameter(one) for one in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _header(leaf: Leaf, values: Values) -> str:
+    text = str(leaf(values))
+    if not text.isascii() or not text.isprintable():
+        raise Unrenderable(leaf.where, "a header may hold printable ASCII only")
+    return text

@@ -1,0 +1,1 @@
+"""THE SIEM: everything KUMA-shaped ends in this room."""

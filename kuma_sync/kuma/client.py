@@ -1,0 +1,165 @@
+"""What is asked of KUMA: alerts page by page, a closing, who the token is.
+
+Must not: parse alerts (that is wire), or hold more of an answer than the alerts that ended in its last piece.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from itertools import count
+
+import stamina
+import stamina.instrumentation
+
+from kuma_sync.core.errors import Transient
+from kuma_sync.core.window import Query
+from kuma_sync.kuma.element import Element
+from kuma_sync.kuma.page import End, Page, PageEnd
+from kuma_sync.kuma.refusal import ALREADY_CLOSED, kuma_refusal
+from kuma_sync.kuma.request import Scope, query_string
+from kuma_sync.kuma.whoami import Whoami, read_whoami
+from kuma_sync.settings import Secret
+from kuma_sync.transport import Answer, Outgoing, Stream, Wire
+
+__all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
+
+_READ, _CLOSE, _WHOAMI = "read", "close", "whoami"
+_TOKEN_REFUSED = (400, 401, 403)
+"""KUMA answers 403 to an unknown token, 400 to a malformed header (help 217974); 401 comes from what is before it."""
+
+# Its own hook logs what it retries; a failed read is reported once, by whoever asked for it.
+stamina.instrumentation.set_on_retry_hooks(())
+
+
+class KumaClient:
+    """KUMA's public REST API. Reads retry shortly, writes never."""
+
+    def __init__(  # noqa: PLR0913  one keyword a setting, given once, in the composition root
+        self,
+        *,
+        wire: Wire,
+        token: Secret,
+        api_version: str,
+        statuses: Sequence[str],
+        tenants: Sequence[str],
+        with_affected: bool,
+        max_alert_size: int,
+        page_size: int = 250,
+        page_cap: int = 4000,
+    ) -> None:
+        self._wire = wire
+        self._token = token
+        self._version = api_version
+        self._scope = Scope(statuses=tuple(statuses), tenants=tuple(tenants), with_affected=with_affected)
+        self._max_alert_size = max_alert_size
+        self._page_size = page_size
+        self._page_cap = page_cap
+
+    async def read(self, query: Query) -> AsyncGenerator[Element | PageEnd, None]:
+        """Read all pages: their elements one by one, and a PageEnd after each page; raise RemoteError.
+
+        The read is complete only if its last PageEnd says SHORT. Close the iterator (`aclosing`) when leaving early:
+        it holds a connection.
+        """
+        seen: set[str] = set()
+        for number in count(1):
+            async with self._page(query, number) as page:
+                async with aclosing(page.elements()) as elements:
+                    async for element in elements:
+                        yield element
+                end = self._end(page, number, seen)
+                seen |= page.ids
+                yield page.ended(number, end)
+            if end is not End.MORE:
+                return
+
+    async def close(self, alert_id: str, reason: str) -> bool:
+        """Close an alert (KUMA help 222255, 269917); false if it was closed already. Raise RemoteError otherwise."""
+        body = json.dumps({"id": alert_id, "reason": reason}, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        path = f"/api/{self._version}/alerts/close"
+        answer = await self._send(Outgoing(method="POST", path=path, headers=headers, body=body), _CLOSE, changes=True)
+        if 200 <= answer.status < 300:
+            return True
+        if answer.status == 406 and answer.message.casefold() == ALREADY_CLOSED:
+            return False
+        raise kuma_refusal(answer, operation=_CLOSE, api_version=self._version)
+
+    async def whoami(self) -> Whoami:
+        """Ask whose token this is, and what it may see (KUMA help 269936); raise RemoteError."""
+        request = Outgoing(method="GET", path=f"/api/{self._version}/users/whoami")
+        answer = await self._send(request, _WHOAMI, changes=False)
+        if answer.status != 200:
+            raise kuma_refusal(answer, operation=_WHOAMI, api_version=self._version)
+        found = read_whoami(answer.json())
+        if found is None:
+            raise Transient(remote=self._wire.remote, operation=_WHOAMI, summary="answered something that is no user")
+        return found
+
+    def reload_token(self) -> bool:
+        """Read the token's file again; tell whether it changed."""
+        return self._token.reload()
+
+    @asynccontextmanager
+    async def _page(self, query: Query, number: int) -> AsyncIterator[Page]:
+        async with AsyncExitStack() as opened:
+            retries = stamina.retry_context(
+                on=_worth_another_try, attempts=3, timeout=30, wait_initial=0.2, wait_max=2, wait_jitter=0.2
+            )
+            async for attempt in retries:
+                with attempt:
+                    async with AsyncExitStack() as trial:
+                        page = await trial.enter_async_context(self._opened(query, number))
+                        await page.first()
+                        opened.push_async_callback(trial.pop_all().aclose)
+            yield page
+
+    @asynccontextmanager
+    async def _opened(self, query: Query, number: int) -> AsyncIterator[Page]:
+        path, asked = f"/api/{self._version}/alerts/", query_string(query, self._scope, page=number)
+        async with self._stream(Outgoing(method="GET", path=path, query=asked)) as stream:
+            if stream.status != 200:
+                raise kuma_refusal(await stream.answer(), operation=_READ, api_version=self._version)
+            yield Page(stream, max_alert_size=self._max_alert_size, remote=self._wire.remote, operation=_READ)
+
+    @asynccontextmanager
+    async def _stream(self, request: Outgoing) -> AsyncIterator[Stream]:
+        token = self._token.reveal()
+        async with AsyncExitStack() as stack:
+            stream = await stack.enter_async_context(self._wire.stream(_signed(request, token), operation=_READ))
+            if stream.status in _TOKEN_REFUSED and self._token_changed(token):
+                await stack.aclose()
+                again = _signed(request, self._token.reveal())
+                stream = await stack.enter_async_context(self._wire.stream(again, operation=_READ))
+            yield stream
+
+    async def _send(self, request: Outgoing, operation: str, *, changes: bool) -> Answer:
+        token = self._token.reveal()
+        answer = await self._wire.send(_signed(request, token), operation=operation, changes=changes)
+        if answer.status in _TOKEN_REFUSED and self._token_changed(token):
+            again = _signed(request, self._token.reveal())
+            answer = await self._wire.send(again, operation=operation, changes=changes)
+        return answer
+
+    def _token_changed(self, used: str) -> bool:
+        # Compared with what was sent: another request may have read the new token meanwhile.
+        self._token.reload()
+        return self._token.reveal() != used
+
+    def _end(self, page: Page, number: int, seen: set[str]) -> End:
+        if page.count < self._page_size:
+            return End.SHORT
+        if page.ids <= seen:
+            return End.REPEATED
+        return End.CAP if number >= self._page_cap else End.MORE
+
+
+def _signed(request: Outgoing, token: str) -> Outgoing:
+    return replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
+
+
+def _worth_another_try(error: Exception) -> bool:
+    return isinstance(error, Transient) and error.retry_after is None

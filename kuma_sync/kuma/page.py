@@ -1,0 +1,96 @@
+"""One page of an answer, taken alert by alert, and how a page may end.
+
+Must not: ask for a page, or decide whether there is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from kuma_sync.core.errors import Permanent, RemoteError, Transient
+from kuma_sync.kuma.element import Element
+from kuma_sync.kuma.stream import NotAnArray, Splitter
+from kuma_sync.kuma.wire import read_id
+from kuma_sync.transport import Stream, media_type
+
+
+class End(StrEnum):
+    """What a page says about the read. Only SHORT means that everything asked for was shown."""
+
+    MORE = "more"
+    SHORT = "short"
+    REPEATED = "repeated"
+    CAP = "cap"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageEnd:
+    """A page was read to its closing bracket. `bytes` came over the network; `server_date` is KUMA's own clock."""
+
+    number: int
+    count: int
+    bytes: int
+    server_date: datetime | None
+    end: End
+
+
+class Page:
+    """A page being read; `ids` holds what identifies its elements so far."""
+
+    def __init__(self, stream: Stream, *, max_alert_size: int, remote: str, operation: str) -> None:
+        self._stream = stream
+        self._splitter = Splitter(max_size=max_alert_size)
+        self._remote = remote
+        self._operation = operation
+        self._waiting: list[Element] = []
+        self._over = False
+        self.count = 0
+        self.ids: set[str] = set()
+
+    async def first(self) -> None:
+        """Read until there is an element to hand out, or the page is over; raise RemoteError."""
+        while not self._waiting and not self._over:
+            await self._receive()
+
+    async def elements(self) -> AsyncGenerator[Element, None]:
+        """Hand out one element after the other; raise RemoteError where the page ends before its closing bracket."""
+        while self._waiting or not self._over:
+            taken, self._waiting = self._waiting, []
+            for element in taken:
+                self.count += 1
+                self.ids.add(_identity(element))
+                yield element
+            if not self._over:
+                await self._receive()
+
+    def ended(self, number: int, end: End) -> PageEnd:
+        """Return the account of this page, now that it is over."""
+        received, date = self._stream.bytes_received, self._stream.date
+        return PageEnd(number=number, count=self.count, bytes=received, server_date=date, end=end)
+
+    async def _receive(self) -> None:
+        chunk = await anext(self._stream.chunks, None)
+        if chunk is not None:
+            try:
+                self._waiting += self._splitter.feed(chunk)
+            except NotAnArray as error:
+                raise self._unreadable(error) from None
+            return
+        self._over = True
+        if not self._splitter.complete:
+            raise Transient(remote=self._remote, operation=self._operation, summary="answer ended early")
+
+    def _unreadable(self, error: NotAnArray) -> RemoteError:
+        kind = media_type(self._stream.headers)
+        if error.is_object:
+            return Permanent(remote=self._remote, operation=self._operation, summary=str(error))
+        summary = str(error) if "json" in kind else f"answered {kind} instead of JSON"
+        return Transient(remote=self._remote, operation=self._operation, summary=summary)
+
+
+def _identity(element: Element) -> str:
+    known = element.alert_id_hint() or (read_id(element.raw) if element.raw is not None else None)
+    return known or "sha256:" + element.digest.hex()

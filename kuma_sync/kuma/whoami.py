@@ -1,0 +1,48 @@
+"""Who a token is, in the two shapes KUMA tells it.
+
+Must not: judge whether that is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whoami:
+    """The token's user, with the names of the roles and tenants it has (each once, in KUMA's order)."""
+
+    login: str
+    roles: tuple[str, ...] = ()
+    tenants: tuple[str, ...] = ()
+
+
+def read_whoami(value: object) -> Whoami | None:
+    """Read `tenants[{name, role}]` (v1) or `roles[{name, tenants[{name}]}]` (v2 on, help 269936); None if neither."""
+    if not isinstance(value, dict):
+        return None
+    roles, tenants = [], []
+    for tenant in _objects(value, "tenants"):
+        tenants.append(_name(tenant, "name"))
+        roles.append(_name(tenant, "role"))
+    for role in _objects(value, "roles"):
+        roles.append(_name(role, "name"))
+        tenants += [_name(tenant, "name") for tenant in _objects(role, "tenants")]
+    login = _name(value, "login") or _name(value, "name")
+    return Whoami(login=login, roles=_distinct(roles), tenants=_distinct(tenants))
+
+
+def _objects(value: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    items = value.get(key)
+    return (item for item in (items if isinstance(items, list) else []) if isinstance(item, dict))
+
+
+def _name(value: dict[str, Any], key: str) -> str:
+    name = value.get(key)
+    return name if isinstance(name, str) else ""
+
+
+def _distinct(names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name))

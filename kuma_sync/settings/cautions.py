@@ -1,0 +1,73 @@
+"""What works but should not stay so: plain http, unchecked certificates, secrets that everyone on the machine can read.
+
+Must not: refuse anything, or show a secret.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kuma_sync.settings.addresses import host_and_port, is_loopback
+from kuma_sync.settings.secret import Secret
+from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
+
+
+def cautions(settings: Settings, path: Path | None, origins: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one sentence for each thing an operator should change; `origins` are the keys the environment gave."""
+    return (*_connections(settings), *_files(settings), *_inline(settings, path, origins))
+
+
+def _connections(settings: Settings) -> Iterator[str]:
+    for name, side in (("kuma", settings.kuma), ("irp", settings.irp)):
+        parts = urlsplit(side.url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f"{name}.url: http:// sends the token and the alerts unencrypted; use https://"
+        if not side.verify_tls:
+            yield (
+                f"{name}.verify_tls: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; "
+                f"set {name}.ca_file instead"
+            )
+    web = settings.web
+    guarded = bool(web.tokens or web.metrics_token)
+    if guarded and web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
+        yield "web.listen: tokens arrive unencrypted; set web.cert_file, or put a proxy with TLS in front"
+
+
+def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
+    """Yield every secret that is set, with its dotted key."""
+    for section in SECTIONS:
+        for key in secret_keys(section):
+            secret = getattr(getattr(settings, section), key)
+            if secret:
+                yield f"{section}.{key}", secret
+    for name, secret in settings.web.tokens.items():
+        yield f"web.tokens.{name}", secret
+
+
+def _files(settings: Settings) -> Iterator[str]:
+    keys = (
+        ("kuma.client_key", settings.kuma.client_key),
+        ("irp.client_key", settings.irp.client_key),
+        ("web.key_file", settings.web.key_file),
+    )
+    for key, file in (*((f"{key}_file", secret.path) for key, secret in secrets_of(settings)), *keys):
+        if file and _world_readable(file):
+            yield f"{key}: {file} can be read by every user of this machine; chmod o-r it"
+
+
+def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str]) -> Iterator[str]:
+    if not path or not _world_readable(path):
+        return
+    inside = [key for key, secret in secrets_of(settings) if not secret.path and key not in origins]
+    if inside:
+        yield f"{path} holds secrets ({', '.join(inside)}) and can be read by every user of this machine; chmod o-r it"
+
+
+def _world_readable(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False

@@ -1,0 +1,60 @@
+"""The whole way from a path and an environment to Settings, and what must hold between keys.
+
+Must not: touch the network, or the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.cautions import cautions
+from kuma_sync.settings.problems import first_problem
+from kuma_sync.settings.secrets import gather_secrets
+from kuma_sync.settings.sections import SECTIONS, Settings
+from kuma_sync.settings.sources import overlay, read_toml
+
+_NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> Settings:
+    """Read the configuration; raise ConfigError: one sentence naming the key and what is expected, and no secret."""
+    tree = read_toml(path) if path else {}
+    origins = overlay(tree, env)
+    gather_secrets(tree, env)
+    for section in SECTIONS:
+        table = tree.setdefault(section, {})
+        if isinstance(table, dict) and table.get("url") == "" and section != "store":
+            del table["url"]
+    try:
+        settings = Settings.model_validate(tree, context={"env": env})
+    except ValidationError as error:
+        raise first_problem(error, origins) from None
+    _check_together(settings)
+    settings._warnings = cautions(settings, path, origins)
+    return settings
+
+
+def frozen_changes(old: Settings, new: Settings) -> list[str]:
+    """Return the keys that changed although only a restart may change them."""
+    return [key for key in _NEEDS_A_RESTART if _value(old, key) != _value(new, key)]
+
+
+def _value(settings: Settings, dotted: str) -> object:
+    section, key = dotted.split(".")
+    return getattr(getattr(settings, section), key)
+
+
+def _check_together(settings: Settings) -> None:
+    if not settings.kuma.token:
+        raise ConfigError("kuma.token", "is required (or kuma.token_file)")
+    for name, side in (("kuma", settings.kuma), ("irp", settings.irp)):
+        if side.client_key and not side.client_cert:
+            raise ConfigError(f"{name}.client_cert", f"is required, because {name}.client_key is set")
+    if settings.web.key_file and not settings.web.cert_file:
+        raise ConfigError("web.cert_file", "is required, because web.key_file is set")
+    if settings.retry.max < settings.retry.base:
+        raise ConfigError("retry.max", "must not be shorter than retry.base")

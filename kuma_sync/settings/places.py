@@ -1,0 +1,43 @@
+"""Where files lie: the configuration on this machine, and the example that comes with the program.
+
+Must not: read the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.sources import from_environment
+
+_SYSTEM_WIDE = Path("/etc/kuma-sync/config.toml")
+_EXAMPLE = "config.example.toml"
+
+
+def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Path = _SYSTEM_WIDE) -> Path | None:
+    """Find the file: the option, KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.
+
+    None where there is no file, but the environment gives keys: a container needs no file. ConfigError where there is
+    neither, or where the named file is missing.
+    """
+    for source, named in (("--config", option), ("KUMA_SYNC_CONFIG", env.get("KUMA_SYNC_CONFIG"))):
+        if named:
+            if not Path(named).is_file():
+                raise ConfigError(source, f"there is no file {named}")
+            return Path(named)
+    for usual in (Path("config.toml"), system_wide):
+        if usual.is_file():
+            return usual
+    if from_environment(env):
+        return None
+    raise ConfigError(
+        "--config", f"no configuration found, neither ./config.toml nor {system_wide}; `kuma-sync init` writes one"
+    )
+
+
+def example_text(*, package: Path = Path(__file__).parents[1]) -> str:
+    """Return config.example.toml: from inside the package (a wheel), or beside it (a checkout)."""
+    inside = package / _EXAMPLE
+    place = inside if inside.is_file() else package.parent / _EXAMPLE
+    return place.read_text(encoding="utf-8")

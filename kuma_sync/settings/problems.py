@@ -1,0 +1,85 @@
+"""What pydantic found wrong, as one sentence of ours: the dotted key, and what is expected.
+
+Must not: show a value, but for the choices of a key that holds no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic import ValidationError
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.sections import SECTIONS, secret_keys
+
+_EXPECTED = {
+    "missing": "is required",
+    "string_type": "expected text",
+    "int_type": "expected a whole number",
+    "int_parsing": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "int_parsing_size": "expected a smaller whole number",
+    "float_type": "expected a number",
+    "float_parsing": "expected a number",
+    "finite_number": "expected a number",
+    "bool_type": "expected true or false",
+    "bool_parsing": "expected true or false",
+    "tuple_type": "expected a list",
+    "dict_type": "expected a table",
+    "mapping_type": "expected a table",
+    "model_type": "expected a table",
+    "too_short": "expected at least one entry",
+}
+_LONGEST_SHOWN = 40
+
+
+def first_problem(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
+    """Turn the first finding into a ConfigError; `origins` says which keys the environment gave."""
+    found = error.errors(include_url=False)[0]
+    path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"]
+    key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
+    variable = next((name for dotted, name in origins.items() if dotted == ".".join(path)), None)
+    return ConfigError(key, _sentence(found, path) + (f" (set by {variable})" if variable else ""))
+
+
+def _sentence(found: Mapping[str, Any], path: list[str]) -> str:
+    context = found.get("ctx", {})
+    match found["type"]:
+        case "extra_forbidden":
+            return f"is not a known key{_did_you_mean(path)}"
+        case "value_error":
+            return str(context["error"])
+        case "literal_error":
+            return f"{_shown(found['input'])} is not known, expected one of {_choices(context['expected'])}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case kind:
+            return _EXPECTED.get(kind, "is not valid")
+
+
+def _choices(expected: str) -> str:
+    return ", ".join(re.findall(r"'([^']*)'", expected))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str | int | float) else "this"
+    return text if len(text) <= _LONGEST_SHOWN else "this"
+
+
+def _did_you_mean(path: list[str]) -> str:
+    *where, name = path
+    if not where:
+        candidates = list(SECTIONS)
+    else:
+        section = where[0]
+        candidates = [*SECTIONS[section].model_fields, *(f"{key}_file" for key in secret_keys(section))]
+    close = get_close_matches(name.lower(), candidates, n=1)
+    if close:
+        return f", did you mean {'.'.join([*where, close[0]])}?"
+    elsewhere = [f"{section}.{name}" for section, model in SECTIONS.items() if name in model.model_fields]
+    return f", did you mean {elsewhere[0]}?" if elsewhere else ""

@@ -1,0 +1,92 @@
+"""Where values come from: one TOML file, then the environment, which wins. The result is a plain tree of tables.
+
+Must not: judge values (the sections do). A broken file is named with line and column, never quoted.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.sections import SECTIONS, secret_keys
+
+PREFIX = "KUMA_SYNC_"
+_FILE = "_file"
+
+Tree = dict[str, Any]
+
+
+def read_toml(path: Path) -> Tree:
+    """Read a TOML file; raise ConfigError naming the file, and the place in it."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(str(path), "there is no such file") from None
+    except OSError as error:
+        raise ConfigError(str(path), f"the file cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(str(path), "is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        place = re.search(r"\(at (line \d+, column \d+|end of document)\)$", str(error))
+        raise ConfigError(str(path), f"is not valid TOML{f' at {place[1]}' if place else ''}") from None
+
+
+def from_environment(env: Mapping[str, str]) -> bool:
+    """Tell whether any key is given by the environment."""
+    return any(_parts(name) for name in env)
+
+
+def overlay(tree: Tree, env: Mapping[str, str]) -> dict[str, str]:
+    """Put `KUMA_SYNC_<SECTION>__<KEY>` over what the file said; return which variable gave which dotted key."""
+    origins: dict[str, str] = {}
+    for name in sorted(env):
+        parts = _parts(name)
+        if not parts:
+            continue
+        section, key, *rest = parts
+        table = tree.setdefault(section, {})
+        path = [section, key]
+        if rest:
+            table = table.setdefault(key, {}) if isinstance(table, dict) else table
+            path.append(_entry(path, "__".join(rest), table if isinstance(table, dict) else {}))
+        if not isinstance(table, dict):
+            raise ConfigError(".".join(path[:-1]), f"expected a table, because the environment sets {name}")
+        if env[name]:
+            _forget_other_form(table, path, origins)
+        table[path[-1]] = env[name]
+        origins[".".join(path)] = name
+    return origins
+
+
+def _parts(name: str) -> list[str]:
+    if not name.upper().startswith(PREFIX) or "__" not in name[len(PREFIX) :]:
+        return []
+    return name[len(PREFIX) :].lower().split("__")
+
+
+def _entry(path: list[str], name: str, known: Iterable[str]) -> str:
+    """Find the entry of a free table that a variable means: `_` also stands for `-` and for a space."""
+    for entry in known:
+        if re.sub(r"[-\s]", "_", entry.lower()) == name:
+            return entry
+    if path != ["web", "tokens"]:
+        return name
+    stem, suffix = (name.removesuffix(_FILE), _FILE) if name.endswith(_FILE) else (name, "")
+    for entry in known:
+        if re.sub(r"[-\s]", "_", entry.removesuffix(_FILE).lower()) == stem:
+            return entry.removesuffix(_FILE) + suffix
+    return stem.replace("_", "-") + suffix
+
+
+def _forget_other_form(table: Tree, path: list[str], origins: Mapping[str, str]) -> None:
+    """Let `x` from the environment win over `x_file` from the file, and the other way round."""
+    *where, key = path
+    stem = key.removesuffix(_FILE)
+    secret = where == ["web", "tokens"] or (where[0] in SECTIONS and len(where) == 1 and stem in secret_keys(where[0]))
+    other = stem if key.endswith(_FILE) else key + _FILE
+    if secret and ".".join([*where, other]) not in origins:
+        table.pop(other, None)

@@ -1,0 +1,114 @@
+"""Both sides laid side by side: what is lost, doubled, different, or closed on one side only. Reads, never changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kuma_sync.sim.irp import Incident, IrpSim
+from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.kuma_render import shown_time
+from kuma_sync.sim.values import Json, moment
+
+SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Critical"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Comparison:
+    """Tell how the two sides stand to each other; alerts are named by id, doubled incidents by external key."""
+
+    alerts: int = 0
+    incidents: int = 0
+    updates: int = 0
+    closed_by_irp: int = 0
+    closed_by_kuma: int = 0
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    open_mismatch: list[str] = field(default_factory=list)
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether nothing is lost, doubled, different or half closed."""
+        return not (self.lost or self.doubled or self.differing or self.open_mismatch)
+
+    def lines(self) -> list[str]:
+        """Lay it out for people: a row a number, then what is wrong."""
+        rows = (
+            ("alerts in KUMA", self.alerts),
+            ("incidents in the IRP", self.incidents),
+            ("updates received", self.updates),
+            ("closed by the IRP, carried to KUMA", self.closed_by_irp),
+            ("closed in KUMA, carried to the IRP", self.closed_by_kuma),
+            ("lost", len(self.lost)),
+            ("doubled", len(self.doubled)),
+            ("differing", len(self.differing)),
+            ("closed on one side only", len(self.open_mismatch)),
+        )
+        faults = (("lost", self.lost), ("doubled", self.doubled), ("differs", self.differing))
+        named = [f"  {word}: {what}" for word, found in faults for what in found]
+        named += [f"  half closed: {what}" for what in self.open_mismatch]
+        verdict = "both sides agree" if self.agrees else "the sides DISAGREE"
+        return [*(f"{label:<36}{number:>8}" for label, number in rows), *named, verdict]
+
+
+def compare(kuma: KumaSim, irp: IrpSim, *, instance: str = "kuma", max_events: int = 1000) -> Comparison:
+    """Compare two simulators at rest. An alert is owed an incident once it was shown, or while it is new."""
+    found = Comparison(alerts=len(kuma.alerts), incidents=len(irp.incidents), doubled=irp.doubled())
+    found.updates = sum(operation in ("update", "add_events") for operation, _, _ in irp.writes)
+    found.closed_by_irp = len(kuma.closes)
+    found.closed_by_kuma = sum(operation == "close" for operation, _, _ in irp.writes)
+    deleted = {incident.external_id for incident in irp.deleted}
+    by_key: dict[str, list[Incident]] = {}
+    for incident in irp.incidents.values():
+        by_key.setdefault(incident.external_id, []).append(incident)
+    for id_ in [*kuma.alerts, *sorted(kuma.shown - set(kuma.alerts))]:
+        key, alert = f"kuma:{instance}:{id_}", kuma.alerts.get(id_)
+        owed = id_ in kuma.shown or (alert is not None and alert["status"] == "new")
+        if owed and key not in by_key and key not in deleted:
+            found.lost.append(id_)
+        if alert is not None:
+            shown = {**alert, "lastSeen": shown_time(alert, "lastSeen", kuma.knobs)}
+            for incident in by_key.get(key, []):
+                _weigh(found, shown, incident, max_events)
+    return found
+
+
+def _weigh(found: Comparison, alert: Json, incident: Incident, max_events: int) -> None:
+    wrong = list(_differences(alert, incident, max_events))
+    if wrong:
+        found.differing.append(f"{alert['id']}: {'; '.join(wrong)}")
+    reopened = any(deed == "reopen" for deed, _ in incident.history)
+    if alert["status"] == "closed" and incident.status == "open" and not reopened:
+        found.open_mismatch.append(f"{alert['id']}: closed in KUMA, open in the IRP")
+    if alert["status"] != "closed" and incident.status == "closed":
+        found.open_mismatch.append(f"{alert['id']}: closed in the IRP, {alert['status']} in KUMA")
+
+
+def _differences(alert: Json, incident: Incident, max_events: int) -> Iterable[str]:
+    """Name what differs. An incident that analysts closed gets no more updates: then only its title is judged."""
+    fields = {name: value for name, value in incident.fields.items() if name not in incident.edited}
+    if "title" not in incident.edited and fields.get("title") != alert["name"]:
+        yield "another title"
+    if any(deed == "analyst_close" for deed, _ in incident.history):
+        return
+    severity = SEVERITIES.get(str(alert["priority"]), "Medium")
+    if "severity" not in incident.edited and fields.get("severity") != severity:
+        yield f"severity {fields.get('severity')}, the alert says {severity}"
+    seen = fields.get("lastSeenAt")
+    if "lastSeenAt" not in incident.edited and moment(str(seen)) != moment(str(alert["lastSeen"])):
+        yield f"lastSeenAt {seen}, the alert says {alert['lastSeen']}"
+    missing = _missing_events(alert, incident, max_events)
+    if missing:
+        yield f"{missing} events missing"
+
+
+def _missing_events(alert: Json, incident: Incident, max_events: int) -> int:
+    """Count events owed and not received: all, or the newest `max_events`; among equals at that border any will do."""
+    received = {event.get("ID") for event in incident.events if isinstance(event, dict)}
+    events = [event for event in alert["events"] or [] if isinstance(event, dict) and event.get("ID")]
+    if not max_events or len(events) <= max_events:
+        return len({event["ID"] for event in events} - received)
+    times = sorted((str(event.get("Timestamp")) for event in events), reverse=True)
+    owed = {event["ID"] for event in events if str(event.get("Timestamp")) > times[max_events - 1]}
+    return max(len(owed - received), max_events - len(received))

@@ -1,0 +1,151 @@
+"""Which request meets which fault: rules that can be switched while the servers run.
+
+What a fault does lies in fault_effects; only waiting (delay, hang) is here, because `clear` must end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kuma_sync.sim.content import dice
+from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.fault_effects import EFFECTS, Exchange
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "delay": {"seconds": 1.0},
+    "status": {"code": 503, "headers": {}, "body": None},
+    "html": {"code": 200},
+    "reset_before": {},
+    "reset_after": {},
+    "cut": {"after": 4096},
+    "drip": {"seconds": 0.05, "piece": 64},
+    "hang": {},
+    "unauthorized": {"code": 401},
+}
+"""Every kind with its arguments and their defaults."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Rule:
+    """Say when one kind of fault strikes. `match` is a part of `path?query`; with a `$` at its end, the end of it."""
+
+    kind: str
+    match: str = ""
+    method: str = ""
+    times: int | None = None
+    every: int | None = None
+    probability: float | None = None
+    args: dict[str, Any] = field(default_factory=dict)
+    seen: int = 0
+    fired: int = 0
+    waiting: set[asyncio.Event] = field(default_factory=set)
+
+    def strikes(self, method: str, target: str, random: Random) -> bool:
+        """Count a request this rule is about, and tell whether the fault strikes it."""
+        if self.method and self.method.upper() != method:
+            return False
+        if not (target.endswith(self.match[:-1]) if self.match.endswith("$") else self.match in target):
+            return False
+        if self.times is not None and self.fired >= self.times:
+            return False
+        self.seen += 1
+        if self.every is not None and self.seen % self.every:
+            return False
+        if self.probability is not None and random.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
+
+    async def pause(self, receive: Receive) -> Receive | None:
+        """Wait so many seconds, or (hang) until cleared. None when the client left, else a receive that replays."""
+        over, came, left = asyncio.Event(), list[Message](), False
+
+        async def watch() -> None:
+            nonlocal left
+            while (message := await receive())["type"] != "http.disconnect":
+                came.append(message)
+            left = True
+            over.set()
+
+        async def replay() -> Message:
+            return came.pop(0) if came else await receive()
+
+        self.waiting.add(over)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(watch())
+                await _within(self.args.get("seconds"), over)
+                watcher.cancel()
+        finally:
+            self.waiting.discard(over)
+        return None if left else replay
+
+
+class Faults:
+    """Keep the rules of one server, and put them between it and its clients."""
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.rules: list[Rule] = []
+        self.fired: Counter[str] = Counter()
+        self._random = dice(seed)
+
+    def add(self, kind: str, **conditions: Any) -> Rule:
+        """Switch a fault on: `match method times every probability` as in Rule, and the kind's own arguments."""
+        if kind not in ARGUMENTS:
+            raise SimError(f"unknown fault {kind!r}: one of {', '.join(ARGUMENTS)}")
+        when = {name: conditions.pop(name) for name in _CONDITIONS if name in conditions}
+        if unknown := set(conditions) - set(ARGUMENTS[kind]):
+            raise SimError(f"fault {kind!r} has no argument {sorted(unknown)[0]!r}")
+        rule = Rule(kind=kind, **when, args={**ARGUMENTS[kind], **conditions})
+        self.rules.append(rule)
+        return rule
+
+    def remove(self, rule: Rule) -> None:
+        """Switch one fault off; requests it holds go on."""
+        self.rules = [other for other in self.rules if other is not rule]
+        for event in rule.waiting:
+            event.set()
+
+    def clear(self) -> None:
+        """Switch all faults off; requests they hold go on. `fired` keeps counting."""
+        for rule in list(self.rules):
+            self.remove(rule)
+
+    async def around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request with what strikes it: pauses first come, first served, then at most one other fault."""
+        for rule in self._striking(scope):
+            if rule.kind in ("delay", "hang"):
+                resumed = await rule.pause(receive)
+                if resumed is None:
+                    return
+                receive = resumed
+            else:
+                await EFFECTS[rule.kind](Exchange(app=app, scope=scope, receive=receive, send=send), **rule.args)
+                return
+        await app(scope, receive, send)
+
+    def _striking(self, scope: Scope) -> Iterator[Rule]:
+        query = scope["query_string"].decode("latin-1")
+        target = f"{scope['path']}?{query}" if query else scope["path"]
+        for rule in list(self.rules):
+            if rule.strikes(scope["method"], target, self._random):
+                self.fired[rule.kind] += 1
+                yield rule
+
+
+_CONDITIONS = ("match", "method", "times", "every", "probability")
+
+
+async def _within(seconds: float | None, event: asyncio.Event) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,161 @@
+"""The IRP's memory: incidents, who wrote what to them, and what its analysts do. Its HTTP face lies in irp_routes."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from starlette.types import ASGIApp
+
+from kuma_sync.sim.content import dice
+from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.faults import Faults
+from kuma_sync.sim.front import Front, SimRequest
+from kuma_sync.sim.irp_routes import irp_app
+from kuma_sync.sim.knobs import IrpKnobs
+from kuma_sync.sim.values import Clock, Json, utc_now
+
+DEFAULT_TOKEN = "sim-irp-token"  # noqa: S105  # the simulator's own, meant to be known
+
+
+@dataclass(slots=True, kw_only=True)
+class Incident:
+    """Hold one incident. `events` are as received, in order, repeats included; `history` is (operation, body)."""
+
+    id: str
+    number: str
+    external_id: str
+    created_at: datetime
+    updated_at: datetime
+    fields: Json = field(default_factory=dict)
+    events: list[Json] = field(default_factory=list)
+    status: Literal["open", "closed"] = "open"
+    resolution: str = ""
+    edited: set[str] = field(default_factory=set)
+    history: list[tuple[str, Json]] = field(default_factory=list)
+
+
+class IrpSim:
+    """Be the IRP of the default wire shapes: hold incidents, serve `app`, let tests and stories play its analysts."""
+
+    def __init__(
+        self,
+        *,
+        token: str = DEFAULT_TOKEN,
+        seed: int = 0,
+        clock: Clock | None = None,
+        knobs: IrpKnobs | None = None,
+        prefix: str = "INC",
+    ) -> None:
+        self.token = token
+        self.knobs = knobs or IrpKnobs()
+        self.clock = clock or utc_now
+        self.faults = Faults(seed=seed)
+        self.incidents: dict[str, Incident] = {}
+        self.deleted: list[Incident] = []
+        self.writes: list[tuple[str, str, Json]] = []
+        self.requests: list[SimRequest] = []
+        self.shown: set[str] = set()
+        self._prefix = prefix
+        self._random = dice(seed)
+        self._numbers = 0
+        self.app: ASGIApp = Front(self, irp_app(self))
+
+    def by_key(self, key: str) -> list[Incident]:
+        """Give the incidents of one external key, oldest first."""
+        return [incident for incident in self.incidents.values() if incident.external_id == key]
+
+    def findable(self, key: str) -> list[Incident]:
+        """Give what a find shows: by key, less what is younger than the lag."""
+        born_before = self.clock() - timedelta(seconds=self.knobs.find_lag)
+        found = list(self.incidents.values()) if self.knobs.ignore_external_id else self.by_key(key)
+        return [incident for incident in found if not self.knobs.find_lag or incident.created_at <= born_before]
+
+    def doubled(self) -> list[str]:
+        """Name the external keys with more than one incident."""
+        counted = Counter(incident.external_id for incident in self.incidents.values())
+        return [key for key, number in counted.items() if number > 1]
+
+    def create(self, body: Json) -> Incident:
+        """Make an incident of a create's body."""
+        now = self.clock()
+        self._numbers += 1
+        incident = Incident(
+            id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+            number=f"{self._prefix}-{self._numbers:06d}",
+            external_id=str(body.get("externalId") or ""),
+            created_at=now,
+            updated_at=now,
+        )
+        self.incidents[incident.id] = incident
+        self._take(incident, body)
+        self.wrote("create", incident, body)
+        return incident
+
+    def update(self, incident: Incident, body: Json) -> None:
+        """Change what the body names; null clears; events are added."""
+        self._take(incident, body)
+        self.wrote("update", incident, body)
+
+    def add_events(self, incident: Incident, body: Json) -> None:
+        """Add events."""
+        incident.events.extend(body.get("events") or [])
+        self.wrote("add_events", incident, body)
+
+    def close(self, incident: Incident, body: Json) -> None:
+        """Close an incident through the API."""
+        incident.status, incident.resolution = "closed", str(body.get("reason") or "")
+        self.wrote("close", incident, body)
+
+    def wrote(self, operation: str, incident: Incident, body: Json) -> None:
+        """Record an effective write."""
+        incident.updated_at = self.clock()
+        incident.history.append((operation, body))
+        self.writes.append((operation, incident.id, body))
+
+    def analyst_close(self, id: str, resolution: str) -> None:
+        """Close an incident at the desk, with whatever resolution this IRP has."""
+        incident = self._at_desk(id, "analyst_close", {"resolution": resolution})
+        incident.status, incident.resolution = "closed", resolution
+
+    def reopen(self, id: str) -> None:
+        """Open a closed incident again."""
+        incident = self._at_desk(id, "reopen", {})
+        incident.status, incident.resolution = "open", ""
+
+    def analyst_edit(self, id: str, **fields: object) -> None:
+        """Change fields at the desk."""
+        incident = self._at_desk(id, "analyst_edit", fields)
+        incident.fields.update(fields)
+        incident.edited.update(fields)
+
+    def delete(self, id: str) -> None:
+        """Delete an incident at the desk."""
+        self.deleted.append(self._at_desk(id, "delete", {}))
+        del self.incidents[id]
+
+    def actions(self) -> Mapping[str, Callable[..., object]]:
+        """Name what `POST /_sim/act` can do."""
+        return {call.__name__: call for call in (self.analyst_close, self.reopen, self.analyst_edit, self.delete)}
+
+    def state(self) -> Json:
+        """Count for `GET /_sim/state`."""
+        by_status = Counter(incident.status for incident in self.incidents.values())
+        writes = Counter(operation for operation, _, _ in self.writes)
+        return {"incidents": dict(by_status), "doubled": self.doubled(), "writes": dict(writes)}
+
+    def _take(self, incident: Incident, body: Json) -> None:
+        incident.fields.update({name: value for name, value in body.items() if name not in ("events", "externalId")})
+        incident.events.extend(body.get("events") or [])
+
+    def _at_desk(self, id_: str, deed: str, body: Json) -> Incident:
+        if id_ not in self.incidents:
+            raise SimError(f"there is no incident {id_}")
+        incident = self.incidents[id_]
+        incident.updated_at = self.clock()
+        incident.history.append((deed, body))
+        return incident

@@ -1,0 +1,93 @@
+"""What can be turned on the simulators while they run: plain mutable dataclasses, one field a quirk. No behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(slots=True, kw_only=True)
+class KumaKnobs:
+    """Turn the documented KUMA into one of its less friendly relatives; every default is the documented behaviour."""
+
+    page_size: int = 250
+    """Alerts a page; KUMA's own number is 250."""
+    only_v3: bool = False
+    """KUMA 4.x: v1, v2 and v2.1 answer 404."""
+    slash_redirect: Literal["", "add", "drop"] = ""
+    """Redirect `alerts` to `alerts/` ("add") or the other way ("drop"); "" serves both forms."""
+    redirect_status: int = 307
+    """Status of that redirect: 301 or 307."""
+    expired: bool = False
+    """The token is refused as if it had run out or its owner were disabled."""
+    denied_status: int = 403
+    """Status of `access denied`; 401 is a variant nobody documented."""
+    denied_operations: set[str] = field(default_factory=set)
+    """Operations the token's owner may not call: `GET /alerts`, `POST /alerts/close`, `GET /users/whoami`."""
+    tenants: list[str] | None = None
+    """Tenant ids the token sees; the others' alerts are silently left out. None = all."""
+    disabled_tenants: set[str] = field(default_factory=set)
+    """Tenant ids whose alerts cannot be closed: 406 `tenant disabled`."""
+    correlator_down: bool = False
+    """A close that would work answers 500 `correlator API request failed`."""
+    any_case_reason: bool = False
+    """Accept `Responded` for `responded`."""
+    past_end_null: bool = False
+    """An empty page is `null` instead of `[]`."""
+    clamp_page: bool = False
+    """Ignore `page`: always the first page."""
+    after_page: Callable[[int], None] | None = None
+    """Called with the page number after a listing's page was cut out and before its last byte goes (not for `id=`)."""
+    without_events: Literal["[]", "null", "absent"] = "[]"
+    """What `events` is without `withEvents`."""
+    flat_events: bool = False
+    """Base events stand side by side with their correlation event instead of inside its `BaseEvents`."""
+    rfc3339_event_time: bool = False
+    """Events carry RFC 3339 text in `Timestamp` instead of epoch milliseconds."""
+    numeric_priority: bool = False
+    """`priority` is a number on the internal 1–16 scale."""
+    fraction_seconds: bool = False
+    """firstSeen and lastSeen carry milliseconds."""
+    fqdn_array: bool = False
+    """An asset's `fqdn` is a list (v2.2 and later)."""
+    strays: list[Any] = field(default_factory=list)
+    """JSON values put at the head of every first page of a listing as they are: null, numbers, alerts without id."""
+    html_escape: bool = False
+    """Write < > & as \\u003c \\u003e \\u0026, as Go's encoder does."""
+    gzip: bool = False
+    """Compress listings for clients that accept it."""
+    piece: int = 0
+    """Stream listings in pieces of so many bytes, cutting through characters; 0 = one chunk an alert."""
+    content_type: str = "application/json"
+    """Content-Type of listings."""
+    clock_skew: float = 0.0
+    """Seconds added to the clock in the Date header."""
+
+
+@dataclass(slots=True, kw_only=True)
+class IrpKnobs:
+    """Turn the polite default IRP into one of its less friendly relatives."""
+
+    unique_key: bool = False
+    """409 on a create whose externalId exists. Off by default, so that doubling is seen."""
+    find_lag: float = 0.0
+    """Seconds before a created incident is found by externalId (read-after-write lag)."""
+    max_body: int = 0
+    """Bytes of a request body above which 413 is answered; 0 = no limit."""
+    ignore_filters: bool = False
+    """The list ignores `status` and `updatedSince` and shows everything (still limit and offset)."""
+    ignore_external_id: bool = False
+    """Find ignores `externalId` and shows everything."""
+    no_id: bool = False
+    """A create works but answers 201 `{}`."""
+    latency: float = 0.0
+    """Seconds before every request takes effect."""
+    reject_titles: str = ""
+    """Regular expression; a create whose title it finds answers 422."""
+    denied_status: int = 401
+    """Status of a missing or wrong token: 401 or 403."""
+    token_header: str = ""
+    """Expect the bare token in this header (X-Token) instead of `Authorization: Bearer`."""
+    clock_skew: float = 0.0
+    """Seconds added to the clock in the Date header."""

@@ -1,0 +1,84 @@
+"""What stands on a queue: jobs as they are put, claimed and shown. Must not: hold queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+from sqlalchemy import Row
+
+PENDING, RUNNING, PARKED, HELD = "pending", "running", "parked", "held"
+
+
+class Lane(IntEnum):
+    """Closes never wait behind updates, creates never behind a flood of them. A hint given at `put`."""
+
+    CLOSE = 0
+    CREATE = 1
+    UPDATE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Put:
+    """A subject to bring up to date. `held` waits for a human's release."""
+
+    subject: str
+    lane: Lane
+    payload: dict[str, Any] | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job that is ours until its lease ends. `attempts` counts the failures before."""
+
+    id: int
+    subject: str
+    lane: Lane
+    attempts: int
+    owner: str
+    payload: dict[str, Any] | None
+    put_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A row as an operator sees it."""
+
+    subject: str
+    state: str
+    lane: Lane
+    due: datetime
+    attempts: int
+    reason: str
+    payload: dict[str, Any] | None
+    put_at: datetime
+
+
+def as_claim(row: Row[Any]) -> Claim:
+    """Read a row that was just claimed."""
+    return Claim(
+        id=row.id,
+        subject=row.subject,
+        lane=Lane(row.lane),
+        attempts=row.attempts,
+        owner=row.owner,
+        payload=row.payload,
+        put_at=row.put_at,
+    )
+
+
+def as_job(row: Row[Any]) -> Job:
+    """Read a row for a human."""
+    return Job(
+        subject=row.subject,
+        state=row.state,
+        lane=Lane(row.lane),
+        due=row.due,
+        attempts=row.attempts,
+        reason=row.reason,
+        payload=row.payload,
+        put_at=row.put_at,
+    )

@@ -1,0 +1,68 @@
+"""One stream of log lines: ours through structlog, other libraries' warnings through the standard library.
+
+Must not: decide what is worth a line. Loggers come from `structlog.get_logger()`; events are constant names with
+fields. Only our own loggers follow the configured level; other libraries are always heard from WARNING on, since below
+it they show requests (httpx), parameters (aiosqlite) and arguments (stamina).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, Literal, TextIO
+
+import structlog
+
+from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
+
+__all__ = ["configure", "hide"]
+
+_SILENT = ("stamina", "uvicorn.access")
+"""stamina's own hook logs the arguments of what it retries; there is no access log."""
+
+
+def configure(
+    *, level: str = "info", format: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
+) -> None:
+    """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins."""
+    stream = stream or sys.stderr
+    console = format == "console" or (format == "auto" and stream.isatty())
+    ours = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_formatter(console=console, colors=console and stream.isatty()))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(ours, logging.WARNING))
+    logging.getLogger("kuma_sync").setLevel(ours)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[first_line],
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            safe_traceback,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            redact,
+            renderer,
+        ],
+    )

@@ -1,0 +1,105 @@
+"""What must not leave through a log line: secrets by their key's name and by their text, and what exceptions carry.
+
+Must not: know where a line goes. An exception is shown by its type and its frames; its message may hold an answer of
+the other side, so it is shown for our own errors only.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Mapping, MutableMapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from kuma_sync.core.errors import KumaSyncError
+
+MASK = "**********"
+_SECRET_NAME = re.compile(r"token|passw|secret|authorization|cookie|credential|api[-_]?key", re.IGNORECASE)
+_SHORTEST = 4
+_LONGEST_FOREIGN = 300
+
+_hidden: set[str] = set()
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def hide(*secrets: str) -> None:
+    """Never let these texts out again, wherever they turn up. Texts under 4 characters would blot out too much."""
+    _hidden.update(text for text in secrets if len(text) >= _SHORTEST)
+
+
+def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Mask, as a structlog processor, what is secret by name or by text; only plain values are left afterwards."""
+    return {key: _clean(key, value) for key, value in event.items()}
+
+
+def safe_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace `exc_info`, as a structlog processor, by a traceback without foreign messages and without locals."""
+    found = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()
+    error = found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        event["exception"] = "\n".join(_lines(error))
+    event.pop("stack_info", None)
+    return event
+
+
+def first_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Cut another library's message, as a structlog processor: asyncio, for one, puts exceptions into what follows."""
+    lines = str(event.get("event", "")).splitlines()
+    event["event"] = lines[0][:_LONGEST_FOREIGN] if lines else ""
+    return event
+
+
+def _clean(key: str, value: Any) -> Any:
+    if _SECRET_NAME.search(key) and value and not isinstance(value, bool | int | float):
+        return MASK
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {str(name): _clean(str(name), inner) for name, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean("", inner) for inner in value]
+        case datetime():
+            return value.isoformat()
+        case BaseException():
+            return _hide(describe(value))
+        case _:
+            return _hide(str(value))
+
+
+def _hide(text: str) -> str:
+    for secret in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
+def describe(error: BaseException) -> str:
+    """Name an exception: its type, and its message if it is one of ours."""
+    kind = type(error).__name__
+    return f"{kind}: {error}" if isinstance(error, KumaSyncError) else kind
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = []
+    for depth, one in enumerate(_chain(error)):
+        frames = traceback.StackSummary.extract(traceback.walk_tb(one.__traceback__), capture_locals=False)
+        lines.append(f"{'caused by ' if depth else ''}{describe(one)}")
+        lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+        if isinstance(one, BaseExceptionGroup):
+            lines += [f"  | {line}" for inner in one.exceptions for line in _lines(inner)]
+    return lines
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return chain

@@ -1,0 +1,135 @@
+"""What goes out and what comes back, as values, and what an unwelcome HTTP status means.
+
+Must not: send, or know whose answer it is beyond the remote's name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import httpx
+
+from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+_MESSAGE_KEYS = ("message", "error", "detail", "title")
+_LONGEST_DETAIL = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One request: `path` begins with a slash and follows the endpoint's base, `query` is encoded already."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One whole answer; `date` is the server's own clock. `retry_after` is its wish, `changes` says it was a write."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    date: datetime | None = None
+    retry_after: timedelta | None = None
+    remote: str = ""
+    operation: str = ""
+    changes: bool = False
+
+    def json(self) -> object:
+        """Return the body's JSON value; raise Transient if it is none (ambiguous after a write)."""
+        try:
+            value: object = json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise self.not_json() from None
+        return value
+
+    def not_json(self) -> Transient:
+        """Return the failure for a body that is not the JSON it should be."""
+        kind = media_type(self.headers)
+        summary = "answered broken JSON" if "json" in kind else f"answered {kind} instead of JSON"
+        error = Transient(remote=self.remote, operation=self.operation, summary=summary, status=self.status)
+        return error.having(ambiguous=self.changes)
+
+    @property
+    def message(self) -> str:
+        """Return the answer's own message or error text in one line; empty where there is none."""
+        try:
+            value = json.loads(self.body)
+        except (ValueError, RecursionError):
+            return ""
+        return _message(value)
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """Return the Content-Type without its parameters, safe to log; `something unnamed` where it says nothing."""
+    found = _MEDIA_TYPE.match(httpx.Headers(headers).get("Content-Type", ""))
+    return found.group().lower() if found else "something unnamed"
+
+
+def refusal(answer: Answer, *, remote: str, operation: str) -> RemoteError:
+    """Translate an unwelcome status: 408, 429, 5xx → Transient; 401, 403 → AccessDenied; all else → Permanent.
+
+    A 5xx other than 503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`.
+    """
+    summary = f"answered {answer.status} {_phrase(answer.status)}".rstrip()
+    detail = answer.message or _location(answer)
+    if answer.status in (408, 429) or answer.status >= 500:
+        ambiguous = answer.changes and answer.status >= 500 and answer.status != 503
+        error = Transient(remote=remote, operation=operation, summary=summary, status=answer.status, detail=detail)
+        return error.having(retry_after=answer.retry_after, ambiguous=ambiguous)
+    kind = AccessDenied if answer.status in (401, 403) else Permanent
+    return kind(remote=remote, operation=operation, summary=summary, status=answer.status, detail=detail)
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """Read an HTTP date; None where there is none or it is malformed."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_retry_after(text: str | None, now: datetime) -> timedelta | None:
+    """Read a Retry-After header (seconds, or an HTTP date seen from `now`); None where it is absent or malformed."""
+    if text is None:
+        return None
+    if text.strip().isdecimal():
+        return timedelta(seconds=min(int(text.strip()[:9]), 10**8))
+    moment = parse_date(text)
+    return max(moment - now, timedelta()) if moment else None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _location(answer: Answer) -> str:
+    location = httpx.Headers(answer.headers).get("Location", "")
+    return f"redirects to {location}"[:_LONGEST_DETAIL] if location and 300 <= answer.status < 400 else ""
+
+
+def _message(value: object) -> str:
+    if not isinstance(value, dict):
+        return ""
+    for key in _MESSAGE_KEYS:
+        match value.get(key):
+            case str(text) if text.strip():
+                return " ".join(text.split())[:_LONGEST_DETAIL]
+            case dict(inner) if text := _message(inner):
+                return text
+    return ""

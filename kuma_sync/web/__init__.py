@@ -1,0 +1,1 @@
+"""THE DOOR: translates, decides nothing."""

@@ -1,0 +1,146 @@
+"""`POST /api/<version>/alerts/close`: KUMA's own call (KUMA help 222255, 269917), made durable.
+
+Must not: know what becomes of a closing; that is the ClosingDesk's. Errors come in the contract's order.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol, assert_never
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import Reason, parse_reason
+from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.web.answers import Refused, answer, bearer_token, caller
+from kuma_sync.web.body import LARGEST_BODY, read_body
+from kuma_sync.web.rules import DoorRules
+
+LONGEST_WAIT = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseOrder:
+    """What a caller asks for; `by` is the caller's name in `[web.tokens]`."""
+
+    alert_id: AlertId
+    reason: Reason
+    comment: str = ""
+    incident: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Safely on the queue, or closed by us already: 204."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Waited for in vain: KUMA gave no final answer in time, the queue goes on. 202."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """KUMA's final answer: 204, 400, 404 or 406 with KUMA's message."""
+
+    status: int
+    message: str = ""
+    details: Any = None
+
+
+Outcome = Stored | Pending | Final
+
+
+class ClosingDesk(Protocol):
+    """Who takes closings."""
+
+    async def close(self, order: CloseOrder, wait: float | None) -> Outcome:
+        """Put the order on the durable queue; with `wait`, stay up to that many seconds for KUMA's final answer.
+
+        Without `wait` the outcome is Stored. Raise StoreUnavailable when nothing was stored.
+        """
+
+
+async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> Response:
+    """Check one call in the contract's order, hand it to the desk, and translate the outcome."""
+    body = await read_body(request)
+    by = _authenticate(request, rules)
+    if body is None:
+        raise Refused(413, "request body too large", f"at most {LARGEST_BODY} bytes")
+    order = _order(body, by)
+    wait = _wait(request)
+    if not rules.to_kuma:
+        raise Refused(406, "closing is switched off")
+    try:
+        outcome = await desk.close(order, wait)
+    except StoreUnavailable:
+        raise Refused(503, "store unavailable") from None
+    match outcome:
+        case Stored() | Final(status=204):
+            return Response(status_code=204)
+        case Pending():
+            return answer(202, "accepted", "no final answer of KUMA yet; the queue goes on")
+        case Final():
+            return answer(outcome.status, outcome.message, outcome.details)
+        case _:
+            assert_never(outcome)
+
+
+def _authenticate(request: Request, rules: DoorRules) -> str:
+    token = bearer_token(request)
+    if token is None:
+        raise Refused(400, "invalid authorization header", "Example: Bearer <token>")
+    name = caller(token, rules.tokens)
+    if name is None:
+        raise Refused(403, "access denied")
+    return name
+
+
+def _order(body: bytes, by: str) -> CloseOrder:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "invalid request body") from None
+    if not isinstance(fields, dict):
+        raise Refused(400, "invalid request body")
+    alert_id, reason = _text(fields, "id"), _text(fields, "reason")
+    comment, incident = _text(fields, "comment"), _text(fields, "incident")
+    if not alert_id:
+        raise Refused(400, "id required")
+    if not reason:
+        raise Refused(400, "reason required")
+    parsed = parse_reason(reason)
+    if parsed is None:
+        raise Refused(400, "invalid reason")
+    return CloseOrder(alert_id=AlertId(alert_id), reason=parsed, comment=comment, incident=incident, by=by)
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    """Read an optional text; a number becomes text. What no database holds is refused (NUL, half a surrogate pair)."""
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise Refused(400, "invalid request body", name)
+    text = str(value).strip()
+    if any(sign == "\x00" or "\ud800" <= sign <= "\udfff" for sign in text):
+        raise Refused(400, "invalid request body", name)
+    return text
+
+
+def _wait(request: Request) -> float | None:
+    given = request.query_params.get("wait")
+    if given is None:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= LONGEST_WAIT:
+        raise Refused(400, "invalid query parameter value", "wait")
+    return seconds

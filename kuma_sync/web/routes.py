@@ -1,0 +1,77 @@
+"""All doors as one ASGI application: /livez /healthz /readyz /metrics, and KUMA's close call.
+
+Must not: judge; health and metrics come ready-made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from kuma_sync.telemetry.health import Health
+from kuma_sync.web.answers import Refused, answer, bearer_token, matches, on_http_error, on_refused
+from kuma_sync.web.close import ClosingDesk, close_alert
+from kuma_sync.web.rules import DoorRules
+
+API_VERSIONS = ("v1", "v2", "v2.1", "v3")
+_METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def build_app(
+    *, rules: Callable[[], DoorRules], desk: ClosingDesk, health: Health, render_metrics: Callable[[], bytes]
+) -> Starlette:
+    """Put the doors together. `rules` is asked at every request."""
+
+    async def livez(_request: Request) -> Response:
+        stuck = health.stuck()
+        return JSONResponse({"state": "stuck" if stuck else "ok", "stuck": stuck}, status_code=503 if stuck else 200)
+
+    async def readyz(_request: Request) -> Response:
+        return _readiness(health)
+
+    async def metrics(request: Request) -> Response:
+        refusal = _metrics_refusal(request, rules())
+        return refusal or Response(render_metrics(), media_type=_METRICS_TYPE)
+
+    async def close(request: Request) -> Response:
+        return await close_alert(request, rules(), desk)
+
+    app = Starlette(
+        routes=[
+            Route("/livez", livez, methods=["GET"]),
+            Route("/healthz", livez, methods=["GET"]),
+            Route("/readyz", readyz, methods=["GET"]),
+            Route("/metrics", metrics, methods=["GET"]),
+            *(Route(f"/api/{version}/alerts/close", close, methods=["POST"]) for version in API_VERSIONS),
+        ],
+        exception_handlers={Refused: on_refused, HTTPException: on_http_error},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _readiness(health: Health) -> Response:
+    readiness = health.ready()
+    state = "ready" if readiness.ready else "starting" if readiness.starting else "not ready"
+    parts = {
+        name: {"state": part.state, "age_seconds": part.age_seconds, "reason": part.reason}
+        for name, part in readiness.parts.items()
+    }
+    body = {"state": state, "parts": parts, "parked": readiness.parked, "held": readiness.held}
+    return JSONResponse(body, status_code=200 if readiness.ready else 503)
+
+
+def _metrics_refusal(request: Request, rules: DoorRules) -> Response | None:
+    if rules.metrics_public:
+        return None
+    token = bearer_token(request)
+    if token is None:
+        refusal = answer(401, "token required")
+        refusal.headers["WWW-Authenticate"] = "Bearer"
+        return refusal
+    return None if matches(token, [rules.metrics_token, *rules.tokens.values()]) else answer(403, "access denied")

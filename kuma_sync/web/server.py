@@ -1,0 +1,102 @@
+"""uvicorn as one awaitable among ours: no signal handlers, no access log, no `Server` header, a bounded stop.
+
+Must not: know what is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from kuma_sync.core.errors import ConfigError, KumaSyncError
+from kuma_sync.settings import host_and_port
+
+_STOP_SECONDS = 5
+
+
+class PortTaken(KumaSyncError):
+    """The address to listen on cannot be had: exit 1."""
+
+
+def bind(listen: str) -> socket.socket:
+    """Take the address `host:port` (port 0: the system chooses); raise PortTaken."""
+    host, port = host_and_port(listen)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address, family=family, backlog=2048)
+    except OSError as error:
+        why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror or "it cannot be had"
+        raise PortTaken(f"web.listen: cannot listen on {listen}: {why}") from None
+
+
+async def serve(
+    app: ASGIApp,
+    door: socket.socket,
+    *,
+    stop: asyncio.Event,
+    cert_file: Path | None = None,
+    key_file: Path | None = None,
+) -> None:
+    """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        ssl_certfile=cert_file,
+        ssl_keyfile=key_file,
+        # An encrypted key must be an error, not a question on the terminal that blocks the daemon for ever.
+        ssl_keyfile_password="-",  # noqa: S106  # it opens nothing
+    )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError):
+        door.close()
+        raise ConfigError("web.cert_file", "the certificate or its key cannot be used") from None
+    server = _Server(config)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(_stop_when(stop, server), name="door-stop")
+            await server.serve(sockets=[door])
+            watching.cancel()
+    finally:
+        server.abort()
+        door.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its hands on our signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the daemon."""
+        yield
+
+    def abort(self) -> None:
+        """Break what is still open: after a cancellation uvicorn has closed nothing."""
+        for listener in getattr(self, "servers", ()):
+            listener.close()
+        for task in self.server_state.tasks:
+            task.cancel()
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+
+async def _stop_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+    await stop.wait()
+    server.should_exit = True

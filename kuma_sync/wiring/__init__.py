@@ -1,0 +1,1 @@
+"""THE COMPOSITION ROOT: settings in, services out; no globals, no container."""

@@ -1,0 +1,235 @@
+"""The composition root: settings, a store and two clients in, a crew out.
+
+Must not: hold globals, or start anything.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import uuid
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from kuma_sync.core.plan import Brake
+from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
+from kuma_sync.core.window import Rhythm
+from kuma_sync.daemon.answers import Waiters
+from kuma_sync.daemon.close import CloseAlert
+from kuma_sync.daemon.closings import Closings
+from kuma_sync.daemon.contents import ContentsReader
+from kuma_sync.daemon.deliver import Deliver
+from kuma_sync.daemon.loops import Housekeeping
+from kuma_sync.daemon.poller import Habits, Poller
+from kuma_sync.daemon.recorder import Recorder, Rules
+from kuma_sync.daemon.run import Crew
+from kuma_sync.daemon.side import Pace, Side
+from kuma_sync.daemon.steps import Letterhead, Sides, Steps
+from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.watch import Watch, Watched
+from kuma_sync.daemon.work import Workbench
+from kuma_sync.daemon.worker import Duty, Worker
+from kuma_sync.settings import Settings
+from kuma_sync.store import Identity, Store, store_url
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.wiring.remotes import Remotes, open_remotes, options
+
+CLOSES_IN_FLIGHT = 4
+
+
+def utc_now() -> datetime:
+    """Return the time; everything else gets it as an argument."""
+    return datetime.now(UTC)
+
+
+def new_owner() -> str:
+    """Return a token that no other process start ever had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the configured store; nothing is connected yet."""
+    horizon = max(settings.retry.max, LONGEST_RETRY_AFTER)
+    url = store_url(settings.store.url, settings.store.password.reveal())
+    return Store(url, clock=utc_now, horizon=horizon)
+
+
+def identity(settings: Settings, profile: str) -> Identity:
+    """Return which KUMA and IRP this configuration means."""
+    return Identity(kuma_instance=settings.kuma.instance, irp_url=settings.irp.url.lower(), profile=profile)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What outlives a reload of the configuration."""
+
+    store: Store
+    health: Health
+    metrics: Metrics
+    waiters: Waiters
+    owner: str
+
+
+async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
+    """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
+    remotes = await open_remotes(settings, utc_now, stack)
+    return Fitter(settings, ground, remotes).crew()
+
+
+class Fitter:
+    """Puts one crew together, part by part."""
+
+    def __init__(self, settings: Settings, ground: Ground, remotes: Remotes) -> None:
+        self._settings = settings
+        self._ground = ground
+        self._remotes = remotes
+        self._pace = Pace(
+            clock=utc_now,
+            policy=RetryPolicy(base=settings.retry.base, max=settings.retry.max),
+            jitter=random.SystemRandom().random,
+        )
+        health, kuma, irp = ground.health, remotes.kuma, remotes.irp
+        self._kuma_side = Side("kuma", pace=self._pace, health=health, probe=kuma.whoami, reload=kuma.reload_token)
+        creates = Side("irp", pace=self._pace, health=health)
+        self._sides = Sides(
+            irp=Side(
+                "irp",
+                pace=self._pace,
+                health=health,
+                probe=irp.probe if irp.can("probe") else None,
+                reload=irp.reload_secrets,
+                narrower=creates,
+            ),
+            creates=creates,
+        )
+        self._turns = ReadersTurn(ground.store, owner=ground.owner)
+        self._brake = Brake(
+            max_closed_percent=settings.brake.max_closed_percent,
+            min_alerts=settings.brake.min_alerts,
+            max_new=settings.brake.max_new,
+        )
+        self._closings = Closings(
+            to_kuma=settings.close.to_kuma,
+            reasons=settings.close.reasons,
+            default=settings.close.default_reason,
+        )
+
+    def crew(self) -> Crew:
+        """Return the crew."""
+        settings, ground = self._settings, self._ground
+        deliveries, closes = self._deliveries(), self._closes()
+        return Crew(
+            store=ground.store,
+            poller=self._poller(deliveries.bell.ring),
+            watch=self._watch(),
+            deliveries=deliveries,
+            closes=closes,
+            turns=self._turns,
+            housekeeping=Housekeeping(ground.store, turns=self._turns, retention=settings.store.retention),
+            sides={"kuma": self._kuma_side, "irp": self._sides.irp},
+            health=ground.health,
+            metrics=ground.metrics,
+            poll_interval=settings.poll.interval,
+            watch_interval=settings.close.watch_interval,
+            closes_on=settings.close.to_kuma,
+        )
+
+    def _poller(self, wake: Callable[[], None]) -> Poller:
+        settings, remotes = self._settings, self._remotes
+        rhythm = Rhythm(
+            full_only=settings.poll.strategy == "full",
+            overlap=settings.poll.overlap,
+            sweep_interval=settings.poll.sweep_interval,
+        )
+        rules = Rules(
+            overlap=settings.poll.overlap,
+            ignore_before=settings.poll.ignore_before,
+            max_events=settings.poll.max_events,
+            brake=self._brake,
+            find_always=settings.irp.find_first == "always",
+            can_find=remotes.desk.can_find,
+        )
+        return Poller(
+            store=self._ground.store,
+            kuma=remotes.kuma,
+            side=self._kuma_side,
+            turns=self._turns,
+            recorder=Recorder(store=self._ground.store, rules=rules, wake=wake),
+            habits=Habits(
+                clock=utc_now,
+                rhythm=rhythm,
+                brake=self._brake,
+                to_irp=remotes.desk.may_close,
+                metrics=self._ground.metrics,
+                health=self._ground.health,
+            ),
+        )
+
+    def _watch(self) -> Watch:
+        settings, remotes = self._settings, self._remotes
+        watched = Watched(
+            instance=settings.kuma.instance,
+            brake=self._brake,
+            clock=utc_now,
+            on=settings.close.watch and remotes.irp.can("list_closed"),
+        )
+        return Watch(
+            store=self._ground.store,
+            irp=remotes.irp,
+            side=self._sides.irp,
+            turns=self._turns,
+            closings=self._closings,
+            watched=watched,
+        )
+
+    def _deliveries(self) -> Worker:
+        settings, ground, remotes = self._settings, self._ground, self._remotes
+        bench = Workbench(ground.store, remotes.desk)
+        steps = Steps(
+            irp=remotes.irp,
+            sides=self._sides,
+            bench=bench,
+            closings=self._closings,
+            head=Letterhead(
+                instance=settings.kuma.instance,
+                web_url=settings.kuma.web_url,
+                options=options(settings),
+                clock=utc_now,
+            ),
+            metrics=ground.metrics,
+        )
+        contents = ContentsReader(kuma=remotes.kuma, side=self._kuma_side, max_events=settings.poll.max_events)
+        return Worker(
+            duty=Duty(
+                name="delivery",
+                queue=lambda tx: tx.delivery,
+                side=self._sides.irp,
+                concurrency=settings.irp.concurrency,
+            ),
+            store=ground.store,
+            handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),
+            owner=ground.owner,
+            health=ground.health,
+        )
+
+    def _closes(self) -> Worker:
+        ground = self._ground
+        handler = CloseAlert(
+            store=ground.store,
+            kuma=self._remotes.kuma,
+            side=self._kuma_side,
+            waiters=ground.waiters,
+            metrics=ground.metrics,
+            on=self._settings.close.to_kuma,
+        )
+        return Worker(
+            duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._kuma_side, concurrency=CLOSES_IN_FLIGHT),
+            store=ground.store,
+            handler=handler,
+            owner=ground.owner,
+            health=ground.health,
+        )

@@ -1,0 +1,75 @@
+"""One complete pass without doors, and what it leaves behind.
+
+Must not: print.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from kuma_sync.daemon.answers import Waiters
+from kuma_sync.daemon.run import once
+from kuma_sync.settings import Settings
+from kuma_sync.store import Store, held, store_url
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.ready import make_ready
+from kuma_sync.wiring.remotes import checked_profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a pass went: what failed, and what waits, is held or parked afterwards (earlier runs included)."""
+
+    troubles: tuple[str, ...]
+    counts: dict[str, int]
+    waiting: int
+    held: int
+    parked: int
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether nothing failed, waits, is held or parked."""
+        return not (self.troubles or self.waiting or self.held or self.parked)
+
+    def summary(self) -> str:
+        """Return one line for a human."""
+        states = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count) or "no alerts"
+        rest = f"{self.waiting} waiting, {self.held} held, {self.parked} parked"
+        return f"{states}; jobs: {rest}"
+
+
+async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
+    """Do one complete pass. Raise ConfigError, or StoreError."""
+    ground = Ground(
+        store=open_store(settings),
+        health=Health(monotonic=time.monotonic),
+        metrics=Metrics(),
+        waiters=Waiters(),
+        owner=new_owner(),
+    )
+    stack.push_async_callback(ground.store.close)
+    crew = await make_crew(settings, ground, stack)
+    stack.enter_context(held(store_url(settings.store.url)))
+    profile, _warnings = checked_profile(settings)
+    await make_ready(ground.store, identity(settings, profile.name), ground.owner)
+    troubles = await once(crew)
+    return await _outcome(ground.store, tuple(troubles))
+
+
+async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:
+    async with store.read() as tx:
+        depths = [await tx.delivery.depths(), await tx.closes.depths()]
+        counts = await tx.overview.counts()
+        rejected = await tx.records.parked_count()
+        marked = len(await tx.links.held())
+    return Outcome(
+        troubles=troubles,
+        counts=counts,
+        waiting=sum(depth.get(state, 0) for depth in depths for state in ("pending", "backoff", "running")),
+        held=marked + depths[1].get("held", 0),
+        parked=rejected + sum(depth.get("parked", 0) for depth in depths),
+    )

@@ -1,0 +1,58 @@
+"""Making a store ready for a daemon: migrated, ours by identity, with nothing left running by a dead owner.
+
+Must not: choose the store.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kuma_sync.core.errors import ConfigError, StoreUnavailable
+from kuma_sync.settings import Settings
+from kuma_sync.store import Identity, Store, store_url
+from kuma_sync.store.migrate import check, upgrade
+
+
+async def make_ready(store: Store, identity: Identity, owner: str) -> None:
+    """Upgrade the schema, check whose store it is, and recover claims of a process that died.
+
+    Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
+    """
+    await upgrade(store)
+    async with store.begin() as tx:
+        known = await tx.records.identity()
+        if known is None:
+            await tx.records.bind(identity)
+        else:
+            refuse_another(known, identity)
+        if store.local:
+            # The file is held by this process alone, so whoever claimed these is dead.
+            await tx.delivery.recover(owner)
+            await tx.closes.recover(owner)
+
+
+def refuse_another(known: Identity, identity: Identity) -> None:
+    """Raise ConfigError where the store was filled from another KUMA, or for another IRP."""
+    for key, theirs, ours in (
+        ("kuma.instance", known.kuma_instance, identity.kuma_instance),
+        ("irp.url", known.irp_url, identity.irp_url),
+        ("irp.profile", known.profile, identity.profile),
+    ):
+        if theirs != ours:
+            raise ConfigError(
+                key, f"the store belongs to {theirs!r}, not {ours!r}; `kuma-sync db rebind` accepts the configured one"
+            )
+
+
+async def assure_usable(store: Store, settings: Settings) -> None:
+    """Assure a command that the store exists, has a schema we know, and belongs to this configuration."""
+    url = store_url(settings.store.url)
+    if store.local and not _is_file(url.database):
+        raise StoreUnavailable(f"there is no store at {url.database} yet: `kuma-sync run` makes it")
+    revision = await check(store)
+    if revision is None:
+        raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
+
+
+def _is_file(path: str | None) -> bool:
+    return bool(path) and Path(path or "").is_file()

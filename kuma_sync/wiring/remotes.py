@@ -1,0 +1,118 @@
+"""Settings in, clients out: how KUMA and the IRP are reached.
+
+Must not: start anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from kuma_sync.core.delivery import Desk
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.irp.auth import Credentials
+from kuma_sync.irp.checking import check_profile, desk
+from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.loading import load_profile
+from kuma_sync.irp.profile import Profile
+from kuma_sync.kuma.client import KumaClient
+from kuma_sync.settings import Settings
+from kuma_sync.settings.sections import IrpSection, KumaSection
+from kuma_sync.transport import Endpoint, Wire
+
+PAGE_DEADLINE = timedelta(minutes=10)
+KUMA_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remotes:
+    """Both sides as they are configured."""
+
+    kuma: KumaClient
+    irp: IrpClient
+    profile: Profile
+    desk: Desk
+    warnings: tuple[str, ...]
+
+
+def checked_profile(settings: Settings) -> tuple[Profile, tuple[str, ...]]:
+    """Load and check the profile with this configuration's options; raise ConfigError."""
+    profile = load_profile(settings.irp.profile)
+    warnings = check_profile(profile, options=options(settings))
+    if settings.irp.find_first == "always" and profile.find is None:
+        raise ConfigError("irp.find_first", '"always" needs a profile with a [find] operation')
+    return profile, tuple(warnings)
+
+
+def options(settings: Settings) -> dict[str, str]:
+    """Return the free values for the profile's templates."""
+    return {name: value for name, value in settings.irp.options.items()}  # type: ignore[misc]  # JSON values pass through
+
+
+async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Remotes:
+    """Make both clients; `stack` closes them."""
+    profile, warnings = checked_profile(settings)
+    kuma_wire = Wire(kuma_endpoint(settings.kuma), clock=clock)
+    stack.push_async_callback(kuma_wire.aclose)
+    irp_wire = Wire(irp_endpoint(settings.irp), clock=clock)
+    stack.push_async_callback(irp_wire.aclose)
+    kuma, irp = settings.kuma, settings.irp
+    return Remotes(
+        kuma=KumaClient(
+            wire=kuma_wire,
+            token=kuma.token,
+            api_version=kuma.api_version,
+            statuses=kuma.statuses,
+            tenants=kuma.tenants,
+            with_affected=kuma.with_affected,
+            max_alert_size=settings.poll.max_alert_size,
+        ),
+        irp=IrpClient(
+            wire=irp_wire,
+            profile=profile,
+            secrets=Credentials(token=irp.token, username=irp.username, password=irp.password),
+            options=options(settings),
+            clock=clock,
+        ),
+        profile=profile,
+        desk=desk(profile, to_irp=settings.close.to_irp),
+        warnings=warnings,
+    )
+
+
+def kuma_endpoint(section: KumaSection) -> Endpoint:
+    """Return how KUMA is reached."""
+    return Endpoint(
+        remote="kuma",
+        url=section.url,
+        ca_file=section.ca_file,
+        verify_tls=section.verify_tls,
+        client_cert=section.client_cert,
+        client_key=section.client_key,
+        proxy=section.proxy.reveal(),
+        connect_timeout=section.connect_timeout.total_seconds(),
+        read_timeout=section.read_timeout.total_seconds(),
+        deadline=PAGE_DEADLINE.total_seconds(),
+        connections=KUMA_CONNECTIONS,
+    )
+
+
+def irp_endpoint(section: IrpSection) -> Endpoint:
+    """Return how the IRP is reached; a whole request has twice the time between two bytes."""
+    read_timeout = section.read_timeout.total_seconds()
+    return Endpoint(
+        remote="irp",
+        url=section.url,
+        ca_file=section.ca_file,
+        verify_tls=section.verify_tls,
+        client_cert=section.client_cert,
+        client_key=section.client_key,
+        proxy=section.proxy.reveal(),
+        connect_timeout=section.connect_timeout.total_seconds(),
+        read_timeout=read_timeout,
+        deadline=read_timeout * 2,
+        connections=section.concurrency + 2,
+        rate_limit=section.rate_limit,
+    )

@@ -1,0 +1,173 @@
+"""The daemon's life: store, doors, crew, signals, reloads, and the end.
+
+Must not: do any of the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+
+from kuma_sync.core.errors import ConfigError, StoreUnavailable
+from kuma_sync.daemon.answers import Waiters
+from kuma_sync.daemon.observe import report
+from kuma_sync.daemon.run import Crew, work
+from kuma_sync.daemon.supervise import happens
+from kuma_sync.irp.loading import load_profile
+from kuma_sync.settings import Settings, frozen_changes, secrets_of
+from kuma_sync.store import held, store_url
+from kuma_sync.telemetry import logs
+from kuma_sync.telemetry.health import Health, Part
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.telemetry.systemd import Systemd
+from kuma_sync.web.routes import build_app
+from kuma_sync.web.server import bind, serve
+from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.door import ClosingDoor, door_rules
+from kuma_sync.wiring.ready import make_ready
+
+log = structlog.get_logger(__name__)
+
+STORE_RETRY = 1.0
+
+
+class Daemon:
+    """One process from its start to its end. `reload` reads the configuration again, raising ConfigError."""
+
+    def __init__(self, settings: Settings, *, reload: Callable[[], Settings], env: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._reload = reload
+        self._stop = asyncio.Event()
+        self._hup = asyncio.Event()
+        self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
+        metrics = Metrics()
+        self._ground = Ground(
+            store=open_store(settings),
+            health=Health(monotonic=time.monotonic, on_success=lambda part: _stamp(metrics, part)),
+            metrics=metrics,
+            waiters=Waiters(),
+            owner=new_owner(),
+        )
+        self._crew: Crew | None = None
+        self._door = ClosingDoor(self._ground.store, self._ground.waiters, ring=self._ring)
+
+    def stop(self) -> None:
+        """Stop gracefully; called again, end at once: everything that matters is in the store."""
+        if self._stop.is_set():
+            log.warning("stopped_at_once")
+            os._exit(0)
+        log.info("stopping", grace_seconds=self._settings.run.grace.total_seconds())
+        self._systemd.stopping("finishing what is in flight")
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until stopped. Raise ConfigError, StoreHeld, NewerSchema or PortTaken where that cannot begin."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._ground.store.close)
+            first = await stack.enter_async_context(AsyncExitStack())
+            crew = await make_crew(self._settings, self._ground, first)
+            url = store_url(self._settings.store.url)
+            stack.enter_context(held(url))
+            door = bind(self._settings.web.listen) if self._settings.web.listen else None
+            self._take_signals()
+            closed = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                if door is not None:
+                    web = self._settings.web
+                    app = build_app(
+                        rules=lambda: door_rules(self._settings),
+                        desk=self._door,
+                        health=self._ground.health,
+                        render_metrics=self._ground.metrics.render,
+                    )
+                    group.create_task(
+                        serve(app, door, stop=closed, cert_file=web.cert_file, key_file=web.key_file), name="door"
+                    )
+                reporting = group.create_task(report(self._systemd, self._ground.health), name="report")
+                self._systemd.ready()
+                log.info("started", listen=self._settings.web.listen, store=url.render_as_string(hide_password=True))
+                if await self._make_ready():
+                    await self._generations(crew, first, group)
+                closed.set()
+                reporting.cancel()
+            log.info("stopped")
+
+    async def _make_ready(self) -> bool:
+        """Wait for the store for as long as it takes; false when told to stop meanwhile."""
+        profile = load_profile(self._settings.irp.profile).name
+        while True:
+            try:
+                await make_ready(self._ground.store, identity(self._settings, profile), self._ground.owner)
+            except StoreUnavailable as error:
+                self._ground.health.failed("store", str(error))
+                log.warning("store_unavailable", reason=str(error))
+                if await happens(self._stop, within=STORE_RETRY):
+                    return False
+            else:
+                self._door.open = True
+                self._ground.health.succeeded("store")
+                return True
+
+    async def _generations(self, crew: Crew, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
+        """Let one crew work after the other, each with its own configuration."""
+        while True:
+            self._crew = crew
+            enough = asyncio.Event()
+            working = group.create_task(work(crew, enough, self._settings.run.grace), name="crew")
+            successor = await self._successor(working)
+            enough.set()
+            await working
+            await stack.aclose()
+            if successor is None:
+                return
+            crew, stack, self._settings = successor
+            logs.configure(level=self._settings.log.level, format=self._settings.log.format)
+            log.info("configuration_reloaded")
+            self._systemd.ready()
+
+    async def _successor(self, working: asyncio.Task[bool]) -> tuple[Crew, AsyncExitStack, Settings] | None:
+        """Wait for the end (None), or for a reload whose configuration is good."""
+        while True:
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._stop, self._hup)]
+            await asyncio.wait([*waits, working], return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if self._stop.is_set() or working.done():
+                return None
+            self._hup.clear()
+            self._systemd.reloading()
+            try:
+                return await self._reloaded()
+            except ConfigError as error:
+                log.error("configuration_refused", key=error.key, problem=error.problem)
+                self._systemd.ready()
+
+    async def _reloaded(self) -> tuple[Crew, AsyncExitStack, Settings]:
+        settings = self._reload()
+        for _key, secret in secrets_of(settings):
+            logs.hide(secret.reveal())
+        changed = frozen_changes(self._settings, settings)
+        if changed:
+            raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
+        stack = AsyncExitStack()
+        return await make_crew(settings, self._ground, stack), stack, settings
+
+    def _ring(self) -> None:
+        if self._crew is not None:
+            self._crew.closes.bell.ring()
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hup.set)
+
+
+def _stamp(metrics: Metrics, part: Part) -> None:
+    metrics.last_success.labels(part=part).set_to_current_time()

@@ -1,0 +1,525 @@
+"""Facts about deliveries: what an incident needs next, and what its link becomes after it was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from builders import NOW, a_link, an_incident, events, seconds, seen
+
+from kuma_sync.core.alert import EventDigest, Fingerprint, first_picture
+from kuma_sync.core.delivery import (
+    AddEvents,
+    Close,
+    Create,
+    Desk,
+    FindFirst,
+    Nothing,
+    Step,
+    Update,
+    absent,
+    after_found,
+    after_not_found,
+    alert_closed,
+    changed_fields,
+    choose,
+    created,
+    duplicated,
+    events_added,
+    first_not_found,
+    incident_closed,
+    intended,
+    missing,
+    next_step,
+    refused,
+    unidentified,
+    updated,
+    without_find,
+)
+from kuma_sync.core.incident import Doubt, Found, Intent, Link, Origin, Sent
+from kuma_sync.core.retry import Park, RetryAt
+
+SETTLE = seconds(5)
+PICTURE = first_picture(seen(events=events("a", "b")))
+UP_TO_DATE = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "t1"}, events=PICTURE.event_ids)
+OUTDATED = Sent(fingerprint=Fingerprint("1:older"), fields={"title": "t0"})
+INCIDENT = an_incident()
+INTENT = Intent(sent=UP_TO_DATE, at=NOW)
+EVENT = EventDigest(b"e" * 16)
+
+
+def step(link: Link, *, unsent: int = 0, **desk: Any) -> Step:
+    return next_step(PICTURE, link, unsent=unsent, desk=Desk(**desk))
+
+
+def a_true_link(**fields: Any) -> Link:
+    """Return a link whose incident holds all there is to tell."""
+    return a_link(**{"incident": INCIDENT, "sent": UP_TO_DATE} | fields)
+
+
+def a_doubted_link(doubt: Doubt, **fields: Any) -> Link:
+    return a_link(**{"doubt": doubt, "intent": INTENT if doubt is Doubt.AMBIGUOUS else None} | fields)
+
+
+def every_link() -> Iterator[Link]:
+    """Yield links in every combination of what `next_step` may look at."""
+    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone")
+    for incident, sent, doubt, origin, marks in product(
+        (None, INCIDENT),
+        (Sent(), OUTDATED, UP_TO_DATE),
+        (None, *Doubt),
+        (None, *Origin),
+        product((False, True), repeat=7),
+    ):
+        yield a_link(
+            incident=incident, sent=sent, doubt=doubt, close_origin=origin, **dict(zip(flags, marks, strict=True))
+        )
+
+
+# What comes next
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        (a_link(), Create()),
+        (a_link(alert_closed=True, close_origin=Origin.KUMA), Create()),  # closed before its incident was made
+        (a_link(gone=True), Create()),  # every alert KUMA ever showed gets its incident
+        (a_link(held_create=True), Nothing()),
+        (a_link(held_create=True, doubt=Doubt.UNKNOWN), Nothing()),
+        (a_link(ignored=True), Nothing()),
+        (a_link(dropped=True), Nothing()),
+        (a_link(dropped=True, doubt=Doubt.AMBIGUOUS, intent=INTENT), Nothing()),
+        (a_link(doubt=Doubt.UNKNOWN), FindFirst()),
+        (a_link(doubt=Doubt.AMBIGUOUS, intent=INTENT), FindFirst()),
+        (a_link(doubt=Doubt.DUPLICATE), FindFirst()),
+        (a_true_link(doubt=Doubt.MISSING), FindFirst()),
+        (a_true_link(doubt=Doubt.RESYNC), FindFirst()),
+        (a_true_link(doubt=Doubt.RESYNC, incident_closed=True), FindFirst()),
+        (a_true_link(), Nothing()),
+        (a_true_link(sent=OUTDATED), Update()),
+        (a_true_link(sent=Sent()), Update()),
+        (a_true_link(sent=OUTDATED, gone=True), Update()),
+        (a_true_link(sent=OUTDATED, held_close=True), Update()),  # the brake never blocks updates
+        (a_true_link(sent=OUTDATED, held_create=True), Update()),
+        (a_true_link(sent=OUTDATED, alert_closed=True), Update()),  # grown and closed: update, then close
+        (a_true_link(sent=OUTDATED, incident_closed=True), Nothing()),  # no more updates
+        (a_true_link(alert_closed=True, close_origin=Origin.KUMA), Close()),
+        (a_true_link(alert_closed=True, close_origin=Origin.OPERATOR), Close()),
+        (a_true_link(alert_closed=True, close_origin=Origin.IRP), Nothing()),  # reopened there: no echo
+        (a_true_link(alert_closed=True, held_close=True), Nothing()),
+        (a_true_link(alert_closed=True, incident_closed=True), Nothing()),
+        (a_true_link(alert_closed=True, dropped=True), Nothing()),
+    ],
+)
+def test_the_stored_link_decides_what_comes_next(link: Link, expected: Step) -> None:
+    assert step(link) == expected
+
+
+@pytest.mark.parametrize(
+    ("link", "unsent", "desk", "expected"),
+    [
+        (a_true_link(), 3, {}, AddEvents()),
+        (a_true_link(), 3, {"can_add_events": False}, Nothing()),
+        (a_true_link(sent=OUTDATED), 3, {}, Update()),  # fields first
+        (a_true_link(alert_closed=True), 3, {}, AddEvents()),  # all events, then close
+        (a_true_link(alert_closed=True), 3, {"can_add_events": False}, Close()),
+        (a_true_link(alert_closed=True, held_close=True), 3, {}, AddEvents()),
+        (a_true_link(alert_closed=True), 0, {"may_close": False}, Nothing()),
+        (a_true_link(incident_closed=True), 3, {}, Nothing()),
+        (a_true_link(sent=OUTDATED), 0, {"can_update": False}, Update()),  # sent as the upsert
+        (a_link(doubt=Doubt.UNKNOWN), 3, {"can_find": False}, FindFirst()),  # `without_find` decides
+    ],
+)
+def test_the_desks_abilities_and_switches_count(link: Link, unsent: int, desk: dict[str, Any], expected: Step) -> None:
+    assert step(link, unsent=unsent, **desk) == expected
+
+
+def test_over_all_links_no_step_breaks_a_promise() -> None:
+    for link, unsent, may_close in product(every_link(), (0, 2), (False, True)):
+        match step(link, unsent=unsent, may_close=may_close):
+            case Create():
+                assert link.incident is None, link
+                assert link.doubt is None, link
+                assert not link.held_create, link
+            case FindFirst():
+                assert link.doubt is not None, link
+            case Update():
+                assert link.incident is not None, link
+                assert not link.incident_closed, link
+                assert link.sent != UP_TO_DATE, link
+            case AddEvents():
+                assert unsent, link
+                assert not link.incident_closed, link
+            case Close():
+                assert may_close, link
+                assert link.alert_closed, link
+                assert not link.incident_closed, link
+                assert not link.held_close, link
+                assert (link.sent, unsent) == (UP_TO_DATE, 0), link
+                assert link.close_origin is not Origin.IRP, link
+            case Nothing():
+                continue
+        assert not link.dropped, link
+        assert not link.ignored, link
+
+
+def test_over_all_links_nothing_is_forgotten() -> None:
+    """Nothing to do means: given up, held, closed in the IRP, or true."""
+    for link in every_link():
+        if step(link) != Nothing():
+            continue
+        given_up = link.dropped or link.ignored
+        held = link.held_create and link.incident is None
+        true = link.doubt is None and (link.incident_closed or link.sent == UP_TO_DATE)
+        assert given_up or held or true, link
+
+
+# Which fields an update carries
+
+
+@pytest.mark.parametrize(
+    ("rendered", "sent", "to_send", "to_clear"),
+    [
+        ({}, {}, set(), set()),
+        ({"a": "1"}, {}, {"a"}, set()),
+        ({"a": "1"}, {"a": "1"}, set(), set()),
+        ({"a": "2"}, {"a": "1"}, {"a"}, set()),
+        ({}, {"a": "1"}, set(), {"a"}),
+        ({"a": "2", "b": "1"}, {"b": "1", "c": "1"}, {"a"}, {"c"}),
+    ],
+)
+def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
+    rendered: dict[str, str], sent: dict[str, str], to_send: set[str], to_clear: set[str]
+) -> None:
+    assert changed_fields(rendered, sent) == (to_send, to_clear)
+
+
+# A create, and how it may end
+
+
+def test_from_the_intent_on_a_create_may_have_happened() -> None:
+    link = intended(a_link(doubt=None, not_found_at=NOW), UP_TO_DATE, NOW)
+
+    assert (link.intent, link.doubt, link.not_found_at) == (INTENT, Doubt.AMBIGUOUS, None)
+    assert step(link) == FindFirst()
+
+
+def test_a_created_incident_holds_what_the_intent_held() -> None:
+    link = created(intended(a_link(), UP_TO_DATE, NOW), INCIDENT)
+
+    assert link == a_true_link()
+    assert step(link) == Nothing()
+
+
+def test_an_incident_made_without_an_intent_is_told_everything() -> None:
+    assert step(created(a_link(), INCIDENT)) == Update()
+
+
+def test_a_refused_create_leaves_no_trace() -> None:
+    assert refused(intended(a_link(), UP_TO_DATE, NOW)) == a_link()
+
+
+def test_an_answer_without_an_id_is_remembered_with_the_intent() -> None:
+    link = unidentified(intended(a_link(), UP_TO_DATE, NOW))
+
+    assert link.intent == replace(INTENT, unidentified=True)
+    assert step(link) == FindFirst()
+    assert unidentified(a_link()) == a_link()
+
+
+def test_an_incident_that_exists_already_is_not_known_to_hold_our_content() -> None:
+    link = duplicated(intended(a_link(), UP_TO_DATE, NOW))
+
+    assert (link.intent, link.doubt) == (None, Doubt.DUPLICATE)
+    assert step(after_found(link, Found(incident=INCIDENT))) == Update()
+
+
+# An update, and what it leaves
+
+
+def test_an_update_adds_its_events_to_those_sent_before() -> None:
+    before = a_true_link(sent=replace(OUTDATED, events=PICTURE.event_ids))
+
+    link = updated(before, PICTURE.fingerprint, {"title": "t2"}, frozenset({EVENT}))
+
+    assert link.sent == Sent(
+        fingerprint=PICTURE.fingerprint, fields={"title": "t2"}, events=PICTURE.event_ids | {EVENT}
+    )
+
+
+def test_added_events_change_nothing_else() -> None:
+    link = events_added(a_true_link(), frozenset({EVENT}))
+
+    assert link == a_true_link(sent=replace(UP_TO_DATE, events=UP_TO_DATE.events | {EVENT}))
+
+
+# Closings
+
+
+def test_the_first_origin_and_reason_of_a_closing_stay() -> None:
+    by_analyst = incident_closed(a_true_link(), Origin.IRP, "False positive", "seen it")
+
+    both = alert_closed(by_analyst, Origin.KUMA, "responded", "me too")
+
+    assert (both.alert_closed, both.incident_closed) == (True, True)
+    assert (both.close_origin, both.close_reason, both.close_comment) == (Origin.IRP, "False positive", "seen it")
+    assert incident_closed(alert_closed(a_true_link(), Origin.KUMA, "r"), Origin.IRP, "x").close_reason == "r"
+
+
+def test_a_closed_alert_is_not_gone() -> None:
+    assert not alert_closed(a_true_link(gone=True), Origin.KUMA).gone
+
+
+def test_what_the_brake_holds_stays_held_however_often_it_is_seen() -> None:
+    held = alert_closed(a_true_link(), Origin.KUMA, held=True)
+
+    again = alert_closed(held, Origin.KUMA)
+
+    assert again.held_close
+    assert step(again) == Nothing()
+    assert step(replace(again, held_close=False)) == Close()
+
+
+def test_a_closing_without_incident_waits_for_the_create() -> None:
+    closed = alert_closed(a_link(), Origin.KUMA, "responded")
+
+    after_create = created(intended(closed, UP_TO_DATE, NOW), INCIDENT)
+
+    assert (step(closed), step(after_create)) == (Create(), Close())
+    assert after_create.close_reason == "responded"
+
+
+@pytest.mark.parametrize(
+    ("link", "closed", "settled"),
+    [
+        (a_link(), False, False),
+        (a_link(alert_closed=True), True, True),
+        (a_link(incident_closed=True), True, True),
+        (a_link(gone=True), False, True),
+        (a_link(ignored=True), False, True),
+        (a_link(dropped=True), False, True),
+        (a_link(held_create=True, held_close=True), False, False),
+    ],
+)
+def test_a_link_is_settled_when_nothing_more_is_expected(link: Link, closed: bool, settled: bool) -> None:
+    assert (link.closed, link.settled) == (closed, settled)
+
+
+# Found
+
+
+@pytest.mark.parametrize(
+    ("closed", "chosen"),
+    [((False,), 0), ((True,), 0), ((True, False), 1), ((False, False), 0), ((True, True), 0), ((True, True, False), 2)],
+)
+def test_the_first_open_incident_is_chosen_else_the_first(closed: tuple[bool, ...], chosen: int) -> None:
+    found = [Found(incident=an_incident(id=str(number)), closed=one) for number, one in enumerate(closed)]
+
+    assert choose(found) is found[chosen]
+
+
+def test_found_by_our_own_intent_its_content_counts_as_sent() -> None:
+    link = after_found(a_doubted_link(Doubt.AMBIGUOUS), Found(incident=INCIDENT))
+
+    assert link == a_true_link()
+
+
+@pytest.mark.parametrize("doubt", [Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.MISSING, Doubt.RESYNC])
+def test_found_otherwise_everything_is_sent_again(doubt: Doubt) -> None:
+    link = after_found(a_doubted_link(doubt, incident=INCIDENT, sent=UP_TO_DATE), Found(incident=INCIDENT))
+
+    assert link == a_true_link(sent=Sent())
+    assert step(link) == Update()
+
+
+def test_a_resync_over_an_open_intent_sends_everything_again() -> None:
+    link = after_found(a_link(doubt=Doubt.RESYNC, intent=INTENT), Found(incident=INCIDENT))
+
+    assert link == a_true_link(sent=Sent())
+
+
+@pytest.mark.parametrize("doubt", Doubt)
+def test_found_closed_it_is_linked_and_treated_as_closed_in_the_irp(doubt: Doubt) -> None:
+    link = after_found(a_doubted_link(doubt), Found(incident=INCIDENT, closed=True))
+
+    assert (link.incident, link.incident_closed, link.close_origin) == (INCIDENT, True, Origin.IRP)
+    assert step(link) == Nothing()
+
+
+def test_found_closed_after_the_alert_was_closed_keeps_the_first_origin() -> None:
+    before = alert_closed(a_doubted_link(Doubt.AMBIGUOUS), Origin.KUMA, "responded")
+
+    link = after_found(before, Found(incident=INCIDENT, closed=True))
+
+    assert (link.incident_closed, link.close_origin, link.close_reason) == (True, Origin.KUMA, "responded")
+
+
+def test_a_reopened_incident_is_kept_true_again_and_its_closing_is_undone() -> None:
+    before = incident_closed(a_true_link(doubt=Doubt.RESYNC), Origin.IRP, "False positive", "seen it")
+
+    link = after_found(before, Found(incident=INCIDENT))
+
+    assert link == a_true_link(sent=Sent())
+
+
+def test_a_reopened_incident_is_not_closed_again_by_the_closing_that_came_from_it() -> None:
+    """The closing was on its way to KUMA while an analyst reopened the incident and an operator asked for a resync."""
+    reopened = after_found(incident_closed(a_true_link(doubt=Doubt.RESYNC), Origin.IRP), Found(incident=INCIDENT))
+
+    after_kuma = updated(alert_closed(reopened, Origin.IRP), PICTURE.fingerprint, {}, frozenset())
+
+    assert step(after_kuma) == Nothing()
+
+
+def test_a_reopened_incident_leaves_a_closed_alert_closed() -> None:
+    before = alert_closed(incident_closed(a_true_link(doubt=Doubt.RESYNC), Origin.IRP), Origin.IRP)
+
+    link = after_found(before, Found(incident=INCIDENT))
+
+    assert (link.alert_closed, link.incident_closed) == (True, True)
+    assert step(link) == Nothing()
+
+
+def test_found_open_although_the_alert_is_closed_it_is_brought_up_to_date_and_closed() -> None:
+    link = after_found(alert_closed(a_doubted_link(Doubt.AMBIGUOUS), Origin.KUMA), Found(incident=INCIDENT))
+
+    assert step(link) == Close()
+
+
+# Not found
+
+
+@pytest.mark.parametrize("doubt", [Doubt.AMBIGUOUS, Doubt.DUPLICATE])
+@pytest.mark.parametrize(
+    ("first_at", "looked_again_at"),
+    [
+        (None, NOW + SETTLE),  # the first look
+        (NOW, NOW + SETTLE),
+        (NOW - seconds(4.9), NOW + seconds(0.1)),
+        (NOW + seconds(3600), NOW + SETTLE),  # the clock was set back
+    ],
+)
+def test_an_incident_that_may_exist_is_looked_for_again_after_settle(
+    doubt: Doubt, first_at: datetime | None, looked_again_at: datetime
+) -> None:
+    link = a_doubted_link(doubt, not_found_at=first_at)
+
+    again = after_not_found(link, NOW, SETTLE)
+
+    assert again == RetryAt(at=looked_again_at, reason="not found yet", counts=False)
+
+
+@pytest.mark.parametrize("first_at", [NOW - SETTLE, NOW - timedelta(days=1)])
+def test_an_ambiguous_create_not_found_twice_did_not_happen(first_at: datetime) -> None:
+    link = a_doubted_link(Doubt.AMBIGUOUS, not_found_at=first_at)
+
+    assert after_not_found(link, NOW, SETTLE) is None
+    assert absent(link) == a_link()
+    assert step(absent(link)) == Create()
+
+
+def test_a_duplicate_that_is_not_found_twice_is_for_a_human() -> None:
+    parked = after_not_found(a_doubted_link(Doubt.DUPLICATE, not_found_at=NOW - SETTLE), NOW, SETTLE)
+
+    assert parked == Park(reason="the IRP says it exists already, but does not show it")
+
+
+def test_a_create_answered_without_an_id_and_not_found_twice_is_for_a_human() -> None:
+    link = unidentified(a_doubted_link(Doubt.AMBIGUOUS, not_found_at=NOW - SETTLE))
+
+    assert after_not_found(link, NOW, SETTLE) == Park(reason="created without an id, and not found")
+    assert isinstance(after_not_found(replace(link, not_found_at=NOW), NOW, SETTLE), RetryAt)
+
+
+def test_a_missing_incident_that_is_not_found_was_deleted() -> None:
+    assert after_not_found(a_doubted_link(Doubt.MISSING), NOW, SETTLE) == Park(reason="incident deleted")
+
+
+def test_an_alert_unknown_to_the_irp_gets_its_incident_at_the_first_empty_answer() -> None:
+    link = a_doubted_link(Doubt.UNKNOWN)
+
+    assert after_not_found(link, NOW, SETTLE) is None
+    assert step(absent(link)) == Create()
+
+
+def test_a_resync_that_finds_nothing_sends_everything_to_the_incident_it_knows() -> None:
+    link = a_true_link(doubt=Doubt.RESYNC)
+
+    assert after_not_found(link, NOW, SETTLE) is None
+    assert absent(link) == a_true_link(sent=Sent())
+    assert step(absent(link)) == Update()
+
+
+@pytest.mark.parametrize("doubt", [Doubt.RESYNC, Doubt.UNKNOWN])
+def test_a_later_doubt_does_not_hide_that_a_create_may_have_happened(doubt: Doubt) -> None:
+    link = a_link(doubt=doubt, intent=INTENT)
+
+    assert isinstance(after_not_found(link, NOW, SETTLE), RetryAt)
+    assert after_not_found(replace(link, not_found_at=NOW - SETTLE), NOW, SETTLE) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "remembered"),
+    [
+        (None, NOW),
+        (NOW - SETTLE, NOW - SETTLE),  # a restart does not start over
+        (NOW, NOW),
+        (NOW + seconds(60), NOW),  # the clock was set back
+    ],
+)
+def test_the_first_empty_answer_is_remembered(known: datetime | None, remembered: datetime) -> None:
+    link = first_not_found(a_doubted_link(Doubt.AMBIGUOUS, not_found_at=known), NOW)
+
+    assert link.not_found_at == remembered
+
+
+def test_a_new_doubt_looks_twice_again() -> None:
+    doubted = a_true_link(not_found_at=NOW - timedelta(days=1))
+
+    links = [missing(doubted), duplicated(doubted), refused(doubted), intended(doubted, UP_TO_DATE, NOW)]
+
+    assert [link.not_found_at for link in links] == [None, None, None, None]
+
+
+# Without `find`
+
+
+@pytest.mark.parametrize(
+    ("link", "can_update", "next_one"),
+    [
+        (a_doubted_link(Doubt.UNKNOWN), True, Create()),  # `auto` creates
+        (a_doubted_link(Doubt.AMBIGUOUS), False, Create()),  # the create is the upsert: sent again
+        (a_true_link(doubt=Doubt.RESYNC), True, Update()),  # the full update
+        (a_true_link(doubt=Doubt.RESYNC, incident_closed=True), True, Nothing()),
+    ],
+)
+def test_a_profile_without_find_goes_on_where_nothing_can_be_doubled(
+    link: Link, can_update: bool, next_one: Step
+) -> None:
+    assert without_find(link, Desk(can_find=False, can_update=can_update)) is None
+    assert step(absent(link), can_find=False, can_update=can_update) == next_one
+
+
+@pytest.mark.parametrize(
+    ("link", "can_update", "reason"),
+    [
+        (a_doubted_link(Doubt.AMBIGUOUS), True, "a create may have happened, and the profile cannot find it"),
+        (a_link(doubt=Doubt.RESYNC, intent=INTENT), True, "a create may have happened, and the profile cannot find it"),
+        (a_doubted_link(Doubt.DUPLICATE), False, "the IRP says it exists already, and the profile cannot find it"),
+        (a_true_link(doubt=Doubt.MISSING), True, "incident deleted"),
+    ],
+)
+def test_a_profile_without_find_leaves_the_rest_to_a_human(link: Link, can_update: bool, reason: str) -> None:
+    assert without_find(link, Desk(can_find=False, can_update=can_update)) == Park(reason=reason)
+
+
+def test_a_deleted_incident_is_doubted_but_not_forgotten() -> None:
+    link = missing(a_true_link())
+
+    assert (link.incident, link.doubt) == (INCIDENT, Doubt.MISSING)
+    assert step(link) == FindFirst()

@@ -1,0 +1,242 @@
+"""Profiles: what is built in, how a file is read, and one plain sentence for every way to get it wrong."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from irp_desk import changed_profile, small_profile
+
+from kuma_sync.core.delivery import Desk
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.irp.checking import check_profile, desk
+from kuma_sync.irp.loading import built_in, load_profile, parse_profile, profile_text
+
+UNVERIFIED = "profile security-vision was never proven against the real product"
+
+
+def wrong(text: str) -> str:
+    """Return the sentence that a profile's text earns."""
+    with pytest.raises(ConfigError) as caught:
+        check_profile(parse_profile(text, source="my.toml"), options={})
+    sentence = str(caught.value)
+    assert caught.value.key == "irp.profile"
+    assert sentence.startswith("irp.profile: my.toml")
+    assert "\n" not in sentence
+    return sentence.removeprefix("irp.profile: my.toml").removeprefix(": ")
+
+
+def with_change(old: str, new: str) -> str:
+    text = profile_text("security-vision")
+    assert old in text
+    return text.replace(old, new)
+
+
+def without_section(name: str) -> str:
+    return re.sub(rf"(?ms)^\[{name}(\.\w+)?\].*?(?=^\[(?!{name})|\Z)", "", profile_text("security-vision"))
+
+
+# Built in
+
+
+def test_the_default_profile_is_fit_for_use_and_says_that_it_is_a_template() -> None:
+    profile = load_profile("security-vision")
+
+    assert built_in() == ["security-vision"]
+    assert (profile.name, profile.mode, profile.verified) == ("security-vision", "push", False)
+    assert list(profile.operations) == ["probe", "find", "create", "update", "add_events", "close", "list_closed"]
+    assert check_profile(profile, options={}) == [UNVERIFIED]
+    assert "READ THIS FIRST" in profile_text("security-vision")
+
+
+def test_a_copy_of_a_built_in_profile_works_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text(profile_text("security-vision"), encoding="utf-8")
+
+    profile = load_profile(str(path))
+
+    assert profile.model_dump() == load_profile("security-vision").model_dump()
+    assert profile.source == str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "security-visio",
+            '"security-visio" is neither a built-in profile nor a file; did you mean "security-vision"?',
+        ),
+        ("thehive", '"thehive" is neither a built-in profile nor a file (known: security-vision)'),
+        ("nowhere/my.toml", "nowhere/my.toml cannot be read: No such file or directory"),
+        ("my.toml", "my.toml cannot be read: No such file or directory"),
+    ],
+)
+def test_a_profile_that_is_not_there_is_named(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError) as caught:
+        load_profile(name)
+
+    assert str(caught.value) == f"irp.profile: {sentence}"
+
+
+def test_a_file_that_is_no_text_and_a_directory_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigError, match="it is no UTF-8 text"):
+        load_profile(str(path))
+    with pytest.raises(ConfigError, match="Is a directory"):
+        load_profile(str(tmp_path))
+
+
+def test_the_text_of_an_unknown_profile_is_refused() -> None:
+    with pytest.raises(ConfigError, match='there is no built-in profile "securityvision"; did you mean'):
+        profile_text("securityvision")
+
+
+# Broken profiles
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("[profile]", "[profile", "is no valid TOML: .*line"),
+        ('mode = "push"', 'mode = "pull"', "profile.mode: input should be 'push'"),
+        ('name = "security-vision"', "", "profile.name is missing"),
+        ("verified = false", "verfied = false", 'profile.verfied is not known; did you mean "verified"'),
+        ("verified = false", 'verified = "no"', "profile.verified: input should be a valid boolean"),
+        ('kind = "bearer"', 'kind = "login"', "auth.kind: input should be 'none', 'bearer' or 'header'"),
+        ('kind = "bearer"', 'kind = "header"', 'auth: name is the header\'s name: it belongs to kind = "header"'),
+        ('kind = "bearer"', 'kind = "header"\nname = "X Token"', "auth.name: is no name of a header"),
+        ("[find]", "[finds]", 'finds is not known; did you mean "find"'),
+        ("[find.extract]", "[find.extracts]", 'find.extracts is not known; did you mean "extract"'),
+        ('key = "externalId"', 'kei = "externalId"', 'find.extract.kei is not known; did you mean "key"'),
+        ("[create]\nmethod", "[create]\nmetod", 'create.metod is not known; did you mean "method"'),
+        ('method = "PATCH"', 'method = "PTCH"', "update.method: input should be 'GET', "),
+        ('path = "/api/v1/incidents"', 'path = "api/v1/incidents"', '(create|probe).path: must start with one "/"'),
+        ('path = "/api/v1/incidents"', 'path = "//evil.example.com/"', '(create|probe).path: must start with one "/"'),
+        ('path = "/api/v1/incidents"', 'path = "/api/v1/incidents?a=1"', r'(create|probe).path: must hold no "\?"'),
+        ('settle = "5s"', 'settle = "soon"', "find.settle: expected a duration"),
+        ('settle = "5s"', "batch = 5", "find.batch is not known"),
+        ("batch = 500", "batch = 0", "add_events.batch: input should be greater than or equal to 1"),
+        ("batch = 500", 'encoding = "form"', "add_events.encoding: input should be 'json'"),
+        ("ok_status = [200, 201]", "ok_status = []", "create.ok_status: list should have at least 1 item"),
+        ("ok_status = [200, 201]", 'ok_status = ["200"]', "create.ok_status.0: input should be a valid integer"),
+        ("{ status = 409 }", "{ status = 200 }", "create.duplicate_when.status: input should be greater"),
+        ("{ status = 409 }", "{ code = 409, status = 409 }", "create.duplicate_when.code is not known"),
+        ('low = "Low"', "low = []", "maps.severity.low"),
+        ('number = "number"', 'number = "number["', "find.extract.number is no valid JMESPath"),
+        ('number = "number"', 'number = "lenght(@)"', 'no JMESPath function "lenght"; did you mean "length"'),
+        ("duplicate_when", 'ok_when = "a =="\nduplicate_when', "create.ok_when is no valid JMESPath"),
+        ("status == 'closed'", "status = 'closed'", "find.closed_when is no valid JMESPath"),
+        ("{{ alert.name }}", "{{ alert.name", "create.body.title is no valid template: unexpected end of template"),
+        ("{{ alert.name }}", "{{ alert.name | uper }}", 'body.title there is no filter "uper"; did you mean "upper"'),
+        ("{{ alert.name }}", "{{ alert.nmae }}", 'body.title there is no alert.nmae; did you mean "name"'),
+        (
+            "{{ alert.name }}",
+            "{{ alrt.name }}",
+            'create.body.title there is no value "alrt" here; did you mean "alert"',
+        ),
+        ("{{ alert.name }}", "{{ incident.id }}", 'create.body.title there is no value "incident" here'),
+        ("{{ alert.name }}", "{{ alert.name is strnge }}", "create.body.title is no valid template: No test named"),
+        ("{{ alert.name }}", "{{ options.title }}", "create.body.title fails on the sample alert: .*'title'"),
+        ("{{ alert.name }}", "{{ key, alert.name }}", "create.body.title is no valid template: chunk after expression"),
+        (
+            "/{{ incident.id }}/close",
+            "/{{ '' }}/close",
+            "close.path fails on the sample alert: a value in a path is empty",
+        ),
+        ("/{{ incident.id }}/close", "/../close", 'close.path fails on the sample alert: a part of the path is "."'),
+        ("{{ alert.name }}", "{{ 1 / 0 }}", "create.body.title fails on the sample alert: division by zero"),
+        ("{{ alert.name }}", "{% if false %}{{ nothing }}{% endif %}", 'body.title there is no value "nothing"'),
+        ("{{ alert.name }}", "{% if false %}{{ key | nothing }}{% endif %}", 'there is no filter "nothing"'),
+        ('map("severity")', 'map("severty")', r'there is no \[maps.severty\]; did you mean "severity"'),
+        ("{{ key }}", "{{ kye }}", 'find.query.externalId there is no value "kye" here; did you mean "key"'),
+        ("{{ since }}", "{{ sinse }}", 'list_closed.query.updatedSince there is no value "sinse" here'),
+        ("{{ incident.id }}/close", "{{ incident.uuid }}/close", "close.path there is no incident.uuid"),
+        ('rule = "{{ alert.rule_id }}"', "rule = 2026-01-01", "create.body.rule is a date; write it as text"),
+        (
+            '[create.extract]                   # JMESPath into the answer\nid = "id"',
+            "[create.extract]",
+            "create.extract.id",
+        ),
+        ('items = "items"\nid = "id"\nkey', 'id = "id"\nkey', "find.extract.items is missing"),
+        ('updated = "updatedAt"', "", "list_closed.extract.updated is missing"),
+        (
+            '[add_events.body]\nevents = "{{ events }}"',
+            '[add_events.body]\nx = "{{ key }}"',
+            "add_events.body has no field",
+        ),
+        ("closed_when = \"status == 'closed'\" # what", "# what", "list_closed.closed_when is missing"),
+    ],
+)
+def test_a_broken_profile_earns_one_sentence_with_its_place(old: str, new: str, sentence: str) -> None:
+    assert re.search(sentence, wrong(with_change(old, new)))
+
+
+@pytest.mark.parametrize("section", ["create", "profile"])
+def test_a_section_that_must_be_there_is_missed(section: str) -> None:
+    assert wrong(without_section(section)) == f"the section [{section}] is missing"
+
+
+def test_a_section_that_is_no_table_is_refused() -> None:
+    assert wrong("create = 3\n[profile]\nname = 'x'").startswith("create: input should be")
+
+
+def test_a_list_of_closed_must_name_incidents_somehow() -> None:
+    text = profile_text("security-vision")
+    head, marker, tail = text.rpartition("[list_closed.extract]")
+
+    sentence = wrong(head + marker + tail.replace('id = "id"\nkey = "externalId"\n', ""))
+
+    assert sentence == "list_closed.extract.id is missing (or key)"
+
+
+# Fit, but
+
+
+def test_what_a_profile_cannot_do_is_said_with_its_consequence() -> None:
+    warnings = check_profile(small_profile(), options={})
+
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "no [find] in the profile",
+        "no [close] in the profile",
+        "no [list_closed] in the profile",
+        "no [probe] in the profile",
+    ]
+
+
+def test_a_template_that_fails_only_on_a_poor_alert_is_a_warning() -> None:
+    profile = small_profile('title = "{{ assets[0].name }}"')
+
+    warnings = check_profile(profile, options={})
+
+    assert warnings[0].startswith("create.body.title fails on an alert without optional fields: ")
+
+
+def test_options_reach_the_templates() -> None:
+    profile = changed_profile(("{{ alert.name }}", "{{ options.prefix }} {{ alert.name }}"))
+
+    assert check_profile(profile, options={"prefix": "[KUMA]"}) == [UNVERIFIED]
+
+
+# The desk
+
+
+def test_the_desk_can_what_the_profile_has() -> None:
+    full = load_profile("security-vision")
+
+    assert desk(full, to_irp=True) == Desk(settle=timedelta(seconds=5))
+    assert desk(full, to_irp=False) == Desk(may_close=False)
+    assert desk(small_profile(), to_irp=True) == Desk(
+        can_find=False, can_update=False, can_add_events=False, may_close=False
+    )
+
+
+def test_the_settle_time_is_the_profiles() -> None:
+    assert desk(changed_profile(('settle = "5s"', 'settle = "2m"')), to_irp=True).settle == timedelta(minutes=2)

@@ -1,0 +1,145 @@
+"""What templates see of an alert."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from builders import NOW, an_account, an_asset, an_event, seen
+from irp_desk import subject_of, values_of
+
+from kuma_sync.core.alert import Contents, Seen, first_picture
+from kuma_sync.irp.observables import DEEPEST, observables
+from kuma_sync.irp.values import NAMES, SHAPES, UNKNOWN, values
+
+
+def test_the_values_are_those_the_contract_names() -> None:
+    given = values_of(seen(events=[an_event()]), reason="responded", comment="Done")
+
+    assert given["key"] == "kuma:kuma:5c0de1a4-0000-4000-8000-000000000001"
+    assert given["alert"] == {
+        "id": "5c0de1a4-0000-4000-8000-000000000001",
+        "tenant_id": "7e0a0000-0000-4000-8000-000000000001",
+        "tenant_name": "Main",
+        "name": "Подбор пароля",
+        "rule_id": "a11e0000-0000-4000-8000-000000000001",
+        "priority": "high",
+        "status": "new",
+        "first_seen": "2026-01-15T11:50:00Z",
+        "last_seen": "2026-01-15T12:00:00Z",
+        "assignee": "",
+        "closing_reason": "",
+        "overflow": False,
+        "url": "https://kuma.example.com:7220/alerts/5c0de1a4-0000-4000-8000-000000000001",
+        "contents": "complete",
+    }
+    assert given["incident"] == {"id": "1001", "number": "INC-1001", "url": ""}
+    assert (given["reason"], given["comment"], given["now"]) == ("responded", "Done", "2026-01-15T12:00:00Z")
+    assert given["events_total"] == 1
+
+
+def test_every_name_a_template_may_use_has_a_value() -> None:
+    given = values_of(seen(events=[an_event()]))
+
+    assert NAMES["close"] == given.keys() - {UNKNOWN}
+    for name, keys in SHAPES.items():
+        value = given[name]
+        assert isinstance(value, dict)
+        assert value.keys() == keys
+
+
+def test_times_are_utc_whatever_zone_they_came_in() -> None:
+    moscow = datetime(2026, 1, 15, 15, 0, 0, 250_000, tzinfo=timezone(timedelta(hours=3)))
+
+    alert: Any = values_of(seen(first_seen=moscow, last_seen=None))["alert"]
+
+    assert alert["first_seen"] == "2026-01-15T12:00:00.250000Z"
+    assert alert["last_seen"] is None
+
+
+def test_without_the_address_of_the_web_interface_there_is_no_link() -> None:
+    subject = subject_of(first_picture(seen()), None)
+
+    given: Any = values(subject, web_url="", options={}, now=NOW)
+
+    assert given["alert"]["url"] == ""
+
+
+def test_a_strange_alert_id_stays_inside_its_link() -> None:
+    subject = subject_of(first_picture(seen(id="a/../b?c")), None)
+
+    given: Any = values(subject, web_url="https://kuma.example.com/", options={}, now=NOW)
+
+    assert given["alert"]["url"] == "https://kuma.example.com/alerts/a%2F..%2Fb%3Fc"
+
+
+@pytest.mark.parametrize(
+    ("shown", "total", "state"),
+    [
+        (seen(events=[an_event(), an_event(ID="e2")]), 2, "complete"),
+        (seen(oversize=True), None, "oversize"),
+        (seen(), None, "absent"),
+    ],
+)
+def test_the_total_of_events_is_told_only_where_it_is_known(shown: Seen, total: int | None, state: str) -> None:
+    given: Any = values_of(shown)
+
+    assert given["events_total"] == total
+    assert given["alert"]["contents"] == state
+
+
+def test_the_total_counts_events_that_kuma_no_longer_shows() -> None:
+    before = seen(events=[an_event(ID="e1"), an_event(ID="e2")])
+    after = seen(events=[an_event(ID="e3")])
+    picture = first_picture(before).with_seen(after)
+
+    given = values(subject_of(picture, after.contents), web_url="", options={}, now=NOW)
+
+    assert given["events_total"] == 3
+
+
+def test_observables_come_once_in_the_order_first_seen_from_events_then_assets_then_accounts() -> None:
+    base = an_event(ID="b", SourceAddress="10.0.0.9", DeviceHostName="dc01", FileHash="aa", RequestUrl="https://x/?a=1")
+    contents = Contents(
+        events=(
+            an_event(SourceAddress="10.0.0.8", DestinationAddress="10.0.0.7", BaseEvents=[base]),
+            an_event(SourceUserName="root", OldFileHash="bb", FileHash="aa"),
+        ),
+        assets=(an_asset(ipAddresses=["10.0.0.7", "10.0.1.1"]), an_asset(fqdn=["a.example.com", "b.example.com"])),
+        accounts=(an_account(), an_account(sAMAccountName="", upn="petrov@example.com")),
+    )
+
+    assert observables(contents) == {
+        "hosts": ["dc01", "ws-17", "a.example.com", "b.example.com"],
+        "ips": ["10.0.0.8", "10.0.0.7", "10.0.0.9", "10.0.1.1"],
+        "users": ["ivanov", "root", "petrov@example.com"],
+        "hashes": ["aa", "bb"],
+        "urls": ["https://x/?a=1"],
+    }
+
+
+def test_observables_of_nonsense_are_none() -> None:
+    contents = Contents(
+        events=({"SourceAddress": 7, "FileHash": None, "DeviceHostName": "  ", "BaseEvents": "x"}, {"BaseEvents": [1]}),
+        assets=({"fqdn": None, "ipAddresses": None}, {}),
+        accounts=({},),
+    )
+
+    assert observables(contents) == observables(None)
+
+
+def test_events_nested_without_end_are_followed_to_a_depth() -> None:
+    event: dict[str, Any] = {"SourceAddress": "deepest"}
+    for level in range(5000):
+        event = {"SourceAddress": f"level {level}", "BaseEvents": [event]}
+
+    found = observables(Contents(events=(event,)))
+
+    assert found["ips"] == [f"level {level}" for level in range(4999, 4998 - DEEPEST, -1)]
+
+
+def test_now_is_utc() -> None:
+    given = values(subject_of(first_picture(seen()), None), web_url="", options={}, now=NOW.astimezone(UTC))
+
+    assert given["now"] == "2026-01-15T12:00:00Z"

@@ -1,0 +1,202 @@
+"""Liveness and readiness: what each report of the loops makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from kuma_sync.telemetry.health import PARTS, Health, Part, State
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def healthy(clock: Clock, *, but: tuple[Part, ...] = ()) -> Health:
+    health = Health(monotonic=clock)
+    health.fresh_within("poll", timedelta(seconds=60))
+    for part in PARTS:
+        if part not in but:
+            health.succeeded(part)
+    return health
+
+
+def test_at_start_nothing_is_ready_and_everything_is_starting() -> None:
+    readiness = Health(monotonic=Clock()).ready()
+
+    assert (readiness.ready, readiness.starting) == (False, True)
+    assert {part.state for part in readiness.parts.values()} == {State.STARTING}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_one_part_not_heard_from_is_not_ready(part: Part) -> None:
+    readiness = healthy(Clock(), but=(part,)).ready()
+
+    assert (readiness.ready, readiness.starting) == (False, True)
+    assert readiness.parts[part].age_seconds is None
+
+
+REPORTS: list[tuple[str, Callable[[Health, Part], None], State, bool]] = [
+    ("failing", lambda health, part: health.failed(part, "why"), State.FAILING, False),
+    ("paused", lambda health, part: health.paused(part, "why"), State.PAUSED, False),
+    ("off", lambda health, part: health.off(part, "why"), State.OFF, True),
+    ("standby", lambda health, part: health.standby(part, "why"), State.STANDBY, True),
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("name", "report", "state", "ready"), REPORTS)
+def test_a_report_decides_readiness_and_never_liveness(
+    part: Part, name: str, report: Callable[[Health, Part], None], state: State, ready: bool
+) -> None:
+    health = healthy(Clock())
+
+    report(health, part)
+
+    readiness = health.ready()
+    assert readiness.ready is ready
+    assert not readiness.starting
+    assert (readiness.parts[part].state, readiness.parts[part].reason) == (state, "why")
+    assert health.live()
+
+
+@pytest.mark.parametrize(("name", "report", "state", "ready"), REPORTS)
+def test_the_next_success_ends_whatever_it_was(
+    name: str, report: Callable[[Health, Part], None], state: State, ready: bool
+) -> None:
+    health = healthy(Clock())
+    report(health, "irp")
+
+    health.succeeded("irp")
+
+    assert health.ready().ready
+    assert health.ready().parts["irp"].reason == ""
+
+
+def test_an_idle_queue_stays_ready_however_long_it_is_idle() -> None:
+    clock = Clock()
+    health = healthy(clock)
+
+    clock.now += 86_400
+    health.succeeded("poll")
+
+    assert health.ready().ready
+    assert health.ready().parts["delivery"].age_seconds == 86_400
+
+
+def test_a_poll_that_hangs_shows_within_two_intervals() -> None:
+    clock = Clock()
+    health = healthy(clock)
+
+    clock.now += 60
+    in_time = health.ready()
+    clock.now += 1
+    late = health.ready()
+
+    assert in_time.ready
+    assert not late.ready
+    assert late.parts["poll"].state is State.FAILING
+    assert late.parts["poll"].reason == "no success for 61 s"
+    assert health.live()
+
+
+def test_a_long_read_that_moves_on_stays_ready() -> None:
+    clock = Clock()
+    health = healthy(clock)
+
+    for _ in range(10):
+        clock.now += 50
+        health.moved_on("poll")
+
+    assert health.ready().ready
+    assert health.ready().parts["poll"].age_seconds == 500
+
+
+def test_moving_on_does_not_hide_a_failure() -> None:
+    health = healthy(Clock())
+    health.failed("poll", "KUMA answers 500")
+
+    health.moved_on("poll")
+
+    assert not health.ready().ready
+
+
+def test_a_first_read_that_never_ends_is_no_longer_starting() -> None:
+    clock = Clock()
+    health = healthy(clock, but=("poll",))
+
+    clock.now += 61
+
+    assert health.ready().parts["poll"].state is State.FAILING
+    assert not health.ready().starting
+
+
+def test_a_part_that_starts_again_has_its_full_time() -> None:
+    clock = Clock()
+    health = healthy(clock)
+    clock.now += 100
+
+    health.starting("poll")
+
+    assert health.ready().starting
+
+
+def test_a_standby_copy_stays_ready_without_ever_reading() -> None:
+    clock = Clock()
+    health = healthy(clock, but=("poll",))
+    health.standby("poll")
+
+    clock.now += 3600
+
+    assert health.ready().ready
+
+
+def test_parked_and_held_jobs_are_counted_and_ready() -> None:
+    health = healthy(Clock())
+
+    health.backlog(parked=3, held=40)
+
+    readiness = health.ready()
+    assert (readiness.ready, readiness.parked, readiness.held) == (True, 3, 40)
+
+
+def test_liveness_falls_when_a_loop_stops_turning_and_comes_back_with_it() -> None:
+    clock = Clock()
+    health = Health(monotonic=clock)
+    health.expects("poller", timedelta(seconds=30))
+    health.expects("worker", timedelta(seconds=90))
+
+    clock.now += 31
+    stuck = health.stuck()
+    health.beat("poller")
+
+    assert stuck == ("poller",)
+    assert health.live()
+
+
+def test_a_loop_that_ended_or_was_never_expected_is_not_missed() -> None:
+    clock = Clock()
+    health = Health(monotonic=clock)
+    health.expects("watch", timedelta(seconds=30))
+
+    health.ended("watch")
+    health.beat("stranger")
+    clock.now += 3600
+
+    assert health.live()
+
+
+def test_every_success_is_told_to_the_metric() -> None:
+    heard: list[Part] = []
+    health = Health(monotonic=Clock(), on_success=heard.append)
+
+    health.succeeded("poll")
+    health.failed("irp", "why")
+
+    assert heard == ["poll"]

@@ -1,0 +1,265 @@
+"""What goes out, and what an answer's status, headers and body mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+import respx
+
+from kuma_sync import __version__
+from kuma_sync.core.errors import AccessDenied, Permanent, Transient
+from kuma_sync.transport import Answer, Endpoint, Outgoing, Wire, refusal
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+URL = "https://remote.test/base"
+GET = Outgoing(method="GET", path="/x", query="withEvents&status=new", headers={"Authorization": "Bearer t"})
+POST = Outgoing(method="POST", path="/x", headers={"Authorization": "Bearer t"}, body=b"{}")
+
+
+@asynccontextmanager
+async def a_wire(router: respx.Router, **changes: object) -> AsyncIterator[Wire]:
+    endpoint = Endpoint(**{"remote": "irp", "url": URL, **changes})
+    wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
+    try:
+        yield wire
+    finally:
+        await wire.aclose()
+
+
+async def answered(response: httpx.Response, request: Outgoing = GET, *, changes: bool = False) -> Answer:
+    router = respx.Router()
+    router.route().mock(return_value=response)
+    async with a_wire(router) as wire:
+        return await wire.send(request, operation="op", changes=changes)
+
+
+async def test_a_request_goes_out_exactly_as_it_was_made():
+    router = respx.Router()
+    route = router.route().mock(return_value=httpx.Response(204))
+
+    async with a_wire(router) as wire:
+        await wire.send(GET, operation="op", changes=False)
+        await wire.send(POST, operation="op", changes=True)
+
+    read, write = (call.request for call in route.calls)
+    assert (read.method, read.url.raw_path) == ("GET", b"/base/x?withEvents&status=new")
+    assert read.headers["User-Agent"] == f"kuma-sync/{__version__}"
+    assert read.headers["Authorization"] == "Bearer t"
+    assert (write.method, write.url.raw_path, write.content) == ("POST", b"/base/x", b"{}")
+
+
+async def test_an_answer_is_handed_over_whole_whatever_its_status():
+    headers = {"Date": "Fri, 02 Jan 2026 03:00:00 GMT", "X-Own": "1"}
+
+    answer = await answered(httpx.Response(418, headers=headers, json={"a": "б"}))
+
+    assert (answer.status, answer.json(), answer.headers["x-own"]) == (418, {"a": "б"}, "1")
+    assert answer.date == datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("date", [None, "", "soon", "Fri, 99 Jan 2026 03:00:00 GMT"])
+async def test_a_missing_or_malformed_date_is_none(date):
+    answer = await answered(httpx.Response(200, headers={"Date": date} if date is not None else {}))
+
+    assert answer.date is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "words"),
+    [
+        ("text/html; charset=utf-8", b"<html>", "answered text/html instead of JSON"),
+        ("application/json", b"{", "answered broken JSON"),
+        ("application/json", b"[" * 100_000, "answered broken JSON"),
+        ("application/json", b"9" * 5_000, "answered broken JSON"),
+        ("", b"\xff", "answered something unnamed instead of JSON"),
+        ("<script>", b"", "answered something unnamed instead of JSON"),
+    ],
+)
+@pytest.mark.parametrize("changes", [False, True])
+async def test_an_answer_that_is_no_json_is_transient(content_type, body, words, changes):
+    answer = await answered(httpx.Response(200, headers={"Content-Type": content_type}, content=body), changes=changes)
+
+    with pytest.raises(Transient) as caught:
+        answer.json()
+
+    assert str(caught.value) == f"irp op: {words}"
+    assert caught.value.ambiguous is changes
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "ambiguous"),
+    [
+        (400, Permanent, False),
+        (401, AccessDenied, False),
+        (403, AccessDenied, False),
+        (404, Permanent, False),
+        (408, Transient, False),
+        (409, Permanent, False),
+        (413, Permanent, False),
+        (429, Transient, False),
+        (500, Transient, True),
+        (502, Transient, True),
+        (503, Transient, False),
+        (504, Transient, True),
+        (599, Transient, True),
+        (302, Permanent, False),
+        (202, Permanent, False),
+    ],
+)
+@pytest.mark.parametrize("changes", [False, True])
+async def test_a_status_says_what_to_do(status, kind, ambiguous, changes):
+    answer = await answered(httpx.Response(status), POST, changes=changes)
+
+    error = refusal(answer, remote="irp", operation="op")
+
+    assert type(error) is kind
+    assert error.status == status
+    assert error.summary.startswith(f"answered {status}")
+    assert getattr(error, "ambiguous", False) is (ambiguous and changes)
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (b'{"message":"alert  not\\nfound","details":null}', "alert not found"),
+        (b'{"error":"bad"}', "bad"),
+        (b'{"error":{"code":1,"message":"inner"}}', "inner"),
+        (b'{"message":5,"detail":"third"}', "third"),
+        (b'{"message":"' + b"x" * 1000 + b'"}', "x" * 300),
+        (b"<html>secret</html>", ""),
+        (b"[1]", ""),
+        (b"", ""),
+    ],
+)
+async def test_what_the_answer_says_is_in_detail_and_never_in_the_summary(body, detail):
+    error = refusal(await answered(httpx.Response(404, content=body)), remote="irp", operation="op")
+
+    assert error.detail == detail
+    assert str(error) == "irp op: answered 404 Not Found"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, timedelta(seconds=7)),
+        ({"Retry-After": " 0 "}, timedelta()),
+        ({"Retry-After": "9" * 5000}, timedelta(seconds=10**8)),
+        ({"Retry-After": "-3"}, None),
+        ({"Retry-After": "later"}, None),
+        ({"Retry-After": "Fri, 02 Jan 2026 03:04:35 GMT"}, timedelta(seconds=30)),
+        ({"Retry-After": "Fri, 02 Jan 2026 03:04:00 GMT"}, timedelta()),
+        (
+            {"Retry-After": "Fri, 02 Jan 2026 05:00:30 GMT", "Date": "Fri, 02 Jan 2026 05:00:00 GMT"},
+            timedelta(seconds=30),
+        ),
+    ],
+)
+async def test_retry_after_is_read_as_seconds_or_a_date(headers, wait):
+    error = refusal(await answered(httpx.Response(429, headers=headers)), remote="irp", operation="op")
+
+    assert isinstance(error, Transient)
+    assert error.retry_after == wait
+
+
+def redirects(*locations: str, status: int = 307) -> tuple[respx.Router, respx.Route]:
+    router = respx.Router()
+    responses = [httpx.Response(status, headers={"Location": location}) for location in locations]
+    return router, router.route().mock(side_effect=[*responses, httpx.Response(200, json=[])])
+
+
+async def test_a_read_follows_a_redirect_on_the_same_host_with_its_token():
+    router, route = redirects("/base/x/?withEvents", "https://remote.test/base/z")
+
+    async with a_wire(router) as wire:
+        answer = await wire.send(GET, operation="op", changes=False)
+
+    assert answer.status == 200
+    assert [call.request.url.raw_path for call in route.calls][1:] == [b"/base/x/?withEvents", b"/base/z"]
+    assert route.calls.last.request.headers["Authorization"] == "Bearer t"
+
+
+@pytest.mark.parametrize("target", ["https://other.test/x", "http://remote.test/x", "https://remote.test:444/x"])
+async def test_a_read_never_follows_a_redirect_elsewhere(target):
+    router, route = redirects(target)
+
+    async with a_wire(router) as wire:
+        error = refusal(await wire.send(GET, operation="op", changes=False), remote="irp", operation="op")
+
+    assert route.call_count == 1
+    assert (type(error), error.status, error.detail) == (Permanent, 307, f"redirects to {target}")
+
+
+async def test_a_read_follows_three_redirects_at_most():
+    router, route = redirects("/1", "/2", "/3", "/4")
+
+    async with a_wire(router) as wire:
+        answer = await wire.send(GET, operation="op", changes=False)
+
+    assert (answer.status, route.call_count) == (307, 4)
+
+
+@pytest.mark.parametrize("request_", [POST, GET])
+async def test_a_write_never_follows_a_redirect(request_):
+    router, route = redirects("/base/x/")
+
+    async with a_wire(router) as wire:
+        answer = await wire.send(request_, operation="op", changes=True)
+
+    assert (answer.status, route.call_count) == (307, 1)
+
+
+@pytest.mark.parametrize("token", ["Bearer a\nb", "Bearer токен"])
+async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(token):
+    async def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer a'")
+
+    wire = Wire(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(handler))
+
+    with pytest.raises(Permanent, match="cannot be sent") as caught:
+        await wire.send(
+            Outgoing(method="GET", path="/", headers={"Authorization": token}), operation="op", changes=False
+        )
+
+    assert "Bearer" not in str(caught.value)
+
+
+async def test_no_more_requests_are_in_flight_than_there_are_connections_and_waiting_is_no_time_out():
+    running, most = 0, 0
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        return httpx.Response(204)
+
+    endpoint = Endpoint(remote="irp", url=URL, connections=6, deadline=0.1)
+    wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    answers = await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(30)))
+
+    assert most == 6
+    assert {answer.status for answer in answers} == {204}
+
+
+async def test_the_rate_limit_spreads_requests():
+    starts = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        starts.append(asyncio.get_running_loop().time())
+        return httpx.Response(204)
+
+    wire = Wire(
+        Endpoint(remote="irp", url=URL, rate_limit=50), clock=lambda: NOW, transport=httpx.MockTransport(handler)
+    )
+    begun = asyncio.get_running_loop().time()
+    await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(6)))
+
+    assert len(starts) == 6
+    assert max(starts) - begun >= 0.095

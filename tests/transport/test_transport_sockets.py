@@ -1,0 +1,392 @@
+"""Every way a connection can fail, on real sockets, and the words it gets."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import trustme
+
+from kuma_sync.core.errors import ConfigError, Transient
+from kuma_sync.transport import Endpoint, Outgoing, Wire
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+REQUEST = Outgoing(method="POST", path="/x", body=b"{}")
+READ = Outgoing(method="GET", path="/x")
+
+
+@asynccontextmanager
+async def a_server(talk: Talk, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve one raw conversation a connection: `talk` begins when the request's head is there."""
+
+    open_connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_connections[asyncio.current_task()] = writer
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            await talk(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for writer in open_connections.values():
+            writer.transport.abort()
+        await asyncio.gather(*open_connections)
+
+
+def says(*pieces: bytes, every: float = 0) -> Talk:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(every)
+
+    return talk
+
+
+async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[")
+    await writer.drain()
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@asynccontextmanager
+async def a_wire(url: str, **changes: object) -> AsyncIterator[Wire]:
+    endpoint = Endpoint(**{"remote": "kuma", "url": url, "read_timeout": 5, "deadline": 10, **changes})
+    wire = Wire(endpoint, clock=lambda: datetime.now(UTC))
+    try:
+        yield wire
+    finally:
+        await wire.aclose()
+
+
+async def failure(url: str, *, request: Outgoing = REQUEST, writes: bool = True, **changes: object) -> Transient:
+    async with a_wire(url, **changes) as wire:
+        with pytest.raises(Transient) as caught:
+            await wire.send(request, operation="op", changes=writes)
+    assert caught.value.__cause__ is None
+    return caught.value
+
+
+async def streamed(wire: Wire, received: list[bytes]) -> None:
+    async with wire.stream(READ, operation="op") as stream:
+        received.extend([chunk async for chunk in stream.chunks])
+
+
+CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n["
+DRIP = (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *([b" "] * 1000))
+
+
+@pytest.mark.parametrize(
+    ("talk", "words", "limits"),
+    [
+        (resets, "connection broken", {}),
+        (says(CUT), "the connection ended before the answer did, or it is no HTTP", {}),
+        (says(b"SSH-2.0-x\r\n"), "the connection ended before the answer did, or it is no HTTP", {}),
+        (says(), "the connection ended before the answer did, or it is no HTTP", {}),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nnope"), "the answer's compression is broken", {}),
+        (hangs, "no answer within 0.2s", {"read_timeout": 0.2}),
+        (says(*DRIP, every=0.05), "no whole answer within 0.4s", {"read_timeout": 0.2, "deadline": 0.4}),
+    ],
+)
+async def test_what_fails_after_sending_is_ambiguous_for_a_write_and_only_for_a_write(talk, words, limits):
+    async with a_server(talk) as port:
+        written = await failure(f"http://127.0.0.1:{port}", **limits)
+        read = await failure(f"http://127.0.0.1:{port}", request=READ, writes=False, **limits)
+
+    assert str(written) == str(read) == f"kuma op: {words}"
+    assert (written.ambiguous, read.ambiguous) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("talk", "words", "limits"),
+    [
+        (resets, "connection broken", {}),
+        (says(CUT), "the connection ended before the answer did, or it is no HTTP", {}),
+        (says(*DRIP, every=0.05), "no whole answer within 0.4s", {"read_timeout": 0.2, "deadline": 0.4}),
+        (says(CUT, b"", every=1), "no answer within 0.2s", {"read_timeout": 0.2}),
+    ],
+)
+async def test_a_failure_while_a_stream_is_read_is_translated_and_frees_the_connection(talk, words, limits):
+    async with a_server(talk) as port, a_wire(f"http://127.0.0.1:{port}", connections=1, **limits) as wire:
+        for _ in range(2):
+            with pytest.raises(Transient) as caught:
+                await streamed(wire, [])
+
+            assert (caught.value.summary, caught.value.ambiguous) == (words, False)
+
+
+async def test_time_spent_on_the_pieces_does_not_count_against_the_deadline():
+    body = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[1"
+
+    async with (
+        a_server(says(body, b"2]")) as port,
+        a_wire(f"http://127.0.0.1:{port}", deadline=0.3) as wire,
+        wire.stream(READ, operation="op") as stream,
+    ):
+        await asyncio.sleep(0.5)
+        received = b"".join([chunk async for chunk in stream.chunks])
+
+    assert received == b"[12]"
+
+
+async def test_a_stream_tells_the_servers_clock_and_counts_what_came_over_the_network():
+    packed = gzip.compress(b" " * 10_000)
+    head = b"HTTP/1.1 200 OK\r\nDate: Fri, 02 Jan 2026 03:00:00 GMT\r\nContent-Encoding: gzip\r\n"
+
+    async with (
+        a_server(says(head + b"Content-Length: %d\r\n\r\n" % len(packed) + packed)) as port,
+        a_wire(f"http://127.0.0.1:{port}") as wire,
+        wire.stream(READ, operation="op") as stream,
+    ):
+        received = b"".join([chunk async for chunk in stream.chunks])
+
+    assert received == b" " * 10_000
+    assert (stream.status, stream.bytes_received) == (200, len(packed))
+    assert stream.date == datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+
+async def test_a_streams_refusal_is_read_no_further_than_needed():
+    body = b"HTTP/1.1 500 Oops\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000
+
+    async with (
+        a_server(says(body)) as port,
+        a_wire(f"http://127.0.0.1:{port}") as wire,
+        wire.stream(READ, operation="op") as stream,
+    ):
+        answer = await stream.answer(limit=1000)
+
+    assert (answer.status, len(answer.body)) == (500, 1000)
+
+
+async def test_nobody_listening_is_not_ambiguous():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        error = await failure(f"http://127.0.0.1:{unused.getsockname()[1]}")
+
+    assert (error.summary, error.ambiguous) == ("connection refused", False)
+
+
+async def test_an_unknown_host_is_not_ambiguous():
+    error = await failure("http://kuma.invalid:7223")
+
+    assert (error.summary, error.ambiguous) == ("host name not found", False)
+
+
+async def test_a_host_that_takes_no_connections_is_not_ambiguous():
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        address = full.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(address)
+        error = await failure(f"http://127.0.0.1:{address[1]}", connect_timeout=0.3)
+        for one in waiting:
+            one.close()
+
+    assert (error.summary, error.ambiguous) == ("no connection within 0.3s", False)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def tls_server(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+async def test_the_installations_own_ca_is_trusted(authority, ca_file):
+    async with (
+        a_server(says(OK), tls_server(authority, "localhost")) as port,
+        a_wire(f"https://localhost:{port}", ca_file=ca_file) as wire,
+    ):
+        answer = await wire.send(REQUEST, operation="op", changes=True)
+
+    assert answer.status == 204
+
+
+async def test_verification_can_be_switched_off(authority):
+    async with (
+        a_server(says(OK), tls_server(authority, "elsewhere.test")) as port,
+        a_wire(f"https://127.0.0.1:{port}", verify_tls=False) as wire,
+    ):
+        answer = await wire.send(REQUEST, operation="op", changes=True)
+
+    assert answer.status == 204
+
+
+async def test_an_unknown_ca_is_named_with_its_remedy(authority):
+    async with a_server(says(OK), tls_server(authority, "localhost")) as port:
+        error = await failure(f"https://localhost:{port}")
+
+    assert (error.summary, error.ambiguous) == ("certificate not trusted (set kuma.ca_file)", False)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_a_certificate_for_another_host_is_named(authority, ca_file, host):
+    async with a_server(says(OK), tls_server(authority, "kuma.example.com")) as port:
+        error = await failure(f"https://{host}:{port}", ca_file=ca_file)
+
+    assert (error.summary, error.ambiguous) == ("certificate is for another host name", False)
+
+
+async def test_an_expired_certificate_is_named(authority, ca_file):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(context)
+
+    async with a_server(says(OK), context) as port:
+        error = await failure(f"https://localhost:{port}", ca_file=ca_file)
+
+    assert error.summary == "certificate has expired"
+
+
+async def test_a_server_without_tls_is_named(ca_file):
+    async def answers_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answers_plainly, "127.0.0.1", 0)
+    async with server:
+        error = await failure(f"https://localhost:{server.sockets[0].getsockname()[1]}", ca_file=ca_file)
+
+    assert (error.summary, error.ambiguous) == ("TLS handshake failed", False)
+
+
+async def test_a_client_certificate_is_shown(authority, ca_file, tmp_path):
+    pair = authority.issue_cert("client.test")
+    pair.private_key_pem.write_to_path(tmp_path / "key.pem")
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    context = tls_server(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async with a_server(says(OK), context) as port:
+        files = {"client_cert": tmp_path / "cert.pem", "client_key": tmp_path / "key.pem"}
+        async with a_wire(f"https://localhost:{port}", ca_file=ca_file, **files) as wire:
+            answer = await wire.send(REQUEST, operation="op", changes=True)
+
+    assert answer.status == 204
+
+
+@pytest.mark.parametrize("key", ["ca_file", "client_cert", "client_key"])
+@pytest.mark.parametrize(("name", "words"), [("missing.pem", "no such file"), ("junk.pem", "PEM")])
+async def test_an_unusable_file_is_a_configuration_error_that_names_its_key(authority, tmp_path, key, name, words):
+    pair = authority.issue_cert("client.test")
+    pair.private_key_and_cert_chain_pem.write_to_path(tmp_path / "good.pem")
+    (tmp_path / "junk.pem").write_text("junk")
+    good = {"client_cert": tmp_path / "good.pem", "client_key": tmp_path / "good.pem"}
+
+    with pytest.raises(ConfigError, match=words) as caught:
+        Wire(
+            Endpoint(remote="kuma", url="https://kuma.test", **{**good, key: tmp_path / name}),
+            clock=lambda: datetime.now(UTC),
+        )
+
+    named = {"client_key": "kuma.client_cert"} if words == "PEM" else {}
+    assert caught.value.key == named.get(key, f"kuma.{key}")
+
+
+@pytest.mark.parametrize("proxy", ["ftp://proxy", "http://:3128", "proxy:3128", "socks5://proxy:1080"])
+def test_an_unusable_proxy_is_a_configuration_error_that_does_not_show_it(proxy):
+    with pytest.raises(ConfigError) as caught:
+        Wire(Endpoint(remote="irp", url="https://irp.test", proxy=proxy), clock=lambda: datetime.now(UTC))
+
+    assert caught.value.key == "irp.proxy"
+    assert proxy not in str(caught.value)
+
+
+async def test_only_the_configured_proxy_is_used(monkeypatch):
+    seen = []
+
+    async def forwards(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readline())
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        writer.close()
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    proxy = await asyncio.start_server(forwards, "127.0.0.1", 0)
+    async with proxy, a_server(says(OK)) as port:
+        address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        async with a_wire("http://remote.test", proxy=address) as wire:
+            await wire.send(READ, operation="op", changes=False)
+        async with a_wire(f"http://127.0.0.1:{port}") as wire:
+            await wire.send(READ, operation="op", changes=False)
+
+    assert seen == [b"GET http://remote.test/x HTTP/1.1\r\n"]
+
+
+async def test_a_proxy_that_refuses_is_not_ambiguous(ca_file):
+    async with a_server(says(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as port:
+        error = await failure("https://remote.test", proxy=f"http://u:secret@127.0.0.1:{port}", ca_file=ca_file)
+
+    assert (error.summary, error.ambiguous) == ("the proxy refused the connection", False)
+
+
+async def test_every_connection_can_be_used_at_once():
+    waiting, everybody_is_here = 0, asyncio.Event()
+
+    async def answers_when_eight_wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 8:
+            everybody_is_here.set()
+        await everybody_is_here.wait()
+        writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+
+    async with a_server(answers_when_eight_wait) as port, a_wire(f"http://127.0.0.1:{port}", connections=8) as wire:
+        answers = await asyncio.gather(*(wire.send(REQUEST, operation="op", changes=True) for _ in range(8)))
+
+    assert {answer.status for answer in answers} == {204}
+
+
+async def test_a_cancelled_request_gives_its_connection_back():
+    arrived = asyncio.Event()
+
+    async def hangs_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not arrived.is_set():
+            arrived.set()
+            await reader.read()
+        writer.write(OK)
+
+    async with a_server(hangs_once) as port, a_wire(f"http://127.0.0.1:{port}", connections=1) as wire:
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(wire.send(REQUEST, operation="op", changes=True))
+            await arrived.wait()
+            first.cancel()
+        answer = await wire.send(REQUEST, operation="op", changes=True)
+
+    assert first.cancelled()
+    assert answer.status == 204
