@@ -27,7 +27,7 @@ async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool) -> bool:
 async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) -> list[str]:
     """Put parked jobs back to the queue; return what was put back.
 
-    An incident that was deleted is made anew. A piece of KUMA's answer that is no alert is tried once more as one.
+    An incident that was deleted, or could not be found, is made anew. A piece of KUMA's answer that is no alert is tried once more as one.
     """
     ids = [AlertId(subject) for subject in subjects]
     parked = {job.subject for job in await tx.delivery.jobs(states=[PARKED])}
@@ -114,9 +114,18 @@ async def _take(tx: Tx, parsed: Parsed) -> None:
 
 
 def _made_anew(link: Link) -> Link:
-    if link.doubt is not Doubt.MISSING:
+    """A human looked: whatever was in doubt is found once more, and made where it is not."""
+    if link.doubt is None:
         return link
-    return replace(link, incident=None, doubt=Doubt.UNKNOWN, sent=Sent(), incident_closed=False)
+    return replace(
+        link,
+        incident=None,
+        intent=None,
+        doubt=Doubt.UNKNOWN,
+        not_found_at=None,
+        sent=Sent(),
+        incident_closed=False,
+    )
 
 
 def _to_resync(link: Link) -> Link:

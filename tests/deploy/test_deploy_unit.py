@@ -62,9 +62,9 @@ def test_little_is_exposed(unit: Path) -> None:
 
 
 def test_systemd_waits_longer_for_the_end_than_the_daemon_does() -> None:
-    from kuma_sync.settings.sections import Run
+    from kuma_sync.settings.sections import RunSection
 
-    assert seconds("TimeoutStopSec") > Run().grace.total_seconds()
+    assert seconds("TimeoutStopSec") > RunSection().grace.total_seconds()
 
 
 def test_a_configuration_error_is_not_tried_again() -> None:
