@@ -31,6 +31,15 @@ class RetryAt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounce:
+    """Nothing was attempted: that side, or its creates alone, is shut until then. No back-off is burnt."""
+
+    until: datetime
+    reason: str
+    creates_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
     """Set the job aside for a human, with its reason."""
 

@@ -14,7 +14,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Link
-from kuma_sync.core.retry import Park, Pause, RetryAt, after_failure
+from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
 from kuma_sync.daemon.answers import KumaAnswer, Waiters
 from kuma_sync.daemon.orders import read_order
 from kuma_sync.daemon.side import Side, SideStopped
@@ -42,7 +42,7 @@ class CloseAlert:
         self._metrics = metrics
         self._on = on
 
-    async def handle(self, job: OwnedJob) -> RetryAt | Park | None:
+    async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Close one alert."""
         order = read_order(job.claim.subject, job.claim.payload)
         if not self._on:
@@ -56,7 +56,7 @@ class CloseAlert:
                 job.assure()
                 by_us = await self._kuma.close(order.alert_id, order.reason.value)
         except SideStopped as stopped:
-            return RetryAt(at=stopped.until, reason=stopped.reason, counts=False)
+            return Bounce(until=stopped.until, reason=stopped.reason)
         except RemoteError as error:
             return await self._failed(job, order, error)
         self._metrics.closes.labels(result="closed" if by_us else "already_closed").inc()
@@ -82,7 +82,7 @@ class CloseAlert:
             await tx.records.note("kuma-sync", "closed_in_kuma", order.alert_id, told)
             await tx.closes.done(job.claim)
 
-    async def _failed(self, job: OwnedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Park | None:
+    async def _failed(self, job: OwnedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Bounce | Park | None:
         now = self._pace.clock()
         self._metrics.closes.labels(result="refused" if isinstance(error, Permanent) else "failed").inc()
         log.warning("close_failed", alert_id=order.alert_id, reason=error.summary)
@@ -95,7 +95,7 @@ class CloseAlert:
             error, attempts=job.claim.attempts + 1, now=now, policy=self._pace.policy, jitter=self._pace.jitter()
         )
         if isinstance(decision, Pause):
-            return RetryAt(at=now, reason=decision.reason, counts=False)
+            return Bounce(until=now + self._pace.policy.base, reason=decision.reason)
         return decision
 
     async def _give_up(self, job: OwnedJob, order: CloseRequest, told: str) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from kuma_sync.core.delivery import AddEvents, Close, Create, FindFirst, Nothing, Step, Update
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.retry import Park, Pause, RetryAt, after_failure
+from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.side import Pace, SideStopped
 from kuma_sync.daemon.steps import Steps
@@ -34,14 +34,14 @@ class Deliver:
         self._pace = pace
         self._metrics = metrics
 
-    async def handle(self, job: OwnedJob) -> RetryAt | Park | None:
+    async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Bring the incident of one alert up to date."""
         work = await self._bench.load(job)
         while work is not None:
             try:
                 outcome = await self._act(job, work, work.step(self._bench.desk))
             except SideStopped as stopped:
-                return RetryAt(at=stopped.until, reason=stopped.reason, counts=False)
+                return self._steps.bounced(stopped)
             except RemoteError as error:
                 return self._failed(job, error)
             if not isinstance(outcome, Change):
@@ -75,12 +75,12 @@ class Deliver:
         contents = await self._contents.read(work.alert_id)
         return work if contents is None else await self._bench.keep_contents(work, contents)
 
-    def _failed(self, job: OwnedJob, error: RemoteError) -> RetryAt | Park:
+    def _failed(self, job: OwnedJob, error: RemoteError) -> RetryAt | Bounce | Park:
         now = self._pace.clock()
         decision = after_failure(
             error, attempts=job.claim.attempts + 1, now=now, policy=self._pace.policy, jitter=self._pace.jitter()
         )
         log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)
         if isinstance(decision, Pause):
-            return RetryAt(at=now, reason=decision.reason, counts=False)
+            return Bounce(until=now + self._pace.policy.base, reason=decision.reason)
         return decision

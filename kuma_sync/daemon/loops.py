@@ -40,6 +40,7 @@ class Polling:
             round_ = await self._poller.poll_once()
         except NotOurTurn:
             self._health.standby("poll")
+            self._health.standby("kuma")
         except (SideStopped, RemoteError) as error:
             self._failed(error.reason if isinstance(error, SideStopped) else error.summary)
         except ClaimLost as error:

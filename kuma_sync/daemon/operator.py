@@ -27,7 +27,8 @@ async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool) -> bool:
 async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) -> list[str]:
     """Put parked jobs back to the queue; return what was put back.
 
-    An incident that was deleted, or could not be found, is made anew. A piece of KUMA's answer that is no alert is tried once more as one.
+    An incident that was deleted, or could not be found, is made anew. A piece of KUMA's answer that is no alert is
+    tried once more as one.
     """
     ids = [AlertId(subject) for subject in subjects]
     parked = {job.subject for job in await tx.delivery.jobs(states=[PARKED])}

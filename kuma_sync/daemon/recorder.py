@@ -146,7 +146,7 @@ class Recorder:
                 picture=change.picture,
                 shape=shape,
                 digest=digest_of.get(change.picture.alert.id),
-                contents=change.seen.contents,
+                contents=None if isinstance(change, Appeared) and self._old(change.picture) else change.seen.contents,
                 recheck=self._recheck(change.picture, round_),
             )
             for change in changes

@@ -22,8 +22,9 @@ log = structlog.get_logger(__name__)
 class SideStopped(KumaSyncError):
     """That side takes no requests until `until`; nothing was sent."""
 
-    def __init__(self, remote: str, reason: str, until: datetime) -> None:
-        super().__init__(f"{remote} is not asked before {until:%H:%M:%S}: {reason}")
+    def __init__(self, side: Side, reason: str, until: datetime) -> None:
+        super().__init__(f"{side.remote} is not asked before {until:%H:%M:%S}: {reason}")
+        self.side = side
         self.reason = reason
         self.until = until
 
@@ -88,7 +89,7 @@ class Side:
         """Raise SideStopped where a request would not be let through."""
         until = self.open_at()
         if until is not None:
-            raise SideStopped(self.remote, self._pause or "it asked to wait", until)
+            raise SideStopped(self, self._pause or "it asked to wait", until)
 
     def wake(self) -> None:
         """Let a trial go out at once: the secret or the configuration changed."""
@@ -120,7 +121,7 @@ class Side:
             log.error("side_paused", remote=self.remote, reason=reason)
         self._pause = reason
         self._health.paused(self.remote, reason)
-        return SideStopped(self.remote, reason, self._trial_at)
+        return SideStopped(self, reason, self._trial_at)
 
     async def _learn(self, error: RemoteError) -> None:
         match error:

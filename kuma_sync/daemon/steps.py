@@ -17,7 +17,7 @@ from kuma_sync.core import delivery
 from kuma_sync.core.alert import EventDigest, JsonObject
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent, external_key
-from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.meter import timed
 from kuma_sync.daemon.side import Side, SideStopped
@@ -68,6 +68,10 @@ class Steps:
         self._closings = closings
         self._head = head
         self._metrics = metrics
+
+    def bounced(self, stopped: SideStopped) -> Bounce:
+        """Return what a shut gate means for a job."""
+        return Bounce(until=stopped.until, reason=stopped.reason, creates_only=stopped.side is self._sides.creates)
 
     async def find(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Look for the incident before anything is written."""

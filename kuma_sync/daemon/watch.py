@@ -54,16 +54,15 @@ class Watch:
         self._watched = watched
 
     async def watch_once(self) -> int:
-        """Ask once; return how many closings were found. Where watching is off, only look whether the IRP is there.
+        """Ask once; return how many closings were found. Where watching is off, or another
+        copy does it, only look whether the IRP is there.
 
         Raise SideStopped, RemoteError, ClaimLost or StoreUnavailable; then nothing was concluded.
         """
-        if not self._watched.on:
+        turn = await self._turns.take() if self._watched.on else None
+        if turn is None:
             async with self._side.admit():
                 await self._irp.probe()
-            return 0
-        turn = await self._turns.take()
-        if turn is None:
             return 0
         started = self._watched.clock()
         async with self._store.read() as tx:

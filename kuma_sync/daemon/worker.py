@@ -16,10 +16,10 @@ from typing import Literal, Protocol, TypeVar
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
-from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.schedule import Bell
 from kuma_sync.daemon.side import Side
-from kuma_sync.store import Claim, DurableQueue, Store, Tx
+from kuma_sync.store import Claim, DurableQueue, Lane, Store, Tx
 from kuma_sync.telemetry.health import Health
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ IDLE = 1.0
 class Handler(Protocol):
     """What a worker does with a job."""
 
-    async def handle(self, job: OwnedJob) -> RetryAt | Park | None:
+    async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Do the job and acknowledge it (None), or say what follows."""
 
 
@@ -53,12 +53,16 @@ class OwnedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
-    """Which queue, towards which side, with how many jobs in flight; a claim lasts `lease` unless renewed."""
+    """Which queue, towards which side, with how many jobs in flight; a claim lasts `lease` unless renewed.
+
+    `creates` is the gate that creates have of their own.
+    """
 
     name: Literal["delivery", "close"]
     queue: Callable[[Tx], DurableQueue]
     side: Side
     concurrency: int
+    creates: Side | None = None
     lease: timedelta = LEASE
 
 
@@ -85,6 +89,7 @@ class Worker:
         self._owner = owner
         self._health = health
         self._flying: dict[int, OwnedJob] = {}
+        self._draining = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then take nothing new and finish what is in flight."""
@@ -103,32 +108,30 @@ class Worker:
 
     async def drain(self) -> int:
         """Attempt every due job once (what fails goes into back-off and is due no more); return how many were taken."""
-        taken = 0
+        taken, self._draining = 0, True
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             jobs: set[asyncio.Task[None]] = set()
-            while (started := await self._start_some(group, jobs, whatever_the_side=True)) or jobs:
+            while (started := await self._start_some(group, jobs)) or jobs:
                 taken += started
                 if jobs:
                     await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
             renewing.cancel()
         return taken
 
-    async def _start_some(
-        self, group: asyncio.TaskGroup, jobs: set[asyncio.Task[None]], *, whatever_the_side: bool = False
-    ) -> int:
+    async def _start_some(self, group: asyncio.TaskGroup, jobs: set[asyncio.Task[None]]) -> int:
         free = self._duty.concurrency - len(jobs)
         if self._side.paused is not None:
             free = min(free, 1 - len(jobs))
-        shut = self._side.open_at() is not None and not whatever_the_side
+        shut = self._side.open_at() is not None and not self._draining
         if free <= 0 or shut:
             return 0
         valid_until = time.monotonic() + self._lease.total_seconds() * 0.9
         try:
             async with self._store.begin() as tx:
-                claims = await self._queue(tx).claim(free, owner=self._owner, lease=self._lease)
+                claims = await self._queue(tx).claim(free, owner=self._owner, lease=self._lease, lanes=self._lanes())
         except StoreUnavailable as error:
-            if whatever_the_side:
+            if self._draining:
                 raise
             log.warning("store_unavailable", worker=self.name, reason=str(error))
             self._health.failed(self.name, str(error))
@@ -141,6 +144,12 @@ class Worker:
             jobs.add(task)
             task.add_done_callback(jobs.discard)
         return len(claims)
+
+    def _lanes(self) -> tuple[Lane, ...]:
+        """Leave creates alone while their own gate is shut."""
+        creates = self._duty.creates
+        shut = creates is not None and creates.open_at() is not None and not self._draining
+        return tuple(lane for lane in Lane if lane is not Lane.CREATE or not shut)
 
     async def _rest(self, stop: asyncio.Event, jobs: set[asyncio.Task[None]]) -> None:
         """Sleep until a bell, the end of a job, the stop, or the next look."""
@@ -159,7 +168,7 @@ class Worker:
 
     async def _handle(self, job: OwnedJob) -> None:
         claim = job.claim
-        outcome: RetryAt | Park | None
+        outcome: RetryAt | Bounce | Park | None
         try:
             outcome = await self._handler.handle(job)
         except ClaimLost as error:
@@ -173,12 +182,17 @@ class Worker:
             with contextlib.suppress(ClaimLost):
                 await persist(job, lambda: self._settle(claim, outcome))
 
-    async def _settle(self, claim: Claim, outcome: RetryAt | Park) -> None:
+    async def _settle(self, claim: Claim, outcome: RetryAt | Bounce | Park) -> None:
         async with self._store.begin() as tx:
             queue = self._queue(tx)
             match outcome:
                 case RetryAt():
                     await queue.again(claim, at=outcome.at, reason=outcome.reason, counts=outcome.counts)
+                case Bounce():
+                    # Due at once, for the gate alone decides: the first success there lets all go on.
+                    at = outcome.until if self._draining else tx.now
+                    lane = Lane.CREATE if outcome.creates_only else None
+                    await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():
                     await queue.park(claim, outcome.reason)
                     await tx.records.note("kuma-sync", "parked", claim.subject, outcome.reason)

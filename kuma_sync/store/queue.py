@@ -112,16 +112,22 @@ class DurableQueue:
         if removed.rowcount != 1:
             raise ClaimLost(f"job {claim.id} went to another worker")
 
-    async def again(self, claim: Claim, *, at: datetime, reason: str = "", counts: bool = True) -> None:
-        """Put a job back for later; with a successor waiting they become one: the later due and the attempts stay."""
+    async def again(
+        self, claim: Claim, *, at: datetime, reason: str = "", counts: bool = True, lane: Lane | None = None
+    ) -> None:
+        """Put a job back for later, perhaps on another lane.
+
+        With a successor waiting they become one: the later due and the attempts stay.
+        """
         attempts = claim.attempts + (1 if counts else 0)
-        successor = await self._turn(claim, state=PENDING, due=at, attempts=attempts, reason=reason)
+        kept = claim.lane if lane is None else lane
+        successor = await self._turn(claim, state=PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept))
         if successor is None:
             return
         await self.done(claim)
         values: dict[str, Any] = {
             "attempts": max(attempts, successor.attempts),
-            "lane": min(claim.lane, successor.lane),
+            "lane": min(kept, successor.lane),
             "put_at": min(claim.put_at, successor.put_at),
             "reason": reason,
         }

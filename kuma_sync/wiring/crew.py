@@ -209,6 +209,7 @@ class Fitter:
                 queue=lambda tx: tx.delivery,
                 side=self._sides.irp,
                 concurrency=settings.irp.concurrency,
+                creates=self._sides.creates,
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),
