@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -16,15 +17,15 @@ from kuma_sync.core.errors import ConfigError, KumaSyncError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("daemon:run", "The daemon; with --once, one complete pass."),
     "check": ("check:check", "Try configuration, store, KUMA, IRP and templates; change nothing."),
-    "status": ("look:status", "Last reads, counts, queues, what is parked or held."),
+    "status": ("status:status", "Last reads, counts, queues, what is parked or held."),
     "alerts": ("look:alerts", "List alerts and their incidents."),
     "show": ("look:show", "One alert with its whole history."),
-    "close": ("act:close", "Close an alert in KUMA and its incident in the IRP."),
+    "close": ("close:close", "Close an alert in KUMA and its incident in the IRP."),
     "retry": ("act:retry", "Parked jobs back to the queue."),
     "drop": ("act:drop", "Give an alert or a parked job up for good."),
     "resync": ("act:resync", "Find the incident, then send a full update."),
     "release": ("act:release", "What the brake holds becomes due."),
-    "render": ("write:render", "The requests that would be sent; sends nothing."),
+    "render": ("render:render", "The requests that would be sent; sends nothing."),
     "init": ("write:init", "Write an example configuration."),
     "config": ("write:config", "Show the effective configuration, or its JSON Schema."),
     "profile": ("write:profile", "List or show the built-in profiles."),
@@ -68,15 +69,30 @@ def main() -> None:
         kuma_sync.main(prog_name="kuma-sync", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        sys.exit(_misused(error))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BaseExceptionGroup as group:
         sys.exit(_failed(_first(group)))
     except KumaSyncError as error:
         sys.exit(_failed(error))
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; the interpreter must not complain about it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _misused(error: click.ClickException) -> int:
+    """Say in one line what click says in four."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "kuma-sync"
+    message = " ".join(error.format_message().split())
+    click.echo(f"{command}: {message} (see {command} --help)", err=True)
+    return error.exit_code
 
 
 def _failed(error: BaseException) -> int:

@@ -1,4 +1,4 @@
-"""What commands share: the configuration option, the loaded settings, a store that is open.
+"""What commands share once they work: the loaded settings, a store that is open, and who is asking.
 
 Must not: print results.
 """
@@ -6,29 +6,32 @@ Must not: print results.
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import click
-
+from kuma_sync.cli.flags import config_option, json_option
+from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings, find_config, load, secrets_of
 from kuma_sync.store import Store
 from kuma_sync.telemetry import logs
-from kuma_sync.wiring.crew import open_store
-from kuma_sync.wiring.ready import assure_usable
+from kuma_sync.wiring.crew import identity, open_store
+from kuma_sync.wiring.ready import assure_usable, refuse_another
+
+__all__ = [
+    "asking",
+    "command_settings",
+    "config_option",
+    "json_option",
+    "opened_store",
+    "read_settings",
+    "run_async",
+]
 
 T = TypeVar("T")
-
-config_option = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The configuration file; else KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
 
 def read_settings(config: Path | None) -> Settings:
@@ -47,11 +50,16 @@ def command_settings(config: Path | None) -> Settings:
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
-    """Open a store that exists; raise StoreUnavailable or NewerSchema. Creates no file."""
+async def opened_store(settings: Settings, *, any_owner: bool = False) -> AsyncIterator[Store]:
+    """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no file.
+
+    Raise StoreUnavailable, NewerSchema, or ConfigError where it belongs to another KUMA or IRP.
+    """
     store = open_store(settings)
     try:
         await assure_usable(store, settings)
+        if not any_owner:
+            await _assure_ours(store, settings)
         yield store
     finally:
         await store.close()
@@ -60,3 +68,20 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
 def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
     """Run a command's coroutine."""
     return asyncio.run(work(*arguments))
+
+
+def asking() -> str:
+    """Return who gives the order, for the audit trail."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        # A container's user may have no name.
+        name = str(os.getuid())
+    return f"operator:{name}"
+
+
+async def _assure_ours(store: Store, settings: Settings) -> None:
+    async with store.read() as tx:
+        known = await tx.records.identity()
+    if known is not None:
+        refuse_another(known, identity(settings, load_profile(settings.irp.profile).name))

@@ -207,9 +207,13 @@ def _keep_true(picture: Picture, link: Link, unsent: int, desk: Desk) -> Step:
         return Update()
     if unsent and desk.can_add_events:
         return AddEvents()
+    return Close() if desk.may_close and _to_be_closed(link) else Nothing()
+
+
+def _to_be_closed(link: Link) -> bool:
     # An open incident whose closing came from the IRP was reopened there: nothing is echoed.
-    wanted = link.alert_closed and link.close_origin is not Origin.IRP and not link.held_close
-    return Close() if wanted and desk.may_close else Nothing()
+    wanted = link.alert_closed and link.close_origin is not Origin.IRP
+    return (wanted or link.close_origin is Origin.OPERATOR) and not link.held_close
 
 
 def _doubt(link: Link) -> Doubt | None:

@@ -13,7 +13,7 @@ from kuma_sync.core import delivery
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.errors import Permanent, RemoteError
-from kuma_sync.core.incident import Link
+from kuma_sync.core.incident import Link, Origin
 from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
 from kuma_sync.daemon.answers import KumaAnswer, Waiters
 from kuma_sync.daemon.orders import read_order
@@ -109,7 +109,9 @@ async def note_closed(tx: Tx, order: CloseRequest) -> None:
 
     def become(link: Link) -> Link:
         reason = order.reason.value if order.reason else ""
-        return delivery.alert_closed(link, order.origin, reason, order.comment)
+        # A closing that came before its incident was made could not have closed it: that one follows the alert.
+        origin = order.origin if link.incident is not None else Origin.KUMA
+        return delivery.alert_closed(link, origin, reason, order.comment)
 
     link = await tx.links.change(AlertId(order.alert_id), become, now=tx.now)
     if link is not None and not link.incident_closed:

@@ -126,12 +126,11 @@ def _made_anew(link: Link) -> Link:
         not_found_at=None,
         sent=Sent(),
         incident_closed=False,
+        close_origin=Origin.KUMA if link.alert_closed else None,
     )
 
 
 def _to_resync(link: Link) -> Link:
-    if link.intent is not None:
-        return link
     return replace(link, doubt=Doubt.RESYNC, sent=Sent(), ignored=False)
 
 

@@ -82,11 +82,12 @@ async def once(crew: Crew) -> list[str]:
     Raise StoreUnavailable.
     """
     troubles: list[str] = []
-    for read in (partial(_sweep, crew), partial(_watch, crew)):
-        try:
-            troubles += await read()
-        except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
-            troubles.append(str(error))
+    async with crew.turns.kept():
+        for read in (partial(_sweep, crew), partial(_watch, crew)):
+            try:
+                troubles += await read()
+            except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
+                troubles.append(str(error))
     while await crew.deliveries.drain() + await crew.closes.drain():
         continue
     return troubles

@@ -6,6 +6,8 @@ Must not: read anything.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import structlog
@@ -46,6 +48,16 @@ class ReadersTurn:
                     await self.take()
                 except StoreUnavailable:
                     continue
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Keep the turn, once it is taken, while the block runs; then give it back."""
+        keeping = asyncio.ensure_future(self.keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await self.give_back()
 
     async def give_back(self) -> None:
         """Let another copy read at once."""

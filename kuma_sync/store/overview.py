@@ -56,7 +56,7 @@ class Overview:
         """List alerts, the latest lastSeen first."""
         alerts, links, chosen = schema.alerts, schema.links, _state()
         columns = (alerts, links.c.incident_id, links.c.incident_number, chosen.label("state"), _reason())
-        query = _joined(*columns).order_by(alerts.c.last_seen.desc(), alerts.c.id).limit(limit)
+        query = _joined(*columns).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
         if state is not None:
             query = query.where(chosen == state)
         return [_row(row) for row in await self._connection.execute(query)]
@@ -66,6 +66,21 @@ class Overview:
         found = await self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
         state: str | None = found.scalar_one_or_none()
         return state
+
+    async def matching(self, prefix: str, *, limit: int) -> list[str]:
+        """Return what begins with a prefix: alerts, parked pieces by digest, and closings for alerts unknown here."""
+        columns = (
+            schema.alerts.c.id,
+            schema.parked.c.digest,
+            schema.delivery_queue.c.subject,
+            schema.close_queue.c.subject,
+        )
+        found: set[str] = set()
+        for column in columns:
+            query = select(column).where(column.startswith(prefix, autoescape=True)).order_by(column).limit(limit)
+            found.update(name for (name,) in await self._connection.execute(query))
+        # SQLite's LIKE knows no case.
+        return sorted(name for name in found if name.startswith(prefix))[:limit]
 
     async def prune(self, before: datetime, *, now: datetime) -> int:
         """Remove settled alerts not touched since `before`, unless the last complete sweep still showed them.
@@ -83,7 +98,7 @@ class Overview:
                 links.c.held_close.is_(False),
                 links.c.changed_at < before,
                 alerts.c.shown_at < before,
-                alerts.c.sweep != last_sweep,
+                alerts.c.sweep < last_sweep,  # what the sweep under way has shown already bears the next number
                 ~_queued(schema.delivery_queue),
                 ~_queued(schema.close_queue),
             )

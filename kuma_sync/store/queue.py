@@ -89,8 +89,8 @@ class DurableQueue:
             .values(state=RUNNING, owner=owner, lease_until=self._lease_now + lease)
             .returning(table)
         )
-        claims = [as_claim(row) for row in rows]
-        return sorted(claims, key=lambda claim: (claim.lane, claim.id))
+        # RETURNING promises no order.
+        return [as_claim(row) for row in sorted(rows, key=lambda row: (row.lane, row.due, row.id))]
 
     async def renew(self, claims: Collection[Claim], *, lease: timedelta) -> set[int]:
         """Prolong leases; return the ids that are still ours."""

@@ -91,7 +91,7 @@ class Daemon:
                     )
                 reporting = group.create_task(report(self._systemd, self._ground.health), name="report")
                 self._systemd.ready()
-                log.info("started", listen=self._settings.web.listen, store=url.render_as_string(hide_password=True))
+                log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
                 if await self._make_ready():
                     await self._generations(crew, first, group)
                 closed.set()

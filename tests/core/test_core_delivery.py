@@ -27,6 +27,7 @@ from kuma_sync.core.delivery import (
     alert_closed,
     changed_fields,
     choose,
+    close_ordered,
     created,
     duplicated,
     events_added,
@@ -196,7 +197,7 @@ def test_over_all_links_nothing_is_forgotten() -> None:
 def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
     rendered: dict[str, str], sent: dict[str, str], to_send: set[str], to_clear: set[str]
 ) -> None:
-    assert changed_fields(rendered, sent) == (to_send, to_clear)
+    assert changed_fields(rendered, sent) == (frozenset(to_send), frozenset(to_clear))
 
 
 # A create, and how it may end
@@ -269,6 +270,21 @@ def test_the_first_origin_and_reason_of_a_closing_stay() -> None:
     assert (both.alert_closed, both.incident_closed) == (True, True)
     assert (both.close_origin, both.close_reason, both.close_comment) == (Origin.IRP, "False positive", "seen it")
     assert incident_closed(alert_closed(a_true_link(), Origin.KUMA, "r"), Origin.IRP, "x").close_reason == "r"
+
+
+def test_an_operators_closing_closes_the_incident_without_waiting_for_kuma() -> None:
+    ordered = close_ordered(a_true_link(), "responded", "by hand")
+
+    done = alert_closed(ordered, Origin.KUMA, "incorrect data")
+
+    assert (step(ordered), step(done)) == (Close(), Close())
+    assert (done.close_origin, done.close_reason, done.close_comment) == (Origin.OPERATOR, "responded", "by hand")
+
+
+def test_an_operators_closing_comes_second_to_an_analysts() -> None:
+    by_analyst = incident_closed(a_true_link(), Origin.IRP, "False positive")
+
+    assert close_ordered(by_analyst, "responded") == by_analyst
 
 
 def test_a_closed_alert_is_not_gone() -> None:

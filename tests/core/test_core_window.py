@@ -31,11 +31,13 @@ SWEEP = Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen")
 
 
 def a_cursor(**fields: Any) -> Cursor:
-    return Cursor(**{"watermark": NOW, "swept_at": NOW, "sweep": 3, "born_at": NOW - timedelta(days=1)} | fields)
+    usual: dict[str, Any] = {"watermark": NOW, "swept_at": NOW, "sweep": 3, "born_at": NOW - timedelta(days=1)}
+    return Cursor(**usual | fields)
 
 
 def a_rhythm(**fields: Any) -> Rhythm:
-    return Rhythm(**{"full_only": False, "overlap": OVERLAP, "sweep_interval": timedelta(minutes=10)} | fields)
+    usual: dict[str, Any] = {"full_only": False, "overlap": OVERLAP, "sweep_interval": timedelta(minutes=10)}
+    return Rhythm(**usual | fields)
 
 
 def reads(cursor: Cursor, rhythm: Rhythm | None = None, *, tied: int = 1, sweep_now: bool = False) -> list[Query]:

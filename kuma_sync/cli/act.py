@@ -1,0 +1,133 @@
+"""`retry`, `drop`, `resync`, `release`: what an operator may do by hand.
+
+Must not: decide anything; that is daemon.operator, and the daemon does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.subjects import all_named, named
+from kuma_sync.core.alert import AlertId
+from kuma_sync.daemon import operator
+from kuma_sync.settings import Settings, units
+from kuma_sync.store import Tx
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+    """Read RFC 3339, or how long ago."""
+    if text is None:
+        return None
+    try:
+        return datetime.now(UTC) - units.duration(text)
+    except ValueError:
+        pass
+    try:
+        moment = units.moment(text)
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise click.BadParameter('expected a time such as "2026-01-31T00:00:00Z", or how long ago, such as "2h"')
+    return moment
+
+
+@click.command()
+@config_option
+@click.argument("alert", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All that is parked.")
+def retry(config: Path | None, alert: Sequence[str], everything: bool) -> None:
+    """Put parked jobs back to the queue."""
+    _one_of(alert, everything)
+    run_async(_retry, command_settings(config), alert)
+
+
+@click.command()
+@config_option
+@click.argument("alert")
+def drop(config: Path | None, alert: str) -> None:
+    """Give an alert or a parked job up for good; later changes of the alert do not wake it."""
+    run_async(_drop, command_settings(config), alert)
+
+
+@click.command()
+@config_option
+@click.argument("alert", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All alerts that are not ignored or dropped.")
+@click.option(
+    "--since", callback=_moment, metavar="T", help="Those last seen since then: RFC 3339, or how long ago (2h)."
+)
+def resync(config: Path | None, alert: Sequence[str], everything: bool, since: datetime | None) -> None:
+    """Find the incident in the IRP, then send a full update."""
+    _one_of(alert, everything or since is not None, "--all or --since T")
+    run_async(_resync, command_settings(config), alert, since)
+
+
+@click.command()
+@config_option
+def release(config: Path | None) -> None:
+    """Let go what the brake holds."""
+    run_async(_release, command_settings(config))
+
+
+def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> None:
+    if bool(alerts) == by_option:
+        both = "not both" if alerts else "there is neither"
+        raise click.UsageError(f"Name alerts, or say {option}: {both}.")
+
+
+async def _retry(settings: Settings, texts: Sequence[str]) -> None:
+    async with opened_store(settings) as store, store.begin() as tx:
+        wanted = await all_named(tx, texts) if texts else await operator.parked_subjects(tx)
+        done = await operator.retry(tx, wanted, by=asking(), max_events=settings.poll.max_events)
+    _tell(done, "back on the queue", nothing="Nothing is parked.")
+    left = [name for name in wanted if name not in done]
+    if left:
+        raise Unfinished(f"not parked, or still no alert: {', '.join(left)}; `kuma-sync show` tells more")
+
+
+async def _drop(settings: Settings, text: str) -> None:
+    async with opened_store(settings) as store, store.begin() as tx:
+        name = await named(tx, text)
+        if not await operator.drop(tx, name, by=asking()):
+            raise Unfinished(f"{name} was dropped already")
+    click.echo(f"{name}: dropped for good.")
+
+
+async def _resync(settings: Settings, texts: Sequence[str], since: datetime | None) -> None:
+    async with opened_store(settings) as store, store.begin() as tx:
+        wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
+        done: Sequence[str] = await operator.resync(tx, wanted, by=asking())
+    _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+    left = [name for name in wanted if name not in done]
+    if left:
+        raise Unfinished(f"dropped, or no alert: {', '.join(left)}")
+
+
+async def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
+    ids = await tx.links.all_ids()
+    if since is None:
+        return ids
+    pictures = await tx.alerts.pictures(ids)
+    seen = {alert_id: picture.alert.last_seen for alert_id, picture in pictures.items()}
+    return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
+
+
+async def _release(settings: Settings) -> None:
+    async with opened_store(settings) as store, store.begin() as tx:
+        released = await operator.release(tx, by=asking())
+    _tell(released, "released", nothing="The brake holds nothing.")
+
+
+def _tell(names: Sequence[str], what: str, *, nothing: str) -> None:
+    for name in names:
+        click.echo(f"{name}: {what}")
+    if len(names) > 1:
+        click.echo(f"{len(names)} alerts {what}.")
+    elif not names:
+        click.echo(nothing)

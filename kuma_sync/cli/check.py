@@ -1,0 +1,46 @@
+"""`check`: everything tried, one line each.
+
+Must not: change anything.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.options import command_settings, config_option, json_option, run_async
+from kuma_sync.cli.tables import plain, show_json
+from kuma_sync.settings import Settings, find_config
+from kuma_sync.wiring.check import findings
+from kuma_sync.wiring.findings import Finding, Verdict
+
+
+@click.command()
+@config_option
+@json_option
+def check(config: Path | None, as_json: bool) -> None:
+    """Try configuration, store, KUMA, IRP and templates; change nothing."""
+    settings = command_settings(config)
+    source = str(find_config(config, os.environ) or "from the environment")
+    found = run_async(_check, settings, source, as_json)
+    if as_json:
+        show_json(found)
+    raise SystemExit(max(_exit_code(finding) for finding in found))
+
+
+async def _check(settings: Settings, source: str, as_json: bool) -> list[Finding]:
+    found = []
+    async for finding in findings(settings, source):
+        found.append(finding)
+        if not as_json:
+            # At once, not at the end: a dead address takes its time.
+            click.echo(f"{finding.verdict.value:<7}  {finding.what:<16}  {plain(finding.hint)}")
+    return found
+
+
+def _exit_code(finding: Finding) -> int:
+    if finding.verdict is not Verdict.FAILED:
+        return 0
+    return 2 if finding.misconfigured else 1

@@ -1,0 +1,118 @@
+"""`close`: an operator's closing, on the durable queue for KUMA and for the IRP; with --wait, until it is done.
+
+Must not: close anything itself; the daemon does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.subjects import named
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
+from kuma_sync.core.incident import Link, Origin
+from kuma_sync.daemon import operator
+from kuma_sync.irp.checking import desk
+from kuma_sync.irp.loading import load_profile
+from kuma_sync.settings import Settings
+from kuma_sync.store import Store, Tx
+
+LONGEST_WAIT = 60.0
+LOOK_AGAIN = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What was ordered, and which sides it may reach."""
+
+    alert_id: AlertId
+    to_kuma: bool
+    to_irp: bool
+
+    def open_sides(self, link: Link | None) -> list[str]:
+        """Name the sides that are still to be closed."""
+        in_kuma = self.to_kuma and (link is None or not link.alert_closed)
+        given_up = link is None or link.dropped or link.ignored
+        in_irp = self.to_irp and not given_up and link is not None and not link.incident_closed
+        return [side for side, waits in (("KUMA", in_kuma), ("the IRP", in_irp)) if waits]
+
+
+def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> Reason:
+    reason = parse_reason(text)
+    if reason is None:
+        raise click.BadParameter(f"expected one of {', '.join(repr(one.value) for one in Reason)}")
+    return reason
+
+
+@click.command()
+@config_option
+@click.argument("alert")
+@click.option("--reason", required=True, callback=_reason, help="; ".join(Reason))
+@click.option("--comment", default="", help="Goes to the IRP and into the history.")
+@click.option("--wait", is_flag=True, help="Until both sides are closed, or 60 s.")
+def close(config: Path | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
+    """Close an alert in KUMA and its incident in the IRP."""
+    run_async(_close, command_settings(config), alert, reason, comment, wait)
+
+
+async def _close(settings: Settings, text: str, reason: Reason, comment: str, wait: bool) -> None:
+    to_irp = desk(load_profile(settings.irp.profile), to_irp=settings.close.to_irp).may_close
+    to_kuma = settings.close.to_kuma
+    if not (to_kuma or to_irp):
+        raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")
+    async with opened_store(settings) as store:
+        async with store.begin() as tx:
+            alert_id = await _known(tx, text)
+            request = CloseRequest(
+                alert_id=alert_id, reason=reason, origin=Origin.OPERATOR, by=asking(), comment=comment
+            )
+            fresh = await operator.order_close(tx, request, to_kuma=to_kuma)
+        order = Order(alert_id=alert_id, to_kuma=to_kuma, to_irp=to_irp)
+        click.echo(_told(order, reason, fresh))
+        if wait and fresh:
+            await _wait(store, order)
+
+
+async def _known(tx: Tx, text: str) -> AlertId:
+    alert_id = AlertId(await named(tx, text))
+    if await tx.links.get(alert_id) is None:
+        raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
+    return alert_id
+
+
+def _told(order: Order, reason: Reason, fresh: bool) -> str:
+    if not fresh:
+        return f"{order.alert_id} is closed in KUMA already; nothing was ordered."
+    if order.to_kuma and order.to_irp:
+        where = "in KUMA and in the IRP"
+    else:
+        off = "close.to_irp is off" if order.to_kuma else "close.to_kuma is off"
+        where = f"in {'KUMA' if order.to_kuma else 'the IRP'} only, because {off} or the profile cannot"
+    return f"{order.alert_id} will be closed {where}, reason {reason.value!r}."
+
+
+async def _wait(store: Store, order: Order) -> None:
+    until = asyncio.get_running_loop().time() + LONGEST_WAIT
+    while left := await _still_open(store, order):
+        if asyncio.get_running_loop().time() > until:
+            raise Unfinished(
+                f"not closed in {' and '.join(left)} within {LONGEST_WAIT:.0f} s; the order stays on the queue"
+                " (is the daemon running?)"
+            )
+        await asyncio.sleep(LOOK_AGAIN)
+    click.echo("Closed.")
+
+
+async def _still_open(store: Store, order: Order) -> list[str]:
+    async with store.read() as tx:
+        link = await tx.links.get(order.alert_id)
+        for name, queue in (("KUMA", tx.closes), ("the IRP", tx.delivery)):
+            for job in await queue.jobs(order.alert_id, states=["parked"]):
+                raise Unfinished(f"the closing for {name} is parked: {job.reason}")
+    return order.open_sides(link)

@@ -1,0 +1,94 @@
+"""`db`: the store's schema, its retention, and whose it is.
+
+Must not: hold queries.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.irp.loading import load_profile
+from kuma_sync.settings import Settings
+from kuma_sync.settings.units import show_duration
+from kuma_sync.store import Identity, migrate
+from kuma_sync.wiring.crew import identity, open_store
+
+
+@click.group()
+def db() -> None:
+    """The store: its schema, its retention, whose it is."""
+
+
+@db.command()
+@config_option
+def upgrade(config: Path | None) -> None:
+    """Bring the schema up to date; an empty store gets its tables."""
+    run_async(_upgrade, command_settings(config))
+
+
+@db.command()
+@config_option
+def current(config: Path | None) -> None:
+    """Print the schema's revision, and the one this program knows."""
+    run_async(_current, command_settings(config))
+
+
+@db.command()
+@config_option
+def prune(config: Path | None) -> None:
+    """Remove settled alerts older than store.retention now."""
+    run_async(_prune, command_settings(config))
+
+
+@db.command()
+@config_option
+def rebind(config: Path | None) -> None:
+    """Accept the configured KUMA and IRP as those this store belongs to."""
+    run_async(_rebind, command_settings(config))
+
+
+async def _upgrade(settings: Settings) -> None:
+    store = open_store(settings)
+    try:
+        before = await migrate.check(store)
+        await migrate.upgrade(store)
+    finally:
+        await store.close()
+    if before == migrate.head():
+        click.echo(f"The schema is {before} already.")
+    else:
+        click.echo(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
+
+
+async def _current(settings: Settings) -> None:
+    async with opened_store(settings, any_owner=True) as store:
+        revision = await migrate.check(store)
+    newest = "the newest" if revision == migrate.head() else f"this program knows {migrate.head()}"
+    click.echo(f"{revision} ({newest})")
+
+
+async def _prune(settings: Settings) -> None:
+    async with opened_store(settings) as store, store.begin() as tx:
+        removed = await tx.overview.prune(tx.now - settings.store.retention, now=tx.now)
+        await tx.records.note(asking(), "prune", detail=f"{removed} alerts")
+    click.echo(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
+
+
+async def _rebind(settings: Settings) -> None:
+    ours = identity(settings, load_profile(settings.irp.profile).name)
+    async with opened_store(settings, any_owner=True) as store, store.begin() as tx:
+        known = await tx.records.identity()
+        await tx.records.bind(ours)
+        await tx.records.note(asking(), "rebind", detail=f"{_told(known)} → {_told(ours)}")
+    click.echo(f"was  {_told(known)}\nnow  {_told(ours)}")
+    if known is not None and known.irp_url != ours.irp_url:
+        click.echo("Links lead to incidents of the IRP before; `kuma-sync resync --all` looks for them in this one.")
+
+
+def _told(owner: Identity | None) -> str:
+    if owner is None:
+        return "nobody's"
+    return f"KUMA {owner.kuma_instance!r}, IRP {owner.irp_url}, profile {owner.profile}"

@@ -1,0 +1,202 @@
+"""`demo`: both simulators, a scripted day, and the real daemon between them; then both sides compared.
+
+Must not: help the daemon in any way a real KUMA and a real IRP would not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kuma_sync.cli.child import DOOR_TOKEN, Daemon, Place, free_listen
+from kuma_sync.cli.flags import Unfinished
+from kuma_sync.settings import host_and_port
+from kuma_sync.sim.irp import Incident, IrpSim
+from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.server import SimServer
+from kuma_sync.sim.story import Comparison, compare, play
+
+DAY = 30.0
+LONGEST_DRAIN = 20.0
+DOOR_AT = (0.30, 0.62)
+"""The shares of the day at which the IRP's close command comes to the door."""
+
+DEEDS = ("made in the IRP", "updated there", "closed in KUMA", "closed in the IRP")
+
+
+def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    try:
+        host_and_port(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return text
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(min=5), help="Length of the day; without, it stays up until Ctrl-C.")
+@click.option(
+    "--listen",
+    default="127.0.0.1:0",
+    show_default=True,
+    callback=_listen,
+    help="The daemon's door; port 0: a free one.",
+)
+def demo(seconds: float | None, listen: str) -> None:
+    """Play a scripted day on two simulators with the daemon between them, then compare both sides."""
+    folder = Path(tempfile.mkdtemp(prefix="kuma-sync-demo-"))
+    good = asyncio.run(_Demo(folder, listen).run(seconds))
+    if not good:
+        raise Unfinished(f"the demo did not end well; configuration, store and log are in {folder}")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Demo:
+    def __init__(self, folder: Path, listen: str) -> None:
+        self._folder = folder
+        self._listen = free_listen(listen)
+        self._kuma = KumaSim(seed=7)
+        self._irp = IrpSim(seed=7)
+        self._by_door = 0
+        self._began = time.monotonic()
+        self._counts = (0, 0, 0, 0)
+
+    async def run(self, seconds: float | None) -> bool:
+        """Play it all; true when both sides agree and the daemon ended well."""
+        async with AsyncExitStack() as stack:
+            kuma = await stack.enter_async_context(SimServer(self._kuma.app))
+            irp = await stack.enter_async_context(SimServer(self._irp.app))
+            place = Place(
+                folder=self._folder,
+                listen=self._listen,
+                kuma=(kuma.url, self._kuma.token),
+                irp=(irp.url, self._irp.token),
+            )
+            daemon = Daemon(place)
+            stack.push_async_callback(daemon.stop)
+            self._explain(place)
+            stop = _on_signals()
+            await daemon.start()
+            await self._until(stop, daemon, self._day(place, seconds or DAY))
+            if seconds is None and not stop.is_set():
+                self._invite(place)
+                await self._until(stop, daemon, asyncio.Event().wait())
+            return await self._end(daemon)
+
+    def _explain(self, place: Place) -> None:
+        click.echo("A day at a SOC, in half a minute. A simulated KUMA raises alerts, a simulated IRP takes incidents,")
+        click.echo("and the real daemon stands between them. Some things will go wrong; that is the point.\n")
+        click.echo(f"  KUMA        {place.kuma[0]}")
+        click.echo(f"  IRP         {place.irp[0]}")
+        click.echo(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}\n")
+
+    async def _until(self, stop: asyncio.Event, daemon: Daemon, work: Coroutine[Any, Any, object]) -> None:
+        """Do something until it ends, Ctrl-C comes, or the daemon dies."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in (work, stop.wait(), daemon.ended())]
+            watching = group.create_task(self._watch())
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*tasks, watching):
+                task.cancel()
+
+    async def _day(self, place: Place, seconds: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(play(self._kuma, self._irp, seconds=seconds, seed=7, tell=self._tell))
+            for share in DOOR_AT:
+                group.create_task(self._command(place, share * seconds))
+
+    async def _command(self, place: Place, after: float) -> None:
+        """Close an incident the way an IRP does that has a close command for KUMA."""
+        await asyncio.sleep(after)
+        incident = self._open_incident()
+        if incident is None:
+            return
+        alert_id = incident.external_id.rpartition(":")[2]
+        if await asyncio.to_thread(place.close_alert, alert_id, "responded"):
+            self._by_door += 1
+            self._irp.analyst_close(incident.id, "Resolved")
+            self._tell(f"IRP:  {incident.number} is closed, its close command calls the daemon's door: 204")
+
+    def _open_incident(self) -> Incident | None:
+        """Pick the oldest open incident whose alert is still new."""
+        alerts = self._kuma.alerts
+        fitting = (
+            one
+            for one in self._irp.incidents.values()
+            if one.status == "open" and alerts.get(one.external_id.rpartition(":")[2], {}).get("status") == "new"
+        )
+        return next(fitting, None)
+
+    async def _watch(self) -> None:
+        """Tell what the daemon did, whenever it did something."""
+        while True:
+            await asyncio.sleep(0.5)
+            found = self._compared()
+            counts = (found.incidents, found.updates, found.closed_by_irp, found.closed_by_kuma)
+            news = [now - before for now, before in zip(counts, self._counts, strict=True)]
+            if any(news):
+                self._counts = counts
+                self._tell(
+                    f"SYNC: {', '.join(f'{count} {what}' for count, what in zip(news, DEEDS, strict=True) if count)}"
+                )
+
+    def _invite(self, place: Place) -> None:
+        (kuma, kuma_token), (irp, irp_token) = place.kuma, place.irp
+        listing = f"curl -s -H 'Authorization: Bearer {kuma_token}' '{kuma}/api/v1/alerts/?status=new'"
+        closing = f"curl -i -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/api/v1/alerts/close"
+        click.echo("\nThe day is over; everything stays up until Ctrl-C. Things to try from another terminal:\n")
+        click.echo(f"  curl -s http://{place.listen}/readyz")
+        click.echo(f"  curl -s -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/metrics")
+        click.echo(f"  kuma-sync status -c {place.config}")
+        click.echo(f"  {listing}")
+        click.echo(f"  curl -s -H 'Authorization: Bearer {irp_token}' {irp}/api/v1/incidents")
+        click.echo(
+            f"  curl -s -H 'Authorization: Bearer {kuma_token}' {kuma}/_sim/act -d '{{\"do\": \"raise_alert\"}}'"
+        )
+        click.echo(f'  {closing} -d \'{{"id": "ALERT", "reason": "responded"}}\'\n')
+
+    async def _end(self, daemon: Daemon) -> bool:
+        for side in (self._kuma, self._irp):
+            side.faults.clear()
+        found = await self._drained()
+        code = await daemon.stop()
+        click.echo("\nBoth sides compared:\n")
+        for line in found.lines():
+            click.echo(f"  {line}")
+        by_watch = max(found.closed_by_irp - self._by_door, 0)
+        click.echo(
+            f"\nClosed each way: {self._by_door} through the door, {by_watch} found by asking the IRP,"
+            f" {found.closed_by_kuma} in KUMA."
+        )
+        click.echo(f"The daemon exited {code} after SIGTERM.")
+        return found.agrees and code == 0
+
+    async def _drained(self) -> Comparison:
+        """Wait until both sides agree, for a while."""
+        until = time.monotonic() + LONGEST_DRAIN
+        while True:
+            found = self._compared()
+            if found.agrees or time.monotonic() > until:
+                return found
+            await asyncio.sleep(0.25)
+
+    def _compared(self) -> Comparison:
+        return compare(self._kuma, self._irp)
+
+    def _tell(self, line: str) -> None:
+        click.echo(f"{time.monotonic() - self._began:5.1f} s  {line}")
+
+
+def _on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,24 @@
+"""Options that many commands share, and the failure that is no bug.
+
+Must not: import more than click: `health` runs every few seconds in a container.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kuma_sync.core.errors import KumaSyncError
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The configuration file; else KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+
+
+class Unfinished(KumaSyncError):
+    """What was asked for could not be done, or not all of it: exit 1."""

@@ -1,0 +1,117 @@
+"""`health`: asks a running daemon over HTTP, for a container's HEALTHCHECK.
+
+Must not: load the configuration as the daemon does. It runs every few seconds, where secrets may be out of its reach,
+and a file that was broken after the start must not get a daemon restarted that still works with the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import tomllib
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from kuma_sync.cli.flags import Unfinished, config_option
+from kuma_sync.core.errors import ConfigError
+
+TIMEOUT = 5.0
+DEFAULT_LISTEN = "127.0.0.1:8484"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # read, not bound
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@click.command()
+@config_option
+@click.option("--live", is_flag=True, help="Ask whether it is alive (/livez), whatever its remotes do.")
+@click.option("--url", help="Where it listens; else taken from web.listen.")
+def health(config: Path | None, live: bool, url: str | None) -> None:
+    """Ask a running daemon whether it is ready, or alive: exit 0 or 1."""
+    status, answer = _ask(_address(url or _configured(config), "/livez" if live else "/readyz"))
+    words = "alive" if live else "ready"
+    if status != 200:
+        raise Unfinished(f"not {words}{_why(answer)}")
+    click.echo(words + _counted(answer))
+
+
+def _configured(config: Path | None) -> str:
+    web = _web(config)
+    listen = os.environ.get("KUMA_SYNC_WEB__LISTEN", web.get("listen", DEFAULT_LISTEN))
+    certificate = os.environ.get("KUMA_SYNC_WEB__CERT_FILE", web.get("cert_file", ""))
+    if not isinstance(listen, str) or not listen:
+        raise ConfigError("web.listen", "is empty, so there is no HTTP door to ask")
+    host, _, port = listen.rpartition(":")
+    return f"{'https' if certificate else 'http'}://{EVERYWHERE.get(host, host)}:{port}"
+
+
+def _web(config: Path | None) -> dict[str, Any]:
+    """Read `[web]` where there is a file that has one; without, the defaults hold."""
+    named = config or os.environ.get("KUMA_SYNC_CONFIG")
+    for path in [Path(named)] if named else [Path("config.toml"), Path("/etc/kuma-sync/config.toml")]:
+        try:
+            web = tomllib.loads(path.read_text(encoding="utf-8")).get("web", {})
+        except FileNotFoundError:
+            if config:
+                raise ConfigError("--config", f"there is no file {path}") from None
+        except (OSError, ValueError):
+            return {}
+        else:
+            return web if isinstance(web, dict) else {}
+    return {}
+
+
+def _address(url: str, path: str) -> str:
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.BadParameter("expected an address such as http://127.0.0.1:8484", param_hint="--url")
+    return parts.geturl() if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _ask(address: str) -> tuple[int, dict[str, Any]]:
+    context = ssl.create_default_context()
+    if urlsplit(address).hostname in LOOPBACK:
+        # The certificate is for the name that others call it by.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        with urllib.request.build_opener(*handlers).open(address, timeout=TIMEOUT) as response:
+            return int(response.status), _parsed(response.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, _parsed(refused.read())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        why = str(getattr(reason, "strerror", None) or type(reason).__name__).lower()
+        raise Unfinished(f"no answer from {address}: {why}") from None
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _why(answer: dict[str, Any]) -> str:
+    parts = answer.get("parts")
+    found = parts.items() if isinstance(parts, dict) else ()
+    bad = [
+        f"{name} {part.get('state')}" + (f" ({part['reason']})" if part.get("reason") else "")
+        for name, part in found
+        if isinstance(part, dict) and part.get("state") not in ("ok", "off", "standby")
+    ]
+    bad += [f"{loop} is stuck" for loop in answer.get("stuck") or ()]
+    return f": {', '.join(bad)}" if bad else ""
+
+
+def _counted(answer: dict[str, Any]) -> str:
+    counts = [f"{answer[name]} {name}" for name in ("parked", "held") if answer.get(name)]
+    return f", {', '.join(counts)}" if counts else ""

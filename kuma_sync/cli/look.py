@@ -1,0 +1,216 @@
+"""`alerts` and `show`: the links, and one alert with its whole history.
+
+Must not: change anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.status import ParkedJob, parked_jobs
+from kuma_sync.cli.subjects import named
+from kuma_sync.cli.tables import plain, show_json, show_pairs, show_table, since
+from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.incident import Incident, Link
+from kuma_sync.settings import Settings
+from kuma_sync.store import AuditEntry, Job, Tx
+from kuma_sync.store.overview import STATES, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkView:
+    """A link as it is shown: digests are counted, not listed."""
+
+    incident: Incident | None
+    doubt: str | None
+    events_sent: int
+    alert_closed: bool
+    incident_closed: bool
+    close_origin: str | None
+    close_reason: str
+    close_comment: str
+    held_create: bool
+    held_close: bool
+    ignored: bool
+    dropped: bool
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertView:
+    """All that is known of one alert, or of a parked piece (then there is only its reason)."""
+
+    id: str
+    now: datetime
+    state: str
+    alert: Alert | None = None
+    events_seen: int = 0
+    oversize: bool = False
+    link: LinkView | None = None
+    deliveries: list[Job]
+    closes: list[Job]
+    parked_because: str = ""
+    history: list[AuditEntry]
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--state", type=click.Choice(STATES), help="Only alerts in this state.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the latest first.")
+def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | None) -> None:
+    """List alerts and their incidents, the latest first."""
+    rows = run_async(_rows, command_settings(config), state, limit)
+    if as_json:
+        show_json(rows)
+    elif not rows:
+        click.echo("No alerts." if state is None else f"No alerts are {state}.")
+    else:
+        columns = ["alert", "state", "priority", "status", "last seen", "incident", "name", "reason"]
+        show_table(columns, [_cells(row) for row in rows])
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("alert")
+def show(config: Path | None, as_json: bool, alert: str) -> None:
+    """Show one alert with its whole history; ALERT is its id, or at least 6 characters of its beginning."""
+    view = run_async(_view, command_settings(config), alert)
+    if as_json:
+        show_json(view)
+    else:
+        _show(view)
+
+
+async def _rows(settings: Settings, state: str | None, limit: int | None) -> list[Row]:
+    async with opened_store(settings) as store, store.read() as tx:
+        rows = await tx.overview.rows(state=state, limit=limit)
+        if state in (None, "parked"):
+            rows += await _without_alert(tx)
+    # A reason outlives its failure on the row; only a parked alert has one that still holds.
+    return [row if row.state == "parked" else replace(row, reason="") for row in rows][:limit]
+
+
+async def _without_alert(tx: Tx) -> list[Row]:
+    """Return what is parked and no alert of ours: pieces of KUMA's answer, closings of ids never seen."""
+    parked = {job.id: job for job in await parked_jobs(tx)}
+    known = await tx.alerts.pictures([AlertId(name) for name in parked])
+    return [_parked_row(job) for name, job in parked.items() if AlertId(name) not in known]
+
+
+def _parked_row(job: ParkedJob) -> Row:
+    return Row(
+        alert_id=AlertId(job.id),
+        state="parked",
+        name="",
+        priority="",
+        status="",
+        last_seen=None,
+        incident_id=None,
+        incident_number="",
+        reason=job.reason,
+    )
+
+
+def _cells(row: Row) -> list[object]:
+    incident = row.incident_number or row.incident_id
+    cells = [row.alert_id, row.state, row.priority, row.status, row.last_seen, incident, row.name]
+    return [*cells, row.reason or " "]
+
+
+async def _view(settings: Settings, text: str) -> AlertView:
+    async with opened_store(settings) as store, store.read() as tx:
+        name = await named(tx, text)
+        alert_id = AlertId(name)
+        picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
+        link = await tx.links.get(alert_id)
+        piece = next((piece for piece in await tx.records.parked() if piece.digest == name), None)
+        return AlertView(
+            id=name,
+            now=tx.now,
+            state=await tx.overview.state(alert_id) or ("parked" if piece else "unknown to KUMA's reads so far"),
+            alert=picture.alert if picture else None,
+            events_seen=len(picture.event_ids) if picture else 0,
+            oversize=picture.oversize if picture else False,
+            link=_link_view(link) if link else None,
+            deliveries=await tx.delivery.jobs(name),
+            closes=await tx.closes.jobs(name),
+            parked_because=piece.reason if piece else "",
+            history=await tx.records.history(name),
+        )
+
+
+def _link_view(link: Link) -> LinkView:
+    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone")
+    return LinkView(
+        incident=link.incident,
+        doubt=link.doubt.value if link.doubt else None,
+        events_sent=len(link.sent.events),
+        close_origin=link.close_origin.value if link.close_origin else None,
+        close_reason=link.close_reason,
+        close_comment=link.close_comment,
+        **{name: getattr(link, name) for name in flags},
+    )
+
+
+def _show(view: AlertView) -> None:
+    click.echo(f"{view.id}  {view.state}")
+    show_pairs([("parked because", view.parked_because)])
+    if view.alert is not None:
+        _show_alert(view, view.alert)
+    if view.link is not None:
+        _show_link(view.link)
+    ago = since(view.now)
+    for name, jobs in (("delivery", view.deliveries), ("close", view.closes)):
+        for job in jobs:
+            due = f", due {ago(job.due)}" if job.state == "pending" else ""
+            tried = f", {job.attempts} failed attempts" if job.attempts else ""
+            why = f": {plain(job.reason)}" if job.reason else ""
+            click.echo(f"\non the {name} queue: {job.state}{due}{tried}{why}")
+    if view.history:
+        click.echo("\nhistory")
+        show_table(
+            ["when", "who", "what", "detail"],
+            [[entry.at, entry.actor, entry.action, entry.detail or " "] for entry in view.history],
+            indent="  ",
+        )
+
+
+def _show_alert(view: AlertView, alert: Alert) -> None:
+    tenant = f"{alert.tenant_name} ({alert.tenant_id})" if alert.tenant_id else alert.tenant_name
+    click.echo("\nalert")
+    show_pairs(
+        [
+            *(("name", alert.name), ("priority", alert.priority), ("status", alert.status), ("tenant", tenant)),
+            *(("rule", alert.rule_id), ("first seen", alert.first_seen), ("last seen", alert.last_seen)),
+            *(("assignee", alert.assignee), ("closing reason", alert.closing_reason)),
+            ("events", f"{view.events_seen}" + (" (above the size limit: not read)" if view.oversize else "")),
+        ]
+    )
+
+
+def _show_link(link: LinkView) -> None:
+    incident = link.incident
+    closed = " and ".join(name for name, on in (("alert", link.alert_closed), ("incident", link.incident_closed)) if on)
+    marks = ("held_create", "held_close", "ignored", "dropped", "gone")
+    click.echo("\nincident")
+    show_pairs(
+        [
+            ("id", incident.id if incident else "none yet"),
+            ("number", incident.number if incident else ""),
+            ("address", incident.url if incident else ""),
+            ("events sent", str(link.events_sent)),
+            ("in doubt", link.doubt),
+            ("closed", closed),
+            ("closed from", link.close_origin),
+            ("close reason", link.close_reason),
+            ("close comment", link.close_comment),
+            ("marks", ", ".join(mark.replace("_", " ") for mark in marks if getattr(link, mark))),
+        ]
+    )

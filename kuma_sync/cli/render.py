@@ -1,0 +1,54 @@
+"""`render`: the requests that would be sent, for a stored alert or the built-in sample.
+
+Must not: send anything to the IRP.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.subjects import named
+from kuma_sync.cli.tables import show_json
+from kuma_sync.core.alert import AlertId
+from kuma_sync.settings import Settings
+from kuma_sync.wiring.requests import Rendered, load_stored, sample_requests, stored_requests, with_contents
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("alert", required=False)
+def render(config: Path | None, as_json: bool, alert: str | None) -> None:
+    """Print the requests that would be sent for ALERT, or for a built-in sample; send nothing."""
+    settings = command_settings(config)
+    requests = sample_requests(settings) if alert is None else run_async(_stored, settings, alert)
+    if as_json:
+        show_json(requests)
+    else:
+        _show(requests)
+
+
+async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
+    async with opened_store(settings) as store, store.read() as tx:
+        alert_id = AlertId(await named(tx, text))
+        stored = await load_stored(tx, alert_id, settings.kuma.instance)
+    if stored is None:
+        raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
+    return stored_requests(settings, await with_contents(settings, stored))
+
+
+def _show(requests: Sequence[Rendered]) -> None:
+    for request in requests:
+        click.echo(f"# {request.operation}: {request.note}")
+        click.echo(f"{request.method} {request.url}")
+        for name, value in request.headers.items():
+            click.echo(f"{name}: {value}")
+        if request.body is not None:
+            click.echo(f"\n{json.dumps(request.body, ensure_ascii=False, indent=2)}")
+        click.echo()

@@ -1,0 +1,175 @@
+"""`sim`: one simulator alone, on a real socket, until it is told to stop.
+
+Must not: load the configuration, or anything of the daemon's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kuma_sync.cli.flags import Unfinished
+from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.faults import ARGUMENTS, Faults
+from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
+from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.kuma import DEFAULT_TOKEN as KUMA_TOKEN
+from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.load import read_alerts
+from kuma_sync.sim.server import SimServer
+from kuma_sync.sim.tls import SimTls
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FAULTS = f"KIND[:key=value,…], repeatable. Kinds: {', '.join(ARGUMENTS)}; e.g. status:code=503,every=5"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaflet:
+    """What one is told about a simulator that runs: what it is, a request worth trying, and what can be done to it."""
+
+    what: str
+    path: str
+    acts: list[str]
+
+    def hand_out(self, url: str, token: str, tls: SimTls | None) -> None:
+        """Print it, as lines for a shell."""
+        curl = f"curl -s -H 'Authorization: Bearer {token}'" + (f" --cacert {tls.ca_file}" if tls else "")
+        click.echo(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
+        if tls:
+            click.echo(f"Its CA: {tls.ca_file}")
+        click.echo(f"\n{curl} '{url}{self.path}'")
+        click.echo(f"{curl} {url}/_sim/state")
+        click.echo(f'{curl} {url}/_sim/faults -d \'{{"kind": "status", "code": 503, "times": 3}}\'')
+        click.echo(f"{curl} {url}/_sim/faults -X DELETE")
+        for act in self.acts:
+            click.echo(f"{curl} {url}/_sim/act -d '{act}'")
+
+
+def shared_options(listen: str, token: str) -> Callable[[F], F]:
+    """Give a simulator's command the options that both have."""
+
+    def decorate(command: F) -> F:
+        for option in (
+            click.option("--fault", "faults", multiple=True, metavar="FAULT", help=FAULTS),
+            click.option(
+                "--tls",
+                is_flag=False,
+                flag_value="",
+                metavar="[DIR]",
+                help="Serve https with a CA of its own, its files in DIR (else in a new directory).",
+            ),
+            click.option("--seed", default=0, show_default=True, help="The same seed gives the same content."),
+            click.option("--token", default=token, show_default=True, help="The token it accepts."),
+            click.option(
+                "--listen", default=listen, show_default=True, help="HOST:PORT; port 0 lets the system choose."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group()
+def sim() -> None:
+    """A simulated KUMA or IRP, to try things out against."""
+
+
+@sim.command()
+@shared_options("127.0.0.1:7223", KUMA_TOKEN)
+@click.option("--alerts", default=0, show_default=True, type=click.IntRange(min=0), help="New alerts to begin with.")
+@click.option("--events", default=3, show_default=True, type=click.IntRange(min=0), help="Events in each of them.")
+@click.option(
+    "--load", type=click.Path(path_type=Path), help="Alerts from FILE.json or FILE.json.gz, as KUMA sends them."
+)
+def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in
+    listen: str,
+    token: str,
+    seed: int,
+    tls: str | None,
+    faults: tuple[str, ...],
+    alerts: int,
+    events: int,
+    load: Path | None,
+) -> None:
+    """KUMA's public REST API with simulated alerts."""
+    side = KumaSim(token=token, seed=seed)
+    with_sim_errors(lambda: side.load(read_alerts(load)) if load else None)
+    for _ in range(alerts):
+        side.raise_alert(events=events)
+    acts = ['{"do": "raise_alert", "events": 2}', '{"do": "grow", "id": "…"}', '{"do": "close", "id": "…"}']
+    what = f"KUMA with {len(side.alerts)} alerts"
+    _serve(side, listen, tls, faults, Leaflet(what=what, path="/api/v1/alerts/?withEvents&status=new", acts=acts))
+
+
+@sim.command()
+@shared_options("127.0.0.1:8443", IRP_TOKEN)
+def irp(listen: str, token: str, seed: int, tls: str | None, faults: tuple[str, ...]) -> None:
+    """An IRP that speaks the default wire shapes (profile security-vision)."""
+    acts = ['{"do": "analyst_close", "id": "…", "resolution": "False positive"}', '{"do": "reopen", "id": "…"}']
+    leaflet = Leaflet(what="An IRP without incidents", path="/api/v1/incidents", acts=acts)
+    _serve(IrpSim(token=token, seed=seed), listen, tls, faults, leaflet)
+
+
+def add_fault(faults: Faults, text: str) -> None:
+    """Switch on a fault written as `kind:key=value,key=value`; values are JSON, or else text."""
+    kind, _, rest = text.partition(":")
+    pairs = [pair.partition("=") for pair in rest.split(",") if pair]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise SimError(f"a fault is written KIND:key=value,key=value, not {text!r}")
+    faults.add(kind.strip(), **{name.strip(): _value(value) for name, _, value in pairs})
+
+
+def with_sim_errors(work: Callable[[], Any]) -> None:
+    """Do something, turning a simulator's complaint into ours."""
+    try:
+        work()
+    except SimError as error:
+        raise Unfinished(str(error)) from None
+
+
+def make_tls(directory: str | None) -> SimTls | None:
+    """Make the certificate files where they are wanted."""
+    if directory is None:
+        return None
+    return SimTls.make(directory or tempfile.mkdtemp(prefix="kuma-sync-sim-"))
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _serve(side: KumaSim | IrpSim, listen: str, tls: str | None, faults: tuple[str, ...], leaflet: Leaflet) -> None:
+    async def serve() -> None:
+        certificate = make_tls(tls)
+        for fault in faults:
+            add_fault(side.faults, fault)
+        async with SimServer(side.app, listen=listen, tls=certificate) as server:
+            leaflet.hand_out(server.url, side.token, certificate)
+            await stopped()
+
+    try:
+        asyncio.run(serve())
+    except SimError as error:
+        raise Unfinished(str(error)) from None
+    click.echo("Stopped.")
+
+
+async def stopped() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()

@@ -1,0 +1,156 @@
+"""`status`: how things stand, on one screen.
+
+Must not: change anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.tables import plain, show_json, show_table, since, span
+from kuma_sync.core.window import Cursor
+from kuma_sync.settings import Settings
+from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
+from kuma_sync.store.migrate import check
+
+STATES = ("pending", "backoff", "running", "held", "parked")
+MOST_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """One queue: jobs by state, and since when its oldest job waits or runs."""
+
+    jobs: dict[str, int]
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedJob:
+    """What waits for a human: an alert (or a piece of KUMA's answer that is none), and why."""
+
+    id: str
+    queue: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a store stands."""
+
+    now: datetime
+    store: str
+    schema: str | None
+    identity: Identity | None
+    cursor: Cursor
+    reads: list[PassRecord]
+    alerts: dict[str, int]
+    queues: dict[str, Queue]
+    parked: list[ParkedJob]
+    held: list[str]
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: Path | None, as_json: bool) -> None:
+    """Tell the last reads, counts by state, both queues, and what is parked or held."""
+    found = run_async(_look, command_settings(config))
+    if as_json:
+        show_json(found)
+    else:
+        _show(found)
+
+
+async def _look(settings: Settings) -> Status:
+    async with opened_store(settings) as store:
+        schema = await check(store)
+        async with store.read() as tx:
+            return Status(
+                now=tx.now,
+                store=settings.store.url,
+                schema=schema,
+                identity=await tx.records.identity(),
+                cursor=await tx.records.cursor(),
+                reads=await tx.records.last_pass_by_kind(),
+                alerts=await tx.overview.counts(),
+                queues={"delivery": await _queue(tx.delivery), "close": await _queue(tx.closes)},
+                parked=await parked_jobs(tx),
+                held=await _held(tx),
+            )
+
+
+async def _queue(queue: DurableQueue) -> Queue:
+    depths = await queue.depths()
+    return Queue(jobs={state: depths.get(state, 0) for state in STATES}, oldest=await queue.oldest())
+
+
+async def parked_jobs(tx: Tx) -> list[ParkedJob]:
+    """Return everything that is parked: deliveries, closings, and pieces that are no alerts."""
+    queues = (("delivery", tx.delivery), ("close", tx.closes))
+    jobs = [(name, job) for name, queue in queues for job in await queue.jobs(states=["parked"])]
+    pieces = [ParkedJob(id=one.digest, queue="delivery", reason=one.reason) for one in await tx.records.parked()]
+    return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
+
+
+async def _held(tx: Tx) -> list[str]:
+    return sorted({*await tx.links.held(), *(job.subject for job in await tx.closes.jobs(states=["held"]))})
+
+
+def _show(found: Status) -> None:
+    ago = since(found.now)
+    owner = found.identity
+    click.echo(f"store     {found.store}, schema {plain(found.schema)}")
+    if owner is not None:
+        click.echo(f"joins     KUMA {owner.kuma_instance!r} and {owner.irp_url} by profile {owner.profile}")
+    click.echo(f"KUMA      newest alert seen {plain(found.cursor.watermark)}")
+    click.echo(f"          last complete sweep {ago(found.cursor.swept_at)}")
+    click.echo(
+        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none")
+    )
+    click.echo()
+    _show_reads(found)
+    show_table(
+        ["queue", *STATES, "oldest"],
+        [
+            [name, *queue.jobs.values(), span((found.now - queue.oldest).total_seconds()) if queue.oldest else None]
+            for name, queue in found.queues.items()
+        ],
+    )
+    _show_parked(found)
+    if found.held:
+        click.echo(f"\n{len(found.held)} held by the brake; `kuma-sync alerts --state held`, then `kuma-sync release`")
+
+
+def _show_reads(found: Status) -> None:
+    ago = since(found.now)
+    if not found.reads:
+        click.echo("No read yet.\n")
+        return
+    show_table(
+        ["last read", "when", "took", "complete", "seen", "new", "changed", "left", "rejected", "error"],
+        [
+            [
+                *(read.kind, ago(read.started_at), f"{read.seconds:.1f} s", read.complete),
+                *(read.seen, read.appeared, read.changed, read.left, read.rejected, read.error or None),
+            ]
+            for read in found.reads
+        ],
+    )
+    click.echo()
+
+
+def _show_parked(found: Status) -> None:
+    if not found.parked:
+        return
+    click.echo(f"\n{len(found.parked)} parked; `kuma-sync retry` or `kuma-sync drop` them when the reason is gone:")
+    show_table(
+        ["id", "queue", "reason"], [[job.id, job.queue, job.reason] for job in found.parked[:MOST_SHOWN]], indent="  "
+    )
+    if len(found.parked) > MOST_SHOWN:
+        click.echo(f"  … and {len(found.parked) - MOST_SHOWN} more: `kuma-sync alerts --state parked`")

@@ -1,0 +1,33 @@
+"""What an operator means by an ALERT: an id, a parked piece's digest, or the unique beginning of either.
+
+Must not: change anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kuma_sync.cli.flags import Unfinished
+from kuma_sync.store import Tx
+
+SHORTEST_PREFIX = 6
+_SEVERAL = 2
+
+
+async def named(tx: Tx, text: str) -> str:
+    """Return the one subject that is meant, the exact one first; raise Unfinished for none, or several."""
+    wanted = text.strip()
+    exact = await tx.overview.matching(wanted, limit=1) if wanted else []
+    if exact == [wanted]:
+        return wanted
+    found = await tx.overview.matching(wanted, limit=_SEVERAL) if len(wanted) >= SHORTEST_PREFIX else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Unfinished(f"{wanted!r} is the beginning of several alerts, give more of it")
+    raise Unfinished(f"there is no alert {wanted!r} here; `kuma-sync alerts` lists them")
+
+
+async def all_named(tx: Tx, texts: Sequence[str]) -> list[str]:
+    """Return every subject that is meant, each once; raise Unfinished for the first that is none."""
+    return list(dict.fromkeys([await named(tx, text) for text in texts]))

@@ -1,0 +1,88 @@
+"""How results look: tables and times for people, JSON for programs.
+
+Must not: know what is shown. KUMA's texts reach a terminal only through `plain`: they may hold its control sequences.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any
+
+import click
+
+
+def show_json(value: object) -> None:
+    """Write a value (dataclasses and times in it, too) as JSON."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=_as_json))
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
+    """Write rows under their columns; the last column is as wide as it likes."""
+    lines = [list(columns), *([plain(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[position]) for line in lines) for position in range(len(columns))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo((indent + "  ".join(cells)).rstrip())
+
+
+def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> None:
+    """Write a name and a value a line, leaving out what is empty."""
+    shown = [(name, plain(value)) for name, value in pairs if value not in (None, "", False)]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{indent}{name.ljust(width)}  {value}")
+
+
+def plain(value: object) -> str:
+    """Return a value as one line without control characters; a dash where there is nothing."""
+    match value:
+        case None | "":
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return moment(value)
+        case _:
+            return "".join(sign if sign.isprintable() else " " for sign in str(value)).strip()
+
+
+def moment(when: datetime) -> str:
+    """Write a time in UTC, to the second."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """Write a length of time in its largest sensible unit."""
+    for size, unit in ((172_800, "d"), (7_200, "h"), (120, "min")):
+        if seconds >= size:
+            return f"{seconds / {'d': 86_400, 'h': 3_600, 'min': 60}[unit]:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def since(now: datetime) -> Callable[[datetime | None], str]:
+    """Return a writer of times as they lie before (or after) `now`."""
+
+    def written(when: datetime | None) -> str:
+        if when is None:
+            return "never"
+        seconds = (now - when).total_seconds()
+        return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+    return written
+
+
+def _as_json(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        case Enum():
+            return value.value
+        case set() | frozenset():
+            return sorted(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,111 @@
+"""`check`: every part tried as the daemon would use it, one finding after the other, whatever failed before.
+
+Must not: change anything, on either side or on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from datetime import timedelta
+
+from kuma_sync.core.errors import AccessDenied, RemoteError
+from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.profile import Profile
+from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
+from kuma_sync.settings import Settings
+from kuma_sync.wiring.check_store import check_store
+from kuma_sync.wiring.crew import utc_now
+from kuma_sync.wiring.findings import Finding, Remote, failed, ok, warning
+from kuma_sync.wiring.remotes import open_remotes
+
+MOST_NAMES = 5
+A_LITTLE = timedelta(minutes=1)
+
+
+async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
+    """Yield one finding after the other. Raise ConfigError where nothing can be tried."""
+    async with AsyncExitStack() as stack:
+        remotes = await open_remotes(settings, utc_now, stack)
+        yield ok("configuration", source)
+        for problem in settings.warnings:
+            yield warning("configuration", problem)
+        for problem in remotes.warnings:
+            yield warning("profile", problem)
+        async for finding in check_store(settings, remotes.profile.name):
+            yield finding
+        async for finding in _kuma(settings, remotes.kuma):
+            yield finding
+        async for finding in _irp(settings, remotes.irp, remotes.profile):
+            yield finding
+        yield ok("templates", f"{len(remotes.profile.operations)} operations rendered on a sample alert")
+
+
+async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding]:
+    section = settings.kuma
+    remote = Remote(name="KUMA", section="kuma", url=section.url, verified=section.verify_tls)
+    try:
+        found = await client.whoami()
+    except AccessDenied as error:
+        # A token may lack the right to ask who it is and yet have the one that matters.
+        if await _may_read(client) is not None:
+            for finding in remote.refused(error, "token"):
+                yield finding
+            return
+        for finding in remote.reached():
+            yield finding
+        yield warning("KUMA token", "may read alerts, but not GET /users/whoami: a later refusal cannot be judged")
+        return
+    except RemoteError as error:
+        for finding in remote.refused(error, "token"):
+            yield finding
+        return
+    for finding in [*remote.reached(), *_rights(found)]:
+        yield finding
+    refusal = await _may_read(client)
+    yield failed("KUMA alerts", f"cannot be read: {refusal}") if refusal else ok("KUMA alerts", "may be read")
+
+
+def _rights(found: Whoami) -> list[Finding]:
+    roles, tenants = ", ".join(found.roles), found.tenants
+    names = ", ".join(tenants[:MOST_NAMES]) + (f" and {len(tenants) - MOST_NAMES} more" * (len(tenants) > MOST_NAMES))
+    return [
+        ok("KUMA token", f"accepted, login {found.login!r}"),
+        ok("KUMA role", roles) if roles else warning("KUMA role", "none: can this user read and close alerts?"),
+        ok("KUMA tenants", f"{len(tenants)}: {names}")
+        if tenants
+        else warning("KUMA tenants", "none: this token sees no alerts, which looks like a KUMA without any"),
+    ]
+
+
+async def _may_read(client: KumaClient) -> str | None:
+    """Read the first page of the last minute's alerts; return why that cannot be done."""
+    query = Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=utc_now() - A_LITTLE)
+    try:
+        async with aclosing(client.read(query)) as items:
+            async for item in items:
+                if isinstance(item, PageEnd):
+                    break
+    except RemoteError as error:
+        return error.summary
+    return None
+
+
+async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> AsyncIterator[Finding]:
+    section = settings.irp
+    remote = Remote(name="IRP", section="irp", url=section.url, verified=section.verify_tls)
+    if profile.probe is None:
+        yield warning("IRP probe", f"not tried: the profile {profile.name} has no [probe]")
+        return
+    try:
+        await client.probe()
+    except RemoteError as error:
+        what = "login" if isinstance(error, AccessDenied) else "probe"
+        for finding in remote.refused(error, what):
+            yield finding
+        return
+    for finding in remote.reached():
+        yield finding
+    yield ok("IRP login", "no login (auth kind none)" if profile.auth.kind == "none" else "accepted")
+    yield ok("IRP probe", f"{profile.probe.method} {profile.probe.path}")

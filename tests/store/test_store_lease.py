@@ -1,0 +1,135 @@
+"""The reader's turn: one owner at a time, and whoever lost it writes nothing more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from stores import Clock, opened
+
+from kuma_sync.core.errors import ClaimLost
+from kuma_sync.store import Store, Turn
+
+TTL = timedelta(seconds=60)
+OVER = timedelta(seconds=-1)
+
+
+async def take(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Turn | None:
+    async with store.begin() as tx:
+        return await tx.lease.take("reader", owner, ttl=ttl, force=force)
+
+
+async def given(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Turn:
+    turn = await take(store, owner, ttl=ttl, force=force)
+    assert turn is not None
+    return turn
+
+
+async def assure(store: Store, turn: Turn) -> None:
+    async with store.begin() as tx:
+        await tx.lease.assure(turn)
+
+
+async def test_the_turn_is_one_owners_until_it_ends(database_url: str) -> None:
+    async with opened(database_url) as store:
+        first = await given(store, "one")
+
+        assert await take(store, "other") is None
+        assert await given(store, "one") == first
+        await assure(store, first)
+
+
+async def test_an_expired_turn_goes_to_the_next_with_a_higher_fence(database_url: str) -> None:
+    async with opened(database_url) as store:
+        stale = await given(store, "one", ttl=OVER)
+        fresh = await given(store, "other")
+
+        assert fresh.fence > stale.fence
+        await assure(store, fresh)
+        with pytest.raises(ClaimLost):
+            await assure(store, stale)
+
+
+async def test_an_owner_that_let_its_turn_expire_gets_a_new_fence(database_url: str) -> None:
+    """Between the two somebody else may have read and written."""
+    async with opened(database_url) as store:
+        stale = await given(store, "one", ttl=OVER)
+        with pytest.raises(ClaimLost):
+            await assure(store, stale)
+
+        fresh = await given(store, "one")
+
+        assert fresh.fence > stale.fence
+        with pytest.raises(ClaimLost):
+            await assure(store, stale)
+
+
+async def test_a_turn_given_back_is_free_at_once_and_only_its_owner_can_give_it(database_url: str) -> None:
+    async with opened(database_url) as store:
+        first = await given(store, "one")
+        async with store.begin() as tx:
+            await tx.lease.give_back(Turn(name="reader", owner="other", fence=first.fence))
+        still_taken = await take(store, "other")
+
+        async with store.begin() as tx:
+            await tx.lease.give_back(first)
+
+        assert still_taken is None
+        assert (await given(store, "other")).fence > first.fence
+
+
+async def test_a_turn_is_taken_by_force_from_a_dead_owner(database_url: str) -> None:
+    async with opened(database_url) as store:
+        dead = await given(store, "dead")
+
+        forced = await given(store, "new", force=True)
+
+        assert forced.fence > dead.fence
+        with pytest.raises(ClaimLost):
+            await assure(store, dead)
+
+
+async def test_turns_of_different_names_are_independent(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await given(store, "one")
+
+        async with store.begin() as tx:
+            other = await tx.lease.take("something else", "other", ttl=TTL)
+
+        assert other is not None
+
+
+async def test_a_stale_turn_takes_the_whole_transaction_back(database_url: str) -> None:
+    async with opened(database_url) as store:
+        stale = await given(store, "one", ttl=OVER)
+
+        with pytest.raises(ClaimLost):
+            async with store.begin() as tx:
+                await tx.records.note("one", "read", "a")
+                await tx.lease.assure(stale)
+
+        async with store.read() as tx:
+            assert await tx.records.history("a") == []
+
+
+async def test_a_shared_server_measures_the_turn_by_its_own_clock(postgres_url: str) -> None:
+    clock = Clock()
+    async with opened(postgres_url, clock=clock) as store:
+        await given(store, "one")
+        clock.advance(days=1)
+
+        assert await take(store, "other") is None
+
+
+async def test_a_turn_assured_in_a_transaction_is_nobody_elses_until_it_ends(postgres_url: str) -> None:
+    """Else a reader that was slow to commit would write over the one who came after it."""
+    async with opened(postgres_url) as one, opened(postgres_url) as other:
+        turn = await given(one, "one")
+
+        async with one.begin() as tx:
+            await tx.lease.assure(turn)
+            async with other.engine.connect() as connection:
+                row = await connection.exec_driver_sql("SELECT 1 FROM lease FOR UPDATE SKIP LOCKED")
+                free_meanwhile = row.one_or_none()
+
+        assert free_meanwhile is None

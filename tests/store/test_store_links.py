@@ -1,0 +1,169 @@
+"""Links: every field comes back, and what two change at once is kept from both."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+
+import pytest
+from builders import ALERT_ID, NOW, a_link, an_incident
+from stores import opened
+
+from kuma_sync.core.alert import AlertId, Fingerprint, event_digest
+from kuma_sync.core.incident import Doubt, Intent, Link, Origin, Sent
+from kuma_sync.store import Store
+
+B = AlertId("b")
+DIGESTS = frozenset(event_digest({"ID": each}) for each in ("e1", "e2", "e3"))
+
+FULL = Link(
+    alert_id=ALERT_ID,
+    incident=an_incident(number="ИНЦ-7"),
+    sent=Sent(fingerprint=Fingerprint("1:sent"), fields={"title": "t", "описание": "d"}, events=DIGESTS),
+    intent=Intent(
+        sent=Sent(fingerprint=Fingerprint("1:intent"), fields={"title": "i"}, events=frozenset(list(DIGESTS)[:1])),
+        at=datetime(2026, 1, 15, 12, 0, 0, 123456, tzinfo=UTC),
+        unidentified=True,
+    ),
+    doubt=Doubt.AMBIGUOUS,
+    not_found_at=datetime(2026, 1, 15, 12, 0, 5, 654321, tzinfo=UTC),
+    alert_closed=True,
+    incident_closed=True,
+    close_origin=Origin.OPERATOR,
+    close_reason="incorrect correlation rule",
+    close_comment="Ложное срабатывание\n«ok»",
+    held_create=True,
+    held_close=True,
+    ignored=True,
+    dropped=True,
+    gone=True,
+)
+
+
+async def add(store: Store, *links: Link) -> None:
+    async with store.begin() as tx:
+        await tx.links.add(links, now=tx.now)
+
+
+async def get(store: Store, alert_id: AlertId = ALERT_ID) -> Link | None:
+    async with store.read() as tx:
+        return await tx.links.get(alert_id)
+
+
+def test_the_full_link_leaves_no_field_at_its_default() -> None:
+    bare = a_link()
+
+    assert [each.name for each in fields(Link) if getattr(FULL, each.name) == getattr(bare, each.name)] == ["alert_id"]
+
+
+@pytest.mark.parametrize("link", [FULL, a_link()], ids=["full", "bare"])
+async def test_a_link_comes_back_as_it_was_added(database_url: str, link: Link) -> None:
+    async with opened(database_url) as store:
+        await add(store, link)
+
+        assert await get(store) == link
+
+
+@pytest.mark.parametrize("doubt", list(Doubt))
+async def test_every_doubt_is_remembered(sqlite_url: str, doubt: Doubt) -> None:
+    async with opened(sqlite_url) as store:
+        await add(store, a_link(doubt=doubt))
+
+        assert await get(store) == a_link(doubt=doubt)
+
+
+async def test_every_field_can_be_set_and_cleared_by_a_change(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await add(store, a_link())
+        async with store.begin() as tx:
+            told = await tx.links.change(ALERT_ID, lambda _link: FULL, now=tx.now)
+        full = await get(store)
+        async with store.begin() as tx:
+            await tx.links.change(ALERT_ID, lambda _link: a_link(), now=tx.now)
+
+        assert (told, full, await get(store)) == (FULL, FULL, a_link())
+
+
+async def test_changing_a_link_that_is_not_there_changes_nothing(database_url: str) -> None:
+    async with opened(database_url) as store, store.begin() as tx:
+        assert await tx.links.change(B, lambda link: replace(link, gone=True), now=tx.now) is None
+        assert await tx.links.get(B) is None
+
+
+async def test_adding_never_overwrites(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await add(store, FULL)
+        await add(store, a_link(), a_link(alert_id=B))
+
+        assert await get(store) == FULL
+        assert await get(store, B) == a_link(alert_id=B)
+
+
+async def test_two_changes_of_different_fields_at_once_are_both_kept(database_url: str) -> None:
+    """The second must wait for the first and see what it wrote; on a file, BEGIN IMMEDIATE does the same."""
+    async with opened(database_url) as one, opened(database_url) as other:
+        await add(one, a_link())
+        begun = asyncio.Event()
+
+        async def second() -> None:
+            begun.set()
+            async with other.begin() as tx:
+                await tx.links.change(ALERT_ID, lambda link: replace(link, held_close=True), now=tx.now)
+
+        async with asyncio.TaskGroup() as group, one.begin() as tx:
+            link = await tx.links.get(ALERT_ID, lock=True)
+            assert link is not None
+            waiting = group.create_task(second())
+            await begun.wait()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(waiting), 0.2)
+            await tx.links.save(replace(link, close_reason="responded"), now=tx.now)
+
+        assert await get(one) == a_link(close_reason="responded", held_close=True)
+
+
+async def test_only_news_of_a_gone_alert_is_told(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await add(store, a_link(), a_link(alert_id=B, gone=True))
+
+        async with store.begin() as tx:
+            first = await tx.links.mark_gone([ALERT_ID, B, AlertId("unknown")], now=NOW)
+            second = await tx.links.mark_gone([ALERT_ID, B], now=NOW)
+
+        assert (first, second) == ([ALERT_ID], [])
+        assert await get(store) == a_link(gone=True)
+
+
+async def test_incidents_lead_to_their_alerts(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await add(store, FULL, a_link(alert_id=B))
+
+        async with store.read() as tx:
+            found = await tx.links.by_incident([an_incident().id, "unknown"])
+            many = await tx.links.many([ALERT_ID, B, AlertId("unknown")])
+
+        assert found == {an_incident().id: ALERT_ID}
+        assert many == {ALERT_ID: FULL, B: a_link(alert_id=B)}
+
+
+async def test_what_the_brake_marked_what_is_open_and_what_is_not_given_up(database_url: str) -> None:
+    marks: dict[str, dict[str, bool]] = {
+        "alert closed": {"alert_closed": True},
+        "dropped": {"dropped": True},
+        "gone": {"gone": True},
+        "held close": {"held_close": True},
+        "held create": {"held_create": True},
+        "ignored": {"ignored": True},
+        "incident closed": {"incident_closed": True},
+        "open": {},
+    }
+    async with opened(database_url) as store:
+        await add(store, *(a_link(alert_id=AlertId(each), **flags) for each, flags in marks.items()))
+
+        async with store.read() as tx:
+            held, count, all_ids = await tx.links.held(), await tx.links.open_count(), await tx.links.all_ids()
+
+        assert held == ["held close", "held create"]
+        assert count == 4
+        assert all_ids == sorted(marks.keys() - {"dropped", "ignored"})

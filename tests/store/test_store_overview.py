@@ -1,0 +1,294 @@
+"""The store as an operator sees it, and what retention takes away."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from builders import a_link, an_alert, an_incident
+from stores import Clock, opened
+
+from kuma_sync.core.alert import AlertId, Contents, Picture
+from kuma_sync.core.diff import Rejected
+from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.overview import STATES, Row
+
+A = AlertId("a")
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """An alert, its link and its jobs: (queue, state) each."""
+
+    link: dict[str, Any] = field(default_factory=dict)
+    jobs: tuple[tuple[str, str], ...] = ()
+
+
+MARKS: dict[str, Case] = {
+    "parked": Case(jobs=(("delivery", "parked"),)),
+    "parked closing": Case(jobs=(("closes", "parked"),)),
+    "held": Case(link={"held_create": True}),
+    "held close": Case(link={"held_close": True}),
+    "held closing": Case(jobs=(("closes", "held"),)),
+    "ignored": Case(link={"ignored": True}),
+    "dropped": Case(link={"dropped": True}),
+    "pending": Case(jobs=(("delivery", "pending"),)),
+    "pending in back-off": Case(jobs=(("delivery", "backoff"),)),
+    "pending and running": Case(jobs=(("closes", "running"),)),
+    "closed": Case(link={"alert_closed": True}),
+    "closed incident": Case(link={"incident_closed": True}),
+    "gone": Case(link={"gone": True}),
+    "open": Case(),
+}
+ORDER = ["parked", "held", "ignored", "pending", "closed", "gone", "open"]
+STATE_OF = {
+    "parked": "parked",
+    "parked closing": "parked",
+    "held": "held",
+    "held close": "held",
+    "held closing": "held",
+    "ignored": "ignored",
+    "dropped": "ignored",
+    "pending": "pending",
+    "pending in back-off": "pending",
+    "pending and running": "pending",
+    "closed": "closed",
+    "closed incident": "closed",
+    "gone": "gone",
+    "open": "open",
+}
+
+
+def shown(alert_id: str, **fields: Any) -> Shown:
+    picture = Picture(alert=an_alert(id=AlertId(alert_id), **fields))
+    return Shown(picture=picture, shape=Shape.LISTING, digest=None, contents=Contents())
+
+
+async def make(tx: Tx, alert_id: str, *cases: Case) -> None:
+    """Store an alert with everything that these cases say about it."""
+    await tx.alerts.save([shown(alert_id)], now=tx.now, sweep=0)
+    marks = {name: value for case in cases for name, value in case.link.items()}
+    await tx.links.add([a_link(alert_id=AlertId(alert_id), **marks)], now=tx.now)
+    for queue_name, state in dict(job for case in reversed(cases) for job in case.jobs).items():
+        queue = tx.delivery if queue_name == "delivery" else tx.closes
+        await queue.put([Put(subject=alert_id, lane=Lane.CLOSE, held=state == "held")])
+        if state in {"parked", "running", "backoff"}:
+            (claim,) = await queue.claim(1, owner="w1", lease=LEASE)
+            if state == "parked":
+                await queue.park(claim, "422")
+            elif state == "backoff":
+                await queue.again(claim, at=tx.now + timedelta(minutes=1), reason="503")
+
+
+# States
+
+
+def test_the_states_are_the_contracts_in_its_order() -> None:
+    assert list(STATES) == ORDER
+
+
+async def test_every_alert_is_in_the_first_state_that_fits(database_url: str) -> None:
+    """All marks alone, and all pairs of them that can stand beside each other."""
+    expected: dict[str, str] = {}
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            for names in [*itertools.combinations(MARKS, 1), *itertools.combinations(MARKS, 2)]:
+                if len({queue for name in names for queue, _state in MARKS[name].jobs}) < sum(
+                    len(MARKS[name].jobs) for name in names
+                ):
+                    continue
+                alert_id = " + ".join(names)
+                expected[alert_id] = min((STATE_OF[name] for name in names), key=ORDER.index)
+                await make(tx, alert_id, *(MARKS[name] for name in names))
+                # Waiting rows of this alert must not be claimed for the next one.
+                for queue in (tx.delivery, tx.closes):
+                    for claim in await queue.claim(9, owner="kept", lease=LEASE):
+                        assert claim.subject == alert_id
+                        await queue.again(claim, at=tx.now + timedelta(minutes=1), counts=False)
+
+        async with store.read() as tx:
+            found = {row.alert_id: row.state for row in await tx.overview.rows()}
+            single = {each: await tx.overview.state(AlertId(each)) for each in list(MARKS)}
+            counts = await tx.overview.counts()
+
+    assert len(expected) > 70
+    assert found == expected
+    assert single == STATE_OF
+    assert counts == {state: list(expected.values()).count(state) for state in ORDER}
+
+
+async def test_an_unknown_alert_has_no_state_and_an_empty_store_counts_nothing(database_url: str) -> None:
+    async with opened(database_url) as store, store.read() as tx:
+        assert await tx.overview.state(A) is None
+        assert await tx.overview.counts() == dict.fromkeys(ORDER, 0)
+        assert await tx.overview.rows() == []
+
+
+async def test_rows_come_latest_first_those_without_a_time_last(database_url: str) -> None:
+    clock = Clock()
+    times: dict[str, datetime | None] = {
+        "old": clock.now - timedelta(hours=1),
+        "never": None,
+        "new": clock.now,
+    }
+    async with opened(database_url, clock=clock) as store, store.begin() as tx:
+        for alert_id, last_seen in times.items():
+            await tx.alerts.save([shown(alert_id, last_seen=last_seen)], now=tx.now, sweep=0)
+            await tx.links.add([a_link(alert_id=AlertId(alert_id), gone=alert_id != "new")], now=tx.now)
+
+        assert [row.alert_id for row in await tx.overview.rows()] == ["new", "old", "never"]
+        assert [row.alert_id for row in await tx.overview.rows(limit=2)] == ["new", "old"]
+        assert [row.alert_id for row in await tx.overview.rows(state="gone")] == ["old", "never"]
+        assert [row.alert_id for row in await tx.overview.rows(state="gone", limit=1)] == ["old"]
+
+
+async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store, store.begin() as tx:
+        await make(tx, "a", Case(link={"incident": an_incident()}, jobs=(("closes", "parked"),)))
+
+        assert await tx.overview.rows() == [
+            Row(
+                alert_id=A,
+                state="parked",
+                name=an_alert().name,
+                priority="high",
+                status="new",
+                last_seen=an_alert().last_seen,
+                incident_id=an_incident().id,
+                incident_number=an_incident().number,
+                reason="422",
+            )
+        ]
+
+
+# Retention
+
+
+async def swept(store: Store, sweep: int) -> None:
+    """Note that a complete sweep ended, long after everything that was stored."""
+    async with store.begin() as tx:
+        await tx.records.move_cursor(sweep=sweep)
+
+
+async def prune(store: Store, clock: Clock) -> int:
+    async with store.begin() as tx:
+        return await tx.overview.prune(clock.now - timedelta(days=90), now=clock.now)
+
+
+async def left(store: Store) -> list[str]:
+    async with store.read() as tx:
+        return sorted(row.alert_id for row in await tx.overview.rows())
+
+
+async def test_only_what_is_settled_and_waits_for_nothing_is_pruned(database_url: str) -> None:
+    clock = Clock()
+    settled = {"closed", "closed incident", "gone", "ignored", "dropped"}
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            for name, case in MARKS.items():
+                await make(tx, name, case)
+                if case.jobs or case.link.keys() & {"held_create", "held_close"}:
+                    await make(tx, f"closed, {name}", MARKS["closed"], case)
+                for queue in (tx.delivery, tx.closes):
+                    for claim in await queue.claim(9, owner="kept", lease=LEASE):
+                        await queue.again(claim, at=tx.now + timedelta(minutes=1))
+        before = await left(store)
+        clock.advance(days=91)
+        await swept(store, 1)
+
+        removed = await prune(store, clock)
+
+        assert set(before) - set(await left(store)) == settled
+        assert removed == len(settled)
+
+
+async def test_what_was_touched_within_the_retention_stays(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            for alert_id in ("a", "b"):
+                await make(tx, alert_id, MARKS["closed"])
+        clock.advance(days=60)
+        async with store.begin() as tx:
+            await tx.links.change(A, lambda _link: a_link(alert_id=A, incident_closed=True), now=tx.now)
+        await swept(store, 1)
+        clock.advance(days=31)
+
+        removed = await prune(store, clock)
+
+        assert (removed, await left(store)) == (1, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("shown_by", "completed", "stays"),
+    [
+        pytest.param(7, 7, True, id="shown by the last complete sweep"),
+        pytest.param(8, 7, True, id="shown by the sweep under way"),
+        pytest.param(6, 7, False, id="no longer shown"),
+        pytest.param(0, 0, True, id="no sweep was complete yet"),
+    ],
+)
+async def test_what_kuma_still_shows_is_not_forgotten_else_it_would_be_born_again(
+    database_url: str, shown_by: int, completed: int, stays: bool
+) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            await make(tx, "a", MARKS["closed incident"])
+            if shown_by:
+                await tx.alerts.mark_shown([A], shown_by)
+        clock.advance(days=91)
+        await swept(store, completed)
+
+        await prune(store, clock)
+
+        assert await left(store) == (["a"] if stays else [])
+
+
+async def test_with_an_alert_goes_all_that_belonged_to_it_and_nothing_else(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            for alert_id, case in (("a", MARKS["closed"]), ("b", MARKS["open"])):
+                await make(tx, alert_id, case)
+                await tx.records.note("kuma-sync", "created", alert_id)
+        clock.advance(days=91)
+        await swept(store, 1)
+
+        await prune(store, clock)
+
+        async with store.read() as tx:
+            kept = [
+                [await tx.alerts.contents(AlertId(each)) is not None for each in "ab"],
+                [await tx.links.get(AlertId(each)) is not None for each in "ab"],
+                [bool(await tx.records.history(each)) for each in "ab"],
+                [AlertId(each) in await tx.alerts.pictures([A, AlertId("b")]) for each in "ab"],
+            ]
+        assert kept == [[False, True]] * 4
+
+
+async def test_old_records_go_but_the_latest_pass_of_a_kind_and_what_waits_for_a_human_stay(
+    database_url: str,
+) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            for kind in ("sweep", "window", "window"):
+                await tx.records.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
+            await tx.records.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("old", "dropped")])
+            await tx.records.drop_parked("dropped")
+            await tx.records.note("operator", "paused")
+        clock.advance(days=91)
+
+        await prune(store, clock)
+
+        async with store.begin() as tx:
+            assert sorted(record.kind for record in await tx.records.last_passes(9)) == ["sweep", "window"]
+            assert [piece.digest for piece in await tx.records.parked()] == ["old"]
+            assert await tx.records.park([Rejected(digest="dropped", reason="no id", raw=b"{}")]) == 1
+            assert await tx.records.history("") == []

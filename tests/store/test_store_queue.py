@@ -1,0 +1,308 @@
+"""The durable queue: what a put, a claim, a wake and an operator's word make of its rows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from queue_steps import EXPIRED, again, claim, claim_one, done, job, jobs, park, put
+from stores import Clock, opened
+
+from kuma_sync.store import Job, Lane, Put
+
+# Putting
+
+
+async def test_what_is_put_waits_due_at_once_in_its_lane(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store, "a", Lane.CREATE, payload={"reason": "отработано", "n": 2**53 + 1})
+
+        found = await job(store)
+
+        assert found == Job(
+            subject="a",
+            state="pending",
+            lane=Lane.CREATE,
+            due=clock.now,
+            attempts=0,
+            reason="",
+            payload={"reason": "отработано", "n": 2**53 + 1},
+            put_at=clock.now,
+        )
+
+
+async def test_a_put_onto_a_waiting_job_keeps_its_due_payload_and_attempts(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store, payload={"first": True})
+        await again(store, await claim_one(store), after=120, reason="busy")
+        before = await job(store)
+
+        clock.advance(seconds=30)
+        await put(store, payload={"second": True})
+
+        assert await job(store) == before
+        assert await claim(store) == []
+
+
+async def test_the_most_urgent_lane_wins_whatever_the_order_of_puts(database_url: str) -> None:
+    async with opened(database_url) as store:
+        for lane in (Lane.UPDATE, Lane.CLOSE, Lane.CREATE):
+            await put(store, "a", lane)
+
+        found = await job(store)
+
+        assert found.lane is Lane.CLOSE
+
+
+async def test_a_put_onto_a_parked_job_wakes_it_once_with_no_attempts_behind_it(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store, payload={"first": True})
+        await park(store, await claim_one(store))
+        parked = await job(store)
+
+        clock.advance(hours=1)
+        await put(store, payload={"second": True})
+        woken = await job(store)
+        (claimed,) = await claim(store)
+
+        assert (parked.state, parked.attempts, parked.reason) == ("parked", 1, "refused")
+        assert (woken.state, woken.due, woken.payload) == ("pending", clock.now, {"second": True})
+        assert claimed.attempts == 0
+
+
+async def test_a_put_without_payload_wakes_a_parked_job_with_the_payload_it_had(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store, payload={"first": True})
+        await park(store, await claim_one(store))
+
+        await put(store)
+
+        assert (await job(store)).payload == {"first": True}
+
+
+async def test_a_held_job_stays_held_until_it_is_released(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store, held=True, payload={"first": True})
+        await put(store, lane=Lane.CLOSE, payload={"second": True})
+        held, taken = await job(store), await claim(store)
+
+        async with store.begin() as tx:
+            woken = await tx.delivery.wake(["a", "unknown"], states=("held",))
+
+        assert (held.state, held.payload, taken) == ("held", {"first": True}, [])
+        assert woken == ["a"]
+        assert (await claim_one(store)).payload == {"first": True}
+
+
+async def test_a_put_while_the_job_runs_waits_until_the_first_is_settled(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store)
+        first = await claim_one(store)
+        await put(store)
+        await put(store)
+        meanwhile = await claim(store)
+
+        await done(store, first)
+        second = await claim_one(store)
+
+        assert meanwhile == []
+        assert second.id != first.id
+        assert len(await jobs(store)) == 1
+
+
+async def test_one_put_may_name_a_subject_twice(database_url: str) -> None:
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE), Put(subject="a", lane=Lane.CREATE)])
+            await tx.delivery.put([])
+
+        assert [row.lane for row in await jobs(store)] == [Lane.CREATE]
+
+
+async def test_the_thirtieth_put_on_one_connection_is_like_the_first(database_url: str) -> None:
+    """PostgreSQL plans a prepared statement anew after five runs; then a bound index condition no longer matches."""
+    async with opened(database_url) as store, store.begin() as tx:
+        for _ in range(30):
+            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+            await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
+
+        assert [len(await queue.jobs()) for queue in (tx.delivery, tx.closes)] == [1, 1]
+
+
+async def test_the_two_queues_know_nothing_of_each_other(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store)
+
+        async with store.begin() as tx:
+            closings = await tx.closes.claim(5, owner="w1", lease=timedelta(seconds=60))
+
+        assert closings == []
+        assert (await claim_one(store)).subject == "a"
+
+
+# Claiming
+
+
+async def test_jobs_are_claimed_by_lane_then_by_due(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store, "late update", Lane.UPDATE)
+        await again(store, await claim_one(store), after=60)
+        clock.advance(seconds=10)
+        await put(store, "update", Lane.UPDATE)
+        await put(store, "create", Lane.CREATE)
+        await put(store, "close", Lane.CLOSE)
+        clock.advance(seconds=120)
+
+        two = await claim(store, 2)
+        rest = await claim(store, 10)
+
+        assert [claimed.subject for claimed in two] == ["close", "create"]
+        assert [claimed.subject for claimed in rest] == ["update", "late update"]
+
+
+async def test_a_claim_takes_no_more_than_it_was_asked_to(database_url: str) -> None:
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            await tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE) for number in range(20)])
+
+        sizes = [len(await claim(store, 8)) for _ in range(4)]
+
+        assert sizes == [8, 8, 4, 0]
+
+
+async def test_only_the_lanes_asked_for_are_claimed(database_url: str) -> None:
+    async with opened(database_url) as store:
+        for subject, lane in (("u", Lane.UPDATE), ("c", Lane.CREATE), ("x", Lane.CLOSE)):
+            await put(store, subject, lane)
+
+        taken = await claim(store, lanes=[Lane.CLOSE, Lane.UPDATE])
+
+        assert [claimed.subject for claimed in taken] == ["x", "u"]
+
+
+async def test_a_due_further_ahead_than_any_back_off_counts_as_due(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store, "a")
+        clock.advance(minutes=-59)
+        within = await claim(store)
+
+        clock.advance(minutes=-2)
+        beyond = await claim(store)
+
+        assert within == []
+        assert [claimed.subject for claimed in beyond] == ["a"]
+
+
+# Waking, removing, recovering
+
+
+async def test_waking_makes_parked_jobs_due_and_leaves_all_others(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store, "parked")
+        await park(store, await claim_one(store))
+        await put(store, "in back-off")
+        await again(store, await claim_one(store), after=600, reason="busy")
+        await put(store, "held", held=True)
+
+        async with store.begin() as tx:
+            woken = await tx.delivery.wake(["parked", "in back-off", "held"])
+
+        claimed = await claim_one(store)
+        assert (woken, claimed.subject, claimed.attempts) == (["parked"], "parked", 0)
+        assert (await job(store, "in back-off")).attempts == 1
+        assert (await job(store, "held")).state == "held"
+
+
+async def test_removing_a_subject_leaves_the_job_that_runs(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store)
+        running = await claim_one(store)
+        await put(store)
+        await put(store, "b")
+
+        async with store.begin() as tx:
+            removed = await tx.delivery.remove("a"), await tx.delivery.remove("unknown")
+        await done(store, running)
+
+        assert removed == (1, 0)
+        assert [row.subject for row in await jobs(store)] == ["b"]
+
+
+async def test_a_new_process_takes_up_at_once_what_a_dead_one_left_running(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await put(store, "dead")
+        await claim_one(store, owner="dead process")
+        await put(store, "mine")
+        await claim_one(store, owner="this process")
+
+        async with store.begin() as tx:
+            recovered = await tx.delivery.recover("this process")
+        taken = await claim(store, owner="this process")
+
+        assert recovered == 1
+        assert [claimed.subject for claimed in taken] == ["dead"]
+
+
+# Counting
+
+
+async def test_depths_tell_waiting_from_back_off(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store, "parked")
+        await park(store, await claim_one(store))
+        await put(store, "failed")
+        await again(store, await claim_one(store), after=60)
+        await put(store, "running")
+        await claim_one(store)
+        await put(store, "held", held=True)
+        await put(store, "waiting")
+
+        async with store.read() as tx:
+            depths = await tx.delivery.depths()
+        clock.advance(seconds=61)
+        async with store.read() as tx:
+            later = await tx.delivery.depths()
+
+        assert depths == {"parked": 1, "backoff": 1, "running": 1, "held": 1, "pending": 1}
+        assert later == {"parked": 1, "running": 1, "held": 1, "pending": 2}
+
+
+async def test_the_oldest_is_what_waits_or_runs_and_the_next_due_what_waits(database_url: str) -> None:
+    clock = Clock()
+    start = clock.now
+    async with opened(database_url, clock=clock) as store:
+        async with store.read() as tx:
+            empty = (await tx.delivery.oldest(), await tx.delivery.next_due())
+        await put(store, "parked")
+        await park(store, await claim_one(store))
+        clock.advance(seconds=10)
+        await put(store, "running")
+        await claim_one(store)
+        clock.advance(seconds=10)
+        await put(store, "waiting")
+        await again(store, await claim_one(store), after=30)
+
+        async with store.read() as tx:
+            found = (await tx.delivery.oldest(), await tx.delivery.next_due())
+
+        assert empty == (None, None)
+        assert found == (start + timedelta(seconds=10), start + timedelta(seconds=50))
+
+
+async def test_rows_are_listed_by_subject_and_by_state(database_url: str) -> None:
+    async with opened(database_url) as store:
+        for subject in ("a", "b", "c"):
+            await put(store, subject, held=subject == "c")
+        await claim(store, 1, lease=EXPIRED)
+
+        async with store.read() as tx:
+            by_state = await tx.delivery.jobs(states=("running", "held"))
+            both = await tx.delivery.jobs("a", states=("held",))
+
+        assert [(row.subject, row.state) for row in by_state] == [("a", "running"), ("c", "held")]
+        assert both == []

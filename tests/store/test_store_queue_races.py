@@ -1,0 +1,224 @@
+"""Several stores on one real PostgreSQL: the races that the queue was built against, each forced to happen."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+from builders import NOW, a_link
+from queue_steps import LEASE, claim, claim_one, done, job, jobs, put
+from stores import opened
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Link
+from kuma_sync.store import Lane, Put, Store
+
+
+@asynccontextmanager
+async def stores(url: str, number: int) -> AsyncIterator[list[Store]]:
+    """Open several stores, as several copies of the daemon do."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(opened(url)) for _ in range(number)]
+
+
+async def somebody_waits(url: str) -> None:
+    """Return as soon as a session of this database waits for another one's lock."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND wait_event_type = 'Lock' AND state = 'active'"
+    )
+    async with asyncio.timeout(10), await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        while True:
+            row = await (await connection.execute(query)).fetchone()
+            if row is not None and row[0]:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_change_put_onto_a_waiting_job_is_never_delivered_from_before_the_change(postgres_url: str) -> None:
+    """With DO NOTHING the worker takes the job, reads the old content, finishes it, and the change is lost."""
+    async with stores(postgres_url, 2) as (poller, worker):
+        await put(poller)
+
+        async with poller.begin() as tx:
+            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+            before_the_commit = await claim(worker)
+        after_the_commit = await claim(worker)
+
+        assert before_the_commit == []
+        assert [claimed.subject for claimed in after_the_commit] == ["a"]
+
+
+async def test_a_change_put_while_the_job_is_being_claimed_becomes_a_successor(postgres_url: str) -> None:
+    async with stores(postgres_url, 2) as (poller, worker):
+        await put(poller)
+
+        async with asyncio.TaskGroup() as group, worker.begin() as tx:
+            (claimed,) = await tx.delivery.claim(1, owner="w1", lease=LEASE)
+            group.create_task(put(poller))
+            await somebody_waits(postgres_url)
+        states = [row.state for row in await jobs(poller)]
+        await done(worker, claimed)
+
+        assert sorted(states) == ["pending", "running"]
+        assert (await claim_one(worker)).id != claimed.id
+
+
+async def test_two_workers_asking_at_once_never_get_the_same_job(postgres_url: str) -> None:
+    async with stores(postgres_url, 2) as (one, other):
+        async with one.begin() as tx:
+            await tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE) for number in range(10)])
+
+        async with one.begin() as mine, other.begin() as theirs:
+            first = await mine.delivery.claim(6, owner="w1", lease=LEASE)
+            second = await theirs.delivery.claim(6, owner="w2", lease=LEASE)
+
+        subjects = [claimed.subject for claimed in first + second]
+        assert [len(first), len(second)] == [6, 4]
+        assert len(set(subjects)) == 10
+
+
+async def test_a_job_put_back_meets_a_change_that_commits_in_that_very_moment(postgres_url: str) -> None:
+    async with stores(postgres_url, 2) as (poller, worker):
+        await put(poller)
+        claimed = await claim_one(worker)
+
+        async def put_back() -> None:
+            async with worker.begin() as tx:
+                await tx.delivery.again(claimed, at=tx.now + timedelta(minutes=10), reason="503")
+
+        async with asyncio.TaskGroup() as group, poller.begin() as tx:
+            await tx.delivery.put([Put(subject="a", lane=Lane.CREATE)])
+            group.create_task(put_back())
+            await somebody_waits(postgres_url)
+
+        merged = await job(poller)
+        assert (merged.state, merged.attempts, merged.lane) == ("pending", 1, Lane.CREATE)
+        assert merged.due > merged.put_at + timedelta(minutes=9)
+
+
+async def test_a_job_put_back_beside_a_change_that_is_taken_back_waits_by_itself(postgres_url: str) -> None:
+    async with stores(postgres_url, 2) as (poller, worker):
+        await put(poller)
+        claimed = await claim_one(worker)
+
+        async def put_back() -> None:
+            async with worker.begin() as tx:
+                await tx.delivery.again(claimed, at=tx.now + timedelta(minutes=10), reason="503")
+
+        async def change_and_fail(group: asyncio.TaskGroup) -> None:
+            async with poller.begin() as tx:
+                await tx.delivery.put([Put(subject="a", lane=Lane.CREATE)])
+                group.create_task(put_back())
+                await somebody_waits(postgres_url)
+                raise LookupError
+
+        async with asyncio.TaskGroup() as group:
+            try:
+                await change_and_fail(group)
+            except LookupError:
+                pass
+
+        waiting = await job(poller)
+        assert (waiting.state, waiting.attempts, waiting.lane) == ("pending", 1, Lane.UPDATE)
+
+
+async def test_a_job_being_parked_meets_a_change_and_the_change_is_tried(postgres_url: str) -> None:
+    async with stores(postgres_url, 2) as (poller, worker):
+        await put(poller)
+        claimed = await claim_one(worker)
+
+        async def park() -> None:
+            async with worker.begin() as tx:
+                await tx.delivery.park(claimed, "refused")
+                await tx.records.note("w1", "parked", "a")
+
+        async with asyncio.TaskGroup() as group, poller.begin() as tx:
+            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+            group.create_task(park())
+            await somebody_waits(postgres_url)
+
+        second = await claim_one(worker)
+        assert (second.attempts, len(await jobs(poller))) == (0, 1)
+        async with poller.read() as read:
+            assert [entry.action for entry in await read.records.history("a")] == ["parked"]
+
+
+SUBJECTS = [AlertId(f"a{number}") for number in range(40)]
+CHANGES = 25
+
+
+class Witness:
+    """What was delivered, and whether two jobs of one subject ever ran at once."""
+
+    def __init__(self) -> None:
+        self.running: Counter[str] = Counter()
+        self.delivered: dict[str, int] = {}
+        self.overlaps: list[str] = []
+        self.writers = 3
+
+
+async def write(store: Store, witness: Witness, chance: random.Random) -> None:
+    """Change alerts, a few in one transaction: their queue rows, and their content (a number on the link)."""
+    for _ in range(CHANGES):
+        subjects = sorted(chance.sample(SUBJECTS, 5))
+        async with store.begin() as tx:
+            await tx.delivery.put([Put(subject=subject, lane=chance.choice(list(Lane))) for subject in subjects])
+            for subject in subjects:
+                await tx.links.change(subject, _grown, now=NOW)
+    witness.writers -= 1
+
+
+def _grown(link: Link) -> Link:
+    return replace(link, close_comment=str(int(link.close_comment or "0") + 1))
+
+
+async def work(store: Store, witness: Witness, chance: random.Random, owner: str) -> None:
+    """Deliver what is due until the writers ended and nothing is left."""
+    while True:
+        nothing_more_comes = not witness.writers
+        claims = await claim(store, chance.choice([1, 3]), owner=owner)
+        witness.running.update(claimed.subject for claimed in claims)
+        witness.overlaps += [claimed.subject for claimed in claims if witness.running[claimed.subject] > 1]
+        for claimed in claims:
+            async with store.read() as tx:
+                link = await tx.links.get(AlertId(claimed.subject))
+            assert link is not None
+            witness.delivered[claimed.subject] = int(link.close_comment or "0")
+            async with store.begin() as tx:
+                witness.running[claimed.subject] -= 1
+                if chance.random() < 0.3:
+                    await tx.delivery.again(claimed, at=tx.now, reason="503")
+                else:
+                    await tx.delivery.done(claimed)
+        if nothing_more_comes and not claims:
+            async with store.read() as tx:
+                if not await tx.delivery.jobs():
+                    return
+
+
+async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_twice_at_once(
+    postgres_url: str,
+) -> None:
+    witness, seeds = Witness(), itertools.count(7)
+    async with stores(postgres_url, 7) as opened_stores:
+        async with opened_stores[0].begin() as tx:
+            await tx.links.add([a_link(alert_id=subject) for subject in SUBJECTS], now=NOW)
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            for store in opened_stores[:3]:
+                group.create_task(write(store, witness, random.Random(next(seeds))))
+            for number, store in enumerate(opened_stores[3:]):
+                group.create_task(work(store, witness, random.Random(next(seeds)), f"w{number}"))
+
+        async with opened_stores[0].read() as tx:
+            links = await tx.links.many(SUBJECTS)
+        assert witness.overlaps == []
+        assert witness.delivered == {key: int(link.close_comment) for key, link in links.items()}

@@ -1,0 +1,134 @@
+"""The cursor, whose store it is, passes, the audit trail, and pieces that are no alerts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from builders import NOW
+from stores import Clock, opened
+
+from kuma_sync.core.diff import Rejected
+from kuma_sync.core.window import Cursor
+from kuma_sync.store import AuditEntry, Identity, ParkedAlert, PassRecord
+
+OURS = Identity(kuma_instance="кума", irp_url="https://sv.example.com", profile="security-vision")
+POLL = PassRecord(
+    kind="window",
+    started_at=NOW,
+    seconds=1.25,
+    complete=True,
+    pages=3,
+    bytes=2**40,
+    seen=5,
+    appeared=4,
+    changed=3,
+    left=2,
+    rejected=1,
+    error="kuma: 503",
+)
+
+
+async def test_a_new_store_is_born_by_the_first_write_and_once(database_url: str) -> None:
+    clock = Clock()
+    birth = clock.now
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            unborn = await tx.records.cursor()
+            await tx.records.move_cursor(watermark=NOW, sweep=2**40)
+        clock.advance(days=1)
+        async with store.begin() as tx:
+            await tx.records.move_cursor(swept_at=NOW, watched_until=NOW + timedelta(microseconds=7))
+            moved = await tx.records.cursor()
+
+    assert unborn == Cursor(born_at=birth)
+    assert moved == Cursor(
+        watermark=NOW,
+        sweep=2**40,
+        swept_at=NOW,
+        watched_until=NOW + timedelta(microseconds=7),
+        born_at=birth,
+    )
+
+
+async def test_a_store_remembers_whose_it_is_beside_its_cursor(database_url: str) -> None:
+    other = replace(OURS, irp_url="https://other.example.com")
+    async with opened(database_url) as store, store.begin() as tx:
+        nobody = await tx.records.identity()
+        await tx.records.move_cursor(watermark=NOW)
+        still_nobody = await tx.records.identity()
+        await tx.records.bind(OURS)
+        ours = await tx.records.identity()
+        await tx.records.bind(other)
+
+        assert (nobody, still_nobody, ours) == (None, None, OURS)
+        assert await tx.records.identity() == other
+        assert (await tx.records.cursor()).watermark == NOW
+
+
+async def test_the_latest_pass_of_every_kind_is_found(database_url: str) -> None:
+    sweep = PassRecord(kind="sweep", started_at=NOW, seconds=0.5, complete=False)
+    newer = replace(POLL, error="", started_at=NOW + timedelta(seconds=30))
+    async with opened(database_url) as store, store.begin() as tx:
+        for record in (POLL, sweep, newer):
+            await tx.records.note_pass(record)
+
+        assert await tx.records.last_passes(2) == [newer, sweep]
+        assert await tx.records.last_passes(9) == [newer, sweep, POLL]
+        assert await tx.records.last_pass_by_kind() == [sweep, newer]
+
+
+async def test_an_alerts_history_is_told_in_order(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        for alert_id, action in (("a", "created"), ("b", "created"), ("a", "closed")):
+            async with store.begin() as tx:
+                await tx.records.note("Иванов", action, alert_id, "причина")
+            clock.advance(seconds=1)
+
+        async with store.read() as tx:
+            history = await tx.records.history("a")
+
+    assert history == [
+        AuditEntry(at=clock.now - timedelta(seconds=3), actor="Иванов", action="created", alert_id="a", detail="причина"),
+        AuditEntry(at=clock.now - timedelta(seconds=1), actor="Иванов", action="closed", alert_id="a", detail="причина"),
+    ]
+
+
+async def test_a_piece_that_is_no_alert_is_one_row_however_often_it_is_seen(database_url: str) -> None:
+    clock = Clock()
+    birth = clock.now
+    piece = Rejected(digest="d1", reason="no id", raw=b'{"name": "\xff\x00"}')
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            new = await tx.records.park([piece, piece])
+        clock.advance(hours=1)
+        async with store.begin() as tx:
+            again = await tx.records.park([piece, Rejected(digest="d2", reason="no object", raw=b"7")])
+            nothing = await tx.records.park([])
+            parked = await tx.records.parked()
+
+        assert (new, again, nothing) == (1, 1, 0)
+        assert parked == [
+            ParkedAlert(digest="d1", reason="no id", raw=piece.raw, first_seen=birth),
+            ParkedAlert(digest="d2", reason="no object", raw=b"7", first_seen=clock.now),
+        ]
+
+
+async def test_a_dropped_piece_stays_dropped_when_it_is_seen_again(database_url: str) -> None:
+    piece = Rejected(digest="d1", reason="no id", raw=b"{}")
+    async with opened(database_url) as store, store.begin() as tx:
+        await tx.records.park([piece])
+        dropped = await tx.records.drop_parked("d1"), await tx.records.drop_parked("d1")
+        new = await tx.records.park([piece])
+
+        assert dropped == (True, False)
+        assert (new, await tx.records.parked(), await tx.records.parked_count()) == (0, [], 0)
+
+
+async def test_a_piece_that_turned_out_to_be_an_alert_is_forgotten(database_url: str) -> None:
+    async with opened(database_url) as store, store.begin() as tx:
+        await tx.records.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("d1", "d2")])
+        await tx.records.unpark("d1")
+
+        assert [piece.digest for piece in await tx.records.parked()] == ["d2"]

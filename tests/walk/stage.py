@@ -1,0 +1,339 @@
+"""Both sides on real sockets, one configuration, and the program between them: in this loop, or as a child process.
+
+Nothing here waits for seconds: `eventually` waits for a condition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Link
+from kuma_sync.daemon.answers import Waiters
+from kuma_sync.daemon.run import Crew, once, work
+from kuma_sync.irp.loading import profile_text
+from kuma_sync.settings import Settings, load
+from kuma_sync.sim.comparison import compare
+from kuma_sync.sim.irp import Incident, IrpSim
+from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.server import SimServer
+from kuma_sync.store import Tx
+from kuma_sync.store.jobs import Job
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.ready import make_ready
+from kuma_sync.wiring.serve import Daemon
+
+T = TypeVar("T")
+
+Tables = dict[str, dict[str, Any]]
+
+QUICK: Tables = {
+    "poll": {"interval": "200ms", "sweep_interval": "500ms"},
+    "close": {"watch_interval": "200ms", "reasons": {"False positive": "incorrect data"}},
+    "retry": {"base": "100ms", "max": "1s"},
+    "run": {"grace": "10s"},
+    "web": {"listen": ""},
+    "log": {"format": "json"},
+}
+
+
+async def eventually(condition: Callable[[], Awaitable[T] | T], *, within: float = 15.0) -> T:
+    """Wait until a condition holds and return what it said; fail when it does not hold in time."""
+    deadline = time.monotonic() + within
+    while True:
+        said = condition()
+        value = await said if inspect.isawaitable(said) else said
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"never became true: {inspect.getsource(condition).strip()}"
+        await asyncio.sleep(0.02)
+
+
+@dataclass(kw_only=True)
+class Child:
+    """The command as a child process; its log is a file of JSON lines."""
+
+    process: asyncio.subprocess.Process
+    log: Path
+
+    def says(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    async def ended(self, *, within: float = 30.0) -> int:
+        """Wait for the end; return the exit code."""
+        async with asyncio.timeout(within):
+            return await self.process.wait()
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """Two simulators, a configuration and a store."""
+
+    kuma: KumaSim
+    irp: IrpSim
+    kuma_server: SimServer
+    irp_server: SimServer
+    folder: Path
+    database: str
+    tables: Tables
+    children: int = 0
+    owned: list[Child] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        """Return the configuration file."""
+        return self.folder / "config.toml"
+
+    def configure(self, **sections: dict[str, Any]) -> None:
+        """Change keys and write the file anew."""
+        for section, keys in sections.items():
+            self.tables.setdefault(section, {}).update(keys)
+        self.config.write_text(_toml(self.tables))
+        self.config.chmod(0o600)
+
+    def settings(self) -> Settings:
+        """Read the configuration."""
+        return load(self.config, {})
+
+    @asynccontextmanager
+    async def crew(self, metrics: Metrics | None = None) -> AsyncIterator[Crew]:
+        """Wire everything in this process, with the store made ready; nothing runs yet."""
+        settings = self.settings()
+        async with AsyncExitStack() as stack:
+            ground = Ground(
+                store=open_store(settings),
+                health=Health(monotonic=time.monotonic),
+                metrics=metrics or Metrics(),
+                waiters=Waiters(),
+                owner=new_owner(),
+            )
+            stack.push_async_callback(ground.store.close)
+            crew = await make_crew(settings, ground, stack)
+            await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
+            yield crew
+
+    @asynccontextmanager
+    async def working(self, metrics: Metrics | None = None) -> AsyncIterator[Crew]:
+        """Let a crew work in this process while the block runs."""
+        async with self.crew(metrics) as crew:
+            stop = asyncio.Event()
+            working = asyncio.create_task(work(crew, stop, timedelta(seconds=10)))
+            try:
+                yield crew
+            finally:
+                stop.set()
+                await working
+
+    @asynccontextmanager
+    async def door(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Run the whole daemon in this process, doors and all; yield a client that may pass them."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
+        daemon = Daemon(self.settings(), reload=self.settings, env={})
+        running = asyncio.create_task(daemon.run())
+        headers = {"Authorization": "Bearer door-token"}
+        try:
+            async with httpx.AsyncClient(
+                base_url=f"http://{listen}", headers=headers, trust_env=False, timeout=40
+            ) as client:
+                await eventually(lambda: _ready(client, running))
+                yield client
+        finally:
+            daemon.stop()
+            await running
+
+    async def passes(self, number: int = 1) -> list[str]:
+        """Do complete passes, each like a process of its own; return the last one's troubles."""
+        troubles: list[str] = []
+        for _ in range(number):
+            async with self.crew() as crew:
+                troubles = await once(crew)
+        return troubles
+
+    async def start(self, *arguments: str) -> Child:
+        """Start the command."""
+        self.children += 1
+        log = self.folder / f"child-{self.children}.log"
+        command = [sys.executable, "-m", "kuma_sync", "run", *arguments, "-c", str(self.config)]
+        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+        with log.open("w") as file:
+            process = await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+        self.owned.append(Child(process=process, log=log))
+        return self.owned[-1]
+
+    async def run_once(self) -> int:
+        """Run `run --once` to its end; return its exit code."""
+        return await (await self.start("--once")).ended(within=90)
+
+    @asynccontextmanager
+    async def daemon(self) -> AsyncIterator[Child]:
+        """Start the daemon and wait until it works; it is terminated after the block unless it has ended."""
+        child = await self.start()
+        await eventually(lambda: child.says("started"))
+        yield child
+        if child.process.returncode is None:
+            child.process.terminate()
+            assert await child.ended() == 0
+
+    def incident(self, alert_id: str) -> Incident:
+        """Return the one incident of an alert."""
+        (incident,) = self.irp.by_key(f"kuma:kuma:{alert_id}")
+        return incident
+
+    def incidents(self, alert_id: str) -> list[Incident]:
+        """Return all incidents of an alert."""
+        return self.irp.by_key(f"kuma:kuma:{alert_id}")
+
+    def wrote(self, operation: str = "") -> list[tuple[str, dict[str, Any]]]:
+        """Return the writes the IRP took: (incident id, body)."""
+        return [(id_, body) for deed, id_, body in self.irp.writes if operation in ("", deed)]
+
+    def agrees(self, *, max_events: int = 1000) -> bool:
+        """Tell whether nothing is lost, doubled, different or half closed."""
+        return compare(self.kuma, self.irp, max_events=max_events).agrees
+
+    def verdict(self, *, max_events: int = 1000) -> str:
+        """Say how both sides stand to each other, in words; for the message of an assertion."""
+        return "\n".join(compare(self.kuma, self.irp, max_events=max_events).lines())
+
+    def queries(self) -> list[str]:
+        """Return the query strings of the listings KUMA was asked for so far."""
+        return [request.query for request in self.kuma.requests if request.path.rstrip("/").endswith("/alerts")]
+
+
+@asynccontextmanager
+async def staged(folder: Path, database: str, **sections: dict[str, Any]) -> AsyncIterator[Stage]:
+    """Open the stage; what is left of child processes is killed at the end."""
+    kuma, irp = KumaSim(token="kuma-token"), IrpSim(token="irp-token")
+    async with SimServer(kuma.app) as kuma_server, SimServer(irp.app) as irp_server:
+        profile = folder / "quick.toml"
+        profile.write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "200ms"'))
+        tables: Tables = {name: dict(keys) for name, keys in QUICK.items()}
+        tables["kuma"] = {"url": kuma_server.url, "token": kuma.token}
+        tables["irp"] = {"url": irp_server.url, "token": irp.token, "profile": str(profile)}
+        tables["store"] = {"url": database}
+        stage = Stage(
+            kuma=kuma,
+            irp=irp,
+            kuma_server=kuma_server,
+            irp_server=irp_server,
+            folder=folder,
+            database=database,
+            tables=tables,
+        )
+        stage.configure(**sections)
+        try:
+            yield stage
+        finally:
+            for child in stage.owned:
+                if child.process.returncode is None:
+                    child.process.kill()
+                    await child.process.wait()
+
+
+def change_profile(stage: Stage, change: Callable[[str], str]) -> None:
+    """Rewrite the profile's text."""
+    path = Path(stage.tables["irp"]["profile"])
+    path.write_text(change(path.read_text()))
+
+
+def without(operation: str) -> Callable[[str], str]:
+    """Return a change of the profile's text that removes an operation."""
+    return lambda text: re.sub(rf"(?ms)^\[{operation}(\.\w+)?\]\n.*?(?=^\[(?!{operation})|\Z)", "", text)
+
+
+async def until_rest(crew: Crew, *, within: float = 15.0) -> None:
+    """Work both queues, back-offs included, until nothing is pending or running."""
+
+    async def at_rest() -> bool:
+        await crew.deliveries.drain()
+        await crew.closes.drain()
+        async with crew.store.read() as tx:
+            depths = [await tx.delivery.depths(), await tx.closes.depths()]
+        return not any(depth.get(state) for depth in depths for state in ("pending", "backoff", "running"))
+
+    await eventually(at_rest, within=within)
+
+
+async def ask(crew: Crew, question: Callable[[Tx], Awaitable[T]]) -> T:
+    """Ask the store."""
+    async with crew.store.read() as tx:
+        return await question(tx)
+
+
+async def tell(crew: Crew, change: Callable[[Tx], Awaitable[T]]) -> T:
+    """Change the store."""
+    async with crew.store.begin() as tx:
+        return await change(tx)
+
+
+async def link_of(crew: Crew, alert_id: str) -> Link:
+    """Return the link of an alert."""
+    link = await ask(crew, lambda tx: tx.links.get(AlertId(alert_id)))
+    assert link is not None
+    return link
+
+
+async def state_of(crew: Crew, alert_id: str) -> str | None:
+    """Return the state of an alert, as `kuma-sync alerts` shows it."""
+    return await ask(crew, lambda tx: tx.overview.state(AlertId(alert_id)))
+
+
+async def parked(crew: Crew) -> list[Job]:
+    """Return the parked jobs of both queues."""
+    return await ask(crew, _parked)
+
+
+async def _parked(tx: Tx) -> list[Job]:
+    return [*await tx.delivery.jobs(states=["parked"]), *await tx.closes.jobs(states=["parked"])]
+
+
+async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool:
+    if running.done():
+        await running
+    try:
+        return (await client.get("/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def metric(metrics: Metrics, name: str, **labels: str) -> float:
+    """Return a metric's value."""
+    return metrics.registry.get_sample_value(f"kuma_sync_{name}", labels) or 0.0
+
+
+def _toml(tables: Tables) -> str:
+    lines: list[str] = []
+    for section, keys in tables.items():
+        lines.append(f"[{section}]")
+        lines += [f"{_key(name)} = {json.dumps(value)}" for name, value in keys.items() if not isinstance(value, dict)]
+        for name, value in keys.items():
+            if isinstance(value, dict):
+                lines.append(f"[{section}.{name}]")
+                lines += [f"{_key(inner)} = {json.dumps(content)}" for inner, content in value.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)

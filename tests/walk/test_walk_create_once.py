@@ -1,0 +1,285 @@
+"""Create once: whatever happens to a create or its answer, an alert has one incident in the end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from stage import change_profile, link_of, metric, parked, staged, until_rest, without
+
+from kuma_sync.daemon.run import once
+from kuma_sync.sim.values import Json
+from kuma_sync.telemetry.metrics import Metrics
+
+CREATE = "/api/v1/incidents$"
+FIND = "externalId="
+
+
+def finds(requests: list[str]) -> int:
+    return sum(FIND in query for query in requests)
+
+
+def creating(alert_id: str, **fields: object) -> Json:
+    return {"externalId": f"kuma:kuma:{alert_id}", "title": "made by somebody else", **fields}
+
+
+async def test_a_create_whose_answer_was_lost_is_found_and_not_doubled(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
+        metrics = Metrics()
+
+        async with stage.crew(metrics) as crew:
+            await once(crew)
+            await until_rest(crew)
+            link = await link_of(crew, alert_id)
+
+    assert len(stage.incidents(alert_id)) == 1
+    assert link.incident is not None
+    assert link.incident.id == stage.incident(alert_id).id
+    assert metric(metrics, "ambiguous_total") == 1
+    assert len(stage.irp.writes) == 1, "what our own intent held counts as sent"
+
+
+async def test_a_create_that_never_arrived_is_sent_again(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+
+    assert len(stage.incidents(alert_id)) == 1
+    assert finds([request.query for request in stage.irp.requests]) >= 3, "at first, and twice after the break"
+
+
+async def test_a_server_error_after_the_effect_is_found_and_not_doubled(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("status", code=502, method="POST", match=CREATE, times=1)
+
+        async with stage.crew() as crew:
+            await crew.poller.poll_once()
+            await crew.deliveries.drain()
+            stage.irp.create(creating(alert_id, title=stage.kuma.alerts[alert_id]["name"]))
+            await until_rest(crew)
+            link = await link_of(crew, alert_id)
+
+    assert len(stage.incidents(alert_id)) == 1
+    assert link.incident is not None
+
+
+async def test_an_incident_made_without_an_id_is_found(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.knobs.no_id = True
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+            link = await link_of(crew, alert_id)
+
+    assert link.incident is not None
+    assert link.incident.id == stage.incident(alert_id).id
+
+
+async def test_an_incident_made_without_an_id_and_never_found_is_parked_and_not_made_again(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.knobs.no_id = True
+        stage.irp.knobs.find_lag = 3600
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+            (job,) = await parked(crew)
+
+    assert len(stage.incidents(alert_id)) == 1
+    assert job.reason == "created without an id, and not found"
+
+
+async def test_an_irp_that_shows_a_fresh_incident_late_gets_no_second_one(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "1s"'))
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
+        stage.irp.knobs.find_lag = 0.5
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+
+    assert len(stage.incidents(alert_id)) == 1
+    assert len(stage.wrote("create")) == 1
+
+
+async def test_a_restart_between_two_looks_does_not_start_over(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
+
+        async with stage.crew() as crew:
+            await crew.poller.poll_once()
+            while (await link_of(crew, alert_id)).not_found_at is None:
+                await crew.deliveries.drain()
+            first_look = (await link_of(crew, alert_id)).not_found_at
+        async with stage.crew() as crew:
+            noted = (await link_of(crew, alert_id)).not_found_at
+            await until_rest(crew)
+
+    assert noted == first_look
+    assert len(stage.incidents(alert_id)) == 1
+
+
+async def test_a_refused_duplicate_is_found_linked_and_brought_up_to_date(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        stage.irp.knobs.unique_key = True
+        async with stage.crew() as crew:
+            await once(crew)
+            alert_id = stage.kuma.raise_alert(priority="critical")
+            stage.irp.create(creating(alert_id))
+            await crew.poller.poll_once()
+            await until_rest(crew)
+
+    assert len(stage.incidents(alert_id)) == 1
+    assert stage.incident(alert_id).fields["title"] == stage.kuma.alerts[alert_id]["name"]
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_of_several_incidents_the_first_open_one_is_linked(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        closed, first, second = (stage.irp.create(creating(alert_id)) for _ in range(3))
+        stage.irp.analyst_close(closed.id, "False positive")
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+            link = await link_of(crew, alert_id)
+
+    assert link.incident is not None
+    assert link.incident.id == first.id
+    assert {id_ for id_, _ in stage.wrote("update")} == {first.id}
+    assert len(stage.incidents(alert_id)) == 3
+    assert second.history == [("create", creating(alert_id))]
+    assert stage.kuma.closes == []
+
+
+async def test_an_incident_found_closed_closes_its_alert_with_the_mapped_reason(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage:
+        alert_id = stage.kuma.raise_alert()
+        incident = stage.irp.create(creating(alert_id))
+        stage.irp.analyst_close(incident.id, "false POSITIVE")
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+    assert stage.irp.incidents == {incident.id: incident}
+    assert stage.wrote("update") == []
+    assert stage.wrote("close") == []
+
+
+async def test_a_find_comes_first_only_until_the_first_complete_sweep(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        stage.kuma.raise_alert()
+
+        async with stage.crew() as crew:
+            await once(crew)
+            before = finds([request.query for request in stage.irp.requests])
+            stage.kuma.raise_alert()
+            await crew.poller.poll_once()
+            await crew.deliveries.drain()
+            after = finds([request.query for request in stage.irp.requests])
+
+    assert (before, after) == (1, 1)
+    assert len(stage.irp.incidents) == 2
+
+
+async def test_always_means_a_find_before_every_create(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, irp={"find_first": "always"}) as stage:
+        async with stage.crew() as crew:
+            await once(crew)
+            alert_id = stage.kuma.raise_alert()
+            await crew.poller.poll_once()
+            await crew.deliveries.drain()
+
+    assert finds([request.query for request in stage.irp.requests]) == 1
+    assert stage.incident(alert_id)
+
+
+async def test_an_older_copy_of_the_store_doubles_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        for _ in range(4):
+            stage.kuma.raise_alert()
+        await stage.passes()
+        shutil.copy(tmp_path / "store.db", tmp_path / "backup.db")
+        for _ in range(4):
+            stage.kuma.raise_alert()
+        stage.kuma.grow(next(iter(stage.kuma.alerts)))
+        await stage.passes()
+
+        for left_over in tmp_path.glob("store.db*"):
+            left_over.unlink()
+        shutil.copy(tmp_path / "backup.db", tmp_path / "store.db")
+        stage.kuma.raise_alert()
+        await stage.passes(2)
+
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 9
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_lost_store_doubles_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        for _ in range(4):
+            stage.kuma.raise_alert()
+        await stage.passes()
+
+        stage.configure(store={"url": f"sqlite:///{tmp_path}/fresh.db"})
+        await stage.passes()
+
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 4
+
+
+@pytest.mark.parametrize(("upsert", "reason"), [(False, "a create may have happened"), (True, "")])
+async def test_without_a_find_an_ambiguous_create_is_parked_unless_the_create_is_an_upsert(
+    tmp_path: Path, sqlite_url: str, upsert: bool, reason: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        change_profile(stage, without("find"))
+        if upsert:
+            change_profile(stage, without("update"))
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
+
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+            reasons = [job.reason for job in await parked(crew)]
+
+    assert len(stage.incidents(alert_id)) == (2 if upsert else 1), "this IRP does not keep its keys apart"
+    assert len(reasons) == (0 if upsert else 1)
+    assert all(reason in told for told in reasons)
+
+
+@pytest.mark.parametrize("fault", [{"code": 429}, {"code": 503}])
+async def test_a_create_that_certainly_did_not_happen_needs_no_find(
+    tmp_path: Path, sqlite_url: str, fault: Json
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        async with stage.crew() as crew:
+            await once(crew)
+            alert_id = stage.kuma.raise_alert()
+            stage.irp.faults.add("status", method="POST", match=CREATE, times=1, **fault)
+            await crew.poller.poll_once()
+            await until_rest(crew)
+
+    assert stage.incident(alert_id)
+    assert finds([request.query for request in stage.irp.requests]) == 0

@@ -1,0 +1,195 @@
+"""The daemon as a process: stopped, killed, started again, told to read its configuration anew."""
+
+from __future__ import annotations
+
+import signal
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from stage import Child, Stage, eventually, staged
+
+from kuma_sync.sim.values import Json
+
+
+def raise_alerts(stage: Stage, number: int) -> None:
+    for _ in range(number):
+        stage.kuma.raise_alert(events=2)
+
+
+def bodies_seen(stage: Stage) -> list[Json]:
+    return [body for _, body in stage.wrote("create")]
+
+
+async def drained(stage: Stage) -> None:
+    """Start anew and work until both sides agree, then stop."""
+    async with stage.working():
+        await eventually(stage.agrees, within=40)
+
+
+async def leases_run_out(stage: Stage) -> None:
+    """Let the leases of whoever is dead end now: on PostgreSQL that takes a minute."""
+    async with stage.crew() as crew, crew.store.begin() as tx:
+        await tx.delivery.recover("nobody")
+        await tx.closes.recover("nobody")
+        turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
+        assert turn is not None
+        await tx.lease.give_back(turn)
+
+
+async def test_a_daemon_told_to_stop_under_load_ends_what_is_in_flight_and_loses_nothing(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        raise_alerts(stage, 80)
+        stage.irp.knobs.latency = 0.15
+        daemon = await stage.start()
+        await eventually(lambda: len(stage.irp.incidents) >= 20)
+
+        daemon.process.terminate()
+        asked = time.monotonic()
+        code = await daemon.ended()
+        took = time.monotonic() - asked
+
+        made = len(stage.irp.incidents)
+        assert (code, took < 10) == (0, True)
+        assert daemon.says("stopped")
+        assert made < 80, "the test wants to stop it in the middle"
+        assert all(request.complete for request in stage.irp.requests), "nothing in flight was cut off"
+        stage.irp.knobs.latency = 0
+        await drained(stage)
+
+    assert len(stage.irp.incidents) == len(bodies_seen(stage)) == 80
+
+
+async def test_a_killed_daemon_loses_and_doubles_nothing(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        raise_alerts(stage, 60)
+        stage.irp.knobs.latency = 0.05
+
+        for share in (8, 25):
+            child = await stage.start()
+            await eventually(lambda share=share: len(stage.irp.incidents) >= share)
+            child.process.kill()
+            assert await child.ended() == -signal.SIGKILL
+            for alert_id in list(stage.kuma.alerts)[:5]:
+                stage.kuma.grow(alert_id)
+            await leases_run_out(stage)
+        assert len(stage.irp.incidents) < 60, "the test wants to kill it in the middle"
+        await drained(stage)
+
+    assert not stage.irp.knobs.unique_key, "this IRP would take a double"
+    assert len(stage.irp.incidents) == len(bodies_seen(stage)) == 60
+
+
+async def test_a_second_signal_ends_the_daemon_at_once(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        raise_alerts(stage, 3)
+        stage.irp.faults.add("hang", method="POST")
+        daemon = await stage.start()
+        await eventually(lambda: any(request.method == "POST" for request in stage.irp.requests))
+
+        daemon.process.terminate()
+        await eventually(lambda: daemon.says("stopping"))
+        daemon.process.terminate()
+        code = await daemon.ended(within=3)
+
+    assert code == 0
+    assert daemon.says("stopped_at_once")
+
+
+async def test_the_grace_ends_a_daemon_whose_irp_hangs_and_the_exit_code_is_still_zero(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, run={"grace": "500ms"}) as stage:
+        raise_alerts(stage, 3)
+        stage.irp.faults.add("hang", method="POST")
+        daemon = await stage.start()
+        await eventually(lambda: any(request.method == "POST" for request in stage.irp.requests))
+
+        daemon.process.terminate()
+        code = await daemon.ended(within=5)
+        stage.irp.faults.clear()
+        await drained(stage)
+
+    assert code == 0
+    assert daemon.says("grace_ran_out")
+    assert len(stage.irp.incidents) == 3
+
+
+async def hung_up(daemon: Child, event: str) -> None:
+    """Send SIGHUP and wait until the daemon has said what came of it."""
+    before = len(daemon.says(event))
+    daemon.process.send_signal(signal.SIGHUP)
+    await eventually(lambda: len(daemon.says(event)) > before)
+
+
+async def test_a_changed_configuration_is_taken_over_without_a_restart(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"interval": "10m", "sweep_interval": "10m"}) as stage:
+        first, second = stage.kuma.raise_alert(), stage.kuma.raise_alert()
+        async with stage.daemon() as daemon:
+            await eventually(lambda: len(stage.irp.incidents) == 2)
+            stage.irp.analyst_close(stage.incident(first).id, "Solved")
+            await eventually(lambda: stage.kuma.closes == [(first, "responded")])
+
+            stage.configure(close={"reasons": {"Solved": "incorrect data"}}, poll={"interval": "200ms"})
+            await hung_up(daemon, "configuration_reloaded")
+            stage.irp.analyst_close(stage.incident(second).id, "Solved")
+            third = stage.kuma.raise_alert()
+            await eventually(lambda: len(stage.kuma.closes) == 2 and len(stage.irp.incidents) == 3)
+
+    assert stage.kuma.closes[1] == (second, "incorrect data")
+    assert stage.incident(third).status == "open"
+    assert stage.irp.doubled() == []
+
+
+async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        async with stage.daemon() as daemon:
+            url = stage.tables["irp"]["url"]
+            for section, keys in (
+                ("irp", {"url": "http://127.0.0.1:9"}),
+                ("kuma", {"instance": "other"}),
+                ("close", {"reasons": {"Solved": "no such reason"}}),
+            ):
+                old = dict(stage.tables[section])
+                stage.configure(**{section: keys})
+                await hung_up(daemon, "configuration_refused")
+                stage.tables[section] = old
+            stage.config.write_text("[kuma\n")
+            await hung_up(daemon, "configuration_refused")
+
+            alert_id = stage.kuma.raise_alert()
+            await eventually(lambda: stage.incidents(alert_id))
+
+    keys = [line["key"] for line in daemon.says("configuration_refused")]
+    assert keys[:2] == ["irp.url", "kuma.instance"]
+    assert keys[2].startswith("close.reasons")
+    assert len(keys) == 4
+    assert url == stage.tables["irp"]["url"]
+
+
+async def test_remotes_and_store_that_are_away_at_the_start_are_waited_for(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        await stage.kuma_server.stop()
+        await stage.irp_server.stop()
+        async with stage.daemon() as daemon:
+            await eventually(lambda: daemon.says("poll_failed"))
+            await stage.kuma_server.start()
+            await eventually(lambda: daemon.says("delivery_failed"))
+            assert daemon.process.returncode is None
+            await stage.irp_server.start()
+
+            await eventually(lambda: stage.incidents(alert_id))
+
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.daemon():
+        second = await stage.start()
+
+        assert await second.ended() == 1
