@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 import click
@@ -63,10 +64,10 @@ def kuma_sync() -> None:
     """One IRP incident per Kaspersky KUMA alert, kept true to it; closings carried both ways."""
 
 
-def main() -> None:
-    """Run the command; every expected failure ends as one sentence and an exit code."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command (`words`, else what was typed); every expected failure ends as one sentence and an exit code."""
     try:
-        kuma_sync.main(prog_name="kuma-sync", standalone_mode=False)
+        kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

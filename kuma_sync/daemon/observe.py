@@ -27,7 +27,7 @@ async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapp
     """Keep the gauges true, for ever."""
     while True:
         for name, side in sides.items():
-            metrics.breaker_open.labels(remote=name).set(side.paused is not None)
+            metrics.breaker_open.labels(remote=name).set(side.unwell)
         try:
             await look(store, health=health, metrics=metrics)
             health.succeeded("store")

@@ -88,7 +88,7 @@ async def once(crew: Crew) -> list[str]:
                 troubles += await read()
             except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
                 troubles.append(str(error))
-    while await crew.deliveries.drain() + await crew.closes.drain():
+    while await crew.deliveries.drain() + (await crew.closes.drain() if crew.closes_on else 0):
         continue
     return troubles
 
@@ -109,13 +109,15 @@ async def _loops(crew: Crew, stop: asyncio.Event) -> None:
     watching = Watching(crew.watch, ring=crew.closes.bell.ring)
     with ringing({polls: crew.poll_interval, watches: crew.watch_interval, hours: HOURLY}):
         async with asyncio.TaskGroup() as group:
-            for name, loop in {
+            loops = {
                 "poll": partial(whenever, polls, polling, stop),
                 "watch": partial(whenever, watches, watching, stop),
                 "housekeeping": partial(whenever, hours, crew.housekeeping, stop),
                 "delivery": partial(crew.deliveries.run, stop),
-                "close": partial(crew.closes.run, stop),
-            }.items():
+            }
+            if crew.closes_on:
+                loops["close"] = partial(crew.closes.run, stop)
+            for name, loop in loops.items():
                 group.create_task(supervise(name, loop, stop), name=name)
 
 

@@ -72,6 +72,11 @@ class Side:
         """Return why this side stands still, or None."""
         return self._pause
 
+    @property
+    def unwell(self) -> bool:
+        """Tell whether this side, or the narrower gate behind it, stands still."""
+        return self.paused is not None or (self._narrower is not None and self._narrower.unwell)
+
     def open_at(self) -> datetime | None:
         """Return when the next request may go out; None means now."""
         now = self.pace.clock()
@@ -163,5 +168,5 @@ class Side:
         self._pause = None
         self._trials = 0
         self._asked_to_wait = None
-        if self._narrower is None or self._narrower.paused is None:
+        if not self.unwell:
             self._health.succeeded(self.remote)

@@ -1,6 +1,6 @@
 """CONFIGURATION: frozen sections from one TOML file and the environment; errors that name the key, and no secret."""
 
-from kuma_sync.settings.addresses import host_and_port
+from kuma_sync.settings.addresses import host_and_port, normalised
 from kuma_sync.settings.cautions import secrets_of
 from kuma_sync.settings.load import frozen_changes, load
 from kuma_sync.settings.places import example_text, find_config
@@ -20,6 +20,7 @@ __all__ = [
     "json_schema",
     "load",
     "masked",
+    "normalised",
     "secret_keys",
     "secrets_of",
     "to_toml",

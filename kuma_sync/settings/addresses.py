@@ -135,3 +135,12 @@ def _check_postgresql(text: str) -> None:
         raise ValueError(expected)
     if any("password" in name.casefold() for name, _ in parse_qsl(parts.query)):
         raise ValueError("must not hold a password among its parameters; use store.password or store.password_file")
+
+
+def normalised(url: str) -> str:
+    """Return a base address in the one form in which equal ones are equal text."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    bracketed = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in (None, _WEB_PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{bracketed}{port}{parts.path.rstrip('/')}"

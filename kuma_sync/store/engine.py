@@ -19,6 +19,18 @@ WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
 
 
+_KNOWN = (
+    "database is locked",
+    "disk is full",
+    "disk I/O error",
+    "unable to open database file",
+    "readonly",
+    "file is not a database",
+    "malformed",
+)
+"""What SQLite says of a file that cannot be used; nothing in it is a value of ours."""
+
+
 def store_url(text: str, password: str = "") -> URL:
     """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the async driver named."""
     url = make_url(text)
@@ -32,8 +44,8 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
     """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for."""
     if url.get_backend_name() != "sqlite":
         # A connection that PostgreSQL dropped is noticed when taken from the pool, not in the middle of a chunk.
-        return create_async_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
-    engine = create_async_engine(url, connect_args={"timeout": busy_timeout})
+        return create_async_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10})
+    engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": busy_timeout})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
@@ -43,10 +55,13 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver must not open transactions by itself: a deferred BEGIN that turns into a writer gets SQLITE_BUSY at
     # once, whatever the time-out.
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except BaseException:
+        # The pool does not know this connection yet: nobody else would end its thread.
+        connection.close()
+        raise
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -62,7 +77,8 @@ def translated() -> Iterator[None]:
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         raise StoreUnavailable(_reason(error)) from None
     except exc.DBAPIError as error:
-        if not error.connection_invalidated:
+        # SQLite says DatabaseError itself, none of its kinds, of a file that is damaged or no database.
+        if not error.connection_invalidated and type(error) is not exc.DatabaseError:
             raise
         raise StoreUnavailable(_reason(error)) from None
     except OSError as error:
@@ -74,7 +90,7 @@ def _reason(error: exc.SQLAlchemyError) -> str:
     original = getattr(error, "orig", None)
     text = str(original).strip() if original else ""
     first = text.splitlines()[0] if text else ""
-    for known in ("database is locked", "disk is full", "disk I/O error", "unable to open database file", "readonly"):
+    for known in _KNOWN:
         if known in first:
             return f"the store is out of reach: {known}"
     sqlstate = getattr(original, "sqlstate", None)

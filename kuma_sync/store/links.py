@@ -88,6 +88,22 @@ class Links:
         alert_id = row.pop("alert_id")
         await self._connection.execute(update(schema.links).where(schema.links.c.alert_id == alert_id).values(**row))
 
+    async def doubt_unmade(self) -> int:
+        """Have `find` come before every create still to be sent: this store may be an older copy of itself."""
+        table = schema.links
+        found = await self._connection.execute(
+            update(table)
+            .where(
+                table.c.incident_id.is_(None),
+                table.c.intent.is_(None),
+                table.c.doubt.is_(None),
+                table.c.ignored.is_(False),
+                table.c.dropped.is_(False),
+            )
+            .values(doubt=Doubt.UNKNOWN.value)
+        )
+        return found.rowcount
+
     async def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
         """Note that KUMA no longer has these alerts; return those for which that is news."""
         table = schema.links

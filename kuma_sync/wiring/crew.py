@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import structlog
+
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import Rhythm
@@ -32,11 +34,13 @@ from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Duty, Worker
-from kuma_sync.settings import Settings
+from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Store, store_url
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
+
+log = structlog.get_logger(__name__)
 
 CLOSES_IN_FLIGHT = 4
 
@@ -60,7 +64,7 @@ def open_store(settings: Settings) -> Store:
 
 def identity(settings: Settings, profile: str) -> Identity:
     """Return which KUMA and IRP this configuration means."""
-    return Identity(kuma_instance=settings.kuma.instance, irp_url=settings.irp.url.lower(), profile=profile)
+    return Identity(kuma_instance=settings.kuma.instance, irp_url=normalised(settings.irp.url), profile=profile)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,8 @@ class Ground:
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, stack)
+    for warning in remotes.warnings:
+        log.warning("configuration", problem=warning)
     return Fitter(settings, ground, remotes).crew()
 
 

@@ -55,7 +55,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     crew = await make_crew(settings, ground, stack)
     stack.enter_context(held(store_url(settings.store.url)))
     profile, _warnings = checked_profile(settings)
-    await make_ready(ground.store, identity(settings, profile.name), ground.owner)
+    await make_ready(ground.store, identity(settings, profile.name), ground.owner, can_find=profile.find is not None)
     troubles = await once(crew)
     return await _outcome(ground.store, tuple(troubles))
 

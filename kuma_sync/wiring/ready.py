@@ -13,8 +13,8 @@ from kuma_sync.store import Identity, Store, store_url
 from kuma_sync.store.migrate import check, upgrade
 
 
-async def make_ready(store: Store, identity: Identity, owner: str) -> None:
-    """Upgrade the schema, check whose store it is, and recover claims of a process that died.
+async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
+    """Upgrade the schema, check whose store it is, recover claims of a process that died, and doubt unsent creates.
 
     Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
     """
@@ -25,6 +25,8 @@ async def make_ready(store: Store, identity: Identity, owner: str) -> None:
             await tx.records.bind(identity)
         else:
             refuse_another(known, identity)
+        if can_find:
+            await tx.links.doubt_unmade()
         if store.local:
             # The file is held by this process alone, so whoever claimed these is dead.
             await tx.delivery.recover(owner)

@@ -145,13 +145,13 @@ class _Press:
 
     def _rendered(self, draft: Draft, note: str) -> Rendered:
         content = {"Content-Type": "application/json"} if draft.body is not None else {}
-        headers = {"Accept": "application/json", **content, **draft.headers, **self._auth}
+        headers = {"Accept": "application/json", **content, **redact(None, "", dict(draft.headers)), **self._auth}
         return Rendered(
             operation=draft.operation,
             note=note,
             method=draft.method,
             url=self._settings.irp.url + draft.path + (f"?{draft.query}" if draft.query else ""),
-            headers={name: str(value) for name, value in redact(None, "", dict(headers)).items()},
+            headers=headers,
             body=draft.body,
         )
 

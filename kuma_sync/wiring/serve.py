@@ -100,10 +100,11 @@ class Daemon:
 
     async def _make_ready(self) -> bool:
         """Wait for the store for as long as it takes; false when told to stop meanwhile."""
-        profile = load_profile(self._settings.irp.profile).name
+        profile = load_profile(self._settings.irp.profile)
+        whose = identity(self._settings, profile.name)
         while True:
             try:
-                await make_ready(self._ground.store, identity(self._settings, profile), self._ground.owner)
+                await make_ready(self._ground.store, whose, self._ground.owner, can_find=profile.find is not None)
             except StoreUnavailable as error:
                 self._ground.health.failed("store", str(error))
                 log.warning("store_unavailable", reason=str(error))

@@ -1,0 +1,208 @@
+"""The command as it is typed, in this process or in one of its own, between two simulators on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kuma_sync.cli import main
+from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.server import SimServer
+from kuma_sync.sim.tls import SimTls
+
+KUMA_TOKEN = "canary-kuma-token-4711"
+IRP_TOKEN = "canary-irp-token-4712"
+WEB_TOKEN = "canary-web-token-4713"
+METRICS_TOKEN = "canary-metrics-token-4714"
+NOWHERE = "http://127.0.0.1:1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def sentence(self) -> str:
+        """The one line on stderr that says what is wrong."""
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        return lines[0]
+
+    def lines(self, beginning: str) -> list[str]:
+        return [line for line in self.out.splitlines() if line.startswith(beginning)]
+
+
+def typed(*words: str) -> Answered:
+    """Run a command in this process; its own event loop is made and ended by it."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with _logging_as_before(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(list(words))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+    return Answered(code=code, out=out.getvalue(), err=err.getvalue())
+
+
+async def ask(*words: str) -> Answered:
+    """Run a command while this loop serves the simulators."""
+    return await asyncio.to_thread(typed, *words)
+
+
+async def shell(*words: str, **kwargs: Any) -> Answered:
+    """Run a command in a process of its own."""
+    return await ended(await started(*words, **kwargs))
+
+
+async def started(
+    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> asyncio.subprocess.Process:
+    """Start a command in a process of its own."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kuma_sync", *words),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        cwd=cwd,
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> Answered:
+    """Wait for a process's end."""
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    return Answered(code=process.returncode or 0, out=out.decode(), err=err.decode())
+
+
+@asynccontextmanager
+async def daemon(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The daemon between the simulators, from its first read to its end."""
+    process = await started("run", "-c", str(world.config))
+    reading = asyncio.ensure_future(process.communicate())
+    try:
+        await until(lambda: world.kuma.requests or process.returncode is not None)
+        assert process.returncode is None, (await reading)[1]
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await reading
+
+
+async def until(true: Callable[[], object], *, seconds: float = 20) -> None:
+    """Wait until something is true."""
+    last = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < last, "waited in vain"
+        await asyncio.sleep(0.05)
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run the interpreter."""
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Both simulators and a configuration that joins them."""
+
+    kuma: KumaSim
+    irp: IrpSim
+    folder: Path
+    tables: dict[str, dict[str, Any]]
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "config.toml"
+
+    @property
+    def c(self) -> tuple[str, str]:
+        return "-c", str(self.config)
+
+    def configured(self, **tables: Mapping[str, Any]) -> tuple[str, str]:
+        """Write another configuration: these keys differ. Give the option that names it."""
+        return "-c", str(write_config(self.folder / "other.toml", merged(self.tables, tables)))
+
+
+@asynccontextmanager
+async def world(folder: Path, *, tls: SimTls | None = None, **tables: Mapping[str, Any]) -> AsyncIterator[World]:
+    """Start both simulators and write a configuration; `tables` are keys that differ from it."""
+    kuma, irp = KumaSim(token=KUMA_TOKEN), IrpSim(token=IRP_TOKEN)
+    async with SimServer(kuma.app, tls=tls) as kuma_server, SimServer(irp.app, tls=tls) as irp_server:
+        written = merged(usual(folder, kuma_server.url, irp_server.url), tables)
+        write_config(folder / "config.toml", written)
+        yield World(kuma=kuma, irp=irp, folder=folder, tables=written)
+
+
+def usual(folder: Path, kuma: str = NOWHERE, irp: str = NOWHERE) -> dict[str, dict[str, Any]]:
+    """The configuration of these tests: quick, and without a door unless one is asked for."""
+    return {
+        "kuma": {"url": kuma, "token": KUMA_TOKEN},
+        "poll": {"interval": "300ms", "sweep_interval": "600ms"},
+        "irp": {"url": irp, "token": IRP_TOKEN},
+        "close": {"watch_interval": "300ms"},
+        "retry": {"base": "100ms", "max": "1s"},
+        "store": {"url": f"sqlite:///{folder}/store.db"},
+        "web": {"listen": ""},
+    }
+
+
+def merged(
+    tables: Mapping[str, Mapping[str, Any]], others: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    return {name: {**tables.get(name, {}), **others.get(name, {})} for name in [*tables, *(set(others) - set(tables))]}
+
+
+def write_config(path: Path, tables: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Write tables of plain values as TOML; a table inside a table becomes one of its own."""
+    lines = []
+    for name, table in tables.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
+        for key, inner in table.items():
+            if isinstance(inner, dict):
+                lines += [
+                    f"[{name}.{key}]",
+                    *(f"{json.dumps(entry)} = {json.dumps(value)}" for entry, value in inner.items()),
+                ]
+    path.touch(mode=0o600)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def _logging_as_before() -> Iterator[None]:
+    """A command sets up logging for its whole process; here that process goes on."""
+    root, ours = logging.getLogger(), logging.getLogger("kuma_sync")
+    handlers, level, our_level = list(root.handlers), root.level, ours.level
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+        ours.setLevel(our_level)
+        structlog.reset_defaults()

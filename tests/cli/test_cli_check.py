@@ -1,0 +1,208 @@
+"""`check` and `run --once` against remotes as they should be, and as they are at night."""
+
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt import NOWHERE, Answered, ask, merged, shell, typed, usual, world, write_config
+
+from kuma_sync.sim.tls import SimTls
+
+
+def line(answer: Answered, what: str) -> str:
+    """The verdict and the hint of one part."""
+    found = [one for one in answer.out.splitlines() if one[9:].startswith(f"{what}  ")]
+    assert len(found) == 1, answer.out
+    verdict, _, rest = found[0].partition(" ")
+    return f"{verdict}: {rest.strip().removeprefix(what).strip()}"
+
+
+async def test_all_is_well_and_nothing_was_made_or_changed(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.raise_alert()
+
+        answer = await shell("check", *w.c)
+
+        assert answer.code == 0
+        assert answer.err == ""
+        assert {text.split()[0] for text in answer.out.splitlines()} == {"ok", "warning"}
+        assert answer.lines("warning") == [line_ for line_ in answer.out.splitlines() if "never proven" in line_]
+        assert line(answer, "store").endswith("will be created by run")
+        assert line(answer, "KUMA tenants").startswith("ok: 1: ") or "Main" in line(answer, "KUMA tenants")
+        assert line(answer, "IRP probe") == "ok: GET /api/v1/incidents"
+        assert line(answer, "templates").startswith("ok: 7 operations")
+        assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+        assert {request.method for request in w.kuma.requests + w.irp.requests} == {"GET"}
+
+
+async def test_dead_remotes_are_both_named_with_a_hint(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.toml", usual(tmp_path))
+
+    checked, ran = await ask("check", "-c", str(path)), await ask("run", "--once", "-c", str(path))
+
+    assert checked.code == ran.code == 1
+    assert line(checked, "KUMA address").startswith(f"failed: {NOWHERE}: connection refused; is kuma.url right")
+    assert line(checked, "IRP address").startswith(f"failed: {NOWHERE}: connection refused; is irp.url right")
+    assert line(checked, "templates").startswith("ok")
+    assert "kuma-sync: kuma read: connection refused" in ran.err
+    assert "kuma-sync: irp list_closed: connection refused" in ran.err
+    assert "Traceback" not in ran.err
+
+
+async def test_one_dead_remote_does_not_hide_the_other(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        answer = await ask("check", *w.configured(kuma={"url": NOWHERE}))
+
+        assert answer.code == 1
+        assert line(answer, "KUMA address").startswith("failed")
+        assert line(answer, "IRP login") == "ok: accepted"
+
+
+async def test_a_wrong_token_is_told_from_a_dead_server(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        wrong = w.configured(kuma={"token": "canary-wrong-a"}, irp={"token": "canary-wrong-b"})
+
+        checked, ran = await ask("check", *wrong), await ask("run", "--once", *wrong)
+
+        assert checked.code == ran.code == 1
+        assert line(checked, "KUMA address").startswith("ok")
+        assert "is kuma.token right" in line(checked, "KUMA token")
+        assert "is irp.token right" in line(checked, "IRP login")
+        assert "token refused" in ran.err
+        assert "canary" not in checked.out + checked.err + ran.out + ran.err
+
+
+async def test_a_token_without_tenants_is_warned_about(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.knobs.tenants = []
+
+        answer = await ask("check", *w.c)
+
+        assert answer.code == 0
+        assert line(answer, "KUMA tenants").startswith("warning: none")
+
+
+async def test_a_token_that_may_read_but_not_say_who_it_is_is_good_enough(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.knobs.denied_operations = {"GET /users/whoami"}
+
+        answer = await ask("check", *w.c)
+
+        assert answer.code == 0
+        assert line(answer, "KUMA token").startswith("warning: may read alerts")
+
+
+async def test_a_token_that_may_not_read_alerts_fails(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.knobs.denied_operations = {"GET /alerts"}
+
+        answer = await ask("check", *w.c)
+
+        assert answer.code == 1
+        assert line(answer, "KUMA token").startswith("ok")
+        assert line(answer, "KUMA alerts").startswith("failed: cannot be read: answered 403")
+
+
+async def test_a_kuma_that_serves_only_v3_says_which_key_to_change(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.knobs.only_v3 = True
+
+        old, new = await ask("check", *w.c), await ask("check", *w.configured(kuma={"api_version": "v3"}))
+
+        assert (old.code, new.code) == (1, 0)
+        assert "serves only v3 (kuma.api_version)" in line(old, "KUMA token")
+
+
+@pytest.mark.parametrize(
+    ("made", "trusted", "said"),
+    [
+        ({}, True, "ok: trusted"),
+        ({}, False, "failed: certificate not trusted (set kuma.ca_file)"),
+        ({"expired": True}, True, "failed: certificate has expired"),
+        ({"wrong_name": True}, True, "failed: certificate is for another host name"),
+    ],
+)
+async def test_a_certificate_is_judged_apart_from_the_address(
+    tmp_path: Path, made: dict[str, Any], trusted: bool, said: str
+) -> None:
+    tls = SimTls.make(tmp_path / "tls", **made)
+    ca = {"ca_file": str(tls.ca_file)} if trusted else {}
+
+    async with world(tmp_path, tls=tls, kuma=ca, irp=ca) as w:
+        answer = await ask("check", *w.c)
+
+    assert line(answer, "KUMA address").startswith("ok: https://")
+    assert line(answer, "KUMA certificate") == said or line(answer, "KUMA certificate").startswith(f"{said};")
+
+
+async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
+    tls = SimTls.make(tmp_path / "tls", expired=True)
+    careless = {"verify_tls": False}
+
+    async with world(tmp_path, tls=tls, kuma=careless, irp=careless) as w:
+        answer = await ask("check", *w.c)
+
+    assert answer.code == 0
+    assert line(answer, "IRP certificate") == "warning: not checked (irp.verify_tls = false)"
+    assert "CERTIFICATES ARE NOT CHECKED" in answer.out
+
+
+async def test_a_store_is_looked_at_without_being_touched(database_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w:
+        await ask("run", "--once", *w.c)
+        before = sorted(entry.name for entry in tmp_path.iterdir())
+
+        ours, others = await ask("check", *w.c), await ask("check", *w.configured(irp={"url": "http://localhost:1"}))
+
+        assert ours.code == 0
+        assert line(ours, "store schema") == "ok: 0001"
+        assert line(ours, "store identity").startswith("ok: KUMA 'kuma', IRP http://127.0.0.1:")
+        assert others.code == 2
+        assert line(others, "store identity").startswith("failed: irp.url: the store belongs to")
+        assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name != "other.toml") == before
+
+
+async def test_a_daemon_that_holds_the_store_is_told_and_left_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await ask("run", "--once", *w.c)
+        with (tmp_path / "store.db.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+            answer = await ask("check", *w.c)
+
+        assert answer.code == 0
+        assert line(answer, "store lock") == "ok: a running daemon holds the file"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:////nowhere/at/all/store.db", "there is no directory /nowhere/at/all"),
+        ("postgresql://nobody@127.0.0.1:1/db", "the store is out of reach"),
+    ],
+)
+def test_a_store_that_cannot_be_is_told_before_the_first_run(tmp_path: Path, url: str, said: str) -> None:
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), {"store": {"url": url}}))
+
+    checked, ran, status = (typed(*words, "-c", str(path)) for words in (["check"], ["run", "--once"], ["status"]))
+
+    assert checked.code == ran.code == status.code == 1
+    assert said in line(checked, "store")
+    assert "store" in status.sentence
+    assert "Traceback" not in ran.err
+
+
+async def test_findings_come_as_json_too(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        found = (await ask("check", "--json", *w.configured(irp={"url": NOWHERE}))).json
+
+        assert {one["what"]: one["verdict"] for one in found}["IRP address"] == "failed"
+        assert found[0] == {
+            "verdict": "ok",
+            "what": "configuration",
+            "hint": str(tmp_path / "other.toml"),
+            "misconfigured": False,
+        }

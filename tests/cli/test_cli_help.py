@@ -1,0 +1,94 @@
+"""What is printed before anything is done: help, versions, and one line about every misuse."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from prompt import python, typed
+
+from kuma_sync import __version__
+from kuma_sync.cli import COMMANDS
+
+HEAVY = ("httpx", "sqlalchemy", "pydantic", "structlog", "jinja2", "starlette", "apscheduler", "alembic")
+GROUPS = {
+    "config": ("show", "schema"),
+    "profile": ("list", "show"),
+    "db": ("upgrade", "current", "prune", "rebind"),
+    "sim": ("kuma", "irp"),
+}
+
+
+def imported(*words: str) -> set[str]:
+    """The packages a command loads."""
+    lines = python("-X", "importtime", "-m", "kuma_sync", *words).stderr.splitlines()
+    return {line.rpartition("|")[2].strip().split(".")[0] for line in lines if line.startswith("import time:")}
+
+
+def test_help_loads_no_librarys_weight_and_takes_no_time() -> None:
+    loaded = imported("--help")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = python("-m", "kuma_sync", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    assert "click" in loaded
+    assert loaded & set(HEAVY) == set()
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    assert [name for name in COMMANDS if f"  {name} " not in shown.stdout] == []
+
+
+def test_health_is_light_because_a_container_asks_every_few_seconds() -> None:
+    loaded = imported("health", "--url", "http://127.0.0.1:1")
+
+    assert "urllib" in loaded
+    assert loaded & set(HEAVY) == set()
+
+
+def test_the_module_and_the_command_tell_the_same_version() -> None:
+    assert (
+        python("-m", "kuma_sync", "--version").stdout == typed("--version").out == f"kuma-sync, version {__version__}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [*((name,) for name in COMMANDS), *((g, one) for g, all_ in GROUPS.items() for one in all_)]
+)
+def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
+    answer = typed(*words, "--help")
+
+    assert answer.code == 0
+    assert answer.out.startswith(f"Usage: kuma-sync {' '.join(words)} ")
+    assert all(f"  {name} " in answer.out for name in (GROUPS.get(words[0], ()) if len(words) == 1 else ()))
+
+
+@pytest.mark.parametrize("words", [name for name in COMMANDS if name not in {"init", "demo", *GROUPS}])
+def test_every_command_that_reads_a_configuration_takes_its_name(words: str) -> None:
+    assert "-c, --config" in typed(words, "--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["retri"], "retri"),
+        (["close", "a"], "--reason"),
+        (["close", "a", "--reason", "boredom"], "'responded', 'incorrect data', 'incorrect correlation rule'"),
+        (["retry"], "--all"),
+        (["retry", "a", "--all"], "--all"),
+        (["resync"], "--since"),
+        (["resync", "--since", "yesterday"], "2026-01-31T00:00:00Z"),
+        (["alerts", "--state", "lost"], "parked"),
+        (["alerts", "--limit", "many"], "many"),
+        (["drop"], "ALERT"),
+        (["show"], "ALERT"),
+        (["profile", "show", "securityvision"], "security-vision"),
+        (["demo", "--seconds", "soon"], "--seconds"),
+        (["demo", "--listen", "here"], "host:port"),
+        (["health", "--url", "ftp://x"], "--url"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(words: list[str], said: str) -> None:
+    answer = typed(*words)
+
+    assert answer.code == 2
+    assert answer.out == ""
+    assert said in answer.sentence

@@ -1,0 +1,120 @@
+"""Whose store it is, who holds it, and what `db` does to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prompt import ask, daemon, merged, shell, typed, usual, world, write_config
+from sqlalchemy import text
+from stores import opened
+
+ABSENT = (
+    "status",
+    "alerts",
+    "show abcdef",
+    "retry --all",
+    "drop abcdef",
+    "resync --all",
+    "release",
+    "db current",
+    "db prune",
+)
+
+
+async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, daemon(w):
+        second, once, status = await asyncio.gather(
+            shell("run", *w.c), shell("run", "--once", *w.c), shell("status", *w.c)
+        )
+
+        assert second.code == once.code == 1
+        assert second.err.splitlines()[-1] == f"kuma-sync: another kuma-sync daemon holds {tmp_path}/store.db"
+        assert status.code == 0
+
+
+async def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with world(tmp_path, web={"listen": f"127.0.0.1:{port}"}) as w:
+            answer = await shell("run", *w.c)
+
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1] == (
+        f"kuma-sync: web.listen: cannot listen on 127.0.0.1:{port}: another program has it"
+    )
+
+
+async def test_another_irps_store_is_refused_until_it_is_rebound(database_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w:
+        assert (await ask("run", "--once", *w.c)).code == 0
+        moved = w.configured(irp={"url": "http://127.0.0.1:2"})
+
+        refused = [await ask(*words.split(), *moved) for words in ("run --once", "status", "release", "db prune")]
+        rebound = await ask("db", "rebind", *moved)
+        accepted = await ask("status", *moved)
+
+        assert [answer.code for answer in refused] == [2, 2, 2, 2]
+        assert {answer.err.splitlines()[-1].split(": ")[1] for answer in refused} == {"irp.url"}
+        assert rebound.lines("was")[0].endswith(f"IRP {w.tables['irp']['url']}, profile security-vision")
+        assert rebound.lines("now")[0].endswith("IRP http://127.0.0.1:2, profile security-vision")
+        assert accepted.code == 0
+        async with opened(database_url) as store, store.read() as tx:
+            assert [(entry.actor.split(":")[0], entry.action) for entry in await tx.records.history("")] == [
+                ("operator", "rebind")
+            ]
+
+
+async def test_a_newer_schema_is_refused_by_everyone(database_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w:
+        async with opened(database_url) as store, store.engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+        words = ("run --once", "status", "db current", "db upgrade")
+        refused = [await ask(*one.split(), *w.c) for one in words]
+        checked = await ask("check", *w.c)
+
+        assert [answer.code for answer in refused] == [1, 1, 1, 1]
+        assert all("newer kuma-sync (schema 9999, this one knows 0001)" in answer.err for answer in refused)
+        assert checked.code == 1
+        assert "newer kuma-sync" in "".join(checked.lines("failed"))
+
+
+async def test_an_empty_store_gets_its_tables_and_is_then_current(database_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w:
+        first, again, current = [await ask("db", word, *w.c) for word in ("upgrade", "upgrade", "current")]
+
+        assert first.out == "The schema is 0001 now, it was empty.\n"
+        assert again.out == "The schema is 0001 already.\n"
+        assert current.out == "0001 (the newest)\n"
+
+
+async def test_prune_removes_what_is_settled_and_old_and_says_how_much(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        closed, kept = w.kuma.raise_alert(), w.kuma.raise_alert()
+        await ask("run", "--once", *w.c)
+        w.kuma.close(closed)
+        assert (await ask("run", "--once", *w.c)).code == 0
+        long_ago = (datetime.now(UTC) - timedelta(days=91)).isoformat().replace("+00:00", "Z")
+        async with opened(w.tables["store"]["url"]) as store, store.engine.begin() as connection:
+            await connection.execute(text(f"UPDATE links SET changed_at = '{long_ago}'"))
+            await connection.execute(text(f"UPDATE alerts SET shown_at = '{long_ago}'"))
+
+        pruned = await ask("db", "prune", *w.c)
+
+        assert pruned.out == "1 settled alerts older than 90d removed.\n"
+        assert [row["alert_id"] for row in (await ask("alerts", "--json", *w.c)).json] == [kept]
+
+
+def test_a_store_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), {}))
+
+    answers = [typed(*words.split(), "-c", str(path)) for words in ABSENT]
+
+    assert {answer.code for answer in answers} == {1}
+    assert {answer.sentence for answer in answers} == {
+        f"kuma-sync: there is no store at {tmp_path}/store.db yet: `kuma-sync run` makes it"
+    }
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]

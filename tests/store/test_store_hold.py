@@ -1,0 +1,79 @@
+"""One daemon a file: the second is refused, and the lock never outlives its process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from queue_steps import put
+from stores import opened
+
+from kuma_sync.core.errors import StoreHeld, StoreUnavailable
+from kuma_sync.store import held, store_url
+
+HOLDER = """
+import sys
+from kuma_sync.store import held, store_url
+with held(store_url(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_daemon(url: str) -> Iterator[subprocess.Popen[str]]:
+    """Hold a store from another process."""
+    command = [sys.executable, "-c", HOLDER, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_second_daemon_is_refused_until_the_first_is_gone_even_by_kill(sqlite_url: str) -> None:
+    with another_daemon(sqlite_url) as process:
+        with pytest.raises(StoreHeld, match=r"another kuma-sync daemon holds .*/store\.db"), held(store_url(sqlite_url)):
+            pass
+
+        process.kill()
+        process.wait()
+
+    with held(store_url(sqlite_url)):
+        pass
+
+
+def test_a_daemon_that_ends_lets_go(sqlite_url: str) -> None:
+    for _ in range(2):
+        with held(store_url(sqlite_url)), pytest.raises(StoreHeld), held(store_url(sqlite_url)):
+            pass
+
+
+def test_two_files_are_two_stores(tmp_path: Path) -> None:
+    with held(store_url(f"sqlite:///{tmp_path}/a.db")), held(store_url(f"sqlite:///{tmp_path}/b.db")):
+        assert not (tmp_path / "a.db").exists()
+
+
+async def test_commands_write_beside_the_daemon(sqlite_url: str) -> None:
+    with held(store_url(sqlite_url)):
+        async with opened(sqlite_url) as store:
+            await put(store)
+
+
+def test_a_server_is_shared_and_a_store_in_memory_is_its_own(postgres_url: str) -> None:
+    for url in (postgres_url, "sqlite://"):
+        with held(store_url(url)), held(store_url(url)):
+            pass
+
+
+def test_a_folder_that_is_not_there_is_told_as_a_store_out_of_reach(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="No such file or directory"), held(
+        store_url(f"sqlite:///{tmp_path}/absent/store.db")
+    ):
+        pass

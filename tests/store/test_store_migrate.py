@@ -1,0 +1,148 @@
+"""Migrations: they make what the schema says, once, whoever starts first, and never touch a newer store."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from builders import NOW
+from queue_steps import jobs, put
+from sqlalchemy import inspect
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ProgrammingError
+
+from kuma_sync.core.errors import NewerSchema, StoreUnavailable
+from kuma_sync.store import Store, store_url
+from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
+from kuma_sync.store.schema import metadata
+
+
+def a_store(url: str) -> Store:
+    return Store(store_url(url), clock=lambda: NOW)
+
+
+def differences(connection: Connection) -> list[Any]:
+    # Alembic takes SQLite's '' for another default than ours; there the tables' own texts are compared below.
+    options = {"compare_type": True, "compare_server_default": connection.dialect.name == "postgresql"}
+    return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+
+
+def as_written(connection: Connection) -> dict[str, str]:
+    """Return what the database itself writes of our indexes, with their conditions, and SQLite of the tables, too."""
+    if connection.dialect.name == "postgresql":
+        query = "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+    else:
+        query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    rows = connection.exec_driver_sql(query)
+    return {name: " ".join(text.split()) for name, text in rows if not name.startswith("alembic_version")}
+
+
+def tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
+
+
+async def looked_at(store: Store, look: Any) -> Any:
+    async with store.engine.connect() as connection:
+        return await connection.run_sync(look)
+
+
+async def run(store: Store, *statements: str) -> None:
+    async with store.engine.begin() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+
+
+async def test_the_migrations_make_what_the_schema_describes(empty_url: str) -> None:
+    store = a_store(empty_url)
+    await upgrade(store)
+    migrated = await looked_at(store, differences), await looked_at(store, as_written)
+    async with store.engine.begin() as connection:
+        await connection.run_sync(metadata.drop_all)
+        await connection.run_sync(metadata.create_all)
+    described = await looked_at(store, as_written)
+
+    assert migrated == ([], described)
+    assert described
+    await store.close()
+
+
+async def test_the_comparison_notices_what_a_migration_forgot(empty_url: str) -> None:
+    store = a_store(empty_url)
+    await upgrade(store)
+    await run(store, "ALTER TABLE links DROP COLUMN close_comment", "DROP INDEX ix_links_open")
+
+    found = await looked_at(store, differences)
+
+    assert sorted(change[0] for change in found) == ["add_column", "add_index"]
+    await store.close()
+
+
+async def test_an_upgrade_done_twice_is_done_once(empty_url: str) -> None:
+    store = a_store(empty_url)
+    before = await current(store), await check(store)
+    await upgrade(store)
+    await put(store)
+    await upgrade(store)
+
+    assert before == (None, None)
+    assert (await current(store), await check(store)) == (head(), head())
+    assert len(await jobs(store)) == 1
+    await store.close()
+
+
+async def test_copies_that_start_at_once_all_find_the_schema_made(empty_url: str) -> None:
+    copies = [a_store(empty_url) for _ in range(4)]
+
+    async with asyncio.TaskGroup() as group:
+        for store in copies:
+            group.create_task(upgrade(store))
+
+    assert [await current(store) for store in copies] == [head()] * 4
+    await put(copies[0])
+    assert len(await jobs(copies[-1])) == 1
+    for store in copies:
+        await store.close()
+
+
+async def test_a_newer_store_is_refused_and_left_as_it_is(empty_url: str) -> None:
+    store = a_store(empty_url)
+    await run(
+        store,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_version VALUES ('9999')",
+    )
+
+    for attempt in (upgrade, check):
+        with pytest.raises(NewerSchema, match=f"newer kuma-sync .*9999.* {head()}"):
+            await attempt(store)
+
+    assert await current(store) == "9999"
+    assert await looked_at(store, tables) == {"alembic_version"}
+    await store.close()
+
+
+async def test_an_upgrade_that_fails_half_way_leaves_nothing_half_made(empty_url: str) -> None:
+    store = a_store(empty_url)
+    await run(store, "CREATE TABLE passes (id INTEGER)")
+
+    with pytest.raises((ProgrammingError, StoreUnavailable)):
+        await upgrade(store)
+
+    assert await looked_at(store, tables) == {"passes"}
+    assert await current(store) is None
+    await run(store, "DROP TABLE passes")
+    await upgrade(store)
+    assert await current(store) == head()
+    await store.close()
+
+
+def test_the_migrations_are_found_beside_the_package() -> None:
+    folder = migrations_path()
+
+    assert folder == Path(__file__).resolve().parents[2] / "migrations"
+    assert {"env.py", "versions"} <= {path.name for path in folder.iterdir()}
+    assert head()

@@ -1,0 +1,239 @@
+"""The queue against a model of it in memory: whatever is done in whatever order, the rows are what the rules say."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from stores import Clock
+
+from kuma_sync.core.errors import ClaimLost
+from kuma_sync.store import Claim, DurableQueue, Job, Lane, Put, Store, store_url
+
+T = TypeVar("T")
+
+LEASE = timedelta(seconds=60)
+HORIZON = timedelta(hours=1)
+
+subjects = st.sampled_from(["a", "b", "c"])
+lanes = st.sampled_from(list(Lane))
+payloads = st.none() | st.fixed_dictionaries({"n": st.integers(0, 9)})
+
+
+@dataclass
+class ModelRow:
+    """A row as the rules see it."""
+
+    job: Job
+    number: int
+    owner: str = ""
+    lease_until: datetime = datetime.min
+
+
+class Model:
+    """The queue's rules over plain lists."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._numbers = 0
+        self.rows: list[ModelRow] = []
+
+    def waiting(self, subject: str) -> ModelRow | None:
+        return next((row for row in self.rows if row.job.subject == subject and row.job.state != "running"), None)
+
+    def running(self, subject: str) -> ModelRow | None:
+        return next((row for row in self.rows if row.job.subject == subject and row.job.state == "running"), None)
+
+    def put(self, put: Put) -> None:
+        now, row = self._clock.now, self.waiting(put.subject)
+        state = "held" if put.held else "pending"
+        if row is None:
+            self._numbers += 1
+            job = Job(
+                subject=put.subject,
+                state=state,
+                lane=put.lane,
+                due=now,
+                attempts=0,
+                reason="",
+                payload=put.payload,
+                put_at=now,
+            )
+            self.rows.append(ModelRow(job, self._numbers))
+            return
+        row.job = replace(row.job, lane=min(row.job.lane, put.lane))
+        if row.job.state == "parked":
+            payload = row.job.payload if put.payload is None else put.payload
+            row.job = replace(row.job, state=state, due=now, attempts=0, payload=payload)
+
+    def claim(self, limit: int, owner: str, wanted: Collection[Lane]) -> list[str]:
+        ready = sorted(
+            (row for row in self.rows if row.job.lane in wanted and self._ready(row)),
+            key=lambda row: (row.job.lane, row.job.due, row.number),
+        )[:limit]
+        for row in ready:
+            row.owner, row.lease_until = owner, self._clock.now + LEASE
+            row.job = replace(row.job, state="running")
+        return [row.job.subject for row in ready]
+
+    def _ready(self, row: ModelRow) -> bool:
+        now, due = self._clock.now, row.job.due
+        if row.job.state == "running":
+            return row.lease_until < now
+        in_time = due <= now or due > now + HORIZON
+        return row.job.state == "pending" and in_time and self.running(row.job.subject) is None
+
+    def owns(self, claim: Claim, number: int) -> bool:
+        row = self.running(claim.subject)
+        return row is not None and row.number == number and row.owner == claim.owner
+
+    def settle(self, claim: Claim, how: str, at: datetime) -> None:
+        row, successor = self.running(claim.subject), self.waiting(claim.subject)
+        assert row is not None
+        if how == "done" or successor is not None:
+            self.rows.remove(row)
+        if how == "park" and successor is None:
+            row.job = replace(row.job, state="parked", attempts=claim.attempts + 1, reason=how)
+        if how == "again" and successor is None:
+            row.job = replace(row.job, state="pending", attempts=claim.attempts + 1, reason=how, due=at)
+        if how == "again" and successor is not None:
+            new = successor.job
+            successor.job = replace(
+                new,
+                attempts=max(claim.attempts + 1, new.attempts),
+                lane=min(claim.lane, new.lane),
+                put_at=min(claim.put_at, new.put_at),
+                due=max(at, new.due) if new.state == "pending" else new.due,
+                payload=new.payload if claim.payload is None else claim.payload,
+                reason=how,
+            )
+
+    def wake(self, subject: str, state: str) -> bool:
+        row = self.waiting(subject)
+        if row is None or row.job.state != state:
+            return False
+        row.job = replace(row.job, state="pending", due=self._clock.now, attempts=0, reason="")
+        return True
+
+    def remove(self, subject: str) -> int:
+        row = self.waiting(subject)
+        if row is not None:
+            self.rows.remove(row)
+        return 0 if row is None else 1
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Does the same to a queue in a SQLite file and to the model."""
+
+    template: ClassVar[Path]
+
+    @initialize()
+    def open(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        path = Path(self._folder.name) / "store.db"
+        shutil.copy(self.template, path)
+        self.clock = Clock()
+        self.model = Model(self.clock)
+        self.claims: list[tuple[Claim, int]] = []
+        self._runner = asyncio.Runner()
+        self._store = Store(store_url(f"sqlite:///{path}"), clock=self.clock, horizon=HORIZON)
+
+    def teardown(self) -> None:
+        if hasattr(self, "_store"):
+            self._runner.run(self._store.close())
+            self._runner.close()
+            self._folder.cleanup()
+
+    def act(self, do: Callable[[DurableQueue], Awaitable[T]]) -> T:
+        async def act() -> T:
+            async with self._store.begin() as tx:
+                return await do(tx.delivery)
+
+        return self._runner.run(act())
+
+    @rule(subject=subjects, lane=lanes, payload=payloads, held=st.booleans())
+    def put(self, **fields: Any) -> None:
+        put = Put(**fields)
+        self.act(lambda queue: queue.put([put]))
+        self.model.put(put)
+
+    @rule(limit=st.integers(1, 3), owner=st.sampled_from(["w1", "w2"]), wanted=st.sets(lanes, min_size=1))
+    def claim(self, limit: int, owner: str, wanted: set[Lane]) -> None:
+        taken = self.act(lambda queue: queue.claim(limit, owner=owner, lease=LEASE, lanes=wanted))
+        expected = self.model.claim(limit, owner, wanted)
+        assert [claim.subject for claim in taken] == sorted(expected, key=[each.subject for each in taken].index)
+        for claim in taken:
+            row = self.model.running(claim.subject)
+            assert row is not None
+            assert (claim.attempts, claim.payload) == (row.job.attempts, row.job.payload)
+            self.claims.append((claim, row.number))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), how=st.sampled_from(["done", "again", "park"]), after=st.integers(0, 120))
+    def settle(self, data: st.DataObject, how: str, after: int) -> None:
+        claim, number = data.draw(st.sampled_from(self.claims))
+        at = self.clock.now + timedelta(seconds=after)
+
+        async def settle(queue: DurableQueue) -> None:
+            match how:
+                case "done":
+                    await queue.done(claim)
+                case "again":
+                    await queue.again(claim, at=at, reason=how)
+                case _:
+                    await queue.park(claim, how)
+
+        if self.model.owns(claim, number):
+            self.act(settle)
+            self.model.settle(claim, how, at)
+        else:
+            with pytest.raises(ClaimLost):
+                self.act(settle)
+
+    @rule(subject=subjects, state=st.sampled_from(["parked", "held"]))
+    def wake(self, subject: str, state: str) -> None:
+        woken = self.act(lambda queue: queue.wake([subject], states=(state,)))
+        assert woken == ([subject] if self.model.wake(subject, state) else [])
+
+    @rule(subject=subjects)
+    def remove(self, subject: str) -> None:
+        assert self.act(lambda queue: queue.remove(subject)) == self.model.remove(subject)
+
+    @rule(seconds=st.sampled_from([-7200, -5, 1, 30, 61]))
+    def let_time_pass(self, seconds: int) -> None:
+        self.clock.advance(seconds=seconds)
+
+    @invariant()
+    def the_rows_are_what_the_rules_say(self) -> None:
+        def by_subject(job: Job) -> tuple[str, str]:
+            return job.subject, job.state
+
+        found = self.act(lambda queue: queue.jobs())
+        assert sorted(found, key=by_subject) == sorted((row.job for row in self.model.rows), key=by_subject)
+        pairs = [(job.subject, job.state == "running") for job in found]
+        assert len(set(pairs)) == len(pairs)
+
+
+def test_whatever_is_done_the_rows_are_what_the_rules_say(migrated_file: Path) -> None:
+    QueueMachine.template = migrated_file
+
+    run_state_machine_as_test(
+        QueueMachine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

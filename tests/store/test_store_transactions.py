@@ -1,0 +1,338 @@
+"""Transactions: all or nothing, one writer at a time, and a store out of reach is told without its secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import postgres
+import psycopg
+import pytest
+from builders import ALERT_ID, NOW, a_link, an_alert
+from queue_steps import jobs, put
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
+from stores import opened
+
+from kuma_sync.core.alert import Picture
+from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.incident import Link
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, store_url
+
+SECRET = "swordfish"
+
+
+def file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def impatient(store: Store) -> None:
+    """Let connections opened from now on wait 50 ms for another writer instead of half a minute."""
+
+    def shorten(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 50")
+
+    event.listen(store.engine.sync_engine, "connect", shorten)
+
+
+def a_store(url: str, password: str = "") -> Store:
+    return Store(store_url(url, password), clock=lambda: NOW)
+
+
+async def counted(store: Store) -> int:
+    async with store.read() as tx:
+        link = await tx.links.get(ALERT_ID)
+    return int(link.close_comment or "0") if link else 0
+
+
+def one_more(link: Link) -> Link:
+    return replace(link, close_comment=str(int(link.close_comment or "0") + 1))
+
+
+# All or nothing
+
+
+async def test_a_block_that_fails_leaves_nothing_behind(database_url: str) -> None:
+    async with opened(database_url) as store:
+        with pytest.raises(LookupError):
+            async with store.begin() as tx:
+                await tx.links.add([a_link()], now=tx.now)
+                await tx.alerts.save(
+                    [Shown(picture=Picture(alert=an_alert()), shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0
+                )
+                await tx.delivery.put([Put(subject=ALERT_ID, lane=Lane.CREATE)])
+                await tx.closes.put([Put(subject=ALERT_ID, lane=Lane.CLOSE)])
+                await tx.records.move_cursor(watermark=NOW)
+                raise LookupError
+
+        async with store.read() as tx:
+            assert await tx.links.get(ALERT_ID) is None
+            assert await tx.alerts.pictures([ALERT_ID]) == {}
+            assert (await tx.delivery.jobs(), await tx.closes.jobs()) == ([], [])
+            assert (await tx.records.cursor()).watermark is None
+
+
+async def test_a_cancelled_block_leaves_nothing_behind_and_the_next_writer_goes_on(database_url: str) -> None:
+    async with opened(database_url) as store:
+        wrote = asyncio.Event()
+
+        async def hang() -> None:
+            async with store.begin() as tx:
+                await tx.links.add([a_link()], now=tx.now)
+                wrote.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(hang())
+        await wrote.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(5):
+            await put(store)
+
+        async with store.read() as tx:
+            assert await tx.links.get(ALERT_ID) is None
+        assert len(await jobs(store)) == 1
+
+
+async def test_what_many_tasks_write_at_once_is_all_kept(database_url: str) -> None:
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            await tx.links.add([a_link()], now=tx.now)
+
+        async def bump() -> None:
+            async with store.begin() as tx:
+                await tx.links.change(ALERT_ID, one_more, now=tx.now)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(12):
+                group.create_task(bump())
+
+        assert await counted(store) == 12
+
+
+async def test_a_reader_does_not_keep_the_writer_waiting(database_url: str) -> None:
+    async with opened(database_url) as store:
+        async with store.read() as reading:
+            before = await reading.delivery.jobs()
+            async with asyncio.timeout(5):
+                await put(store)
+
+        assert (before, len(await jobs(store))) == ([], 1)
+
+
+async def test_a_transaction_on_a_file_reads_one_moment(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store, store.read() as reading:
+        await reading.delivery.jobs()
+        await put(store)
+
+        assert await reading.delivery.jobs() == []
+
+
+# SQLite made durable
+
+
+async def test_every_connection_to_a_file_writes_ahead_and_syncs_fully(sqlite_url: str) -> None:
+    wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+    async with opened(sqlite_url) as store, store.engine.connect() as one, store.engine.connect() as other:
+        for connection in (one, other):
+            found = {
+                name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()  # type: ignore[misc]
+                for name in wanted
+            }
+            assert found == wanted
+
+
+async def test_a_second_writer_waits_for_the_first(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)) as command:
+            command.execute("BEGIN IMMEDIATE")
+            writing = asyncio.create_task(put(store))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(writing), 0.2)
+            command.execute("COMMIT")
+            await writing
+
+        assert len(await jobs(store)) == 1
+
+
+async def test_a_file_that_another_writer_keeps_is_out_of_reach_until_it_lets_go(sqlite_url: str) -> None:
+    store = a_store(sqlite_url)
+    impatient(store)
+    with closing(sqlite3.connect(file_of(sqlite_url), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable) as refusal:
+            await put(store, payload={"comment": SECRET})
+        readable = await jobs(store)
+        other.execute("ROLLBACK")
+    await put(store)
+
+    assert str(refusal.value) == "the store is out of reach: database is locked"
+    assert (readable, len(await jobs(store))) == ([], 1)
+    await store.close()
+
+
+# Out of reach
+
+
+@pytest.mark.parametrize("place", ["absent/store.db", "."])
+async def test_a_file_that_cannot_be_opened_is_out_of_reach(tmp_path: Path, place: str) -> None:
+    store = a_store(f"sqlite:///{tmp_path / place}")
+
+    for transaction in (store.begin, store.read):
+        with pytest.raises(StoreUnavailable, match="unable to open database file"):
+            async with transaction():
+                pass
+
+    await store.close()
+
+
+async def test_a_file_that_is_no_database_is_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_text("[kuma]\nurl = 'https://kuma'\n" * 100, encoding="utf-8")
+    store = a_store(f"sqlite:///{tmp_path}/store.db")
+
+    with pytest.raises(StoreUnavailable, match="file is not a database"):
+        async with store.begin():
+            pass
+
+    await store.close()
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[None]:
+    """Mount a disk of 1 MB, where that is allowed."""
+    path.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+async def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk"):
+        url = f"sqlite:///{tmp_path}/disk/store.db"
+        async with opened(url) as store:
+            await put(store, "before")
+            ballast = tmp_path / "disk" / "ballast"
+            with pytest.raises(OSError, match="No space left"):
+                ballast.write_bytes(bytes(2**21))
+
+            with pytest.raises(StoreUnavailable) as refusal:
+                for number in range(100):
+                    await put(store, f"a{number}", payload={"comment": SECRET * 5000})
+            kept = [row.subject for row in await jobs(store)]
+            ballast.unlink()
+            await put(store, "after")
+
+            assert "disk is full" in str(refusal.value)
+            assert kept == ["before", *(f"a{number}" for number in range(len(kept) - 1))]
+            assert [row.subject for row in await jobs(store)] == [*kept, "after"]
+        with closing(sqlite3.connect(file_of(url))) as file:
+            assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_a_disk_mounted_read_only_is_out_of_reach_for_writers(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk"):
+        url = f"sqlite:///{tmp_path}/disk/store.db"
+        async with opened(url) as store:
+            await put(store, "before")
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path / "disk"], check=True)
+
+        store = a_store(url)
+        with pytest.raises(StoreUnavailable) as refusal:
+            await put(store)
+        subprocess.run(["mount", "-o", "remount,rw", tmp_path / "disk"], check=True)
+        await put(store, "after")
+
+        assert str(refusal.value).startswith("the store is out of reach: ")
+        assert [row.subject for row in await jobs(store)] == ["before", "after"]
+        await store.close()
+
+
+async def test_a_stopped_server_is_out_of_reach() -> None:
+    with postgres.server() as url:
+        store = a_store(url, SECRET)
+        async with store.read():
+            pass
+
+    for transaction in (store.begin, store.read):
+        with pytest.raises(StoreUnavailable) as refusal:
+            async with transaction():
+                pass
+        assert SECRET not in str(refusal.value)
+        assert "127.0.0.1" not in str(refusal.value)
+
+    await store.close()
+
+
+async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(new_postgres_url: str) -> None:
+    maintenance = new_postgres_url.replace("/brand_new", "/postgres")
+    async with opened(new_postgres_url) as store:
+        await put(store, "before")
+        with psycopg.connect(maintenance, autocommit=True) as operator:
+            operator.execute("ALTER DATABASE brand_new ALLOW_CONNECTIONS false")
+            operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'brand_new'")
+            with pytest.raises(StoreUnavailable):
+                await put(store)
+            operator.execute("ALTER DATABASE brand_new ALLOW_CONNECTIONS true")
+
+        await put(store, "after")
+
+        assert [row.subject for row in await jobs(store)] == ["before", "after"]
+
+
+async def test_a_connection_cut_in_the_middle_of_a_transaction_leaves_nothing_behind(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        with pytest.raises(StoreUnavailable) as refusal:
+            async with store.begin() as tx:
+                await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE, payload={"comment": SECRET})])
+                with psycopg.connect(postgres_url, autocommit=True) as operator:
+                    operator.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                    )
+                await tx.delivery.jobs()
+
+        assert SECRET not in str(refusal.value)
+        assert "SELECT" not in str(refusal.value)
+        assert await jobs(store) == []
+
+
+async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach_and_shows_no_values(sqlite_url: str) -> None:
+    nameless = Picture(alert=an_alert(name=None, assignee=SECRET))
+    async with opened(sqlite_url) as store:
+        with pytest.raises(IntegrityError) as mistake:
+            async with store.begin() as tx:
+                await tx.alerts.save([Shown(picture=nameless, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
+
+    assert SECRET not in str(mistake.value)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "password", "shown"),
+    [
+        ("sqlite:///kuma-sync.db", SECRET, "sqlite+aiosqlite:///kuma-sync.db"),
+        ("sqlite:////var/lib/kuma-sync/store.db", "", "sqlite+aiosqlite:////var/lib/kuma-sync/store.db"),
+        ("postgresql://kuma@db/sync", SECRET, f"postgresql+psycopg://kuma:{SECRET}@db/sync"),
+        ("postgresql://kuma:own@db/sync", "", "postgresql+psycopg://kuma:own@db/sync"),
+    ],
+)
+def test_an_address_names_the_driver_and_carries_the_password(text: str, password: str, shown: str) -> None:
+    assert store_url(text, password).render_as_string(hide_password=False) == shown

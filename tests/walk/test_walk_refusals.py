@@ -1,0 +1,422 @@
+"""Refusals and outages: one bad job never stops the line, a refused token stops its side, and nothing is lost."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage import Stage, ask, change_profile, eventually, parked, staged, state_of, tell, until_rest, without
+
+from kuma_sync.core.window import ReadKind
+from kuma_sync.daemon import operator
+from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sim.values import Json
+from kuma_sync.telemetry.health import State
+
+CREATE = "/api/v1/incidents$"
+LISTING = "/alerts/?"
+
+
+async def all_delivered(stage: Stage, *, within: float = 15) -> None:
+    await eventually(stage.agrees, within=within)
+    assert len(stage.wrote("create")) == len(stage.irp.incidents)
+
+
+async def nothing_parked(crew: Crew) -> bool:
+    return await parked(crew) == []
+
+
+# One job
+
+
+async def test_one_refused_alert_is_parked_with_its_reason_and_its_neighbours_go_on(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        ids = [stage.kuma.raise_alert(name=f"rule {number}") for number in range(6)]
+        stage.irp.knobs.reject_titles = "rule 3"
+        async with stage.crew() as crew:
+            troubles = await once(crew)
+            jobs, state = await parked(crew), await state_of(crew, ids[3])
+
+    assert troubles == []
+    assert [job.subject for job in jobs] == [ids[3]]
+    assert "422" in jobs[0].reason
+    assert "title is not acceptable" in jobs[0].reason
+    assert state == "parked"
+    assert len(stage.irp.incidents) == 5
+    assert [stage.incidents(alert_id) for alert_id in ids if alert_id == ids[3]] == [[]]
+
+
+async def test_a_parked_job_is_tried_once_more_when_its_alert_changes(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert(name="odd")
+        stage.irp.knobs.reject_titles = "odd"
+        async with stage.crew() as crew:
+            await once(crew)
+            posts = _posts(stage)
+            await once(crew)
+            unchanged = _posts(stage)
+            stage.kuma.grow(alert_id)
+            await once(crew)
+            changed, jobs = _posts(stage), await parked(crew)
+            stage.irp.knobs.reject_titles = ""
+            stage.kuma.grow(alert_id)
+            await once(crew)
+            left = await parked(crew)
+
+    assert (posts, unchanged, changed) == (1, 1, 2)
+    assert len(jobs) == 1
+    assert left == []
+    assert stage.agrees(), stage.verdict()
+
+
+def _posts(stage: Stage) -> int:
+    return sum(request.method == "POST" for request in stage.irp.requests)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_one_forbidden_job_is_parked_where_the_token_itself_is_accepted(
+    tmp_path: Path, sqlite_url: str, code: int
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        async with stage.crew() as crew:
+            await once(crew)
+            forbidden = stage.kuma.raise_alert()
+            stage.irp.faults.add("unauthorized", code=code, method="POST", match=CREATE, times=1)
+            await crew.poller.poll_once()
+            await until_rest(crew)
+            other = stage.kuma.raise_alert()
+            await crew.poller.poll_once()
+            await until_rest(crew)
+            jobs, paused = await parked(crew), crew.sides["irp"].paused
+
+    assert [job.subject for job in jobs] == [forbidden]
+    assert "not allowed" in jobs[0].reason
+    assert paused is None
+    assert stage.incident(other)
+
+
+# A whole side
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_a_refused_irp_token_pauses_that_side_until_its_file_changes(
+    tmp_path: Path, sqlite_url: str, code: int
+) -> None:
+    async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage:
+        stage.irp.knobs.denied_status = code
+        secret = tmp_path / "irp.token"
+        secret.write_text("old\n")
+        del stage.tables["irp"]["token"]
+        stage.configure(irp={"token_file": str(secret)})
+        for _ in range(5):
+            stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: crew.sides["irp"].paused)
+            state = crew.health.ready().parts["irp"].state
+            await eventually(lambda: len(stage.kuma.shown) == 5)
+            assert await nothing_parked(crew)
+
+            secret.write_text(stage.irp.token)
+            await all_delivered(stage)
+            await eventually(lambda: crew.health.ready().ready)
+            assert await nothing_parked(crew)
+
+    assert state is State.PAUSED
+    assert len(stage.irp.incidents) == 5
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(
+    tmp_path: Path, sqlite_url: str, code: int
+) -> None:
+    async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage:
+        stage.kuma.knobs.denied_status = code
+        secret = tmp_path / "kuma.token"
+        secret.write_text("old\n")
+        del stage.tables["kuma"]["token"]
+        stage.configure(kuma={"token_file": str(secret)})
+        stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: crew.sides["kuma"].paused)
+            state = crew.health.ready().parts["kuma"].state
+
+            secret.write_text(stage.kuma.token)
+            await all_delivered(stage)
+            await eventually(lambda: crew.health.ready().ready)
+
+    assert state is State.PAUSED
+
+
+async def test_a_paused_side_tries_one_request_at_a_time_and_resumes_by_itself(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        for _ in range(20):
+            stage.kuma.raise_alert()
+        refusal = stage.irp.faults.add("unauthorized")
+        async with stage.working() as crew:
+            await eventually(lambda: crew.sides["irp"].paused)
+            await eventually(lambda: refusal.fired >= 16)
+            refused = refusal.fired
+            stage.irp.faults.clear()
+
+            await all_delivered(stage)
+            assert await nothing_parked(crew)
+
+    assert refused < 8 * 2 + 12, "after the first eight in flight, a trial and its probe at a time"
+
+
+async def test_a_refused_close_in_kuma_keeps_the_closing(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: stage.incidents(alert_id))
+            stage.kuma.knobs.expired = True
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+            await eventually(lambda: crew.sides["kuma"].paused)
+            assert await nothing_parked(crew)
+            stage.kuma.knobs.expired = False
+
+            await eventually(lambda: stage.kuma.closes)
+
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+
+
+async def test_a_token_without_the_right_to_close_parks_the_closing_and_reading_goes_on(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.kuma.knobs.denied_operations.add("POST /alerts/close")
+        async with stage.crew() as crew:
+            await once(crew)
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+            await once(crew)
+            jobs, paused = await parked(crew), crew.sides["kuma"].paused
+            other = stage.kuma.raise_alert()
+            await once(crew)
+
+    assert [job.subject for job in jobs] == [alert_id]
+    assert paused is None
+    assert stage.incident(other)
+
+
+@pytest.mark.parametrize("code", [404, 405, 302])
+async def test_a_wrong_create_path_pauses_creates_alone_and_parks_nothing(
+    tmp_path: Path, sqlite_url: str, code: int
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        old = stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: stage.incidents(old))
+            wrong = stage.irp.faults.add("status", code=code, method="POST", match=CREATE)
+            news = [stage.kuma.raise_alert() for _ in range(3)]
+            await eventually(lambda: wrong.fired)
+            stage.kuma.grow(old)
+            await eventually(lambda: stage.wrote("update"))
+            assert await nothing_parked(crew)
+            assert not crew.health.ready().ready
+            stage.irp.faults.clear()
+
+            await all_delivered(stage)
+            await eventually(lambda: crew.health.ready().ready)
+
+    assert all(stage.incident(alert_id) for alert_id in news)
+
+
+async def test_a_deleted_incident_is_parked_and_made_anew_only_when_told(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert(events=4)
+        async with stage.crew() as crew:
+            await once(crew)
+            stage.irp.delete(stage.incident(alert_id).id)
+            stage.kuma.grow(alert_id)
+            await once(crew)
+            await until_rest(crew)
+            jobs, between = await parked(crew), list(stage.incidents(alert_id))
+
+            done = await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await until_rest(crew)
+
+    assert [job.reason for job in jobs] == ["incident deleted"]
+    assert between == []
+    assert done == [alert_id]
+    assert len(stage.incident(alert_id).events) == 5
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_an_incident_that_moved_to_another_id_is_found_again(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await once(crew)
+            old = stage.incident(alert_id)
+            stage.irp.delete(old.id)
+            moved = stage.irp.create({"externalId": old.external_id, "title": "moved"})
+            stage.kuma.grow(alert_id)
+            await once(crew)
+            await until_rest(crew)
+
+    assert stage.incident(alert_id) is moved
+    assert stage.agrees(), stage.verdict()
+
+
+# Waiting
+
+
+@pytest.mark.parametrize("code", [429, 503])
+async def test_a_wait_that_the_irp_asked_for_is_kept_by_every_request_to_it(
+    tmp_path: Path, sqlite_url: str, code: int
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        async with stage.working():
+            await eventually(lambda: stage.irp.requests)
+            rule = stage.irp.faults.add("status", code=code, headers={"Retry-After": "1"}, times=1)
+            for _ in range(3):
+                stage.kuma.raise_alert()
+            await eventually(lambda: rule.fired)
+            asked, sent = time.monotonic(), len(stage.irp.requests)
+            await eventually(lambda: len(stage.irp.requests) > sent + 3)
+            waited = time.monotonic() - asked
+            late = len(stage.irp.requests) - sent
+            await all_delivered(stage)
+
+    assert waited > 0.8, f"{late} requests came {waited:.2f} s after the wish to be left alone for 1 s"
+
+
+async def test_a_wait_that_kuma_asked_for_is_kept_by_reads_and_closings(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.working():
+            await eventually(lambda: stage.incidents(alert_id))
+            rule = stage.kuma.faults.add("status", code=429, headers={"Retry-After": "1"}, times=1)
+            await eventually(lambda: rule.fired)
+            asked, sent = time.monotonic(), len(stage.kuma.requests)
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+            await eventually(lambda: len(stage.kuma.requests) > sent)
+            waited = time.monotonic() - asked
+            await eventually(lambda: stage.kuma.closes)
+
+    assert waited > 0.8
+
+
+async def test_what_waited_for_an_irp_that_was_down_is_delivered_once(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        ids = [stage.kuma.raise_alert() for _ in range(5)]
+        async with stage.working() as crew:
+            await eventually(lambda: len(stage.irp.incidents) == 5)
+            await stage.irp_server.stop()
+            for _ in range(5):
+                stage.kuma.raise_alert()
+            stage.kuma.grow(ids[0])
+            stage.kuma.close(ids[1])
+            await eventually(lambda: _waiting(crew, 7))
+            assert crew.health.live()
+            await stage.irp_server.start()
+
+            await all_delivered(stage)
+            assert await nothing_parked(crew)
+
+    assert len(stage.irp.incidents) == 10
+    assert len(stage.wrote("close")) == 1
+
+
+async def _waiting(crew: Crew, number: int) -> bool:
+    depths = await ask(crew, lambda tx: tx.delivery.depths())
+    return depths.get("backoff", 0) + depths.get("pending", 0) + depths.get("running", 0) == number
+
+
+# KUMA misbehaves
+
+MISHAPS: dict[str, tuple[str, dict[str, Any]]] = {
+    "500": ("status", {"code": 500}),
+    "a balancer's page": ("html", {}),
+    "a cut body": ("cut", {"after": 600}),
+    "a reset": ("reset_before", {}),
+    "a hang": ("hang", {}),
+    "no JSON": ("status", {"code": 200, "body": "oops"}),
+    "an object": ("status", {"code": 200, "body": {"data": []}}),
+}
+
+
+@pytest.mark.parametrize("mishap", MISHAPS)
+async def test_a_kuma_that_answers_badly_loses_nothing_and_the_poll_recovers(
+    tmp_path: Path, sqlite_url: str, mishap: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, kuma={"read_timeout": "200ms"}) as stage:
+        kept, grown = stage.kuma.raise_alert(), stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: len(stage.irp.incidents) == 2)
+            kind, arguments = MISHAPS[mishap]
+            rule = stage.kuma.faults.add(kind, match=LISTING, **arguments)
+            await eventually(lambda: rule.fired >= 2)
+            stage.kuma.raise_alert()
+            stage.kuma.grow(grown)
+            await eventually(lambda: crew.health.ready().parts["poll"].state is State.FAILING)
+            assert crew.health.live()
+            stage.kuma.faults.clear()
+
+            await all_delivered(stage)
+            await eventually(lambda: crew.health.ready().ready)
+
+    assert stage.incident(kept).status == "open"
+    assert stage.wrote("close") == []
+
+
+async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        ids = [stage.kuma.raise_alert() for _ in range(12)]
+        async with stage.crew() as crew:
+            await once(crew)
+            stage.kuma.knobs.tenants = []
+            await once(crew)
+            await once(crew)
+            counts = await ask(crew, lambda tx: tx.overview.counts())
+            stage.kuma.knobs.tenants = None
+            stage.kuma.grow(ids[0])
+            await once(crew)
+            after = await ask(crew, lambda tx: tx.overview.counts())
+
+    assert counts["gone"] == 12
+    assert after["open"] == 12
+    assert stage.wrote("close") == []
+    assert len(stage.irp.incidents) == 12
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_kuma_that_never_answers_the_token_is_not_taken_for_an_empty_one(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        for _ in range(3):
+            stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await once(crew)
+            stage.kuma.faults.add("status", code=200, body="null", match=LISTING)
+            troubles = await once(crew)
+            passes = await ask(crew, lambda tx: tx.records.last_passes(20))
+            counts = await ask(crew, lambda tx: tx.overview.counts())
+
+    assert troubles == []
+    assert counts["gone"] == 3, "null is an empty answer"
+    assert any(read.kind == ReadKind.STATUS.value and read.left == 3 for read in passes)
+    assert stage.wrote("close") == []
+
+
+async def test_without_a_probe_a_refusal_pauses_the_side(tmp_path: Path, sqlite_url: str) -> None:
+    body: Json = {"message": "who are you?"}
+    async with staged(tmp_path, sqlite_url) as stage:
+        change_profile(stage, without("probe"))
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("status", code=401, body=body, method="POST", match=CREATE, times=1)
+        async with stage.working() as crew:
+            await eventually(lambda: stage.incidents(alert_id))
+            assert await nothing_parked(crew)
+
+    assert _posts(stage) == 2
