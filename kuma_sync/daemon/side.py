@@ -170,3 +170,11 @@ class Side:
         self._asked_to_wait = None
         if not self.unwell:
             self._health.succeeded(self.remote)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """The IRP's gate, and a gate of its own for creates: a wrong path stops them alone."""
+
+    irp: Side
+    creates: Side

@@ -5,11 +5,12 @@ Must not: decide which step comes next, or write anything but what must be known
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import structlog
 
@@ -20,7 +21,7 @@ from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent, externa
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.meter import timed
-from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.side import Sides, SideStopped
 from kuma_sync.daemon.work import Change, Work, Workbench
 from kuma_sync.daemon.worker import OwnedJob
 from kuma_sync.irp.client import IrpClient
@@ -33,8 +34,7 @@ log = structlog.get_logger(__name__)
 
 TOO_LARGE = 413
 UNKNOWN = (404, 410)
-UNBOUNDED = 1 << 31
-
+T = TypeVar("T")
 Events = Mapping[EventDigest, JsonObject]
 
 
@@ -46,14 +46,6 @@ class Letterhead:
     web_url: str
     options: Mapping[str, str]
     clock: Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
-    """The IRP's gate, and a gate of its own for creates: a wrong path stops them alone."""
-
-    irp: Side
-    creates: Side
 
 
 class Steps:
@@ -88,68 +80,49 @@ class Steps:
             await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         return after or Change(become=delivery.absent)
 
-    async def create(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
-        """Make the incident; the intent is committed before the request goes out."""
-        batch = self._batch()
-        while True:
-            events = _first(work.unsent(), batch)
-            draft = self._draft("create", work, events)
-            sent = Sent(fingerprint=work.picture.fingerprint, fields=draft.fields, events=frozenset(events))
-            for side in (self._sides.creates, self._sides.irp):
-                side.assure_open()
-            now = self._head.clock()
-            work = await self._bench.note(job, work, partial(delivery.intended, sent=sent, now=now))
-            try:
-                incident = await self._create(job, draft)
-            except Duplicate:
-                return Change(become=delivery.duplicated, told=("duplicate", "the IRP says it exists already"))
-            except (RemoteError, SideStopped) as error:
-                work = await self._bench.note(job, work, partial(_after_failed_create, error=error))
-                if not (_too_large(error) and batch):
-                    raise
-                batch = min(batch, len(events)) // 2
-                continue
-            log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
-            return Change(become=partial(delivery.created, incident=incident), told=("created", incident.id))
+    async def create(self, job: OwnedJob, work: Work) -> Change:
+        """Make the incident."""
+        try:
+            incident, _events = await self._halving(
+                work.unsent(), least=0, send=lambda events: self._create_once(job, work, events)
+            )
+        except Duplicate:
+            return Change(become=delivery.duplicated, told=("duplicate", "the IRP says it exists already"))
+        log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
+        return Change(become=partial(delivery.created, incident=incident), told=("created", incident.id))
 
-    async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+    async def update(self, job: OwnedJob, work: Work) -> Change:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
-        upsert = not self._irp.can("update")
-        batch = self._batch()
-        while True:
-            events = _first(work.unsent(), batch)
-            whole = self._draft("create" if upsert else "update", work, events)
-            changed, cleared = delivery.changed_fields(whole.fields, work.link.sent.fields)
-            draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
-            if not draft.body:
-                return self._updated(work, whole, events, told=None)
-            try:
-                await (self._create(job, draft) if upsert else self._send(job, draft))
-            except Permanent as error:
-                if error.status in UNKNOWN:
-                    return Change(become=delivery.missing)
-                if not (_too_large(error) and batch and events):
-                    raise
-                batch = min(batch, len(events)) // 2
-                continue
-            return self._updated(work, whole, events, told=("updated", ", ".join(sorted(draft.body))))
+        try:
+            (whole, sent), events = await self._halving(
+                work.unsent(), least=0, send=lambda events: self._update_once(job, work, events)
+            )
+        except Permanent as error:
+            if error.status not in UNKNOWN:
+                raise
+            return Change(become=delivery.missing)
+        become = partial(
+            delivery.updated,
+            fingerprint=work.picture.fingerprint,
+            fields=whole.held(work.link.sent.fields),
+            events=frozenset(events),
+        )
+        return Change(become=become, told=("updated", ", ".join(sorted(sent))) if sent else None)
 
-    async def add_events(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
+    async def add_events(self, job: OwnedJob, work: Work) -> Change:
         """Send a batch of the events that did not fit elsewhere."""
-        batch = self._batch()
-        while True:
-            events = _first(work.unsent(), batch)
-            try:
-                await self._send(job, self._draft("add_events", work, events))
-            except Permanent as error:
-                if error.status in UNKNOWN:
-                    return Change(become=delivery.missing)
-                if not _too_large(error) or len(events) <= 1:
-                    raise
-                batch = min(batch, len(events)) // 2
-                continue
-            added = frozenset(events)
-            return Change(become=partial(delivery.events_added, events=added), told=("events_added", str(len(added))))
+        try:
+            _none, events = await self._halving(
+                work.unsent(),
+                least=1,
+                send=lambda events: self._send(job, self._draft("add_events", work, events)),
+            )
+        except Permanent as error:
+            if error.status not in UNKNOWN:
+                raise
+            return Change(become=delivery.missing)
+        added = frozenset(events)
+        return Change(become=partial(delivery.events_added, events=added), told=("events_added", str(len(added))))
 
     async def close(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Close the incident, because its alert is closed."""
@@ -163,6 +136,45 @@ class Steps:
             told = ("incident_closed", "the IRP no longer has it")
         log.info("incident_closed", alert_id=work.alert_id)
         return Change(become=partial(delivery.incident_closed, origin=Origin.KUMA), told=told)
+
+    async def _halving(self, events: Events, *, least: int, send: Callable[[Events], Awaitable[T]]) -> tuple[T, Events]:
+        """Send with as many events as the IRP takes in one request: 413 halves the batch, down to `least`."""
+        batch = self._irp.batch or len(events)
+        while True:
+            some = dict(islice(events.items(), batch))
+            try:
+                return await send(some), some
+            except Permanent as error:
+                if error.status != TOO_LARGE or len(some) <= least:
+                    raise
+                batch = len(some) // 2
+
+    async def _create_once(self, job: OwnedJob, work: Work, events: Events) -> Incident:
+        """Commit the intent, then send; an intent that certainly did not happen is taken back."""
+        draft = self._draft("create", work, events)
+        sent = Sent(fingerprint=work.picture.fingerprint, fields=draft.fields, events=frozenset(events))
+        for side in (self._sides.creates, self._sides.irp):
+            side.assure_open()
+        await self._bench.note(job, work, partial(delivery.intended, sent=sent, now=self._head.clock()))
+        try:
+            return await self._create(job, draft)
+        except Duplicate:
+            raise
+        except (RemoteError, SideStopped) as error:
+            await self._bench.note(job, work, partial(_after_failed_create, error=error))
+            raise
+
+    async def _update_once(self, job: OwnedJob, work: Work, events: Events) -> tuple[Draft, frozenset[str]]:
+        """Send the fields that changed; return the whole draft, and which fields went out."""
+        upsert = not self._irp.can("update")
+        whole = self._draft("create" if upsert else "update", work, events)
+        changed, cleared = delivery.changed_fields(whole.fields, work.link.sent.fields)
+        draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
+        if upsert:
+            await self._create(job, draft)
+        elif draft.body:
+            await self._send(job, draft)
+        return whole, frozenset(draft.body or ())
 
     async def _create(self, job: OwnedJob, draft: Draft) -> Incident:
         async with self._sides.creates.admit():
@@ -199,15 +211,6 @@ class Steps:
             become=partial(delivery.after_found, found=chosen), told=("found", chosen.incident.id), closing=closing
         )
 
-    def _updated(self, work: Work, whole: Draft, events: Events, *, told: tuple[str, str] | None) -> Change:
-        become = partial(
-            delivery.updated,
-            fingerprint=work.picture.fingerprint,
-            fields=whole.held(work.link.sent.fields),
-            events=frozenset(events),
-        )
-        return Change(become=become, told=told)
-
     def _draft(self, operation: str, work: Work, events: Events) -> Draft:
         subject = Subject(
             picture=work.picture,
@@ -224,13 +227,6 @@ class Steps:
     def _key(self, work: Work) -> str:
         return external_key(self._head.instance, work.alert_id)
 
-    def _batch(self) -> int:
-        return self._irp.batch or UNBOUNDED
-
-
-def _first(events: Events, batch: int) -> Events:
-    return dict(islice(events.items(), batch))
-
 
 def _after_failed_create(link: Link, error: RemoteError | SideStopped) -> Link:
     """Keep the intent where the create may have happened; take it back where it certainly did not."""
@@ -241,10 +237,6 @@ def _after_failed_create(link: Link, error: RemoteError | SideStopped) -> Link:
             return link
         case _:
             return delivery.refused(link)
-
-
-def _too_large(error: Exception) -> bool:
-    return isinstance(error, Permanent) and error.status == TOO_LARGE
 
 
 def _wrong_path(error: Permanent) -> bool:

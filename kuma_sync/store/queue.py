@@ -217,7 +217,9 @@ class DurableQueue:
 
     def _mine(self, claim: Claim) -> tuple[Any, ...]:
         table = self._table
-        return (table.c.id == claim.id, table.c.owner == claim.owner, table.c.state == RUNNING)
+        # SQLite gives a new row the number of the last one when that was deleted: the subject must be the same, too.
+        same = and_(table.c.id == claim.id, table.c.subject == claim.subject)
+        return (same, table.c.owner == claim.owner, table.c.state == RUNNING)
 
     async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
         """Make our running row a waiting one, or return the successor that waits already (ours still runs then)."""

@@ -28,8 +28,8 @@ from kuma_sync.daemon.loops import Housekeeping
 from kuma_sync.daemon.poller import Habits, Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.side import Pace, Side
-from kuma_sync.daemon.steps import Letterhead, Sides, Steps
+from kuma_sync.daemon.side import Pace, Side, Sides
+from kuma_sync.daemon.steps import Letterhead, Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench

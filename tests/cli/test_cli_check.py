@@ -12,6 +12,10 @@ from prompt import NOWHERE, Answered, ask, merged, shell, typed, usual, world, w
 from kuma_sync.sim.tls import SimTls
 
 
+def files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
 def line(answer: Answered, what: str) -> str:
     """The verdict and the hint of one part."""
     found = [one for one in answer.out.splitlines() if one[9:].startswith(f"{what}  ")]
@@ -29,12 +33,13 @@ async def test_all_is_well_and_nothing_was_made_or_changed(tmp_path: Path) -> No
         assert answer.code == 0
         assert answer.err == ""
         assert {text.split()[0] for text in answer.out.splitlines()} == {"ok", "warning"}
-        assert answer.lines("warning") == [line_ for line_ in answer.out.splitlines() if "never proven" in line_]
+        assert answer.lines("warning") == [one for one in answer.out.splitlines() if "never proven" in one]
         assert line(answer, "store").endswith("will be created by run")
-        assert line(answer, "KUMA tenants").startswith("ok: 1: ") or "Main" in line(answer, "KUMA tenants")
+        assert line(answer, "KUMA tenants").startswith("ok: ")
+        assert "Main" in line(answer, "KUMA tenants")
         assert line(answer, "IRP probe") == "ok: GET /api/v1/incidents"
         assert line(answer, "templates").startswith("ok: 7 operations")
-        assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+        assert files(tmp_path) == ["config.toml"]
         assert {request.method for request in w.kuma.requests + w.irp.requests} == {"GET"}
 
 
@@ -153,7 +158,7 @@ async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
 async def test_a_store_is_looked_at_without_being_touched(database_url: str, tmp_path: Path) -> None:
     async with world(tmp_path, store={"url": database_url}) as w:
         await ask("run", "--once", *w.c)
-        before = sorted(entry.name for entry in tmp_path.iterdir())
+        before = files(tmp_path)
 
         ours, others = await ask("check", *w.c), await ask("check", *w.configured(irp={"url": "http://localhost:1"}))
 
@@ -162,7 +167,7 @@ async def test_a_store_is_looked_at_without_being_touched(database_url: str, tmp
         assert line(ours, "store identity").startswith("ok: KUMA 'kuma', IRP http://127.0.0.1:")
         assert others.code == 2
         assert line(others, "store identity").startswith("failed: irp.url: the store belongs to")
-        assert sorted(entry.name for entry in tmp_path.iterdir() if entry.name != "other.toml") == before
+        assert files(tmp_path) == sorted([*before, "other.toml"])
 
 
 async def test_a_daemon_that_holds_the_store_is_told_and_left_alone(tmp_path: Path) -> None:

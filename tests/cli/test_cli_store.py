@@ -96,7 +96,8 @@ async def test_prune_removes_what_is_settled_and_old_and_says_how_much(tmp_path:
         closed, kept = w.kuma.raise_alert(), w.kuma.raise_alert()
         await ask("run", "--once", *w.c)
         w.kuma.close(closed)
-        assert (await ask("run", "--once", *w.c)).code == 0
+        # The first pass hears of the closing by asking for the alert; only the next does without it.
+        assert [(await ask("run", "--once", *w.c)).code for _ in range(2)] == [0, 0]
         long_ago = (datetime.now(UTC) - timedelta(days=91)).isoformat().replace("+00:00", "Z")
         async with opened(w.tables["store"]["url"]) as store, store.engine.begin() as connection:
             await connection.execute(text(f"UPDATE links SET changed_at = '{long_ago}'"))

@@ -96,7 +96,10 @@ async def test_more_alerts_than_one_query_names_are_found(database_url: str) -> 
 
 async def test_contents_come_back_as_they_were_until_they_are_forgotten(database_url: str) -> None:
     kept = take_contents(
-        [*events("e1", "e2"), an_event(ID="e3", Bytes=2**63 - 1, DeviceCustomNumber1=2**70, Message="сбой \ud800 \x00")],
+        [
+            *events("e1", "e2"),
+            an_event(ID="e3", Bytes=2**63 - 1, DeviceCustomNumber1=2**70, Message="сбой \ud800 \x00"),
+        ],
         assets=[an_asset()],
         accounts=[an_account()],
         max_events=0,

@@ -75,16 +75,35 @@ async def test_a_job_cannot_be_settled_twice(database_url: str) -> None:
         assert await jobs(store) == []
 
 
+@settlements
+async def test_a_stale_claim_settles_no_other_job_that_got_its_number(database_url: str, settle: Settle) -> None:
+    """SQLite numbers a new row like the last one that was deleted, and a process owns all its claims by one name."""
+    async with opened(database_url) as store:
+        await put(store, "a")
+        stale = await claim_one(store, lease=EXPIRED)
+        await done(store, await claim_one(store))
+        await put(store, "b")
+        running = await claim_one(store)
+
+        with pytest.raises(ClaimLost):
+            await settle(store, stale)
+
+        await done(store, running)
+
+
 async def test_a_lost_claim_takes_the_whole_transaction_back(database_url: str) -> None:
     async with opened(database_url) as store:
         await put(store)
         stale = await claim_one(store, owner="w1", lease=EXPIRED)
         await claim_one(store, owner="w2")
 
-        with pytest.raises(ClaimLost):
+        async def deliver() -> None:
             async with store.begin() as tx:
                 await tx.records.note("w1", "delivered", "a")
                 await tx.delivery.done(stale)
+
+        with pytest.raises(ClaimLost):
+            await deliver()
 
         async with store.read() as tx:
             assert await tx.records.history("a") == []

@@ -39,7 +39,10 @@ def another_daemon(url: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_second_daemon_is_refused_until_the_first_is_gone_even_by_kill(sqlite_url: str) -> None:
     with another_daemon(sqlite_url) as process:
-        with pytest.raises(StoreHeld, match=r"another kuma-sync daemon holds .*/store\.db"), held(store_url(sqlite_url)):
+        with (
+            pytest.raises(StoreHeld, match=r"another kuma-sync daemon holds .*/store\.db"),
+            held(store_url(sqlite_url)),
+        ):
             pass
 
         process.kill()
@@ -73,7 +76,8 @@ def test_a_server_is_shared_and_a_store_in_memory_is_its_own(postgres_url: str) 
 
 
 def test_a_folder_that_is_not_there_is_told_as_a_store_out_of_reach(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="No such file or directory"), held(
-        store_url(f"sqlite:///{tmp_path}/absent/store.db")
+    with (
+        pytest.raises(StoreUnavailable, match="No such file or directory"),
+        held(store_url(f"sqlite:///{tmp_path}/absent/store.db")),
     ):
         pass

@@ -103,10 +103,13 @@ async def test_a_stale_turn_takes_the_whole_transaction_back(database_url: str) 
     async with opened(database_url) as store:
         stale = await given(store, "one", ttl=OVER)
 
-        with pytest.raises(ClaimLost):
+        async def read() -> None:
             async with store.begin() as tx:
                 await tx.records.note("one", "read", "a")
                 await tx.lease.assure(stale)
+
+        with pytest.raises(ClaimLost):
+            await read()
 
         async with store.read() as tx:
             assert await tx.records.history("a") == []

@@ -7,14 +7,21 @@ import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from stores import Clock
 
 from kuma_sync.core.errors import ClaimLost
@@ -36,8 +43,9 @@ class ModelRow:
 
     job: Job
     number: int
+    claim_id: int = 0
     owner: str = ""
-    lease_until: datetime = datetime.min
+    lease_until: datetime = datetime.min.replace(tzinfo=UTC)
 
 
 class Model:
@@ -93,9 +101,9 @@ class Model:
         in_time = due <= now or due > now + HORIZON
         return row.job.state == "pending" and in_time and self.running(row.job.subject) is None
 
-    def owns(self, claim: Claim, number: int) -> bool:
+    def owns(self, claim: Claim) -> bool:
         row = self.running(claim.subject)
-        return row is not None and row.number == number and row.owner == claim.owner
+        return row is not None and row.claim_id == claim.id and row.owner == claim.owner
 
     def settle(self, claim: Claim, how: str, at: datetime) -> None:
         row, successor = self.running(claim.subject), self.waiting(claim.subject)
@@ -144,7 +152,7 @@ class QueueMachine(RuleBasedStateMachine):
         shutil.copy(self.template, path)
         self.clock = Clock()
         self.model = Model(self.clock)
-        self.claims: list[tuple[Claim, int]] = []
+        self.claims: list[Claim] = []
         self._runner = asyncio.Runner()
         self._store = Store(store_url(f"sqlite:///{path}"), clock=self.clock, horizon=HORIZON)
 
@@ -171,17 +179,18 @@ class QueueMachine(RuleBasedStateMachine):
     def claim(self, limit: int, owner: str, wanted: set[Lane]) -> None:
         taken = self.act(lambda queue: queue.claim(limit, owner=owner, lease=LEASE, lanes=wanted))
         expected = self.model.claim(limit, owner, wanted)
-        assert [claim.subject for claim in taken] == sorted(expected, key=[each.subject for each in taken].index)
+        assert [claim.subject for claim in taken] == expected
         for claim in taken:
             row = self.model.running(claim.subject)
             assert row is not None
             assert (claim.attempts, claim.payload) == (row.job.attempts, row.job.payload)
-            self.claims.append((claim, row.number))
+            row.claim_id = claim.id
+            self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), how=st.sampled_from(["done", "again", "park"]), after=st.integers(0, 120))
     def settle(self, data: st.DataObject, how: str, after: int) -> None:
-        claim, number = data.draw(st.sampled_from(self.claims))
+        claim = data.draw(st.sampled_from(self.claims))
         at = self.clock.now + timedelta(seconds=after)
 
         async def settle(queue: DurableQueue) -> None:
@@ -193,7 +202,7 @@ class QueueMachine(RuleBasedStateMachine):
                 case _:
                     await queue.park(claim, how)
 
-        if self.model.owns(claim, number):
+        if self.model.owns(claim):
             self.act(settle)
             self.model.settle(claim, how, at)
         else:

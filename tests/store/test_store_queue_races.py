@@ -7,7 +7,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -121,10 +121,8 @@ async def test_a_job_put_back_beside_a_change_that_is_taken_back_waits_by_itself
                 raise LookupError
 
         async with asyncio.TaskGroup() as group:
-            try:
+            with suppress(LookupError):
                 await change_and_fail(group)
-            except LookupError:
-                pass
 
         waiting = await job(poller)
         assert (waiting.state, waiting.attempts, waiting.lane) == ("pending", 1, Lane.UPDATE)

@@ -90,8 +90,12 @@ async def test_an_alerts_history_is_told_in_order(database_url: str) -> None:
             history = await tx.records.history("a")
 
     assert history == [
-        AuditEntry(at=clock.now - timedelta(seconds=3), actor="Иванов", action="created", alert_id="a", detail="причина"),
-        AuditEntry(at=clock.now - timedelta(seconds=1), actor="Иванов", action="closed", alert_id="a", detail="причина"),
+        AuditEntry(
+            at=clock.now - timedelta(seconds=3), actor="Иванов", action="created", alert_id="a", detail="причина"
+        ),
+        AuditEntry(
+            at=clock.now - timedelta(seconds=1), actor="Иванов", action="closed", alert_id="a", detail="причина"
+        ),
     ]
 
 

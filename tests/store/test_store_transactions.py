@@ -61,7 +61,8 @@ def one_more(link: Link) -> Link:
 
 async def test_a_block_that_fails_leaves_nothing_behind(database_url: str) -> None:
     async with opened(database_url) as store:
-        with pytest.raises(LookupError):
+
+        async def fail_at_the_end() -> None:
             async with store.begin() as tx:
                 await tx.links.add([a_link()], now=tx.now)
                 await tx.alerts.save(
@@ -71,6 +72,9 @@ async def test_a_block_that_fails_leaves_nothing_behind(database_url: str) -> No
                 await tx.closes.put([Put(subject=ALERT_ID, lane=Lane.CLOSE)])
                 await tx.records.move_cursor(watermark=NOW)
                 raise LookupError
+
+        with pytest.raises(LookupError):
+            await fail_at_the_end()
 
         async with store.read() as tx:
             assert await tx.links.get(ALERT_ID) is None
@@ -222,6 +226,10 @@ def small_disk(path: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", path], check=True)
 
 
+def remount(path: Path, mode: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{mode}", path], check=True)
+
+
 async def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk"):
         url = f"sqlite:///{tmp_path}/disk/store.db"
@@ -231,9 +239,12 @@ async def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> N
             with pytest.raises(OSError, match="No space left"):
                 ballast.write_bytes(bytes(2**21))
 
-            with pytest.raises(StoreUnavailable) as refusal:
+            async def fill_up() -> None:
                 for number in range(100):
                     await put(store, f"a{number}", payload={"comment": SECRET * 5000})
+
+            with pytest.raises(StoreUnavailable) as refusal:
+                await fill_up()
             kept = [row.subject for row in await jobs(store)]
             ballast.unlink()
             await put(store, "after")
@@ -250,12 +261,12 @@ async def test_a_disk_mounted_read_only_is_out_of_reach_for_writers(tmp_path: Pa
         url = f"sqlite:///{tmp_path}/disk/store.db"
         async with opened(url) as store:
             await put(store, "before")
-        subprocess.run(["mount", "-o", "remount,ro", tmp_path / "disk"], check=True)
+        remount(tmp_path / "disk", "ro")
 
         store = a_store(url)
         with pytest.raises(StoreUnavailable) as refusal:
             await put(store)
-        subprocess.run(["mount", "-o", "remount,rw", tmp_path / "disk"], check=True)
+        remount(tmp_path / "disk", "rw")
         await put(store, "after")
 
         assert str(refusal.value).startswith("the store is out of reach: ")
@@ -297,7 +308,8 @@ async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(ne
 
 async def test_a_connection_cut_in_the_middle_of_a_transaction_leaves_nothing_behind(postgres_url: str) -> None:
     async with opened(postgres_url) as store:
-        with pytest.raises(StoreUnavailable) as refusal:
+
+        async def write_while_being_cut_off() -> None:
             async with store.begin() as tx:
                 await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE, payload={"comment": SECRET})])
                 with psycopg.connect(postgres_url, autocommit=True) as operator:
@@ -306,6 +318,9 @@ async def test_a_connection_cut_in_the_middle_of_a_transaction_leaves_nothing_be
                         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
                     )
                 await tx.delivery.jobs()
+
+        with pytest.raises(StoreUnavailable) as refusal:
+            await write_while_being_cut_off()
 
         assert SECRET not in str(refusal.value)
         assert "SELECT" not in str(refusal.value)

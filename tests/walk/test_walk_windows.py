@@ -1,0 +1,460 @@
+"""What is asked of KUMA when, and what a window may hide: late, tied, shifting, huge and strange alerts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from stage import ask, metric, parked, staged, state_of, until_rest
+
+from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sim.values import whole_second
+from kuma_sync.telemetry.metrics import Metrics
+
+SWEEPLESS = {"sweep_interval": "1h"}
+
+
+def ago(**by: float) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(**by)
+
+
+async def polled(crew: Crew, *, sweep: bool = False) -> None:
+    """Poll once as the daemon does, and deliver what follows."""
+    await crew.poller.poll_once(sweep=sweep)
+    await until_rest(crew)
+
+
+# Which request when
+
+
+async def test_each_read_asks_exactly_what_the_contract_says(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
+        first_seen = ago(hours=1)
+        alert_id = stage.kuma.raise_alert(seen=first_seen)
+        asked = list[list[str]]()
+        async with stage.crew() as crew:
+            for _ in range(2):
+                await polled(crew)
+                asked.append(stage.queries()[sum(map(len, asked)) :])
+            await polled(crew, sweep=True)
+            asked.append(stage.queries()[sum(map(len, asked)) :])
+            stage.kuma.edit(alert_id, priority="critical")
+            await polled(crew)
+            asked.append(stage.queries()[sum(map(len, asked)) :])
+            stage.kuma.assign(alert_id)
+            await polled(crew, sweep=True)
+            asked.append(stage.queries()[sum(map(len, asked)) :])
+        async with stage.crew() as crew:
+            await polled(crew)
+            asked.append(stage.queries()[sum(map(len, asked)) :])
+
+    flags = "withEvents&withAffected"
+    window = f"{flags}&status=new&timestampField=lastSeen&from={whole_second(first_seen)}&page=1"
+    late = f"status=new&timestampField=lastSeen&from={whole_second(first_seen - timedelta(minutes=30))}&page=1"
+    sweep = "status=new&timestampField=firstSeen&page=1"
+    contents, status = f"{flags}&id={alert_id}&page=1", f"id={alert_id}&page=1"
+    assert asked[0] == [f"{flags}&status=new&page=1"], "the first read of a store"
+    assert asked[1] == [window, late], "a quiet poll"
+    assert asked[2] == [window, late, sweep], "a poll with a sweep"
+    assert asked[3] == [window, late], "the window showed the edit with its contents"
+    assert asked[4] == [window, late, sweep, status, contents], "what the sweep did not show is asked for by id"
+    assert asked[5] == [window, late, sweep, status], "a process sweeps when it starts"
+
+
+async def test_tenants_go_along_with_every_read_and_affected_only_where_wanted(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    tenants = ["t-1", "tenant two"]
+    kuma = {"tenants": tenants, "with_affected": False, "statuses": ["new", "assigned"], "api_version": "v3"}
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS, kuma=kuma) as stage:
+        alert_id = stage.kuma.raise_alert(seen=ago(hours=1))
+        stage.kuma.edit(alert_id, tenantID="t-1")
+        async with stage.crew() as crew:
+            await polled(crew)
+            stage.kuma.close(alert_id)
+            await polled(crew, sweep=True)
+
+    scope = "status=new&status=assigned&tenantID=t-1&tenantID=tenant%20two"
+    tenant = "tenantID=t-1&tenantID=tenant%20two"
+    assert stage.queries()[0] == f"withEvents&{scope}&page=1"
+    assert f"{scope}&timestampField=firstSeen&page=1" in stage.queries()
+    assert f"{tenant}&id={quote(alert_id)}&page=1" in stage.queries()
+    assert f"withEvents&{tenant}&id={quote(alert_id)}&page=1" in stage.queries()
+    assert not any("withAffected" in query for query in stage.queries())
+    assert {request.path for request in stage.kuma.requests} == {"/api/v3/alerts/"}
+    assert "assets" not in stage.incident(alert_id).fields
+
+
+async def test_the_full_strategy_lists_everything_with_its_contents_at_every_poll(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"strategy": "full"}) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            for _ in range(3):
+                await polled(crew)
+            quiet = list(stage.queries())
+            stage.kuma.close(alert_id)
+            await polled(crew)
+
+    assert quiet == ["withEvents&withAffected&status=new&page=1"] * 3
+    assert stage.incident(alert_id).status == "closed", "a full read is a complete sweep"
+    assert len(stage.wrote("create")) == 1
+
+
+async def test_no_more_than_fifty_ids_are_asked_for_at_once(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS, brake={"min_alerts": 1000}) as stage:
+        async with stage.crew() as crew:
+            await polled(crew)
+            stage.kuma.raise_alert()
+            await polled(crew)
+            ids = [stage.kuma.raise_alert(seen=ago(minutes=10), events=1) for _ in range(120)]
+            before = len(stage.queries())
+            await polled(crew)
+
+    by_id = [query.count("id=") for query in stage.queries()[before:] if query.startswith("withEvents&withAffected&id=")]
+    assert by_id == [50, 50, 20]
+    assert all(stage.incident(alert_id) for alert_id in ids)
+
+
+# What a window hides
+
+
+async def test_an_alert_published_late_arrives_at_the_next_poll_and_is_counted(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    metrics = Metrics()
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
+        stage.kuma.raise_alert()
+        async with stage.crew(metrics) as crew:
+            await polled(crew)
+            late = stage.kuma.raise_alert(seen=ago(minutes=25))
+            await polled(crew)
+            counted = metric(metrics, "late_alerts_total")
+            stage.kuma.raise_alert()
+            await polled(crew)
+
+    assert len(stage.incident(late).events) == 3
+    assert (counted, metric(metrics, "late_alerts_total")) == (1, 1)
+
+
+async def test_an_alert_published_later_than_the_overlap_is_found_by_the_sweep(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
+        stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await polled(crew)
+            late = stage.kuma.raise_alert(seen=ago(hours=5))
+            await polled(crew)
+            before = stage.incidents(late)
+            await polled(crew, sweep=True)
+
+    assert before == []
+    assert len(stage.incident(late).events) == 3
+
+
+async def test_growth_within_the_watermarks_second_is_seen_at_once(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
+        second = ago(minutes=1)
+        ids = [stage.kuma.raise_alert(seen=second, events=1) for _ in range(10)]
+        async with stage.crew() as crew:
+            await polled(crew)
+            grown = stage.kuma.grow(ids[3], 2, move_last_seen=False)
+            await polled(crew)
+
+    ((incident_id, body),) = stage.wrote("update")
+    assert incident_id == stage.incident(ids[3]).id
+    assert [event["ID"] for event in body["events"]] == grown
+
+
+async def test_sixty_alerts_of_one_second_are_listed_first_and_read_only_where_they_differ(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll={**SWEEPLESS, "overlap": "5m"}) as stage:
+        second = ago(minutes=4, seconds=59)
+        ids = [stage.kuma.raise_alert(seen=second, events=1) for _ in range(60)]
+        async with stage.crew() as crew:
+            await polled(crew)
+            before = len(stage.queries())
+            await polled(crew)
+            quiet = stage.queries()[before:]
+            grown = stage.kuma.grow(ids[7], 2, move_last_seen=False)
+            stage.kuma.edit(ids[8], priority="critical" if stage.kuma.alerts[ids[8]]["priority"] != "critical" else "low")
+            late_to_the_party = stage.kuma.raise_alert(seen=second)
+            await polled(crew)
+            edits = stage.wrote("update")
+            stage.kuma.raise_alert()
+            await polled(crew)
+            await polled(crew)
+
+    assert [query.split("&from")[0] for query in quiet] == ["status=new&timestampField=lastSeen"], "without events"
+    assert [id_ for id_, _ in edits] == [stage.incident(ids[8]).id]
+    assert stage.incident(late_to_the_party)
+    bodies = [body for id_, body in stage.wrote("update") if id_ == stage.incident(ids[7]).id]
+    assert [[event["ID"] for event in body["events"]] for body in bodies] == [grown], "seen when it left the overlap"
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_an_alert_dated_tomorrow_does_not_hide_todays(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
+        tomorrow = stage.kuma.raise_alert(seen=ago(days=-1))
+        async with stage.crew() as crew:
+            await polled(crew)
+            today = stage.kuma.raise_alert()
+            await polled(crew)
+            cursor = await ask(crew, lambda tx: tx.records.cursor())
+            grown = stage.kuma.grow(tomorrow)
+            await polled(crew)
+
+    assert stage.incident(today)
+    assert cursor.watermark is not None
+    assert cursor.watermark <= datetime.now(UTC) + timedelta(seconds=2)
+    assert [event["ID"] for event in stage.incident(tomorrow).events][-1:] == grown
+
+
+async def test_a_clock_of_ours_that_is_wrong_by_hours_changes_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
+        stage.kuma.clock = lambda: datetime.now(UTC) - timedelta(hours=7)
+        stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await polled(crew)
+            second = stage.kuma.raise_alert()
+            await polled(crew)
+
+    assert stage.incident(second)
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_pages_that_shift_while_they_are_read_lose_and_double_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        ids = [stage.kuma.raise_alert(seen=ago(minutes=number), events=1) for number in range(260)]
+
+        def shift(page: int) -> None:
+            if page == 1:
+                for alert_id in ids[255:]:
+                    stage.kuma.grow(alert_id)
+                for alert_id in ids[:3]:
+                    stage.kuma.assign(alert_id)
+
+        stage.kuma.knobs.after_page = shift
+        async with stage.crew() as crew:
+            await polled(crew)
+            stage.kuma.knobs.after_page = None
+            await polled(crew, sweep=True)
+            await polled(crew, sweep=True)
+
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 260
+    assert stage.wrote("close") == []
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_kuma_that_ignores_page_ends_and_is_reported_as_not_complete(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, brake={"max_closed_percent": 100}) as stage:
+        for _ in range(251):
+            stage.kuma.raise_alert(events=0)
+        stage.kuma.knobs.clamp_page = True
+        async with stage.crew() as crew:
+            round_ = await crew.poller.poll_once()
+            passes = await ask(crew, lambda tx: tx.records.last_passes(5))
+            cursor = await ask(crew, lambda tx: tx.records.cursor())
+            counts = await ask(crew, lambda tx: tx.overview.counts())
+            troubles = await once(crew)
+
+    assert "repeated" in round_.incomplete
+    assert [read.complete for read in passes] == [False]
+    assert (cursor.swept_at, cursor.sweep) == (None, 0)
+    assert counts["gone"] == 0
+    assert len(troubles) == 1
+    assert troubles[0].startswith("kuma: ")
+
+
+async def test_an_alert_that_leaves_new_and_comes_back_is_the_same_alert(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await polled(crew)
+            stage.kuma.escalate(alert_id)
+            await polled(crew, sweep=True)
+            away = dict(stage.incident(alert_id).fields)
+            stage.kuma.unescalate(alert_id)
+            await polled(crew, sweep=True)
+            state = await state_of(crew, alert_id)
+
+    assert away["alertStatus"] == "escalated"
+    assert stage.incident(alert_id).fields["alertStatus"] == "new"
+    assert stage.incident(alert_id).status == "open"
+    assert state == "open"
+
+
+async def test_a_gone_alert_that_is_closed_when_it_comes_back_closes_its_incident(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await polled(crew)
+            kept = stage.kuma.alerts[alert_id]
+            stage.kuma.delete(alert_id)
+            await polled(crew, sweep=True)
+            gone = await state_of(crew, alert_id)
+            stage.kuma.load([{**kept, "status": "closed", "closingReason": "responded"}])
+            await polled(crew, sweep=True)
+            state = await state_of(crew, alert_id)
+
+    assert (gone, state) == ("gone", "closed")
+    assert stage.incident(alert_id).status == "closed"
+
+
+# What is too large or too strange
+
+
+async def test_an_oversize_alert_goes_without_events_and_says_so_its_neighbours_go_with_theirs(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll={**SWEEPLESS, "max_alert_size": "20KB"}) as stage:
+        small, large = stage.kuma.raise_alert(events=2), stage.kuma.raise_alert(events=60)
+        async with stage.crew() as crew:
+            await polled(crew)
+            between = stage.kuma.raise_alert(events=60)
+            await polled(crew)
+            await polled(crew, sweep=True)
+
+    for alert_id in (large, between):
+        incident = stage.incident(alert_id)
+        assert incident.events == []
+        assert "eventsTotal" not in incident.fields
+        assert "larger than the size limit" in incident.fields["description"]
+        assert incident.fields["title"] == stage.kuma.alerts[alert_id]["name"]
+    assert len(stage.incident(small).events) == 2
+    assert len(stage.irp.writes) == 3
+
+
+async def test_twelve_hundred_events_travel_as_a_create_and_two_batches(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
+        alert_id = stage.kuma.raise_alert(events=1200)
+        async with stage.crew() as crew:
+            await polled(crew)
+            await polled(crew, sweep=True)
+
+    assert [(deed, len(body["events"])) for deed, _, body in stage.irp.writes] == [
+        ("create", 500),
+        ("add_events", 500),
+        ("add_events", 200),
+    ]
+    assert stage.incident(alert_id).events == stage.kuma.alerts[alert_id]["events"]
+
+
+async def test_of_many_events_the_newest_are_passed_on_and_the_rest_is_counted(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"max_events": 10}) as stage:
+        alert_id = stage.kuma.raise_alert(events=25)
+        async with stage.crew() as crew:
+            await polled(crew)
+
+    incident = stage.incident(alert_id)
+    assert len(incident.events) == 10
+    assert incident.fields["eventsTotal"] == 25
+
+
+async def test_a_body_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
+        alert_id = stage.kuma.raise_alert(events=300)
+        stage.irp.knobs.max_body = 150_000
+        async with stage.crew() as crew:
+            await polled(crew)
+            jobs = await parked(crew)
+
+    assert jobs == []
+    assert stage.incident(alert_id).events == stage.kuma.alerts[alert_id]["events"]
+    assert any(request.status == 413 for request in stage.irp.requests)
+    assert len(stage.incidents(alert_id)) == 1
+
+
+async def test_what_is_no_alert_is_parked_once_and_the_others_are_delivered(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        ids = [stage.kuma.raise_alert() for _ in range(3)]
+        stage.kuma.knobs.strays = [None, 5, {"name": "without an id"}, {"id": None}, {"id": ""}, "text"]
+        metrics = Metrics()
+        async with stage.crew(metrics) as crew:
+            for _ in range(3):
+                await polled(crew, sweep=True)
+            pieces = await ask(crew, lambda tx: tx.records.parked())
+        await stage.passes()
+        async with stage.crew() as crew:
+            after = await ask(crew, lambda tx: tx.records.parked())
+
+    assert len(pieces) == len({piece.digest for piece in pieces}) == 6
+    assert [piece.digest for piece in after] == [piece.digest for piece in pieces]
+    assert metric(metrics, "alerts_total", change="rejected") == 6
+    assert all(stage.incident(alert_id) for alert_id in ids)
+
+
+@pytest.mark.parametrize(
+    "quirk",
+    [
+        {"numeric_priority": True},
+        {"fraction_seconds": True},
+        {"flat_events": True},
+        {"rfc3339_event_time": True},
+        {"fqdn_array": True},
+        {"past_end_null": True},
+        {"without_events": "null"},
+        {"without_events": "absent"},
+        {"html_escape": True},
+        {"gzip": True},
+        {"piece": 700},
+        {"content_type": "text/plain"},
+    ],
+    ids=lambda quirk: next(iter(quirk)),
+)
+async def test_a_kuma_with_a_quirk_is_understood_and_not_taken_for_changed(
+    tmp_path: Path, sqlite_url: str, quirk: dict[str, object]
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        for name, value in quirk.items():
+            setattr(stage.kuma.knobs, name, value)
+        ids = [stage.kuma.raise_alert(priority=priority) for priority in ("low", "critical")]
+        async with stage.crew() as crew:
+            for _ in range(3):
+                await polled(crew, sweep=True)
+            stage.kuma.grow(ids[0])
+            await polled(crew)
+            jobs = await parked(crew)
+
+    assert jobs == []
+    assert [deed for deed, _, _ in stage.irp.writes] == ["create", "create", "update"]
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_odd_values_are_left_out_and_the_rest_of_the_alert_is_delivered(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.kuma.edit(alert_id, assignee=7, lastSeen="yesterday", affectedAssets="none", overflow="maybe")
+        stage.kuma.alerts[alert_id]["events"] += [5, None, "text"]
+        async with stage.crew() as crew:
+            await polled(crew)
+            await polled(crew, sweep=True)
+            jobs = await parked(crew)
+
+    assert jobs == []
+    assert len(stage.incident(alert_id).events) == 3
+    assert "lastSeenAt" not in stage.incident(alert_id).fields
+    assert stage.incident(alert_id).fields["title"] == stage.kuma.alerts[alert_id]["name"]
+
+
+async def test_ids_that_are_numbers_become_text(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        template = stage.kuma.alerts[stage.kuma.raise_alert()]
+        stage.kuma.knobs.strays = [{**template, "id": 4711}]
+        async with stage.crew() as crew:
+            await polled(crew)
+            pieces = await ask(crew, lambda tx: tx.records.parked())
+
+    assert pieces == []
+    assert stage.incident("4711")
