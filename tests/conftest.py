@@ -1,4 +1,4 @@
-"""What every test shares: coroutine tests run in a loop of their own, and our environment variables are out of the way."""
+"""What every test shares: coroutine tests run in a loop of their own, our environment variables are out of the way."""
 
 from __future__ import annotations
 

@@ -46,13 +46,8 @@ def database(maintenance: str, name: str) -> Iterator[str]:
 def _debian(binaries: Path) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="kuma-pg-", dir="/tmp"))
     prefix = _unprivileged(folder)
-    subprocess.run(
-        [*prefix, binaries / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8"]
-        + ["--locale=C.UTF-8"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
+    initdb = [*prefix, binaries / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "--no-sync"]
+    subprocess.run([*initdb, "-E", "UTF8", "--locale=C.UTF-8"], check=True, capture_output=True, cwd="/")
     port = _free_port()
     options = ["-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
     process = subprocess.Popen(

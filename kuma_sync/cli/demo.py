@@ -30,6 +30,9 @@ LONGEST_DRAIN = 20.0
 DOOR_AT = (0.30, 0.62)
 """The shares of the day at which the IRP's close command comes to the door."""
 
+PATIENCE = 100
+"""Looks, a tenth of a second apart, for what the daemon must do first."""
+
 DEEDS = ("made in the IRP", "updated there", "closed in KUMA", "closed in the IRP")
 
 
@@ -85,6 +88,8 @@ class _Demo:
             self._explain(place)
             stop = _on_signals()
             await daemon.start()
+            await self._until(stop, daemon, self._first_read())
+            self._began = time.monotonic()
             await self._until(stop, daemon, self._day(place, seconds or DAY))
             if seconds is None and not stop.is_set():
                 self._invite(place)
@@ -107,6 +112,13 @@ class _Demo:
             for task in (*tasks, watching):
                 task.cancel()
 
+    async def _first_read(self) -> None:
+        """Wait for the daemon, so that a slow start takes nothing from the day."""
+        for _ in range(PATIENCE):
+            if self._kuma.requests:
+                return
+            await asyncio.sleep(0.1)
+
     async def _day(self, place: Place, seconds: float) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(play(self._kuma, self._irp, seconds=seconds, seed=7, tell=self._tell))
@@ -116,8 +128,11 @@ class _Demo:
     async def _command(self, place: Place, after: float) -> None:
         """Close an incident the way an IRP does that has a close command for KUMA."""
         await asyncio.sleep(after)
-        incident = self._open_incident()
-        if incident is None:
+        for _ in range(PATIENCE):
+            if (incident := self._open_incident()) is not None:
+                break
+            await asyncio.sleep(0.1)
+        else:
             return
         alert_id = incident.external_id.rpartition(":")[2]
         if await asyncio.to_thread(place.close_alert, alert_id, "responded"):

@@ -9,7 +9,8 @@ import asyncio
 import json
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,7 +104,8 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
 ) -> None:
     """KUMA's public REST API with simulated alerts."""
     side = KumaSim(token=token, seed=seed)
-    with_sim_errors(lambda: side.load(read_alerts(load)) if load else None)
+    with meant_by("--load"):
+        side.load(read_alerts(load) if load else [])
     for _ in range(alerts):
         side.raise_alert(events=events)
     acts = ['{"do": "raise_alert", "events": 2}', '{"do": "grow", "id": "…"}', '{"do": "close", "id": "…"}']
@@ -129,12 +131,13 @@ def add_fault(faults: Faults, text: str) -> None:
     faults.add(kind.strip(), **{name.strip(): _value(value) for name, _, value in pairs})
 
 
-def with_sim_errors(work: Callable[[], Any]) -> None:
-    """Do something, turning a simulator's complaint into ours."""
+@contextmanager
+def meant_by(option: str) -> Iterator[None]:
+    """Turn a simulator's complaint into one about an option: wrong usage, exit 2."""
     try:
-        work()
+        yield
     except SimError as error:
-        raise Unfinished(str(error)) from None
+        raise click.BadParameter(str(error), param_hint=option) from None
 
 
 def make_tls(directory: str | None) -> SimTls | None:
@@ -152,19 +155,23 @@ def _value(text: str) -> object:
 
 
 def _serve(side: KumaSim | IrpSim, listen: str, tls: str | None, faults: tuple[str, ...], leaflet: Leaflet) -> None:
-    async def serve() -> None:
-        certificate = make_tls(tls)
+    with meant_by("--fault"):
         for fault in faults:
             add_fault(side.faults, fault)
-        async with SimServer(side.app, listen=listen, tls=certificate) as server:
-            leaflet.hand_out(server.url, side.token, certificate)
-            await stopped()
-
     try:
-        asyncio.run(serve())
+        certificate = make_tls(tls)
+        with meant_by("--listen"):
+            server = SimServer(side.app, listen=listen, tls=certificate)
+        asyncio.run(_served(server, lambda: leaflet.hand_out(server.url, side.token, certificate)))
     except SimError as error:
         raise Unfinished(str(error)) from None
     click.echo("Stopped.")
+
+
+async def _served(server: SimServer, explain: Callable[[], None]) -> None:
+    async with server:
+        explain()
+        await stopped()
 
 
 async def stopped() -> None:

@@ -81,7 +81,10 @@ class Poller:
     async def _gather(self, round_: Round, *, sweep: bool) -> None:
         reads = await self._reads(round_, sweep=sweep)
         sweeps = any(query.lists_everything for query in reads)
-        round_.sweep = round_.cursor.sweep + 1 if sweeps else 0
+        if sweeps:
+            async with self._store.begin() as tx:
+                await tx.lease.assure(round_.turn)
+                round_.sweep = await tx.records.begin_sweep()
         for query in reads:
             await self._read(query, round_)
         if round_.unnamed and not any(query.kind is ReadKind.LATE for query in reads):

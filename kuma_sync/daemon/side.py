@@ -134,7 +134,8 @@ class Side:
                 await self._judge(error)
             case Transient():
                 if error.retry_after is not None:
-                    self._asked_to_wait = self.pace.clock() + clamp_retry_after(error.retry_after)
+                    until = self.pace.clock() + clamp_retry_after(error.retry_after)
+                    self._asked_to_wait = max(self._asked_to_wait or until, until)
                 # The error itself goes on: whether its effect may have happened matters to whoever sent it.
                 if self._pause is not None:
                     self.stand_still(self._pause)
@@ -147,12 +148,19 @@ class Side:
     async def _judge(self, error: AccessDenied) -> None:
         """Tell a refused token from one request that is not allowed."""
         reason = f"token refused ({error.summary})"
+        until = self._asked_to_wait
+        if until is not None and until > self.pace.clock():
+            raise SideStopped(self, "it asked to wait", until) from None
         if self._probe is None:
             raise self.stand_still(reason) from None
         try:
             await self._probe()
-        except AccessDenied:
+        except (AccessDenied, Permanent):
+            # A probe that is refused for another reason says nothing about the token: as if there were none.
             raise self.stand_still(reason) from None
+        except Transient as failed:
+            await self._learn(failed)
+            raise
         self._resume()
         raise Permanent(
             remote=error.remote,
@@ -167,7 +175,6 @@ class Side:
             log.info("side_resumed", remote=self.remote)
         self._pause = None
         self._trials = 0
-        self._asked_to_wait = None
         if not self.unwell:
             self._health.succeeded(self.remote)
 

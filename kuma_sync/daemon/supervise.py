@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -64,22 +65,31 @@ async def happens(event: asyncio.Event, *, within: float) -> bool:
 
 
 async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
-    """Act at every ring until told to stop; what is being read then is cut off after a moment."""
-    async with asyncio.TaskGroup() as group:
-        stopping = group.create_task(stop.wait())
+    """Act at every ring until told to stop; what is being read then is cut off after a moment.
+
+    What `act` raises is raised as it is: in a group, a store that is away would look like a bug.
+    """
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
         while not stop.is_set():
-            ringing = group.create_task(bell.wait())
-            await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if stop.is_set():
-                ringing.cancel()
-                break
-            acting = asyncio.ensure_future(act())
+            ringing = asyncio.ensure_future(bell.wait())
             try:
-                await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if not acting.done():
-                    await asyncio.wait({acting}, timeout=LAST_MOMENTS)
+                await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                acting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await acting
+                ringing.cancel()
+            if not stop.is_set():
+                await _cut_off(act, stopping)
+    finally:
         stopping.cancel()
+
+
+async def _cut_off(act: Callable[[], Awaitable[None]], stopping: asyncio.Future[Any]) -> None:
+    acting = asyncio.ensure_future(act())
+    try:
+        await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not acting.done():
+            await asyncio.wait({acting}, timeout=LAST_MOMENTS)
+    finally:
+        acting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await acting

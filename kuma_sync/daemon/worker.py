@@ -137,13 +137,21 @@ class Worker:
             self._health.failed(self.name, str(error))
             return 0
         self._health.succeeded(self.name)
-        for claim in claims:
+        fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
+        for claim in fresh:
             job = OwnedJob(claim, valid_until)
             self._flying[claim.id] = job
             task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
             jobs.add(task)
             task.add_done_callback(jobs.discard)
-        return len(claims)
+        return len(fresh)
+
+    def _flies(self, claim: Claim, valid_until: float) -> bool:
+        """Tell whether a claimed job is in flight here already: its lease had run out, and now is ours again."""
+        flying = self._flying.get(claim.id)
+        if flying is not None:
+            flying.valid_until = valid_until
+        return flying is not None
 
     def _lanes(self) -> tuple[Lane, ...]:
         """Leave creates alone while their own gate is shut."""

@@ -29,6 +29,8 @@ def held(url: URL) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise StoreHeld(f"another kuma-sync daemon holds {url.database}") from None
+        except OSError as error:
+            raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None
         yield

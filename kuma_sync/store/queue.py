@@ -12,17 +12,18 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Table, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
+from kuma_sync.store.backlog import Backlog
 from kuma_sync.store.dialect import batches, insert_into
-from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Job, Lane, Put, as_claim, as_job
+from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Lane, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
 
 
-class DurableQueue:
+class DurableQueue(Backlog):
     """One queue table, inside one transaction.
 
     `now` is our time (dues are ours), `lease_now` the database's. A due beyond `horizon` counts as due: the clock was
@@ -32,9 +33,7 @@ class DurableQueue:
     def __init__(
         self, connection: AsyncConnection, table: Table, *, now: datetime, lease_now: datetime, horizon: timedelta
     ) -> None:
-        self._connection = connection
-        self._table = table
-        self._now = now
+        super().__init__(connection, table, now=now)
         self._lease_now = lease_now
         self._horizon = horizon
 
@@ -57,6 +56,7 @@ class DurableQueue:
                 "lane": case((fresh.lane < stored.lane, fresh.lane), else_=stored.lane),
                 "due": case((parked, fresh.due), else_=stored.due),
                 "attempts": case((parked, 0), else_=stored.attempts),
+                "put_at": case((parked, fresh.put_at), else_=stored.put_at),
                 "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
             },
         )
@@ -65,7 +65,23 @@ class DurableQueue:
     async def claim(
         self, limit: int, *, owner: str, lease: timedelta, lanes: Collection[Lane] = tuple(Lane)
     ) -> list[Claim]:
-        """Take up to `limit` due jobs, the most urgent lane first, and those whose owner's lease ran out."""
+        """Take up to `limit` jobs: those whose owner's lease ran out, then due ones, the most urgent lane first.
+
+        Each kind is a query of its own, because one over all of them could not follow the index.
+        """
+        table = self._table
+        abandoned = and_(table.c.state == RUNNING, table.c.lease_until < self._lease_now)
+        due = and_(table.c.state == PENDING, table.c.due <= self._now)
+        misdated = and_(table.c.state == PENDING, table.c.due > self._now + self._horizon)
+        claims: list[Claim] = []
+        for condition in (abandoned, due, misdated):
+            if len(claims) < limit:
+                claims += await self._take(condition, limit - len(claims), owner=owner, lease=lease, lanes=lanes)
+        return claims
+
+    async def _take(
+        self, condition: ColumnElement[bool], limit: int, *, owner: str, lease: timedelta, lanes: Collection[Lane]
+    ) -> list[Claim]:
         table = self._table
         other = table.alias("other")
         running_elsewhere = (
@@ -73,12 +89,11 @@ class DurableQueue:
             .where(other.c.subject == table.c.subject, other.c.state == RUNNING, other.c.id != table.c.id)
             .exists()
         )
-        due = and_(table.c.state == PENDING, or_(table.c.due <= self._now, table.c.due > self._now + self._horizon))
-        abandoned = and_(table.c.state == RUNNING, table.c.lease_until < self._lease_now)
+        query = select(table.c.id).where(condition, ~running_elsewhere)
+        if len(set(lanes)) < len(Lane):
+            query = query.where(table.c.lane.in_([int(lane) for lane in lanes]))
         chosen = (
-            select(table.c.id)
-            .where(or_(due, abandoned), table.c.lane.in_([int(lane) for lane in lanes]), ~running_elsewhere)
-            .order_by(table.c.lane, table.c.due, table.c.id)
+            query.order_by(table.c.lane, table.c.due, table.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
             .cte("chosen")  # as a plain subquery PostgreSQL may run it more than once and exceed the limit
@@ -149,7 +164,7 @@ class DurableQueue:
             rows = await self._connection.execute(
                 update(self._table)
                 .where(self._table.c.subject.in_(some), self._table.c.state.in_(states))
-                .values(state=PENDING, due=self._now, attempts=0, reason="")
+                .values(state=PENDING, due=self._now, attempts=0, reason="", put_at=self._now)
                 .returning(self._table.c.subject)
             )
             woken += [row.subject for row in rows]
@@ -170,38 +185,6 @@ class DurableQueue:
             .values(lease_until=self._lease_now - timedelta(seconds=1))
         )
         return found.rowcount
-
-    async def next_due(self) -> datetime | None:
-        """Return when the next waiting job becomes due."""
-        found = await self._connection.execute(
-            select(func.min(self._table.c.due)).where(self._table.c.state == PENDING)
-        )
-        moment: datetime | None = found.scalar_one_or_none()
-        return moment
-
-    async def jobs(self, subject: str | None = None, *, states: Sequence[str] = ()) -> list[Job]:
-        """List rows for a human: all, one subject's, or those in some states."""
-        query = select(self._table).order_by(self._table.c.id)
-        if subject is not None:
-            query = query.where(self._table.c.subject == subject)
-        if states:
-            query = query.where(self._table.c.state.in_(states))
-        return [as_job(row) for row in await self._connection.execute(query)]
-
-    async def depths(self) -> dict[str, int]:
-        """Count rows by state; pending rows whose due lies ahead after a failure count as `backoff`."""
-        table = self._table
-        state = case((and_(table.c.state == PENDING, table.c.due > self._now), "backoff"), else_=table.c.state)
-        rows = await self._connection.execute(select(state, func.count()).group_by(state))
-        return {name: count for name, count in rows}
-
-    async def oldest(self) -> datetime | None:
-        """Return since when the oldest job waits or runs."""
-        found = await self._connection.execute(
-            select(func.min(self._table.c.put_at)).where(self._table.c.state.in_((PENDING, RUNNING)))
-        )
-        moment: datetime | None = found.scalar_one_or_none()
-        return moment
 
     def _row(self, put: Put) -> dict[str, Any]:
         return {

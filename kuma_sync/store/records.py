@@ -89,6 +89,15 @@ class Records:
             born_at=row.born_at,
         )
 
+    async def begin_sweep(self) -> int:
+        """Number a sweep; a number is used once, so what an aborted sweep marked is not taken for seen by the next."""
+        await self._born()
+        table = schema.cursor
+        begun = await self._connection.execute(
+            update(table).values(sweeps_begun=table.c.sweeps_begun + 1).returning(table.c.sweeps_begun)
+        )
+        return int(begun.scalar_one())
+
     async def move_cursor(self, **values: Any) -> None:
         """Set some of: watermark, sweep, swept_at, watched_until."""
         await self._born()

@@ -128,8 +128,9 @@ def _queue(name: str) -> Table:
         Column("payload", Json),
         Column("put_at", UtcTime, nullable=False),
         Index(f"uq_{name}_waiting", "subject", unique=True, postgresql_where=NOT_RUNNING, sqlite_where=NOT_RUNNING),
-        Index(f"ix_{name}_claim", "state", "lane", "due"),
+        Index(f"ix_{name}_claim", "state", "lane", "due", "id"),
         Index(f"ix_{name}_subject", "subject"),
+        sqlite_autoincrement=True,  # a number is never used twice, so an old claim cannot mean a new row
     )
 
 
@@ -153,6 +154,7 @@ cursor = Table(
     Column("id", Integer, primary_key=True),
     Column("watermark", UtcTime),
     Column("sweep", BigInteger, nullable=False, server_default="0"),
+    Column("sweeps_begun", BigInteger, nullable=False, server_default="0"),
     Column("swept_at", UtcTime),
     Column("watched_until", UtcTime),
     Column("born_at", UtcTime, nullable=False),

@@ -74,8 +74,9 @@ def upgrade() -> None:
         sa.Column("payload", Json(), nullable=True),
         sa.Column("put_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_close_queue")),
+        sqlite_autoincrement=True,
     )
-    op.create_index("ix_close_queue_claim", "close_queue", ["state", "lane", "due"], unique=False)
+    op.create_index("ix_close_queue_claim", "close_queue", ["state", "lane", "due", "id"], unique=False)
     op.create_index("ix_close_queue_subject", "close_queue", ["subject"], unique=False)
     op.create_index(
         "uq_close_queue_waiting",
@@ -96,6 +97,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("watermark", UtcTime(), nullable=True),
         sa.Column("sweep", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("sweeps_begun", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("swept_at", UtcTime(), nullable=True),
         sa.Column("watched_until", UtcTime(), nullable=True),
         sa.Column("born_at", UtcTime(), nullable=False),
@@ -118,8 +120,9 @@ def upgrade() -> None:
         sa.Column("payload", Json(), nullable=True),
         sa.Column("put_at", UtcTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery_queue")),
+        sqlite_autoincrement=True,
     )
-    op.create_index("ix_delivery_queue_claim", "delivery_queue", ["state", "lane", "due"], unique=False)
+    op.create_index("ix_delivery_queue_claim", "delivery_queue", ["state", "lane", "due", "id"], unique=False)
     op.create_index("ix_delivery_queue_subject", "delivery_queue", ["subject"], unique=False)
     op.create_index(
         "uq_delivery_queue_waiting",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,9 +25,7 @@ ABSENT = (
 
 async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path) -> None:
     async with world(tmp_path) as w, daemon(w):
-        second, once, status = await asyncio.gather(
-            shell("run", *w.c), shell("run", "--once", *w.c), shell("status", *w.c)
-        )
+        second, once, status = await shell("run", *w.c), await ask("run", "--once", *w.c), await ask("status", *w.c)
 
         assert second.code == once.code == 1
         assert second.err.splitlines()[-1] == f"kuma-sync: another kuma-sync daemon holds {tmp_path}/store.db"
@@ -39,7 +36,7 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with world(tmp_path, web={"listen": f"127.0.0.1:{port}"}) as w:
-            answer = await shell("run", *w.c)
+            answer = await ask("run", *w.c)
 
     assert answer.code == 1
     assert answer.err.splitlines()[-1] == (

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 from queue_steps import LEASE, claim_one, put
@@ -59,7 +60,7 @@ def plans(store: Store) -> Iterator[list[str]]:
     found: list[str] = []
     explain = "EXPLAIN QUERY PLAN " if store.local else "EXPLAIN "
 
-    def note(connection, cursor, statement, parameters, context, executemany) -> None:  # type: ignore[no-untyped-def]
+    def note(_connection: Any, cursor: Any, statement: str, parameters: Any, *_more: object) -> None:
         if statement.split(" ", 1)[0] in {"SELECT", "UPDATE", "WITH", "DELETE"} and "clock_timestamp" not in statement:
             cursor.execute(explain + statement, parameters)
             found.extend(str(row[-1]) for row in cursor.fetchall())

@@ -45,7 +45,7 @@ class ModelRow:
     number: int
     claim_id: int = 0
     owner: str = ""
-    lease_until: datetime = datetime.min.replace(tzinfo=UTC)
+    lease_until: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Model:
@@ -82,17 +82,23 @@ class Model:
         row.job = replace(row.job, lane=min(row.job.lane, put.lane))
         if row.job.state == "parked":
             payload = row.job.payload if put.payload is None else put.payload
-            row.job = replace(row.job, state=state, due=now, attempts=0, payload=payload)
+            row.job = replace(row.job, state=state, due=now, attempts=0, payload=payload, put_at=now)
 
     def claim(self, limit: int, owner: str, wanted: Collection[Lane]) -> list[str]:
         ready = sorted(
             (row for row in self.rows if row.job.lane in wanted and self._ready(row)),
-            key=lambda row: (row.job.lane, row.job.due, row.number),
+            key=lambda row: (self._kind(row), row.job.lane, row.job.due, row.number),
         )[:limit]
         for row in ready:
             row.owner, row.lease_until = owner, self._clock.now + LEASE
             row.job = replace(row.job, state="running")
         return [row.job.subject for row in ready]
+
+    def _kind(self, row: ModelRow) -> int:
+        """Abandoned jobs come first, misdated ones last."""
+        if row.job.state == "running":
+            return 0
+        return 1 if row.job.due <= self._clock.now else 2
 
     def _ready(self, row: ModelRow) -> bool:
         now, due = self._clock.now, row.job.due
@@ -130,7 +136,8 @@ class Model:
         row = self.waiting(subject)
         if row is None or row.job.state != state:
             return False
-        row.job = replace(row.job, state="pending", due=self._clock.now, attempts=0, reason="")
+        now = self._clock.now
+        row.job = replace(row.job, state="pending", due=now, attempts=0, reason="", put_at=now)
         return True
 
     def remove(self, subject: str) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -44,6 +45,13 @@ def impatient(store: Store) -> None:
 
 def a_store(url: str, password: str = "") -> Store:
     return Store(store_url(url, password), clock=lambda: NOW)
+
+
+async def threads_ended() -> None:
+    """Wait for the threads of connections that could not be opened: the driver stops them without waiting itself."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
 
 
 async def counted(store: Store) -> int:
@@ -147,10 +155,7 @@ async def test_every_connection_to_a_file_writes_ahead_and_syncs_fully(sqlite_ur
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
     async with opened(sqlite_url) as store, store.engine.connect() as one, store.engine.connect() as other:
         for connection in (one, other):
-            found = {
-                name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()  # type: ignore[misc]
-                for name in wanted
-            }
+            found = {name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in wanted}
             assert found == wanted
 
 
@@ -196,6 +201,7 @@ async def test_a_file_that_cannot_be_opened_is_out_of_reach(tmp_path: Path, plac
                 pass
 
     await store.close()
+    await threads_ended()
 
 
 async def test_a_file_that_is_no_database_is_out_of_reach(tmp_path: Path) -> None:

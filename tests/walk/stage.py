@@ -263,6 +263,16 @@ def without(operation: str) -> Callable[[str], str]:
     return lambda text: re.sub(rf"(?ms)^\[{operation}(\.\w+)?\]\n.*?(?=^\[(?!{operation})|\Z)", "", text)
 
 
+async def leases_run_out(stage: Stage) -> None:
+    """Let the leases of whoever is dead end now: on PostgreSQL that takes a minute."""
+    async with stage.crew() as crew, crew.store.begin() as tx:
+        await tx.delivery.recover("nobody")
+        await tx.closes.recover("nobody")
+        turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
+        assert turn is not None
+        await tx.lease.give_back(turn)
+
+
 async def until_rest(crew: Crew, *, within: float = 15.0) -> None:
     """Work both queues, back-offs included, until nothing is pending or running."""
 

@@ -72,9 +72,7 @@ async def test_whoever_waits_at_the_door_hears_kumas_own_answer(tmp_path: Path, 
                 for id_ in (alert_id, "no-such-alert")
             ]
             stage.kuma.knobs.disabled_tenants.add(stage.kuma.alerts[other]["tenantID"])
-            answers.append(
-                await client.post(CLOSE, params={"wait": "10"}, json={"id": other, "reason": "responded"})
-            )
+            answers.append(await client.post(CLOSE, params={"wait": "10"}, json={"id": other, "reason": "responded"}))
         async with stage.crew() as crew:
             waiting = await ask(crew, lambda tx: tx.closes.jobs())
 

@@ -81,17 +81,16 @@ def _posts(stage: Stage) -> int:
 async def test_one_forbidden_job_is_parked_where_the_token_itself_is_accepted(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage:
-        async with stage.crew() as crew:
-            await once(crew)
-            forbidden = stage.kuma.raise_alert()
-            stage.irp.faults.add("unauthorized", code=code, method="POST", match=CREATE, times=1)
-            await crew.poller.poll_once()
-            await until_rest(crew)
-            other = stage.kuma.raise_alert()
-            await crew.poller.poll_once()
-            await until_rest(crew)
-            jobs, paused = await parked(crew), crew.sides["irp"].paused
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        await once(crew)
+        forbidden = stage.kuma.raise_alert()
+        stage.irp.faults.add("unauthorized", code=code, method="POST", match=CREATE, times=1)
+        await crew.poller.poll_once()
+        await until_rest(crew)
+        other = stage.kuma.raise_alert()
+        await crew.poller.poll_once()
+        await until_rest(crew)
+        jobs, paused = await parked(crew), crew.sides["irp"].paused
 
     assert [job.subject for job in jobs] == [forbidden]
     assert "not allowed" in jobs[0].reason
@@ -151,17 +150,15 @@ async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(
     assert state is State.PAUSED
 
 
-async def test_a_paused_side_tries_one_request_at_a_time_and_resumes_by_itself(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_paused_side_tries_one_request_at_a_time_and_resumes_by_itself(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, retry={"base": "100ms", "max": "100ms"}) as stage:
         for _ in range(20):
             stage.kuma.raise_alert()
+        stage.irp.faults.add("delay", seconds=0.05)
         refusal = stage.irp.faults.add("unauthorized")
         async with stage.working() as crew:
             await eventually(lambda: crew.sides["irp"].paused)
             await eventually(lambda: not any(request.status == 0 for request in stage.irp.requests))
-            stage.irp.faults.add("delay", seconds=0.05)
             before, most = refusal.fired, 0
 
             async def tried_three_times() -> bool:
@@ -279,18 +276,17 @@ async def test_an_incident_that_moved_to_another_id_is_found_again(tmp_path: Pat
 async def test_a_wait_that_the_irp_asked_for_is_kept_by_every_request_to_it(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage:
-        async with stage.working():
-            await eventually(lambda: stage.irp.requests)
-            rule = stage.irp.faults.add("status", code=code, headers={"Retry-After": "1"}, times=1)
-            for _ in range(3):
-                stage.kuma.raise_alert()
-            await eventually(lambda: rule.fired)
-            asked, sent = time.monotonic(), len(stage.irp.requests)
-            await eventually(lambda: len(stage.irp.requests) > sent + 3)
-            waited = time.monotonic() - asked
-            late = len(stage.irp.requests) - sent
-            await all_delivered(stage)
+    async with staged(tmp_path, sqlite_url) as stage, stage.working():
+        await eventually(lambda: stage.irp.requests)
+        rule = stage.irp.faults.add("status", code=code, headers={"Retry-After": "1"}, times=1)
+        for _ in range(3):
+            stage.kuma.raise_alert()
+        await eventually(lambda: rule.fired)
+        asked, sent = time.monotonic(), len(stage.irp.requests)
+        await eventually(lambda: len(stage.irp.requests) > sent + 3)
+        waited = time.monotonic() - asked
+        late = len(stage.irp.requests) - sent
+        await all_delivered(stage)
 
     assert waited > 0.8, f"{late} requests came {waited:.2f} s after the wish to be left alone for 1 s"
 
@@ -374,9 +370,7 @@ async def test_a_kuma_that_answers_badly_loses_nothing_and_the_poll_recovers(
     assert stage.wrote("close") == []
 
 
-async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(
-    tmp_path: Path, database_url: str
-) -> None:
+async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(12)]
         async with stage.crew() as crew:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
-from datetime import timedelta
 from pathlib import Path
 
-from stage import Child, Stage, eventually, staged
+from stage import Child, Stage, eventually, leases_run_out, staged
 
 from kuma_sync.sim.values import Json
 
@@ -25,16 +24,6 @@ async def drained(stage: Stage) -> None:
     """Start anew and work until both sides agree, then stop."""
     async with stage.working():
         await eventually(stage.agrees, within=40)
-
-
-async def leases_run_out(stage: Stage) -> None:
-    """Let the leases of whoever is dead end now: on PostgreSQL that takes a minute."""
-    async with stage.crew() as crew, crew.store.begin() as tx:
-        await tx.delivery.recover("nobody")
-        await tx.closes.recover("nobody")
-        turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
-        assert turn is not None
-        await tx.lease.give_back(turn)
 
 
 async def test_a_daemon_told_to_stop_under_load_ends_what_is_in_flight_and_loses_nothing(
@@ -146,23 +135,22 @@ async def test_a_changed_configuration_is_taken_over_without_a_restart(tmp_path:
 async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage:
-        async with stage.daemon() as daemon:
-            url = stage.tables["irp"]["url"]
-            for section, keys in (
-                ("irp", {"url": "http://127.0.0.1:9"}),
-                ("kuma", {"instance": "other"}),
-                ("close", {"reasons": {"Solved": "no such reason"}}),
-            ):
-                old = dict(stage.tables[section])
-                stage.configure(**{section: keys})
-                await hung_up(daemon, "configuration_refused")
-                stage.tables[section] = old
-            stage.config.write_text("[kuma\n")
+    async with staged(tmp_path, sqlite_url) as stage, stage.daemon() as daemon:
+        url = stage.tables["irp"]["url"]
+        for section, keys in (
+            ("irp", {"url": "http://127.0.0.1:9"}),
+            ("kuma", {"instance": "other"}),
+            ("close", {"reasons": {"Solved": "no such reason"}}),
+        ):
+            old = dict(stage.tables[section])
+            stage.configure(**{section: keys})
             await hung_up(daemon, "configuration_refused")
+            stage.tables[section] = old
+        stage.config.write_text("[kuma\n")
+        await hung_up(daemon, "configuration_refused")
 
-            alert_id = stage.kuma.raise_alert()
-            await eventually(lambda: stage.incidents(alert_id))
+        alert_id = stage.kuma.raise_alert()
+        await eventually(lambda: stage.incidents(alert_id))
 
     keys = [line["key"] for line in daemon.says("configuration_refused")]
     assert keys[:2] == ["irp.url", "kuma.instance"]

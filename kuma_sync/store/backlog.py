@@ -1,0 +1,47 @@
+"""Questions about one queue, for workers' gauges and for humans.
+
+Must not: change a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Table, and_, case, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.store.jobs import PENDING, RUNNING, Job, as_job
+
+
+class Backlog:
+    """One queue table as it stands, inside one transaction; `now` is our time."""
+
+    def __init__(self, connection: AsyncConnection, table: Table, *, now: datetime) -> None:
+        self._connection = connection
+        self._table = table
+        self._now = now
+
+    async def jobs(self, subject: str | None = None, *, states: Sequence[str] = ()) -> list[Job]:
+        """List rows for a human: all, one subject's, or those in some states."""
+        query = select(self._table).order_by(self._table.c.id)
+        if subject is not None:
+            query = query.where(self._table.c.subject == subject)
+        if states:
+            query = query.where(self._table.c.state.in_(states))
+        return [as_job(row) for row in await self._connection.execute(query)]
+
+    async def depths(self) -> dict[str, int]:
+        """Count rows by state; pending rows whose due lies ahead after a failure count as `backoff`."""
+        table = self._table
+        state = case((and_(table.c.state == PENDING, table.c.due > self._now), "backoff"), else_=table.c.state)
+        rows = await self._connection.execute(select(state, func.count()).group_by(state))
+        return {name: count for name, count in rows}
+
+    async def oldest(self) -> datetime | None:
+        """Return since when the oldest job waits or runs."""
+        found = await self._connection.execute(
+            select(func.min(self._table.c.put_at)).where(self._table.c.state.in_((PENDING, RUNNING)))
+        )
+        moment: datetime | None = found.scalar_one_or_none()
+        return moment

@@ -1,0 +1,122 @@
+"""`health`: what a container asks every half minute."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt import ask, typed
+
+from kuma_sync.sim.tls import SimTls
+
+READY = {"state": "ready", "parts": {"kuma": {"state": "ok", "reason": ""}}, "parked": 2, "held": 0}
+NOT_READY = {
+    "state": "not ready",
+    "parts": {
+        "kuma": {"state": "paused", "reason": "token refused"},
+        "irp": {"state": "ok"},
+        "close": {"state": "off"},
+    },
+}
+
+
+@asynccontextmanager
+async def door(status: int, body: Any, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[str]]]:
+    """Something that answers every request the same; yields its port and what was asked."""
+    asked: list[str] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.split(b" ")[1].decode())
+        raw = json.dumps(body).encode()
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(raw), raw))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1], asked
+
+
+async def test_ready_and_alive_are_exit_0() -> None:
+    async with door(200, READY) as (port, asked):
+        ready, alive = [await ask("health", *words, "--url", f"http://127.0.0.1:{port}") for words in ([], ["--live"])]
+
+    assert (ready.code, ready.out) == (0, "ready, 2 parked\n")
+    assert alive.code == 0
+    assert asked == ["/readyz", "/livez"]
+
+
+async def test_what_is_not_ready_is_named() -> None:
+    async with door(503, NOT_READY) as (port, _asked):
+        answer = await ask("health", "--url", f"127.0.0.1:{port}")
+
+    assert answer.code == 1
+    assert answer.sentence == "kuma-sync: not ready: kuma paused (token refused)"
+
+
+async def test_a_stuck_loop_is_named() -> None:
+    async with door(503, {"state": "stuck", "stuck": ["poll"]}) as (port, _asked):
+        answer = await ask("health", "--live", "--url", f"http://127.0.0.1:{port}/livez")
+
+    assert answer.code == 1
+    assert answer.sentence == "kuma-sync: not alive: poll is stuck"
+
+
+def test_no_answer_is_exit_1() -> None:
+    answer = typed("health", "--url", "http://127.0.0.1:1")
+
+    assert answer.code == 1
+    assert answer.sentence == "kuma-sync: no answer from http://127.0.0.1:1/readyz: connection refused"
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0", "localhost"])
+async def test_the_address_comes_from_the_configuration_even_from_a_broken_one(tmp_path: Path, listen: str) -> None:
+    async with door(200, READY) as (port, asked):
+        path = tmp_path / "config.toml"
+        path.write_text(f'[kuma]\ntoken_file = "/gone"\n[web]\nlisten = "{listen}:{port}"\n', encoding="utf-8")
+
+        answer = await ask("health", "-c", str(path))
+
+    assert answer.code == 0
+    assert asked == ["/readyz"]
+
+
+async def test_the_environment_wins_as_it_does_for_the_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with door(200, READY) as (port, asked):
+        monkeypatch.setenv("KUMA_SYNC_WEB__LISTEN", f"0.0.0.0:{port}")
+        monkeypatch.chdir(tmp_path)
+
+        answer = await ask("health", "--live")
+
+    assert answer.code == 0
+    assert asked == ["/livez"]
+
+
+async def test_a_door_with_tls_is_asked_on_loopback_whatever_its_name(tmp_path: Path) -> None:
+    tls = SimTls.make(tmp_path / "tls", wrong_name=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.cert_file)
+    async with door(200, READY, context) as (port, _asked):
+        path = tmp_path / "config.toml"
+        path.write_text(f'[web]\nlisten = "0.0.0.0:{port}"\ncert_file = "x"\n', encoding="utf-8")
+
+        answer = await ask("health", "-c", str(path))
+
+    assert answer.code == 0
+
+
+def test_without_a_door_there_is_nothing_to_ask(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[web]\nlisten = ""\n', encoding="utf-8")
+
+    answer = typed("health", "-c", str(path))
+
+    assert answer.code == 2
+    assert answer.sentence == "kuma-sync: web.listen: is empty, so there is no HTTP door to ask"

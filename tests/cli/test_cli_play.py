@@ -1,0 +1,145 @@
+"""`demo` and `sim`: things to try before the first real connection."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import signal
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prompt import ended, started, typed
+
+
+def call(address: str, token: str, body: Any = None, context: ssl.SSLContext | None = None) -> tuple[int, Any]:
+    """Send what a line of the leaflet says."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(address, data=data, headers={"Authorization": f"Bearer {token}"})
+    handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
+    try:
+        with urllib.request.build_opener(*handlers).open(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, json.loads(refused.read() or b"null")
+
+
+async def address(process: asyncio.subprocess.Process) -> str:
+    """Read where a simulator listens from its first line."""
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        line = (await process.stdout.readline()).decode()
+    found = re.search(r"https?://[\d.]+:\d+", line)
+    assert found, line
+    return found[0]
+
+
+async def test_a_short_day_ends_with_both_sides_agreeing() -> None:
+    answer = await ended(await started("demo", "--seconds", "8"))
+
+    assert answer.code == 0, answer.out + answer.err
+    assert answer.err == ""
+    assert "  both sides agree" in answer.out.splitlines()
+    assert "The daemon exited 0 after SIGTERM." in answer.out
+    each_way = re.search(
+        r"Closed each way: (\d+) through the door, (\d+) found by asking the IRP, (\d+) in KUMA", answer.out
+    )
+    assert each_way is not None
+    assert int(each_way[1]) >= 1
+    folder = re.search(r"(/\S*kuma-sync-demo-\w+)/daemon\.log", answer.out)
+    assert folder is not None
+    assert not await asyncio.to_thread(Path(folder[1]).exists)
+
+
+async def test_ctrl_c_ends_the_demo_with_the_comparison() -> None:
+    process = await started("demo")
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        while b"SYNC" not in await process.stdout.readline():
+            continue
+
+    process.send_signal(signal.SIGINT)
+    answer = await ended(process)
+
+    assert answer.code == 0, answer.out + answer.err
+    assert "  both sides agree" in answer.out.splitlines()
+
+
+async def test_a_simulated_kuma_serves_what_it_was_given_and_fails_when_told_to(tmp_path: Path) -> None:
+    file = tmp_path / "alerts.json.gz"
+    file.write_bytes(gzip.compress(json.dumps([{"id": "from-file", "name": "a", "status": "new"}]).encode()))
+    process = await started(
+        *("sim", "kuma", "--listen", "127.0.0.1:0", "--token", "t", "--alerts", "2", "--events", "1"),
+        *("--load", str(file), "--seed", "5", "--fault", "status:code=503,times=1,match=whoami"),
+    )
+    base = await address(process)
+
+    async def ask_sim(path: str, body: Any = None) -> tuple[int, Any]:
+        return await asyncio.to_thread(call, base + path, "t", body)
+
+    (status, alerts), denied = (
+        await ask_sim("/api/v1/alerts/?withEvents&status=new"),
+        await ask_sim("/api/v1/users/whoami"),
+    )
+    raised = await ask_sim("/_sim/act", {"do": "raise_alert", "events": 1})
+    fault = await ask_sim("/_sim/faults", {"kind": "status", "code": 500})
+    broken, state = await ask_sim("/api/v1/alerts/"), await ask_sim("/_sim/state")
+    process.terminate()
+    answer = await ended(process)
+
+    assert status == 200
+    assert sorted(len(alert["events"]) for alert in alerts) == [0, 1, 1]
+    assert "from-file" in {alert["id"] for alert in alerts}
+    assert denied[0] == 503
+    assert raised[0] == fault[0] == 200
+    assert broken[0] == 500
+    assert state[1]["alerts"] == {"new": 4}
+    assert answer.code == 0
+    assert f"curl -s -H 'Authorization: Bearer t' {base}/_sim/state" in answer.out
+
+
+async def test_a_simulated_irp_serves_tls_with_a_ca_of_its_own(tmp_path: Path) -> None:
+    process = await started("sim", "irp", "--listen", "127.0.0.1:0", "--tls", str(tmp_path / "tls"))
+    base = await address(process)
+    trusting = ssl.create_default_context(cafile=tmp_path / "tls" / "ca.pem")
+
+    status, incidents = await asyncio.to_thread(call, f"{base}/api/v1/incidents", "sim-irp-token", None, trusting)
+    process.send_signal(signal.SIGINT)
+    answer = await ended(process)
+
+    assert base.startswith("https://")
+    assert (status, incidents["items"]) == (200, [])
+    assert answer.code == 0
+    assert f"--cacert {tmp_path}/tls/ca.pem" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--load", "gone.json"], "gone.json: No such file"),
+        (["--fault", "earthquake"], "unknown fault 'earthquake'"),
+        (["--fault", "status:503"], "KIND:key=value"),
+        (["--fault", "status:colour=red"], "no argument 'colour'"),
+        (["--listen", "everywhere"], "HOST:PORT"),
+    ],
+)
+def test_a_simulators_option_that_makes_no_sense_is_wrong_usage(words: list[str], said: str) -> None:
+    answer = typed("sim", "kuma", *words)
+
+    assert answer.code == 2
+    assert said in answer.sentence
+
+
+def test_a_simulator_whose_port_is_taken_is_exit_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        answer = typed("sim", "irp", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+
+    assert answer.code == 1
+    assert "address already in use" in answer.sentence

@@ -1,0 +1,319 @@
+"""The gate in front of a remote: waits, pauses, one trial at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from stores import Clock
+
+from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+from kuma_sync.core.retry import RetryPolicy
+from kuma_sync.daemon.side import Pace, Side, SideStopped
+from kuma_sync.telemetry.health import Health, State
+
+POLICY = RetryPolicy(base=timedelta(seconds=2), max=timedelta(seconds=60))
+
+
+def denied(status: int = 401) -> AccessDenied:
+    return AccessDenied(remote="irp", operation="create", summary=f"answered {status}", status=status)
+
+
+def transient(retry_after: float | None = None, *, ambiguous: bool = False) -> Transient:
+    wish = None if retry_after is None else timedelta(seconds=retry_after)
+    error = Transient(remote="irp", operation="create", summary="answered 503", status=503)
+    return error.having(retry_after=wish, ambiguous=ambiguous)
+
+
+class Remote:
+    """A side, its clock and its health; the probe answers as told."""
+
+    def __init__(self, *, with_probe: bool = True) -> None:
+        self.clock = Clock()
+        self.health = Health(monotonic=lambda: 0.0)
+        self.probe_error: RemoteError | None = None
+        self.probes = 0
+        self.secret_changed = False
+        self.side = Side(
+            "irp",
+            pace=Pace(clock=self.clock, policy=POLICY, jitter=lambda: 0.0),
+            health=self.health,
+            probe=self.probe if with_probe else None,
+            reload=self.reload,
+        )
+
+    async def probe(self) -> None:
+        self.probes += 1
+        if self.probe_error:
+            raise self.probe_error
+
+    def reload(self) -> bool:
+        changed, self.secret_changed = self.secret_changed, False
+        return changed
+
+    async def ask(self, error: RemoteError | None = None) -> None:
+        async with self.side.admit():
+            if error:
+                raise error
+
+    @property
+    def state(self) -> State:
+        return self.health.ready().parts["irp"].state
+
+
+async def test_a_refused_token_pauses_the_side_and_sends_nothing_until_the_back_off_is_over() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+
+    with pytest.raises(SideStopped) as stopped:
+        await remote.ask(denied())
+
+    assert remote.side.paused == "token refused (answered 401)"
+    assert stopped.value.until == remote.clock.now + timedelta(seconds=2)
+    assert remote.state is State.PAUSED
+    with pytest.raises(SideStopped):
+        await remote.ask()
+    assert remote.probes == 1
+
+
+async def test_the_pause_grows_from_trial_to_trial_and_the_first_success_ends_it() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    waits = []
+
+    for _ in range(4):
+        with pytest.raises(SideStopped) as stopped:
+            await remote.ask(denied())
+        waits.append((stopped.value.until - remote.clock.now).total_seconds())
+        remote.clock.now = stopped.value.until
+    await remote.ask()
+
+    assert waits == [2, 4, 8, 16]
+    assert remote.side.paused is None
+    assert remote.side.open_at() is None
+    assert remote.state is State.OK
+
+
+async def test_a_token_that_the_probe_accepts_means_that_only_this_request_is_not_allowed() -> None:
+    remote = Remote()
+
+    with pytest.raises(Permanent, match="not allowed"):
+        await remote.ask(denied(403))
+
+    assert remote.side.paused is None
+    assert remote.state is State.OK
+
+
+async def test_without_a_probe_every_refusal_pauses() -> None:
+    remote = Remote(with_probe=False)
+
+    with pytest.raises(SideStopped):
+        await remote.ask(denied(403))
+
+    assert remote.side.paused is not None
+
+
+async def test_a_probe_that_fails_otherwise_does_not_blame_the_job() -> None:
+    remote = Remote()
+    remote.probe_error = transient()
+
+    with pytest.raises((SideStopped, Transient)):
+        await remote.ask(denied())
+
+    assert remote.state is not State.OK
+
+
+async def test_only_one_trial_is_under_way_at_a_time() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+    remote.clock.advance(seconds=3)
+    leave = asyncio.Event()
+
+    async def trial() -> None:
+        async with remote.side.admit():
+            await leave.wait()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(trial())
+        await asyncio.sleep(0)
+        with pytest.raises(SideStopped):
+            await remote.ask()
+        leave.set()
+
+    await remote.ask()
+    assert remote.side.paused is None
+
+
+async def test_a_trial_that_is_cancelled_lets_the_next_one_through() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+    remote.clock.advance(seconds=3)
+
+    async def trial() -> None:
+        async with remote.side.admit():
+            await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(trial())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+
+    await remote.ask()
+    assert remote.side.paused is None
+
+
+async def test_a_changed_secret_lets_a_trial_out_at_once() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+
+    remote.secret_changed = True
+
+    assert remote.side.open_at() is None
+    await remote.ask()
+    assert remote.side.paused is None
+
+
+async def test_waking_lets_a_trial_out_at_once_and_starts_the_back_off_anew() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    for _ in range(3):
+        with pytest.raises(SideStopped):
+            await remote.ask(denied())
+        remote.clock.advance(minutes=1)
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+
+    remote.side.wake()
+    with pytest.raises(SideStopped) as stopped:
+        await remote.ask(denied())
+
+    assert stopped.value.until == remote.clock.now + timedelta(seconds=2)
+
+
+async def test_a_trial_that_fails_otherwise_keeps_the_pause_and_tells_its_own_error() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+    remote.clock.advance(seconds=3)
+
+    with pytest.raises(Transient) as failed:
+        await remote.ask(transient(ambiguous=True))
+
+    assert failed.value.ambiguous, "whether the effect may have happened matters to whoever sent it"
+    assert remote.side.paused is not None
+    assert remote.side.open_at() is not None
+
+
+async def test_a_trial_that_is_refused_for_its_content_shows_that_the_token_is_good() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+    remote.clock.advance(seconds=3)
+
+    with pytest.raises(Permanent):
+        await remote.ask(Permanent(remote="irp", operation="create", summary="answered 422", status=422))
+
+    assert remote.side.paused is None
+
+
+async def test_a_wish_to_be_left_alone_is_kept_up_to_an_hour() -> None:
+    remote = Remote()
+
+    with pytest.raises(Transient):
+        await remote.ask(transient(retry_after=90))
+    until = remote.side.open_at()
+    with pytest.raises(SideStopped) as stopped:
+        await remote.ask()
+    remote.clock.advance(seconds=91)
+    with pytest.raises(Transient):
+        await remote.ask(transient(retry_after=86_400))
+
+    assert until == stopped.value.until
+    assert remote.side.open_at() == remote.clock.now + timedelta(hours=1)
+    assert remote.side.paused is None
+
+
+async def in_flight_while(remote: Remote, answer: RemoteError | None, meanwhile: RemoteError) -> BaseException | None:
+    """Let one request be answered after another one failed; return what the first one raised."""
+    failed = asyncio.Event()
+
+    async def slow() -> None:
+        async with remote.side.admit():
+            await failed.wait()
+            if answer:
+                raise answer
+
+    task = asyncio.ensure_future(slow())
+    await asyncio.sleep(0)
+    with pytest.raises(Transient):
+        await remote.ask(meanwhile)
+    failed.set()
+    await asyncio.wait([task])
+    return task.exception()
+
+
+async def test_a_wish_to_be_left_alone_holds_the_probe_back_too() -> None:
+    remote = Remote()
+
+    raised = await in_flight_while(remote, denied(), transient(retry_after=90))
+
+    assert isinstance(raised, SideStopped)
+    assert raised.until == remote.clock.now + timedelta(seconds=90)
+    assert remote.probes == 0
+    assert remote.side.paused is None
+
+
+async def test_a_wish_of_the_probe_is_kept_as_well() -> None:
+    remote = Remote()
+    remote.probe_error = transient(retry_after=90)
+
+    with pytest.raises(Transient):
+        await remote.ask(denied())
+
+    assert remote.side.open_at() == remote.clock.now + timedelta(seconds=90)
+
+
+async def test_a_probe_that_is_no_judge_does_not_park_everything() -> None:
+    remote = Remote()
+    remote.probe_error = Permanent(remote="irp", operation="probe", summary="answered 404", status=404)
+
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+
+    assert remote.side.paused == "token refused (answered 401)"
+
+
+async def test_of_two_wishes_the_longer_one_is_kept() -> None:
+    remote = Remote()
+
+    await in_flight_while(remote, transient(retry_after=5), transient(retry_after=90))
+
+    assert remote.side.open_at() == remote.clock.now + timedelta(seconds=90)
+
+
+async def test_a_late_success_does_not_shorten_a_wish_to_be_left_alone() -> None:
+    remote = Remote()
+
+    await in_flight_while(remote, None, transient(retry_after=90))
+
+    assert remote.side.open_at() == remote.clock.now + timedelta(seconds=90)
+
+
+async def test_a_failure_is_told_and_the_next_success_ends_it() -> None:
+    remote = Remote()
+
+    with pytest.raises(Transient):
+        await remote.ask(transient())
+    failing = remote.state
+    await remote.ask()
+
+    assert (failing, remote.state) == (State.FAILING, State.OK)

@@ -1,0 +1,355 @@
+"""The worker: claims, handles, settles, and loses nothing when handlers, claims or the store fail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from stores import opened
+
+from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
+from kuma_sync.daemon.side import Pace, Side
+from kuma_sync.daemon.worker import Duty, OwnedJob, Worker, persist
+from kuma_sync.store import Lane, Put, Store
+from kuma_sync.store.jobs import Job
+from kuma_sync.telemetry.health import Health
+
+Outcome = RetryAt | Park | None
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Handler:
+    """Remember the jobs; do with each what a test says, else acknowledge it."""
+
+    store: Store
+    act: Callable[[OwnedJob], Awaitable[Outcome]] | None = None
+    seen: list[str] = field(default_factory=list)
+    flying: int = 0
+    most: int = 0
+
+    async def handle(self, job: OwnedJob) -> Outcome:
+        self.seen.append(job.claim.subject)
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        try:
+            outcome = await self.act(job) if self.act else None
+            if outcome is None:
+                async with self.store.begin() as tx:
+                    await tx.delivery.done(job.claim)
+            return outcome
+        finally:
+            self.flying -= 1
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A store, a handler, a side and the worker between them."""
+
+    store: Store
+    handler: Handler
+    side: Side
+    worker: Worker
+    health: Health
+
+    async def put(self, *subjects: str, lane: Lane = Lane.CREATE) -> None:
+        async with self.store.begin() as tx:
+            await tx.delivery.put([Put(subject=subject, lane=lane) for subject in subjects])
+
+    async def jobs(self) -> list[Job]:
+        async with self.store.read() as tx:
+            return await tx.delivery.jobs()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Event]:
+        """Run the worker's loop; it is told to stop after the block."""
+        stop = asyncio.Event()
+        task = asyncio.ensure_future(self.worker.run(stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await task
+
+
+@asynccontextmanager
+async def bench(
+    url: str, *, concurrency: int = 4, lease: timedelta = timedelta(seconds=60), owner: str = "me"
+) -> AsyncIterator[Bench]:
+    async with opened(url) as store:
+        health = Health(monotonic=time.monotonic)
+        policy = RetryPolicy(base=timedelta(milliseconds=50), max=timedelta(seconds=1))
+        side = Side("irp", pace=Pace(clock=now, policy=policy, jitter=lambda: 0.0), health=health)
+        handler = Handler(store)
+        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=concurrency, lease=lease)
+        worker = Worker(duty=duty, store=store, handler=handler, owner=owner, health=health)
+        yield Bench(store=store, handler=handler, side=side, worker=worker, health=health)
+
+
+async def until(condition: Callable[[], object], *, within: float = 10) -> None:
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
+            await asyncio.sleep(0.01)
+
+
+async def test_drain_attempts_every_due_job_once_and_tells_how_many(database_url: str) -> None:
+    async with bench(database_url) as at:
+        await at.put(*(f"a{number}" for number in range(11)))
+
+        async def failing(job: OwnedJob) -> Outcome:
+            later = RetryAt(at=now() + timedelta(minutes=1), reason="not now")
+            return later if job.claim.subject == "a3" else None
+
+        at.handler.act = failing
+
+        taken = [await at.worker.drain(), await at.worker.drain()]
+        left = await at.jobs()
+
+    assert taken == [11, 0]
+    assert [(job.subject, job.state, job.attempts, job.reason) for job in left] == [("a3", "pending", 1, "not now")]
+    assert sorted(at.handler.seen) == sorted(f"a{number}" for number in range(11))
+
+
+async def test_no_more_jobs_are_in_flight_than_agreed(sqlite_url: str) -> None:
+    async with bench(sqlite_url, concurrency=3) as at:
+        await at.put(*(f"a{number}" for number in range(10)))
+
+        async def slow(_job: OwnedJob) -> Outcome:
+            await asyncio.sleep(0.02)
+            return None
+
+        at.handler.act = slow
+        await at.worker.drain()
+
+    assert at.handler.most == 3
+
+
+async def test_closes_go_before_creates_and_creates_before_updates(sqlite_url: str) -> None:
+    async with bench(sqlite_url, concurrency=1) as at:
+        await at.put("update", lane=Lane.UPDATE)
+        await at.put("create", lane=Lane.CREATE)
+        await at.put("close", lane=Lane.CLOSE)
+        await at.worker.drain()
+
+    assert at.handler.seen == ["close", "create", "update"]
+
+
+async def test_a_bug_in_the_handler_parks_that_job_and_the_line_goes_on(database_url: str) -> None:
+    async with bench(database_url) as at:
+        await at.put("good", "bad", "better")
+
+        async def buggy(job: OwnedJob) -> Outcome:
+            if job.claim.subject == "bad":
+                raise ZeroDivisionError("secret content")
+            return None
+
+        at.handler.act = buggy
+        await at.worker.drain()
+        left = await at.jobs()
+        async with at.store.read() as tx:
+            history = await tx.records.history("bad")
+
+    assert [(job.subject, job.state) for job in left] == [("bad", "parked")]
+    assert left[0].reason == "a bug in kuma-sync: ZeroDivisionError"
+    assert [entry.action for entry in history] == ["parked"]
+
+
+async def test_what_is_put_while_its_job_runs_runs_afterwards(database_url: str) -> None:
+    async with bench(database_url) as at:
+        await at.put("a")
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_job: OwnedJob) -> Outcome:
+            started.set()
+            await go_on.wait()
+            return None
+
+        at.handler.act = slow
+        async with at.running():
+            await started.wait()
+            await at.put("a")
+            at.worker.bell.ring()
+            await until(lambda: at.health.ready().parts["delivery"].age_seconds is not None)
+            assert at.handler.seen == ["a"], "never two at a time for one alert"
+            go_on.set()
+            await until(lambda: at.handler.seen == ["a", "a"])
+
+        assert await at.jobs() == []
+
+
+async def test_told_to_stop_it_takes_nothing_new_and_ends_what_is_in_flight(sqlite_url: str) -> None:
+    async with bench(sqlite_url, concurrency=1) as at:
+        await at.put("a", "b")
+        started, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(_job: OwnedJob) -> Outcome:
+            started.set()
+            await go_on.wait()
+            return None
+
+        at.handler.act = slow
+        async with at.running() as stop:
+            await started.wait()
+            stop.set()
+            go_on.set()
+        left = await at.jobs()
+
+    assert at.handler.seen == ["a"]
+    assert [(job.subject, job.state) for job in left] == [("b", "pending")]
+
+
+async def test_a_bell_starts_a_job_at_once(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at, at.running():
+        await until(lambda: at.health.ready().parts["delivery"].age_seconds is not None)
+        await at.put("a")
+        asked = time.monotonic()
+        at.worker.bell.ring()
+        await until(lambda: at.handler.seen)
+        took = time.monotonic() - asked
+
+    assert took < 0.9, "it did not wait for its next look by itself"
+
+
+async def test_a_lost_claim_writes_nothing_over_its_new_owner(database_url: str) -> None:
+    async with bench(database_url) as at:
+        await at.put("a")
+
+        async def robbed(job: OwnedJob) -> Outcome:
+            async with at.store.begin() as tx:
+                await tx.delivery.recover("nobody")
+                (theirs,) = await tx.delivery.claim(1, owner="other", lease=timedelta(seconds=60))
+                assert theirs.id == job.claim.id
+            return Park(reason="we would park it")
+
+        at.handler.act = robbed
+        await at.worker.drain()
+        left = await at.jobs()
+
+    assert [(job.subject, job.state, job.reason) for job in left] == [("a", "running", "")]
+
+
+async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+
+        async def late(_job: OwnedJob) -> Outcome:
+            raise ClaimLost("held too long")
+
+        at.handler.act = late
+        await at.worker.drain()
+        left = await at.jobs()
+
+    assert [job.state for job in left] == ["running"], "it is for whoever owns it, or for the end of its lease"
+
+
+async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
+    async with bench(database_url, lease=timedelta(milliseconds=400)) as at:
+        await at.put("a")
+        stolen: list[str] = []
+
+        async def long(job: OwnedJob) -> Outcome:
+            for _ in range(12):
+                await asyncio.sleep(0.1)
+                async with at.store.begin() as tx:
+                    stolen.extend(
+                        claim.subject for claim in await tx.delivery.claim(1, owner="other", lease=timedelta(seconds=1))
+                    )
+            job.assure()
+            return None
+
+        at.handler.act = long
+        await at.worker.drain()
+        left = await at.jobs()
+
+    assert stolen == []
+    assert left == []
+
+
+async def test_a_job_held_longer_than_its_lease_is_not_sent(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+        async with at.store.begin() as tx:
+            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+
+        OwnedJob(claim, time.monotonic() + 60).assure()
+        with pytest.raises(ClaimLost):
+            OwnedJob(claim, time.monotonic() - 0.001).assure()
+
+
+async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+        async with at.store.begin() as tx:
+            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        refusals = [StoreUnavailable("away"), StoreUnavailable("still away")]
+
+        async def write() -> str:
+            if refusals:
+                raise refusals.pop()
+            return "written"
+
+        assert await persist(OwnedJob(claim, time.monotonic() + 60), write) == "written"
+
+
+async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+        async with at.store.begin() as tx:
+            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        begun, written = asyncio.Event(), list[str]()
+
+        async def write() -> None:
+            begun.set()
+            await asyncio.sleep(0.05)
+            written.append("done")
+
+        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60), write))
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
+
+    assert written == ["done"]
+    assert task.cancelled()
+
+
+async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+        away = [True]
+        begin = at.store.begin
+
+        @asynccontextmanager
+        async def sometimes() -> AsyncIterator[object]:
+            if away[0]:
+                raise StoreUnavailable("the store is out of reach")
+            async with begin() as tx:
+                yield tx
+
+        at.store.begin = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
+        async with at.running():
+            await until(lambda: at.health.ready().parts["delivery"].reason)
+            away[0] = False
+            await until(lambda: at.handler.seen == ["a"])
+            await until(lambda: at.health.ready().parts["delivery"].reason == "")
+
+        assert await at.jobs() == []
+
+
+async def test_a_mistake_in_our_own_sql_is_not_taken_for_an_absent_store(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        with pytest.raises(StoreUnavailable):
+            async with at.store.begin():
+                raise OperationalError("select", {}, Exception("database is locked"))
+        with pytest.raises(KeyError):
+            async with at.store.begin():
+                raise KeyError("mistake")

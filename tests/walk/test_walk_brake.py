@@ -1,0 +1,174 @@
+"""The brake: what looks like an accident is held for a human, and updates go on meanwhile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from stage import Stage, ask, staged, state_of, tell, until_rest
+
+from kuma_sync.daemon import operator
+from kuma_sync.daemon.run import Crew, once
+
+
+async def many(stage: Stage, crew: Crew, number: int) -> list[str]:
+    """Have so many alerts delivered."""
+    ids = [stage.kuma.raise_alert(events=1) for _ in range(number)]
+    await carried(crew)
+    assert len(stage.irp.incidents) == number
+    return ids
+
+
+async def carried(crew: Crew) -> None:
+    await once(crew)
+    await until_rest(crew)
+
+
+async def release(crew: Crew) -> list[str]:
+    released = await tell(crew, lambda tx: operator.release(tx, by="cli"))
+    await until_rest(crew)
+    return released
+
+
+async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_released(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        ids = await many(stage, crew, 20)
+        for alert_id in ids[:10]:
+            stage.kuma.close(alert_id, "responded")
+        stage.kuma.grow(ids[15])
+        await carried(crew)
+        await carried(crew)
+        held = [await state_of(crew, alert_id) for alert_id in ids[:10]]
+        closed_while_held, updated = len(stage.wrote("close")), len(stage.incident(ids[15]).events)
+        stage.kuma.close(ids[11], "responded")
+        await carried(crew)
+        single = stage.incident(ids[11]).status
+
+        released = await release(crew)
+
+    assert held == ["held"] * 10
+    assert (closed_while_held, updated, single) == (0, 2, "closed")
+    assert sorted(released) == sorted(ids[:10])
+    assert len(stage.wrote("close")) == 11
+    assert stage.kuma.close_calls == []
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all_until_released(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        ids = await many(stage, crew, 20)
+        for alert_id in ids[:10]:
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        stage.kuma.grow(ids[15])
+        await carried(crew)
+        await carried(crew)
+        held = [await state_of(crew, alert_id) for alert_id in ids[:10]]
+        calls, updated = len(stage.kuma.close_calls), len(stage.incident(ids[15]).events)
+        stage.irp.analyst_close(stage.incident(ids[11]).id, "Solved")
+        await carried(crew)
+        single = list(stage.kuma.closes)
+
+        released = await release(crew)
+
+    assert held == ["held"] * 10
+    assert (calls, updated) == (0, 2)
+    assert single == [(ids[11], "responded")]
+    assert sorted(released) == sorted(ids[:10])
+    assert sorted(stage.kuma.closes[1:]) == sorted((alert_id, "incorrect data") for alert_id in ids[:10])
+    assert stage.wrote("close") == []
+    assert stage.agrees(), stage.verdict()
+
+
+@pytest.mark.parametrize(("alerts", "closed"), [(12, 9), (35, 10)], ids=["fewer than ten", "not above the share"])
+async def test_up_to_the_threshold_nothing_is_held(tmp_path: Path, sqlite_url: str, alerts: int, closed: int) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        ids = await many(stage, crew, alerts)
+        for alert_id in ids[:closed]:
+            stage.kuma.close(alert_id, "responded")
+        await carried(crew)
+
+    assert len(stage.wrote("close")) == closed
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_exactly_the_share_is_not_more_than_the_share(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, brake={"min_alerts": 3}) as stage, stage.crew() as crew:
+        ids = await many(stage, crew, 10)
+        for alert_id in ids[:3]:
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        await carried(crew)
+        exactly = len(stage.kuma.closes)
+        for alert_id in ids[3:6]:
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        await carried(crew)
+
+    assert exactly == 3
+    assert len(stage.kuma.closes) == 3, "three of the seven left are more than the share"
+
+
+async def test_creates_beyond_the_limit_of_a_round_are_held_and_carry_what_happened_meanwhile(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, brake={"max_new": 5}) as stage:
+        ids = [stage.kuma.raise_alert(events=1) for _ in range(12)]
+        async with stage.crew() as crew:
+            await carried(crew)
+            held = [alert_id for alert_id in ids if await state_of(crew, alert_id) == "held"]
+            made = len(stage.irp.incidents)
+            for alert_id in ids:
+                stage.kuma.grow(alert_id)
+            await carried(crew)
+            still = [alert_id for alert_id in ids if await state_of(crew, alert_id) == "held"]
+            more = [stage.kuma.raise_alert(events=1) for _ in range(3)]
+            await carried(crew)
+            next_round = [bool(stage.incidents(alert_id)) for alert_id in more]
+
+            released = await release(crew)
+
+    assert (made, len(held)) == (5, 7)
+    assert still == held
+    assert next_round == [True, True, True], "each round has a limit of its own"
+    assert sorted(released) == sorted(held)
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 15
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_complete_pass_that_leaves_something_held_says_so_by_its_exit_code(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, brake={"max_new": 2}) as stage:
+        for _ in range(3):
+            stage.kuma.raise_alert()
+
+        codes = [await stage.run_once()]
+        async with stage.crew() as crew:
+            await release(crew)
+            counts = await ask(crew, lambda tx: tx.overview.counts())
+        codes.append(await stage.run_once())
+
+    assert codes == [1, 0]
+    assert (counts["held"], counts["open"]) == (0, 3)
+
+
+async def test_a_held_create_whose_alert_is_closed_meanwhile_makes_nothing_until_released(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, brake={"max_new": 1}) as stage:
+        for _ in range(3):
+            stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await carried(crew)
+            for alert_id in stage.kuma.alerts:
+                stage.kuma.close(alert_id, "responded")
+            await carried(crew)
+            made = len(stage.irp.incidents)
+
+            await release(crew)
+
+    assert made == 1
+    assert [incident.status for incident in stage.irp.incidents.values()] == ["closed"] * 3
+    assert stage.agrees(), stage.verdict()

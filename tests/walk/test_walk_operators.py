@@ -1,0 +1,208 @@
+"""What operators decide: what is ignored, dropped, sent anew, and for how long things are kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from stage import ask, eventually, parked, staged, state_of, tell, until_rest
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.daemon import operator
+from kuma_sync.daemon.run import Crew, once
+
+
+async def carried(crew: Crew) -> None:
+    await once(crew)
+    await until_rest(crew)
+
+
+async def test_alerts_from_before_the_start_are_ignored_until_they_change(tmp_path: Path, sqlite_url: str) -> None:
+    limit = datetime.now(UTC) - timedelta(days=1)
+    async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage:
+        old, older = (stage.kuma.raise_alert(seen=limit - timedelta(hours=hours)) for hours in (1, 2))
+        new = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await carried(crew)
+            states = [await state_of(crew, alert_id) for alert_id in (old, older, new)]
+            before = len(stage.irp.incidents)
+            stage.kuma.grow(old)
+            stage.kuma.edit(older, priority="critical")
+            await carried(crew)
+
+    assert states == ["ignored", "ignored", "open"]
+    assert before == 1
+    assert [len(stage.incident(alert_id).events) for alert_id in (old, older, new)] == [4, 3, 3]
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_an_ignored_alert_that_is_closed_in_kuma_makes_no_incident(tmp_path: Path, sqlite_url: str) -> None:
+    limit = datetime.now(UTC) - timedelta(days=1)
+    async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage:
+        old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1))
+        async with stage.crew() as crew:
+            await carried(crew)
+            stage.kuma.close(old, "responded")
+            await carried(crew)
+
+    assert stage.irp.incidents == {}
+
+
+async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        alert_id = stage.kuma.raise_alert(name="odd")
+        stage.irp.knobs.reject_titles = "odd"
+        async with stage.crew() as crew:
+            await carried(crew)
+            assert len(await parked(crew)) == 1
+
+            known = await tell(crew, lambda tx: operator.drop(tx, alert_id, by="cli"))
+            stage.irp.knobs.reject_titles = ""
+            stage.kuma.grow(alert_id)
+            await carried(crew)
+            stage.kuma.close(alert_id, "responded")
+            await carried(crew)
+            state, jobs = await state_of(crew, alert_id), await parked(crew)
+            unknown = await tell(crew, lambda tx: operator.drop(tx, "no-such-alert", by="cli"))
+        await stage.passes()
+
+    assert (known, unknown) == (True, False)
+    assert (state, jobs) == ("ignored", [])
+    assert stage.irp.incidents == {}
+
+
+async def test_fields_that_analysts_edited_live_on_where_kuma_did_not_change_them(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert(priority="low")
+        async with stage.crew() as crew:
+            await carried(crew)
+            incident = stage.incident(alert_id)
+            stage.irp.analyst_edit(incident.id, title="Checked by us", severity="High", note="call the owner")
+            stage.kuma.grow(alert_id)
+            await carried(crew)
+            after_growth = dict(incident.fields)
+            stage.kuma.edit(alert_id, priority="critical")
+            await carried(crew)
+
+    assert (after_growth["title"], after_growth["severity"]) == ("Checked by us", "High")
+    assert incident.fields["severity"] == "Critical", "KUMA changed it since"
+    assert (incident.fields["title"], incident.fields["note"]) == ("Checked by us", "call the owner")
+
+
+async def test_a_field_that_was_emptied_in_kuma_is_cleared_in_the_irp(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.kuma.edit(alert_id, assignee="i.petrova")
+        async with stage.crew() as crew:
+            await carried(crew)
+            before = stage.incident(alert_id).fields["assignee"]
+            stage.kuma.edit(alert_id, assignee="")
+            await carried(crew)
+
+    assert before == "i.petrova"
+    assert stage.wrote("update") == [(stage.incident(alert_id).id, {"assignee": None})]
+
+
+async def test_a_resync_finds_the_incident_and_sends_everything_but_what_analysts_added(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id, other = stage.kuma.raise_alert(), stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await carried(crew)
+            incident = stage.incident(alert_id)
+            stage.irp.analyst_edit(incident.id, title="Checked by us", note="call the owner")
+            finds = sum("externalId" in request.query for request in stage.irp.requests)
+
+            ids = [AlertId(alert_id), AlertId("no-such-alert")]
+            wanted = await tell(crew, lambda tx: operator.resync(tx, ids, by="cli"))
+            await until_rest(crew)
+            found = sum("externalId" in request.query for request in stage.irp.requests) - finds
+
+    ((incident_id, body),) = stage.wrote("update")
+    assert wanted == [alert_id]
+    assert found == 1
+    assert incident_id == incident.id
+    assert {"title", "severity", "lastSeenAt", "eventsTotal", "assets", "accounts", "observables"} <= set(body)
+    assert incident.fields["title"] == stage.kuma.alerts[alert_id]["name"]
+    assert incident.fields["note"] == "call the owner"
+    assert {event["ID"] for event in incident.events} == {
+        event["ID"] for event in stage.kuma.alerts[alert_id]["events"]
+    }
+    assert len(stage.incident(other).history) == 1
+
+
+async def test_a_resync_of_an_alert_that_kuma_no_longer_has_sends_what_is_known(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await carried(crew)
+            incident = stage.incident(alert_id)
+            observables = incident.fields["observables"]
+            stage.kuma.delete(alert_id)
+            await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+            await until_rest(crew)
+            jobs = await parked(crew)
+
+    ((_, body),) = stage.wrote("update")
+    assert jobs == []
+    assert "title" in body
+    assert None not in body.values(), "what is not at hand is not cleared"
+    assert incident.fields["observables"] == observables
+
+
+async def test_a_resync_of_a_reopened_incident_closes_neither_side_again(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await carried(crew)
+            incident = stage.incident(alert_id)
+            stage.irp.analyst_close(incident.id, "False positive")
+            await carried(crew)
+            stage.irp.reopen(incident.id)
+            await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+            await carried(crew)
+
+    assert incident.status == "open"
+    assert stage.wrote("close") == []
+    assert len(stage.kuma.close_calls) == 1
+
+
+async def test_what_is_settled_is_forgotten_after_its_time_unless_kuma_still_shows_it(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url, store={"retention": "300ms"}) as stage:
+        closed, gone, still_open = (stage.kuma.raise_alert() for _ in range(3))
+        stage.configure(kuma={"statuses": ["new", "closed"]})
+        async with stage.crew() as crew:
+            await carried(crew)
+            stage.kuma.close(closed, "responded")
+            stage.kuma.delete(gone)
+            await carried(crew)
+            assert await ask(crew, lambda tx: tx.overview.counts()) == {
+                **dict.fromkeys(("parked", "held", "ignored", "pending"), 0),
+                **dict.fromkeys(("closed", "gone", "open"), 1),
+            }
+
+            async def forgotten() -> bool:
+                await crew.housekeeping()
+                return await state_of(crew, gone) is None
+
+            await eventually(forgotten)
+            kept = [await state_of(crew, alert_id) for alert_id in (closed, still_open)]
+            stage.kuma.delete(closed)
+            await carried(crew)
+
+            async def both_forgotten() -> bool:
+                await crew.housekeeping()
+                return await state_of(crew, closed) is None
+
+            await eventually(both_forgotten)
+            await carried(crew)
+
+    assert kept == ["closed", "open"], "it would be born again, were it forgotten while KUMA shows it"
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 3

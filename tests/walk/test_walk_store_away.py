@@ -1,0 +1,132 @@
+"""A database that goes away and comes back: everything waits, nothing is parked, lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from stage import ask, eventually, parked, staged
+
+from kuma_sync.daemon import supervise
+from kuma_sync.telemetry.health import State
+
+
+class Wire:
+    """A door in front of PostgreSQL that can be shut: connections break, new ones are refused."""
+
+    def __init__(self, url: str) -> None:
+        self._behind: URL = make_url(url)
+        self._server: asyncio.Server | None = None
+        self._port = 0
+        self._open: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        """Return the database's address by way of this door."""
+        through = self._behind.set(host="127.0.0.1", port=self._port, query={})
+        return through.render_as_string(hide_password=False)
+
+    async def open(self) -> None:
+        """Let connections through."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        """Break what is open and refuse what comes."""
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await self._connect()
+        self._open |= {writer, inner_writer}
+        with contextlib.suppress(OSError, ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_copy(reader, inner_writer))
+                group.create_task(_copy(inner_reader, writer))
+        self._open -= {writer, inner_writer}
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        folder = self._behind.query.get("host")
+        if isinstance(folder, str):
+            return await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.{self._behind.port or 5432}")
+        return await asyncio.open_connection(self._behind.host, self._behind.port)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.transport.abort()
+
+
+@asynccontextmanager
+async def wire(url: str) -> AsyncIterator[Wire]:
+    door = Wire(url)
+    await door.open()
+    try:
+        yield door
+    finally:
+        await door.shut()
+
+
+async def test_a_database_that_is_away_for_a_while_is_waited_for(tmp_path: Path, postgres_url: str) -> None:
+    async with wire(postgres_url) as door, staged(tmp_path, door.url) as stage:
+        stage.irp.knobs.latency = 0.1
+        first = [stage.kuma.raise_alert() for _ in range(30)]
+        async with stage.working() as crew:
+            await eventually(lambda: len(stage.irp.incidents) > 4)
+            stage.irp.analyst_close(stage.incident(_delivered(stage.irp.incidents, first)).id, "False positive")
+            await door.shut()
+            await eventually(lambda: crew.health.ready().parts["delivery"].state is State.FAILING)
+            stage.kuma.raise_alert()
+            await eventually(lambda: crew.health.ready().parts["poll"].state is State.FAILING)
+            assert crew.health.live()
+            await door.open()
+
+            await eventually(lambda: bool(stage.kuma.closes) and stage.agrees(), within=60)
+            jobs = await parked(crew)
+            counts = await ask(crew, lambda tx: tx.overview.counts())
+
+    assert jobs == []
+    assert counts["parked"] == 0
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 31
+    assert len(stage.kuma.close_calls) == 1
+
+
+def _delivered(incidents: dict[str, object], ids: list[str]) -> str:
+    keys = {getattr(incident, "external_id", "") for incident in incidents.values()}
+    return next(alert_id for alert_id in ids if f"kuma:kuma:{alert_id}" in keys)
+
+
+async def test_a_database_that_stays_away_longer_than_a_bug_may_does_not_end_the_daemon(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    async with wire(postgres_url) as door, staged(tmp_path, door.url) as stage:
+        async with stage.working() as crew:
+            await eventually(lambda: crew.health.ready().ready)
+            await door.shut()
+            failures = 0
+
+            async def failed_more_often_than_a_bug_may() -> bool:
+                nonlocal failures
+                failures += await _failed_since(crew.health.ready().parts["poll"].state is State.FAILING)
+                return failures > supervise.TOO_OFTEN
+
+            await eventually(failed_more_often_than_a_bug_may, within=20)
+            await door.open()
+            alert_id = stage.kuma.raise_alert()
+
+            await eventually(lambda: stage.incidents(alert_id))
+
+    assert stage.agrees(), stage.verdict()
+
+
+async def _failed_since(failing: bool) -> int:
+    await asyncio.sleep(1)
+    return int(failing)
