@@ -44,7 +44,7 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
 def retry(config: Path | None, alert: Sequence[str], everything: bool) -> None:
     """Put parked jobs back to the queue."""
     _one_of(alert, everything)
-    run_async(_retry, command_settings(config), alert)
+    run_async(_retry, command_settings(config, remotes=False), alert)
 
 
 @click.command()
@@ -52,7 +52,7 @@ def retry(config: Path | None, alert: Sequence[str], everything: bool) -> None:
 @click.argument("alert")
 def drop(config: Path | None, alert: str) -> None:
     """Give an alert or a parked job up for good; later changes of the alert do not wake it."""
-    run_async(_drop, command_settings(config), alert)
+    run_async(_drop, command_settings(config, remotes=False), alert)
 
 
 @click.command()
@@ -65,14 +65,14 @@ def drop(config: Path | None, alert: str) -> None:
 def resync(config: Path | None, alert: Sequence[str], everything: bool, since: datetime | None) -> None:
     """Find the incident in the IRP, then send a full update."""
     _one_of(alert, everything or since is not None, "--all or --since T")
-    run_async(_resync, command_settings(config), alert, since)
+    run_async(_resync, command_settings(config, remotes=False), alert, since)
 
 
 @click.command()
 @config_option
 def release(config: Path | None) -> None:
     """Let go what the brake holds."""
-    run_async(_release, command_settings(config))
+    run_async(_release, command_settings(config, remotes=False))
 
 
 def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> None:

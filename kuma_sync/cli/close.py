@@ -58,7 +58,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.option("--wait", is_flag=True, help="Until both sides are closed, or 60 s.")
 def close(config: Path | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
     """Close an alert in KUMA and its incident in the IRP."""
-    run_async(_close, command_settings(config), alert, reason, comment, wait)
+    run_async(_close, command_settings(config, remotes=False), alert, reason, comment, wait)
 
 
 async def _close(settings: Settings, text: str, reason: Reason, comment: str, wait: bool) -> None:

@@ -26,28 +26,28 @@ def db() -> None:
 @config_option
 def upgrade(config: Path | None) -> None:
     """Bring the schema up to date; an empty store gets its tables."""
-    run_async(_upgrade, command_settings(config))
+    run_async(_upgrade, command_settings(config, remotes=False))
 
 
 @db.command()
 @config_option
 def current(config: Path | None) -> None:
     """Print the schema's revision, and the one this program knows."""
-    run_async(_current, command_settings(config))
+    run_async(_current, command_settings(config, remotes=False))
 
 
 @db.command()
 @config_option
 def prune(config: Path | None) -> None:
     """Remove settled alerts older than store.retention now."""
-    run_async(_prune, command_settings(config))
+    run_async(_prune, command_settings(config, remotes=False))
 
 
 @db.command()
 @config_option
 def rebind(config: Path | None) -> None:
     """Accept the configured KUMA and IRP as those this store belongs to."""
-    run_async(_rebind, command_settings(config))
+    run_async(_rebind, command_settings(config, remotes=False))
 
 
 async def _upgrade(settings: Settings) -> None:

@@ -65,7 +65,7 @@ class AlertView:
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many, the latest first.")
 def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
-    rows = run_async(_rows, command_settings(config), state, limit)
+    rows = run_async(_rows, command_settings(config, remotes=False), state, limit)
     if as_json:
         show_json(rows)
     elif not rows:
@@ -81,7 +81,7 @@ def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | N
 @click.argument("alert")
 def show(config: Path | None, as_json: bool, alert: str) -> None:
     """Show one alert with its whole history; ALERT is its id, or at least 6 characters of its beginning."""
-    view = run_async(_view, command_settings(config), alert)
+    view = run_async(_view, command_settings(config, remotes=False), alert)
     if as_json:
         show_json(view)
     else:

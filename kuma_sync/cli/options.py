@@ -34,17 +34,20 @@ __all__ = [
 T = TypeVar("T")
 
 
-def read_settings(config: Path | None) -> Settings:
+def read_settings(config: Path | None, *, remotes: bool = True) -> Settings:
     """Find and load the configuration; raise ConfigError."""
-    settings = load(find_config(config, os.environ), os.environ)
+    settings = load(find_config(config, os.environ), os.environ, remotes=remotes)
     for _key, secret in secrets_of(settings):
         logs.hide(secret.reveal())
     return settings
 
 
-def command_settings(config: Path | None) -> Settings:
-    """Load the configuration for a command that answers and ends: of logs only warnings, on stderr."""
-    settings = read_settings(config)
+def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
+    """Load the configuration for a command that answers and ends: of logs only warnings, on stderr.
+
+    A command that speaks to neither side needs neither side's secrets (`remotes` false).
+    """
+    settings = read_settings(config, remotes=remotes)
     logs.configure(level="warning", format=settings.log.format)
     return settings
 

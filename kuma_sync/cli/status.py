@@ -60,7 +60,7 @@ class Status:
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
     """Tell the last reads, counts by state, both queues, and what is parked or held."""
-    found = run_async(_look, command_settings(config))
+    found = run_async(_look, command_settings(config, remotes=False))
     if as_json:
         show_json(found)
     else:

@@ -182,6 +182,9 @@ class Worker:
         except ClaimLost as error:
             log.warning("claim_lost", worker=self.name, subject=claim.subject, reason=str(error))
             return
+        except StoreUnavailable as error:
+            # No bug, and nothing of the job's doing: it is due again as soon as the store can be told so.
+            outcome = RetryAt(at=self._side.pace.clock(), reason=str(error), counts=False)
         except Exception as error:
             # The worker's boundary: one job's bug must not stop the line, nor lose the job.
             log.exception("job_failed", worker=self.name, subject=claim.subject, error=type(error).__name__)
@@ -238,10 +241,13 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    told = False
     while True:
         try:
             return await write()
         except StoreUnavailable as error:
-            log.warning("store_unavailable", subject=job.claim.subject, reason=str(error))
+            if not told:
+                log.warning("store_unavailable", subject=job.claim.subject, reason=str(error))
+            told = True
             job.assure()
             await asyncio.sleep(0.5)

@@ -14,8 +14,9 @@ from itertools import count
 import stamina
 import stamina.instrumentation
 
-from kuma_sync.core.errors import Transient
-from kuma_sync.core.window import Query
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import AccessDenied, Transient
+from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.page import End, Page, PageEnd
 from kuma_sync.kuma.refusal import ALREADY_CLOSED, kuma_refusal
@@ -25,6 +26,8 @@ from kuma_sync.settings import Secret
 from kuma_sync.transport import Answer, Outgoing, Stream, Wire
 
 __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
+
+NOBODY = AlertId("00000000-0000-0000-0000-000000000000")
 
 _READ, _CLOSE, _WHOAMI = "read", "close", "whoami"
 _TOKEN_REFUSED = (400, 401, 403)
@@ -98,6 +101,18 @@ class KumaClient:
         if found is None:
             raise Transient(remote=self._wire.remote, operation=_WHOAMI, summary="answered something that is no user")
         return found
+
+    async def probe(self) -> None:
+        """Ask for something harmless, to learn whether the token is accepted; raise RemoteError.
+
+        A user's rights name single calls (KUMA help 235388): one that may not ask who it is may yet read alerts.
+        """
+        try:
+            await self.whoami()
+        except AccessDenied:
+            async with aclosing(self.read(Query(kind=ReadKind.STATUS, ids=(NOBODY,)))) as items:
+                async for _item in items:
+                    return
 
     def reload_token(self) -> bool:
         """Read the token's file again; tell whether it changed."""

@@ -48,7 +48,13 @@ def readable_file(text: Any, env: Mapping[str, str]) -> Path:
 
 
 def _optional_file(value: Any, info: ValidationInfo) -> Path | None:
-    return None if value == "" else readable_file(value, (info.context or {}).get("env", {}))
+    context = info.context or {}
+    try:
+        return None if value == "" else readable_file(value, context.get("env", {}))
+    except ValueError:
+        if context.get("remotes", True):
+            raise
+        return None
 
 
 def _whole_number(value: Any) -> Any:

@@ -20,20 +20,25 @@ from kuma_sync.settings.sources import overlay, read_toml
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
 
 
-def load(path: Path | None, env: Mapping[str, str]) -> Settings:
-    """Read the configuration; raise ConfigError: one sentence naming the key and what is expected, and no secret."""
+def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> Settings:
+    """Read the configuration; raise ConfigError: one sentence naming the key and what is expected, and no secret.
+
+    Without `remotes` (a command that needs the store alone) tokens and certificates that this user cannot read are
+    left out: systemd shows a service's credentials to the service only.
+    """
     tree = read_toml(path) if path else {}
     origins = overlay(tree, env)
-    gather_secrets(tree, env)
+    gather_secrets(tree, env, remotes=remotes)
     for section in SECTIONS:
         table = tree.setdefault(section, {})
         if isinstance(table, dict) and table.get("url") == "" and section != "store":
             del table["url"]
     try:
-        settings = Settings.model_validate(tree, context={"env": env})
+        settings = Settings.model_validate(tree, context={"env": env, "remotes": remotes})
     except ValidationError as error:
         raise first_problem(error, origins) from None
-    _check_together(settings)
+    if remotes:
+        _check_together(settings)
     settings._warnings = cautions(settings, path, origins)
     return settings
 

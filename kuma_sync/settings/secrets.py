@@ -18,8 +18,13 @@ from kuma_sync.settings.sources import Tree
 _FILE = "_file"
 
 
-def gather_secrets(tree: Tree, env: Mapping[str, str]) -> None:
-    """Replace, in place, the text or the file of every secret by a Secret; raise ConfigError naming the key."""
+def gather_secrets(tree: Tree, env: Mapping[str, str], *, remotes: bool = True) -> None:
+    """Replace, in place, the text or the file of every secret by a Secret; raise ConfigError naming the key.
+
+    Without `remotes`, files of all but the store's secrets may be out of reach.
+    """
+    if not remotes:
+        _forget_unreadable(tree, env)
     for section in SECTIONS:
         entries = tree.get(section)
         if not isinstance(entries, dict):
@@ -31,6 +36,23 @@ def gather_secrets(tree: Tree, env: Mapping[str, str]) -> None:
     web = tree.get("web")
     if isinstance(web, dict) and "tokens" in web:
         _gather_tokens(web, env)
+
+
+def _forget_unreadable(tree: Tree, env: Mapping[str, str]) -> None:
+    web = tree.get("web")
+    tables = [tree.get("kuma"), tree.get("irp"), web, web.get("tokens") if isinstance(web, dict) else None]
+    for entries in tables:
+        if isinstance(entries, dict):
+            for key in [key for key in entries if key.endswith(_FILE) and not _readable(entries[key], env)]:
+                del entries[key]
+
+
+def _readable(file: Any, env: Mapping[str, str]) -> bool:
+    try:
+        readable_file(file, env)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def _gather_tokens(web: Tree, env: Mapping[str, str]) -> None:

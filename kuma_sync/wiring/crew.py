@@ -99,7 +99,7 @@ class Fitter:
             jitter=random.SystemRandom().random,
         )
         health, kuma, irp = ground.health, remotes.kuma, remotes.irp
-        self._kuma_side = Side("kuma", pace=self._pace, health=health, probe=kuma.whoami, reload=kuma.reload_token)
+        self._kuma_side = Side("kuma", pace=self._pace, health=health, probe=kuma.probe, reload=kuma.reload_token)
         creates = Side("irp", pace=self._pace, health=health)
         self._sides = Sides(
             irp=Side(

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.run import once
+from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, held, store_url
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
 from kuma_sync.wiring.ready import make_ready
-from kuma_sync.wiring.remotes import checked_profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     stack.push_async_callback(ground.store.close)
     crew = await make_crew(settings, ground, stack)
     stack.enter_context(held(store_url(settings.store.url)))
-    profile, _warnings = checked_profile(settings)
+    profile = load_profile(settings.irp.profile)
     await make_ready(ground.store, identity(settings, profile.name), ground.owner, can_find=profile.find is not None)
     troubles = await once(crew)
     return await _outcome(ground.store, tuple(troubles))

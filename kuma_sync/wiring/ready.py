@@ -47,7 +47,7 @@ def refuse_another(known: Identity, identity: Identity) -> None:
 
 
 async def assure_usable(store: Store, settings: Settings) -> None:
-    """Assure a command that the store exists, has a schema we know, and belongs to this configuration."""
+    """Assure a command that the store exists and has a schema we know."""
     url = store_url(settings.store.url)
     if store.local and not _is_file(url.database):
         raise StoreUnavailable(f"there is no store at {url.database} yet: `kuma-sync run` makes it")

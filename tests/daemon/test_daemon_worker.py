@@ -164,6 +164,23 @@ async def test_a_bug_in_the_handler_parks_that_job_and_the_line_goes_on(database
     assert [entry.action for entry in history] == ["parked"]
 
 
+async def test_a_store_that_is_away_in_the_middle_of_a_job_parks_nothing(database_url: str) -> None:
+    async with bench(database_url) as at:
+        await at.put("a")
+
+        async def away_once(_job: OwnedJob) -> Outcome:
+            if len(at.handler.seen) == 1:
+                raise StoreUnavailable("the store is out of reach")
+            return None
+
+        at.handler.act = away_once
+        async with at.running():
+            await until(lambda: at.handler.seen == ["a", "a"])
+        left = await at.jobs()
+
+    assert left == []
+
+
 async def test_what_is_put_while_its_job_runs_runs_afterwards(database_url: str) -> None:
     async with bench(database_url) as at:
         await at.put("a")
