@@ -42,7 +42,7 @@ def test_secrets_out_of_reach_are_an_error_for_everything_else(config: Path) -> 
         load(config, {})
 
 
-def test_the_stores_own_password_must_be_readable_all_the_same(tmp_path: Path, config: Path) -> None:
+def test_the_stores_own_password_must_be_readable_all_the_same(config: Path) -> None:
     config.write_text(
         CONFIG + '[store]\nurl = "postgresql://u@h/db"\npassword_file = "/nowhere/pw"\n', encoding="utf-8"
     )
