@@ -17,8 +17,9 @@ from kuma_sync.core.incident import Link, Origin
 from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
 from kuma_sync.daemon.answers import KumaAnswer, Waiters
 from kuma_sync.daemon.orders import read_order
+from kuma_sync.daemon.owned import OwnedJob, persist
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.worker import OwnedJob, persist
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.telemetry.metrics import Metrics
@@ -59,11 +60,12 @@ class CloseAlert:
             return Bounce(until=stopped.until, reason=stopped.reason)
         except RemoteError as error:
             return await self._failed(job, order, error)
+        passed("close_answered")
         self._metrics.closes.labels(result="closed" if by_us else "already_closed").inc()
         log.info("alert_closed", alert_id=order.alert_id, reason=order.reason.value, by_us=by_us)
-        await persist(
-            job, partial(self._write, job, order, f"{order.reason.value} ({'204' if by_us else 'closed already'})")
-        )
+        told = order.reason.value if by_us else f"{order.reason.value}; it was closed already"
+        await persist(job, partial(self._write, job, order, told))
+        passed("close_acknowledged")
         self._waiters.answer(order.alert_id, KumaAnswer(status=204))
         return None
 

@@ -13,10 +13,11 @@ from kuma_sync.core.delivery import AddEvents, Close, Create, FindFirst, Nothing
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
 from kuma_sync.daemon.contents import ContentsReader
+from kuma_sync.daemon.owned import OwnedJob
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.side import Pace, SideStopped
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.work import Change, Work, Workbench
-from kuma_sync.daemon.worker import OwnedJob
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -47,6 +48,7 @@ class Deliver:
             if not isinstance(outcome, Change):
                 return outcome
             work = await self._bench.commit(job, work, outcome)
+            passed("link_committed")
         waited = self._pace.clock() - job.claim.put_at
         self._metrics.end_to_end_seconds.observe(max(waited.total_seconds(), 0.0))
         return None

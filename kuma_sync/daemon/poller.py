@@ -5,9 +5,8 @@ Must not: speak to the IRP, or keep in memory what the store can tell.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
@@ -15,17 +14,16 @@ import structlog
 from kuma_sync.core.alert import AlertId, Seen
 from kuma_sync.core.diff import CompletePass, left
 from kuma_sync.core.errors import KumaSyncError, RemoteError
-from kuma_sync.core.plan import Brake
-from kuma_sync.core.window import Query, ReadKind, Rhythm, by_id, next_reads, next_watermark
+from kuma_sync.core.window import Query, ReadKind, by_id, next_reads, next_watermark
+from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.kuma_closings import note_closings
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.recorder import Chunk, Recorder
 from kuma_sync.daemon.round import Pass, Round
 from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 from kuma_sync.store import Store
-from kuma_sync.telemetry.health import Health
-from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +33,6 @@ CHUNK = 4 * 1024 * 1024
 
 class NotOurTurn(KumaSyncError):
     """Another copy of the daemon reads; this one stands by."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Habits:
-    """What a round goes by: the clock, the rhythm of the reads, the brake; and who is told how it fares."""
-
-    clock: Callable[[], datetime]
-    rhythm: Rhythm
-    brake: Brake
-    to_irp: bool
-    metrics: Metrics
-    health: Health
 
 
 class Poller:
@@ -137,6 +123,7 @@ class Poller:
                     self._turn_page(item, read, round_)
             if isinstance(item, PageEnd) or chunk.size >= CHUNK:
                 await record(chunk, read, round_)
+                passed("page_committed")
                 chunk = Chunk()
                 self._habits.health.moved_on("poll")
                 self._habits.health.beat("poll")
@@ -216,6 +203,7 @@ class Poller:
                 if moves:
                     await tx.records.move_cursor(**moves)
             round_.passes[-1].left += len(closings)
+            passed("cursor_moved")
             self._recorder.wake()
         self._recorder.swept = self._recorder.swept or complete
 

@@ -21,9 +21,10 @@ from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent, externa
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.meter import timed
+from kuma_sync.daemon.owned import OwnedJob
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.side import Sides, SideStopped
 from kuma_sync.daemon.work import Change, Work, Workbench
-from kuma_sync.daemon.worker import OwnedJob
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.draft import Draft
 from kuma_sync.irp.errors import Duplicate
@@ -73,6 +74,7 @@ class Steps:
         async with self._sides.irp.admit():
             with timed(self._metrics, "find"):
                 found = await self._irp.find(self._key(work))
+        passed("find_answered")
         if found:
             return self._found(work, found)
         after = delivery.after_not_found(work.link, now, desk.settle)
@@ -156,13 +158,16 @@ class Steps:
         for side in (self._sides.creates, self._sides.irp):
             side.assure_open()
         await self._bench.note(job, work, partial(delivery.intended, sent=sent, now=self._head.clock()))
+        passed("intent_committed")
         try:
-            return await self._create(job, draft)
+            incident = await self._create(job, draft)
         except Duplicate:
             raise
         except (RemoteError, SideStopped) as error:
             await self._bench.note(job, work, partial(_after_failed_create, error=error))
             raise
+        passed("create_answered")
+        return incident
 
     async def _update_once(self, job: OwnedJob, work: Work, events: Events) -> tuple[Draft, frozenset[str]]:
         """Send the fields that changed; return the whole draft, and which fields went out."""
@@ -196,6 +201,7 @@ class Steps:
             job.assure()
             with timed(self._metrics, draft.operation):
                 await sends[draft.operation](draft)
+        passed("incident_close_answered" if draft.operation == "close" else f"{draft.operation}_answered")
 
     def _found(self, work: Work, found: list[Found]) -> Change:
         chosen = delivery.choose(found)

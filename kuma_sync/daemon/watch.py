@@ -19,6 +19,7 @@ from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import Cursor, next_watermark
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.orders import put_order
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.side import Side
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.irp.client import IrpClient
@@ -81,6 +82,7 @@ class Watch:
                     kind="watch", started_at=started, seconds=seconds, complete=True, seen=len(resolutions), left=found
                 )
             )
+        passed("watch_committed")
         return found
 
     async def _listed(self, moment: datetime) -> tuple[list[Resolution], datetime | None]:

@@ -14,7 +14,7 @@ from kuma_sync.core.delivery import Desk, Nothing, Step, next_step
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.incident import Link
 from kuma_sync.daemon.orders import put_order
-from kuma_sync.daemon.worker import LEASE, OwnedJob, persist
+from kuma_sync.daemon.owned import LEASE, OwnedJob, persist
 from kuma_sync.store import Store, Tx
 
 Become = Callable[[Link], Link]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, Protocol, TypeVar
@@ -17,6 +17,8 @@ import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Bounce, Park, RetryAt
+from kuma_sync.daemon.owned import LEASE, OwnedJob, persist
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.schedule import Bell
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import Claim, DurableQueue, Lane, Store, Tx
@@ -26,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-LEASE = timedelta(seconds=60)
 IDLE = 1.0
 """Seconds between looks at the queue when no bell rings: other processes put jobs, too."""
 
@@ -36,19 +37,6 @@ class Handler(Protocol):
 
     async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Do the job and acknowledge it (None), or say what follows."""
-
-
-@dataclass(slots=True)
-class OwnedJob:
-    """A claim together with the certainty that it is still ours."""
-
-    claim: Claim
-    valid_until: float
-
-    def assure(self) -> None:
-        """Raise ClaimLost when the lease may have run out (a frozen process wakes up late); ask before sending."""
-        if time.monotonic() >= self.valid_until:
-            raise ClaimLost(f"job {self.claim.id} was held too long")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +157,7 @@ class Worker:
                 task.cancel()
 
     async def _work(self, job: OwnedJob) -> None:
+        passed("job_claimed")
         try:
             await self._handle(job)
         finally:
@@ -225,29 +214,3 @@ class Worker:
             for job in flying:
                 if job.claim.id in kept:
                     job.valid_until = asked + self._lease.total_seconds() * 0.9
-
-
-async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
-    """Write what became of a job, however often the store says no, while the claim is ours.
-
-    Shielded: once the other side acted, being cancelled must not keep us from writing it down.
-    """
-    task = asyncio.ensure_future(_insist(job, write))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=5)
-        raise
-
-
-async def _insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
-    told = False
-    while True:
-        try:
-            return await write()
-        except StoreUnavailable as error:
-            if not told:
-                log.warning("store_unavailable", subject=job.claim.subject, reason=str(error))
-            told = True
-            job.assure()
-            await asyncio.sleep(0.5)

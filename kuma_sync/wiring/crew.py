@@ -24,8 +24,9 @@ from kuma_sync.daemon.close import CloseAlert
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.deliver import Deliver
+from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.loops import Housekeeping
-from kuma_sync.daemon.poller import Habits, Poller
+from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
 from kuma_sync.daemon.side import Pace, Side, Sides

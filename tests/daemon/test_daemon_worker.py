@@ -15,8 +15,9 @@ from stores import opened
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
+from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.side import Pace, Side
-from kuma_sync.daemon.worker import Duty, OwnedJob, Worker, persist
+from kuma_sync.daemon.worker import Duty, Worker
 from kuma_sync.store import Lane, Put, Store
 from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.health import Health
@@ -98,7 +99,7 @@ async def bench(
 
 async def until(condition: Callable[[], object], *, within: float = 10) -> None:
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
+        while not condition():
             await asyncio.sleep(0.01)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from stage import Stage, ask, eventually, link_of, parked, staged, state_of, tell, until_rest
@@ -376,3 +378,59 @@ async def test_an_irp_that_ignores_the_filter_closes_nothing(tmp_path: Path, sql
 
     assert stage.kuma.closes == [(closed, "incorrect data")]
     assert all(stage.kuma.alerts[alert_id]["status"] == "new" for alert_id in still_open)
+
+
+async def test_the_list_of_closed_incidents_is_read_to_its_end(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        for number in range(230):
+            stranger = stage.irp.create({"externalId": f"elsewhere:{number}"})
+            stage.irp.analyst_close(stranger.id, "Solved")
+        stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        before = reads_of_closed(stage)
+        await crew.watch.watch_once()
+        pages = reads_of_closed(stage) - before
+        await until_rest(crew)
+
+    assert pages == 3
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+    assert len(stage.kuma.close_calls) == 1
+
+
+async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes_behind_the_newest_closing(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        born = (await ask(crew, lambda tx: tx.records.cursor())).born_at
+        incident = stage.incident(alert_id)
+        stage.irp.analyst_close(incident.id, "False positive")
+        incident.updated_at -= timedelta(minutes=2)
+        for _ in range(2):
+            await crew.watch.watch_once()
+
+    since = [
+        datetime.fromisoformat(parse_qs(request.query)["updatedSince"][0])
+        for request in stage.irp.requests
+        if "status=closed" in request.query
+    ]
+    assert abs(since[0] - (born - timedelta(days=1))) < timedelta(seconds=1)
+    assert since[1] == since[0]
+    assert abs(since[2] - (incident.updated_at - timedelta(minutes=10))) < timedelta(seconds=1)
+
+
+async def test_a_failed_watch_concludes_nothing_and_is_made_up_for(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.working():
+            await eventually(lambda: stage.incidents(alert_id))
+            broken = stage.irp.faults.add("status", code=500, match="status=closed")
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+            await eventually(lambda: broken.fired > 2)
+            assert stage.kuma.close_calls == []
+            stage.irp.faults.clear()
+            await eventually(lambda: stage.kuma.closes)
+
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stage import change_profile, link_of, metric, parked, staged, until_rest, without
+from stage import change_profile, eventually, link_of, metric, parked, staged, until_rest, without
 
 from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import Json
@@ -281,3 +281,49 @@ async def test_a_create_that_certainly_did_not_happen_needs_no_find(
 
     assert stage.incident(alert_id)
     assert finds([request.query for request in stage.irp.requests]) == 0
+
+
+async def test_an_irp_whose_find_shows_everything_joins_nothing_that_does_not_belong_together(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        stage.irp.knobs.ignore_external_id = True
+        stranger = stage.irp.create({"externalId": "somebody else's", "title": "not ours"})
+        ids = [stage.kuma.raise_alert() for _ in range(3)]
+        stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
+        async with stage.crew() as crew:
+            await once(crew)
+            await until_rest(crew)
+
+    assert [len(stage.incidents(alert_id)) for alert_id in ids] == [1, 1, 1]
+    assert len(stranger.history) == 1
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_what_grows_while_its_create_is_in_flight_follows_as_an_update(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        late = stage.irp.faults.add("delay", method="POST", match=CREATE, seconds=0.6)
+        async with stage.working():
+            await eventually(lambda: late.fired)
+            grown = stage.kuma.grow(alert_id, 2)
+            await eventually(lambda: stage.wrote("update"))
+            await eventually(stage.agrees)
+
+    assert [deed for deed, _, _ in stage.irp.writes] == ["create", "update"]
+    assert [event["ID"] for event in stage.wrote("update")[0][1]["events"]] == grown
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "reset_before"])
+async def test_an_update_whose_answer_was_lost_is_sent_again(tmp_path: Path, sqlite_url: str, fault: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        stage.kuma.grow(alert_id, 2)
+        stage.irp.faults.add(fault, method="PATCH", times=1)
+        await once(crew)
+        await until_rest(crew)
+
+    assert len(stage.wrote("update")) == (2 if fault == "reset_after" else 1)
+    assert len({event["ID"] for event in stage.incident(alert_id).events}) == 5
+    assert stage.agrees(), stage.verdict()

@@ -181,3 +181,17 @@ async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path,
         second = await stage.start()
 
         assert await second.ended() == 1
+
+
+async def test_a_store_of_another_kuma_or_irp_is_refused(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        stage.kuma.raise_alert()
+        await stage.passes()
+
+        stage.configure(kuma={"instance": "other"})
+        child = await stage.start("--once")
+        code = await child.ended()
+
+    assert code == 2
+    assert "kuma.instance" in child.log.read_text()
+    assert len(stage.irp.incidents) == 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 from stage import ask, eventually, parked, staged
 
-from kuma_sync.daemon import supervise
 from kuma_sync.telemetry.health import State
 
 
@@ -101,31 +100,3 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(tmp_path: Path,
 def _delivered(incidents: dict[str, object], ids: list[str]) -> str:
     keys = {getattr(incident, "external_id", "") for incident in incidents.values()}
     return next(alert_id for alert_id in ids if f"kuma:kuma:{alert_id}" in keys)
-
-
-async def test_a_database_that_stays_away_longer_than_a_bug_may_does_not_end_the_daemon(
-    tmp_path: Path, postgres_url: str
-) -> None:
-    async with wire(postgres_url) as door, staged(tmp_path, door.url) as stage:
-        async with stage.working() as crew:
-            await eventually(lambda: crew.health.ready().ready)
-            await door.shut()
-            failures = 0
-
-            async def failed_more_often_than_a_bug_may() -> bool:
-                nonlocal failures
-                failures += await _failed_since(crew.health.ready().parts["poll"].state is State.FAILING)
-                return failures > supervise.TOO_OFTEN
-
-            await eventually(failed_more_often_than_a_bug_may, within=20)
-            await door.open()
-            alert_id = stage.kuma.raise_alert()
-
-            await eventually(lambda: stage.incidents(alert_id))
-
-    assert stage.agrees(), stage.verdict()
-
-
-async def _failed_since(failing: bool) -> int:
-    await asyncio.sleep(1)
-    return int(failing)

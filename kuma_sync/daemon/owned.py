@@ -1,0 +1,59 @@
+"""A claimed job together with the certainty that it is still ours, and the writing down of what became of it.
+
+Must not: know what a job does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import structlog
+
+from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.store import Claim
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(slots=True)
+class OwnedJob:
+    """A claim together with the certainty that it is still ours."""
+
+    claim: Claim
+    valid_until: float
+
+    def assure(self) -> None:
+        """Raise ClaimLost when the lease may have run out (a frozen process wakes up late); ask before sending."""
+        if time.monotonic() >= self.valid_until:
+            raise ClaimLost(f"job {self.claim.id} was held too long")
+
+
+async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    """Write what became of a job, however often the store says no, while the claim is ours.
+
+    Shielded: once the other side acted, being cancelled must not keep us from writing it down.
+    """
+    task = asyncio.ensure_future(_insist(job, write))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=5)
+        raise
+
+
+async def _insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    while True:
+        try:
+            return await write()
+        except StoreUnavailable:  # the loops tell; told here, it would be a line a job and try
+            job.assure()
+            await asyncio.sleep(0.5)
