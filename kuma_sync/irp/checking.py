@@ -39,7 +39,13 @@ class Compiled:
 
 
 def compile_profile(profile: Profile) -> dict[str, Compiled]:
-    """Compile all operations. Raises ConfigError for a template or an expression that is none."""
+    """Compile all operations, once a profile. Raises ConfigError for a template or an expression that is none."""
+    if not profile.compiled:
+        profile.compiled.update(_compile(profile))
+    return profile.compiled
+
+
+def _compile(profile: Profile) -> dict[str, Compiled]:
     closed_when = _closed_when(profile)
     try:
         return {

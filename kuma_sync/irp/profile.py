@@ -146,6 +146,7 @@ class Profile(Strict):
     list_closed: ListClosedOperation | None = None
 
     _source: str = PrivateAttr(default="profile")
+    _compiled: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], *, source: str) -> Profile:
@@ -158,6 +159,11 @@ class Profile(Strict):
     def source(self) -> str:
         """Return where the profile came from, for error messages."""
         return self._source
+
+    @property
+    def compiled(self) -> dict[str, Any]:
+        """Return where checking keeps the compiled operations: compiling takes longer than all else at a start."""
+        return self._compiled
 
     @property
     def name(self) -> str:

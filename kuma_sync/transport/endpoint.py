@@ -41,7 +41,8 @@ class Endpoint:
 
 def make_clients(endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None) -> list[httpx.AsyncClient]:
     """Return as many small httpx clients as the endpoint's connections need; raise ConfigError for unusable files."""
-    tls = tls_context(endpoint)
+    # Loading the system's certificates takes longer than the rest of a client.
+    tls = tls_context(endpoint) if endpoint.url.startswith("https:") else False
     proxy = _proxy(endpoint) if transport is None else None
     timeout = httpx.Timeout(endpoint.read_timeout, connect=endpoint.connect_timeout, pool=None)
     limits = httpx.Limits(max_connections=PER_CLIENT, max_keepalive_connections=PER_CLIENT)

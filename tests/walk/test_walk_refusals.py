@@ -101,12 +101,9 @@ async def test_one_forbidden_job_is_parked_where_the_token_itself_is_accepted(
 # A whole side
 
 
-@pytest.mark.parametrize("code", [401, 403])
-async def test_a_refused_irp_token_pauses_that_side_until_its_file_changes(
-    tmp_path: Path, sqlite_url: str, code: int
-) -> None:
+async def test_a_refused_irp_token_pauses_that_side_until_its_file_changes(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage:
-        stage.irp.knobs.denied_status = code
+        stage.irp.knobs.denied_status = 401
         secret = tmp_path / "irp.token"
         secret.write_text("old\n")
         del stage.tables["irp"]["token"]
@@ -128,12 +125,9 @@ async def test_a_refused_irp_token_pauses_that_side_until_its_file_changes(
     assert len(stage.irp.incidents) == 5
 
 
-@pytest.mark.parametrize("code", [401, 403])
-async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(
-    tmp_path: Path, sqlite_url: str, code: int
-) -> None:
+async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage:
-        stage.kuma.knobs.denied_status = code
+        stage.kuma.knobs.denied_status = 403
         secret = tmp_path / "kuma.token"
         secret.write_text("old\n")
         del stage.tables["kuma"]["token"]
@@ -209,7 +203,7 @@ async def test_a_token_without_the_right_to_close_parks_the_closing_and_reading_
     assert stage.incident(other)
 
 
-@pytest.mark.parametrize("code", [404, 405, 302])
+@pytest.mark.parametrize("code", [404, 302])
 async def test_a_wrong_create_path_pauses_creates_alone_and_parks_nothing(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
@@ -339,10 +333,8 @@ MISHAPS: dict[str, tuple[str, dict[str, Any]]] = {
     "500": ("status", {"code": 500}),
     "a balancer's page": ("html", {}),
     "a cut body": ("cut", {"after": 600}),
-    "a reset": ("reset_before", {}),
     "a hang": ("hang", {}),
     "no JSON": ("status", {"code": 200, "body": "oops"}),
-    "an object": ("status", {"code": 200, "body": {"data": []}}),
 }
 
 

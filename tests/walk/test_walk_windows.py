@@ -389,36 +389,26 @@ async def test_what_is_no_alert_is_parked_once_and_the_others_are_delivered(tmp_
 
 
 @pytest.mark.parametrize(
-    "quirk",
+    "quirks",
     [
-        {"numeric_priority": True},
-        {"fraction_seconds": True},
-        {"flat_events": True},
-        {"rfc3339_event_time": True},
-        {"fqdn_array": True},
-        {"past_end_null": True},
-        {"without_events": "null"},
-        {"without_events": "absent"},
-        {"html_escape": True},
-        {"gzip": True},
-        {"piece": 700},
-        {"content_type": "text/plain"},
+        {"numeric_priority": True, "fraction_seconds": True, "without_events": "null", "gzip": True},
+        {"flat_events": True, "fqdn_array": True, "without_events": "absent", "html_escape": True},
+        {"rfc3339_event_time": True, "past_end_null": True, "piece": 700, "content_type": "text/plain"},
     ],
-    ids=lambda quirk: next(iter(quirk)),
+    ids=", ".join,
 )
-async def test_a_kuma_with_a_quirk_is_understood_and_not_taken_for_changed(
-    tmp_path: Path, sqlite_url: str, quirk: dict[str, object]
+async def test_a_kuma_with_quirks_is_understood_and_not_taken_for_changed(
+    tmp_path: Path, sqlite_url: str, quirks: dict[str, object]
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage:
-        for name, value in quirk.items():
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        for name, value in quirks.items():
             setattr(stage.kuma.knobs, name, value)
         ids = [stage.kuma.raise_alert(priority=priority) for priority in ("low", "critical")]
-        async with stage.crew() as crew:
-            for _ in range(3):
-                await polled(crew, sweep=True)
-            stage.kuma.grow(ids[0])
-            await polled(crew)
-            jobs = await parked(crew)
+        for _ in range(3):
+            await polled(crew, sweep=True)
+        stage.kuma.grow(ids[0])
+        await polled(crew)
+        jobs = await parked(crew)
 
     assert jobs == []
     assert [deed for deed, _, _ in stage.irp.writes] == ["create", "create", "update"]

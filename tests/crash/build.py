@@ -1,0 +1,53 @@
+"""The test build of the program: it ends at a named point as if its process were killed there, cleaning nothing up.
+
+By hand: `python tests/crash/build.py POINT VISIT -- run --once -c config.toml`. An empty POINT never ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+# Loaded once by the server that forks the tests' processes, so that a process costs a tenth of a second.
+import kuma_sync.cli.daemon
+import kuma_sync.store.migrate
+from kuma_sync import cli
+from kuma_sync.daemon import points
+
+DIED = 137
+"""The exit code of a process that ended at its point; a shell says the same of one that was killed."""
+
+
+def dies_at(point: str, visit: int) -> Callable[[str], None]:
+    """Return what a process does at every point it passes."""
+    visits = 0
+
+    def at(passed: str) -> None:
+        nonlocal visits
+        visits += passed == point
+        if passed == point and visits == visit:
+            os._exit(DIED)
+
+    return at
+
+
+def run(point: str, visit: int, words: Sequence[str], log: str = "") -> None:
+    """Be the command `words`; what it says goes to the file `log`, if one is named."""
+    if log:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+    points.at = dies_at(point, visit)
+    cli.main(words)
+
+
+def _main() -> None:
+    point, visit, dashes, *words = sys.argv[1:]
+    if dashes != "--" or point not in ("", *points.POINTS):
+        sys.exit(f"usage: build.py POINT VISIT -- WORDS…; points: {', '.join(points.POINTS)}")
+    run(point, int(visit), words)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,157 @@
+"""The program's lives: as a process that is killed, and as the one that comes after it, in the test's own loop.
+
+Connections and compiled templates outlive a life here: to make them costs more than all a life does with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import multiprocessing
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import build
+from stage import Stage, staged
+
+from kuma_sync.daemon import points
+from kuma_sync.daemon.answers import Waiters
+from kuma_sync.daemon.run import Crew, once
+from kuma_sync.settings import Settings
+from kuma_sync.store import Store
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.wiring.crew import Fitter, Ground, identity, new_owner, open_store, utc_now
+from kuma_sync.wiring.ready import make_ready
+from kuma_sync.wiring.remotes import Remotes, open_remotes
+
+BATCH = 2
+"""Events in one request: three need a second one."""
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["__main__", "build"])
+
+
+async def born(settings: Settings, store: Store, remotes: Remotes) -> Crew:
+    """Begin a life on a store: a crew that knows nothing but what is written there."""
+    ground = Ground(
+        store=store, health=Health(monotonic=time.monotonic), metrics=Metrics(), waiters=Waiters(), owner=new_owner()
+    )
+    crew = Fitter(settings, ground, remotes).crew()
+    await make_ready(store, identity(settings, remotes.profile.name), ground.owner, can_find=remotes.desk.can_find)
+    return crew
+
+
+@contextmanager
+def passing(at: Callable[[str], None]) -> Iterator[None]:
+    """Have something done at every point passed in this process."""
+    before, points.at = points.at, at
+    try:
+        yield
+    finally:
+        points.at = before
+
+
+@dataclass(kw_only=True)
+class Lives:
+    """One stage, one database, and one life after the other."""
+
+    stage: Stage
+    settings: Settings
+    remotes: Remotes
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    async def process(self, point: str = "", visit: int = 1, *, born: Callable[[int], None] | None = None) -> int:
+        """Live as a process of its own, `run --once`; return its exit code. `born` is told its number at once."""
+        log = self.stage.folder / f"process-{next(self.numbers)}.log"
+        words = ["run", "--once", "-c", str(self.stage.config)]
+        process = _processes.Process(target=build.run, args=(point, visit, words, str(log)))
+        process.start()
+        try:
+            if born is not None:
+                assert process.pid is not None
+                born(process.pid)
+            return await _ended(process, log)
+        finally:
+            process.kill()
+            process.join()
+            process.close()
+
+    async def once(self) -> bool:
+        """Live for one complete pass in this process; tell whether nothing failed and nothing waits afterwards."""
+        store = open_store(self.settings)
+        try:
+            crew = await born(self.settings, store, self.remotes)
+            troubles = await once(crew)
+            return not troubles and not any((await waiting(store)).values())
+        finally:
+            await store.close()
+
+    async def recover(self) -> None:
+        """Come after a life that ended badly: pass after pass until all is done. Fail where that never is."""
+        await self._leases_run_out()
+        for _attempt in range(40):
+            if await self.once():
+                return
+            # Nothing can be waited for but time: a back-off, or the second look of a find.
+            await asyncio.sleep(0.05)
+        store = open_store(self.settings)
+        try:
+            raise AssertionError(f"does not come to rest: {await waiting(store)}")
+        finally:
+            await store.close()
+
+    async def _leases_run_out(self) -> None:
+        """Let a minute pass for the dead one's leases; on a local file nobody waits for them."""
+        store = open_store(self.settings)
+        try:
+            if store.local:
+                return
+            async with store.begin() as tx:
+                await tx.delivery.recover("nobody")
+                await tx.closes.recover("nobody")
+                turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
+                assert turn is not None
+                await tx.lease.give_back(turn)
+        finally:
+            await store.close()
+
+
+async def waiting(store: Store) -> dict[str, int]:
+    """Count what is queued, parked or held: `delivery pending`, `close parked`, …; nothing at rest."""
+    async with store.read() as tx:
+        depths = {"delivery": await tx.delivery.depths(), "close": await tx.closes.depths()}
+        found = {f"{queue} {state}": count for queue, states in depths.items() for state, count in states.items()}
+        return found | {"rejected": await tx.records.parked_count(), "held": len(await tx.links.held())}
+
+
+@asynccontextmanager
+async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterator[Lives]:
+    """Open a stage for many lives: quick to look twice, two events a request, an IRP that finds late."""
+    async with staged(folder, database, irp={"concurrency": concurrency}) as stage, AsyncExitStack() as stack:
+        profile = Path(stage.tables["irp"]["profile"])
+        profile.write_text(profile.read_text().replace("batch = 500", f"batch = {BATCH}"))
+        stage.irp.knobs.find_lag = 0.1
+        settings = stage.settings()
+        yield Lives(stage=stage, settings=settings, remotes=await open_remotes(settings, utc_now, stack))
+
+
+async def _ended(process: ForkServerProcess, log: Path) -> int:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(process.sentinel, ended.set)
+    try:
+        async with asyncio.timeout(30):
+            await ended.wait()
+    except TimeoutError:
+        raise AssertionError(f"the process did not end; it said:\n{log.read_text()}") from None
+    finally:
+        loop.remove_reader(process.sentinel)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
