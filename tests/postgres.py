@@ -22,13 +22,12 @@ USER = "kumatest"
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """Start a server, yield the URL of its maintenance database, stop it."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if binaries:
-        with _debian(binaries[-1].parent) as url:
-            yield url
-    else:
-        with _bundled() as url:
-            yield url
+    with restartable() as debian:
+        if debian is not None:
+            yield debian.url
+            return
+    with _bundled() as url:
+        yield url
 
 
 @contextlib.contextmanager
@@ -42,28 +41,69 @@ def database(maintenance: str, name: str) -> Iterator[str]:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+class Server:
+    """Debian's PostgreSQL on a folder and a port of its own, which survive being killed."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._folder = Path(tempfile.mkdtemp(prefix="kuma-pg-", dir="/tmp"))
+        self._prefix = _unprivileged(self._folder)
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        initdb = [*self._prefix, binaries / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", "postgres"]
+        options = ["--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]
+        subprocess.run([*initdb, *options], check=True, capture_output=True, cwd="/")
+
+    @property
+    def url(self) -> str:
+        """Return the URL of the maintenance database."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        """Start, and wait until it answers. What a killed one left behind may refuse the first tries."""
+        where = ["-p", str(self._port), "-k", str(self._folder), "-c", "listen_addresses=127.0.0.1"]
+        command = [*self._prefix, self._binaries / "postgres", "-D", self._folder / "data", *where, "-c", "fsync=off"]
+        deadline = time.monotonic() + 30
+        while True:
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
+            if _answers(self.url, self._process, deadline):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError("PostgreSQL does not start")
+
+    def kill(self) -> None:
+        """Kill it as a power cut would: no checkpoint, no goodbye."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Stop it and remove its folder."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def _debian(binaries: Path) -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="kuma-pg-", dir="/tmp"))
-    prefix = _unprivileged(folder)
-    initdb = [*prefix, binaries / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "--no-sync"]
-    subprocess.run([*initdb, "-E", "UTF8", "--locale=C.UTF-8"], check=True, capture_output=True, cwd="/")
-    port = _free_port()
-    options = ["-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
-    process = subprocess.Popen(
-        [*prefix, binaries / "postgres", "-D", folder / "data", *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-    )
+def restartable() -> Iterator[Server | None]:
+    """Start a server that can be killed and started again; None where only the one that pip brings is there."""
+    binaries = debian_binaries()
+    if binaries is None:
+        yield None
+        return
+    server = Server(binaries)
     try:
-        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        _wait_until_ready(url)
-        yield url
+        server.start()
+        yield server
     finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.stop()
+
+
+def debian_binaries() -> Path | None:
+    """Return the folder of Debian's newest PostgreSQL, or None."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    return found[-1].parent if found else None
 
 
 @contextlib.contextmanager
@@ -98,14 +138,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
+def _answers(url: str, process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait until it takes connections; false when it ended instead."""
+    while process.poll() is None and time.monotonic() < deadline:
         try:
             psycopg.connect(url, connect_timeout=2).close()
         except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
             time.sleep(0.05)
         else:
-            return
+            return True
+    return False

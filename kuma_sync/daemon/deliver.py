@@ -5,6 +5,7 @@ Must not: know how a step is done (that is steps), or when a failed one is tried
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 import structlog
@@ -47,6 +48,9 @@ class Deliver:
                 return self._failed(job, error)
             if not isinstance(outcome, Change):
                 return outcome
+            if outcome.soon:
+                work = replace(work, link=outcome.become(work.link))
+                continue
             work = await self._bench.commit(job, work, outcome)
             passed("link_committed")
         waited = self._pace.clock() - job.claim.put_at

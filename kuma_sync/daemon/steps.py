@@ -6,8 +6,6 @@ Must not: decide which step comes next, or write anything but what must be known
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -17,9 +15,10 @@ import structlog
 from kuma_sync.core import delivery
 from kuma_sync.core.alert import EventDigest, JsonObject
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
-from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent, external_key
+from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.closings import Closings
+from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.meter import timed
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.points import passed
@@ -28,7 +27,6 @@ from kuma_sync.daemon.work import Change, Work, Workbench
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.draft import Draft
 from kuma_sync.irp.errors import Duplicate
-from kuma_sync.irp.values import Subject, values
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -37,16 +35,6 @@ TOO_LARGE = 413
 UNKNOWN = (404, 410)
 T = TypeVar("T")
 Events = Mapping[EventDigest, JsonObject]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letterhead:
-    """What every request holds that is not the alert's: settings, and the clock."""
-
-    instance: str
-    web_url: str
-    options: Mapping[str, str]
-    clock: Callable[[], datetime]
 
 
 class Steps:
@@ -70,17 +58,17 @@ class Steps:
         """Look for the incident before anything is written."""
         desk, now = self._bench.desk, self._head.clock()
         if not desk.can_find:
-            return delivery.without_find(work.link, desk) or Change(become=delivery.absent)
+            return delivery.without_find(work.link, desk) or _absent(work)
         async with self._sides.irp.admit():
             with timed(self._metrics, "find"):
-                found = await self._irp.find(self._key(work))
+                found = await self._irp.find(self._head.key(work))
         passed("find_answered")
         if found:
             return self._found(work, found)
         after = delivery.after_not_found(work.link, now, desk.settle)
         if isinstance(after, RetryAt):
             await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
-        return after or Change(become=delivery.absent)
+        return after or _absent(work)
 
     async def create(self, job: OwnedJob, work: Work) -> Change:
         """Make the incident."""
@@ -218,20 +206,12 @@ class Steps:
         )
 
     def _draft(self, operation: str, work: Work, events: Events) -> Draft:
-        subject = Subject(
-            picture=work.picture,
-            key=self._key(work),
-            contents=work.contents,
-            events=list(events.values()),
-            incident=work.link.incident,
-            reason=work.link.close_reason,
-            comment=work.link.close_comment,
-        )
-        head = self._head
-        return self._irp.draft(operation, values(subject, web_url=head.web_url, options=head.options, now=head.clock()))
+        return self._irp.draft(operation, self._head.values(work, list(events.values())))
 
-    def _key(self, work: Work) -> str:
-        return external_key(self._head.instance, work.alert_id)
+
+def _absent(work: Work) -> Change:
+    # Without an incident a create follows, whose intent replaces the doubt in one go.
+    return Change(become=delivery.absent, soon=work.link.incident is None)
 
 
 def _after_failed_create(link: Link, error: RemoteError | SideStopped) -> Link:

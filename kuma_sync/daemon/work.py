@@ -48,9 +48,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a step made of the link, the audit line it is worth, and the closing that follows for KUMA, if any."""
+    """What a step made of the link, the audit line it is worth, and the closing that follows for KUMA, if any.
+
+    `soon` need not be written by itself: the next step writes it, or finds it out again.
+    """
 
     become: Become
+    soon: bool = False
     told: tuple[str, str] | None = None
     closing: CloseRequest | None = None
 

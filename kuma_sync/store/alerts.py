@@ -55,6 +55,12 @@ class Shown:
     recheck: bool = False
 
 
+# Statements of every delivery, built once: building one costs more than running it.
+_PICTURES = select(schema.alerts).where(schema.alerts.c.id.in_(bindparam("b_ids", expanding=True)))
+_CONTENTS = select(schema.contents.c.packed).where(schema.contents.c.alert_id == bindparam("b_alert"))
+_FORGET = delete(schema.contents).where(schema.contents.c.alert_id == bindparam("b_alert"))
+
+
 class Alerts:
     """The tables alerts and contents, inside one transaction."""
 
@@ -73,10 +79,9 @@ class Alerts:
 
     async def pictures(self, ids: Collection[AlertId]) -> dict[AlertId, Picture]:
         """Return what is known of these alerts."""
-        table = schema.alerts
         found: dict[AlertId, Picture] = {}
         for some in batches(list(ids)):
-            rows = await self._connection.execute(select(table).where(table.c.id.in_(some)))
+            rows = await self._connection.execute(_PICTURES, {"b_ids": some})
             found.update((AlertId(row.id), _picture(row)) for row in rows)
         return found
 
@@ -172,15 +177,13 @@ class Alerts:
 
     async def contents(self, alert_id: AlertId) -> Contents | None:
         """Return an alert's stored contents; None when they were delivered, or never read."""
-        table = schema.contents
-        found = await self._connection.execute(select(table.c.packed).where(table.c.alert_id == alert_id))
+        found = await self._connection.execute(_CONTENTS, {"b_alert": alert_id})
         packed = found.scalar_one_or_none()
         return None if packed is None else unpack(bytes(packed))
 
     async def forget_contents(self, alert_id: AlertId) -> None:
         """Drop contents that were delivered; their events' digests stay with the link."""
-        table = schema.contents
-        await self._connection.execute(delete(table).where(table.c.alert_id == alert_id))
+        await self._connection.execute(_FORGET, {"b_alert": alert_id})
 
     async def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
         """Keep contents that were read again for a delivery."""

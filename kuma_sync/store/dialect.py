@@ -24,12 +24,24 @@ def insert_into(connection: AsyncConnection, table: Table) -> Any:
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-async def database_now(connection: AsyncConnection, ours: datetime) -> datetime:
-    """Return the time leases are measured by: the server's where several machines share one, ours on a local file."""
-    if connection.dialect.name != "postgresql":
-        return ours
-    moment: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-    return moment
+class LeaseClock:
+    """The time leases are measured by: the server's where several machines share one, ours on a local file.
+
+    The server is asked at most once a transaction, and only by one that deals with leases.
+    """
+
+    def __init__(self, connection: AsyncConnection, ours: datetime) -> None:
+        self._connection = connection
+        self._now = None if connection.dialect.name == "postgresql" else ours
+
+    async def now(self) -> datetime:
+        """Return the time."""
+        if self._now is None:
+            self._now = (await self._connection.execute(_CLOCK)).scalar_one()
+        return self._now
+
+
+_CLOCK = select(func.clock_timestamp())
 
 
 def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

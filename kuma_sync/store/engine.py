@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.store.inline import connect
 
 WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
@@ -45,16 +46,16 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
     if url.get_backend_name() != "sqlite":
         # A connection that PostgreSQL dropped is noticed when taken from the pool, not in the middle of a chunk.
         return create_async_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10})
-    engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": busy_timeout})
+    path = url.database or ""
+    engine = create_async_engine(
+        url, hide_parameters=True, async_creator=lambda: connect(path, busy_timeout=busy_timeout)
+    )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    # The driver must not open transactions by itself: a deferred BEGIN that turns into a writer gets SQLITE_BUSY at
-    # once, whatever the time-out.
-    connection.isolation_level = None
     try:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}").close()
@@ -65,6 +66,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    # A deferred BEGIN that turns into a writer gets SQLITE_BUSY at once, whatever the time-out.
     writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

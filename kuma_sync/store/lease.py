@@ -6,14 +6,14 @@ Must not: decide who should read; whoever asks first after it expired does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store import schema
-from kuma_sync.store.dialect import insert_into
+from kuma_sync.store.dialect import LeaseClock, insert_into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,25 +26,25 @@ class Turn:
 
 
 class Lease:
-    """The lease table, inside one transaction. `now` is the database's time."""
+    """The lease table, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+    def __init__(self, connection: AsyncConnection, clock: LeaseClock) -> None:
         self._connection = connection
-        self._now = now
+        self._clock = clock
 
     async def take(self, name: str, owner: str, *, ttl: timedelta, force: bool = False) -> Turn | None:
         """Take or renew a turn; None while somebody else's has not expired. `force` takes it from a dead owner."""
-        table = schema.lease
+        table, now = schema.lease, await self._clock.now()
         insert = insert_into(self._connection, table).values(
-            name=name, owner="", fence=0, expires_at=self._now - timedelta(seconds=1)
+            name=name, owner="", fence=0, expires_at=now - timedelta(seconds=1)
         )
         await self._connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
         row = (await self._connection.execute(select(table).where(table.c.name == name).with_for_update())).one()
-        if row.owner != owner and row.expires_at > self._now and not force:
+        if row.owner != owner and row.expires_at > now and not force:
             return None
-        fence = row.fence if row.owner == owner and row.expires_at > self._now else row.fence + 1
+        fence = row.fence if row.owner == owner and row.expires_at > now else row.fence + 1
         await self._connection.execute(
-            update(table).where(table.c.name == name).values(owner=owner, fence=fence, expires_at=self._now + ttl)
+            update(table).where(table.c.name == name).values(owner=owner, fence=fence, expires_at=now + ttl)
         )
         return Turn(name=name, owner=owner, fence=fence)
 
@@ -57,7 +57,7 @@ class Lease:
             .with_for_update()
         )
         expires = found.scalar_one_or_none()
-        if expires is None or expires <= self._now:
+        if expires is None or expires <= await self._clock.now():
             raise ClaimLost(f"the turn to {turn.name} went to another daemon")
 
     async def give_back(self, turn: Turn) -> None:
@@ -66,5 +66,5 @@ class Lease:
         await self._connection.execute(
             update(table)
             .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
-            .values(expires_at=self._now - timedelta(seconds=1))
+            .values(expires_at=await self._clock.now() - timedelta(seconds=1))
         )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
@@ -31,6 +31,16 @@ _SAME_NAMED = (
 )
 
 
+# Statements of every delivery, built once: building one costs more than running it.
+_GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
+_GET_LOCKED = _GET.with_for_update()
+_SAVE = (
+    update(schema.links)
+    .where(schema.links.c.alert_id == bindparam("b_alert"))
+    .values({column: bindparam(column.name) for column in schema.links.c if column.name != "alert_id"})
+)
+
+
 class Links:
     """The table links, inside one transaction."""
 
@@ -39,9 +49,7 @@ class Links:
 
     async def get(self, alert_id: AlertId, *, lock: bool = False) -> Link | None:
         """Return one link; `lock` keeps others from changing it until this transaction ends."""
-        table = schema.links
-        query = select(table).where(table.c.alert_id == alert_id)
-        row = (await self._connection.execute(query.with_for_update() if lock else query)).one_or_none()
+        row = (await self._connection.execute(_GET_LOCKED if lock else _GET, {"b_alert": alert_id})).one_or_none()
         return None if row is None else _link(row)
 
     async def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
@@ -85,8 +93,7 @@ class Links:
     async def save(self, link: Link, *, now: datetime) -> None:
         """Write a link that this transaction has locked."""
         row = _row(link, now)
-        alert_id = row.pop("alert_id")
-        await self._connection.execute(update(schema.links).where(schema.links.c.alert_id == alert_id).values(**row))
+        await self._connection.execute(_SAVE, {**row, "b_alert": row.pop("alert_id")})
 
     async def doubt_unmade(self) -> int:
         """Have `find` come before every create still to be sent: this store may be an older copy of itself."""

@@ -10,31 +10,51 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Delete, Row, Table, and_, bindparam, case, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store.backlog import Backlog
-from kuma_sync.store.dialect import batches, insert_into
+from kuma_sync.store.dialect import LeaseClock, batches, insert_into
 from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Lane, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
+
+
+# Statements of every delivery, built once: building one costs more than running it.
+@cache
+def _done(table: Table) -> Delete:
+    # SQLite once gave a new row the number of a deleted one: the subject must be the same, too.
+    same = and_(table.c.id == bindparam("b_id"), table.c.subject == bindparam("b_subject"))
+    return delete(table).where(same, table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
+
+
+@cache
+def _renew(table: Table) -> Any:
+    ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
+    return (
+        update(table)
+        .where(table.c.id.in_(bindparam("b_ids", expanding=True)), ours)
+        .values(lease_until=bindparam("lease_until"))
+        .returning(table.c.id)
+    )
 
 
 class DurableQueue(Backlog):
     """One queue table, inside one transaction.
 
-    `now` is our time (dues are ours), `lease_now` the database's. A due beyond `horizon` counts as due: the clock was
+    `now` is our time (dues are ours), `lease_clock` the database's. A due beyond `horizon` counts as due: the clock was
     set back.
     """
 
     def __init__(
-        self, connection: AsyncConnection, table: Table, *, now: datetime, lease_now: datetime, horizon: timedelta
+        self, connection: AsyncConnection, table: Table, *, now: datetime, lease_clock: LeaseClock, horizon: timedelta
     ) -> None:
         super().__init__(connection, table, now=now)
-        self._lease_now = lease_now
+        self._lease_clock = lease_clock
         self._horizon = horizon
 
     async def put(self, puts: Sequence[Put]) -> None:
@@ -69,8 +89,8 @@ class DurableQueue(Backlog):
 
         Each kind is a query of its own, because one over all of them could not follow the index.
         """
-        table = self._table
-        abandoned = and_(table.c.state == RUNNING, table.c.lease_until < self._lease_now)
+        table, lease_now = self._table, await self._lease_clock.now()
+        abandoned = and_(table.c.state == RUNNING, table.c.lease_until < lease_now)
         due = and_(table.c.state == PENDING, table.c.due <= self._now)
         misdated = and_(table.c.state == PENDING, table.c.due > self._now + self._horizon)
         claims: list[Claim] = []
@@ -101,7 +121,7 @@ class DurableQueue(Backlog):
         rows = await self._connection.execute(
             update(table)
             .where(table.c.id.in_(select(chosen.c.id)))
-            .values(state=RUNNING, owner=owner, lease_until=self._lease_now + lease)
+            .values(state=RUNNING, owner=owner, lease_until=await self._lease_clock.now() + lease)
             .returning(table)
         )
         # RETURNING promises no order.
@@ -112,18 +132,18 @@ class DurableQueue(Backlog):
         kept: set[int] = set()
         for some in batches([claim.id for claim in claims]):
             owner = next(iter(claims)).owner
+            until = await self._lease_clock.now() + lease
             rows = await self._connection.execute(
-                update(self._table)
-                .where(self._table.c.id.in_(some), self._table.c.owner == owner, self._table.c.state == RUNNING)
-                .values(lease_until=self._lease_now + lease)
-                .returning(self._table.c.id)
+                _renew(self._table), {"b_ids": some, "b_owner": owner, "lease_until": until}
             )
             kept |= {row.id for row in rows}
         return kept
 
     async def done(self, claim: Claim) -> None:
         """Remove a finished job; raise ClaimLost when it is no longer ours."""
-        removed = await self._connection.execute(delete(self._table).where(*self._mine(claim)))
+        removed = await self._connection.execute(
+            _done(self._table), {"b_id": claim.id, "b_subject": claim.subject, "b_owner": claim.owner}
+        )
         if removed.rowcount != 1:
             raise ClaimLost(f"job {claim.id} went to another worker")
 
@@ -182,7 +202,7 @@ class DurableQueue(Backlog):
         found = await self._connection.execute(
             update(self._table)
             .where(self._table.c.state == RUNNING, self._table.c.owner != owner)
-            .values(lease_until=self._lease_now - timedelta(seconds=1))
+            .values(lease_until=await self._lease_clock.now() - timedelta(seconds=1))
         )
         return found.rowcount
 

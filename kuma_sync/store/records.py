@@ -68,6 +68,9 @@ class ParkedAlert:
     first_seen: datetime
 
 
+_NOTE = schema.audit.insert()
+
+
 class Records:
     """The tables cursor, passes, audit and parked, inside one transaction."""
 
@@ -134,9 +137,8 @@ class Records:
 
     async def note(self, actor: str, action: str, alert_id: str = "", detail: str = "") -> None:
         """Write a line of the audit trail."""
-        await self._connection.execute(
-            schema.audit.insert().values(at=self._now, actor=actor, action=action, alert_id=alert_id, detail=detail)
-        )
+        row = {"at": self._now, "actor": actor, "action": action, "alert_id": alert_id, "detail": detail}
+        await self._connection.execute(_NOTE, row)
 
     async def history(self, alert_id: str) -> list[AuditEntry]:
         """Return an alert's audit trail, oldest first."""

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from kuma_sync.store import schema
 from kuma_sync.store.alerts import Alerts
-from kuma_sync.store.dialect import database_now
+from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import WRITES, open_engine, translated
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.links import Links
@@ -73,24 +73,24 @@ class Store:
             connection = await stack.enter_async_context(self._engine.connect())
             await connection.execution_options(**{WRITES: True})
             await stack.enter_async_context(connection.begin())
-            yield await self._tx(connection)
+            yield self._tx(connection)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
         """Open a transaction that only reads."""
         with translated():
             async with self._engine.connect() as connection, connection.begin():
-                yield await self._tx(connection)
+                yield self._tx(connection)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
 
-    async def _tx(self, connection: AsyncConnection) -> Tx:
+    def _tx(self, connection: AsyncConnection) -> Tx:
         now = self._clock()
-        lease_now = await database_now(connection, now)
+        lease_clock = LeaseClock(connection, now)
         delivery, closes = (
-            DurableQueue(connection, table, now=now, lease_now=lease_now, horizon=self._horizon)
+            DurableQueue(connection, table, now=now, lease_clock=lease_clock, horizon=self._horizon)
             for table in (schema.delivery_queue, schema.close_queue)
         )
         return Tx(
@@ -100,6 +100,6 @@ class Store:
             delivery=delivery,
             closes=closes,
             records=Records(connection, now),
-            lease=Lease(connection, lease_now),
+            lease=Lease(connection, lease_clock),
             overview=Overview(connection),
         )

@@ -25,12 +25,13 @@ from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.deliver import Deliver
 from kuma_sync.daemon.habits import Habits
+from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.loops import Housekeeping
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
 from kuma_sync.daemon.side import Pace, Side, Sides
-from kuma_sync.daemon.steps import Letterhead, Steps
+from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench

@@ -8,15 +8,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import multiprocessing
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import build
+import pytest
 from stage import Stage, staged
 
 from kuma_sync.daemon import points
@@ -93,8 +97,12 @@ class Lives:
             await store.close()
 
     async def recover(self) -> None:
-        """Come after a life that ended badly: pass after pass until all is done. Fail where that never is."""
+        """Come after a life that ended badly, and bring all to rest."""
         await self._leases_run_out()
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Do pass after pass until nothing waits; fail where that never is."""
         for _attempt in range(40):
             if await self.once():
                 return
@@ -133,12 +141,20 @@ async def waiting(store: Store) -> dict[str, int]:
 @asynccontextmanager
 async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterator[Lives]:
     """Open a stage for many lives: quick to look twice, two events a request, an IRP that finds late."""
+    _serve_processes()
     async with staged(folder, database, irp={"concurrency": concurrency}) as stage, AsyncExitStack() as stack:
         profile = Path(stage.tables["irp"]["profile"])
         profile.write_text(profile.read_text().replace("batch = 500", f"batch = {BATCH}"))
         stage.irp.knobs.find_lag = 0.1
         settings = stage.settings()
         yield Lives(stage=stage, settings=settings, remotes=await open_remotes(settings, utc_now, stack))
+
+
+def _serve_processes() -> None:
+    """Start the server that forks processes; Python 3.11's finds what it is to load on PYTHONPATH alone."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        forkserver.ensure_running()
 
 
 async def _ended(process: ForkServerProcess, log: Path) -> int:

@@ -1,0 +1,45 @@
+"""A SQLite connection that goes to its thread only for what may take long.
+
+aiosqlite hands every call to a thread of its own, four for a single statement; the hops cost more than what a statement
+on a local file does. Here statements run where they are awaited, and the thread does what waits for the disk or for
+another writer: BEGIN IMMEDIATE, COMMIT, many rows at once. Must not: know SQL beyond that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import aiosqlite
+
+MANY_ROWS = 32
+
+
+class InlineConnection(aiosqlite.Connection):
+    """An aiosqlite connection with another way through its single door, `_execute`."""
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._connection is None or _takes_long(fn, args):
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # as aiosqlite has it
+        return fn(*args, **kwargs)
+
+
+async def connect(path: str, *, busy_timeout: float) -> aiosqlite.Connection:
+    """Open a SQLite file; `busy_timeout` (seconds) is how long another writer is waited for."""
+    # The thread and the loop never use the connection at the same time: whoever awaits a call makes no other.
+    connector = partial(sqlite3.connect, path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    return await InlineConnection(connector, iter_chunk_size=64)
+
+
+def _takes_long(call: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    match call.__name__:
+        case "commit":
+            return True
+        case "executemany":
+            return len(args[1]) > MANY_ROWS
+        case "execute":
+            return bool(args[0].startswith(("BEGIN IMMEDIATE", "PRAGMA")))
+        case _:
+            return False

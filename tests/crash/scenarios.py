@@ -1,0 +1,147 @@
+"""What the program is doing when it is killed, what it passes meanwhile, and what must be true afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lives import BATCH
+from stage import Stage
+
+REASONS = {"False positive": "incorrect data", "Resolved": "responded"}
+"""An analyst's resolutions, and what KUMA is told."""
+
+ALWAYS = ("page_committed", "cursor_moved", "watch_committed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What one change must lead to: alerts, and the closings that follow, each with its reason, once."""
+
+    alerts: tuple[str, ...]
+    closed_in_kuma: dict[str, str] = field(default_factory=dict)
+    closed_in_irp: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One kind of work.
+
+    `change` moves the world, given alerts that are delivered already (`delivered` of them), and says what follows.
+    `reaches` are the points passed by a pass that does this work, `again` more visits worth dying at; `repeats` are the
+    points at which dying means that events are sent twice, which the contract allows.
+    """
+
+    delivered: int
+    change: Callable[[Stage, list[str]], Expected]
+    reaches: tuple[str, ...]
+    again: tuple[tuple[str, int], ...] = ()
+    repeats: tuple[str, ...] = ()
+
+    def deaths(self) -> list[tuple[str, int]]:
+        """Return at which point, on which visit, a process is to die."""
+        return [*((point, 1) for point in self.reaches), *self.again]
+
+
+def _create(stage: Stage, _delivered: list[str]) -> Expected:
+    many = stage.kuma.raise_alert(events=2 * BATCH + 1)
+    return Expected(alerts=(many, *(stage.kuma.raise_alert(events=BATCH) for _ in range(2))))
+
+
+def _update(stage: Stage, delivered: list[str]) -> Expected:
+    for alert_id in delivered:
+        stage.kuma.grow(alert_id)
+        stage.kuma.edit(alert_id, priority="critical", assignee="i.petrova")
+    return Expected(alerts=tuple(delivered))
+
+
+def _add_events(stage: Stage, delivered: list[str]) -> Expected:
+    for alert_id in delivered:
+        stage.kuma.grow(alert_id, 2 * BATCH + 1)
+    return Expected(alerts=tuple(delivered))
+
+
+def _close_to_kuma(stage: Stage, delivered: list[str]) -> Expected:
+    expected = {}
+    for alert_id, resolution in zip(delivered, ("False positive", "Resolved"), strict=True):
+        stage.irp.analyst_close(stage.incident(alert_id).id, resolution)
+        expected[alert_id] = REASONS[resolution]
+    return Expected(alerts=tuple(delivered), closed_in_kuma=expected)
+
+
+def _close_to_irp(stage: Stage, delivered: list[str]) -> Expected:
+    expected = dict(zip(delivered, ("responded", "incorrect data", "responded"), strict=True))
+    for alert_id, reason in expected.items():
+        stage.kuma.close(alert_id, reason)
+    return Expected(alerts=tuple(delivered), closed_in_irp=expected)
+
+
+SCENARIOS = {
+    "create": Scenario(
+        delivered=0,
+        change=_create,
+        reaches=(
+            *ALWAYS,
+            "job_claimed",
+            "find_answered",
+            "intent_committed",
+            "create_answered",
+            "add_events_answered",
+            "link_committed",
+        ),
+        again=(("intent_committed", 2), ("create_answered", 3), ("link_committed", 3)),
+        repeats=("add_events_answered",),
+    ),
+    "update": Scenario(
+        delivered=2,
+        change=_update,
+        reaches=(*ALWAYS, "job_claimed", "update_answered", "link_committed"),
+        again=(("update_answered", 2),),
+        repeats=("update_answered",),
+    ),
+    "add_events": Scenario(
+        delivered=2,
+        change=_add_events,
+        reaches=(*ALWAYS, "job_claimed", "update_answered", "add_events_answered", "link_committed"),
+        again=(("add_events_answered", 2), ("link_committed", 2)),
+        repeats=("update_answered", "add_events_answered"),
+    ),
+    "close_to_kuma": Scenario(
+        delivered=2,
+        change=_close_to_kuma,
+        reaches=(*ALWAYS, "job_claimed", "close_answered", "close_acknowledged"),
+        again=(("close_answered", 2), ("job_claimed", 2)),
+    ),
+    "close_to_irp": Scenario(
+        delivered=3,
+        change=_close_to_irp,
+        # The alert's new status is told before its incident is closed.
+        reaches=(*ALWAYS, "job_claimed", "update_answered", "incident_close_answered", "link_committed"),
+        again=(("incident_close_answered", 3), ("link_committed", 2)),
+    ),
+}
+
+
+def judge(stage: Stage, expected: Expected, died_at: str) -> None:
+    """Assert that all is as if nothing had happened; `died_at` says in words what had."""
+    assert stage.agrees(), f"{died_at}\n{stage.verdict()}"
+    for alert_id in expected.alerts:
+        alert, incident = stage.kuma.alerts[alert_id], stage.incident(alert_id)
+        assert {event["ID"] for event in incident.events} == {event["ID"] for event in alert["events"]}, died_at
+        assert incident.fields.get("assignee", "") == alert["assignee"], died_at
+        if alert_id not in expected.closed_in_kuma:
+            assert incident.fields["alertStatus"] == alert["status"], died_at
+        closed = [body["reason"] for deed, body in incident.history if deed == "close"]
+        wanted = expected.closed_in_irp.get(alert_id)
+        assert closed == ([wanted] if wanted else []), died_at
+    ours = [(alert_id, reason) for alert_id, reason in stage.kuma.closes if alert_id in expected.alerts]
+    assert sorted(ours) == sorted(expected.closed_in_kuma.items()), died_at
+    asked = {call.id for call in stage.kuma.close_calls} & set(expected.alerts)
+    assert asked == expected.closed_in_kuma.keys(), f"echoed to where it came from; {died_at}"
+
+
+def repeated(stage: Stage, alerts: Sequence[str]) -> dict[str, int]:
+    """Return how often each event that came more than once came."""
+    received = Counter(event["ID"] for alert_id in alerts for event in stage.incident(alert_id).events)
+    return {event_id: count for event_id, count in received.items() if count > 1}

@@ -1,0 +1,248 @@
+"""Both sides change as they like, answers are lost, the program dies between any two steps: at rest all is true.
+
+The real program on a real store speaks to both simulators through real sockets; only time is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from copy import deepcopy
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from mortal import House, housed
+from oracle import Memory, Witness, judge_rest, remember
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, Reason
+from kuma_sync.core.errors import RemoteError
+from kuma_sync.core.incident import Origin
+from kuma_sync.daemon.desk import hand_in
+from kuma_sync.daemon.run import Crew, once
+from kuma_sync.daemon.side import SideStopped
+from kuma_sync.sim.irp import Incident
+from kuma_sync.sim.values import Json
+
+RESOLUTIONS = {"False positive": "incorrect data", "Resolved": "responded"}
+ANY = st.integers(0, 5)
+STEPS = st.one_of(st.none(), st.integers(0, 12), st.integers(0, 40))
+MISHAPS = {
+    "listing": ("kuma", "GET", "/alerts"),
+    "close alert": ("kuma", "POST", "/close$"),
+    "create": ("irp", "POST", "/api/v1/incidents$"),
+    "find": ("irp", "GET", "externalId="),
+    "update": ("irp", "PATCH", ""),
+    "add events": ("irp", "POST", "/events$"),
+    "close incident": ("irp", "POST", "/close$"),
+    "closed ones": ("irp", "GET", "status=closed"),
+}
+_houses: list[House] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One house for all worlds: what is costly to make is made once."""
+    with housed(tmp_path_factory.mktemp("house")) as house:
+        _houses.append(house)
+        yield
+        _houses.remove(house)
+
+
+class BothSides(RuleBasedStateMachine):
+    """KUMA, the IRP, and the program between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        (self.house,) = _houses
+        self.stage = self.house.new_world()
+        self.kuma, self.irp = self.stage.kuma, self.stage.irp
+        self.witness = Witness()
+        self.vanished: list[Json] = []
+        self.crew: Crew | None = None
+
+    # KUMA changes
+
+    @rule(events=st.integers(1, 5), age=st.sampled_from([0, 60, 1500]), like=st.one_of(st.none(), ANY))
+    def an_alert_appears(self, events: int, age: int, like: int | None) -> None:
+        """A rule fires, perhaps published late; perhaps an alert of the same name as another."""
+        name = None if like is None or not self.kuma.alerts else self._alert(like)["name"]
+        if len(self.kuma.alerts) < 8:
+            self.kuma.raise_alert(events=events, name=name, seen=self.kuma.clock() - timedelta(seconds=age))
+
+    @rule(which=ANY, events=st.integers(1, 5), moves=st.booleans())
+    def an_alert_grows(self, which: int, events: int, moves: bool) -> None:
+        if alert := self._alert(which, "new", "assigned"):
+            self.kuma.grow(alert["id"], events, move_last_seen=moves)
+
+    @rule(which=ANY, priority=st.sampled_from(["low", "medium", "high", "critical"]))
+    def an_alert_is_edited(self, which: int, priority: str) -> None:
+        if alert := self._alert(which, "new", "assigned"):
+            self.kuma.edit(alert["id"], priority=priority)
+
+    @rule(which=ANY)
+    def an_alert_is_assigned(self, which: int) -> None:
+        if alert := self._alert(which, "new"):
+            self.kuma.assign(alert["id"])
+
+    @rule(which=ANY)
+    def an_alert_comes_back_to_new(self, which: int) -> None:
+        if alert := self._alert(which, "assigned"):
+            self.kuma.unescalate(alert["id"])
+
+    @rule(which=ANY, reason=st.sampled_from(list(Reason)))
+    def an_alert_is_closed_in_kuma(self, which: int, reason: Reason) -> None:
+        if alert := self._alert(which, "new", "assigned"):
+            self.kuma.close(alert["id"], reason.value)
+
+    @rule(which=ANY)
+    def an_alert_vanishes(self, which: int) -> None:
+        if alert := self._alert(which):
+            self.vanished.append(deepcopy(alert))
+            self.kuma.delete(alert["id"])
+
+    @precondition(lambda self: self.vanished)
+    @rule()
+    def a_vanished_alert_is_there_again(self) -> None:
+        self.kuma.load([self.vanished.pop()])
+
+    @rule(minutes=st.sampled_from([1, 31]))
+    def time_passes(self, minutes: int) -> None:
+        self.kuma.clock.advance(minutes=minutes)  # type: ignore[attr-defined]  # the tests' own clock
+
+    # The IRP changes
+
+    @rule(which=ANY)
+    def an_analyst_edits_an_incident(self, which: int) -> None:
+        if incident := self._incident(which):
+            self.witness.titles[incident.id] = f"title by hand {len(incident.history)}"
+            self.irp.analyst_edit(incident.id, title=self.witness.titles[incident.id])
+
+    @rule(which=ANY, resolution=st.sampled_from(list(RESOLUTIONS)), door=st.booleans())
+    def an_analyst_closes_an_incident(self, which: int, resolution: str, door: bool) -> None:
+        """The IRP tells through our door, or waits to be asked."""
+        incident = self._incident(which, "open")
+        if incident is None:
+            return
+        alert_id = incident.external_id.rpartition(":")[2]
+        self.irp.analyst_close(incident.id, resolution)
+        self.witness.reasons.setdefault(alert_id, set()).add(RESOLUTIONS[resolution])
+        if door:
+            self._ordered(alert_id, RESOLUTIONS[resolution], Origin.IRP)
+
+    @rule(which=ANY)
+    def an_analyst_reopens_an_incident(self, which: int) -> None:
+        if incident := self._incident(which, "closed"):
+            self.irp.reopen(incident.id)
+
+    @rule(which=ANY, reason=st.sampled_from(list(Reason)))
+    def an_operator_closes_an_alert(self, which: int, reason: Reason) -> None:
+        known = sorted(self.witness.recorded)
+        if known:
+            self._ordered(known[which % len(known)], reason.value, Origin.OPERATOR)
+
+    # The program works, on a bad day
+
+    @rule(what=st.sampled_from(list(MISHAPS)), how=st.sampled_from(["reset_before", "reset_after", "status"]))
+    def an_answer_will_be_lost(self, what: str, how: str) -> None:
+        side, method, match = MISHAPS[what]
+        faults = self.kuma.faults if side == "kuma" else self.irp.faults
+        faults.add(how, method=method, match=match, times=1, **({"code": 500} if how == "status" else {}))
+
+    @rule(steps=STEPS)
+    def it_makes_a_complete_pass(self, steps: int | None) -> None:
+        self._works(once, steps)
+
+    @rule(steps=STEPS)
+    def it_polls(self, steps: int | None) -> None:
+        self._works(lambda crew: crew.poller.poll_once(), steps)
+
+    @rule(steps=STEPS)
+    def it_watches(self, steps: int | None) -> None:
+        self._works(lambda crew: crew.watch.watch_once(), steps)
+
+    @rule(steps=STEPS)
+    def it_delivers(self, steps: int | None) -> None:
+        self._works(lambda crew: crew.deliveries.drain(), steps)
+
+    @rule(steps=STEPS)
+    def it_closes(self, steps: int | None) -> None:
+        self._works(lambda crew: crew.closes.drain(), steps)
+
+    @rule()
+    def it_is_killed_while_idle(self) -> None:
+        self.crew = None
+
+    # What must hold
+
+    @invariant()
+    def no_alert_has_two_incidents(self) -> None:
+        assert self.irp.doubled() == []
+
+    @invariant()
+    def no_alert_is_forgotten(self) -> None:
+        known = self._memory().links.keys()
+        assert self.witness.recorded <= known
+        self.witness.recorded |= known
+
+    def teardown(self) -> None:
+        """Let the bad day end and all come to rest: the program works on, and does nothing twice."""
+        self.kuma.faults.clear()
+        self.irp.faults.clear()
+        for _attempt in range(60):
+            troubles = self._works(once, None)
+            if not troubles and not self._memory().waiting:
+                break
+        before = len(self.irp.writes), len(self.kuma.close_calls)
+        self._works(once, None)
+        assert (len(self.irp.writes), len(self.kuma.close_calls)) == before, "it goes on writing at rest"
+        self.witness.recorded |= self._memory().links.keys()
+        judge_rest(self.stage, self._memory(), self.witness)
+
+    def _works(self, work: Callable[[Crew], Awaitable[object]], steps: int | None) -> bool:
+        """Do some work as its loop would, and perhaps die of it; tell whether there was trouble."""
+        crew = self.crew or self.house.begin_life()
+        troubled = [False]
+
+        async def works() -> None:
+            try:
+                troubled[0] = bool(await work(crew)) and work is once
+            except (RemoteError, SideStopped):
+                troubled[0] = True
+
+        died = self.house.live(works, steps=steps)
+        self.crew = None if died else crew
+        return troubled[0]
+
+    def _ordered(self, alert_id: str, reason: str, origin: Origin) -> None:
+        request = CloseRequest(alert_id=AlertId(alert_id), reason=Reason(reason), origin=origin, by="test")
+        self.house.run(self._hand_in(request))
+
+    async def _hand_in(self, request: CloseRequest) -> None:
+        async with self.house.store.begin() as tx:
+            await hand_in(tx, request)
+
+    def _memory(self) -> Memory:
+        self.house.store.dead = False
+        return self.house.run(remember(self.house.store))
+
+    def _alert(self, which: int, *statuses: str) -> Json:
+        fitting = [alert for alert in self.kuma.alerts.values() if not statuses or alert["status"] in statuses]
+        return fitting[which % len(fitting)] if fitting else {}
+
+    def _incident(self, which: int, *statuses: str) -> Incident | None:
+        fitting = [one for one in self.irp.incidents.values() if not statuses or one.status in statuses]
+        return fitting[which % len(fitting)] if fitting else None
+
+
+BothSides.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+TestBothSides = BothSides.TestCase

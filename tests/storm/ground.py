@@ -1,0 +1,281 @@
+"""Where the storm takes place: both sides on real sockets, a database, and the daemon as the real command.
+
+The daemon is started again whenever it dies, as systemd would. Must not: disturb anything; that is weather.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from postgres import Server
+from sides import StampedIrp, Witness
+
+from kuma_sync.irp.loading import profile_text
+from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.server import SimServer
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+DOOR_TOKEN = "door-token"
+REASONS = {"False positive": "incorrect data", "Rule needs tuning": "incorrect correlation rule"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("KUMA_SYNC_")}
+
+CONFIG = """
+[kuma]
+url = "{kuma}"
+token_file = "{folder}/kuma.token"
+connect_timeout = "1s"
+read_timeout = "2s"
+[poll]
+interval = "300ms"
+sweep_interval = "1s"
+overlap = "5s"
+[irp]
+url = "{irp}"
+token_file = "{folder}/irp.token"
+profile = "{folder}/quick.toml"
+connect_timeout = "1s"
+read_timeout = "1s"
+[close]
+watch_interval = "300ms"
+[close.reasons]
+"False positive" = "incorrect data"
+"Rule needs tuning" = "incorrect correlation rule"
+[retry]
+base = "200ms"
+max = "2s"
+[brake]
+max_closed_percent = 100
+[store]
+url = "{store}"
+[run]
+grace = "5s"
+[web]
+listen = "127.0.0.1:{port}"
+[web.tokens]
+desk = "{door}"
+[log]
+level = "debug"
+format = "json"
+"""
+
+
+@dataclass(kw_only=True)
+class Daemon:
+    """The command, started again whenever it ends. `strange` are exit codes that nobody of ours caused."""
+
+    config: Path
+    log: Path
+    clock: Path | None
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+    kills: int = 0
+    ours: bool = False
+    strange: list[int] = field(default_factory=list)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it runs right now."""
+        return self.process is not None and self.process.returncode is None
+
+    async def keep_running(self) -> None:
+        """Start it, and start it again, until cancelled; then stop it."""
+        try:
+            while True:
+                self.process = await self._start()
+                code = await self.process.wait()
+                if not self.ours:
+                    self.strange.append(code)
+                self.ours = False
+                await asyncio.sleep(0.1)
+        finally:
+            if self.process is not None and self.alive:
+                self.process.send_signal(signal.SIGCONT)
+                self.process.kill()
+                await self.process.wait()
+
+    def kill(self) -> bool:
+        """Kill it as `kill -9` does; false when it was not there."""
+        if self.process is None or not self.alive:
+            return False
+        self.ours = True
+        self.kills += 1
+        self.process.kill()
+        return True
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send a signal; false when it was not there."""
+        if self.process is None or not self.alive:
+            return False
+        self.process.send_signal(number)
+        return True
+
+    def events(self) -> Counter[str]:
+        """Count the lines of its log by event."""
+        return Counter(str(line.get("event")) for line in self.lines())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines of its log."""
+        found = []
+        for text in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(text))
+        return found
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self.starts += 1
+        command = [sys.executable, "-m", "kuma_sync", "run", "-c", str(self.config)]
+        environment = dict(ENVIRONMENT)
+        if self.clock is not None:
+            environment |= {
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "NO_FAKE_STAT": "1",
+            }
+        with self.log.open("a") as file:
+            return await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+
+
+@dataclass(kw_only=True)
+class Ground:
+    """All that the storm is played on."""
+
+    folder: Path
+    kuma: KumaSim
+    irp: StampedIrp
+    witness: Witness
+    kuma_server: SimServer
+    irp_server: SimServer
+    daemon: Daemon
+    url: str
+    postgres: Server | None
+    disk: Path | None
+    port: int
+
+    @property
+    def sqlite(self) -> Path | None:
+        """Return the SQLite file, or None on PostgreSQL."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite") else None
+
+    async def command(self, *arguments: str) -> str:
+        """Run one of our commands beside the daemon; return what it printed."""
+        words = [sys.executable, "-m", "kuma_sync", *arguments, "-c", str(self.daemon.config)]
+        process = await asyncio.create_subprocess_exec(
+            *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+        )
+        out, err = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"{arguments} ended with {process.returncode}: {err.decode()[-500:]}")
+        return out.decode()
+
+    def client(self) -> httpx.AsyncClient:
+        """Return a client of the daemon's doors that may pass them."""
+        headers = {"Authorization": f"Bearer {DOOR_TOKEN}"}
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers, trust_env=False, timeout=5)
+
+    async def forget_the_dead(self) -> None:
+        """Let the leases of a daemon that was killed run out now: on PostgreSQL that takes up to a minute."""
+        if self.sqlite is None:
+            await asyncio.to_thread(_expire, self.url)
+
+
+def _expire(url: str) -> None:
+    with contextlib.suppress(psycopg.Error), psycopg.connect(url, connect_timeout=2, autocommit=True) as connection:
+        connection.execute("UPDATE lease SET expires_at = now() - interval '1 second'")
+        for queue in ("delivery_queue", "close_queue"):
+            connection.execute(f"UPDATE {queue} SET lease_until = now() - interval '1 second' WHERE state = 'running'")
+
+
+@asynccontextmanager
+async def grounded(
+    folder: Path, url: str, *, seed: int, postgres: Server | None = None, say: Callable[[str], None]
+) -> AsyncIterator[Ground]:
+    """Open the ground; `url` is a PostgreSQL database, or "" for a SQLite file of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)
+    irp.knobs.find_lag = 0.3
+    witness = Witness(kuma.app)
+    with _disk(folder, wanted=not url, say=say) as disk:
+        async with SimServer(witness) as kuma_server, SimServer(irp.app) as irp_server:
+            url = url or f"sqlite:///{disk or folder}/store.db"
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = probe.getsockname()[1]
+            clock = folder / "clock" if FAKETIME else None
+            daemon = Daemon(config=folder / "config.toml", log=folder / "daemon.log", clock=clock)
+            _write(folder, kuma_server.url, irp_server.url, url, port)
+            if FAKETIME is None:
+                say("no faketime here (apt-get install faketime): no clock steps")
+            ground = Ground(
+                **{"folder": folder, "kuma": kuma, "irp": irp, "witness": witness, "daemon": daemon, "url": url},
+                **{"kuma_server": kuma_server, "irp_server": irp_server, "postgres": postgres},
+                disk=disk,
+                port=port,
+            )
+            running = asyncio.create_task(daemon.keep_running())
+            try:
+                yield ground
+            finally:
+                running.cancel()
+                await asyncio.wait([running])
+
+
+def _write(folder: Path, kuma: str, irp: str, store: str, port: int) -> None:
+    text = CONFIG.format(kuma=kuma, irp=irp, store=store, port=port, folder=folder, door=DOOR_TOKEN)
+    (folder / "quick.toml").write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "1s"'))
+    for name, content in (("config.toml", text), ("kuma.token", "kuma-token-0"), ("irp.token", "irp-token-0")):
+        (folder / name).write_text(content)
+        (folder / name).chmod(0o600)
+    (folder / "clock").write_text("+0\n")
+    (folder / "daemon.log").touch()
+
+
+@contextlib.contextmanager
+def _disk(folder: Path, *, wanted: bool, say: Callable[[str], None]) -> Any:
+    """Mount a small disk of its own for the SQLite file, so that it can be filled; None where that is not possible."""
+    if not wanted:
+        yield None
+        return
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        say("not root: no full disk")
+        yield None
+        return
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        say("tmpfs cannot be mounted: no full disk")
+        yield None
+        return
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", disk], check=False, capture_output=True)
+
+
+async def until(condition: Callable[[], bool], *, within: float) -> bool:
+    """Wait for a condition, at most so many seconds; tell whether it came."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True

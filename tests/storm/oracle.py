@@ -1,0 +1,179 @@
+"""The judge, outside the program: knows every alert that KUMA showed and every closing, and what follows from them.
+
+It reads the simulators, the world's ledger and what `kuma-sync status` and `alerts` print; never the store's tables.
+Must not: act.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ground import Ground
+from world import Ledger
+
+from kuma_sync.sim.irp import Incident
+from kuma_sync.sim.values import Json, moment
+
+SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Critical"}
+PREFIX = "kuma:kuma:"
+BREATH = 5.0
+"""Seconds after it was shown within which the trouble of a moment may have swallowed what was shown."""
+SETTLED = {"sqlite": 20.0, "postgres": 120.0}
+"""Seconds after which a write that was acknowledged is not repeated any more: back-offs, restarts, leases."""
+
+
+@dataclass(kw_only=True)
+class Verdict:
+    """What is wrong, by kind; a line each."""
+
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    closings: list[str] = field(default_factory=list)
+    edits: list[str] = field(default_factory=list)
+    excused: list[str] = field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Tell whether nothing is wrong."""
+        return not any((self.lost, self.doubled, self.differing, self.closings, self.edits))
+
+    def lines(self) -> list[str]:
+        """Say what is wrong."""
+        named = (("lost", self.lost), ("doubled", self.doubled), ("differs", self.differing))
+        more = (("closing", self.closings), ("edit", self.edits))
+        return [f"{kind}: {what}" for kind, found in (*named, *more) for what in found]
+
+
+@dataclass(kw_only=True)
+class Oracle:
+    """Judges both sides at rest. `spells` are the times when the daemon or its store was in trouble."""
+
+    ground: Ground
+    ledger: Ledger
+    spells: list[tuple[float, float]]
+
+    def judge(self, states: dict[str, tuple[str, str]]) -> Verdict:
+        """Judge. `states` says of every alert in the store what state it is in and why (`kuma-sync alerts`)."""
+        verdict, kuma = Verdict(), self.ground.kuma
+        by_alert: dict[str, list[Incident]] = {}
+        for incident in self.ground.irp.incidents.values():
+            by_alert.setdefault(incident.external_id.removeprefix(PREFIX), []).append(incident)
+        verdict.doubled = [alert_id for alert_id, incidents in by_alert.items() if len(incidents) > 1]
+        now_new = {alert_id for alert_id, alert in kuma.alerts.items() if alert["status"] == "new"}
+        for alert_id in {**self.ground.witness.first_shown, **dict.fromkeys(now_new)}:
+            if alert_id not in by_alert:
+                self._without_incident(verdict, alert_id, states.get(alert_id))
+        for alert_id, incidents in by_alert.items():
+            alert = kuma.alerts.get(alert_id)
+            if alert is not None:
+                verdict.differing += self._differences(alert, incidents[0], states.get(alert_id))
+                verdict.closings += self._half_closed(alert, incidents[0])
+        verdict.closings += self._wrong_closings()
+        verdict.edits += self._overwritten()
+        return verdict
+
+    def _without_incident(self, verdict: Verdict, alert_id: str, state: tuple[str, str] | None) -> None:
+        """Tell a lost alert from one that is set aside, or was swallowed by a death and has left KUMA's list since."""
+        if state is not None and state[0] in ("held", "ignored"):
+            return
+        if state is not None and state[0] == "parked" and state[1]:
+            return
+        alert = self.ground.kuma.alerts.get(alert_id)
+        shown, left = self.ground.witness.first_shown.get(alert_id), self.ledger.left_new.get(alert_id)
+        if state is None and shown is not None and left is not None and (alert is None or alert["status"] != "new"):
+            if any(begin <= left and shown <= end + BREATH for begin, end in self.spells):
+                verdict.excused.append(alert_id)
+                return
+        told = "never shown whole" if shown is None or left is None else f"shown {left - shown:.1f} s before it left"
+        verdict.lost.append(f"{alert_id} (now {alert['status'] if alert else 'gone'}, store {state}, {told})")
+
+    def _differences(self, alert: Json, incident: Incident, state: tuple[str, str] | None) -> Iterator[str]:
+        """Compare what the incident holds with the alert; one that was closed from the desk gets no more updates."""
+        alert_id = alert["id"]
+        if alert_id in self.ledger.by_desk or self.ledger.allowed.get(alert_id) or "reopen" in _deeds(incident):
+            return
+        expected = _rendered(alert) | {"eventsTotal": len({event["ID"] for event in alert["events"]})}
+        for name, value in expected.items():
+            if (
+                name not in incident.edited
+                and incident.fields.get(name) != value
+                and not _same_time(incident.fields.get(name), value)
+            ):
+                yield f"{alert_id}: {name} is {incident.fields.get(name)!r}, not {value!r} (store {state})"
+        received = {event["ID"]: event for event in incident.events}
+        missing = [event["ID"] for event in alert["events"] if received.get(event["ID"]) != event]
+        if missing:
+            yield f"{alert_id}: {len(missing)} of {len(alert['events'])} events missing (store {state})"
+
+    def _half_closed(self, alert: Json, incident: Incident) -> Iterator[str]:
+        alert_id, deeds = alert["id"], _deeds(incident)
+        if alert["status"] == "closed" and incident.status == "open":
+            if "reopen" not in deeds and alert_id not in self.ledger.door_only:
+                yield f"{alert_id}: closed in KUMA, its incident is open"
+        if alert["status"] != "closed" and incident.status == "closed":
+            yield f"{alert_id}: its incident is closed, the alert is {alert['status']}"
+        if alert["status"] != "closed" and alert_id in self.ledger.by_door:
+            yield f"{alert_id}: its closing was taken at the door, the alert is {alert['status']}"
+
+    def _wrong_closings(self) -> Iterator[str]:
+        """Look at every closing that was sent: once, with the right reason, and never back to where it came from."""
+        ledger, kuma, irp = self.ledger, self.ground.kuma, self.ground.irp
+        for alert_id, reason in kuma.closes:
+            if reason not in ledger.allowed.get(alert_id, ()):
+                yield f"{alert_id}: closed in KUMA as {reason!r}, not {sorted(ledger.allowed.get(alert_id, ()))}"
+        for alert_id in {call.id for call in kuma.close_calls} - set(ledger.allowed):
+            yield f"{alert_id}: a closing was sent to KUMA that nobody ordered (an echo)"
+        for alert_id, times in Counter(alert_id for alert_id, _ in kuma.closes).items():
+            if times > 1:
+                yield f"{alert_id}: closed in KUMA {times} times"
+        for operation, incident_id, body in irp.writes:
+            if operation == "close":
+                yield from self._wrong_close(irp.incidents[incident_id], body)
+
+    def _wrong_close(self, incident: Incident, body: Json) -> Iterator[str]:
+        alert_id = incident.external_id.removeprefix(PREFIX)
+        right = self.ledger.by_kuma.get(alert_id)
+        if right is None:
+            yield f"{alert_id}: its incident was closed though nobody closed the alert in KUMA (an echo)"
+        elif body.get("reason") != right:
+            yield f"{alert_id}: its incident was closed as {body.get('reason')!r}, not {right!r}"
+        if _deeds(incident).count("close") > 1:
+            yield f"{alert_id}: its incident was closed more than once"
+
+    def _overwritten(self) -> Iterator[str]:
+        """Find analysts' edits that an update took back although KUMA had not changed the field."""
+        settled = SETTLED["postgres" if self.ground.sqlite is None else "sqlite"]
+        for edit in self.ledger.edits:
+            incident, stamps = self.ground.irp.incidents[edit.incident], self.ground.irp.stamps[edit.incident]
+            before = [(place, at) for place, at in stamps if place < edit.place]
+            sent = [(incident.history[place][1], at) for place, at in before]
+            last = next(((body[edit.field], at) for body, at in reversed(sent) if edit.field in body), None)
+            after = next((body for _, body in incident.history[edit.place + 1 :] if edit.field in body), None)
+            if last is None or after is None or edit.at - last[1] < settled:
+                continue
+            if after[edit.field] == last[0] != edit.value:
+                yield f"{incident.external_id}: {edit.field} was set back to {last[0]!r}"
+
+
+def _deeds(incident: Incident) -> list[str]:
+    return [deed for deed, _ in incident.history]
+
+
+def _rendered(alert: Json) -> Json:
+    return {
+        "title": alert["name"],
+        "severity": SEVERITIES[alert["priority"]],
+        "alertStatus": alert["status"],
+        "detectedAt": alert["firstSeen"],
+        "lastSeenAt": alert["lastSeen"],
+        "tenant": alert["tenantName"],
+        "rule": alert["correlationRuleID"],
+        "assignee": alert["assignee"] or None,
+    }
+
+
+def _same_time(one: object, other: object) -> bool:
+    return isinstance(one, str) and isinstance(other, str) and moment(one) is not None and moment(one) == moment(other)

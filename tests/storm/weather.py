@@ -1,0 +1,107 @@
+"""Faults on the wire, gust by gust, and the whole storm's course.
+
+The HTTP faults are those of the simulators themselves (kuma_sync.sim.faults): they sit on real sockets between the
+daemon and the simulator's application, know methods and paths, strike "every 5th POST", and count what really struck.
+A proxy of our own in between would do the same a second time, and could not tell an effect that happened from one
+that did not. Faults of processes, machines and databases are in machines.
+
+A seed fixes the order and the kinds of everything; the moment is the machine's, so a replay meets the same faults in the
+same order, not at the same instruction. Must not: play alerts or analysts (that is world).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+from ground import Ground, until
+from machines import Machines
+
+from kuma_sync.sim.faults import Rule
+from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.kuma import KumaSim
+
+Kind = tuple[str, dict[str, object]]
+
+WIRE: dict[str, Kind] = {
+    "delay": ("delay", {"seconds": 0.3}),
+    "delay past the time-out": ("delay", {"seconds": 2.5}),
+    "500": ("status", {"code": 500}),
+    "502": ("status", {"code": 502}),
+    "503": ("status", {"code": 503}),
+    "429 with Retry-After": ("status", {"code": 429, "headers": {"Retry-After": "1"}}),
+    "html instead of JSON": ("html", {}),
+    "reset before the effect": ("reset_before", {}),
+    "reset after the effect": ("reset_after", {}),
+    "cut body": ("cut", {"after": 64}),
+    "slow drip": ("drip", {"seconds": 0.02, "piece": 16384}),
+    "hang": ("hang", {}),
+    "token refused": ("unauthorized", {"code": 403}),
+}
+METHODS = {"kuma": ("", "GET", "POST"), "irp": ("", "GET", "POST", "PATCH")}
+EVERY = (1, 2, 3, 5)
+LAST_CHANCE = 20.0
+
+
+class Weather:
+    """Blows for a while, then until every kind of fault has struck, then clears up."""
+
+    def __init__(self, ground: Ground, machines: Machines, *, seed: int) -> None:
+        self._ground = ground
+        self._machines = machines
+        self._random = Random(f"weather {seed}")
+        self.fired: Counter[str] = Counter()
+
+    @property
+    def kinds(self) -> list[str]:
+        """Name every kind of fault that this run must have."""
+        wire = [f"{side}: {name}" for side in METHODS for name in WIRE]
+        return [*wire, *self._machines.kinds]
+
+    @property
+    def missed(self) -> list[str]:
+        """Name the kinds that have not struck yet."""
+        struck = self.fired + self._machines.fired
+        return [kind for kind in self.kinds if not struck[kind]]
+
+    async def blow(self, seconds: float) -> None:
+        """Blow so many seconds, then let each kind that has not struck yet strike at least once."""
+        end = time.monotonic() + seconds
+        async with asyncio.TaskGroup() as lanes:
+            for side in METHODS:
+                lanes.create_task(self._lane(side, end))
+            lanes.create_task(self._machines.work_until(end))
+        for kind in self.missed:
+            side, _, name = kind.partition(": ")
+            if side in METHODS:
+                await self._gust(side, name, method="", every=1, until_struck=True)
+            else:
+                await self._machines.last_chance(kind)
+
+    async def _lane(self, side: str, end: float) -> None:
+        deck: list[str] = []
+        while time.monotonic() < end:
+            if not deck:
+                deck = self._random.sample(list(WIRE), len(WIRE))
+            method, every = self._random.choice(METHODS[side]), self._random.choice(EVERY)
+            await self._gust(side, deck.pop(), method=method, every=every)
+            await asyncio.sleep(self._random.uniform(0, 0.3))
+
+    async def _gust(self, side: str, name: str, *, method: str, every: int, until_struck: bool = False) -> None:
+        kind, arguments = WIRE[name]
+        simulator: KumaSim | IrpSim = self._ground.kuma if side == "kuma" else self._ground.irp
+        rule = simulator.faults.add(kind, method=method, every=every, **arguments)
+        try:
+            if until_struck:
+                await until(_struck(rule), within=LAST_CHANCE)
+            await asyncio.sleep(self._random.uniform(0.3, 1.3))
+        finally:
+            simulator.faults.remove(rule)
+            self.fired[f"{side}: {name}"] += rule.fired
+
+
+def _struck(rule: Rule) -> Callable[[], bool]:
+    return lambda: rule.fired > 0
