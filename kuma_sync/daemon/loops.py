@@ -12,9 +12,9 @@ from datetime import timedelta
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, RemoteError, StoreUnavailable
-from kuma_sync.daemon.poller import NotOurTurn, Poller
+from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.side import SideStopped
-from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.store import Store
 from kuma_sync.telemetry.health import Health
@@ -70,21 +70,31 @@ class Polling:
 
 
 class Watching:
-    """Watches once per call; failures are the IRP side's to report."""
+    """Watches once per call; while that fails, closings do not come back, and part `close` says so."""
 
-    def __init__(self, watch: Watch, *, ring: Callable[[], None]) -> None:
+    def __init__(self, watch: Watch, *, ring: Callable[[], None], health: Health) -> None:
         self._watch = watch
         self._ring = ring
+        self._health = health
+        self._trouble = ""
 
     async def __call__(self) -> None:
         """Watch once."""
+        self._health.beat("watch")
+        trouble = ""
         try:
             if await self._watch.watch_once():
                 self._ring()
         except SideStopped:
             return
         except (RemoteError, ClaimLost) as error:
-            log.warning("watch_failed", reason=error.summary if isinstance(error, RemoteError) else str(error))
+            trouble = error.summary if isinstance(error, RemoteError) else str(error)
+        if trouble and trouble != self._trouble:
+            log.warning("watch_failed", reason=trouble)
+        elif self._trouble and not trouble:
+            log.info("watch_recovered")
+        self._trouble = trouble
+        self._health.trouble("close", "watch", f"watch: {trouble}" if trouble else "")
 
 
 class Housekeeping:

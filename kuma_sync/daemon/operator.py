@@ -116,7 +116,7 @@ async def _take(tx: Tx, parsed: Parsed) -> None:
 
 def _made_anew(link: Link) -> Link:
     """A human looked: whatever was in doubt is found once more, and made where it is not."""
-    if link.doubt is None:
+    if link.doubt is None or link.doubt is Doubt.RESYNC:
         return link
     return replace(
         link,

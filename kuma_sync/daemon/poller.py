@@ -13,26 +13,26 @@ import structlog
 
 from kuma_sync.core.alert import AlertId, Seen
 from kuma_sync.core.diff import CompletePass, left
-from kuma_sync.core.errors import KumaSyncError, RemoteError
+from kuma_sync.core.errors import RemoteError, Transient
 from kuma_sync.core.window import Query, ReadKind, by_id, next_reads, next_watermark
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.kuma_closings import note_closings
 from kuma_sync.daemon.points import passed
+from kuma_sync.daemon.puts import put_behind
 from kuma_sync.daemon.recorder import Chunk, Recorder
 from kuma_sync.daemon.round import Pass, Round
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 from kuma_sync.store import Store
 
 log = structlog.get_logger(__name__)
 
+FAILURES_IN_A_ROW = 3
+"""By-id reads of single alerts that may fail one after the other before KUMA itself is taken for unwell."""
+
 CHUNK = 4 * 1024 * 1024
 """Bytes of alerts that one transaction takes at most, a single larger alert aside."""
-
-
-class NotOurTurn(KumaSyncError):
-    """Another copy of the daemon reads; this one stands by."""
 
 
 class Poller:
@@ -106,10 +106,7 @@ class Poller:
             read.error = stopped.reason
             raise
         finally:
-            read.ended_at = self._habits.clock()
-            result = "failed" if read.error else "complete" if read.complete else "incomplete"
-            self._habits.metrics.polls.labels(kind=query.kind.value, result=result).inc()
-            self._habits.metrics.poll_bytes.inc(read.bytes)
+            read.finish(self._habits.clock(), self._habits.metrics)
         return read
 
     async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:
@@ -144,10 +141,7 @@ class Poller:
             return
         round_.answered.clear()
         for query in by_id(ReadKind.CONTENTS, list(wanted)):
-            unnamed = round_.unnamed
-            await self._read(query, round_)
-            if round_.unnamed > unnamed:
-                await self._read_singly([each for each in query.ids if each not in round_.answered], round_)
+            await self._read_contents(query, round_)
         listed = [
             Seen(alert=alert, oversize=alert_id in round_.oversize)
             for alert_id, alert in wanted.items()
@@ -156,11 +150,33 @@ class Poller:
         if listed:
             await self._recorder.seen(listed, round_.passes[-1], round_)
 
+    async def _read_contents(self, query: Query, round_: Round) -> None:
+        """Read the contents of some alerts; one by one where they cannot be had together: one stops no other."""
+        unnamed = round_.unnamed
+        try:
+            await self._read(query, round_)
+        except Transient as error:
+            if error.retry_after is not None:
+                raise
+        else:
+            if round_.unnamed == unnamed:
+                return
+        await self._read_singly([alert_id for alert_id in query.ids if alert_id not in round_.answered], round_)
+
     async def _read_singly(self, ids: Sequence[AlertId], round_: Round) -> None:
-        """Find out which of these are too large, where the answer does not name them."""
+        """Find out which of these are too large, and which KUMA cannot give; raise where it gives none at all."""
+        failures = 0
         for alert_id in ids:
             unnamed = round_.unnamed
-            await self._read(Query(kind=ReadKind.CONTENTS, with_events=True, ids=(alert_id,)), round_)
+            try:
+                await self._read(Query(kind=ReadKind.CONTENTS, with_events=True, ids=(alert_id,)), round_)
+            except Transient as error:
+                failures += 1
+                if error.retry_after is not None or failures == FAILURES_IN_A_ROW:
+                    raise
+                log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
+                continue
+            failures = 0
             if round_.unnamed > unnamed:
                 round_.oversize.add(alert_id)
 
@@ -172,7 +188,8 @@ class Poller:
             return
         round_.answered.clear()
         for query in by_id(ReadKind.STATUS, asked):
-            await self._read(query, round_)
+            if not (await self._read(query, round_)).complete:
+                return
         found = left(CompletePass(sweep=round_.sweep), asked, round_.answered)
         last = round_.passes[-1]
         await self._read_wanted(round_)
@@ -197,6 +214,8 @@ class Poller:
         if moves or closings:
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
+                if complete and (behind := await put_behind(tx)):
+                    log.info("deliveries_taken_up", count=behind)
                 await note_closings(
                     tx, closings, brake=habits.brake, open_links=round_.open_links, to_irp=habits.to_irp
                 )
@@ -213,25 +232,18 @@ class Poller:
             watermark = (await tx.records.cursor()).watermark
             if watermark is None or self._habits.rhythm.full_only:
                 return
-            due = await tx.alerts.to_recheck(watermark - self._habits.rhythm.overlap)
+            # In a quiet hour the watermark stands still: KUMA's clock goes on.
+            passed_until = max(watermark, round_.server_now or watermark)
+            due = await tx.alerts.to_recheck(passed_until - self._habits.rhythm.overlap)
         for query in by_id(ReadKind.CONTENTS, due):
-            await self._read(query, round_)
+            await self._read_contents(query, round_)
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
                 await tx.alerts.rechecked(query.ids)
 
     async def _remember(self, round_: Round) -> None:
         """Write down how the round's reads went, and count what they brought."""
-        alerts = self._habits.metrics.alerts
-        for read in round_.passes:
-            for change, count in (
-                ("new", read.appeared),
-                ("updated", read.changed),
-                ("left", read.left),
-                ("rejected", read.rejected),
-            ):
-                alerts.labels(change=change).inc(count)
-            self._habits.metrics.late_alerts.inc(read.late)
+        round_.tally(self._habits.metrics)
         async with self._store.begin() as tx:
             for read in round_.passes:
                 await tx.records.note_pass(read.record())

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from kuma_sync.core.alert import AlertId, Picture, Seen
+from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
 from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
 from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
+from kuma_sync.daemon.puts import put_changed, put_unmade
 from kuma_sync.daemon.round import Pass, Round
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_alert
@@ -70,11 +71,12 @@ class Recorder:
         await self._record(chunk, read, round_, Shape.LISTING)
 
     async def seen(self, items: Sequence[Seen], read: Pass, round_: Round) -> None:
-        """Record alerts of which there is no more than the listing."""
+        """Record alerts of which there is no more than the listing; they are delivered without events."""
+        ids = [item.alert.id for item in items]
         async with self._store.begin() as tx:
             await tx.lease.assure(round_.turn)
-            known = await tx.alerts.pictures([item.alert.id for item in items])
-            await self._save(tx, diff(items, known), {}, Shape.LISTING, read, round_)
+            await self._save(tx, diff(items, await tx.alerts.pictures(ids)), {}, Shape.LISTING, read, round_)
+            await put_unmade(tx, ids)
         self.wake()
 
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
@@ -103,10 +105,11 @@ class Recorder:
             return
         async with self._store.begin() as tx:
             await tx.lease.assure(round_.turn)
-            await self._reject(tx, rejected, read)
+            read.rejected += await tx.records.park(rejected)
             await self._compare(tx, seen, shape, read, round_)
             if marks:
                 await tx.alerts.mark_shown(known_ids, round_.sweep)
+        self._note_rejects(rejected)
         self.wake()
 
     async def _compare(self, tx: Tx, seen: dict[bytes, Parsed], shape: Shape, read: Pass, round_: Round) -> None:
@@ -114,7 +117,8 @@ class Recorder:
         items = [item.seen for item in seen.values()]
         known = await tx.alerts.pictures(digest_of)
         if shape is Shape.LISTING:
-            items = self._want(items, known, read, round_)
+            items, unread = self._want(items, known, read, round_)
+            await self._save(tx, diff(unread, known), {}, shape, read, round_)
         changes = diff(items, known)
         await self._save(tx, changes, digest_of, shape, read, round_)
         self._warn(changes, seen)
@@ -123,14 +127,24 @@ class Recorder:
         if round_.sweep:
             await tx.alerts.mark_shown(known.keys() & digest_of.keys(), round_.sweep)
 
-    def _want(self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round) -> list[Seen]:
-        """Want the contents of what a listing shows as new or changed; return the rest, and what is too large."""
+    def _want(
+        self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round
+    ) -> tuple[list[Seen], list[Seen]]:
+        """Want the contents of what a listing shows as new or changed.
+
+        Returns what can be recorded as it is (unchanged, too large, or too old to be delivered), and the new alerts
+        among the wanted: they are recorded at once, so that none is forgotten should its contents not be had.
+        """
         large = {item.alert.id for item in listed} & round_.oversize
-        wanted = set(to_read([item.alert for item in listed], known)) - large
+        old = {item.alert.id for item in listed if item.alert.id not in known and self._old(item.alert)}
+        wanted = set(to_read([item.alert for item in listed], known)) - large - old
+        unread = [item for item in listed if item.alert.id in wanted and item.alert.id not in known]
+        round_.unread |= {item.alert.id for item in unread}
         if read.query.kind is ReadKind.LATE:
-            round_.late |= wanted - known.keys()
+            round_.late |= {item.alert.id for item in unread}
         round_.wanted.update({item.alert.id: item.alert for item in listed if item.alert.id in wanted})
-        return [replace(item, oversize=item.alert.id in large) for item in listed if item.alert.id not in wanted]
+        rest = [replace(item, oversize=item.alert.id in large) for item in listed if item.alert.id not in wanted]
+        return rest, unread
 
     async def _save(
         self,
@@ -146,61 +160,49 @@ class Recorder:
                 picture=change.picture,
                 shape=shape,
                 digest=digest_of.get(change.picture.alert.id),
-                contents=None if isinstance(change, Appeared) and self._old(change.picture) else change.seen.contents,
-                recheck=self._recheck(change.picture, round_),
+                contents=self._to_keep(change),
+                recheck=self._recheck(change, round_),
             )
             for change in changes
         ]
         await tx.alerts.save(shown, now=tx.now, sweep=round_.sweep)
-        appeared = [change.picture for change in changes if isinstance(change, Appeared)]
-        changed = [change.picture for change in changes if isinstance(change, Changed)]
+        appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
+        changed = [change.picture.alert.id for change in changes if isinstance(change, Changed)]
         await self._join(tx, appeared, round_)
-        await self._update(tx, changed)
+        await put_changed(tx, changed)
         read.appeared += len(appeared)
-        read.late += sum(picture.alert.id in round_.late for picture in appeared)
-        read.changed += len(changed)
+        read.late += sum(alert.id in round_.late for alert in appeared)
+        read.changed += sum(alert_id not in round_.unread for alert_id in changed)
 
-    async def _join(self, tx: Tx, appeared: Sequence[Picture], round_: Round) -> None:
-        """Make the links of new alerts, and queue their creates, held where the brake says so."""
-        fresh = [picture.alert.id for picture in appeared if not self._old(picture)]
+    async def _join(self, tx: Tx, appeared: Sequence[Alert], round_: Round) -> None:
+        """Make the links of new alerts, held where the brake says so, and queue those whose contents are there."""
+        old = {alert.id for alert in appeared if self._old(alert)}
+        fresh = [alert.id for alert in appeared if alert.id not in old]
         plan = check(Plan(creates=fresh), self._rules.brake, created_before=round_.created)
         round_.created += len(fresh)
         doubtful = self._rules.can_find and (self._rules.find_always or not self.swept)
         links = [
             Link(
-                alert_id=picture.alert.id,
+                alert_id=alert.id,
                 doubt=Doubt.UNKNOWN if doubtful else None,
-                held_create=picture.alert.id in plan.held_creates,
-                ignored=self._old(picture),
+                held_create=alert.id in plan.held_creates,
+                ignored=alert.id in old,
             )
-            for picture in appeared
+            for alert in appeared
         ]
         await tx.links.add(links, now=tx.now)
-        await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in fresh])
+        ready = [alert_id for alert_id in fresh if alert_id not in round_.unread]
+        await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
         if plan.held_creates:
             log.error("brake_holds_creates", held=len(plan.held_creates))
 
-    async def _update(self, tx: Tx, changed: Sequence[Picture]) -> None:
-        ids = [picture.alert.id for picture in changed]
-        links = await tx.links.many(ids)
-        puts = []
-        for alert_id in ids:
-            link = links.get(alert_id)
-            if link is None or link.dropped:
-                continue
-            if link.ignored:
-                await tx.links.change(alert_id, _no_longer_ignored, now=tx.now)
-            puts.append(Put(subject=alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE))
-        await tx.delivery.put(puts)
-
-    async def _reject(self, tx: Tx, rejected: Sequence[Rejected], read: Pass) -> None:
-        new = await tx.records.park(rejected)
-        read.rejected += new
+    def _note_rejects(self, rejected: Sequence[Rejected]) -> None:
+        """Remember what is parked by now, so that it is neither written nor told again at every poll."""
         if len(self._rejects) > REMEMBERED_REJECTS:
             self._rejects.clear()
         self._rejects |= {item.digest for item in rejected}
-        if new:
-            log.error("alerts_rejected", count=new, reasons=sorted({item.reason for item in rejected}))
+        if rejected:
+            log.error("alerts_rejected", count=len(rejected), reasons=sorted({item.reason for item in rejected}))
 
     def _warn(self, changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed]) -> None:
         left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
@@ -220,17 +222,19 @@ class Recorder:
                 else:
                     round_.oversize.add(AlertId(hint))
 
-    def _old(self, picture: Picture) -> bool:
-        limit, last_seen = self._rules.ignore_before, picture.alert.last_seen
-        return limit is not None and last_seen is not None and last_seen < limit
+    def _to_keep(self, change: Appeared | Changed) -> Contents | None:
+        """Keep the contents of what will be delivered."""
+        ignored = isinstance(change, Appeared) and self._old(change.picture.alert)
+        return None if ignored else change.seen.contents
 
-    def _recheck(self, picture: Picture, round_: Round) -> bool:
-        """Tell whether a listing may yet hide growth: contents read while lastSeen is within the overlap."""
-        last_seen = picture.alert.last_seen
-        if last_seen is None or picture.oversize:
+    def _old(self, alert: Alert) -> bool:
+        limit = self._rules.ignore_before
+        return limit is not None and alert.last_seen is not None and alert.last_seen < limit
+
+    def _recheck(self, change: Appeared | Changed, round_: Round) -> bool:
+        """Tell whether to look once more when lastSeen leaves the overlap: until then a listing may hide growth."""
+        last_seen = change.picture.alert.last_seen
+        if last_seen is None or change.picture.oversize:
             return False
-        return round_.server_now is None or last_seen >= round_.server_now - self._rules.overlap
-
-
-def _no_longer_ignored(link: Link) -> Link:
-    return replace(link, ignored=False)
+        unread = change.seen.contents is None
+        return unread or round_.server_now is None or last_seen >= round_.server_now - self._rules.overlap

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kuma_sync.core.alert import Alert, AlertId
-from kuma_sync.core.window import Cursor, Query
+from kuma_sync.core.window import Cursor, Query, ReadKind
 from kuma_sync.kuma.client import End, PageEnd
 from kuma_sync.store import PassRecord, Turn
+from kuma_sync.telemetry.metrics import Metrics
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +44,13 @@ class Pass:
         self.bytes += page.bytes
         self.end = page.end
 
+    def finish(self, now: datetime, metrics: Metrics) -> None:
+        """Note the end of the read, and count it."""
+        self.ended_at = now
+        result = "failed" if self.error else "complete" if self.complete else "incomplete"
+        metrics.polls.labels(kind=self.query.kind.value, result=result).inc()
+        metrics.poll_bytes.inc(self.bytes)
+
     def record(self) -> PassRecord:
         """Return the row to remember it by."""
         seconds = ((self.ended_at or self.started_at) - self.started_at).total_seconds()
@@ -69,7 +77,7 @@ class Round:
     `sweep` is the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the
     alerts whose contents a listing made us want, as it showed them; `oversize` those whose contents are too large to
     take, `unnamed` counts elements too large of which not even the id is known; `answered` are the ids shown so far;
-    `late` those that a look behind the watermark found.
+    `late` those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet.
     """
 
     turn: Turn
@@ -84,6 +92,7 @@ class Round:
     unnamed: int = 0
     answered: set[AlertId] = field(default_factory=set)
     late: set[AlertId] = field(default_factory=set)
+    unread: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
 
     def saw(self, alert: Alert) -> None:
@@ -91,10 +100,19 @@ class Round:
         if alert.last_seen is not None and (self.newest is None or alert.last_seen > self.newest):
             self.newest = alert.last_seen
 
+    def tally(self, metrics: Metrics) -> None:
+        """Count what the reads brought."""
+        for read in self.passes:
+            metrics.alerts.labels(change="new").inc(read.appeared)
+            metrics.alerts.labels(change="updated").inc(read.changed)
+            metrics.alerts.labels(change="left").inc(read.left)
+            metrics.alerts.labels(change="rejected").inc(read.rejected)
+            metrics.late_alerts.inc(read.late)
+
     @property
     def incomplete(self) -> str:
-        """Say which read did not reach its end; empty when all did."""
+        """Say which read did not reach its end; empty when all did. Contents that could not be had are no such read."""
         for read in self.passes:
-            if not read.complete:
+            if not read.complete and read.query.kind is not ReadKind.CONTENTS:
                 return read.error or f"the {read.query.kind.value} read did not end: {read.end or 'no page'}"
         return ""

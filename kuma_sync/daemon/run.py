@@ -16,11 +16,11 @@ import structlog
 from kuma_sync.core.errors import ClaimLost, RemoteError
 from kuma_sync.daemon.loops import Housekeeping, Polling, Watching
 from kuma_sync.daemon.observe import observe
-from kuma_sync.daemon.poller import NotOurTurn, Poller
+from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.supervise import supervise, whenever
-from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.store import Store
@@ -51,6 +51,7 @@ class Crew:
     poll_interval: timedelta
     watch_interval: timedelta
     closes_on: bool
+    irp_asked: bool
 
 
 async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
@@ -70,7 +71,7 @@ async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
         log.warning("grace_ran_out", seconds=grace.total_seconds())
         return False
     finally:
-        for loop in ("poll", "delivery", "close"):
+        for loop in ("poll", "watch", "delivery", "close"):
             crew.health.ended(loop)
         await crew.turns.give_back()
     return True
@@ -88,7 +89,7 @@ async def once(crew: Crew) -> list[str]:
                 troubles += await read()
             except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
                 troubles.append(str(error))
-    while await crew.deliveries.drain() + (await crew.closes.drain() if crew.closes_on else 0):
+    while await crew.deliveries.drain() + await crew.closes.drain():
         continue
     return troubles
 
@@ -106,17 +107,16 @@ async def _watch(crew: Crew) -> list[str]:
 async def _loops(crew: Crew, stop: asyncio.Event) -> None:
     polls, watches, hours = Bell(), Bell(), Bell()
     polling = Polling(crew.poller, health=crew.health, metrics=crew.metrics)
-    watching = Watching(crew.watch, ring=crew.closes.bell.ring)
+    watching = Watching(crew.watch, ring=crew.closes.bell.ring, health=crew.health)
     with ringing({polls: crew.poll_interval, watches: crew.watch_interval, hours: HOURLY}):
         async with asyncio.TaskGroup() as group:
             loops = {
-                "poll": partial(whenever, polls, polling, stop),
-                "watch": partial(whenever, watches, watching, stop),
-                "housekeeping": partial(whenever, hours, crew.housekeeping, stop),
+                "poll": partial(whenever, polls, polling, stop, crew.poll_interval),
+                "watch": partial(whenever, watches, watching, stop, crew.watch_interval),
+                "housekeeping": partial(whenever, hours, crew.housekeeping, stop, HOURLY),
                 "delivery": partial(crew.deliveries.run, stop),
+                "close": partial(crew.closes.run, stop),
             }
-            if crew.closes_on:
-                loops["close"] = partial(crew.closes.run, stop)
             for name, loop in loops.items():
                 group.create_task(supervise(name, loop, stop), name=name)
 
@@ -131,8 +131,12 @@ def _expect(crew: Crew) -> None:
     health.starting("poll")
     health.fresh_within("poll", max(crew.poll_interval * 2, timedelta(seconds=10)))
     health.expects("poll", LONGEST_READ + crew.poll_interval)
+    health.expects("watch", LONGEST_READ + crew.watch_interval)
     health.expects("delivery", LONGEST_JOB)
-    if crew.closes_on:
-        health.expects("close", LONGEST_JOB)
-    else:
+    health.expects("close", LONGEST_JOB)
+    health.starting("close")
+    if not crew.closes_on:
         health.off("close")
+    if not crew.irp_asked:
+        # Nothing but deliveries speaks to it: what nobody asked is not unwell.
+        health.succeeded("irp")

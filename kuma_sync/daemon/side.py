@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, Permanent, RemoteError, Transient
-from kuma_sync.core.retry import RetryPolicy, backoff, clamp_retry_after
+from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy, backoff, clamp_retry_after
 from kuma_sync.telemetry.health import Health, Part
 
 log = structlog.get_logger(__name__)
@@ -80,10 +80,13 @@ class Side:
     def open_at(self) -> datetime | None:
         """Return when the next request may go out; None means now."""
         now = self.pace.clock()
-        if self._asked_to_wait is not None and self._asked_to_wait > now:
+        # A wait longer than there can be means that the clock was set back meanwhile.
+        if self._asked_to_wait is not None and now < self._asked_to_wait <= now + LONGEST_RETRY_AFTER:
             return self._asked_to_wait
         if self._pause is None:
             return None
+        if self._trial_at > now + self.pace.policy.max:
+            self._trial_at = now
         if self._reload():
             self.wake()
         if self._on_trial:

@@ -50,8 +50,10 @@ class Steps:
         self._head = head
         self._metrics = metrics
 
-    def bounced(self, stopped: SideStopped) -> Bounce:
-        """Return what a shut gate means for a job."""
+    def bounced(self, stopped: SideStopped) -> Bounce | RetryAt:
+        """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
+        if stopped.side not in (self._sides.irp, self._sides.creates):
+            return RetryAt(at=stopped.until, reason=stopped.reason, counts=False)
         return Bounce(until=stopped.until, reason=stopped.reason, creates_only=stopped.side is self._sides.creates)
 
     async def find(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
@@ -74,7 +76,7 @@ class Steps:
         """Make the incident."""
         try:
             incident, _events = await self._halving(
-                work.unsent(), least=0, send=lambda events: self._create_once(job, work, events)
+                self._carried("create", work), least=0, send=lambda events: self._create_once(job, work, events)
             )
         except Duplicate:
             return Change(become=delivery.duplicated, told=("duplicate", "the IRP says it exists already"))
@@ -85,7 +87,7 @@ class Steps:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
         try:
             (whole, sent), events = await self._halving(
-                work.unsent(), least=0, send=lambda events: self._update_once(job, work, events)
+                self._carried("update", work), least=0, send=lambda events: self._update_once(job, work, events)
             )
         except Permanent as error:
             if error.status not in UNKNOWN:
@@ -127,6 +129,13 @@ class Steps:
         log.info("incident_closed", alert_id=work.alert_id)
         return Change(become=partial(delivery.incident_closed, origin=Origin.KUMA), told=told)
 
+    def _carried(self, operation: str, work: Work) -> Events:
+        """Return the events that a request may carry: new ones, or all where the create has to do as an update."""
+        upsert = operation == "update" and not self._irp.can("update")
+        if not self._irp.carries_events("create" if upsert else operation):
+            return {}
+        return work.kept() if upsert else work.unsent()
+
     async def _halving(self, events: Events, *, least: int, send: Callable[[Events], Awaitable[T]]) -> tuple[T, Events]:
         """Send with as many events as the IRP takes in one request: 413 halves the batch, down to `least`."""
         batch = self._irp.batch or len(events)
@@ -135,7 +144,8 @@ class Steps:
             try:
                 return await send(some), some
             except Permanent as error:
-                if error.status != TOO_LARGE or len(some) <= least:
+                # Without add_events the rest would have no way to follow.
+                if error.status != TOO_LARGE or len(some) <= least or not self._irp.can("add_events"):
                     raise
                 batch = len(some) // 2
 

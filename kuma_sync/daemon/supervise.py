@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -64,15 +65,16 @@ async def happens(event: asyncio.Event, *, within: float) -> bool:
     return event.is_set()
 
 
-async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event, interval: timedelta) -> None:
     """Act at every ring until told to stop; what is being read then is cut off after a moment.
 
-    What `act` raises is raised as it is: in a group, a store that is away would look like a bug.
+    The scheduler goes by the wall clock: when that is set back no bell rings, so after twice the interval it is acted
+    anyway. What `act` raises is raised as it is: in a group, a store that is away would look like a bug.
     """
     stopping = asyncio.ensure_future(stop.wait())
     try:
         while not stop.is_set():
-            ringing = asyncio.ensure_future(bell.wait())
+            ringing = asyncio.ensure_future(bell.wait(interval.total_seconds() * 2))
             try:
                 await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
             finally:

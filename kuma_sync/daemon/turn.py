@@ -12,13 +12,17 @@ from datetime import timedelta
 
 import structlog
 
-from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.errors import ClaimLost, KumaSyncError, StoreUnavailable
 from kuma_sync.store import Store, Turn
 
 log = structlog.get_logger(__name__)
 
 READER = "reader"
 TTL = timedelta(seconds=30)
+
+
+class NotOurTurn(KumaSyncError):
+    """Another copy of the daemon reads; this one stands by."""
 
 
 class ReadersTurn:

@@ -62,8 +62,9 @@ class Watch:
         """
         turn = await self._turns.take() if self._watched.on else None
         if turn is None:
-            async with self._side.admit():
-                await self._irp.probe()
+            if self._irp.can("probe"):
+                async with self._side.admit():
+                    await self._irp.probe()
             return 0
         started = self._watched.clock()
         async with self._store.read() as tx:
@@ -98,11 +99,16 @@ class Watch:
     async def _conclude(self, tx: Tx, resolutions: Sequence[Resolution]) -> int:
         """Queue the round's closings, all in one transaction, held where the brake says so."""
         news = await self._news(tx, resolutions)
-        plan = check(Plan(closings=list(news)), self._watched.brake, open_links=await tx.links.open_count())
+        links = await tx.links.many(news)
+        # Whose alert is closed already was closed after it, perhaps by us without an answer: that is carried nowhere.
+        carried = [alert_id for alert_id in news if self._closings.to_kuma and not links[alert_id].alert_closed]
+        plan = check(Plan(closings=carried), self._watched.brake, open_links=await tx.links.open_count())
         if plan.held_closings:
             log.error("brake_holds_closings", held=len(plan.held_closings))
         for alert_id, item in news.items():
-            request = self._closings.by_resolution(alert_id, item.resolution, incident=item.incident_id, by="watch")
+            request = None
+            if alert_id in carried:
+                request = self._closings.by_resolution(alert_id, item.resolution, incident=item.incident_id, by="watch")
             reason = request.reason.value if request and request.reason else ""
             become = partial(delivery.incident_closed, origin=Origin.IRP, reason=reason)
             await tx.links.change(alert_id, become, now=tx.now)

@@ -33,13 +33,14 @@ class Work:
         """Return whose work it is."""
         return self.link.alert_id
 
+    def kept(self) -> dict[EventDigest, JsonObject]:
+        """Return all stored events, in KUMA's order."""
+        return {event_digest(event): event for event in self.contents.events} if self.contents else {}
+
     def unsent(self) -> dict[EventDigest, JsonObject]:
         """Return the stored events that were not sent yet, in KUMA's order."""
-        if self.contents is None:
-            return {}
         sent = self.link.sent.events
-        events = {event_digest(event): event for event in self.contents.events}
-        return {digest: event for digest, event in events.items() if digest not in sent}
+        return {digest: event for digest, event in self.kept().items() if digest not in sent}
 
     def step(self, desk: Desk) -> Step:
         """Decide what comes next."""

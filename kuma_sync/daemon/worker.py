@@ -179,8 +179,19 @@ class Worker:
             log.exception("job_failed", worker=self.name, subject=claim.subject, error=type(error).__name__)
             outcome = Park(reason=f"a bug in kuma-sync: {type(error).__name__}")
         if outcome is not None:
-            with contextlib.suppress(ClaimLost):
-                await persist(job, lambda: self._settle(claim, outcome))
+            await self._write(job, outcome)
+
+    async def _write(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:
+        with contextlib.suppress(ClaimLost):
+            try:
+                await persist(job, lambda: self._settle(job.claim, outcome))
+            except (ClaimLost, StoreUnavailable):
+                return
+            except Exception as error:
+                # The same boundary: a reason that no database takes must not stop the line either.
+                log.exception("job_failed", worker=self.name, subject=job.claim.subject, error=type(error).__name__)
+                parked = Park(reason=f"a bug in kuma-sync: {type(error).__name__} while settling")
+                await persist(job, lambda: self._settle(job.claim, parked))
 
     async def _settle(self, claim: Claim, outcome: RetryAt | Bounce | Park) -> None:
         async with self._store.begin() as tx:

@@ -16,6 +16,7 @@ from jmespath.functions import Functions
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
+from kuma_sync.core.text import fit
 from kuma_sync.irp.errors import Duplicate, Unrenderable
 from kuma_sync.irp.loading import meant
 from kuma_sync.irp.profile import CreateOperation, Operation
@@ -165,7 +166,7 @@ def _functions(node: Any) -> Iterator[str]:
 
 def _text(value: object) -> str:
     if isinstance(value, str):
-        return value
+        return fit(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 

@@ -173,6 +173,9 @@ class KumaClient:
 
 
 def _signed(request: Outgoing, token: str) -> Outgoing:
+    if not (token.isascii() and token.isprintable()):
+        # A file with a stray line in it: the side pauses until the file is right, nothing is parked for it.
+        raise AccessDenied(remote="kuma", operation="sign", summary="the token holds what no HTTP header can carry")
     return replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
 
 

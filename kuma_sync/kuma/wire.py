@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, JsonObject, Seen, take_contents
 from kuma_sync.core.diff import Rejected
+from kuma_sync.core.text import fit
 from kuma_sync.kuma.loading import load
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -107,7 +108,7 @@ class _Fields:
             case None:
                 return ""
             case str(text):
-                return text.replace("\x00", "\ufffd")  # PostgreSQL stores no NUL
+                return fit(text)
             case _:
                 return self._bad(key, "")
 

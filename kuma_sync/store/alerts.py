@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, delete, func, select, text, update
+from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId, Contents, Fingerprint, Picture
@@ -167,11 +167,9 @@ class Alerts:
 
     async def tied(self, watermark: datetime) -> int:
         """Count the known alerts last seen within the watermark's second."""
-        table = schema.alerts
+        seen = schema.alerts.c.last_seen
         found = await self._connection.execute(
-            select(func.count()).where(
-                and_(table.c.last_seen >= watermark, table.c.last_seen < watermark + timedelta(seconds=1))
-            )
+            select(func.count()).where(and_(seen >= watermark, seen < _a_second_after(watermark)))
         )
         return int(found.scalar_one())
 
@@ -195,17 +193,23 @@ class Alerts:
 
     def _upsert(self, shape: Shape) -> Any:
         insert = insert_into(self._connection, schema.alerts)
-        # A listing says nothing about contents, so what their bytes were stays true, and the other way round.
-        kept = {"id", "shown_at", *(other.value for other in Shape if other is not shape)}
-        fresh = {name: insert.excluded[name] for name in _COLUMNS if name not in kept}
+        # What the alert looked like in the other shape is not known any more: an edit may be taken back later.
+        others = {other.value: None for other in Shape if other is not shape}
+        kept = {"id", "shown_at", *others}
+        fresh = {name: insert.excluded[name] for name in _COLUMNS if name not in kept} | others
         stored = schema.alerts.c
         fresh["sweep"] = case((insert.excluded.sweep > stored.sweep, insert.excluded.sweep), else_=stored.sweep)
         if shape is Shape.LISTING:
-            fresh["recheck"] = stored.recheck
+            fresh["recheck"] = or_(stored.recheck, insert.excluded.recheck)
         return insert.on_conflict_do_update(index_elements=["id"], set_=fresh)
 
 
 _COLUMNS = [column.name for column in schema.alerts.columns]
+
+
+def _a_second_after(moment: datetime) -> datetime:
+    last = datetime.max.replace(tzinfo=UTC)
+    return moment + timedelta(seconds=1) if moment < last - timedelta(seconds=1) else last
 
 
 def _row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from sqlalchemy import URL, event, exc, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.store.inline import connect
+
+NO_PRIVILEGE = "42501"
 
 WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
@@ -78,6 +80,13 @@ def translated() -> Iterator[None]:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
         raise StoreUnavailable(_reason(error)) from None
+    except exc.ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != NO_PRIVILEGE:
+            raise
+        raise StoreError(
+            "the store refuses: its role may not do that (42501); it needs to read and write its tables, and for "
+            "`run` and `db upgrade` to create them in its schema"
+        ) from None
     except exc.DBAPIError as error:
         # SQLite says DatabaseError itself, none of its kinds, of a file that is damaged or no database.
         if not error.connection_invalidated and type(error) is not exc.DatabaseError:

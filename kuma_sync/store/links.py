@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, or_, select, update
+from sqlalchemy import Row, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
@@ -95,6 +95,24 @@ class Links:
         row = _row(link, now)
         await self._connection.execute(_SAVE, {**row, "b_alert": row.pop("alert_id")})
 
+    async def behind(self) -> list[AlertId]:
+        """Return the alerts that have no incident, or one that was not sent their last picture, and no job."""
+        alerts, links, jobs = schema.alerts, schema.links, schema.delivery_queue
+        unmade = and_(links.c.incident_id.is_(None), links.c.held_create.is_(False))
+        unsent = links.c.sent_fingerprint.is_distinct_from(alerts.c.fingerprint)
+        rows = await self._connection.execute(
+            select(links.c.alert_id)
+            .join(alerts, alerts.c.id == links.c.alert_id)
+            .where(
+                schema.OPEN,
+                links.c.incident_closed.is_(False),
+                or_(unmade, and_(links.c.incident_id.is_not(None), unsent)),
+                ~exists().where(jobs.c.subject == links.c.alert_id),
+            )
+            .order_by(links.c.alert_id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
     async def doubt_unmade(self) -> int:
         """Have `find` come before every create still to be sent: this store may be an older copy of itself."""
         table = schema.links
@@ -104,7 +122,6 @@ class Links:
                 table.c.incident_id.is_(None),
                 table.c.intent.is_(None),
                 table.c.doubt.is_(None),
-                table.c.ignored.is_(False),
                 table.c.dropped.is_(False),
             )
             .values(doubt=Doubt.UNKNOWN.value)

@@ -8,7 +8,7 @@ Ready: every part is ok, off or standby.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Literal
@@ -62,6 +62,7 @@ class _Known:
     succeeded: float | None = None
     moved: float = 0.0
     within: float | None = None
+    troubles: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +101,13 @@ class Health:
         """Note a failure; `reason` is shown to everyone who asks, so it holds no secret and no content."""
         self._set(part, State.FAILING, reason)
 
+    def trouble(self, part: Part, source: str, reason: str) -> None:
+        """Note that one of a part's duties fails while others may succeed; an empty reason ends it."""
+        troubles = self._parts[part].troubles
+        troubles.pop(source, None)
+        if reason:
+            troubles[source] = reason
+
     def paused(self, part: Part, reason: str) -> None:
         """Note that a side refuses us and was stopped."""
         self._set(part, State.PAUSED, reason)
@@ -114,7 +122,9 @@ class Health:
 
     def starting(self, part: Part) -> None:
         """Note that a part begins (again) and has not been heard from; it has its full time to succeed."""
-        self._set(part, State.STARTING).moved = self._now()
+        known = self._parts[part]
+        known.state, known.reason, known.moved = State.STARTING, "", self._now()
+        known.troubles.clear()
 
     def fresh_within(self, part: Part, within: timedelta) -> None:
         """Call an ok part failing when it neither succeeded nor moved on for this long (poll: two intervals)."""
@@ -154,13 +164,16 @@ class Health:
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
         known = self._parts[part]
-        known.state, known.reason = state, reason
+        if known.state is not State.OFF:  # what is switched off says so until it starts again
+            known.state, known.reason = state, reason
         return known
 
     def _judge(self, known: _Known) -> PartState:
         now = self._now()
         age = None if known.succeeded is None else round(now - known.succeeded, 1)
         silent = now - known.moved
+        if known.troubles and known.state is not State.OFF:
+            return PartState(state=State.FAILING, age_seconds=age, reason=next(iter(known.troubles.values())))
         if known.within is not None and silent > known.within and known.state in {State.OK, State.STARTING}:
             return PartState(state=State.FAILING, age_seconds=age, reason=f"no success for {silent:.0f} s")
         return PartState(state=known.state, age_seconds=age, reason=known.reason)

@@ -16,6 +16,7 @@ from http import HTTPStatus
 import httpx
 
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+from kuma_sync.core.text import fit
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _MESSAGE_KEYS = ("message", "error", "detail", "title")
@@ -120,7 +121,7 @@ def _phrase(status: int) -> str:
 
 def _location(answer: Answer) -> str:
     location = httpx.Headers(answer.headers).get("Location", "")
-    return f"redirects to {location}"[:_LONGEST_DETAIL] if location and 300 <= answer.status < 400 else ""
+    return fit(f"redirects to {location}"[:_LONGEST_DETAIL]) if location and 300 <= answer.status < 400 else ""
 
 
 def _message(value: object) -> str:
@@ -129,7 +130,7 @@ def _message(value: object) -> str:
     for key in _MESSAGE_KEYS:
         match value.get(key):
             case str(text) if text.strip():
-                return " ".join(text.split())[:_LONGEST_DETAIL]
+                return fit(" ".join(text.split())[:_LONGEST_DETAIL])
             case dict(inner) if text := _message(inner):
                 return text
     return ""

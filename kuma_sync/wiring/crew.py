@@ -144,6 +144,7 @@ class Fitter:
             poll_interval=settings.poll.interval,
             watch_interval=settings.close.watch_interval,
             closes_on=settings.close.to_kuma,
+            irp_asked=self._remotes.irp.can("probe") or self._watches(),
         )
 
     def _poller(self, wake: Callable[[], None]) -> Poller:
@@ -177,13 +178,16 @@ class Fitter:
             ),
         )
 
+    def _watches(self) -> bool:
+        return self._settings.close.watch and self._remotes.irp.can("list_closed")
+
     def _watch(self) -> Watch:
         settings, remotes = self._settings, self._remotes
         watched = Watched(
             instance=settings.kuma.instance,
             brake=self._brake,
             clock=utc_now,
-            on=settings.close.watch and remotes.irp.can("list_closed"),
+            on=self._watches(),
         )
         return Watch(
             store=self._ground.store,

@@ -111,20 +111,19 @@ class House:
     def begin_life(self) -> Crew:
         """Start the program on what the store holds."""
         assert self._remotes is not None
-        self.store.left, self.store.dead = None, False
         return self.run(born(self.stage.settings(), self.store, self._remotes))
 
     def live(self, work: Callable[[], Awaitable[T]], *, steps: int | None) -> bool:
         """Do some of the program's work, and die after so many steps; tell whether it died."""
-        self.store.left = steps
+        died, self.store.left = False, steps
         with passing(self.store.step):
             try:
                 self.run(work())
             except* Killed:
-                return True
+                died = True
             finally:
-                self.store.left = None
-        return False
+                self.store.left, self.store.dead = None, False
+        return died
 
     def close(self) -> None:
         """Leave nothing open."""

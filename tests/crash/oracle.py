@@ -67,7 +67,9 @@ def judge_rest(stage: Stage, memory: Memory, witness: Witness) -> None:
     seen = compare(stage.kuma, stage.irp)
     assert seen.doubled == []
     assert seen.differing == []
-    assert [entry for entry in seen.open_mismatch if entry.partition(":")[0] in memory.links.keys() - memory.parked] == []
+    assert [
+        entry for entry in seen.open_mismatch if entry.partition(":")[0] in memory.links.keys() - memory.parked
+    ] == []
     for alert_id, link in memory.links.items():
         incident = stage.incident(alert_id)
         assert link.incident is not None
@@ -82,7 +84,7 @@ def _told_truly(stage: Stage, link: Link, incident: Incident) -> None:
     alert = stage.kuma.alerts.get(link.alert_id)
     if alert is None or link.incident_closed:
         return
-    assert incident.fields.get("assignee") or "" == alert["assignee"]
+    assert (incident.fields.get("assignee") or "") == alert["assignee"]
     assert incident.fields["alertStatus"] == alert["status"]
 
 

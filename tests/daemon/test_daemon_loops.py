@@ -82,7 +82,7 @@ async def test_a_loop_acts_at_every_ring_until_it_is_told_to_stop() -> None:
 
     bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop)
+        await whenever(bell, act, stop, timedelta(minutes=1))
 
     assert len(acted) == 3
 
@@ -101,7 +101,7 @@ async def test_a_read_that_does_not_end_is_cut_off_when_the_daemon_stops(monkeyp
 
     bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop)
+        await whenever(bell, act, stop, timedelta(minutes=1))
 
     assert cut.is_set()
 
@@ -116,7 +116,7 @@ async def test_a_read_that_is_about_to_end_is_let_end_when_the_daemon_stops() ->
 
     bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop)
+        await whenever(bell, act, stop, timedelta(minutes=1))
 
     assert ended.is_set()
 
@@ -129,7 +129,7 @@ async def test_what_a_loop_raises_reaches_whoever_supervises_it_as_it_is() -> No
 
     bell.ring()
     with pytest.raises(StoreUnavailable):
-        await whenever(bell, act, stop)
+        await whenever(bell, act, stop, timedelta(minutes=1))
 
 
 async def test_a_loop_that_lost_its_store_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ async def test_a_loop_that_lost_its_store_waits_and_goes_on(monkeypatch: pytest.
     monkeypatch.setattr(supervising, "happens", at_once)
     bell.ring()
     with capture_logs() as logs:
-        await supervise("poll", lambda: whenever(bell, act, stop), stop)
+        await supervise("poll", lambda: whenever(bell, act, stop, timedelta(minutes=1)), stop)
 
     assert len(tries) == 8
     assert {line["event"] for line in logs} == {"store_unavailable"}, "a store that is away is no bug of the loop"

@@ -81,7 +81,7 @@ async def test_a_request_refused_with_the_old_token_is_tried_again_though_anothe
 async def test_reload_tells_whether_a_secret_changed(token_file: Path) -> None:
     async with client(Irp((200, {})), secrets=token(path=token_file)) as desk:
         unchanged = desk.reload_secrets()
-        token_file.write_text("new", encoding="utf-8")  # noqa: ASYNC240  # a test has time
+        token_file.write_text("new", encoding="utf-8")  # a test has time
         changed = desk.reload_secrets()
 
     assert (unchanged, changed) == (False, True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -69,7 +68,7 @@ class Machines:
             self._faults["PostgreSQL killed"] = self.postgres
         if ground.disk is not None:
             self._faults["full disk"] = self.disk
-        if ground.daemon.clock is not None:
+        if FAKETIME is not None:
             self._faults["clock step"] = self.clock
 
     @property
@@ -122,7 +121,9 @@ class Machines:
         locked = bool(await process.stdout.readline())
         if locked:
             await asyncio.sleep(self._random.choice((0.5, 2.0, 60.0 if self._long else 3.0)))
-        await process.communicate()
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
         return locked
 
     async def disk(self) -> bool:
@@ -166,14 +167,19 @@ class Machines:
         return True
 
     async def clock(self) -> bool:
-        """Set the daemon's clock, see that it took hold, and set it right again."""
-        file, step = self._ground.daemon.clock, self._random.choice(STEPS)
-        assert file is not None
-        assert FAKETIME is not None
-        _replace(file, f"{step:+d}\n")
-        took = await self._skewed(step)
-        await asyncio.sleep(self._random.uniform(0, 2))
-        _replace(file, "+0\n")
+        """Start the daemon under a clock that can be set, set it, see that it took hold, and set it right again."""
+        daemon, step = self._ground.daemon, self._random.choice(STEPS)
+        daemon.faked = True
+        await self.kill()
+        took = False
+        if await self._skewed(0):
+            _replace(daemon.clock, f"{step:+d}\n")
+            took = await self._skewed(step)
+            await asyncio.sleep(self._random.uniform(0, 2))
+            _replace(daemon.clock, "+0\n")
+            await self._skewed(0)
+        daemon.faked = False
+        await self.kill()
         return took
 
     async def moving(self) -> bool:
@@ -195,14 +201,14 @@ class Machines:
         return await until(lambda: self._ground.daemon.starts > starts, within=5.0)
 
     async def _skewed(self, step: int) -> bool:
-        """Wait until the daemon's own metric shows the step."""
-        deadline = time.monotonic() + 5
+        """Wait until the daemon's own metric shows the step, as every page of KUMA makes it do."""
+        deadline = time.monotonic() + 8
         async with self._ground.client() as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.TransportError):
                     text = (await client.get("/metrics")).text
-                    (line,) = [one for one in text.splitlines() if one.startswith("kuma_sync_clock_skew_seconds")]
-                    if abs(float(line.split()[1]) + step) < 5:
+                    found = [one for one in text.splitlines() if one.startswith("kuma_sync_clock_skew_seconds ")]
+                    if found and abs(float(found[0].split()[1]) + step) < 5:
                         return True
                 await asyncio.sleep(0.2)
         return False
@@ -222,4 +228,4 @@ def _replace(file: Path, text: str) -> None:
     new = file.with_suffix(".new")
     new.write_text(text)
     new.chmod(0o600)
-    os.replace(new, file)
+    new.replace(file)

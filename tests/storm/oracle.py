@@ -83,12 +83,16 @@ class Oracle:
             return
         alert = self.ground.kuma.alerts.get(alert_id)
         shown, left = self.ground.witness.first_shown.get(alert_id), self.ledger.left_new.get(alert_id)
-        if state is None and shown is not None and left is not None and (alert is None or alert["status"] != "new"):
-            if any(begin <= left and shown <= end + BREATH for begin, end in self.spells):
-                verdict.excused.append(alert_id)
-                return
+        recorded_or_new = state is not None or (alert is not None and alert["status"] == "new")
+        if not recorded_or_new and shown is not None and left is not None and self._troubled(shown, left):
+            verdict.excused.append(alert_id)
+            return
         told = "never shown whole" if shown is None or left is None else f"shown {left - shown:.1f} s before it left"
         verdict.lost.append(f"{alert_id} (now {alert['status'] if alert else 'gone'}, store {state}, {told})")
+
+    def _troubled(self, shown: float, left: float) -> bool:
+        """Tell whether daemon or store were in trouble between the moments an alert was shown and left the list."""
+        return any(begin <= left and shown <= end + BREATH for begin, end in self.spells)
 
     def _differences(self, alert: Json, incident: Incident, state: tuple[str, str] | None) -> Iterator[str]:
         """Compare what the incident holds with the alert; one that was closed from the desk gets no more updates."""
@@ -110,9 +114,9 @@ class Oracle:
 
     def _half_closed(self, alert: Json, incident: Incident) -> Iterator[str]:
         alert_id, deeds = alert["id"], _deeds(incident)
-        if alert["status"] == "closed" and incident.status == "open":
-            if "reopen" not in deeds and alert_id not in self.ledger.door_only:
-                yield f"{alert_id}: closed in KUMA, its incident is open"
+        left_open = "reopen" in deeds or alert_id in self.ledger.door_only
+        if alert["status"] == "closed" and incident.status == "open" and not left_open:
+            yield f"{alert_id}: closed in KUMA, its incident is open"
         if alert["status"] != "closed" and incident.status == "closed":
             yield f"{alert_id}: its incident is closed, the alert is {alert['status']}"
         if alert["status"] != "closed" and alert_id in self.ledger.by_door:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from oracle import Oracle, Verdict
 from weather import Weather
 from world import World
 
-DRAIN = 180.0
+DRAIN = 90.0
 BUGS = ("loop_failed", "job_failed", "loop_keeps_failing")
 
 
@@ -75,7 +76,7 @@ class Report:
         told = [f"{label:<40}{value!s:>12}" for label, value in rows]
         if not wrong:
             return [*told, "all is as it should be"]
-        where = f"seed {self.seed} on {self.database}; the daemon's log: {ground.daemon.log}"
+        where = f"seed {self.seed} on {self.database}; look into {ground.folder}"
         return [*told, *(f"  {line}" for line in wrong[:40]), f"{len(wrong)} WRONG; {where}"]
 
 
@@ -132,6 +133,7 @@ async def _drain(ground: Ground, world: World, oracle: Oracle) -> tuple[Verdict,
         await asyncio.sleep(1.0)
     troubles += waiting
     troubles += await _moving_still(ground)
+    await _write_down(ground, [*verdict.lines(), *waiting])
     events = ground.daemon.events()
     troubles += [f"{events[bug]} times in the log: {bug}" for bug in BUGS if events[bug]]
     troubles += [f"the daemon ended by itself: {ground.daemon.strange}"] if ground.daemon.strange else []
@@ -170,6 +172,19 @@ async def _waiting(ground: Ground, world: World) -> list[str]:
     ]
 
 
+async def _write_down(ground: Ground, wrong: list[str]) -> None:
+    """Leave beside the daemon's log what both sides and the store know of the first alerts that went wrong."""
+    ids = list(dict.fromkeys(word for line in wrong for word in re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", line)))
+    with (ground.folder / "wrong.txt").open("w") as file:
+        for alert_id in ids[:10]:
+            alert, incidents = ground.kuma.alerts.get(alert_id), ground.irp.by_key(f"kuma:kuma:{alert_id}")
+            scalars = {name: value for name, value in (alert or {}).items() if not isinstance(value, list)}
+            history = [(deed, sorted(body), body.get("alertStatus")) for one in incidents for deed, body in one.history]
+            file.write(f"KUMA {scalars}\nIRP {history}\n")
+            with contextlib.suppress(RuntimeError):
+                file.write(await ground.command("show", alert_id) + "\n")
+
+
 async def _moving_still(ground: Ground) -> list[str]:
     """Look whether anything is still written two sweeps after all came to rest."""
     before = (len(ground.irp.writes), len(ground.kuma.close_calls))
@@ -178,6 +193,11 @@ async def _moving_still(ground: Ground) -> list[str]:
         return ["no sweep for half a minute"]
     after = (len(ground.irp.writes), len(ground.kuma.close_calls))
     return [] if after == before else [f"writes went on at rest: {before} became {after}"]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -189,15 +209,15 @@ def main() -> int:
     asked = parser.parse_args()
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
     databases = ("sqlite", "postgres") if asked.database == "both" else (asked.database,)
-    print(f"storm: seed {seed}, {asked.minutes:g} minutes, {' and '.join(databases)}", flush=True)
+    _say(f"storm: seed {seed}, {asked.minutes:g} minutes, {' and '.join(databases)}")
     good = True
     for database in databases:
         folder = Path(tempfile.mkdtemp(prefix=f"kuma-storm-{database}-"))
         seconds = asked.minutes * 60 / len(databases)
         report = asyncio.run(
-            storm(folder, seed=seed, database=database, seconds=seconds, long=seconds >= 120, say=print)
+            storm(folder, seed=seed, database=database, seconds=seconds, long=seconds >= 120, say=_say)
         )
-        print("\n".join(report.lines()), flush=True)
+        _say("\n".join(report.lines()))
         good = good and report.good
     return 0 if good else 1
 

@@ -5,8 +5,8 @@ daemon and the simulator's application, know methods and paths, strike "every 5t
 A proxy of our own in between would do the same a second time, and could not tell an effect that happened from one
 that did not. Faults of processes, machines and databases are in machines.
 
-A seed fixes the order and the kinds of everything; the moment is the machine's, so a replay meets the same faults in the
-same order, not at the same instruction. Must not: play alerts or analysts (that is world).
+A seed fixes the order and the kinds of everything; the moment is the machine's, so a replay meets the same faults in
+the same order, not at the same instruction. Must not: play alerts or analysts (that is world).
 """
 
 from __future__ import annotations

@@ -72,6 +72,8 @@ def test_the_next_success_ends_whatever_it_was(
 ) -> None:
     health = healthy(Clock())
     report(health, "irp")
+    if state is State.OFF:
+        health.starting("irp")  # what is switched off stays so until it is switched on
 
     health.succeeded("irp")
 
@@ -200,3 +202,27 @@ def test_every_success_is_told_to_the_metric() -> None:
     health.failed("irp", "why")
 
     assert heard == ["poll"]
+
+
+def test_what_is_switched_off_says_so_whatever_is_reported() -> None:
+    health = healthy(Clock())
+    health.off("close", "switched off")
+
+    health.succeeded("close")
+    health.failed("close", "why")
+    health.trouble("close", "watch", "watch: why")
+
+    assert health.ready().parts["close"].state is State.OFF
+    assert health.ready().ready
+
+
+def test_a_duty_that_fails_is_not_hidden_by_the_others_success() -> None:
+    health = healthy(Clock())
+
+    health.trouble("close", "watch", "watch: answered 404")
+    health.succeeded("close")
+    unwell = health.ready()
+    health.trouble("close", "watch", "")
+
+    assert (unwell.ready, unwell.parts["close"].reason) == (False, "watch: answered 404")
+    assert health.ready().ready

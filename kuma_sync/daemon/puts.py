@@ -1,0 +1,48 @@
+"""Which alerts are put on the delivery queue after a read.
+
+Must not: write alerts, or decide what a delivery will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Link
+from kuma_sync.store import Lane, Put, Tx
+
+
+async def put_changed(tx: Tx, ids: Collection[AlertId]) -> None:
+    """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped."""
+    links = await tx.links.many(ids)
+    for alert_id, link in links.items():
+        if link.ignored:
+            await tx.links.change(alert_id, _no_longer_ignored, now=tx.now)
+    await tx.delivery.put([_put(link) for link in links.values() if not link.dropped])
+
+
+async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
+    """Queue those of these alerts that have no incident yet."""
+    links = await tx.links.many(ids)
+    unmade = [link for link in links.values() if link.incident is None and not (link.dropped or link.ignored)]
+    await tx.delivery.put([_put(link) for link in unmade])
+
+
+async def put_behind(tx: Tx) -> int:
+    """Queue every alert whose incident is not as it should be and for which nothing waits; return how many.
+
+    It takes up what an aborted round left behind, and is the belt to the braces of all else.
+    """
+    behind = await tx.links.behind()
+    links = await tx.links.many(behind)
+    await tx.delivery.put([_put(link) for link in links.values()])
+    return len(behind)
+
+
+def _put(link: Link) -> Put:
+    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE)
+
+
+def _no_longer_ignored(link: Link) -> Link:
+    return replace(link, ignored=False)
