@@ -2,7 +2,7 @@
 
 from kuma_sync.settings.addresses import host_and_port, normalised
 from kuma_sync.settings.cautions import secrets_of
-from kuma_sync.settings.load import frozen_changes, load
+from kuma_sync.settings.load import frozen_changes, load, waiting_changes
 from kuma_sync.settings.places import example_text, find_config
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
@@ -24,4 +24,5 @@ __all__ = [
     "secret_keys",
     "secrets_of",
     "to_toml",
+    "waiting_changes",
 ]

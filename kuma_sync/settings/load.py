@@ -19,6 +19,8 @@ from kuma_sync.settings.sources import overlay, read_toml
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
 
+_READ_AT_START = ("web.cert_file", "web.key_file")
+
 
 def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> Settings:
     """Read the configuration; raise ConfigError: one sentence naming the key and what is expected, and no secret.
@@ -46,6 +48,13 @@ def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
 def frozen_changes(old: Settings, new: Settings) -> list[str]:
     """Return the keys that changed although only a restart may change them."""
     return [key for key in _NEEDS_A_RESTART if _value(old, key) != _value(new, key)]
+
+
+def waiting_changes(old: Settings, new: Settings) -> list[str]:
+    """Return the keys whose change takes effect at the next start only: what was opened with them stays open."""
+    changed = [key for key in _READ_AT_START if _value(old, key) != _value(new, key)]
+    password = old.store.password.reveal() != new.store.password.reveal()
+    return [*changed, *(["store.password"] if password else [])]
 
 
 def _value(settings: Settings, dotted: str) -> object:

@@ -20,7 +20,7 @@ from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
 from kuma_sync.irp.loading import load_profile
-from kuma_sync.settings import Settings, frozen_changes, secrets_of
+from kuma_sync.settings import Settings, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.store import held, store_url
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
@@ -156,6 +156,8 @@ class Daemon:
         changed = frozen_changes(self._settings, settings)
         if changed:
             raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
+        if waiting := waiting_changes(self._settings, settings):
+            log.warning("configuration_waits_for_restart", keys=waiting)
         stack = AsyncExitStack()
         return await make_crew(settings, self._ground, stack), stack, settings
 
