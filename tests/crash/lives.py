@@ -114,6 +114,13 @@ class Lives:
         finally:
             await store.close()
 
+    async def delivered(self, number: int) -> list[str]:
+        """Let so many small alerts appear, bring them to rest, and return their ids."""
+        ids = [self.stage.kuma.raise_alert(events=1) for _ in range(number)]
+        if ids:
+            await self.rest()
+        return ids
+
     async def _leases_run_out(self) -> None:
         """Let a minute pass for the dead one's leases; on a local file nobody waits for them."""
         store = open_store(self.settings)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from lives import Lives, lives
-from scenarios import SCENARIOS, Expected, Scenario, judge, repeated
+from scenarios import SCENARIOS, Expected, judge, repeated
 from stage import Stage
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -141,18 +141,10 @@ async def _killed(life: Lives, request: Request, deed: Deed) -> Expected:
         stage.kuma.faults = murder
     else:
         stage.irp.faults = murder
-    expected = scenario.change(stage, await delivered(life, scenario))
+    expected = scenario.change(stage, await life.delivered(scenario.delivered))
     code = await life.process(born=murder.armed)
     assert code == -signal.SIGKILL, "the request was never made"
     return expected
-
-
-async def delivered(life: Lives, scenario: Scenario) -> list[str]:
-    """Bring as many alerts as the scenario needs to rest."""
-    ids = [life.stage.kuma.raise_alert(events=1) for _ in range(scenario.delivered)]
-    if ids:
-        await life.rest()
-    return ids
 
 
 async def _nowhere(_message: Message) -> None:

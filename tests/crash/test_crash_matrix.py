@@ -8,18 +8,10 @@ from pathlib import Path
 
 import build
 import pytest
-from lives import BATCH, Lives, lives, passing
-from scenarios import SCENARIOS, Scenario, judge, repeated
+from lives import BATCH, lives, passing
+from scenarios import SCENARIOS, judge, repeated
 
 from kuma_sync.daemon.points import POINTS
-
-
-async def a_change(life: Lives, scenario: Scenario) -> list[str]:
-    """Bring as many alerts as the scenario needs to rest."""
-    ids = [life.stage.kuma.raise_alert(events=1) for _ in range(scenario.delivered)]
-    if ids:
-        await life.rest()
-    return ids
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -30,8 +22,7 @@ async def test_killed_at_any_point_and_started_again_nothing_is_lost_or_doubled(
     async with lives(tmp_path, database_url, concurrency=1) as life:
         for point, visit in scenario.deaths():
             died_at = f"died at {point}, visit {visit}"
-            ids = await a_change(life, scenario)
-            expected = scenario.change(life.stage, ids)
+            expected = scenario.change(life.stage, await life.delivered(scenario.delivered))
 
             assert await life.process(point, visit) == build.DIED, f"{point} was not reached a {visit}. time"
             await life.recover()
@@ -48,7 +39,7 @@ async def test_the_table_names_every_point_that_a_scenario_passes(tmp_path: Path
     seen: set[str] = set()
     async with lives(tmp_path, sqlite_url, concurrency=1) as life:
         scenario = SCENARIOS[name]
-        expected = scenario.change(life.stage, await a_change(life, scenario))
+        expected = scenario.change(life.stage, await life.delivered(scenario.delivered))
 
         with passing(seen.add):
             assert await life.once()

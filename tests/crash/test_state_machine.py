@@ -10,11 +10,11 @@ from copy import deepcopy
 from datetime import timedelta
 
 import pytest
+from at_rest import Memory, Witness, judge_rest, remember
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from mortal import House, housed
-from oracle import Memory, Witness, judge_rest, remember
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
@@ -109,6 +109,7 @@ class BothSides(RuleBasedStateMachine):
     def an_alert_vanishes(self, which: int) -> None:
         if alert := self._alert(which):
             self.vanished.append(deepcopy(alert))
+            self.witness.vanished.add(alert["id"])
             self.kuma.delete(alert["id"])
 
     @precondition(lambda self: self.vanished)
@@ -246,7 +247,7 @@ class BothSides(RuleBasedStateMachine):
 
 
 BothSides.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
