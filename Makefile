@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup check test demo lock clean
+.PHONY: help setup check test storm demo lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,6 +28,10 @@ check: setup ## format, lint, types, layers, documents against code
 
 test: setup ## every test, on SQLite and on a real PostgreSQL
 	$(BIN)/pytest -n 2 $(ARGS)
+
+MINUTES ?= 20
+storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7]
+	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 demo: setup ## a scripted day on both simulators, then both sides compared
 	$(BIN)/kuma-sync demo --seconds 30

@@ -110,8 +110,12 @@ class Housekeeping:
         turn = await self._turns.take()
         if turn is None:
             return
-        async with self._store.begin() as tx:
-            await tx.lease.assure(turn)
-            removed = await tx.overview.prune(tx.now - self._retention, now=tx.now)
+        try:
+            async with self._store.begin() as tx:
+                await tx.lease.assure(turn)
+                removed = await tx.overview.prune(tx.now - self._retention, now=tx.now)
+        except ClaimLost:
+            # The clock jumped, or another copy reads now: the next hour will do.
+            return
         if removed:
             log.info("pruned", alerts=removed)

@@ -17,7 +17,8 @@ from pathlib import Path
 from random import Random
 
 import httpx
-from ground import FAKETIME, Ground, until
+from ground import Ground
+from supervised import FAKETIME, until
 
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim

@@ -8,28 +8,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
+import logging
 import random
-import re
 import sys
 import tempfile
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import postgres
-from ground import Ground, grounded, until
+from drain import drain
+from ground import Ground, grounded
 from machines import Machines
 from oracle import Oracle, Verdict
 from weather import Weather
 from world import World
-
-DRAIN = 90.0
-BUGS = ("loop_failed", "job_failed", "loop_keeps_failing")
 
 
 @dataclass(kw_only=True)
@@ -105,94 +100,12 @@ async def storm(
             if living.done() and not living.cancelled() and living.exception():
                 raise RuntimeError("the world broke down") from living.exception()
             oracle = Oracle(ground=ground, ledger=world.ledger, spells=machines.spells)
-            verdict, troubles, parked = await _drain(ground, world, oracle)
+            verdict, troubles, parked = await drain(ground, world, oracle)
             troubles += [f"no such fault took hold: {kind}" for kind in weather.missed]
             return Report(
                 **{"seed": seed, "database": database, "ground": ground, "weather": weather, "machines": machines},
                 **{"world": world, "verdict": verdict, "troubles": troubles, "parked": parked},
             )
-
-
-async def _drain(ground: Ground, world: World, oracle: Oracle) -> tuple[Verdict, list[str], Counter[str]]:
-    """Let everything come to rest without faults; return what is wrong then."""
-    troubles: list[str] = []
-    world.settle_down()
-    if not await _ready(ground):
-        troubles.append("the daemon is not ready a minute after the weather cleared up")
-    parked = Counter(reason for _, (state, reason) in (await _states(ground)).items() if state == "parked")
-    await ground.command("retry", "--all")
-    fresh = ground.kuma.raise_alert(events=2)
-    if not await until(lambda: bool(ground.irp.by_key(f"kuma:kuma:{fresh}")), within=90.0):
-        troubles.append(f"the fresh alert {fresh} has no incident after 90 s")
-    deadline = time.monotonic() + DRAIN
-    while True:
-        verdict = oracle.judge(await _states(ground))
-        waiting = await _waiting(ground, world)
-        if (verdict.good and not waiting) or time.monotonic() > deadline:
-            break
-        await asyncio.sleep(1.0)
-    troubles += waiting
-    troubles += await _moving_still(ground)
-    await _write_down(ground, [*verdict.lines(), *waiting])
-    events = ground.daemon.events()
-    troubles += [f"{events[bug]} times in the log: {bug}" for bug in BUGS if events[bug]]
-    troubles += [f"the daemon ended by itself: {ground.daemon.strange}"] if ground.daemon.strange else []
-    return verdict, troubles, parked
-
-
-async def _ready(ground: Ground) -> bool:
-    deadline = time.monotonic() + 60
-    async with ground.client() as client:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get("/readyz")).status_code == 200:
-                    return True
-            await asyncio.sleep(0.2)
-    return False
-
-
-async def _states(ground: Ground) -> dict[str, tuple[str, str]]:
-    rows = json.loads(await ground.command("alerts", "--json"))
-    return {row["alert_id"]: (row["state"], row["reason"]) for row in rows}
-
-
-async def _waiting(ground: Ground, world: World) -> list[str]:
-    """Say what is still queued; parked may be only closings of alerts that KUMA no longer has."""
-    status = json.loads(await ground.command("status", "--json"))
-    found = [
-        f"{count} jobs of queue {name} are {state}"
-        for name, queue in status["queues"].items()
-        for state, count in queue["jobs"].items()
-        if count and state not in ("parked",)
-    ]
-    return found + [
-        f"{job['id']} is parked in queue {job['queue']}: {job['reason']}"
-        for job in status["parked"]
-        if not (job["queue"] == "close" and job["id"] in world.ledger.gone)
-    ]
-
-
-async def _write_down(ground: Ground, wrong: list[str]) -> None:
-    """Leave beside the daemon's log what both sides and the store know of the first alerts that went wrong."""
-    ids = list(dict.fromkeys(word for line in wrong for word in re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", line)))
-    with (ground.folder / "wrong.txt").open("w") as file:
-        for alert_id in ids[:10]:
-            alert, incidents = ground.kuma.alerts.get(alert_id), ground.irp.by_key(f"kuma:kuma:{alert_id}")
-            scalars = {name: value for name, value in (alert or {}).items() if not isinstance(value, list)}
-            history = [(deed, sorted(body), body.get("alertStatus")) for one in incidents for deed, body in one.history]
-            file.write(f"KUMA {scalars}\nIRP {history}\n")
-            with contextlib.suppress(RuntimeError):
-                file.write(await ground.command("show", alert_id) + "\n")
-
-
-async def _moving_still(ground: Ground) -> list[str]:
-    """Look whether anything is still written two sweeps after all came to rest."""
-    before = (len(ground.irp.writes), len(ground.kuma.close_calls))
-    sweeps = ground.witness.sweeps
-    if not await until(lambda: ground.witness.sweeps >= sweeps + 2, within=30.0):
-        return ["no sweep for half a minute"]
-    after = (len(ground.irp.writes), len(ground.kuma.close_calls))
-    return [] if after == before else [f"writes went on at rest: {before} became {after}"]
 
 
 def _say(text: str) -> None:
@@ -207,6 +120,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="random unless given")
     parser.add_argument("--database", choices=("sqlite", "postgres", "both"), default="both")
     asked = parser.parse_args()
+    # A daemon killed in the middle of a request is no news; the server would tell it with a traceback.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
     databases = ("sqlite", "postgres") if asked.database == "both" else (asked.database,)
     _say(f"storm: seed {seed}, {asked.minutes:g} minutes, {' and '.join(databases)}")

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ground import FAKETIME, Ground, grounded, until
+from ground import Ground, grounded
 from run import Report, storm
+from supervised import FAKETIME, until
 
 SECONDS = 25.0
 SEED = 20261124

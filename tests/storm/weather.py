@@ -17,8 +17,9 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from ground import Ground, until
+from ground import Ground
 from machines import Machines
+from supervised import until
 
 from kuma_sync.sim.faults import Rule
 from kuma_sync.sim.irp import IrpSim

@@ -1,0 +1,114 @@
+"""The daemon as the real command, started again whenever it dies, as systemd would; and how one waits for a condition.
+
+Must not: decide when it dies; that is machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("KUMA_SYNC_")}
+
+
+@dataclass(kw_only=True)
+class Daemon:
+    """The command, started again whenever it ends. `strange` are exit codes that nobody of ours caused.
+
+    `faked` starts it under faketime, whose every look at the clock costs a lock: only while the clock is to be set.
+    """
+
+    config: Path
+    log: Path
+    clock: Path
+    faked: bool = False
+    process: asyncio.subprocess.Process | None = None
+    starts: int = 0
+    kills: int = 0
+    ours: bool = False
+    strange: list[int] = field(default_factory=list)
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it runs right now."""
+        return self.process is not None and self.process.returncode is None
+
+    async def keep_running(self) -> None:
+        """Start it, and start it again, until cancelled; then stop it."""
+        try:
+            while True:
+                self.process = await self._start()
+                code = await self.process.wait()
+                if not self.ours:
+                    self.strange.append(code)
+                self.ours = False
+                await asyncio.sleep(0.1)
+        finally:
+            if self.process is not None and self.alive:
+                self.process.send_signal(signal.SIGCONT)
+                self.process.kill()
+                await self.process.wait()
+
+    def kill(self) -> bool:
+        """Kill it as `kill -9` does; false when it was not there."""
+        if self.process is None or not self.alive:
+            return False
+        self.ours = True
+        self.kills += 1
+        self.process.kill()
+        return True
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Send a signal; false when it was not there."""
+        if self.process is None or not self.alive:
+            return False
+        self.process.send_signal(number)
+        return True
+
+    def events(self) -> Counter[str]:
+        """Count the lines of its log by event."""
+        return Counter(str(line.get("event")) for line in self.lines())
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Return the lines of its log."""
+        found = []
+        for text in self.log.read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(text))
+        return found
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        self.starts += 1
+        command = [sys.executable, "-m", "kuma_sync", "run", "-c", str(self.config)]
+        environment = dict(ENVIRONMENT)
+        if self.faked:
+            environment |= {
+                "LD_PRELOAD": str(FAKETIME),
+                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "NO_FAKE_STAT": "1",
+            }
+        with self.log.open("a") as file:
+            return await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+
+
+async def until(condition: Callable[[], bool], *, within: float) -> bool:
+    """Wait for a condition, at most so many seconds; tell whether it came."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.05)
+    return True
