@@ -111,8 +111,9 @@ async def note_closed(tx: Tx, order: CloseRequest) -> None:
 
     def become(link: Link) -> Link:
         reason = order.reason.value if order.reason else ""
-        # A closing that came before its incident was made could not have closed it: that one follows the alert.
-        origin = order.origin if link.incident is not None else Origin.KUMA
+        # A closing that came before its incident was made could not have closed it: that one follows the alert. Whoever
+        # names the incident knows it, though, even while we are still finding out whether our create made it.
+        origin = order.origin if link.incident is not None or order.incident else Origin.KUMA
         return delivery.alert_closed(link, origin, reason, order.comment)
 
     link = await tx.links.change(AlertId(order.alert_id), become, now=tx.now)

@@ -80,8 +80,10 @@ class Side:
     def open_at(self) -> datetime | None:
         """Return when the next request may go out; None means now."""
         now = self.pace.clock()
-        # A wait longer than there can be means that the clock was set back meanwhile.
-        if self._asked_to_wait is not None and now < self._asked_to_wait <= now + LONGEST_RETRY_AFTER:
+        if self._asked_to_wait is not None and self._asked_to_wait > now + LONGEST_RETRY_AFTER:
+            # A wait longer than there can be means that the clock was set back meanwhile.
+            self._asked_to_wait = None
+        if self._asked_to_wait is not None and self._asked_to_wait > now:
             return self._asked_to_wait
         if self._pause is None:
             return None
@@ -123,8 +125,10 @@ class Side:
 
     def stand_still(self, reason: str) -> SideStopped:
         """Stop this side; return the error that says so."""
-        self._trials += 1
-        self._trial_at = self.pace.clock() + backoff(self._trials, self.pace.policy, self.pace.jitter())
+        if self._pause is None or self._on_trial:
+            # What was in flight when the side was shut says nothing new.
+            self._trials += 1
+            self._trial_at = self.pace.clock() + backoff(self._trials, self.pace.policy, self.pace.jitter())
         if self._pause != reason:
             log.error("side_paused", remote=self.remote, reason=reason)
         self._pause = reason

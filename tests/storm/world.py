@@ -202,9 +202,10 @@ class World:
             self.ledger.door_only.add(alert_id)
         else:
             self._desk_closes(incident, self._random.choice(RESOLUTIONS))
+        order = {"id": alert_id, "reason": reason, "incident": incident.id}
         async with self._ground.client() as client:
             try:
-                answer = await client.post("/api/v3/alerts/close", json={"id": alert_id, "reason": reason})
+                answer = await client.post("/api/v3/alerts/close", json=order)
             except httpx.TransportError:
                 return
         if answer.status_code == 204:

@@ -190,7 +190,6 @@ async def test_a_trial_is_not_put_off_beyond_the_longest_back_off_when_the_clock
     assert side.paused
 
 
-@pytest.mark.xfail(reason="a wish from before the clock was set back outlives it, and hides every later one")
 async def test_a_new_wish_to_wait_is_heard_after_the_clock_was_set_back() -> None:
     clock = Clock()
     side = gate(clock)
@@ -202,7 +201,6 @@ async def test_a_new_wish_to_wait_is_heard_after_the_clock_was_set_back() -> Non
     assert side.open_at() == clock() + timedelta(seconds=5)
 
 
-@pytest.mark.xfail(reason="a wish from before the clock was set back keeps a refused token from pausing its side")
 async def test_a_refused_token_pauses_the_side_although_the_clock_was_set_back() -> None:
     clock = Clock()
     side = gate(clock)
@@ -215,7 +213,6 @@ async def test_a_refused_token_pauses_the_side_although_the_clock_was_set_back()
     assert stopped.until <= clock() + timedelta(seconds=2)
 
 
-@pytest.mark.xfail(reason="every request in flight at the refusal doubles the first wait")
 async def test_several_requests_refused_at_once_are_one_refusal() -> None:
     clock, answered = Clock(), asyncio.Event()
     side = gate(clock)
