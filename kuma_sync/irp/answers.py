@@ -62,6 +62,9 @@ class Answers:
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
         if answer.status not in operation.ok_status:
             raise self._refused(answer)
+        if answer.is_page and not isinstance(operation, CreateOperation):
+            # A create's answer is judged by the id it must hold.
+            raise answer.not_json()
         if self._ok_when.given and not self._ok_when.holds(self.tree(answer)):
             raise Permanent(
                 remote=REMOTE,

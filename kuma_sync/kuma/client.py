@@ -86,6 +86,8 @@ class KumaClient:
         path = f"/api/{self._version}/alerts/close"
         answer = await self._send(Outgoing(method="POST", path=path, headers=headers, body=body), _CLOSE, changes=True)
         if 200 <= answer.status < 300:
+            if answer.is_page:
+                raise answer.not_json()
             return True
         if answer.status == 406 and answer.message.casefold() == ALREADY_CLOSED:
             return False

@@ -63,6 +63,11 @@ class Answer:
         return error.having(ambiguous=self.changes)
 
     @property
+    def is_page(self) -> bool:
+        """Tell whether it is a page for people: something in front of the remote answered, a balancer or a login."""
+        return media_type(self.headers) == "text/html" and self.body.lstrip().startswith(b"<")
+
+    @property
     def message(self) -> str:
         """Return the answer's own message or error text in one line; empty where there is none."""
         try:

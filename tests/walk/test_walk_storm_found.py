@@ -1,0 +1,69 @@
+"""What the storm found, told as single stories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stage import staged, tell, until_rest
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, Reason
+from kuma_sync.core.incident import Origin
+from kuma_sync.daemon.orders import put_order
+
+
+async def test_a_page_for_people_is_no_success_of_a_closing_in_kuma(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await crew.poller.poll_once(sweep=True)
+            await until_rest(crew)
+            stage.kuma.faults.add("html", match="alerts/close", times=1)
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+
+            await crew.watch.watch_once()
+            await until_rest(crew)
+
+        assert stage.kuma.faults.fired["html"] == 1
+        assert stage.kuma.closes == [(alert_id, "incorrect data")]
+
+
+async def test_a_page_for_people_is_no_success_of_an_update(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert(priority="low")
+        async with stage.crew() as crew:
+            await crew.poller.poll_once(sweep=True)
+            await until_rest(crew)
+            stage.irp.faults.add("html", method="PATCH", times=1)
+            stage.kuma.edit(alert_id, priority="critical")
+
+            await crew.poller.poll_once(sweep=True)
+            await until_rest(crew)
+
+        assert stage.irp.faults.fired["html"] == 1
+        assert stage.incident(alert_id).fields["severity"] == "Critical"
+
+
+async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create_is_in_doubt(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_after", method="POST", times=1)
+        async with stage.crew() as crew:
+            await crew.poller.poll_once(sweep=True)
+            await crew.deliveries.drain()
+            closing = CloseRequest(
+                alert_id=AlertId(alert_id),
+                reason=Reason.INCORRECT_DATA,
+                origin=Origin.IRP,
+                by="desk",
+                incident=stage.incident(alert_id).id,
+            )
+            await tell(crew, lambda tx: put_order(tx, closing))
+
+            await crew.closes.drain()
+            await until_rest(crew)
+
+        assert stage.kuma.closes == [(alert_id, "incorrect data")]
+        assert "close" not in [operation for operation, _incident, _body in stage.irp.writes]
