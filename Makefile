@@ -27,7 +27,7 @@ check: setup ## format, lint, types, layers, documents against code
 	$(BIN)/pytest -q -p no:randomly tests/test_docs.py tests/test_architecture.py
 
 test: setup ## every test but the storm, on SQLite and on a real PostgreSQL
-	$(BIN)/pytest -n 2 --ignore=tests/storm $(ARGS)
+	$(BIN)/pytest -n 3 --ignore=tests/storm $(ARGS)
 
 MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7]

@@ -297,7 +297,7 @@ class OneAlert(RuleBasedStateMachine):
         assert row.closed is False
 
 
-OneAlert.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+OneAlert.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
 TestNeverASecondIncident = OneAlert.TestCase
 
 

@@ -247,7 +247,7 @@ class BothSides(RuleBasedStateMachine):
 
 
 BothSides.TestCase.settings = settings(
-    max_examples=30,
+    max_examples=20,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
