@@ -14,7 +14,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Link, Origin
-from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
+from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.answers import KumaAnswer, Waiters
 from kuma_sync.daemon.orders import read_order
 from kuma_sync.daemon.owned import OwnedJob, persist
@@ -85,7 +85,6 @@ class CloseAlert:
             await tx.closes.done(job.claim)
 
     async def _failed(self, job: OwnedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Bounce | Park | None:
-        now = self._pace.clock()
         self._metrics.closes.labels(result="refused" if isinstance(error, Permanent) else "failed").inc()
         log.warning("close_failed", alert_id=order.alert_id, reason=error.summary)
         if isinstance(error, Permanent) and error.status in FINAL and self._waiters.waits(order.alert_id):
@@ -93,12 +92,7 @@ class CloseAlert:
             await persist(job, partial(self._give_up, job, order, error.summary))
             self._waiters.answer(order.alert_id, KumaAnswer(status=error.status, message=error.summary))
             return None
-        decision = after_failure(
-            error, attempts=job.claim.attempts + 1, now=now, policy=self._pace.policy, jitter=self._pace.jitter()
-        )
-        if isinstance(decision, Pause):
-            return Bounce(until=now + self._pace.policy.base, reason=decision.reason)
-        return decision
+        return self._pace.after(error, attempts=job.claim.attempts + 1)
 
     async def _give_up(self, job: OwnedJob, order: CloseRequest, told: str) -> None:
         async with self._store.begin() as tx:

@@ -12,7 +12,7 @@ import structlog
 
 from kuma_sync.core.delivery import AddEvents, Close, Create, FindFirst, Nothing, Step, Update
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, after_failure
+from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.points import passed
@@ -82,11 +82,5 @@ class Deliver:
         return work if contents is None else await self._bench.keep_contents(work, contents)
 
     def _failed(self, job: OwnedJob, error: RemoteError) -> RetryAt | Bounce | Park:
-        now = self._pace.clock()
-        decision = after_failure(
-            error, attempts=job.claim.attempts + 1, now=now, policy=self._pace.policy, jitter=self._pace.jitter()
-        )
         log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)
-        if isinstance(decision, Pause):
-            return Bounce(until=now + self._pace.policy.base, reason=decision.reason)
-        return decision
+        return self._pace.after(error, attempts=job.claim.attempts + 1)

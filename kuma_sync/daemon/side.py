@@ -13,7 +13,17 @@ from datetime import datetime, timedelta
 import structlog
 
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, Permanent, RemoteError, Transient
-from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy, backoff, clamp_retry_after
+from kuma_sync.core.retry import (
+    LONGEST_RETRY_AFTER,
+    Bounce,
+    Park,
+    Pause,
+    RetryAt,
+    RetryPolicy,
+    after_failure,
+    backoff,
+    clamp_retry_after,
+)
 from kuma_sync.telemetry.health import Health, Part
 
 log = structlog.get_logger(__name__)
@@ -36,6 +46,14 @@ class Pace:
     clock: Callable[[], datetime]
     policy: RetryPolicy
     jitter: Callable[[], float]
+
+    def after(self, error: RemoteError, *, attempts: int) -> RetryAt | Bounce | Park:
+        """Decide what follows a job's failed attempt; `attempts` counts it. A refused token is its side's matter."""
+        now = self.clock()
+        decision = after_failure(error, attempts=attempts, now=now, policy=self.policy, jitter=self.jitter())
+        if isinstance(decision, Pause):
+            return Bounce(until=now + self.policy.base, reason=decision.reason)
+        return decision
 
 
 class Side:

@@ -99,11 +99,7 @@ class Alerts:
             if item.contents is not None
         ]
         if packed:
-            insert = insert_into(self._connection, schema.contents)
-            await self._connection.execute(
-                insert.on_conflict_do_update(index_elements=["alert_id"], set_={"packed": insert.excluded.packed}),
-                packed,
-            )
+            await self._put_contents(packed)
 
     async def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
         """Remember the bytes in which unchanged alerts came, so that next time they need not be parsed."""
@@ -185,10 +181,12 @@ class Alerts:
 
     async def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
         """Keep contents that were read again for a delivery."""
+        await self._put_contents([{"alert_id": alert_id, "packed": pack(contents)}])
+
+    async def _put_contents(self, rows: list[dict[str, Any]]) -> None:
         insert = insert_into(self._connection, schema.contents)
         await self._connection.execute(
-            insert.on_conflict_do_update(index_elements=["alert_id"], set_={"packed": insert.excluded.packed}),
-            [{"alert_id": alert_id, "packed": pack(contents)}],
+            insert.on_conflict_do_update(index_elements=["alert_id"], set_={"packed": insert.excluded.packed}), rows
         )
 
     def _upsert(self, shape: Shape) -> Any:
