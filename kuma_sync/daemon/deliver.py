@@ -15,8 +15,9 @@ from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.owned import OwnedJob
+from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.points import passed
-from kuma_sync.daemon.side import Pace, SideStopped
+from kuma_sync.daemon.side import SideStopped
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.work import Change, Work, Workbench
 from kuma_sync.telemetry.metrics import Metrics

@@ -1,34 +1,46 @@
 """Numbers that stand in the store: queue depths and ages, what is parked or held; and the word to systemd.
 
-Must not: change anything.
+Must not: change anything, but that it ends the process when a loop is dead.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon.side import Side
-from kuma_sync.store import Store
-from kuma_sync.telemetry.health import Health
+from kuma_sync.store import DurableQueue, Store
+from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.telemetry.pulse import Pulse, end_process
 from kuma_sync.telemetry.systemd import Systemd
 
 log = structlog.get_logger(__name__)
 
 EVERY = 5.0
-STATES = ("pending", "backoff", "running", "parked", "held")
+GIVEN_UP = 3.0
+"""A loop is dead when it is overdue by so many times what makes `/livez` fail."""
+
+LATE = 1.0
+"""Seconds by which we may wake up too late on a busy machine; later, the process was frozen or its loop blocked."""
+
+WAITING = ("pending", "backoff", "running")
+STATES = ("pending", "postponed", "backoff", "running", "parked", "held")
 
 
 async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapping[str, Side]) -> None:
     """Keep the gauges true, for ever."""
+    for name, side in sides.items():
+        metrics.breaker_open.labels(remote=name).set_function(partial(_unwell, side))
     while True:
-        for name, side in sides.items():
-            metrics.breaker_open.labels(remote=name).set(side.unwell)
         try:
+            async with store.begin():
+                pass  # a store that can be read may yet refuse every write
             await look(store, health=health, metrics=metrics)
             health.succeeded("store")
         except StoreUnavailable as error:
@@ -36,16 +48,22 @@ async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapp
         await asyncio.sleep(EVERY)
 
 
+def _unwell(side: Side) -> float:
+    return float(side.unwell)
+
+
 async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
     """Read depths, ages and counts once."""
     async with store.read() as tx:
-        queues = {"delivery": tx.delivery, "close": tx.closes}
+        queues: dict[Part, DurableQueue] = {"delivery": tx.delivery, "close": tx.closes}
         depths = {name: await queue.depths() for name, queue in queues.items()}
         oldest = {name: await queue.oldest() for name, queue in queues.items()}
         rejected = await tx.records.parked_count()
         held = len(await tx.links.held()) + depths["close"].get("held", 0)
         now = tx.now
     for name, depth in depths.items():
+        if not any(depth.get(state) for state in WAITING):
+            health.worked(name)
         for state in STATES:
             metrics.queue_depth.labels(queue=name, state=state).set(depth.get(state, 0))
         since = oldest[name]
@@ -58,21 +76,38 @@ async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
     health.backlog(parked=sum(parked.values()), held=held)
 
 
-async def report(systemd: Systemd, health: Health) -> None:
-    """Tell systemd how it goes, for ever; the watchdog is fed only while the loops turn."""
-    said = ""
+async def report(systemd: Systemd, health: Health, pulse: Pulse) -> None:
+    """Tell systemd how it goes, for ever; the watchdog is fed only while the loops turn. End the process for dead ones.
+
+    A remote that is away keeps no loop from turning: every wait for it is bounded.
+    """
+    said, stuck = "", tuple[str, ...]()
+    interval = min(systemd.watchdog_interval.total_seconds() if systemd.watchdog_interval else EVERY, EVERY)
     while True:
-        readiness = health.ready()
-        unwell = [f"{name} {part.state}" for name, part in readiness.parts.items() if part.state not in ("ok", "off")]
-        status = "ready" if readiness.ready else "not ready: " + ", ".join(unwell)
-        status += f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
+        pulse.beat()
+        status = _status(health)
         if status != said:
             systemd.status(status)
             log.info("state", state=status)
             said = status
+        if dead := health.stuck(GIVEN_UP):
+            end_process(dead)
         if health.live():
             systemd.watchdog()
-        else:
+        elif health.stuck() != stuck:
             log.error("loops_stuck", loops=health.stuck())
-        interval = systemd.watchdog_interval
-        await asyncio.sleep(min(interval.total_seconds() if interval else EVERY, EVERY))
+        stuck = health.stuck()
+        before = time.monotonic()
+        await asyncio.sleep(interval)
+        late = time.monotonic() - before - interval
+        if late > LATE:
+            health.stood_still(late)
+
+
+def _status(health: Health) -> str:
+    readiness = health.ready()
+    unwell = [f"{name} {part.state}" for name, part in readiness.parts.items() if part.state not in ("ok", "off")]
+    status = "ready" if readiness.ready else "not ready: " + ", ".join(unwell)
+    return status + (
+        f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
+    )

@@ -97,7 +97,7 @@ class Poller:
         read = Pass(query=query, started_at=self._habits.clock())
         round_.passes.append(read)
         try:
-            async with self._side.admit(), aclosing(self._kuma.read(query)) as items:
+            async with self._side.admit(paced=True), aclosing(self._kuma.read(query)) as items:
                 await self._take(items, read, round_)
         except RemoteError as error:
             read.error = error.summary

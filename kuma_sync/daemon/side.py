@@ -1,4 +1,4 @@
-"""The gate in front of one remote: waits it asked for, pauses after a refused token, one trial at a time.
+"""The gate in front of one remote: waits it asked for, pauses (a refused token, an outage), one trial at a time.
 
 Every request to that remote goes through it, probes too. Must not: retry, or know what a request is for.
 """
@@ -13,20 +13,17 @@ from datetime import datetime, timedelta
 import structlog
 
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, Permanent, RemoteError, Transient
-from kuma_sync.core.retry import (
-    LONGEST_RETRY_AFTER,
-    Bounce,
-    Park,
-    Pause,
-    RetryAt,
-    RetryPolicy,
-    after_failure,
-    backoff,
-    clamp_retry_after,
-)
+from kuma_sync.core.retry import LONGEST_RETRY_AFTER, backoff, clamp_retry_after
+from kuma_sync.daemon.pace import Pace
 from kuma_sync.telemetry.health import Health, Part
 
 log = structlog.get_logger(__name__)
+
+FAILURES_IN_A_ROW = 5
+"""Requests that may fail transiently one after the other before the remote is taken for being out."""
+
+LONGEST_OUTAGE_WAIT = timedelta(seconds=30)
+"""The longest wait between two trials in an outage: unlike a refused token, it ends without anybody's doing."""
 
 
 class SideStopped(KumaSyncError):
@@ -39,28 +36,12 @@ class SideStopped(KumaSyncError):
         self.until = until
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How failures are waited out: the clock, the retry policy, and a source of jitter (0…1)."""
-
-    clock: Callable[[], datetime]
-    policy: RetryPolicy
-    jitter: Callable[[], float]
-
-    def after(self, error: RemoteError, *, attempts: int) -> RetryAt | Bounce | Park:
-        """Decide what follows a job's failed attempt; `attempts` counts it. A refused token is its side's matter."""
-        now = self.clock()
-        decision = after_failure(error, attempts=attempts, now=now, policy=self.policy, jitter=self.jitter())
-        if isinstance(decision, Pause):
-            return Bounce(until=now + self.policy.base, reason=decision.reason)
-        return decision
-
-
 class Side:
     """One remote as a door that may be shut.
 
     `probe` judges a 401 or 403 (None: every one counts as a refused token); `reload` reads the secret file again and
     tells whether it changed. `narrower` is a gate behind this one: while it stands still, this side is not well.
+    As many failures in a row as `trips_after` says shut it (the circuit breaker); None: never.
     """
 
     def __init__(
@@ -74,6 +55,7 @@ class Side:
         narrower: Side | None = None,
     ) -> None:
         self.remote = remote
+        self.trips_after: int | None = FAILURES_IN_A_ROW
         self.pace = pace
         self._health = health
         self._narrower = narrower
@@ -81,6 +63,8 @@ class Side:
         self._reload = reload
         self._asked_to_wait: datetime | None = None
         self._pause: str | None = None
+        self._failures = 0
+        self._outage = False
         self._trials = 0
         self._trial_at = pace.clock()
         self._on_trial = False
@@ -95,15 +79,15 @@ class Side:
         """Tell whether this side, or the narrower gate behind it, stands still."""
         return self.paused is not None or (self._narrower is not None and self._narrower.unwell)
 
-    def open_at(self) -> datetime | None:
-        """Return when the next request may go out; None means now."""
+    def open_at(self, *, paced: bool = False) -> datetime | None:
+        """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
         now = self.pace.clock()
         if self._asked_to_wait is not None and self._asked_to_wait > now + LONGEST_RETRY_AFTER:
             # A wait longer than there can be means that the clock was set back meanwhile.
             self._asked_to_wait = None
         if self._asked_to_wait is not None and self._asked_to_wait > now:
             return self._asked_to_wait
-        if self._pause is None:
+        if self._pause is None or (paced and self._outage):
             return None
         if self._trial_at > now + self.pace.policy.max:
             self._trial_at = now
@@ -113,9 +97,9 @@ class Side:
             return now + timedelta(seconds=1)
         return self._trial_at if self._trial_at > now else None
 
-    def assure_open(self) -> None:
+    def assure_open(self, *, paced: bool = False) -> None:
         """Raise SideStopped where a request would not be let through."""
-        until = self.open_at()
+        until = self.open_at(paced=paced)
         if until is not None:
             raise SideStopped(self, self._pause or "it asked to wait", until)
 
@@ -125,12 +109,18 @@ class Side:
         self._trials = 0
 
     @asynccontextmanager
-    async def admit(self) -> AsyncIterator[None]:
-        """Let one request through and learn from how it ends; raise SideStopped without sending where it is shut."""
-        self.assure_open()
+    async def admit(self, *, paced: bool = False) -> AsyncIterator[None]:
+        """Let one request through and learn from how it ends; raise SideStopped without sending where it is shut.
+
+        In an outage a `paced` request, one that comes at its own interval, is the trial; before any other the probe
+        is, so that no job's attempt is burnt to find out that the remote is still away.
+        """
+        self.assure_open(paced=paced)
         trial = self._pause is not None
         self._on_trial = self._on_trial or trial
         try:
+            if self._outage and not paced:
+                await self._look_first()
             yield
         except RemoteError as error:
             await self._learn(error)
@@ -141,12 +131,14 @@ class Side:
             if trial:
                 self._on_trial = False
 
-    def stand_still(self, reason: str) -> SideStopped:
+    def stand_still(self, reason: str, *, outage: bool = False) -> SideStopped:
         """Stop this side; return the error that says so."""
+        self._outage = outage
         if self._pause is None or self._on_trial:
             # What was in flight when the side was shut says nothing new.
             self._trials += 1
-            self._trial_at = self.pace.clock() + backoff(self._trials, self.pace.policy, self.pace.jitter())
+            wait = backoff(self._trials, self.pace.policy, self.pace.jitter())
+            self._trial_at = self.pace.clock() + (min(wait, LONGEST_OUTAGE_WAIT) if outage else wait)
         if self._pause != reason:
             log.error("side_paused", remote=self.remote, reason=reason)
         self._pause = reason
@@ -162,13 +154,30 @@ class Side:
                     until = self.pace.clock() + clamp_retry_after(error.retry_after)
                     self._asked_to_wait = max(self._asked_to_wait or until, until)
                 # The error itself goes on: whether its effect may have happened matters to whoever sent it.
+                self._failures += 1
                 if self._pause is not None:
-                    self.stand_still(self._pause)
+                    self.stand_still(self._pause, outage=self._outage)
+                elif self.trips_after is not None and self._failures >= self.trips_after:
+                    self.stand_still(f"out of service: {error.summary}", outage=True)
                 else:
                     self._health.failed(self.remote, error.summary)
             case _:
                 # It answered, and it took the token.
                 self._resume()
+
+    async def _look_first(self) -> None:
+        """Ask the probe whether the outage is over; raise SideStopped where it goes on."""
+        if self._probe is None:
+            return
+        try:
+            await self._probe()
+        except Transient as error:
+            await self._learn(error)
+            raise SideStopped(self, f"out of service: {error.summary}", self._trial_at) from None
+        except RemoteError:
+            # It answers. Whether it lets us in, the request itself will tell.
+            return
+        self._resume()
 
     async def _judge(self, error: AccessDenied) -> None:
         """Tell a refused token from one request that is not allowed."""
@@ -199,7 +208,8 @@ class Side:
         if self._pause is not None:
             log.info("side_resumed", remote=self.remote)
         self._pause = None
-        self._trials = 0
+        self._outage = False
+        self._failures = self._trials = 0
         if not self.unwell:
             self._health.succeeded(self.remote)
 

@@ -63,7 +63,7 @@ class Watch:
         turn = await self._turns.take() if self._watched.on else None
         if turn is None:
             if self._irp.can("probe"):
-                async with self._side.admit():
+                async with self._side.admit(paced=True):
                     await self._irp.probe()
             return 0
         started = self._watched.clock()
@@ -90,7 +90,7 @@ class Watch:
         """Read the list to its end; its server's clock is that of the first page, the safe side."""
         resolutions: list[Resolution] = []
         server_now: datetime | None = None
-        async with self._side.admit():
+        async with self._side.admit(paced=True):
             async for page in self._irp.list_closed(moment):
                 resolutions += page.items
                 server_now = server_now or page.server_date

@@ -27,10 +27,11 @@ from kuma_sync.daemon.deliver import Deliver
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.loops import Housekeeping
+from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.side import Pace, Side, Sides
+from kuma_sync.daemon.side import Side, Sides
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
@@ -103,6 +104,7 @@ class Fitter:
         health, kuma, irp = ground.health, remotes.kuma, remotes.irp
         self._kuma_side = Side("kuma", pace=self._pace, health=health, probe=kuma.probe, reload=kuma.reload_token)
         creates = Side("irp", pace=self._pace, health=health)
+        creates.trips_after = None  # an outage is the whole side's matter
         self._sides = Sides(
             irp=Side(
                 "irp",

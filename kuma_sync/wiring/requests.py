@@ -17,7 +17,8 @@ from kuma_sync.core.errors import Permanent
 from kuma_sync.core.incident import Incident, Link, external_key
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon.contents import ContentsReader
-from kuma_sync.daemon.side import Pace, Side
+from kuma_sync.daemon.pace import Pace
+from kuma_sync.daemon.side import Side
 from kuma_sync.irp.auth import Credentials, auth_headers
 from kuma_sync.irp.checking import compile_profile
 from kuma_sync.irp.draft import Draft

@@ -10,7 +10,8 @@ from stores import Clock
 
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.retry import RetryPolicy
-from kuma_sync.daemon.side import Pace, Side, SideStopped
+from kuma_sync.daemon.pace import Pace
+from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.telemetry.health import Health, State
 
 POLICY = RetryPolicy(base=timedelta(seconds=2), max=timedelta(seconds=60))
@@ -52,8 +53,8 @@ class Remote:
         changed, self.secret_changed = self.secret_changed, False
         return changed
 
-    async def ask(self, error: RemoteError | None = None) -> None:
-        async with self.side.admit():
+    async def ask(self, error: RemoteError | None = None, *, paced: bool = False) -> None:
+        async with self.side.admit(paced=paced):
             if error:
                 raise error
 
