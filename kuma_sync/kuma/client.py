@@ -18,9 +18,11 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.element import Element
+from kuma_sync.kuma.known import Known
 from kuma_sync.kuma.page import End, Page, PageEnd
 from kuma_sync.kuma.refusal import ALREADY_CLOSED, kuma_refusal
 from kuma_sync.kuma.request import Scope, query_string
+from kuma_sync.kuma.stream import Splitter
 from kuma_sync.kuma.whoami import Whoami, read_whoami
 from kuma_sync.settings import Secret
 from kuma_sync.transport import Answer, Outgoing, Stream, Wire
@@ -60,6 +62,7 @@ class KumaClient:
         self._max_alert_size = max_alert_size
         self._page_size = page_size
         self._page_cap = page_cap
+        self._known = Known()
 
     async def read(self, query: Query) -> AsyncGenerator[Element | PageEnd, None]:
         """Read all pages: their elements one by one, and a PageEnd after each page; raise RemoteError.
@@ -140,7 +143,9 @@ class KumaClient:
         async with self._stream(Outgoing(method="GET", path=path, query=asked)) as stream:
             if stream.status != 200:
                 raise kuma_refusal(await stream.answer(), operation=_READ, api_version=self._version)
-            yield Page(stream, max_alert_size=self._max_alert_size, remote=self._wire.remote, operation=_READ)
+            # A listing's elements are small: quicker looked into than looked up.
+            splitter = Splitter(max_size=self._max_alert_size, known=self._known if query.with_events else None)
+            yield Page(stream, splitter, remote=self._wire.remote, operation=_READ)
 
     @asynccontextmanager
     async def _stream(self, request: Outgoing) -> AsyncIterator[Stream]:

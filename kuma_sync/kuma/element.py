@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 
 HEAD = 4096
+LARGE = 4 * 1024 * 1024
+"""Bytes; room for an element beyond it is given back."""
 
 _FIRST_ID = re.compile(
     rb'\{\s*+(?:"(?!id")[^"\\]*+"\s*+:\s*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\w.+-]++)\s*+,\s*+)*+'
@@ -20,17 +22,15 @@ _FIRST_ID = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One element of the array. `raw` is None where it was larger than allowed: then only `head` was kept."""
+    """One element of the array. `raw` is None where it was larger than allowed: then only `head` was kept.
+
+    `digest` is the SHA-256 of the whole element, also of one that was not kept.
+    """
 
     raw: bytes | None = field(repr=False)
     size: int
     head: bytes = field(repr=False)
-    streamed_digest: bytes = field(default=b"", repr=False)
-
-    @property
-    def digest(self) -> bytes:
-        """Return the SHA-256 of the whole element, also of one that was not kept."""
-        return hashlib.sha256(self.raw).digest() if self.raw is not None else self.streamed_digest
+    digest: bytes = field(repr=False)
 
     def alert_id_hint(self) -> str | None:
         """Return the alert's id without parsing, where only plain values stand before it; None where in doubt."""
@@ -44,31 +44,36 @@ class Element:
 
 
 class Growing:
-    """An element on its way: kept up to the limit, only hashed and counted beyond it."""
+    """An element on its way: hashed and counted piece by piece, and kept up to the limit.
 
-    __slots__ = ("_head", "_kept", "_max_size", "_over", "_size")
+    The room for what is kept serves one element after the other: memory asked for anew costs more than the copy.
+    """
+
+    __slots__ = ("_hash", "_max_size", "_room", "size")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._size = 0
-        self._kept = bytearray()
-        self._over: hashlib._Hash | None = None
-        self._head = b""
+        self._room = bytearray()
+        self._hash = hashlib.sha256()
+        self.size = 0
 
-    def keep(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._over is not None:
-            self._over.update(piece)
-        elif self._size > self._max_size:
-            self._over = hashlib.sha256(self._kept)
-            self._over.update(piece)
-            self._head = bytes(self._kept[:HEAD] + piece[:HEAD])[:HEAD]
-            self._kept = bytearray()
-        else:
-            self._kept += piece
+    def keep(self, piece: bytes | memoryview) -> None:
+        self._hash.update(piece)
+        room = max(self._max_size, HEAD) - self.size
+        if room > 0:
+            self._room[self.size : self.size + len(piece)] = piece[:room]
+        self.size += len(piece)
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
 
     def taken(self) -> Element:
-        if self._over is not None:
-            return Element(raw=None, size=self._size, head=self._head, streamed_digest=self._over.digest())
-        raw = bytes(self._kept)
-        return Element(raw=raw, size=self._size, head=raw[:HEAD])
+        """Return the element, and be ready for another."""
+        with memoryview(self._room) as kept:
+            head = bytes(kept[: min(self.size, HEAD)])
+            raw = bytes(kept[: self.size]) if self.size <= self._max_size else None
+        element = Element(raw=raw, size=self.size, head=head, digest=self._hash.digest())
+        self._hash, self.size = hashlib.sha256(), 0
+        if len(self._room) > LARGE:
+            self._room = bytearray()
+        return element

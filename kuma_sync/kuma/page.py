@@ -5,6 +5,7 @@ Must not: ask for a page, or decide whether there is another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
@@ -40,9 +41,9 @@ class PageEnd:
 class Page:
     """A page being read; `ids` holds what identifies its elements so far."""
 
-    def __init__(self, stream: Stream, *, max_alert_size: int, remote: str, operation: str) -> None:
+    def __init__(self, stream: Stream, splitter: Splitter, *, remote: str, operation: str) -> None:
         self._stream = stream
-        self._splitter = Splitter(max_size=max_alert_size)
+        self._splitter = splitter
         self._remote = remote
         self._operation = operation
         self._waiting: list[Element] = []
@@ -72,15 +73,17 @@ class Page:
         return PageEnd(number=number, count=self.count, bytes=received, server_date=date, end=end)
 
     async def _receive(self) -> None:
-        chunk = await anext(self._stream.chunks, None)
-        if chunk is not None:
-            try:
-                self._waiting += self._splitter.feed(chunk)
-            except NotAnArray as error:
-                raise self._unreadable(error) from None
-            return
-        self._over = True
-        if not self._splitter.complete:
+        piece = await anext(self._stream.chunks, None)
+        self._over = piece is None
+        steps = self._splitter.end() if piece is None else self._splitter.steps(piece)
+        try:
+            for number, found in enumerate(steps):
+                if number:
+                    await asyncio.sleep(0)
+                self._waiting += found
+        except NotAnArray as error:
+            raise self._unreadable(error) from None
+        if self._over and not self._splitter.complete:
             raise Transient(remote=self._remote, operation=self._operation, summary="answer ended early")
 
     def _unreadable(self, error: NotAnArray) -> RemoteError:

@@ -7,14 +7,19 @@ whole, because httpx reports neither a truncated gzip body nor a cut one that ha
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from kuma_sync.kuma.element import Element, Growing
+from kuma_sync.kuma.known import KEY, Known
 
 __all__ = ["BRACKET", "Element", "NotAnArray", "Splitter"]
 
 BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*+(?=[{}\[\]"])', re.S)
 """From outside a string: all up to the next bracket, or up to a string that does not end in these bytes."""
+
+STEP = 256 * 1024
+"""Bytes; bracket by bracket they take two milliseconds."""
 
 _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.S)
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -38,7 +43,9 @@ class _At(Enum):
     NULL = auto()
     FIRST = auto()
     VALUE = auto()
+    UNKNOWN = auto()
     NEXT = auto()
+    RECALL = auto()
     ATOM = auto()
     STRING = auto()
     NESTED = auto()
@@ -49,16 +56,21 @@ class Splitter:
     """Split a JSON array that arrives in pieces of any size; `null` counts as an empty array.
 
     An element larger than `max_size` bytes is passed by without being kept. Elements are not checked to be JSON.
+    With `known`, an element that came before is taken by its size and digest, ten times as fast as bracket by bracket.
     """
 
-    def __init__(self, *, max_size: int) -> None:
+    def __init__(self, *, max_size: int, known: Known | None = None) -> None:
         self._max_size = max_size
+        self._known = known
         self._at = _At.START
         self._depth = 0
         self._escaped = False
         self._null = 0
         self._start = 0
         self._element = Growing(max_size)
+        self._expected = (0, b"")
+        self._found: list[Element] = []
+        self._rest: list[bytes] = []
 
     @property
     def complete(self) -> bool:
@@ -66,24 +78,43 @@ class Splitter:
         return self._at is _At.DONE
 
     def feed(self, data: bytes) -> list[Element]:
-        """Take the next bytes and return the elements that end in them; raise NotAnArray."""
-        found: list[Element] = []
+        """Take the next bytes and return the elements that are known to end in them; raise NotAnArray."""
+        return [element for found in self.steps(data) for element in found]
+
+    def steps(self, data: bytes) -> Iterator[list[Element]]:
+        """Do the same in steps of `STEP` bytes, so that whoever has other things to do can do them in between."""
+        self._put(data)
+        while self._rest:
+            self._take(self._rest.pop())
+            found, self._found = self._found, []
+            yield found
+
+    def end(self) -> Iterator[list[Element]]:
+        """Return, in steps, what waited for bytes that did not come; raise NotAnArray."""
+        while self._at is _At.RECALL:
+            yield from self.steps(self._look_inside())
+
+    def _put(self, data: bytes) -> None:
+        self._rest += [data[at : at + STEP] for at in reversed(range(0, len(data), STEP))]
+
+    def _take(self, data: bytes) -> None:
         self._start = position = 0
         while position < len(data):
             match self._at:
                 case _At.NESTED:
-                    position = self._nested(data, position, found)
+                    position = self._nested(data, position)
                 case _At.STRING:
-                    position = self._string(data, position, found)
+                    position = self._string(data, position)
                 case _At.ATOM:
-                    position = self._atom(data, position, found)
+                    position = self._atom(data, position)
                 case _At.NULL:
                     position = self._literal_null(data, position)
+                case _At.RECALL:
+                    position = self._recall(data, position)
                 case _:
                     position = self._between(data, _end(_SPACE, data, position))
         if self._at in (_At.NESTED, _At.STRING, _At.ATOM):
-            self._element.keep(data[self._start :])
-        return found
+            self._element.keep(memoryview(data)[self._start :])
 
     def _between(self, data: bytes, position: int) -> int:
         if position == len(data):
@@ -101,15 +132,18 @@ class Splitter:
                 self._at = _At.VALUE
             case ((_At.FIRST | _At.NEXT), b"]"):
                 self._at = _At.DONE
-            case ((_At.FIRST | _At.VALUE), _):
-                return self._begin(byte, position)
+            case ((_At.FIRST | _At.VALUE | _At.UNKNOWN), _):
+                return self._begin(data, position)
             case _:
                 raise NotAnArray("answered no JSON array, or a broken one")
         return position + 1
 
-    def _begin(self, byte: bytes, position: int) -> int:
+    def _begin(self, data: bytes, position: int) -> int:
         self._start = position
-        match byte:
+        match data[position : position + 1]:
+            case b"{" if self._at is not _At.UNKNOWN and self._remembered(data[position : position + KEY]):
+                self._at = _At.RECALL
+                return position
             case b"{" | b"[":
                 self._at, self._depth = _At.NESTED, 1
             case b'"':
@@ -120,7 +154,33 @@ class Splitter:
                 self._at = _At.ATOM
         return position + 1
 
-    def _nested(self, data: bytes, position: int, found: list[Element]) -> int:
+    def _remembered(self, start: bytes) -> bool:
+        found = self._known.recall(start) if self._known else None
+        if found is None or found[0] > self._max_size:
+            return False
+        self._expected = found
+        return True
+
+    def _recall(self, data: bytes, position: int) -> int:
+        """Gather as many bytes as the element had last time; where it is another now, look inside."""
+        size, digest = self._expected
+        end = self._start = min(len(data), position + size - self._element.size)
+        self._element.keep(memoryview(data)[position:end])
+        if self._element.size < size:
+            return end
+        if self._element.digest() == digest:
+            return self._finish(data, end)
+        self._put(data[end:])
+        self._put(self._look_inside())
+        return len(data)
+
+    def _look_inside(self) -> bytes:
+        """Begin the element again, to be taken bracket by bracket, and return the bytes gathered so far."""
+        gathered = self._element.taken().raw
+        self._at = _At.UNKNOWN
+        return gathered or b""
+
+    def _nested(self, data: bytes, position: int) -> int:
         match, depth = BRACKET.match, self._depth
         while (reached := match(data, position)) is not None:
             position = reached.end() + 1
@@ -134,11 +194,11 @@ class Splitter:
                 depth -= 1
                 if depth == 0:
                     self._depth = 0
-                    return self._finish(data, position, found)
+                    return self._finish(data, position)
         self._depth = depth
         return len(data)
 
-    def _string(self, data: bytes, position: int, found: list[Element]) -> int:
+    def _string(self, data: bytes, position: int) -> int:
         end = _end(_STRING, data, position + self._escaped)
         self._escaped = False
         if end == len(data):
@@ -146,14 +206,14 @@ class Splitter:
         if data[end] == 0x22 and self._depth:
             self._at = _At.NESTED
         elif data[end] == 0x22:
-            return self._finish(data, end + 1, found)
+            return self._finish(data, end + 1)
         else:
             self._escaped = True
         return end + 1
 
-    def _atom(self, data: bytes, position: int, found: list[Element]) -> int:
+    def _atom(self, data: bytes, position: int) -> int:
         end = _end(_ATOM, data, position)
-        return end if end == len(data) else self._finish(data, end, found)
+        return end if end == len(data) else self._finish(data, end)
 
     def _literal_null(self, data: bytes, position: int) -> int:
         if data[position] != b"null"[self._null]:
@@ -163,10 +223,12 @@ class Splitter:
             self._at = _At.DONE
         return position + 1
 
-    def _finish(self, data: bytes, end: int, found: list[Element]) -> int:
-        self._element.keep(data[self._start : end])
-        found.append(self._element.taken())
-        self._element = Growing(self._max_size)
+    def _finish(self, data: bytes, end: int) -> int:
+        self._element.keep(memoryview(data)[self._start : end])
+        element = self._element.taken()
+        if self._known:
+            self._known.note(element)
+        self._found.append(element)
         self._at = _At.NEXT
         return end
 

@@ -164,4 +164,4 @@ def test_a_64_mb_alert_passes_in_less_than_10_mb():
     ],
 )
 def test_the_id_is_known_without_parsing_only_where_it_is_certain(raw, hint):
-    assert Element(raw=raw, size=len(raw), head=raw).alert_id_hint() == hint
+    assert Element(raw=raw, size=len(raw), head=raw, digest=b"").alert_id_hint() == hint
