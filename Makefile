@@ -26,12 +26,12 @@ check: setup ## format, lint, types, layers, documents against code
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -p no:randomly tests/test_docs.py tests/test_architecture.py
 
-test: setup ## every test but the storm, on SQLite and on a real PostgreSQL
-	$(BIN)/pytest -n 3 --ignore=tests/storm $(ARGS)
+test: setup ## every test, a minute's storm among them, on SQLite and on a real PostgreSQL
+	$(BIN)/pytest -n 3 $(ARGS)
 
 MINUTES ?= 20
-storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7]
-	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json]
+	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
 
 demo: setup ## a scripted day on both simulators, then both sides compared
 	$(BIN)/kuma-sync demo --seconds 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -49,7 +50,9 @@ class Exchange:
     async def reset(self) -> None:
         """Break the connection with a RST: with no time to linger, closing throws away what was not sent."""
         handle = self.transport.get_extra_info("socket")
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # The client may have left already, and its socket with it.
+        with contextlib.suppress(OSError):
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
         await self.gone()
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -116,9 +117,18 @@ class SimServer:
         )
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Swallow our own cancelling at stop: uvicorn would log it as an error of the application."""
+        """Swallow what is no error of the application, and would be logged as one by uvicorn.
+
+        That is our own cancelling at stop, and a client that left before its request was whole: nobody is there to
+        be answered, and nothing was done.
+        """
         try:
             await self._app(scope, receive, send)
+        except ClientDisconnect:
+            return
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
+            # Until it has seen the connection lost, uvicorn complains about an answer that never began.
+            while (await receive())["type"] != "http.disconnect":
+                continue

@@ -262,3 +262,24 @@ def test_a_file_that_holds_no_alerts_is_refused_by_name(tmp_path, name, content,
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(SimError, match=r"none\.json: No such file"):
         read_alerts(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(("side", "path"), [(IrpSim, "/api/v1/incidents"), (KumaSim, "/api/v3/alerts/close")])
+async def test_a_client_that_leaves_inside_its_request_is_no_error_and_has_no_effect(side, path, until, caplog):
+    sim = side()
+
+    async with SimServer(sim.app) as server:
+        host, port = server.url.removeprefix("http://").split(":")
+        _reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sim.token}\r\nContent-Length: 99\r\n\r\n"
+        writer.write(head.encode() + b'{"externalId"')
+        await writer.drain()
+        await until(lambda: sim.requests)
+        writer.transport.abort()
+        async with httpx.AsyncClient(trust_env=False) as client:
+            alive = await client.get(f"{server.url}/_sim/state", headers={"authorization": f"Bearer {sim.token}"})
+
+    assert alive.status_code == 200
+    assert not caplog.records
+    assert not getattr(sim, "incidents", {})
+    assert not getattr(sim, "close_calls", [])

@@ -1,6 +1,7 @@
-"""After the weather: no faults any more, what was parked is tried again, all comes to rest, and the oracle judges.
+"""After the weather: no faults any more, all comes to rest; then what was parked is tried again, and all rests again.
 
-Must not: know a rule of judgement (that is oracle), or any fault.
+The oracle judges both times. It waits for conditions: as long as anything still moves, it goes on. Must not: know a
+rule of judgement (that is oracle), or any fault.
 """
 
 from __future__ import annotations
@@ -11,51 +12,86 @@ import json
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import httpx
 from ground import Ground
 from oracle import Oracle, Verdict
-from supervised import until
+from pulse import Pulse
+from supervised import Daemon, until
 from world import World
 
-DRAIN = 90.0
+STANDSTILL = 90.0
+"""Seconds without any movement after which nothing is waited for any more: longer than a dead daemon's leases."""
+LONGEST = 900.0
+READY = 180.0
 BUGS = ("loop_failed", "job_failed", "loop_keeps_failing")
 
 
-async def drain(ground: Ground, world: World, oracle: Oracle) -> tuple[Verdict, list[str], Counter[str]]:
+@dataclass(kw_only=True)
+class Look:
+    """What was seen at one moment: the oracle's verdict, what waits, and why which alert is parked."""
+
+    verdict: Verdict
+    waiting: list[str]
+    parked: dict[str, str]
+    left_parked: list[str]
+
+
+@dataclass(kw_only=True)
+class Drained:
+    """What came of it: the last verdict, further troubles, and what was parked when the weather cleared up."""
+
+    verdict: Verdict
+    troubles: list[str]
+    parked: Counter[str] = field(default_factory=Counter)
+    fresh: float = 0.0
+
+
+async def drain(ground: Ground, world: World, oracle: Oracle, pulse: Pulse, *, say: Callable[[str], None]) -> Drained:
     """Let everything come to rest without faults; return what is wrong then."""
-    troubles: list[str] = []
     world.settle_down()
-    if not await _ready(ground):
-        troubles.append("the daemon is not ready a minute after the weather cleared up")
-    parked: Counter[str] = Counter()
-    fresh = ground.kuma.raise_alert(events=2)
-    if not await until(lambda: bool(ground.irp.by_key(f"kuma:kuma:{fresh}")), within=90.0):
-        troubles.append(f"the fresh alert {fresh} has no incident after 90 s")
-    deadline = time.monotonic() + DRAIN
-    while True:
-        # An operator's part: what the weather parked is tried once more.
-        again = Counter(reason for state, reason in (await _states(ground)).values() if state == "parked")
-        if again:
-            await ground.command("retry", "--all")
-        parked |= again
-        verdict = oracle.judge(await _states(ground))
-        waiting = await _waiting(ground, world)
-        if (verdict.good and not waiting) or time.monotonic() > deadline:
-            break
-        await asyncio.sleep(1.0)
-    troubles += waiting
-    troubles += await _moving_still(ground)
-    await _write_down(ground, [*verdict.lines(), *waiting])
-    events = ground.daemon.events()
+    troubles = await _alive(ground, pulse)
+    fresh = pulse.waits[-1] if pulse.waits else 0.0
+    say(f"every copy is ready, a fresh alert took {fresh:.1f} s")
+
+    look = await _at_rest(ground, world, oracle, enough=lambda look: not look.verdict.conservation())
+    troubles += [f"before anybody tried again: {line}" for line in [*look.verdict.conservation(), *look.waiting]]
+    parked = Counter(look.parked.values())
+    say(f"at rest; {len(look.parked)} alerts are parked, and tried once more now")
+    # An operator's part: what the weather parked is tried once more.
+    look = await _at_rest(
+        ground, world, oracle, enough=lambda look: look.verdict.good and not look.left_parked, retry=True
+    )
+    verdict = look.verdict
+    troubles += [*look.waiting, *look.left_parked, *await _moving_still(ground)]
+    await _write_down(ground, [*troubles, *verdict.lines()])
+    events = ground.events()
     troubles += [f"{events[bug]} times in the log: {bug}" for bug in BUGS if events[bug]]
-    troubles += [f"the daemon ended by itself: {ground.daemon.strange}"] if ground.daemon.strange else []
-    return verdict, troubles, parked
+    troubles += [line for daemon in ground.daemons for line in daemon.strange]
+    return Drained(verdict=verdict, troubles=troubles, parked=parked, fresh=fresh)
 
 
-async def _ready(ground: Ground) -> bool:
-    deadline = time.monotonic() + 60
-    async with ground.client() as client:
+async def _alive(ground: Ground, pulse: Pulse) -> list[str]:
+    """Wait until every copy is ready and a fresh alert has its incident."""
+    ready = await asyncio.gather(*(_ready(ground, daemon) for daemon in ground.daemons))
+    troubles = [
+        f"{daemon.name} is not ready {READY:g} s after the weather cleared up"
+        for daemon, well in zip(ground.daemons, ready, strict=True)
+        if not well
+    ]
+    try:
+        async with asyncio.timeout(STANDSTILL):
+            await pulse.beat()
+    except TimeoutError:
+        troubles.append(f"a fresh alert has no incident after {STANDSTILL:g} s")
+    return troubles
+
+
+async def _ready(ground: Ground, daemon: Daemon) -> bool:
+    deadline = time.monotonic() + READY
+    async with ground.client(daemon) as client:
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
                 if (await client.get("/readyz")).status_code == 200:
@@ -64,33 +100,71 @@ async def _ready(ground: Ground) -> bool:
     return False
 
 
-async def _states(ground: Ground) -> dict[str, tuple[str, str]]:
-    rows = json.loads(await ground.command("alerts", "--json"))
-    return {row["alert_id"]: (row["state"], row["reason"]) for row in rows}
+async def _at_rest(
+    ground: Ground, world: World, oracle: Oracle, *, enough: Callable[[Look], bool], retry: bool = False
+) -> Look:
+    """Look until nothing waits and it is enough, or until nothing has moved for long."""
+    begun = moved = time.monotonic()
+    before: object = None
+    to_retry = retry
+    while True:
+        if to_retry:
+            await ground.command("retry", "--all")
+        await _quiet(ground)
+        look = await _look(ground, world, oracle)
+        if enough(look) and not look.waiting:
+            return look
+        to_retry, now = retry and bool(look.left_parked), (*_written(ground), look)
+        if now != before:
+            before, moved = now, time.monotonic()
+        if time.monotonic() - moved > STANDSTILL or time.monotonic() - begun > LONGEST:
+            return look
 
 
-async def _waiting(ground: Ground, world: World) -> list[str]:
-    """Say what is still queued; parked may be only closings of alerts that KUMA no longer has."""
-    status = json.loads(await ground.command("status", "--json"))
-    found = [
-        f"{count} jobs of queue {name} are {state}"
-        for name, queue in status["queues"].items()
-        for state, count in queue["jobs"].items()
-        if count and state not in ("parked",)
-    ]
-    return found + [
-        f"{job['id']} is parked in queue {job['queue']}: {job['reason']}"
-        for job in status["parked"]
-        if not (job["queue"] == "close" and job["id"] in world.ledger.gone)
-    ]
+async def _quiet(ground: Ground) -> None:
+    """Wait until nothing was written during two sweeps, or for a while: what comes then is dear on a busy machine."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        written, sweeps = _written(ground), ground.witness.sweeps
+        await until(lambda seen=sweeps: ground.witness.sweeps >= seen + 2, within=5.0)  # type: ignore[misc]
+        if _written(ground) == written:
+            return
+
+
+def _written(ground: Ground) -> tuple[int, int]:
+    return len(ground.irp.writes), len(ground.kuma.close_calls)
+
+
+async def _look(ground: Ground, world: World, oracle: Oracle) -> Look:
+    """Ask the store by its commands, and the oracle. Parked may stay closings of alerts that KUMA no longer has."""
+    rows, status = map(
+        json.loads, await asyncio.gather(ground.command("alerts", "--json"), ground.command("status", "--json"))
+    )
+    states = {row["alert_id"]: (row["state"], row["reason"]) for row in rows}
+    return Look(
+        verdict=await oracle.judge(states),
+        waiting=[
+            f"{count} jobs of queue {name} are {state}"
+            for name, queue in status["queues"].items()
+            for state, count in queue["jobs"].items()
+            if count and state != "parked"
+        ],
+        parked={alert_id: reason for alert_id, (state, reason) in states.items() if state == "parked"},
+        left_parked=[
+            f"{job['id']} is parked in queue {job['queue']}: {job['reason']}"
+            for job in status["parked"]
+            if not (job["queue"] == "close" and job["id"] in world.ledger.gone)
+        ],
+    )
 
 
 async def _write_down(ground: Ground, wrong: list[str]) -> None:
-    """Leave beside the daemon's log what both sides and the store know of the first alerts that went wrong."""
+    """Leave beside the logs what both sides and the store know of the first alerts that went wrong."""
     ids = list(dict.fromkeys(word for line in wrong for word in re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", line)))
     with (ground.folder / "wrong.txt").open("w") as file:
         for alert_id in ids[:10]:
-            alert, incidents = ground.kuma.alerts.get(alert_id), ground.irp.by_key(f"kuma:kuma:{alert_id}")
+            alert, everyone = ground.kuma.alerts.get(alert_id), ground.irp.ever.values()
+            incidents = [one for one in everyone if one.external_id == f"kuma:kuma:{alert_id}"]
             scalars = {name: value for name, value in (alert or {}).items() if not isinstance(value, list)}
             history = [(deed, sorted(body), body.get("alertStatus")) for one in incidents for deed, body in one.history]
             file.write(f"KUMA {scalars}\nIRP {history}\n")
@@ -100,9 +174,9 @@ async def _write_down(ground: Ground, wrong: list[str]) -> None:
 
 async def _moving_still(ground: Ground) -> list[str]:
     """Look whether anything is still written two sweeps after all came to rest."""
-    before = (len(ground.irp.writes), len(ground.kuma.close_calls))
+    before = _written(ground)
     sweeps = ground.witness.sweeps
-    if not await until(lambda: ground.witness.sweeps >= sweeps + 2, within=30.0):
-        return ["no sweep for half a minute"]
-    after = (len(ground.irp.writes), len(ground.kuma.close_calls))
+    if not await until(lambda: ground.witness.sweeps >= sweeps + 2, within=STANDSTILL):
+        return [f"no sweep for {STANDSTILL:g} s"]
+    after = _written(ground)
     return [] if after == before else [f"writes went on at rest: {before} became {after}"]

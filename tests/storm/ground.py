@@ -1,22 +1,20 @@
 """Where the storm takes place: both sides on real sockets, a database, and the daemon between them.
 
-Must not: disturb anything; that is weather and machines.
+On PostgreSQL the daemon runs in several copies. Must not: disturb anything; that is weather and machines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psycopg
@@ -36,7 +34,7 @@ CONFIG = """
 url = "{kuma}"
 token_file = "{folder}/kuma.token"
 connect_timeout = "1s"
-read_timeout = "2s"
+read_timeout = "3s"
 [poll]
 interval = "300ms"
 sweep_interval = "1s"
@@ -46,7 +44,7 @@ url = "{irp}"
 token_file = "{folder}/irp.token"
 profile = "{folder}/quick.toml"
 connect_timeout = "1s"
-read_timeout = "1s"
+read_timeout = "2s"
 [close]
 watch_interval = "300ms"
 [close.reasons]
@@ -71,6 +69,23 @@ format = "json"
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """The store's database: a SQLite file, or one of a PostgreSQL server that may be killed (`server`).
+
+    `disk` is the small one that it lies on.
+    """
+
+    url: str
+    server: Server | None = None
+    disk: Path | None = None
+
+    @property
+    def sqlite(self) -> Path | None:
+        """Return the SQLite file, or None on PostgreSQL."""
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite") else None
+
+
 @dataclass(kw_only=True)
 class Ground:
     """All that the storm is played on."""
@@ -81,20 +96,12 @@ class Ground:
     witness: Witness
     kuma_server: SimServer
     irp_server: SimServer
-    daemon: Daemon
-    url: str
-    postgres: Server | None
-    disk: Path | None
-    port: int
-
-    @property
-    def sqlite(self) -> Path | None:
-        """Return the SQLite file, or None on PostgreSQL."""
-        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite") else None
+    database: Database
+    daemons: list[Daemon] = field(default_factory=list)
 
     async def command(self, *arguments: str) -> str:
-        """Run one of our commands beside the daemon; return what it printed."""
-        words = [sys.executable, "-m", "kuma_sync", *arguments, "-c", str(self.daemon.config)]
+        """Run one of our commands beside the daemons; return what it printed."""
+        words = [sys.executable, "-m", "kuma_sync", *arguments, "-c", str(self.daemons[0].config)]
         process = await asyncio.create_subprocess_exec(
             *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
         )
@@ -103,87 +110,116 @@ class Ground:
             raise RuntimeError(f"{arguments} ended with {process.returncode}: {err.decode()[-500:]}")
         return out.decode()
 
-    def client(self) -> httpx.AsyncClient:
-        """Return a client of the daemon's doors that may pass them."""
+    def client(self, daemon: Daemon) -> httpx.AsyncClient:
+        """Return a client of a daemon's doors that may pass them."""
         headers = {"Authorization": f"Bearer {DOOR_TOKEN}"}
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", headers=headers, trust_env=False, timeout=5)
+        where = f"http://127.0.0.1:{daemon.port}"
+        return httpx.AsyncClient(base_url=where, headers=headers, trust_env=False, timeout=5)
 
-    async def forget_the_dead(self) -> None:
-        """Let the leases of a daemon that was killed run out now: on PostgreSQL that takes up to a minute."""
-        if self.sqlite is None:
-            await asyncio.to_thread(_expire, self.url)
+    def events(self) -> Counter[str]:
+        """Count the lines of all logs by event."""
+        return sum((daemon.events() for daemon in self.daemons), Counter())
+
+    async def forget(self, pid: int) -> None:
+        """Let what a dead daemon holds on PostgreSQL run out now: that takes up to a minute."""
+        if self.database.sqlite is None:
+            await asyncio.to_thread(_ask, self.database.url, _FORGET, f"%:{pid}:%")
+
+    async def take_turn(self) -> bool:
+        """Take the reader's turn away from whoever has it; tell whether anybody had it."""
+        return bool(await asyncio.to_thread(_ask, self.database.url, [_TAKE]))
+
+    async def reader(self) -> Daemon | None:
+        """Return the daemon whose turn it is to read, if that is known."""
+        if self.database.sqlite is not None:
+            return self.daemons[0]
+        owner = await asyncio.to_thread(_ask, self.database.url, [_READER])
+        pids = {daemon.process.pid: daemon for daemon in self.daemons if daemon.process}
+        return pids.get(int(str(owner).split(":")[1])) if owner else None
+
+    async def turns(self) -> int:
+        """Return how often the reader's turn went to another life of a daemon (0 on SQLite, where it is nobody's)."""
+        fence = None if self.database.sqlite else await asyncio.to_thread(_ask, self.database.url, [_FENCE])
+        return int(str(fence or 0))
 
 
-def _expire(url: str) -> None:
-    with contextlib.suppress(psycopg.Error), psycopg.connect(url, connect_timeout=2, autocommit=True) as connection:
-        connection.execute("UPDATE lease SET expires_at = now() - interval '1 second'")
-        for queue in ("delivery_queue", "close_queue"):
-            connection.execute(f"UPDATE {queue} SET lease_until = now() - interval '1 second' WHERE state = 'running'")
+_FORGET = [
+    "UPDATE lease SET expires_at = now() - interval '1 second' WHERE owner LIKE %s",
+    "UPDATE delivery_queue SET lease_until = now() - interval '1 second' WHERE state = 'running' AND owner LIKE %s",
+    "UPDATE close_queue SET lease_until = now() - interval '1 second' WHERE state = 'running' AND owner LIKE %s",
+]
+_TAKE = "UPDATE lease SET expires_at = now() - interval '1 second' WHERE expires_at > now() RETURNING owner"
+_READER = "SELECT owner FROM lease WHERE expires_at > now()"
+_FENCE = "SELECT max(fence) FROM lease"
+
+
+def _ask(url: str, statements: list[str], *values: str) -> object:
+    """Run statements; return the first value of the last one, None where there is none or the database is away."""
+    with (
+        contextlib.suppress(psycopg.Error),
+        psycopg.connect(url, connect_timeout=2, autocommit=True, options="-c statement_timeout=2000") as connection,
+    ):
+        for statement in statements:
+            cursor = connection.execute(statement, values or None)
+        row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+    return None
 
 
 @asynccontextmanager
 async def grounded(
-    folder: Path, url: str, *, seed: int, postgres: Server | None = None, say: Callable[[str], None]
+    folder: Path, database: Database | None = None, *, seed: int, copies: int = 1, say: Callable[[str], None]
 ) -> AsyncIterator[Ground]:
-    """Open the ground; `url` is a PostgreSQL database, or "" for a SQLite file of its own."""
+    """Open the ground, by default with a SQLite file in the folder, and keep so many copies of the daemon running."""
     folder.mkdir(parents=True, exist_ok=True)
+    database = database or Database(url=f"sqlite:///{folder}/store.db")
     kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)
     irp.knobs.find_lag = 0.3
     witness = Witness(kuma.app)
-    with _disk(folder, wanted=not url, say=say) as disk:
-        async with SimServer(witness) as kuma_server, SimServer(irp.app) as irp_server:
-            url = url or f"sqlite:///{disk or folder}/store.db"
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
-            daemon = Daemon(config=folder / "config.toml", log=folder / "daemon.log", clock=folder / "clock")
-            _write(folder, kuma_server.url, irp_server.url, url, port)
-            if FAKETIME is None:
-                say("no faketime here (apt-get install faketime): no clock steps")
-            ground = Ground(
-                **{"folder": folder, "kuma": kuma, "irp": irp, "witness": witness, "daemon": daemon, "url": url},
-                **{"kuma_server": kuma_server, "irp_server": irp_server, "postgres": postgres},
-                disk=disk,
-                port=port,
-            )
-            running = asyncio.create_task(daemon.keep_running())
-            try:
-                yield ground
-            finally:
-                running.cancel()
-                await asyncio.wait([running])
+    async with SimServer(witness) as kuma_server, SimServer(irp.app) as irp_server:
+        _prepare(folder)
+        if FAKETIME is None:
+            say("left out: clock step (faketime is not installed: apt-get install faketime)")
+        ground = Ground(
+            folder=folder,
+            kuma=kuma,
+            irp=irp,
+            witness=witness,
+            kuma_server=kuma_server,
+            irp_server=irp_server,
+            database=database,
+        )
+        ground.daemons = [_daemon(ground, number, port) for number, port in enumerate(_free_ports(copies), 1)]
+        running = [asyncio.create_task(daemon.keep_running()) for daemon in ground.daemons]
+        try:
+            yield ground
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
 
 
-def _write(folder: Path, kuma: str, irp: str, store: str, port: int) -> None:
-    text = CONFIG.format(kuma=kuma, irp=irp, store=store, port=port, folder=folder, door=DOOR_TOKEN)
+def _daemon(ground: Ground, number: int, port: int) -> Daemon:
+    folder, urls = ground.folder, {"kuma": ground.kuma_server.url, "irp": ground.irp_server.url}
+    config, log, clock = (folder / f"{kind}-{number}" for kind in ("config", "log", "clock"))
+    config.write_text(CONFIG.format(**urls, store=ground.database.url, port=port, folder=folder, door=DOOR_TOKEN))
+    config.chmod(0o600)
+    clock.write_text("+0\n")
+    log.touch()
+    return Daemon(name=f"daemon {number}", config=config, log=log, clock=clock, port=port)
+
+
+def _prepare(folder: Path) -> None:
     (folder / "quick.toml").write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "1s"'))
-    for name, content in (("config.toml", text), ("kuma.token", "kuma-token-0"), ("irp.token", "irp-token-0")):
-        (folder / name).write_text(content)
-        (folder / name).chmod(0o600)
-    (folder / "clock").write_text("+0\n")
-    (folder / "daemon.log").touch()
+    for side in ("kuma", "irp"):
+        token = folder / f"{side}.token"
+        token.write_text(f"{side}-token-0")
+        token.chmod(0o600)
 
 
-@contextlib.contextmanager
-def _disk(folder: Path, *, wanted: bool, say: Callable[[str], None]) -> Any:
-    """Mount a small disk of its own for the SQLite file, so that it can be filled; None where that is not possible."""
-    if not wanted:
-        yield None
-        return
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        say("not root: no full disk")
-        yield None
-        return
-    disk = folder / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", disk], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        say("tmpfs cannot be mounted: no full disk")
-        yield None
-        return
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", disk], check=False, capture_output=True)
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]

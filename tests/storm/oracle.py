@@ -6,12 +6,13 @@ Must not: act.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ground import Ground
-from world import Ledger
+from ledger import Ledger
 
 from kuma_sync.sim.irp import Incident
 from kuma_sync.sim.values import Json, moment
@@ -34,17 +35,23 @@ class Verdict:
     closings: list[str] = field(default_factory=list)
     edits: list[str] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
+    """Shown to a daemon that died at that moment, and gone from KUMA's list before it was back."""
+    deleted: list[str] = field(default_factory=list)
+    """Deleted by an analyst, and not made anew."""
 
     @property
     def good(self) -> bool:
         """Tell whether nothing is wrong."""
         return not any((self.lost, self.doubled, self.differing, self.closings, self.edits))
 
+    def conservation(self) -> list[str]:
+        """Say what has no incident, or more than one."""
+        return [*(f"lost: {what}" for what in self.lost), *(f"doubled: {what}" for what in self.doubled)]
+
     def lines(self) -> list[str]:
         """Say what is wrong."""
-        named = (("lost", self.lost), ("doubled", self.doubled), ("differs", self.differing))
-        more = (("closing", self.closings), ("edit", self.edits))
-        return [f"{kind}: {what}" for kind, found in (*named, *more) for what in found]
+        named = (("differs", self.differing), ("closing", self.closings), ("edit", self.edits))
+        return [*self.conservation(), *(f"{kind}: {what}" for kind, found in named for what in found)]
 
 
 @dataclass(kw_only=True)
@@ -55,25 +62,41 @@ class Oracle:
     ledger: Ledger
     spells: list[tuple[float, float]]
 
-    def judge(self, states: dict[str, tuple[str, str]]) -> Verdict:
-        """Judge. `states` says of every alert in the store what state it is in and why (`kuma-sync alerts`)."""
-        verdict, kuma = Verdict(), self.ground.kuma
-        by_alert: dict[str, list[Incident]] = {}
-        for incident in self.ground.irp.incidents.values():
-            by_alert.setdefault(incident.external_id.removeprefix(PREFIX), []).append(incident)
-        verdict.doubled = [alert_id for alert_id, incidents in by_alert.items() if len(incidents) > 1]
+    async def judge(self, states: dict[str, tuple[str, str]]) -> Verdict:
+        """Judge. `states` says of every alert in the store what state it is in and why (`kuma-sync alerts`).
+
+        Pauses between the alerts, for the sides are served by the same loop; at rest nothing changes meanwhile.
+        """
+        verdict, kuma, irp = Verdict(), self.ground.kuma, self.ground.irp
+        living, deleted = _by_alert(irp.incidents.values()), _by_alert(irp.deleted)
         now_new = {alert_id for alert_id, alert in kuma.alerts.items() if alert["status"] == "new"}
-        for alert_id in {**self.ground.witness.first_shown, **dict.fromkeys(now_new)}:
-            if alert_id not in by_alert:
+        for number, alert_id in enumerate({**self.ground.witness.first_shown, **dict.fromkeys(now_new), **living}):
+            if number % 50 == 0:
+                await asyncio.sleep(0)
+            alert, incidents, former = kuma.alerts.get(alert_id), living[alert_id], deleted[alert_id]
+            if _doubled(incidents, former):
+                verdict.doubled.append(alert_id)
+            if not incidents and former:
+                self._deleted(verdict, alert_id, former[-1], states.get(alert_id))
+            elif not incidents:
                 self._without_incident(verdict, alert_id, states.get(alert_id))
-        for alert_id, incidents in by_alert.items():
-            alert = kuma.alerts.get(alert_id)
-            if alert is not None:
+            elif alert is not None:
                 verdict.differing += self._differences(alert, incidents[0], states.get(alert_id))
                 verdict.closings += self._half_closed(alert, incidents[0])
         verdict.closings += self._wrong_closings()
         verdict.edits += self._overwritten()
         return verdict
+
+    def _deleted(self, verdict: Verdict, alert_id: str, former: Incident, state: tuple[str, str] | None) -> None:
+        """Judge an alert whose incident was deleted: parked and said why, or never changed since."""
+        alert = self.ground.kuma.alerts.get(alert_id)
+        verdict.deleted.append(alert_id)
+        if state is not None and state[0] == "parked":
+            if state[1] != "incident deleted":
+                verdict.differing.append(f"{alert_id}: its incident was deleted, it is parked as {state[1]!r}")
+        elif alert is not None:
+            changed = [f"{line}, and its incident was deleted" for line in self._differences(alert, former, state)]
+            verdict.differing += changed
 
     def _without_incident(self, verdict: Verdict, alert_id: str, state: tuple[str, str] | None) -> None:
         """Tell a lost alert from one that is set aside, or was swallowed by a death and has left KUMA's list since."""
@@ -133,9 +156,10 @@ class Oracle:
         for alert_id, times in Counter(alert_id for alert_id, _ in kuma.closes).items():
             if times > 1:
                 yield f"{alert_id}: closed in KUMA {times} times"
+        incidents = irp.ever
         for operation, incident_id, body in irp.writes:
             if operation == "close":
-                yield from self._wrong_close(irp.incidents[incident_id], body)
+                yield from self._wrong_close(incidents[incident_id], body)
 
     def _wrong_close(self, incident: Incident, body: Json) -> Iterator[str]:
         alert_id = incident.external_id.removeprefix(PREFIX)
@@ -149,9 +173,10 @@ class Oracle:
 
     def _overwritten(self) -> Iterator[str]:
         """Find analysts' edits that an update took back although KUMA had not changed the field."""
-        settled = SETTLED["postgres" if self.ground.sqlite is None else "sqlite"]
+        settled = SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
+        incidents = self.ground.irp.ever
         for edit in self.ledger.edits:
-            incident, stamps = self.ground.irp.incidents[edit.incident], self.ground.irp.stamps[edit.incident]
+            incident, stamps = incidents[edit.incident], self.ground.irp.stamps[edit.incident]
             before = [(place, at) for place, at in stamps if place < edit.place]
             sent = [(incident.history[place][1], at) for place, at in before]
             last = next(((body[edit.field], at) for body, at in reversed(sent) if edit.field in body), None)
@@ -160,6 +185,21 @@ class Oracle:
                 continue
             if after[edit.field] == last[0] != edit.value:
                 yield f"{incident.external_id}: {edit.field} was set back to {last[0]!r}"
+
+
+def _by_alert(incidents: Iterable[Incident]) -> defaultdict[str, list[Incident]]:
+    found: defaultdict[str, list[Incident]] = defaultdict(list)
+    for incident in incidents:
+        found[incident.external_id.removeprefix(PREFIX)].append(incident)
+    return found
+
+
+def _doubled(living: list[Incident], deleted: list[Incident]) -> bool:
+    """Tell whether there ever were two incidents of one alert at the same time."""
+    overlaps = [
+        other for one in deleted for other in (*living, *deleted) if one.created_at < other.created_at < one.updated_at
+    ]
+    return len(living) > 1 or bool(overlaps)
 
 
 def _deeds(incident: Incident) -> list[str]:

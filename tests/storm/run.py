@@ -1,6 +1,7 @@
 """The storm from its beginning to the verdict: `python tests/storm/run.py --minutes 20 [--seed N] [--database …]`.
 
-Weather, then a drain without faults, then the oracle. Must not: hold any fault or rule of judgement itself.
+Weather, then a drain without faults, then the oracle; on both databases at the same time. Must not: hold any fault or
+rule of judgement itself.
 """
 
 from __future__ import annotations
@@ -8,104 +9,126 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import logging
 import random
+import signal
 import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import postgres
-from drain import drain
-from ground import Ground, grounded
+from disks import small_disk, tables_on
+from drain import Drained, drain
+from ground import Database, Ground, grounded
 from machines import Machines
-from oracle import Oracle, Verdict
+from oracle import Oracle
+from pulse import Pulse
+from report import Figures, Report, figures, table, write_json
 from weather import Weather
 from world import World
 
+Say = Callable[[str], None]
 
-@dataclass(kw_only=True)
-class Report:
-    """What came of one storm."""
-
-    seed: int
-    database: str
-    ground: Ground
-    weather: Weather
-    machines: Machines
-    world: World
-    verdict: Verdict
-    troubles: list[str]
-    parked: Counter[str]
-
-    @property
-    def good(self) -> bool:
-        """Tell whether the program kept what it promises."""
-        return self.verdict.good and not self.troubles
-
-    def lines(self) -> list[str]:
-        """Tell the storm's figures, and what is wrong."""
-        ground, closes = self.ground, Counter(operation for operation, _, _ in self.ground.irp.writes)
-        struck = sorted((self.weather.fired + self.machines.fired).items())
-        rows = [
-            ("seed", self.seed),
-            ("database", self.database),
-            ("kills, starts", f"{ground.daemon.kills}, {ground.daemon.starts}"),
-            ("faults", sum(count for _, count in struck)),
-            *((f"  {kind}", count) for kind, count in struck),
-            ("alerts shown", len(ground.witness.first_shown)),
-            ("incidents", len(ground.irp.incidents)),
-            ("updates", closes["update"] + closes["add_events"]),
-            ("closings to KUMA", len(ground.kuma.closes)),
-            ("closings to the IRP", closes["close"]),
-            ("parked, then tried again", sum(self.parked.values())),
-            *((f"  {reason}", count) for reason, count in self.parked.most_common(8)),
-            ("left KUMA while the daemon was down", len(self.verdict.excused)),
-            ("lost", len(self.verdict.lost)),
-            ("doubled", len(self.verdict.doubled)),
-        ]
-        wrong = [*self.troubles, *self.verdict.lines()]
-        told = [f"{label:<40}{value!s:>12}" for label, value in rows]
-        if not wrong:
-            return [*told, "all is as it should be"]
-        where = f"seed {self.seed} on {self.database}; look into {ground.folder}"
-        return [*told, *(f"  {line}" for line in wrong[:40]), f"{len(wrong)} WRONG; {where}"]
+DATABASES = ("sqlite", "postgres")
+LONG = 240.0
+"""Seconds of weather from which on faults that take a minute are played, and every deed must have been done."""
 
 
-async def storm(
-    folder: Path, *, seed: int, database: str, seconds: float, long: bool, say: Callable[[str], None]
-) -> Report:
-    """Play one storm on `sqlite` or `postgres`, in a folder that keeps the daemon's log."""
-    with contextlib.ExitStack() as stack:
-        url, server = "", None
-        if database == "postgres":
-            server = stack.enter_context(postgres.restartable())
-            if server is None:
-                say("no PostgreSQL of Debian's here: it cannot be killed and started again")
-            maintenance = server.url if server else stack.enter_context(postgres.server())
-            url = stack.enter_context(postgres.database(maintenance, f"storm_{uuid.uuid4().hex}"))
-        async with grounded(folder, url, seed=seed, postgres=server, say=say) as ground:
+async def storm(folder: Path, *, seed: int, database: str, seconds: float, say: Say) -> Report:
+    """Play one storm on `sqlite` or `postgres`, in a folder that keeps the daemons' logs."""
+    left_out: list[str] = []
+    long = seconds >= LONG
+    copies = (3 if long else 2) if database == "postgres" else 1
+    with _database(database, say=left_out.append) as where:
+        async with grounded(folder, where, seed=seed, copies=copies, say=left_out.append) as ground:
             world = World(ground, seed=seed)
-            machines = Machines(ground, seed=seed, between_pages=world.between_pages, long=long)
-            weather = Weather(ground, machines, seed=seed)
-            living = asyncio.create_task(world.live())
-            try:
+            machines = Machines(ground, world, seed=seed, long=long)
+            weather = Weather(ground, machines, seed=seed, long=long)
+            pulse = Pulse(ground, world.ledger)
+            async with asyncio.TaskGroup() as life:
+                beside = [life.create_task(world.live()), life.create_task(pulse.go_on())]
                 await weather.blow(seconds)
-            finally:
-                living.cancel()
-                await asyncio.wait([living])
-            if living.done() and not living.cancelled() and living.exception():
-                raise RuntimeError("the world broke down") from living.exception()
+                say(f"{database}: it blew {seconds:g} s; still to come: {', '.join(weather.missed) or 'nothing'}")
+                await weather.make_up()
+                for task in beside:
+                    task.cancel()
+            say(f"{database}: the weather cleared up")
             oracle = Oracle(ground=ground, ledger=world.ledger, spells=machines.spells)
-            verdict, troubles, parked = await drain(ground, world, oracle)
-            troubles += [f"no such fault took hold: {kind}" for kind in weather.missed]
+            drained = await drain(ground, world, oracle, pulse, say=lambda text: say(f"{database}: {text}"))
+            troubles = [*drained.troubles, *(f"no such fault took hold: {kind}" for kind in weather.missed)]
+            troubles += [f"nobody ever did this: {deed}" for deed in world.never if long]
+            troubles += await _idle(ground)
             return Report(
-                **{"seed": seed, "database": database, "ground": ground, "weather": weather, "machines": machines},
-                **{"world": world, "verdict": verdict, "troubles": troubles, "parked": parked},
+                seed=seed,
+                minutes=seconds / 60,
+                database=database,
+                folder=folder,
+                figures=figures(drained.verdict, await _counts(ground, drained), pulse.waits),
+                faults=weather.fired + machines.fired,
+                deeds=world.ledger.deeds,
+                parked=drained.parked,
+                verdict=drained.verdict,
+                troubles=troubles,
+                left_out=left_out,
             )
+
+
+async def both(
+    folder: Path, *, seed: int, seconds: float, databases: tuple[str, ...] = DATABASES, say: Say = print
+) -> list[Report]:
+    """Play a storm on each database, all at the same time."""
+    halves = (storm(folder / name, seed=seed, database=name, seconds=seconds, say=say) for name in databases)
+    return await asyncio.gather(*halves)
+
+
+@contextlib.contextmanager
+def _database(kind: str, *, say: Say) -> Iterator[Database]:
+    """Make the store's database, on a small disk where that is possible."""
+    with contextlib.ExitStack() as stack:
+        if kind == "sqlite":
+            disk = stack.enter_context(small_disk(say=say))
+            folder = disk or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kuma-store-")))
+            yield Database(url=f"sqlite:///{folder}/store.db", disk=disk)
+            return
+        server, disk, name = stack.enter_context(postgres.restartable()), None, f"storm_{uuid.uuid4().hex}"
+        if server is None:
+            say("left out: PostgreSQL killed, full disk (only Debian's can be restarted: apt-get install postgresql)")
+        else:
+            disk = stack.enter_context(small_disk(say=say))
+        maintenance = server.url if server else stack.enter_context(postgres.server())
+        url = stack.enter_context(postgres.database(maintenance, name))
+        if disk is not None:
+            stack.enter_context(tables_on(disk, maintenance, name))
+        yield Database(url=url, server=server, disk=disk)
+
+
+async def _idle(ground: Ground) -> list[str]:
+    """Name the copies that had no part in the work."""
+    if len(ground.daemons) == 1:
+        return []
+    readers = [daemon.name for daemon in ground.daemons if '"ours": true' in daemon.told(0)]
+    found = [] if len(readers) > 1 else [f"only {readers} ever had the reader's turn"]
+    return found + [f"{one.name} made no incident" for one in ground.daemons if not one.events()["incident_created"]]
+
+
+async def _counts(ground: Ground, drained: Drained) -> Figures:
+    writes, events = Counter(operation for operation, _, _ in ground.irp.writes), ground.events()
+    return {
+        "copies of the daemon": len(ground.daemons),
+        "kills": sum(daemon.kills for daemon in ground.daemons),
+        "starts": sum(daemon.starts for daemon in ground.daemons),
+        "reader's turns": await ground.turns(),
+        "alerts shown": len(ground.witness.first_shown),
+        "incidents": len(ground.irp.ever),
+        "updates": writes["update"] + writes["add_events"],
+        "closings carried to KUMA": len(ground.kuma.closes),
+        "closings carried to the IRP": writes["close"],
+        "attempts that failed": events["delivery_failed"] + events["close_failed"],
+        "parked at rest": sum(drained.parked.values()),
+        "after the weather: fresh alert to incident, s": round(drained.fresh, 1),
+    }
 
 
 def _say(text: str) -> None:
@@ -116,24 +139,24 @@ def _say(text: str) -> None:
 def main() -> int:
     """Run from the command line; return the exit code."""
     parser = argparse.ArgumentParser(description="Two simulators, the daemon between them, and bad weather.")
-    parser.add_argument("--minutes", type=float, default=20.0, help="length of the weather, over all databases")
+    parser.add_argument("--minutes", type=float, default=20.0, help="length of the weather on each database")
     parser.add_argument("--seed", type=int, default=None, help="random unless given")
-    parser.add_argument("--database", choices=("sqlite", "postgres", "both"), default="both")
+    parser.add_argument("--database", choices=(*DATABASES, "both"), default="both")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="where to write the figures")
     asked = parser.parse_args()
-    # A daemon killed in the middle of a request is no news; the server would tell it with a traceback.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
-    databases = ("sqlite", "postgres") if asked.database == "both" else (asked.database,)
-    _say(f"storm: seed {seed}, {asked.minutes:g} minutes, {' and '.join(databases)}")
-    good = True
-    for database in databases:
-        folder = Path(tempfile.mkdtemp(prefix=f"kuma-storm-{database}-"))
-        seconds = asked.minutes * 60 / len(databases)
-        report = asyncio.run(
-            storm(folder, seed=seed, database=database, seconds=seconds, long=seconds >= 120, say=_say)
-        )
-        _say("\n".join(report.lines()))
-        good = good and report.good
+    databases = DATABASES if asked.database == "both" else (asked.database,)
+    folder = Path(tempfile.mkdtemp(prefix="kuma-storm-"))
+    _say(f"storm: seed {seed}, {asked.minutes:g} minutes on {' and '.join(databases)}; logs in {folder}")
+    # Whoever stops us means the daemons, the databases and the mounts, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    reports = asyncio.run(both(folder, seed=seed, seconds=asked.minutes * 60, databases=databases, say=_say))
+    _say("\n".join(table(reports)))
+    if asked.json is not None:
+        write_json(asked.json, reports)
+    good = all(report.good for report in reports)
+    if not good:
+        _say(f"the whole once more: make storm MINUTES={asked.minutes:g} SEED={seed}")
     return 0 if good else 1
 
 

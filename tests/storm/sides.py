@@ -55,8 +55,15 @@ class StampedIrp(IrpSim):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.stamps: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        self.keys: set[str] = set()
+
+    @property
+    def ever(self) -> dict[str, Incident]:
+        """Return all incidents that ever were, the deleted ones too."""
+        return {**{incident.id: incident for incident in self.deleted}, **self.incidents}
 
     def wrote(self, operation: str, incident: Incident, body: Json) -> None:
         """Record an effective write: its place in the history, and the time."""
+        self.keys.add(incident.external_id)
         self.stamps[incident.id].append((len(incident.history), time.monotonic()))
         super().wrote(operation, incident, body)

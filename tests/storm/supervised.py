@@ -1,6 +1,6 @@
-"""The daemon as the real command, started again whenever it dies, as systemd would; and how one waits for a condition.
+"""One daemon as the real command, started again whenever it dies, as systemd would; and how one waits for a condition.
 
-Must not: decide when it dies; that is machines.
+Must not: decide when it dies; that is processes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -20,29 +21,40 @@ from typing import Any
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("KUMA_SYNC_")}
+EVENT = re.compile(r'"event": "([^"]*)"')
 
 
 @dataclass(kw_only=True)
 class Daemon:
-    """The command, started again whenever it ends. `strange` are exit codes that nobody of ours caused.
+    """The command, started again whenever it ends. `strange` are ends that nothing we did explains.
 
     `faked` starts it under faketime, whose every look at the clock costs a lock: only while the clock is to be set.
     """
 
+    name: str
     config: Path
     log: Path
     clock: Path
+    port: int
     faked: bool = False
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
     kills: int = 0
-    ours: bool = False
-    strange: list[int] = field(default_factory=list)
+    begun: int = 0
+    """The size of its log when it was last started."""
+    expected: set[int] = field(default_factory=set)
+    """The exit codes that what we did to it explains."""
+    strange: list[str] = field(default_factory=list)
 
     @property
     def alive(self) -> bool:
         """Tell whether it runs right now."""
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def up(self) -> bool:
+        """Tell whether it has come so far that it takes signals."""
+        return self.alive and '"event": "started"' in self.told(self.begun)
 
     async def keep_running(self) -> None:
         """Start it, and start it again, until cancelled; then stop it."""
@@ -50,9 +62,9 @@ class Daemon:
             while True:
                 self.process = await self._start()
                 code = await self.process.wait()
-                if not self.ours:
-                    self.strange.append(code)
-                self.ours = False
+                if code not in self.expected:
+                    self.strange.append(f"{self.name} ended by itself with {code}")
+                self.expected.clear()
                 await asyncio.sleep(0.1)
         finally:
             if self.process is not None and self.alive:
@@ -60,14 +72,14 @@ class Daemon:
                 self.process.kill()
                 await self.process.wait()
 
-    def kill(self) -> bool:
-        """Kill it as `kill -9` does; false when it was not there."""
+    def kill(self) -> int | None:
+        """Kill it as `kill -9` does; return whose life it was, None when it was not there."""
         if self.process is None or not self.alive:
-            return False
-        self.ours = True
+            return None
+        self.expected.add(-signal.SIGKILL)
         self.kills += 1
         self.process.kill()
-        return True
+        return self.process.pid
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal; false when it was not there."""
@@ -76,9 +88,20 @@ class Daemon:
         self.process.send_signal(number)
         return True
 
+    def size(self) -> int:
+        """Return how much it has logged so far, in bytes."""
+        return self.log.stat().st_size
+
+    def told(self, since: int) -> str:
+        """Return what it logged since its log was so many bytes long."""
+        with self.log.open("rb") as file:
+            file.seek(since)
+            return file.read().decode(errors="replace")
+
     def events(self) -> Counter[str]:
         """Count the lines of its log by event."""
-        return Counter(str(line.get("event")) for line in self.lines())
+        with self.log.open(errors="replace") as file:
+            return Counter(found.group(1) for line in file if (found := EVENT.search(line)))
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the lines of its log."""
@@ -90,6 +113,7 @@ class Daemon:
 
     async def _start(self) -> asyncio.subprocess.Process:
         self.starts += 1
+        self.begun = self.size()
         command = [sys.executable, "-m", "kuma_sync", "run", "-c", str(self.config)]
         environment = dict(ENVIRONMENT)
         if self.faked:

@@ -1,55 +1,30 @@
-"""Life on both sides, by chance with a seed: alerts come, grow, move and go; analysts edit, close and reopen.
+"""Life on both sides, by chance with a seed: alerts come, grow, move, flap and go; the desk does its part between.
 
-What obliges the daemon to something is written down for the oracle. Must not: disturb the machines (that is weather).
+What obliges the daemon to something is written down in the ledger. Must not: disturb the machines (that is weather).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
 
-import httpx
-from ground import REASONS, Ground
+from desk import Desk
+from ground import Ground
+from ledger import Ledger
 
 from kuma_sync.sim.errors import SimError
-from kuma_sync.sim.irp import Incident
 from kuma_sync.sim.values import Json, moment
 
-RESOLUTIONS = (*REASONS, "Resolved", "false POSITIVE")
 FIRST = 280
 """Alerts that are there when we come: more than a page of KUMA's."""
+CROWD = 700
+"""New alerts in KUMA beyond which a burst is answered by its analysts closing many at once."""
 OVERLAP = timedelta(seconds=5)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Edit:
-    """An analyst's edit of one field, and where it stands in the incident's history."""
-
-    incident: str
-    field: str
-    value: str
-    place: int
-    at: float
-
-
-@dataclass(kw_only=True)
-class Ledger:
-    """What happened that somebody is owed something for. `allowed` are the reasons an alert may be closed with."""
-
-    allowed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    by_desk: set[str] = field(default_factory=set)
-    by_door: set[str] = field(default_factory=set)
-    door_only: set[str] = field(default_factory=set)
-    by_kuma: dict[str, str] = field(default_factory=dict)
-    left_new: dict[str, float] = field(default_factory=dict)
-    edits: list[Edit] = field(default_factory=list)
-    vanished: dict[str, Json] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+REASONS = ("responded", "incorrect data", "incorrect correlation rule")
 
 
 class World:
@@ -58,10 +33,9 @@ class World:
     def __init__(self, ground: Ground, *, seed: int) -> None:
         self._ground = ground
         self._kuma = ground.kuma
-        self._irp = ground.irp
         self._random = Random(f"world {seed}")
         self.ledger = Ledger()
-        self.deeds = 0
+        self.desk = Desk(ground, self.ledger, random=self._random)
         self._menu: dict[Callable[[], object], int] = {
             self.alert: 10,
             self.burst: 2,
@@ -74,37 +48,47 @@ class World:
             self.close: 5,
             self.vanish: 1,
             self.reappear: 3,
-            self.delete: 1,
-            self.analyst_edits: 6,
-            self.analyst_closes: 6,
-            self.reopen: 1,
+            self.retention: 1,
+            self.desk.analyst_edits: 6,
+            self.desk.analyst_closes: 6,
+            self.desk.analyst_reopens: 1,
+            self.desk.analyst_deletes: 2,
         }
 
+    @property
+    def never(self) -> list[str]:
+        """Name the deeds that were never done."""
+        names = [act.__name__ for act in (*self._menu, self.flap, self.desk.door)]
+        return [name for name in names if not self.ledger.deeds[name]]
+
     async def live(self) -> None:
-        """Go on until cancelled; a door call takes its own time beside."""
+        """Go on until cancelled; a door call and a flapping alert take their own time beside."""
         for _ in range(FIRST):
             self._kuma.raise_alert(events=1, seen=self._kuma.clock() - timedelta(seconds=self._random.randint(0, 60)))
-        async with asyncio.TaskGroup() as calls:
+        async with asyncio.TaskGroup() as beside:
             while True:
                 await asyncio.sleep(self._random.uniform(0.02, 0.14))
-                if self._random.random() < 0.03 and (incident := self._open_incident()):
-                    calls.create_task(self.door(incident))
-                else:
-                    self.deed()
+                chance = self._random.random()
+                with contextlib.suppress(SimError):
+                    if chance < 0.03:
+                        beside.create_task(self.desk.door(self.desk.open_incident()))
+                    elif chance < 0.05:
+                        beside.create_task(self.flap(self._alert("new")["id"]))
+                    else:
+                        self.deed()
 
     def deed(self) -> None:
-        """Do one thing; what the simulator refuses (closed meanwhile) is no deed."""
+        """Do one thing; what the simulator refuses (nobody there, or closed meanwhile) is no deed."""
         (act,) = self._random.choices(list(self._menu), weights=list(self._menu.values()))
-        try:
+        with contextlib.suppress(SimError):
             act()
-        except SimError:
-            return
-        self.deeds += 1
+            self.ledger.deeds[act.__name__] += 1
 
-    def between_pages(self, page: int) -> None:
+    def between_pages(self) -> None:
         """Let rows move while they are read: one more at the head, one less anywhere."""
-        self.alert()
-        self.leave()
+        with contextlib.suppress(SimError):
+            self.alert()
+            self.leave()
 
     def settle_down(self) -> None:
         """Bring back whatever vanished."""
@@ -115,8 +99,13 @@ class World:
         self._kuma.raise_alert(events=self._random.choice((0, 1, 1, 2, 3, 8)))
 
     def burst(self) -> None:
-        second = self._kuma.clock().replace(microsecond=0)
-        for _ in range(self._random.choice((5, 10, 60))):
+        """Raise many alerts in one second; where there are too many already, KUMA's analysts close as many."""
+        second, size = self._kuma.clock().replace(microsecond=0), self._random.choice((5, 10, 60))
+        if sum(alert["status"] == "new" for alert in self._kuma.alerts.values()) > CROWD:
+            for _ in range(size):
+                self.close()
+            return
+        for _ in range(size):
             self._kuma.raise_alert(events=1, seen=second, name="R058. SSH brute force from one address")
 
     def late(self) -> None:
@@ -129,103 +118,66 @@ class World:
     def grow(self) -> None:
         """Add events; sometimes without moving lastSeen, while that is within the overlap and so will be noticed."""
         alert = self._alert("new", "new", "assigned", "escalated")
-        last = moment(str(alert["lastSeen"])) if alert else None
-        if alert is None or last is None:
-            return
-        fresh = timedelta() <= self._kuma.clock() - last < OVERLAP / 2
+        last = moment(str(alert["lastSeen"]))
+        fresh = last is not None and timedelta() <= self._kuma.clock() - last < OVERLAP / 2
         moves = not fresh or self._random.random() < 0.8
         self._kuma.grow(alert["id"], self._random.choice((1, 1, 2, 5)), move_last_seen=moves)
 
     def edit(self) -> None:
-        if alert := self._alert("new", "assigned", "escalated"):
-            self._kuma.edit(alert["id"], priority=self._random.choice(("low", "medium", "high", "critical")))
+        alert = self._alert("new", "assigned", "escalated")
+        self._kuma.edit(alert["id"], priority=self._random.choice(("low", "medium", "high", "critical")))
 
     def leave(self) -> None:
-        if alert := self._alert("new"):
-            self.ledger.left_new[alert["id"]] = time.monotonic()
-            if self._random.random() < 0.6:
-                self._kuma.assign(alert["id"], self._random.choice(("i.petrova", "a.смирнов")))
-            else:
-                self._kuma.escalate(alert["id"])
+        self._leave(self._alert("new")["id"])
 
     def come_back(self) -> None:
-        if alert := self._alert("assigned", "escalated"):
-            self._kuma.unescalate(alert["id"])
+        self._kuma.unescalate(self._alert("assigned", "escalated")["id"])
+
+    async def flap(self, alert_id: str) -> None:
+        """Let an alert leave `new` and come back, again and again, faster than anybody reads."""
+        with contextlib.suppress(SimError):
+            for _ in range(self._random.choice((2, 4, 8))):
+                self._leave(alert_id)
+                await asyncio.sleep(self._random.uniform(0.05, 0.6))
+                self._kuma.unescalate(alert_id)
+                await asyncio.sleep(self._random.uniform(0.05, 0.6))
+            self.ledger.deeds["flap"] += 1
 
     def close(self) -> None:
-        if alert := self._alert("new", "assigned", "escalated"):
-            reason = self._random.choice(("responded", "incorrect data", "incorrect correlation rule"))
-            self._kuma.close(alert["id"], reason)
-            self.ledger.by_kuma[alert["id"]] = reason
-            self.ledger.left_new.setdefault(alert["id"], time.monotonic())
+        alert_id, reason = self._alert("new", "assigned", "escalated")["id"], self._random.choice(REASONS)
+        self._kuma.close(alert_id, reason)
+        self.ledger.by_kuma[alert_id] = reason
+        self.ledger.left_new.setdefault(alert_id, time.monotonic())
 
     def vanish(self) -> None:
         """Take an alert out of KUMA's sight for a while."""
-        if alert := self._alert("new", "assigned"):
-            self.ledger.left_new[alert["id"]] = time.monotonic()
-            self.ledger.vanished[alert["id"]] = self._kuma.alerts.pop(alert["id"])
+        alert_id = self._alert("new", "assigned")["id"]
+        self.ledger.left_new[alert_id] = time.monotonic()
+        self.ledger.vanished[alert_id] = self._kuma.alerts.pop(alert_id)
 
     def reappear(self) -> None:
-        if self.ledger.vanished:
-            alert_id = self._random.choice(list(self.ledger.vanished))
-            self._kuma.alerts[alert_id] = self.ledger.vanished.pop(alert_id)
+        if not self.ledger.vanished:
+            raise SimError("there is none")
+        alert_id = self._random.choice(list(self.ledger.vanished))
+        self._kuma.alerts[alert_id] = self.ledger.vanished.pop(alert_id)
 
-    def delete(self) -> None:
-        """Let retention remove a closed alert."""
-        if alert := self._alert("closed"):
-            self._kuma.delete(alert["id"])
-            self.ledger.gone.add(alert["id"])
+    def retention(self) -> None:
+        """Let KUMA's retention remove a closed alert."""
+        alert_id = self._alert("closed")["id"]
+        self._kuma.delete(alert_id)
+        self.ledger.gone.add(alert_id)
 
-    def analyst_edits(self) -> None:
-        if incident := self._open_incident():
-            name, value = self._random.choice((("severity", "Informational"), ("assignee", "desk"), ("note", "seen")))
-            edit = Edit(incident=incident.id, field=name, value=value, place=len(incident.history), at=time.monotonic())
-            self._irp.analyst_edit(incident.id, **{name: value})
-            self.ledger.edits.append(edit)
-
-    def analyst_closes(self) -> None:
-        if incident := self._open_incident():
-            self._desk_closes(incident, self._random.choice(RESOLUTIONS))
-
-    def reopen(self) -> None:
-        closed = [one for one in self._irp.incidents.values() if one.status == "closed" and one.resolution]
-        if closed:
-            self._irp.reopen(self._random.choice(closed).id)
-
-    async def door(self, incident: Incident) -> None:
-        """Close an alert by the daemon's own door, mostly because its incident is being closed."""
-        alert_id = incident.external_id.rpartition(":")[2]
-        reason = self._random.choice(("Responded", "incorrect data"))
-        alone = self._random.random() < 0.3
-        self.ledger.allowed[alert_id].add(reason.lower())
-        if alone:
-            self.ledger.door_only.add(alert_id)
+    def _leave(self, alert_id: str) -> None:
+        if self._random.random() < 0.6:
+            self._kuma.assign(alert_id, self._random.choice(("i.petrova", "a.смирнов")))
         else:
-            self._desk_closes(incident, self._random.choice(RESOLUTIONS))
-        order = {"id": alert_id, "reason": reason, "incident": incident.id}
-        async with self._ground.client() as client:
-            try:
-                answer = await client.post("/api/v3/alerts/close", json=order)
-            except httpx.TransportError:
-                return
-        if answer.status_code == 204:
-            self.ledger.by_door.add(alert_id)
+            self._kuma.escalate(alert_id)
+        self.ledger.left_new[alert_id] = time.monotonic()
 
-    def _desk_closes(self, incident: Incident, resolution: str) -> None:
-        alert_id = incident.external_id.rpartition(":")[2]
-        self._irp.analyst_close(incident.id, resolution)
-        listed = {name.casefold(): reason for name, reason in REASONS.items()}
-        self.ledger.allowed[alert_id].add(listed.get(resolution.casefold(), "responded"))
-        self.ledger.by_desk.add(alert_id)
-
-    def _alert(self, *statuses: str) -> Json | None:
-        """Pick an alert in one of these states, named once or more often."""
-        wanted = self._random.choice(statuses)
-        return self._any([alert for alert in self._kuma.alerts.values() if alert["status"] == wanted])
-
-    def _open_incident(self) -> Incident | None:
-        open_ = [incident for incident in self._irp.incidents.values() if incident.status == "open"]
-        return self._random.choice(open_) if open_ else None
-
-    def _any(self, choices: list[Json]) -> Json | None:
-        return self._random.choice(choices) if choices else None
+    def _alert(self, *statuses: str) -> Json:
+        """Pick an alert in one of these states, named once or more often; raise SimError where there is none."""
+        wanted, spared = self._random.choice(statuses), self.ledger.spared
+        choices = [one for one in self._kuma.alerts.values() if one["status"] == wanted and one["id"] not in spared]
+        if not choices:
+            raise SimError(f"there is no {wanted} alert")
+        return self._random.choice(choices)

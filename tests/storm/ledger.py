@@ -1,0 +1,40 @@
+"""What happened that somebody is owed something for: world and desk write it down, the oracle judges by it.
+
+Must not: act, or judge.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from kuma_sync.sim.values import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """An analyst's edit of one field, and where it stands in the incident's history."""
+
+    incident: str
+    field: str
+    value: str
+    place: int
+    at: float
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """By alert id, but for `edits`. `allowed` are the reasons an alert may be closed with in KUMA."""
+
+    allowed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    by_desk: set[str] = field(default_factory=set)
+    by_door: set[str] = field(default_factory=set)
+    door_only: set[str] = field(default_factory=set)
+    by_kuma: dict[str, str] = field(default_factory=dict)
+    left_new: dict[str, float] = field(default_factory=dict)
+    edits: list[Edit] = field(default_factory=list)
+    vanished: dict[str, Json] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    spared: set[str] = field(default_factory=set)
+    """Alerts that nobody touches: what becomes of them tells how long a fresh one takes."""
+    deeds: Counter[str] = field(default_factory=Counter)

@@ -1,0 +1,147 @@
+"""What happens to the daemon's processes: killed, frozen, stopped, told to read anew, under a wrong clock.
+
+Each fault is one coroutine that ends with all well again, and tells whether it took hold. Must not: touch databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from random import Random
+
+import httpx
+from ground import Ground
+from supervised import FAKETIME, Daemon, until
+
+STEPS = (7200, -7200, 15, -15, 86400)
+"""Seconds by which the clock is set; a back-off written under a clock less than an hour ahead is waited out."""
+LEASE = 60.0
+GRACE = 5.0
+START = 20.0
+
+
+class Processes:
+    """Kills and freezes one copy or all of them, stops them kindly, sets their clock."""
+
+    def __init__(self, ground: Ground, *, random: Random, long: bool) -> None:
+        self._ground = ground
+        self._random = random
+        self._long = long
+        several = len(ground.daemons) > 1
+        self.faults = {"kill -9": self.kill, "SIGSTOP, SIGCONT": self.freeze, "SIGTERM": self.terminate}
+        if several:
+            self.faults["reader's turn taken away"] = self.take_turn
+        if long:
+            self.faults["SIGHUP"] = self.reload
+        if several and long:
+            self.faults["kill -9 of all copies"] = self.kill_all
+            self.faults["frozen for longer than its leases"] = self.freeze_long
+        if FAKETIME is not None and long:
+            self.faults["clock step"] = self.clock
+
+    async def kill(self) -> bool:
+        """Kill a copy; sometimes its leases run out at once, else they are waited for."""
+        return await self._kill(await self._one(), forget=not self._long or self._random.random() < 0.5)
+
+    async def kill_all(self) -> bool:
+        """Kill all copies at the same time, as a power cut would."""
+        killed = await asyncio.gather(*(self._kill(daemon, forget=True) for daemon in self._ground.daemons))
+        return any(killed)
+
+    async def freeze(self) -> bool:
+        return await self._freeze(self._random.choice((0.5, 3.0, 8.0 if self._long else 2.0)))
+
+    async def freeze_long(self) -> bool:
+        """Let a copy sleep until all that it holds went to the others; then it goes on where it stopped."""
+        return await self._freeze(LEASE + 8.0)
+
+    async def terminate(self) -> bool:
+        """Stop a copy as systemd does: it must end by itself, well, within its grace."""
+        daemon = await self._one()
+        if not daemon.up or not daemon.signal(signal.SIGTERM):
+            return False
+        process, before = daemon.process, len(daemon.strange)
+        assert process is not None
+        daemon.expected.add(0)
+        starts = daemon.starts
+        if not await until(lambda: process.returncode is not None, within=GRACE + 25.0):
+            daemon.strange.append(f"{daemon.name} did not end within {GRACE + 25.0:g} s of SIGTERM")
+            daemon.kill()
+        await until(lambda: daemon.starts > starts and daemon.up, within=START)
+        return len(daemon.strange) == before
+
+    async def reload(self) -> bool:
+        daemon = await self._one()
+        since = daemon.size()
+        if not daemon.up or not daemon.signal(signal.SIGHUP):
+            return False
+        return await until(lambda: "configuration_reloaded" in daemon.told(since), within=15.0)
+
+    async def take_turn(self) -> bool:
+        """Give the reader's turn free, as an expired lease does, while its owner goes on believing in it."""
+        return await self._ground.take_turn()
+
+    async def clock(self) -> bool:
+        """Start a copy under a clock that can be set, set it, see that it took hold, and set it right again."""
+        daemon, step = await self._one(), self._random.choice(STEPS)
+        daemon.faked = True
+        await self._kill(daemon, forget=True)
+        took = False
+        if await self._skewed(daemon, 0):
+            replace(daemon.clock, f"{step:+d}\n")
+            took = await self._skewed(daemon, step)
+            await asyncio.sleep(self._random.uniform(0, 2))
+            replace(daemon.clock, "+0\n")
+            await self._skewed(daemon, 0)
+        daemon.faked = False
+        await self._kill(daemon, forget=True)
+        return took
+
+    async def _one(self) -> Daemon:
+        """Pick a copy, half of the time the one that reads."""
+        other, reader = self._random.choice(self._ground.daemons), self._random.random() < 0.5
+        return (await self._ground.reader() if reader else None) or other
+
+    async def _kill(self, daemon: Daemon, *, forget: bool) -> bool:
+        starts, pid = daemon.starts, daemon.kill()
+        if pid is None:
+            return False
+        await until(lambda: daemon.starts > starts, within=5.0)
+        if forget:
+            await self._ground.forget(pid)
+        # On a busy machine a start takes many seconds; one that is always killed in it would meet no other fault.
+        if self._random.random() < 0.8:
+            await until(lambda: daemon.up, within=START)
+        return True
+
+    async def _freeze(self, seconds: float) -> bool:
+        daemon = await self._one()
+        frozen = daemon.signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        daemon.signal(signal.SIGCONT)
+        return frozen
+
+    async def _skewed(self, daemon: Daemon, step: int) -> bool:
+        """Wait until the daemon's own clock shows the step, in the Date of what its doors answer."""
+        deadline = time.monotonic() + 15
+        async with self._ground.client(daemon) as client:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(httpx.TransportError):
+                    told = parsedate_to_datetime((await client.get("/livez")).headers["date"])
+                    if abs((told - datetime.now(UTC)).total_seconds() - step) < 5:
+                        return True
+                await asyncio.sleep(0.2)
+        return False
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file as a whole: nobody reads half of it."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.replace(file)

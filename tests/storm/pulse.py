@@ -1,0 +1,38 @@
+"""How long a fresh alert takes to get its incident, asked again and again while the storm blows, and after it.
+
+Nobody but the daemon touches these alerts. Must not: judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ground import Ground
+from ledger import Ledger
+
+PAUSE = 3.0
+
+
+class Pulse:
+    """Raises one alert after the other; `waits` are the seconds until each had its incident."""
+
+    def __init__(self, ground: Ground, ledger: Ledger) -> None:
+        self._ground = ground
+        self._ledger = ledger
+        self.waits: list[float] = []
+
+    async def beat(self) -> None:
+        """Raise one and wait for its incident, however long that takes."""
+        alert_id = self._ground.kuma.raise_alert(events=2)
+        self._ledger.spared.add(alert_id)
+        raised = time.monotonic()
+        while f"kuma:kuma:{alert_id}" not in self._ground.irp.keys:
+            await asyncio.sleep(0.1)
+        self.waits.append(time.monotonic() - raised)
+
+    async def go_on(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            await self.beat()
+            await asyncio.sleep(PAUSE)
