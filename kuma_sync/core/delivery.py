@@ -19,7 +19,8 @@ from kuma_sync.core.retry import Park, RetryAt
 class Desk:
     """What the IRP's profile can do and the configuration allows.
 
-    `settle` is how far apart two empty answers of `find` must be after a create that may have happened.
+    `settle` is how far apart two empty answers of `find` must be after a create that may have happened; `spacing` how
+    far apart updates of an alert that changes often (core/budget; zero: no limit).
     """
 
     can_find: bool = True
@@ -27,6 +28,7 @@ class Desk:
     can_add_events: bool = True
     may_close: bool = True
     settle: timedelta = timedelta(seconds=5)
+    spacing: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +209,11 @@ def _keep_true(picture: Picture, link: Link, unsent: int, desk: Desk) -> Step:
         return Update()
     if unsent and desk.can_add_events:
         return AddEvents()
-    return Close() if desk.may_close and _to_be_closed(link) else Nothing()
+    return Close() if desk.may_close and to_be_closed(link) else Nothing()
 
 
-def _to_be_closed(link: Link) -> bool:
+def to_be_closed(link: Link) -> bool:
+    """Tell whether the incident is to be closed, once nothing else is to be told."""
     # An open incident whose closing came from the IRP was reopened there: nothing is echoed.
     wanted = link.alert_closed and link.close_origin is not Origin.IRP
     return (wanted or link.close_origin is Origin.OPERATOR) and not link.held_close

@@ -87,7 +87,8 @@ class Link:
     """One alert joined to its incident, and everything that decides what comes next for the two.
 
     `alert_closed` and `incident_closed` say what is known to be closed; `held_*` are the brake's marks;
-    `not_found_at` is when `find` first came back empty in the present doubt.
+    `not_found_at` is when `find` first came back empty in the present doubt; `spent_until` until when the alert's
+    budget of updates is spent (core/budget).
     """
 
     alert_id: AlertId
@@ -106,6 +107,7 @@ class Link:
     ignored: bool = False
     dropped: bool = False
     gone: bool = False
+    spent_until: datetime | None = None
 
     @property
     def closed(self) -> bool:

@@ -56,10 +56,14 @@ class Pause:
 def after_failure(
     error: RemoteError, *, attempts: int, now: datetime, policy: RetryPolicy, jitter: float
 ) -> RetryAt | Park | Pause:
-    """Decide what follows a failed attempt. `attempts` counts it; `jitter` is a fair draw from 0…1."""
+    """Decide what follows a failed attempt. `attempts` counts it; `jitter` is a fair draw from 0…1.
+
+    A wait that was asked for is never shortened, but lengthened by up to a quarter: what was refused together must not
+    come back together.
+    """
     match error:
         case Transient():
-            asked = clamp_retry_after(error.retry_after)
+            asked = min(clamp_retry_after(error.retry_after) * (1 + jitter / 4), LONGEST_RETRY_AFTER)
             return RetryAt(at=now + max(asked, backoff(attempts, policy, jitter)), reason=error.summary)
         case AccessDenied():
             return Pause(reason=error.summary)

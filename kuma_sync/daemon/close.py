@@ -5,6 +5,7 @@ Must not: decide the reason, or close anything while the switch is off.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -16,6 +17,7 @@ from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Link, Origin
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.answers import KumaAnswer, Waiters
+from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.orders import read_order
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
@@ -33,7 +35,7 @@ class CloseAlert:
     """Does closings towards KUMA. Whoever waits at the door for KUMA's answer gets it, and then nothing is parked."""
 
     def __init__(
-        self, *, store: Store, kuma: KumaClient, side: Side, waiters: Waiters, metrics: Metrics, on: bool
+        self, *, store: Store, kuma: KumaClient, side: Side, waiters: Waiters, metrics: Metrics, closings: Closings
     ) -> None:
         self._store = store
         self._kuma = kuma
@@ -41,12 +43,12 @@ class CloseAlert:
         self._pace = side.pace
         self._waiters = waiters
         self._metrics = metrics
-        self._on = on
+        self._closings = closings
 
     async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Close one alert."""
-        order = read_order(job.claim.subject, job.claim.payload)
-        if not self._on:
+        order = self._reasoned(read_order(job.claim.subject, job.claim.payload))
+        if not self._closings.to_kuma:
             return Park(reason="closing towards KUMA is switched off (close.to_kuma)")
         if await self._closed_already(job, order):
             return None
@@ -68,6 +70,13 @@ class CloseAlert:
         passed("close_acknowledged")
         self._waiters.answer(order.alert_id, KumaAnswer(status=204))
         return None
+
+    def _reasoned(self, order: CloseRequest) -> CloseRequest:
+        """Look again for the reason of a resolution that had none: it may be listed by now."""
+        if order.reason is not None or not order.resolution:
+            return order
+        mapped = self._closings.by_resolution(order.alert_id, order.resolution, incident=order.incident, by=order.by)
+        return order if mapped is None else replace(order, reason=mapped.reason)
 
     async def _closed_already(self, job: OwnedJob, order: CloseRequest) -> bool:
         async with self._store.begin() as tx:

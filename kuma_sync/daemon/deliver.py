@@ -63,9 +63,9 @@ class Deliver:
             case FindFirst():
                 return await self._steps.find(job, work)
             case Create():
-                return await self._steps.create(job, await self._complete(work))
+                return await self._steps.create(job, await self._complete(job, work))
             case Update():
-                return await self._steps.update(job, await self._complete(work))
+                return await self._steps.update(job, await self._complete(job, work))
             case AddEvents():
                 return await self._steps.add_events(job, work)
             case Close():
@@ -75,12 +75,12 @@ class Deliver:
             case _:
                 assert_never(step)
 
-    async def _complete(self, work: Work) -> Work:
+    async def _complete(self, job: OwnedJob, work: Work) -> Work:
         """Read contents again that were delivered and forgotten, for a resync or an incident made anew."""
         if work.contents is not None or work.picture.affected is None or work.picture.oversize:
             return work
         contents = await self._contents.read(work.alert_id)
-        return work if contents is None else await self._bench.keep_contents(work, contents)
+        return work if contents is None else await self._bench.keep_contents(job, work, contents)
 
     def _failed(self, job: OwnedJob, error: RemoteError) -> RetryAt | Bounce | Park:
         log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, RemoteError, StoreUnavailable
 from kuma_sync.daemon.poller import Poller
+from kuma_sync.daemon.prune import prune
 from kuma_sync.daemon.side import SideStopped
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
@@ -74,6 +76,7 @@ class Watching:
 
     def __init__(self, watch: Watch, *, ring: Callable[[], None], health: Health) -> None:
         self._watch = watch
+        self._watch.moved = partial(health.beat, "watch")
         self._ring = ring
         self._health = health
         self._trouble = ""
@@ -111,9 +114,7 @@ class Housekeeping:
         if turn is None:
             return
         try:
-            async with self._store.begin() as tx:
-                await tx.lease.assure(turn)
-                removed = await tx.overview.prune(tx.now - self._retention, now=tx.now)
+            removed = await prune(self._store, self._retention, turn=turn)
         except ClaimLost:
             # The clock jumped, or another copy reads now: the next hour will do.
             return

@@ -26,10 +26,14 @@ LEASE = timedelta(seconds=60)
 
 @dataclass(slots=True)
 class OwnedJob:
-    """A claim together with the certainty that it is still ours."""
+    """A claim together with the certainty that it is still ours.
+
+    `unwritten` is the moment since which the store has not taken what came of it, None while nothing waits.
+    """
 
     claim: Claim
     valid_until: float
+    unwritten: float | None = None
 
     def assure(self) -> None:
         """Raise ClaimLost when the lease may have run out (a frozen process wakes up late); ask before sending."""
@@ -51,9 +55,13 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
 
 
 async def _insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    job.unwritten = time.monotonic()
     while True:
         try:
-            return await write()
+            written = await write()
         except StoreUnavailable:  # the loops tell; told here, it would be a line a job and try
             job.assure()
             await asyncio.sleep(0.5)
+        else:
+            job.unwritten = None
+            return written

@@ -79,10 +79,9 @@ class Poller:
         for query in by_id(ReadKind.STATUS, sorted(round_.oversize)):
             await self._read(query, round_)
         await self._read_wanted(round_)
-        complete = sweeps and not round_.incomplete
-        if complete:
+        if sweeps and not round_.incomplete:
             await self._ask_unshown(round_)
-        await self._conclude(round_, complete=complete)
+        await self._conclude(round_, sweeps=sweeps)
         await self._recheck(round_)
 
     async def _reads(self, round_: Round, *, sweep: bool) -> list[Query]:
@@ -94,6 +93,7 @@ class Poller:
 
     async def _read(self, query: Query, round_: Round) -> Pass:
         """Take one read to its end, chunk by chunk."""
+        self._habits.health.beat("poll")  # however often KUMA fails, each read of it is bounded
         read = Pass(query=query, started_at=self._habits.clock())
         round_.passes.append(read)
         try:
@@ -139,7 +139,6 @@ class Poller:
         wanted, round_.wanted = round_.wanted, {}
         if not wanted:
             return
-        round_.answered.clear()
         for query in by_id(ReadKind.CONTENTS, list(wanted)):
             await self._read_contents(query, round_)
         listed = [
@@ -153,6 +152,7 @@ class Poller:
     async def _read_contents(self, query: Query, round_: Round) -> None:
         """Read the contents of some alerts; one by one where they cannot be had together: one stops no other."""
         unnamed = round_.unnamed
+        round_.answered -= set(query.ids)
         try:
             await self._read(query, round_)
         except Transient as error:
@@ -175,6 +175,7 @@ class Poller:
                 if error.retry_after is not None or failures == FAILURES_IN_A_ROW:
                     raise
                 log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
+                round_.unreadable.add(alert_id)
                 continue
             failures = 0
             if round_.unnamed > unnamed:
@@ -200,10 +201,10 @@ class Poller:
         for alert_id in news:
             log.warning("alert_gone", alert_id=alert_id)
 
-    async def _conclude(self, round_: Round, *, complete: bool) -> None:
+    async def _conclude(self, round_: Round, *, sweeps: bool) -> None:
         """Write the round's closings and the cursor in one transaction."""
         habits, moves = self._habits, dict[str, datetime | int | None]()
-        complete = complete and not round_.incomplete
+        complete = sweeps and not round_.incomplete
         if not round_.incomplete:
             mark = next_watermark(round_.cursor.watermark, round_.newest, round_.server_now)
             moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
@@ -239,7 +240,7 @@ class Poller:
             await self._read_contents(query, round_)
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
-                await tx.alerts.rechecked(query.ids)
+                await tx.alerts.rechecked([alert_id for alert_id in query.ids if alert_id not in round_.unreadable])
 
     async def _remember(self, round_: Round) -> None:
         """Write down how the round's reads went, and count what they brought."""

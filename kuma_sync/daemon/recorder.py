@@ -85,6 +85,8 @@ class Recorder:
         digests = {element.digest: element for element in taken}
         async with self._store.read() as tx:
             unchanged = await tx.alerts.by_digest(shape, list(digests))
+            # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
+            round_.saw(await tx.alerts.newest(unchanged.values()))
         parsed = [
             (
                 digest,
@@ -97,7 +99,7 @@ class Recorder:
         rejected = [item for _digest, item in parsed if isinstance(item, Rejected) and item.digest not in self._rejects]
         read.seen += len(taken)
         for item in seen.values():
-            round_.saw(item.seen.alert)
+            round_.saw(item.seen.alert.last_seen)
         known_ids = set(unchanged.values())
         round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
         marks = bool(round_.sweep)
@@ -141,7 +143,7 @@ class Recorder:
         unread = [item for item in listed if item.alert.id in wanted and item.alert.id not in known]
         round_.unread |= {item.alert.id for item in unread}
         if read.query.kind is ReadKind.LATE:
-            round_.late |= {item.alert.id for item in unread}
+            round_.late |= {item.alert.id for item in unread if round_.behind(item.alert)}
         round_.wanted.update({item.alert.id: item.alert for item in listed if item.alert.id in wanted})
         rest = [replace(item, oversize=item.alert.id in large) for item in listed if item.alert.id not in wanted]
         return rest, unread

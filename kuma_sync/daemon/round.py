@@ -76,8 +76,9 @@ class Round:
 
     `sweep` is the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the
     alerts whose contents a listing made us want, as it showed them; `oversize` those whose contents are too large to
-    take, `unnamed` counts elements too large of which not even the id is known; `answered` are the ids shown so far;
-    `late` those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet.
+    take, `unnamed` counts elements too large of which not even the id is known, `unreadable` those whose contents KUMA
+    did not give; `answered` are the ids shown so far; `late` those that a look behind the watermark found, `unread` new
+    ones that only a listing has shown as yet.
     """
 
     turn: Turn
@@ -90,15 +91,21 @@ class Round:
     wanted: dict[AlertId, Alert] = field(default_factory=dict)
     oversize: set[AlertId] = field(default_factory=set)
     unnamed: int = 0
+    unreadable: set[AlertId] = field(default_factory=set)
     answered: set[AlertId] = field(default_factory=set)
     late: set[AlertId] = field(default_factory=set)
     unread: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
 
-    def saw(self, alert: Alert) -> None:
-        """Take note of one alert that a read showed."""
-        if alert.last_seen is not None and (self.newest is None or alert.last_seen > self.newest):
-            self.newest = alert.last_seen
+    def saw(self, last_seen: datetime | None) -> None:
+        """Take note of the lastSeen of an alert that a read showed."""
+        if last_seen is not None and (self.newest is None or last_seen > self.newest):
+            self.newest = last_seen
+
+    def behind(self, alert: Alert) -> bool:
+        """Tell whether an alert is dated before the watermark that this round began with."""
+        watermark = self.cursor.watermark
+        return watermark is not None and alert.last_seen is not None and alert.last_seen < watermark
 
     def tally(self, metrics: Metrics) -> None:
         """Count what the reads brought."""

@@ -6,6 +6,7 @@ Must not: build anything (that is wiring), or know signals (that is the command)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,12 +20,12 @@ from kuma_sync.daemon.observe import observe
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.supervise import supervise, whenever
+from kuma_sync.daemon.supervise import LAST_MOMENTS, supervise, whenever
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.store import Store
-from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -32,6 +33,26 @@ log = structlog.get_logger(__name__)
 HOURLY = timedelta(hours=1)
 LONGEST_READ = timedelta(minutes=15)
 LONGEST_JOB = timedelta(minutes=5)
+"""How long a loop may not turn before `/livez` fails; more than any wait for a remote or the store takes."""
+
+BRIEF = timedelta(seconds=10)
+"""How long reading may bring nothing, however short the interval is."""
+
+SILENCE = timedelta(seconds=15)
+"""How long the store may not answer, or a worker not look at its queue, before that part is not ready."""
+
+DROUGHT = timedelta(minutes=15)
+"""How long work may wait and none of it be done before that part is not ready."""
+
+
+LOOPS: Mapping[str, Part] = {
+    "poll": "poll",
+    "watch": "close",
+    "housekeeping": "store",
+    "delivery": "delivery",
+    "close": "close",
+}
+"""Every loop, and the part that is not well when it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +92,11 @@ async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
         log.warning("grace_ran_out", seconds=grace.total_seconds())
         return False
     finally:
-        for loop in ("poll", "watch", "delivery", "close"):
+        for loop in LOOPS:
             crew.health.ended(loop)
-        await crew.turns.give_back()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_MOMENTS):
+                await crew.turns.give_back()
     return True
 
 
@@ -116,12 +139,18 @@ async def _loops(crew: Crew, stop: asyncio.Event) -> None:
             loops = {
                 "poll": partial(whenever, polls, polling, stop, crew.poll_interval),
                 "watch": partial(whenever, watches, watching, stop, crew.watch_interval),
-                "housekeeping": partial(whenever, hours, crew.housekeeping, stop, HOURLY),
+                "housekeeping": partial(whenever, hours, partial(_keep_house, crew), stop, HOURLY),
                 "delivery": partial(crew.deliveries.run, stop),
                 "close": partial(crew.closes.run, stop),
             }
             for name, loop in loops.items():
-                group.create_task(supervise(name, loop, stop), name=name)
+                tell = partial(crew.health.trouble, LOOPS[name], f"{name} loop")
+                group.create_task(supervise(name, loop, stop, tell), name=name)
+
+
+async def _keep_house(crew: Crew) -> None:
+    crew.health.beat("housekeeping")
+    await crew.housekeeping()
 
 
 async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) -> None:
@@ -132,12 +161,17 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
 def _expect(crew: Crew) -> None:
     health = crew.health
     health.starting("poll")
-    health.fresh_within("poll", max(crew.poll_interval * 2, timedelta(seconds=10)))
-    health.expects("poll", LONGEST_READ + crew.poll_interval)
-    health.expects("watch", LONGEST_READ + crew.watch_interval)
-    health.expects("delivery", LONGEST_JOB)
-    health.expects("close", LONGEST_JOB)
-    health.starting("close")
+    health.fresh_within("poll", max(crew.poll_interval * 2, BRIEF))
+    health.fresh_within("store", SILENCE)
+    for worker in (crew.deliveries, crew.closes):
+        health.starting(worker.name)
+        health.fresh_within(worker.name, SILENCE)
+        health.works_within(worker.name, DROUGHT)
+        health.expects(worker.name, LONGEST_JOB)
+    # Where the clock was set back, a bell comes after twice its interval.
+    health.expects("poll", LONGEST_READ + crew.poll_interval * 2)
+    health.expects("watch", LONGEST_READ + crew.watch_interval * 2)
+    health.expects("housekeeping", LONGEST_READ + HOURLY * 2)
     if not crew.closes_on:
         health.off("close")
     if not crew.irp_asked:

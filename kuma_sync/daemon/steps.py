@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from kuma_sync.core import delivery
+from kuma_sync.core import budget, delivery
 from kuma_sync.core.alert import EventDigest, JsonObject
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent
@@ -83,8 +83,12 @@ class Steps:
         log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
         return Change(become=partial(delivery.created, incident=incident), told=("created", incident.id))
 
-    async def update(self, job: OwnedJob, work: Work) -> Change:
+    async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
+        unsent, desk, now = len(work.unsent()), self._bench.desk, self._head.clock()
+        later = budget.put_off_until(work.link, unsent=unsent, desk=desk, now=now)
+        if later is not None:
+            return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
         try:
             (whole, sent), events = await self._halving(
                 self._carried("update", work), least=0, send=lambda events: self._update_once(job, work, events)
@@ -93,12 +97,12 @@ class Steps:
             if error.status not in UNKNOWN:
                 raise
             return Change(become=delivery.missing)
-        become = partial(
-            delivery.updated,
-            fingerprint=work.picture.fingerprint,
-            fields=whole.held(work.link.sent.fields),
-            events=frozenset(events),
-        )
+
+        def become(link: Link) -> Link:
+            paid = budget.charged(link, unsent=unsent, desk=desk, now=now) if sent else link
+            held = whole.held(work.link.sent.fields)
+            return delivery.updated(paid, work.picture.fingerprint, held, frozenset(events))
+
         return Change(become=become, told=("updated", ", ".join(sorted(sent))) if sent else None)
 
     async def add_events(self, job: OwnedJob, work: Work) -> Change:

@@ -27,18 +27,29 @@ LONGEST_WAIT = 30.0
 LAST_MOMENTS = 2.0
 """Seconds that a read may still have when the daemon stops; cut off later, it is simply read again."""
 
+WELL_AFTER = 60.0
+"""Seconds after which a loop that was started again counts as well."""
+
 
 class LoopKeepsFailing(KumaSyncError):
     """A loop failed again and again: the process ends, and whoever supervises it starts it anew."""
 
 
-async def supervise(name: str, loop: Loop, stop: asyncio.Event) -> None:
-    """Run a loop until it ends by itself (as it does when `stop` is set); start it again when it raises."""
+def _nobody(_reason: str) -> None:
+    return
+
+
+async def supervise(name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[str], None] = _nobody) -> None:
+    """Run a loop until it ends by itself (as it does when `stop` is set); start it again when it raises.
+
+    `tell` hears why it failed, and nothing ("") once it has run well for a while.
+    """
     clock = asyncio.get_running_loop().time
     failures: deque[float] = deque(maxlen=TOO_OFTEN)
     wait = 1.0
     while True:
         started = clock()
+        well = asyncio.get_running_loop().call_later(WELL_AFTER, tell, "")
         try:
             await loop()
         except StoreUnavailable as error:
@@ -48,11 +59,14 @@ async def supervise(name: str, loop: Loop, stop: asyncio.Event) -> None:
             # The other boundary: whatever a loop's bug is, the others go on.
             failures.append(clock())
             log.exception("loop_failed", loop=name, error=type(error).__name__)
+            tell(f"the {name} loop failed: {type(error).__name__}")
             if len(failures) == TOO_OFTEN and failures[-1] - failures[0] < WITHIN:
                 raise LoopKeepsFailing(f"the {name} loop keeps failing") from error
             wait = 1.0 if clock() - started > WITHIN else min(wait * 2, LONGEST_WAIT)
         else:
             return
+        finally:
+            well.cancel()
         if await happens(stop, within=wait):
             return
 

@@ -28,10 +28,10 @@ class NotOurTurn(KumaSyncError):
 class ReadersTurn:
     """Takes the lease, renews it, and gives it back. On a local file it is ours by right: nobody else can be there."""
 
-    def __init__(self, store: Store, *, owner: str, ttl: timedelta = TTL) -> None:
+    def __init__(self, store: Store, *, owner: str, ttl: timedelta | None = None) -> None:
         self._store = store
         self._owner = owner
-        self._ttl = ttl
+        self._ttl = ttl or TTL
         self._turn: Turn | None = None
 
     async def take(self) -> Turn | None:

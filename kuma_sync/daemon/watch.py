@@ -53,6 +53,8 @@ class Watch:
         self._turns = turns
         self._closings = closings
         self._watched = watched
+        self.moved: Callable[[], None] = lambda: None
+        """Called at every page: a list that takes long to read is no loop that stands still."""
 
     async def watch_once(self) -> int:
         """Ask once; return how many closings were found. Where watching is off, or another
@@ -92,6 +94,7 @@ class Watch:
         server_now: datetime | None = None
         async with self._side.admit(paced=True):
             async for page in self._irp.list_closed(moment):
+                self.moved()
                 resolutions += page.items
                 server_now = server_now or page.server_date
         return resolutions, server_now

@@ -13,8 +13,9 @@ from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.delivery import Desk, Nothing, Step, next_step
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.incident import Link
+from kuma_sync.daemon import owned
 from kuma_sync.daemon.orders import put_order
-from kuma_sync.daemon.owned import LEASE, OwnedJob, persist
+from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.store import Store, Tx
 
 Become = Callable[[Link], Link]
@@ -80,16 +81,16 @@ class Workbench:
 
         async def write() -> Work:
             async with self._store.begin() as tx:
-                if job.claim.id not in await tx.delivery.renew([job.claim], lease=LEASE):
-                    raise ClaimLost(f"job {job.claim.id} went to another worker")
+                await _prove(tx, job)
                 link = await tx.links.change(work.alert_id, become, now=tx.now)
             return work if link is None else Work(picture=work.picture, link=link, contents=work.contents)
 
         return await persist(job, write)
 
-    async def keep_contents(self, work: Work, contents: Contents) -> Work:
-        """Store contents that were read again from KUMA."""
+    async def keep_contents(self, job: OwnedJob, work: Work, contents: Contents) -> Work:
+        """Store contents that were read again from KUMA, if nobody else may have stored newer ones meanwhile."""
         async with self._store.begin() as tx:
+            await _prove(tx, job)
             await tx.alerts.store_contents(work.alert_id, contents)
         return Work(picture=work.picture, link=work.link, contents=contents)
 
@@ -107,11 +108,20 @@ class Workbench:
             if change.closing is not None:
                 await put_order(tx, change.closing)
             if not isinstance(work.step(self.desk), Nothing):
+                if known is not None:
+                    # Another worker may have gone on from here while this process was frozen.
+                    await _prove(tx, job)
                 return work
             if link.incident is not None or link.dropped:
                 await tx.alerts.forget_contents(alert_id)
             await tx.delivery.done(job.claim)
         return None
+
+
+async def _prove(tx: Tx, job: OwnedJob) -> None:
+    """Raise ClaimLost unless the job is still ours; what this transaction wrote is taken back then."""
+    if job.claim.id not in await tx.delivery.renew([job.claim], lease=owned.LEASE):
+        raise ClaimLost(f"job {job.claim.id} went to another worker")
 
 
 async def _contents(tx: Tx, picture: Picture, known: Work | None) -> Contents | None:

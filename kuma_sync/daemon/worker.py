@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, Protocol, TypeVar
 
@@ -17,7 +17,8 @@ import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon.owned import LEASE, OwnedJob, persist
+from kuma_sync.daemon import owned
+from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.schedule import Bell
 from kuma_sync.daemon.side import Side
@@ -30,6 +31,9 @@ T = TypeVar("T")
 
 IDLE = 1.0
 """Seconds between looks at the queue when no bell rings: other processes put jobs, too."""
+
+SLOW_WRITE = 5.0
+"""Seconds that a job's write may take before the store counts as not taking it."""
 
 
 class Handler(Protocol):
@@ -51,7 +55,7 @@ class Duty:
     side: Side
     concurrency: int
     creates: Side | None = None
-    lease: timedelta = LEASE
+    lease: timedelta = field(default_factory=lambda: owned.LEASE)
 
 
 class Worker:
@@ -87,6 +91,7 @@ class Worker:
             while not stop.is_set():
                 self._health.beat(self.name)
                 started = await self._start_some(group, jobs)
+                self._tell()
                 if not started:
                     await self._rest(stop, jobs)
             while jobs:
@@ -134,6 +139,14 @@ class Worker:
             task.add_done_callback(jobs.discard)
         return len(fresh)
 
+    def _tell(self) -> None:
+        """Say that the loop turns, and whether the store takes what jobs have done: while all wait, none is claimed."""
+        now = time.monotonic()
+        waits = max((now - job.unwritten for job in self._flying.values() if job.unwritten is not None), default=0.0)
+        trouble = f"the store has not taken a result for {waits:.0f} s" if waits > SLOW_WRITE else ""
+        self._health.trouble(self.name, "store", trouble)
+        self._health.moved_on(self.name)
+
     def _flies(self, claim: Claim, valid_until: float) -> bool:
         """Tell whether a claimed job is in flight here already: its lease had run out, and now is ours again."""
         flying = self._flying.get(claim.id)
@@ -178,7 +191,9 @@ class Worker:
             # The worker's boundary: one job's bug must not stop the line, nor lose the job.
             log.exception("job_failed", worker=self.name, subject=claim.subject, error=type(error).__name__)
             outcome = Park(reason=f"a bug in kuma-sync: {type(error).__name__}")
-        if outcome is not None:
+        if outcome is None:
+            self._health.worked(self.name)
+        else:
             await self._write(job, outcome)
 
     async def _write(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:

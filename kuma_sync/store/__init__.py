@@ -5,6 +5,7 @@ from kuma_sync.store.engine import store_url
 from kuma_sync.store.hold import held
 from kuma_sync.store.jobs import Claim, Job, Lane, Put
 from kuma_sync.store.lease import Turn
+from kuma_sync.store.pruning import Mark
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.records import AuditEntry, Identity, ParkedAlert, PassRecord
 from kuma_sync.store.session import Store, Tx
@@ -16,6 +17,7 @@ __all__ = [
     "Identity",
     "Job",
     "Lane",
+    "Mark",
     "ParkedAlert",
     "PassRecord",
     "Put",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Table, and_, case, func, select
+from sqlalchemy import ColumnElement, Table, and_, case, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.store.jobs import PENDING, RUNNING, Job, as_job
@@ -32,16 +32,19 @@ class Backlog:
         return [as_job(row) for row in await self._connection.execute(query)]
 
     async def depths(self) -> dict[str, int]:
-        """Count rows by state; pending rows whose due lies ahead after a failure count as `backoff`."""
-        table = self._table
-        state = case((and_(table.c.state == PENDING, table.c.due > self._now), "backoff"), else_=table.c.state)
+        """Count rows by state; pending ones whose due lies ahead are in `backoff`, or `postponed` if nothing failed."""
+        ahead = and_(self._table.c.state == PENDING, self._table.c.due > self._now)
+        state = case((self._postponed(), "postponed"), (ahead, "backoff"), else_=self._table.c.state)
         rows = await self._connection.execute(select(state, func.count()).group_by(state))
         return {name: count for name, count in rows}
 
     async def oldest(self) -> datetime | None:
-        """Return since when the oldest job waits or runs."""
-        found = await self._connection.execute(
-            select(func.min(self._table.c.put_at)).where(self._table.c.state.in_((PENDING, RUNNING)))
-        )
+        """Return since when the oldest job waits or runs; one that is postponed is not late."""
+        waits = and_(self._table.c.state.in_((PENDING, RUNNING)), not_(self._postponed()))
+        found = await self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
         moment: datetime | None = found.scalar_one_or_none()
         return moment
+
+    def _postponed(self) -> ColumnElement[bool]:
+        table = self._table
+        return and_(table.c.state == PENDING, table.c.attempts == 0, table.c.due > self._now)

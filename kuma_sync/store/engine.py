@@ -21,6 +21,9 @@ NO_PRIVILEGE = "42501"
 WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
 
+PATIENCE = 30.0
+"""Seconds that another's lock is waited for, and that a transaction of ours may stand still."""
+
 
 _KNOWN = (
     "database is locked",
@@ -47,7 +50,11 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
     """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for."""
     if url.get_backend_name() != "sqlite":
         # A connection that PostgreSQL dropped is noticed when taken from the pool, not in the middle of a chunk.
-        return create_async_engine(url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10})
+        engine = create_async_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
+        )
+        event.listen(engine.sync_engine, "connect", _prepare_postgres)
+        return engine
     path = url.database or ""
     engine = create_async_engine(
         url, hide_parameters=True, async_creator=lambda: connect(path, busy_timeout=busy_timeout)
@@ -55,6 +62,14 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_postgres(connection: Any, _record: object) -> None:
+    # A copy that froze in the middle of a transaction holds the reader's row, and nobody could take the turn over:
+    # the server ends it. And whoever waits for a lock hears that the store is away, instead of waiting for ever.
+    for setting in ("idle_in_transaction_session_timeout", "lock_timeout"):
+        connection.execute(f"SET {setting} = {round(PATIENCE * 1000)}").close()
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -7,6 +7,7 @@ another writer: BEGIN IMMEDIATE, COMMIT, many rows at once. Must not: know SQL b
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +21,50 @@ MANY_ROWS = 32
 class InlineConnection(aiosqlite.Connection):
     """An aiosqlite connection with another way through its single door, `_execute`."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._flying: set[object] = set()
+
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._connection is None or _takes_long(fn, args):
-            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # as aiosqlite has it
+        # Whoever was cancelled left a call behind in the thread; what follows must not overtake it.
+        if self._connection is None or self._flying or _takes_long(fn, args):
+            return await super()._execute(self._noted(fn), *args, **kwargs)  # type: ignore[no-untyped-call]  # as aiosqlite has it
         return fn(*args, **kwargs)
+
+    async def close(self) -> None:
+        """Roll back and close.
+
+        Closed in the middle of a transaction, a connection lives on as long as anything refers to one of its cursors,
+        and with it the write lock: a cancelled reader would lock everybody out.
+        """
+        if self._connection is not None:
+            await self._execute(self._connection.rollback)
+        await super().close()
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Roll back and close behind what is still in the thread, without waiting."""
+        if self._connection is not None:
+            self._tx.put_nowait((None, self._connection.rollback))
+        return super().stop()
+
+    def _noted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Note a call as flying until the thread has done it, whether or not anybody still waits for it."""
+        flight = object()
+
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._flying.discard(flight)
+
+        self._flying.add(flight)
+        return noted
 
 
 async def connect(path: str, *, busy_timeout: float) -> aiosqlite.Connection:
     """Open a SQLite file; `busy_timeout` (seconds) is how long another writer is waited for."""
-    # The thread and the loop never use the connection at the same time: whoever awaits a call makes no other.
+    # The thread and the loop never use the connection at the same time: whoever awaits a call makes no other, and what
+    # follows a cancelled one waits for its turn in the thread.
     connector = partial(sqlite3.connect, path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
     return await InlineConnection(connector, iter_chunk_size=64)
 

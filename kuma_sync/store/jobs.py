@@ -56,6 +56,10 @@ class Job:
     payload: dict[str, Any] | None
     put_at: datetime
 
+    def postponed(self, now: datetime) -> bool:
+        """Tell whether it waits although nothing failed."""
+        return self.state == PENDING and self.attempts == 0 and self.due > now
+
 
 def as_claim(row: Row[Any]) -> Claim:
     """Read a row that was just claimed."""

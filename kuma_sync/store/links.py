@@ -28,6 +28,7 @@ _SAME_NAMED = (
     "ignored",
     "dropped",
     "gone",
+    "spent_until",
 )
 
 
@@ -146,21 +147,14 @@ class Links:
         """Count the links not closed: what the brake measures a round's closings by."""
         table = schema.links
         found = await self._connection.execute(
-            select(func.count()).where(
-                table.c.alert_closed.is_(False),
-                table.c.incident_closed.is_(False),
-                table.c.ignored.is_(False),
-                table.c.dropped.is_(False),
-            )
+            select(func.count()).select_from(table).where(schema.OPEN, table.c.incident_closed.is_(False))
         )
         return int(found.scalar_one())
 
     async def held(self) -> list[AlertId]:
         """Return the alerts whose links the brake marked."""
         table = schema.links
-        rows = await self._connection.execute(
-            select(table.c.alert_id).where(or_(table.c.held_create, table.c.held_close)).order_by(table.c.alert_id)
-        )
+        rows = await self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
 
     async def all_ids(self) -> list[AlertId]:

@@ -1,27 +1,24 @@
-"""The store as an operator sees it: states, counts, and what is old enough to go.
+"""The store as an operator sees it: states and counts.
 
-Must not: change anything but by pruning.
+Must not: change anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.store import schema
-from kuma_sync.store.dialect import batches
 from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING
 
 STATES = ("parked", "held", "ignored", "pending", "closed", "gone", "open")
 """The states of an alert, the first that fits."""
-
-PASSES_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,48 +78,6 @@ class Overview:
             found.update(name for (name,) in await self._connection.execute(query))
         # SQLite's LIKE knows no case.
         return sorted(name for name in found if name.startswith(prefix))[:limit]
-
-    async def prune(self, before: datetime, *, now: datetime) -> int:
-        """Remove settled alerts not touched since `before`, unless the last complete sweep still showed them.
-
-        A settled alert that KUMA still shows would be born again as a new one if it were forgotten.
-        """
-        alerts, links = schema.alerts, schema.links
-        last_sweep = select(func.coalesce(func.max(schema.cursor.c.sweep), 0)).scalar_subquery()
-        rows = await self._connection.execute(
-            select(alerts.c.id)
-            .join(links, links.c.alert_id == alerts.c.id)
-            .where(
-                or_(links.c.alert_closed, links.c.incident_closed, links.c.gone, links.c.ignored, links.c.dropped),
-                links.c.held_create.is_(False),
-                links.c.held_close.is_(False),
-                links.c.changed_at < before,
-                alerts.c.shown_at < before,
-                alerts.c.sweep < last_sweep,  # what the sweep under way has shown already bears the next number
-                ~_queued(schema.delivery_queue),
-                ~_queued(schema.close_queue),
-            )
-        )
-        old = [alert_id for (alert_id,) in rows]
-        for some in batches(old):
-            for table, column in (
-                (alerts, alerts.c.id),
-                (links, links.c.alert_id),
-                (schema.contents, schema.contents.c.alert_id),
-                (schema.audit, schema.audit.c.alert_id),
-            ):
-                await self._connection.execute(delete(table).where(column.in_(some)))
-        await self._prune_records(before, now)
-        return len(old)
-
-    async def _prune_records(self, before: datetime, now: datetime) -> None:
-        passes, audit, parked = schema.passes, schema.audit, schema.parked
-        newest = select(func.max(passes.c.id)).group_by(passes.c.kind)
-        await self._connection.execute(
-            delete(passes).where(passes.c.started_at < now - PASSES_KEPT, passes.c.id.not_in(newest))
-        )
-        await self._connection.execute(delete(audit).where(audit.c.at < before, audit.c.alert_id == ""))
-        await self._connection.execute(delete(parked).where(parked.c.last_seen < before, parked.c.dropped))
 
 
 def _queued(table: Any, states: Sequence[str] = ()) -> ColumnElement[bool]:

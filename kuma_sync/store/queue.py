@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Row, Table, and_, bindparam, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Delete, Row, Table, and_, bindparam, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -60,13 +60,15 @@ class DurableQueue(Backlog):
     async def put(self, puts: Sequence[Put]) -> None:
         """Queue subjects, or wake what waits for them: a parked one is tried once more, a held one stays held.
 
-        A waiting row keeps its due (a back-off is never shortened) and its payload (the first one wins).
+        A waiting row keeps its payload (the first one wins) and, where something failed, its due: a back-off is never
+        shortened. One that waits although nothing failed is due at once, for what is new may be worth doing now.
         """
         if not puts:
             return
         insert = insert_into(self._connection, self._table)
         stored, fresh = self._table.c, insert.excluded
         parked = stored.state == PARKED
+        postponed = and_(stored.state == PENDING, stored.attempts == 0, stored.due > fresh.due)
         # DO UPDATE, not DO NOTHING: it waits for a worker that is just claiming the row, and so never loses a change.
         statement = insert.on_conflict_do_update(
             index_elements=["subject"],
@@ -74,7 +76,7 @@ class DurableQueue(Backlog):
             set_={
                 "state": case((parked, fresh.state), else_=stored.state),
                 "lane": case((fresh.lane < stored.lane, fresh.lane), else_=stored.lane),
-                "due": case((parked, fresh.due), else_=stored.due),
+                "due": case((or_(parked, postponed), fresh.due), else_=stored.due),
                 "attempts": case((parked, 0), else_=stored.attempts),
                 "put_at": case((parked, fresh.put_at), else_=stored.put_at),
                 "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
@@ -152,7 +154,7 @@ class DurableQueue(Backlog):
     ) -> None:
         """Put a job back for later, perhaps on another lane.
 
-        With a successor waiting they become one: the later due and the attempts stay.
+        With a successor waiting they become one: the attempts stay, and the later due where this one failed.
         """
         attempts = claim.attempts + (1 if counts else 0)
         kept = claim.lane if lane is None else lane
@@ -166,7 +168,7 @@ class DurableQueue(Backlog):
             "put_at": min(claim.put_at, successor.put_at),
             "reason": reason,
         }
-        if successor.state == PENDING:
+        if successor.state == PENDING and counts:
             values["due"] = max(at, successor.due)
         if claim.payload is not None:
             values["payload"] = claim.payload
@@ -220,8 +222,7 @@ class DurableQueue(Backlog):
 
     def _mine(self, claim: Claim) -> tuple[Any, ...]:
         table = self._table
-        # SQLite gives a new row the number of the last one when that was deleted: the subject must be the same, too.
-        same = and_(table.c.id == claim.id, table.c.subject == claim.subject)
+        same = and_(table.c.id == claim.id, table.c.subject == claim.subject)  # as in _done
         return (same, table.c.owner == claim.owner, table.c.state == RUNNING)
 
     async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:

@@ -39,6 +39,12 @@ NOT_RUNNING = text("state <> 'running'")
 OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
 """Links that a sweep must account for: what KUMA may yet change. Literal for the same reason."""
 
+HELD = text("(held_create OR held_close)")
+"""Links that the brake marked."""
+
+SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
+"""Links that may be pruned one day."""
+
 
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
@@ -108,7 +114,10 @@ links = Table(
     _flag("dropped"),
     _flag("gone"),
     Column("changed_at", UtcTime, nullable=False),
+    Column("spent_until", UtcTime),
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
+    Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
+    Index("ix_links_settled", "changed_at", "alert_id", postgresql_where=SETTLED, sqlite_where=SETTLED),
 )
 
 

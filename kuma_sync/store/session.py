@@ -21,8 +21,12 @@ from kuma_sync.store.engine import WRITES, open_engine, translated
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.links import Links
 from kuma_sync.store.overview import Overview
+from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.records import Records
+
+LONGEST = 240.0
+"""Seconds a transaction may take, with all it waits for: a database that neither answers nor fails is away, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Tx:
     records: Records
     lease: Lease
     overview: Overview
+    pruning: Pruning
 
 
 class Store:
@@ -67,19 +72,20 @@ class Store:
     async def begin(self) -> AsyncIterator[Tx]:
         """Open a transaction that writes; it commits at the end, and rolls back on any exception."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(translated())
+            await stack.enter_async_context(asyncio.timeout(LONGEST))
             if self._local:
                 await stack.enter_async_context(self._writer)
-            stack.enter_context(translated())
             connection = await stack.enter_async_context(self._engine.connect())
             await connection.execution_options(**{WRITES: True})
-            await stack.enter_async_context(connection.begin())
+            await stack.enter_async_context(_transaction(connection))
             yield self._tx(connection)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
         """Open a transaction that only reads."""
         with translated():
-            async with self._engine.connect() as connection, connection.begin():
+            async with asyncio.timeout(LONGEST), self._engine.connect() as connection, connection.begin():
                 yield self._tx(connection)
 
     async def close(self) -> None:
@@ -102,4 +108,20 @@ class Store:
             records=Records(connection, now),
             lease=Lease(connection, lease_clock),
             overview=Overview(connection),
+            pruning=Pruning(connection),
         )
+
+
+@asynccontextmanager
+async def _transaction(connection: AsyncConnection) -> AsyncIterator[None]:
+    async with connection.begin():
+        try:
+            yield
+        except AssertionError:
+            # psycopg 3.3 makes one of a cancellation that comes while it opens a pipeline. SQLAlchemy takes it for any
+            # error, and would lend the connection out again in the middle of a statement.
+            await connection.invalidate()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from None
+            raise

@@ -2,7 +2,7 @@
 
 Must not: ask anyone, or look at a wall clock: ages are measured on the injected monotonic one.
 Live: every expected loop has beaten in time; a remote's fault never shows here.
-Ready: every part is ok, off or standby.
+Ready: every part is ok, off or standby, has lately said so, and gets done what waits for it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class _Known:
     succeeded: float | None = None
     moved: float = 0.0
     within: float | None = None
+    worked: float = 0.0
+    works_within: float | None = None
     troubles: dict[str, str] = field(default_factory=dict)
 
 
@@ -82,7 +84,7 @@ class Health:
     ) -> None:
         self._now = monotonic
         self._on_success = on_success
-        self._parts: dict[Part, _Known] = {part: _Known(moved=monotonic()) for part in PARTS}
+        self._parts: dict[Part, _Known] = {part: _Known(moved=monotonic(), worked=monotonic()) for part in PARTS}
         self._loops: dict[str, _Loop] = {}
         self._parked = 0
         self._held = 0
@@ -118,17 +120,28 @@ class Health:
 
     def standby(self, part: Part, reason: str = "another copy does it") -> None:
         """Note that another copy of the daemon does this part's work."""
-        self._set(part, State.STANDBY, reason)
+        self._set(part, State.STANDBY, reason).moved = self._now()
 
     def starting(self, part: Part) -> None:
         """Note that a part begins (again) and has not been heard from; it has its full time to succeed."""
         known = self._parts[part]
-        known.state, known.reason, known.moved = State.STARTING, "", self._now()
+        known.state, known.reason, known.moved, known.worked = State.STARTING, "", self._now(), self._now()
         known.troubles.clear()
 
     def fresh_within(self, part: Part, within: timedelta) -> None:
-        """Call an ok part failing when it neither succeeded nor moved on for this long (poll: two intervals)."""
+        """Call a part that seems well failing when it neither succeeded nor moved on for so long (poll: two intervals).
+
+        A standby must have said again that it is one: a copy that no longer looks takes over from nobody.
+        """
         self._parts[part].within = within.total_seconds()
+
+    def works_within(self, part: Part, within: timedelta) -> None:
+        """Call a part failing when nothing of what waits for it was done for this long, whatever else succeeds."""
+        self._parts[part].works_within = within.total_seconds()
+
+    def worked(self, part: Part) -> None:
+        """Note that a piece of a part's work was done, or that none waits."""
+        self._parts[part].worked = self._now()
 
     def backlog(self, *, parked: int, held: int) -> None:
         """Note how many jobs wait for a human."""
@@ -147,10 +160,16 @@ class Health:
         """Expect nothing more of a loop that ended on purpose."""
         self._loops.pop(loop, None)
 
-    def stuck(self) -> tuple[str, ...]:
-        """Return the loops that are overdue."""
+    def stood_still(self, seconds: float) -> None:
+        """Forgive the loops a time in which none could turn: the process was frozen, or its event loop blocked."""
         now = self._now()
-        return tuple(name for name, loop in self._loops.items() if now - loop.beaten > loop.within)
+        for loop in self._loops.values():
+            loop.beaten = min(loop.beaten + seconds, now)
+
+    def stuck(self, times: float = 1) -> tuple[str, ...]:
+        """Return the loops that are overdue by so many times what they are given."""
+        now = self._now()
+        return tuple(name for name, loop in self._loops.items() if now - loop.beaten > loop.within * times)
 
     def live(self) -> bool:
         """Tell whether all loops turn."""
@@ -169,11 +188,19 @@ class Health:
         return known
 
     def _judge(self, known: _Known) -> PartState:
-        now = self._now()
-        age = None if known.succeeded is None else round(now - known.succeeded, 1)
-        silent = now - known.moved
-        if known.troubles and known.state is not State.OFF:
-            return PartState(state=State.FAILING, age_seconds=age, reason=next(iter(known.troubles.values())))
-        if known.within is not None and silent > known.within and known.state in {State.OK, State.STARTING}:
-            return PartState(state=State.FAILING, age_seconds=age, reason=f"no success for {silent:.0f} s")
+        age = None if known.succeeded is None else round(self._now() - known.succeeded, 1)
+        reason = "" if known.state is State.OFF else self._doubt(known)
+        if reason:
+            return PartState(state=State.FAILING, age_seconds=age, reason=reason)
         return PartState(state=known.state, age_seconds=age, reason=known.reason)
+
+    def _doubt(self, known: _Known) -> str:
+        """Return why a part is not as well as it says, or nothing."""
+        silent, idle = self._now() - known.moved, self._now() - known.worked
+        if known.troubles:
+            return next(iter(known.troubles.values()))
+        if known.within is not None and silent > known.within and known.state in _READY | {State.STARTING}:
+            return f"no success for {silent:.0f} s"
+        if known.works_within is not None and idle > known.works_within and known.state in _READY:
+            return f"nothing done for {idle:.0f} s, though work waits"
+        return ""

@@ -31,6 +31,13 @@ def hide(*secrets: str) -> None:
     _hidden.update(text for text in secrets if len(text) >= _SHORTEST)
 
 
+def masked(text: str) -> str:
+    """Return a text with every hidden secret masked."""
+    for secret in sorted(_hidden, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text
+
+
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Mask, as a structlog processor, what is secret by name or by text; only plain values are left afterwards."""
     return {key: _clean(key, value) for key, value in event.items()}
@@ -68,15 +75,9 @@ def _clean(key: str, value: Any) -> Any:
         case datetime():
             return value.isoformat()
         case BaseException():
-            return _hide(describe(value))
+            return masked(describe(value))
         case _:
-            return _hide(str(value))
-
-
-def _hide(text: str) -> str:
-    for secret in sorted(_hidden, key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return text
+            return masked(str(value))
 
 
 def describe(error: BaseException) -> str:

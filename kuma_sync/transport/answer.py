@@ -17,6 +17,7 @@ import httpx
 
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.text import fit
+from kuma_sync.telemetry.redact import masked
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _MESSAGE_KEYS = ("message", "error", "detail", "title")
@@ -69,7 +70,10 @@ class Answer:
 
     @property
     def message(self) -> str:
-        """Return the answer's own message or error text in one line; empty where there is none."""
+        """Return the answer's own message or error text in one line; empty where there is none.
+
+        It may repeat what we sent, the token too: our secrets are masked, for a job's record is read by people.
+        """
         try:
             value = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -126,7 +130,7 @@ def _phrase(status: int) -> str:
 
 def _location(answer: Answer) -> str:
     location = httpx.Headers(answer.headers).get("Location", "")
-    return fit(f"redirects to {location}"[:_LONGEST_DETAIL]) if location and 300 <= answer.status < 400 else ""
+    return fit(masked(f"redirects to {location}")[:_LONGEST_DETAIL]) if location and 300 <= answer.status < 400 else ""
 
 
 def _message(value: object) -> str:
@@ -135,7 +139,7 @@ def _message(value: object) -> str:
     for key in _MESSAGE_KEYS:
         match value.get(key):
             case str(text) if text.strip():
-                return fit(" ".join(text.split())[:_LONGEST_DETAIL])
+                return fit(masked(" ".join(text.split()))[:_LONGEST_DETAIL])
             case dict(inner) if text := _message(inner):
                 return text
     return ""

@@ -239,7 +239,7 @@ class Fitter:
             side=self._kuma_side,
             waiters=ground.waiters,
             metrics=ground.metrics,
-            on=self._settings.close.to_kuma,
+            closings=self._closings,
         )
         return Worker(
             duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._kuma_side, concurrency=CLOSES_IN_FLIGHT),

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 
 from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.run import once
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
-from kuma_sync.store import Store, held, store_url
+from kuma_sync.store import Put, Store, held, store_url
+from kuma_sync.store.jobs import PENDING
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
@@ -42,8 +44,14 @@ class Outcome:
         return f"{states}; jobs: {rest}"
 
 
+def at_once(settings: Settings) -> Settings:
+    """Return the configuration of a single pass: its caller sets the pace, so that no update is put off for another."""
+    return settings.model_copy(update={"poll": settings.poll.model_copy(update={"interval": timedelta()})})
+
+
 async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     """Do one complete pass. Raise ConfigError, or StoreError."""
+    settings = at_once(settings)
     ground = Ground(
         store=open_store(settings),
         health=Health(monotonic=time.monotonic),
@@ -56,6 +64,10 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     stack.enter_context(held(store_url(settings.store.url)))
     profile = load_profile(settings.irp.profile)
     await make_ready(ground.store, identity(settings, profile.name), ground.owner, can_find=profile.find is not None)
+    async with ground.store.begin() as tx:
+        # What a daemon put off: an alert's updates that came too fast.
+        waiting = await tx.delivery.jobs(states=[PENDING])
+        await tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
     troubles = await once(crew)
     return await _outcome(ground.store, tuple(troubles))
 
@@ -69,7 +81,9 @@ async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:
     return Outcome(
         troubles=troubles,
         counts=counts,
-        waiting=sum(depth.get(state, 0) for depth in depths for state in ("pending", "backoff", "running")),
+        waiting=sum(
+            depth.get(state, 0) for depth in depths for state in ("pending", "postponed", "backoff", "running")
+        ),
         held=marked + depths[1].get("held", 0),
         parked=rejected + sum(depth.get("parked", 0) for depth in depths),
     )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from kuma_sync.core.budget import spacing
 from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.auth import Credentials
@@ -77,7 +78,7 @@ async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack:
             clock=clock,
         ),
         profile=profile,
-        desk=desk(profile, to_irp=settings.close.to_irp),
+        desk=replace(desk(profile, to_irp=settings.close.to_irp), spacing=spacing(settings.poll.interval)),
         warnings=warnings,
     )
 

@@ -25,6 +25,7 @@ from kuma_sync.store import held, store_url
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import bind, serve
@@ -46,6 +47,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._hup = asyncio.Event()
         self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
+        self._pulse = Pulse()
         metrics = Metrics()
         self._ground = Ground(
             store=open_store(settings),
@@ -76,6 +78,7 @@ class Daemon:
             stack.enter_context(held(url))
             door = bind(self._settings.web.listen) if self._settings.web.listen else None
             self._take_signals()
+            stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 if door is not None:
@@ -89,7 +92,7 @@ class Daemon:
                     group.create_task(
                         serve(app, door, stop=closed, cert_file=web.cert_file, key_file=web.key_file), name="door"
                     )
-                reporting = group.create_task(report(self._systemd, self._ground.health), name="report")
+                reporting = group.create_task(report(self._systemd, self._ground.health, self._pulse), name="report")
                 self._systemd.ready()
                 log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
                 if await self._make_ready():

@@ -190,6 +190,33 @@ async def test_a_loop_that_keeps_failing_ends_the_process(monkeypatch: pytest.Mo
     assert waits == [2, 4, 8, 16]
 
 
+async def test_a_loop_that_raised_is_told_of_until_it_has_run_well_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervising, "WELL_AFTER", 0.2)
+    stop, tries, told, well = asyncio.Event(), list[int](), list[str](), asyncio.Event()
+
+    async def loop() -> None:
+        tries.append(1)
+        if len(tries) <= 2:
+            raise ZeroDivisionError
+        await stop.wait()
+
+    async def at_once(event: asyncio.Event, *, within: float) -> bool:
+        return event.is_set()
+
+    def tell(reason: str) -> None:
+        told.append(reason)
+        if not reason:
+            well.set()
+
+    monkeypatch.setattr(supervising, "happens", at_once)
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(supervise("watch", loop, stop, tell))
+        await well.wait()
+        stop.set()
+
+    assert told == ["the watch loop failed: ZeroDivisionError"] * 2 + [""]
+
+
 async def test_a_loop_that_fails_while_the_daemon_stops_is_not_started_again() -> None:
     stop, tries = asyncio.Event(), list[int]()
 

@@ -38,6 +38,7 @@ FULL = Link(
     ignored=True,
     dropped=True,
     gone=True,
+    spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),
 )
 
 

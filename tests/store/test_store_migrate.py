@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from builders import NOW
 from queue_steps import jobs, put
@@ -15,10 +18,14 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ProgrammingError
 
+from kuma_sync.core.alert import AlertId, Fingerprint
 from kuma_sync.core.errors import NewerSchema, StoreUnavailable
+from kuma_sync.core.incident import Incident, Link, Sent
 from kuma_sync.store import Store, store_url
 from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
 from kuma_sync.store.schema import metadata
+
+A = AlertId("a")
 
 
 def a_store(url: str) -> Store:
@@ -38,7 +45,15 @@ def as_written(connection: Connection) -> dict[str, str]:
     else:
         query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     rows = connection.exec_driver_sql(query)
-    return {name: " ".join(text.split()) for name, text in rows if not name.startswith("alembic_version")}
+    return {name: _in_order(text) for name, text in rows if not name.startswith("alembic_version")}
+
+
+def _in_order(text: str) -> str:
+    """Sort a table's columns: one that a later migration adds stands last, wherever the schema has it."""
+    head, opening, body = " ".join(text.split()).partition("(")
+    if not head.startswith("CREATE TABLE"):
+        return head + opening + body
+    return head + opening + ", ".join(sorted(part.strip() for part in body.removesuffix(")").split(",")))
 
 
 def tables(connection: Connection) -> set[str]:
@@ -91,6 +106,48 @@ async def test_an_upgrade_done_twice_is_done_once(empty_url: str) -> None:
     assert before == (None, None)
     assert (await current(store), await check(store)) == (head(), head())
     assert len(await jobs(store)) == 1
+    await store.close()
+
+
+AT_0001 = (
+    "INSERT INTO alerts (id, name, event_ids, fingerprint, shown_at) VALUES ('a', 'n', {none}, '1:f', {time})",
+    "INSERT INTO links (alert_id, incident_id, sent_fingerprint, sent_fields, sent_events, intent_events, gone,"
+    " changed_at) VALUES ('a', '1001', '1:f', '{{\"title\": \"t\"}}', {none}, {none}, true, {time})",
+    "INSERT INTO delivery_queue (subject, state, lane, due, put_at) VALUES ('a', 'pending', 2, {time}, {time})",
+)
+
+
+def to_the_first(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")
+
+
+async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: str) -> None:
+    store = a_store(empty_url)
+    words = {"none": "x''", "time": "'2026-01-15T12:00:00.000000Z'"}
+    if not store.local:
+        words = {"none": "''::bytea", "time": "timestamptz '2026-01-15 12:00Z'"}
+    async with store.engine.begin() as connection:
+        await connection.run_sync(to_the_first)
+    before = await current(store)
+    await run(store, *(statement.format(**words) for statement in AT_0001))
+    await upgrade(store)
+    async with store.begin() as tx:
+        link, pictures = await tx.links.get(A), await tx.alerts.pictures([A])
+        assert link is not None
+        await tx.links.save(replace(link, spent_until=NOW), now=NOW)
+    async with store.read() as tx:
+        saved = await tx.links.get(A)
+
+    assert (before, await current(store)) == ("0001", head())
+    sent = Sent(fingerprint=Fingerprint("1:f"), fields={"title": "t"})
+    assert link == Link(alert_id=A, incident=Incident(id="1001"), sent=sent, gone=True)
+    assert saved == replace(link, spent_until=NOW)
+    assert [picture.alert.name for picture in pictures.values()] == ["n"]
+    assert [(job.subject, job.due) for job in await jobs(store)] == [("a", NOW)]
+    assert await looked_at(store, differences) == []
     await store.close()
 
 

@@ -177,7 +177,9 @@ async def swept(store: Store, sweep: int) -> None:
 
 async def prune(store: Store, clock: Clock) -> int:
     async with store.begin() as tx:
-        return await tx.overview.prune(clock.now - timedelta(days=90), now=clock.now)
+        found = await tx.pruning.alerts(clock.now - timedelta(days=90))
+        await tx.pruning.records(clock.now - timedelta(days=90), now=clock.now)
+    return found.removed
 
 
 async def left(store: Store) -> list[str]:

@@ -306,3 +306,62 @@ async def test_rows_are_listed_by_subject_and_by_state(database_url: str) -> Non
 
         assert [(row.subject, row.state) for row in by_state] == [("a", "running"), ("c", "held")]
         assert both == []
+
+
+# What waits although nothing failed
+
+
+async def test_news_make_due_what_waits_although_nothing_failed(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        for subject, counts in (("postponed", False), ("failed", True)):
+            await put(store, subject)
+            await again(store, await claim_one(store), after=600, counts=counts)
+        clock.advance(seconds=5)
+        async with store.read() as tx:
+            before = await tx.delivery.depths()
+
+        for subject in ("postponed", "failed"):
+            await put(store, subject, lane=Lane.CLOSE)
+
+        assert before == {"postponed": 1, "backoff": 1}
+        assert [(claimed.subject, claimed.lane) for claimed in await claim(store)] == [("postponed", Lane.CLOSE)]
+
+
+async def test_news_that_came_while_a_job_was_being_put_off_do_not_wait_with_it(database_url: str) -> None:
+    async with opened(database_url, clock=Clock()) as store:
+        await put(store)
+        running = await claim_one(store)
+        await put(store, lane=Lane.CLOSE)
+        await again(store, running, after=600, counts=False)
+
+        (only,) = await claim(store)
+
+        assert (only.subject, only.lane, only.attempts) == ("a", Lane.CLOSE, 0)
+
+
+async def test_what_is_due_anyway_keeps_its_place_when_there_are_news(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        await put(store)
+        due = (await job(store)).due
+        clock.advance(seconds=5)
+        await put(store)
+
+        assert (await job(store)).due == due
+
+
+async def test_what_is_postponed_is_not_late(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as store:
+        start = clock.now
+        await put(store)
+        await again(store, await claim_one(store), after=600, counts=False)
+        clock.advance(seconds=300)
+        async with store.read() as tx:
+            meanwhile = await tx.delivery.oldest()
+        clock.advance(seconds=300)
+        async with store.read() as tx:
+            then = await tx.delivery.oldest()
+
+        assert (meanwhile, then) == (None, start)

@@ -80,6 +80,8 @@ class Model:
             self.rows.append(ModelRow(job, self._numbers))
             return
         row.job = replace(row.job, lane=min(row.job.lane, put.lane))
+        if row.job.state == "pending" and row.job.attempts == 0 and row.job.due > now:
+            row.job = replace(row.job, due=now)
         if row.job.state == "parked":
             payload = row.job.payload if put.payload is None else put.payload
             row.job = replace(row.job, state=state, due=now, attempts=0, payload=payload, put_at=now)
@@ -114,20 +116,21 @@ class Model:
     def settle(self, claim: Claim, how: str, at: datetime) -> None:
         row, successor = self.running(claim.subject), self.waiting(claim.subject)
         assert row is not None
+        attempts = claim.attempts + (how != "postpone")
         if how == "done" or successor is not None:
             self.rows.remove(row)
         if how == "park" and successor is None:
             row.job = replace(row.job, state="parked", attempts=claim.attempts + 1, reason=how)
-        if how == "again" and successor is None:
-            row.job = replace(row.job, state="pending", attempts=claim.attempts + 1, reason=how, due=at)
-        if how == "again" and successor is not None:
+        if how in ("again", "postpone") and successor is None:
+            row.job = replace(row.job, state="pending", attempts=attempts, reason=how, due=at)
+        if how in ("again", "postpone") and successor is not None:
             new = successor.job
             successor.job = replace(
                 new,
-                attempts=max(claim.attempts + 1, new.attempts),
+                attempts=max(attempts, new.attempts),
                 lane=min(claim.lane, new.lane),
                 put_at=min(claim.put_at, new.put_at),
-                due=max(at, new.due) if new.state == "pending" else new.due,
+                due=max(at, new.due) if new.state == "pending" and how == "again" else new.due,
                 payload=new.payload if claim.payload is None else claim.payload,
                 reason=how,
             )
@@ -195,7 +198,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.claims.append(claim)
 
     @precondition(lambda self: self.claims)
-    @rule(data=st.data(), how=st.sampled_from(["done", "again", "park"]), after=st.integers(0, 120))
+    @rule(data=st.data(), how=st.sampled_from(["done", "again", "postpone", "park"]), after=st.integers(0, 120))
     def settle(self, data: st.DataObject, how: str, after: int) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         at = self.clock.now + timedelta(seconds=after)
@@ -206,6 +209,8 @@ class QueueMachine(RuleBasedStateMachine):
                     await queue.done(claim)
                 case "again":
                     await queue.again(claim, at=at, reason=how)
+                case "postpone":
+                    await queue.again(claim, at=at, reason=how, counts=False)
                 case _:
                     await queue.park(claim, how)
 

@@ -152,11 +152,22 @@ def test_a_part_that_starts_again_has_its_full_time() -> None:
 def test_a_standby_copy_stays_ready_without_ever_reading() -> None:
     clock = Clock()
     health = healthy(clock, but=("poll",))
-    health.standby("poll")
 
-    clock.now += 3600
+    for _ in range(60):
+        clock.now += 60
+        health.standby("poll")
 
     assert health.ready().ready
+
+
+def test_a_standby_copy_that_no_longer_looks_is_not_ready_for_it_would_take_over_from_nobody() -> None:
+    clock = Clock()
+    health = healthy(clock, but=("poll",))
+    health.standby("poll")
+
+    clock.now += 61
+
+    assert health.ready().parts["poll"].state is State.FAILING
 
 
 def test_parked_and_held_jobs_are_counted_and_ready() -> None:
@@ -226,3 +237,53 @@ def test_a_duty_that_fails_is_not_hidden_by_the_others_success() -> None:
 
     assert (unwell.ready, unwell.parts["close"].reason) == (False, "watch: answered 404")
     assert health.ready().ready
+
+
+def test_work_that_waits_while_none_is_done_shows_however_well_the_part_looks() -> None:
+    clock = Clock()
+    health = healthy(clock)
+    health.works_within("delivery", timedelta(minutes=15))
+
+    clock.now += 901
+    health.succeeded("delivery")
+    health.succeeded("poll")
+    dry = health.ready()
+    health.worked("delivery")
+
+    assert (dry.ready, dry.parts["delivery"].state) == (False, State.FAILING)
+    assert dry.parts["delivery"].reason == "nothing done for 901 s, though work waits"
+    assert health.ready().ready
+
+
+def test_a_loop_is_dead_when_it_is_overdue_by_several_times_its_limit() -> None:
+    clock = Clock()
+    health = Health(monotonic=clock)
+    health.expects("poll", timedelta(seconds=30))
+
+    clock.now += 89
+    late = (health.live(), health.stuck(3))
+    clock.now += 2
+
+    assert late == (False, ())
+    assert health.stuck(3) == ("poll",)
+
+
+def test_a_time_in_which_nothing_could_turn_is_held_against_no_loop() -> None:
+    clock = Clock()
+    health = Health(monotonic=clock)
+    health.expects("poll", timedelta(seconds=30))
+    health.expects("watch", timedelta(seconds=30))
+    clock.now += 10
+
+    clock.now += 3600
+    health.beat("watch")
+    health.stood_still(3600)
+    clock.now += 19
+    forgiven = health.live()
+    clock.now += 2
+    first = health.stuck()
+    clock.now += 10
+
+    assert forgiven
+    assert first == ("poll",)
+    assert health.stuck() == ("poll", "watch"), "what has beaten since is given no more than its time"

@@ -37,6 +37,7 @@ from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.once import at_once
 from kuma_sync.wiring.ready import make_ready
 from kuma_sync.wiring.serve import Daemon
 
@@ -115,9 +116,9 @@ class Stage:
         return load(self.config, {})
 
     @asynccontextmanager
-    async def crew(self, metrics: Metrics | None = None) -> AsyncIterator[Crew]:
-        """Wire everything in this process, with the store made ready; nothing runs yet."""
-        settings = self.settings()
+    async def crew(self, metrics: Metrics | None = None, *, single: bool = False) -> AsyncIterator[Crew]:
+        """Wire everything in this process, with the store made ready; nothing runs yet. `single`: as `run --once`."""
+        settings = at_once(self.settings()) if single else self.settings()
         async with AsyncExitStack() as stack:
             ground = Ground(
                 store=open_store(settings),
@@ -167,7 +168,7 @@ class Stage:
         """Do complete passes, each like a process of its own; return the last one's troubles."""
         troubles: list[str] = []
         for _ in range(number):
-            async with self.crew() as crew:
+            async with self.crew(single=True) as crew:
                 troubles = await once(crew)
         return troubles
 
@@ -281,7 +282,7 @@ async def until_rest(crew: Crew, *, within: float = 15.0) -> None:
         await crew.closes.drain()
         async with crew.store.read() as tx:
             depths = [await tx.delivery.depths(), await tx.closes.depths()]
-        return not any(depth.get(state) for depth in depths for state in ("pending", "backoff", "running"))
+        return not any(depth.get(state) for depth in depths for state in ("pending", "postponed", "backoff", "running"))
 
     await eventually(at_rest, within=within)
 

@@ -20,9 +20,9 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, StoreError, StoreUnavailable, Transient
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon import operator
+from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.daemon.schedule import Bell
-from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.supervise import whenever
 from kuma_sync.store import Store, store_url

@@ -97,6 +97,28 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(tmp_path: Path,
     assert len(stage.kuma.close_calls) == 1
 
 
+async def test_deliveries_that_all_wait_for_the_store_say_so(tmp_path: Path, postgres_url: str) -> None:
+    async with wire(postgres_url) as door, staged(tmp_path, door.url, irp={"concurrency": 1}) as stage:
+        alert_id = stage.kuma.raise_alert()
+        answers = stage.irp.faults.add("hang", method="POST")
+        async with stage.working() as crew:
+            await eventually(lambda: answers.fired)
+            claimed = crew.health.ready().parts["delivery"].state
+            await door.shut()
+            stage.irp.faults.clear()
+            await eventually(lambda: crew.health.ready().parts["delivery"].state is State.FAILING)
+            reason = crew.health.ready().parts["delivery"].reason
+            await door.open()
+
+            await eventually(lambda: crew.health.ready().ready, within=30)
+            await eventually(stage.agrees)
+
+    assert claimed is State.OK
+    assert reason.startswith("the store has not taken a result for ")
+    assert len(stage.wrote("create")) == 1
+    assert stage.incidents(alert_id)
+
+
 def _delivered(incidents: dict[str, object], ids: list[str]) -> str:
     keys = {getattr(incident, "external_id", "") for incident in incidents.values()}
     return next(alert_id for alert_id in ids if f"kuma:kuma:{alert_id}" in keys)

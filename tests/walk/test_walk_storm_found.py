@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from random import Random
 
 from stage import staged, tell, until_rest
+from stores import opened
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.daemon.orders import put_order
+from kuma_sync.store import Lane, Put, Store
 
 
 async def test_a_page_for_people_is_no_success_of_a_closing_in_kuma(tmp_path: Path, sqlite_url: str) -> None:
@@ -67,3 +71,23 @@ async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create
 
         assert stage.kuma.closes == [(alert_id, "incorrect data")]
         assert "close" not in [operation for operation, _incident, _body in stage.irp.writes]
+
+
+async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_write_lock(database_url: str) -> None:
+    async def write(store: Store, number: int) -> None:
+        async with store.begin() as tx:
+            await tx.delivery.put([Put(subject=f"a{number}-{each}", lane=Lane.CREATE) for each in range(300)])
+
+    random, cut_off = Random(31), 0
+    async with opened(database_url) as store:
+        for number in range(40):
+            writing = asyncio.create_task(write(store, number))
+            await asyncio.sleep(random.uniform(0, 0.03))
+            writing.cancel()
+            await asyncio.wait([writing])
+            cut_off += writing.cancelled()
+
+            async with asyncio.timeout(10), store.begin() as tx:
+                await tx.delivery.put([Put(subject="next", lane=Lane.CREATE)])
+
+    assert cut_off > 10

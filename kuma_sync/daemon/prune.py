@@ -1,0 +1,36 @@
+"""Pruning to its end: as many short transactions as it takes, between which everybody else goes on.
+
+Must not: know what may be removed (that is store/pruning).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from kuma_sync.store import Mark, Store, Turn
+
+
+async def prune(store: Store, retention: timedelta, *, turn: Turn | None = None) -> int:
+    """Remove what is older than `retention`; return how many alerts went.
+
+    With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed.
+    """
+    removed, reached = 0, None
+    while True:
+        removed_now, reached = await _some(store, retention, turn, reached)
+        removed += removed_now
+        if reached is None:
+            return removed
+        await asyncio.sleep(0)
+
+
+async def _some(store: Store, retention: timedelta, turn: Turn | None, after: Mark | None) -> tuple[int, Mark | None]:
+    async with store.begin() as tx:
+        if turn is not None:
+            await tx.lease.assure(turn)
+        before = tx.now - retention
+        found = await tx.pruning.alerts(before, after=after)
+        if found.reached is None:
+            await tx.pruning.records(before, now=tx.now)
+    return found.removed, found.reached

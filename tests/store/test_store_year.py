@@ -1,0 +1,274 @@
+"""A year in the life of a store, day by day: it stops growing when its retention is reached, and a quiet minute costs
+in December what it cost in April. Work is counted (rows, pages, the engine's own steps), never timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import an_asset, an_event, an_incident, seen
+from sqlalchemy import event, func, select, text
+from stores import Clock, opened
+
+from kuma_sync.core import delivery
+from kuma_sync.core.alert import AlertId, Picture, first_picture
+from kuma_sync.core.incident import Link, Origin, Sent
+from kuma_sync.daemon.prune import prune
+from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.pruning import AT_ONCE
+from kuma_sync.store.schema import metadata
+
+RETENTION = timedelta(days=90)
+A_DAY = 2
+"""Alerts that appear in a day."""
+
+
+@dataclass(slots=True)
+class Year:
+    """A KUMA with its IRP as the store sees them: what appeared on which day, and how it stands."""
+
+    store: Store
+    clock: Clock
+    day: int = 0
+    pictures: dict[AlertId, Picture] = field(default_factory=dict)
+    born: dict[int, list[AlertId]] = field(default_factory=dict)
+
+    async def lives(self, days: int) -> None:
+        for _ in range(days):
+            self.clock.advance(days=1)
+            self.day += 1
+            async with self.store.begin() as tx:
+                await self._day(tx)
+            if self.day % 7 == 0:
+                await prune(self.store, RETENTION)
+
+    async def _day(self, tx: Tx) -> None:
+        """Let alerts appear, half of yesterday's grow, and those of three days ago be closed; then sweep."""
+        fresh = self.born[self.day] = [AlertId(f"{self.day:03}-{number}") for number in range(A_DAY)]
+        growing, closing = self.born.get(self.day - 1, [])[::2], self.born.pop(self.day - 3, [])
+        for alert_id in fresh:
+            self.pictures[alert_id] = first_picture(self._seen(alert_id, 1))
+        for alert_id in growing:
+            self.pictures[alert_id] = self.pictures[alert_id].with_seen(self._seen(alert_id, 3))
+        for alert_id in closing:
+            picture = self.pictures[alert_id]
+            self.pictures[alert_id] = replace(picture, alert=replace(picture.alert, status="closed"))
+        await tx.links.add([Link(alert_id=alert_id) for alert_id in fresh], now=tx.now)
+        await self._told(tx, [*fresh, *growing, *closing])
+        for alert_id in closing:
+            await tx.links.change(alert_id, _closed, now=tx.now)
+            await tx.records.note("kuma-sync", "incident_closed", alert_id, "responded")
+            del self.pictures[alert_id]
+        await self._sweep(tx)
+
+    async def _told(self, tx: Tx, ids: list[AlertId]) -> None:
+        """Record what a read showed, and deliver it."""
+        shown = [
+            Shown(
+                picture=self.pictures[alert_id],
+                shape=Shape.CONTENTS,
+                digest=f"{alert_id} {self.day}".encode(),
+                contents=self._seen(alert_id, 3).contents,
+            )
+            for alert_id in ids
+        ]
+        await tx.alerts.save(shown, now=tx.now, sweep=0)
+        await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in ids])
+        for claim in await tx.delivery.claim(len(ids), owner="w", lease=timedelta(minutes=1)):
+            picture = self.pictures[AlertId(claim.subject)]
+            await tx.links.change(picture.alert.id, partial(_sent, picture=picture), now=tx.now)
+            await tx.records.note("kuma-sync", "updated", claim.subject, "eventsTotal")
+            await tx.alerts.forget_contents(picture.alert.id)
+            await tx.delivery.done(claim)
+
+    async def _sweep(self, tx: Tx) -> None:
+        number = await tx.records.begin_sweep()
+        await tx.alerts.mark_shown(list(self.pictures), number)
+        for kind in ("window", "late", "sweep", "watch"):
+            await tx.records.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
+        await tx.records.move_cursor(sweep=number, swept_at=tx.now, watermark=tx.now)
+
+    def _seen(self, alert_id: AlertId, events: int) -> Any:
+        told = [an_event(ID=f"{alert_id}-{number}", Message="m" * 200) for number in range(events)]
+        moments = {"first_seen": self.clock.now, "last_seen": self.clock.now}
+        return seen(id=alert_id, events=told, assets=[an_asset()], **moments)
+
+
+def _sent(link: Link, picture: Picture) -> Link:
+    sent = Sent(fingerprint=picture.fingerprint, fields={"title": "t" * 32}, events=picture.event_ids)
+    return replace(link, incident=an_incident(id=f"inc-{link.alert_id}"), sent=sent)
+
+
+def _closed(link: Link) -> Link:
+    return delivery.incident_closed(delivery.alert_closed(link, Origin.KUMA, "responded"), Origin.KUMA)
+
+
+async def quiet(tx: Tx) -> None:
+    """Ask what the loops ask when nothing happens."""
+    await tx.records.cursor()
+    await tx.links.open_count()
+    await tx.alerts.tied(tx.now)
+    for shape in Shape:
+        await tx.alerts.by_digest(shape, [b"new"])
+    await tx.alerts.unshown(10**6)
+    await tx.alerts.newly_closed()
+    await tx.alerts.to_recheck(tx.now)
+    await tx.links.behind()
+    await tx.links.by_incident(["unknown"])
+    await tx.links.held()
+    await tx.records.parked_count()
+    for queue in (tx.delivery, tx.closes):
+        await queue.claim(8, owner="w", lease=timedelta(minutes=1))
+        await queue.depths()
+        await queue.oldest()
+    await tx.pruning.alerts(tx.now - RETENTION)
+
+
+async def quiet_steps(store: Store) -> int:
+    """Count the steps of SQLite's own machine that a quiet minute takes."""
+    with steps_of(store) as steps:
+        async with store.begin() as tx:
+            await quiet(tx)
+    return steps[0]
+
+
+@contextmanager
+def steps_of(store: Store) -> Iterator[list[int]]:
+    """Count SQLite's steps for every statement that goes through the store meanwhile."""
+    found, touched = [0], set()
+
+    def step() -> int:
+        found[0] += 1
+        return 0
+
+    def watch(_connection: Any, cursor: Any, *_more: object) -> None:
+        connection = cursor._adapt_connection.driver_connection._conn
+        touched.add(connection)
+        connection.set_progress_handler(step, 1)
+
+    event.listen(store.engine.sync_engine, "before_cursor_execute", watch)
+    try:
+        yield found
+    finally:
+        event.remove(store.engine.sync_engine, "before_cursor_execute", watch)
+        for connection in touched:
+            connection.set_progress_handler(None, 1)
+
+
+async def rows(store: Store) -> dict[str, int]:
+    async with store.engine.connect() as connection:
+        return {
+            name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+            for name, table in metadata.tables.items()
+        }
+
+
+async def used(store: Store) -> int:
+    """Return the bytes a store takes: a file with all that is free in it, or relations after a vacuum."""
+    if store.local:
+        async with store.engine.connect() as connection:
+            pages, size = [
+                (await connection.execute(text(f"PRAGMA {name}"))).scalar_one() for name in ("page_count", "page_size")
+            ]
+            return int(pages * size)
+    async with store.engine.connect() as connection:
+        free = await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await free.execute(text("VACUUM ANALYZE"))
+        relations = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 2200"
+        return int((await free.execute(text(relations))).scalar_one())
+
+
+async def test_a_store_stops_growing_when_its_retention_is_reached(
+    database_url: str,
+) -> None:
+    clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
+    async with opened(database_url, clock=clock) as store:
+        year, sizes, counts, costs = Year(store=store, clock=clock), [], [], []
+        for days in (49, 105, *[35] * 6):
+            await year.lives(days)
+            sizes.append(await used(store))
+            counts.append(await rows(store))
+            if store.local:
+                costs.append(await quiet_steps(store))
+
+    assert year.day == 52 * 7
+    assert sizes[1] > sizes[0] * 1.05, "it grows until then"
+    assert max(sizes[5:]) <= max(sizes[1:5]) * 1.05
+    assert counts[1:] == [counts[1]] * 7, "as many rows of each kind, day for day"
+    assert A_DAY * RETENTION.days < counts[1]["links"] < A_DAY * (RETENTION.days + 12)
+    assert costs == costs[:1] * len(costs), "step by step what it cost in January, when there was little to know"
+    assert min(costs, default=1000) > 100
+
+
+async def test_the_file_gives_freed_pages_to_what_comes_next(tmp_path: Path, sqlite_url: str) -> None:
+    clock = Clock(datetime(2026, 1, 1, tzinfo=UTC))
+    async with opened(sqlite_url, clock=clock) as store:
+        year = Year(store=store, clock=clock)
+        await year.lives(42)
+        full = await used(store)
+        clock.advance(days=365)
+        async with store.begin() as tx:
+            await tx.records.move_cursor(sweep=await tx.records.begin_sweep())
+        await prune(store, RETENTION)
+        empty, after = await used(store), await rows(store)
+        year.day, year.born = 497, {}
+        year.pictures.clear()
+        await year.lives(28)
+        again = await used(store)
+
+    assert after["links"] <= 3 * A_DAY, "what never was closed"
+    assert empty == full, "the file is not made smaller …"
+    assert again <= full * 1.02, "… but grows no further"
+
+
+@pytest.mark.parametrize("number", [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
+async def test_pruning_goes_in_short_transactions_to_its_end(database_url: str, number: int) -> None:
+    clock = Clock()
+    ids = [AlertId(f"{each:05}") for each in range(number)]
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            shown = [
+                Shown(picture=first_picture(seen(id=alert_id)), shape=Shape.LISTING, digest=None) for alert_id in ids
+            ]
+            await tx.alerts.save(shown, now=tx.now, sweep=0)
+            await tx.links.add([Link(alert_id=alert_id, gone=True) for alert_id in ids], now=tx.now)
+            await tx.records.move_cursor(sweep=1)
+        clock.advance(days=91)
+        commits = []
+        event.listen(store.engine.sync_engine, "commit", lambda _connection: commits.append(1))
+        async with store.begin() as tx:
+            first = await tx.pruning.alerts(clock.now - RETENTION)
+        removed = first.removed + await prune(store, RETENTION)
+
+        assert first.removed == min(number, AT_ONCE)
+        assert removed == number
+        assert (await rows(store))["links"] == (await rows(store))["alerts"] == 0
+        assert len(commits) >= -(-number // AT_ONCE)
+
+
+async def test_pruning_passes_by_what_it_must_keep(database_url: str) -> None:
+    clock = Clock()
+    ids = [AlertId(f"{each:05}") for each in range(2 * AT_ONCE + 7)]
+    kept = set(ids[: AT_ONCE + 3])
+    async with opened(database_url, clock=clock) as store:
+        async with store.begin() as tx:
+            for alert_id in ids:
+                picture = first_picture(seen(id=alert_id))
+                await tx.alerts.save([Shown(picture=picture, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
+            await tx.links.add([Link(alert_id=alert_id, incident_closed=True) for alert_id in ids], now=tx.now)
+            await tx.alerts.mark_shown(kept, 1)
+            await tx.records.move_cursor(sweep=1)
+        clock.advance(days=91)
+
+        removed = await prune(store, RETENTION)
+
+        async with store.read() as tx:
+            assert set(await tx.links.many(ids)) == kept
+        assert removed == len(ids) - len(kept)

@@ -1,0 +1,125 @@
+"""Copies of the program as processes, each with a door of its own: what it says of itself, frozen and woken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from stage import Child, Stage, eventually
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Link
+from kuma_sync.store import Store
+from kuma_sync.wiring.crew import open_store
+
+BUILD = Path(__file__).with_name("odd_build.py")
+
+
+@dataclass(kw_only=True)
+class Copy(Child):
+    """One process, and the address of its door."""
+
+    url: str
+
+    @property
+    def pid(self) -> int:
+        """Return its number."""
+        return self.process.pid
+
+    async def status(self, path: str) -> int:
+        """Ask a door; 0 when nobody answers."""
+        try:
+            return (await self._get(path)).status_code
+        except httpx.TransportError:
+            return 0
+
+    async def parts(self) -> dict[str, str]:
+        """Return the state of every part, as `/readyz` has it."""
+        answer = (await self._get("/readyz")).json()
+        return {name: part["state"] for name, part in answer["parts"].items()}
+
+    async def metric(self, name: str, *labels: str) -> float:
+        """Return the sum of a metric's series whose labels hold all of these."""
+        text = (await self._get("/metrics")).text
+        series = re.findall(rf"^kuma_sync_{name}\{{(.*)\}} (\S+)$", text, flags=re.MULTILINE)
+        return sum(float(value) for found, value in series if all(label in found for label in labels))
+
+    async def _get(self, path: str) -> httpx.Response:
+        # Without TLS nothing is verified; to load the authorities' certificates would cost more than all the rest.
+        async with httpx.AsyncClient(base_url=self.url, trust_env=False, verify=False, timeout=10) as client:
+            return await client.get(path)
+
+    async def delivered(self) -> float:
+        """Return how many incidents it made."""
+        return await self.metric("deliveries_total", 'operation="create"', 'result="ok"')
+
+    async def reads(self) -> float:
+        """Return how many reads of KUMA it ended."""
+        return await self.metric("polls_total", 'result="complete"')
+
+    def frozen(self) -> bool:
+        """Tell whether it is stopped by a signal."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+    async def freeze(self) -> None:
+        """Stop it wherever it is."""
+        self.process.send_signal(signal.SIGSTOP)
+        await eventually(self.frozen)
+
+    def wake(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+
+async def start_copy(stage: Stage, *, env: dict[str, str] | None = None, **oddities: Any) -> Copy:
+    """Start the command; with an oddity, the test build of it. `leases="short"` is the test build without any."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    stage.children += 1
+    log = stage.folder / f"child-{stage.children}.log"
+    program = [str(BUILD), json.dumps(oddities)] if oddities else ["-m", "kuma_sync"]
+    door = {"KUMA_SYNC_WEB__LISTEN": listen, "KUMA_SYNC_WEB__METRICS_PUBLIC": "true"}
+    with log.open("w") as file:
+        process = await asyncio.create_subprocess_exec(
+            *[sys.executable, *program, "run", "-c", str(stage.config)],
+            stdout=file,
+            stderr=file,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", **door, **(env or {})},
+        )
+    copy = Copy(process=process, log=log, url=f"http://{listen}")
+    stage.owned.append(copy)
+    return copy
+
+
+async def started(*copies: Copy) -> None:
+    """Wait until each works."""
+    for copy in copies:
+        await eventually(lambda copy=copy: copy.says("started"), within=60)
+
+
+@asynccontextmanager
+async def looked_at(stage: Stage) -> AsyncIterator[Store]:
+    """Open the store beside the copies, to look at it only: nothing is made ready, or doubted."""
+    store = open_store(stage.settings())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def stored_link(store: Store, alert_id: str) -> Link | None:
+    """Return the link of an alert."""
+    async with store.read() as tx:
+        return await tx.links.get(AlertId(alert_id))

@@ -1,0 +1,173 @@
+"""Closings that must not wait, that are refused, and that a dead worker left half done."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from stage import Stage, ask, change_profile, eventually, leases_run_out, parked, staged, state_of, tell, until_rest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kuma_sync.daemon import operator
+from kuma_sync.daemon.run import once
+from kuma_sync.sim.fault_effects import Exchange, answer_status
+from kuma_sync.sim.faults import Faults
+
+PENDING = 100
+CLOSED = 10
+
+
+async def test_ten_closings_are_sent_before_hundreds_of_updates_that_waited_longer(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        ids = [stage.kuma.raise_alert(events=0) for _ in range(PENDING + CLOSED)]
+        await once(crew)
+        for alert_id in ids[CLOSED:]:
+            stage.kuma.edit(alert_id, assignee="i.petrova")
+        await crew.poller.poll_once(sweep=True)
+        waiting = (await ask(crew, lambda tx: tx.delivery.depths()))["pending"]
+        for alert_id in ids[:CLOSED]:
+            stage.kuma.close(alert_id, "responded")
+        await crew.poller.poll_once(sweep=True)
+        before = len(stage.irp.writes)
+        await crew.deliveries.drain()
+
+    order = [deed for deed, _, _ in stage.irp.writes[before:]]
+    last = max(position for position, deed in enumerate(order) if deed == "close")
+    assert waiting == PENDING
+    assert (order.count("close"), order.count("update")) == (CLOSED, PENDING + CLOSED)
+    assert last < 2 * CLOSED + 8, "each closing tells the alert's last status first; eight jobs are in flight"
+    assert stage.agrees(), stage.verdict()
+
+
+class WantsACode(Faults):
+    """An IRP whose workflow lets nobody close an incident without a code."""
+
+    async def around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        if not scope["path"].endswith("/close"):
+            await app(scope, receive, send)
+            return
+        message = await receive()
+
+        async def again() -> Message:
+            return message
+
+        if "closureCode" not in json.loads(message["body"]):
+            refusal = {"message": "the transition demands a closureCode"}
+            exchange = Exchange(app=app, scope=scope, receive=again, send=send)
+            await answer_status(exchange, code=422, headers={}, body=refusal)
+            return
+        await app(scope, again, send)
+
+
+async def test_a_closing_that_the_irp_refuses_for_a_missing_field_is_parked_after_one_try_until_the_profile_has_it(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        stage.irp.faults = WantsACode()
+        alert_id = stage.kuma.raise_alert()
+        await stage.passes()
+        stage.kuma.close(alert_id, "responded")
+        async with stage.crew() as crew:
+            await once(crew)
+            await once(crew)
+            await until_rest(crew)
+            jobs, tries = await parked(crew), _closes(stage)
+            incident = stage.incident(alert_id).status
+        change_profile(stage, lambda text: text.replace("[close.body]\n", '[close.body]\nclosureCode = "77"\n'))
+        async with stage.crew() as crew:
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await until_rest(crew)
+            left = await parked(crew)
+
+    assert [job.subject for job in jobs] == [alert_id]
+    assert "422" in jobs[0].reason
+    assert "the transition demands a closureCode" in jobs[0].reason
+    assert (tries, incident) == (1, "open")
+    assert (_closes(stage), stage.incident(alert_id).status, left) == (2, "closed", [])
+
+
+def _closes(stage: Stage) -> int:
+    return sum(request.path.endswith("/close") for request in stage.irp.requests)
+
+
+async def test_a_resolution_without_a_reason_is_parked_unsent_until_it_is_listed_and_retried(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, close={"default_reason": ""}) as stage:
+        alert_id = stage.kuma.raise_alert()
+        await stage.passes()
+        stage.irp.analyst_close(stage.incident(alert_id).id, "Dealt with")
+        async with stage.crew() as crew:
+            await once(crew)
+            await once(crew)
+            jobs, sent = await parked(crew), len(stage.kuma.close_calls)
+        stage.configure(close={"reasons": {"Dealt with": "incorrect correlation rule"}})
+        async with stage.crew() as crew:
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await until_rest(crew)
+            left = await parked(crew)
+
+    assert [job.subject for job in jobs] == [alert_id]
+    assert "has no reason for KUMA" in jobs[0].reason
+    assert sent == 0
+    assert stage.kuma.closes == [(alert_id, "incorrect correlation rule")]
+    assert left == []
+
+
+class KillsTheCloser(Faults):
+    """Closes the alert, and kills whoever asked for it before it hears so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.victim = 0
+
+    async def around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        if not (self.victim and scope["path"].endswith("/alerts/close")):
+            await app(scope, receive, send)
+            return
+        victim, self.victim = self.victim, 0
+        await app(scope, receive, _nowhere)
+        os.kill(victim, signal.SIGKILL)
+        await Exchange(app=app, scope=scope, receive=receive, send=send).gone()
+
+
+async def _nowhere(_message: Message) -> None:
+    return
+
+
+async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next_within_the_lease_and_one_effect(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        stage.kuma.faults = murder = KillsTheCloser()
+        alert_id = stage.kuma.raise_alert()
+        dead = await stage.start()
+        await eventually(lambda: stage.incidents(alert_id))
+        murder.victim = dead.process.pid
+        stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        code = await dead.ended()
+
+        # The same host, another process: who owns a job is told by a token of each start, not by the host's name.
+        async with stage.working() as crew:
+            if not crew.store.local:
+                (job,) = await ask(crew, lambda tx: tx.closes.jobs())
+                assert job.state == "running", "nobody takes a job whose lease still runs"
+                await leases_run_out(stage)
+
+            async def job_is_done() -> bool:
+                return await ask(crew, lambda tx: tx.closes.jobs()) == []
+
+            await eventually(job_is_done)
+            await until_rest(crew)
+            state = await state_of(crew, alert_id)
+
+    assert code == -signal.SIGKILL
+    statuses = [call.status for call in stage.kuma.close_calls]
+    assert statuses in ([204], [204, 406]), "a sweep may show that it is closed before it is asked for again"
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+    assert state == "closed"
+    assert stage.wrote("close") == []

@@ -1,0 +1,78 @@
+"""Fifty thousand settled alerts in the store: a quiet pass of the whole crew does not look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plans import fill, plans
+from sqlalchemy import event
+from stage import staged
+from stores import opened
+
+from kuma_sync.daemon.observe import look
+from kuma_sync.daemon.run import Crew, once
+
+QUIET = {"poll": {"sweep_interval": "1h"}, "store": {"retention": "36500d"}}
+"""No read by the clock, and nothing old enough to go."""
+
+
+async def everything(crew: Crew) -> None:
+    """Do what the loops do when nothing happens: polls, a sweep, a watch round, both queues, gauges, the pruning."""
+    await crew.poller.poll_once()
+    await crew.poller.poll_once(sweep=True)
+    await crew.watch.watch_once()
+    await crew.deliveries.drain()
+    await crew.closes.drain()
+    await look(crew.store, health=crew.health, metrics=crew.metrics)
+    await crew.housekeeping()
+    crew.health.ready()
+
+
+async def statements(crew: Crew) -> list[str]:
+    """Return a quiet pass in statements; the reader's turn is renewed by the clock."""
+    found: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "lease " not in statement:
+            found.append(statement)
+
+    event.listen(crew.store.engine.sync_engine, "before_cursor_execute", note)
+    await everything(crew)
+    event.remove(crew.store.engine.sync_engine, "before_cursor_execute", note)
+    return found
+
+
+async def test_a_quiet_pass_reads_no_table_from_end_to_end(tmp_path: Path, database_url: str) -> None:
+    async with opened(database_url):
+        pass
+    fill(database_url, parked=False)
+    async with staged(tmp_path, database_url, **QUIET) as stage, stage.crew() as crew:
+        for _ in range(3):
+            stage.kuma.raise_alert()
+        await once(crew)
+        with plans(crew.store) as plan:
+            await everything(crew)
+            stage.kuma.grow(next(iter(stage.kuma.alerts)))
+            await everything(crew)
+
+    assert len(plan.looked_at) > 40
+    assert plan.whole("links", "alerts") == []
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_a_quiet_pass_takes_as_many_statements_over_a_full_store_as_over_an_empty_one(
+    tmp_path: Path, database_url: str
+) -> None:
+    taken = []
+    async with staged(tmp_path, database_url, **QUIET) as stage, stage.crew() as crew:
+        for _ in range(3):
+            stage.kuma.raise_alert()
+        await once(crew)
+        for _ in range(2):
+            await everything(crew)
+            taken.append(sorted(await statements(crew)))
+            if len(taken) == 1:
+                fill(database_url, parked=False)
+
+    assert taken[0]
+    assert taken[0] == taken[1]
