@@ -22,6 +22,7 @@ LONGEST_FUNCTION = 45
 
 BROAD_EXCEPTS = {
     "daemon/worker.py": "one job that raised must not stop the line: it is parked or tried again",
+    "daemon/together.py": "the same boundary, where many jobs share a transaction: one must not spoil the others'",
     "daemon/supervise.py": "a bug in one loop must not stop the others: the loop is started anew",
 }
 """The only places where everything may be caught, with the reason."""

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NewType
@@ -158,11 +158,11 @@ def affected_fingerprint(contents: Contents) -> Fingerprint:
 
 def canonical_json(value: object) -> str:
     """Serialise to one unambiguous text: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_iso)
+    return _CANONICAL(value)
 
 
 def _scalars(alert: Alert) -> dict[str, Any]:
-    return asdict(alert)
+    return {name: getattr(alert, name) for name in _NAMES}
 
 
 def _digest(value: object) -> Fingerprint:
@@ -182,3 +182,8 @@ def _milliseconds(text: str) -> float:
     except ValueError:
         return 0.0
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
+
+
+_NAMES = tuple(field.name for field in fields(Alert))
+# One encoder: json.dumps makes a new one at every call.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_iso).encode

@@ -5,6 +5,7 @@ Must not: read from KUMA, or decide beyond what the core says.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -88,10 +89,7 @@ class Recorder:
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
             round_.saw(await tx.alerts.newest(unchanged.values()))
         parsed = [
-            (
-                digest,
-                parse_alert(element.raw or b"", with_events=shape is Shape.CONTENTS, max_events=self._rules.max_events),
-            )
+            (digest, await self._parsed(element, shape))
             for digest, element in digests.items()
             if digest not in unchanged
         ]
@@ -113,6 +111,10 @@ class Recorder:
                 await tx.alerts.mark_shown(known_ids, round_.sweep)
         self._note_rejects(rejected)
         self.wake()
+
+    async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
+        await asyncio.sleep(0)  # a chunk of megabytes in one go would hold the loop
+        return parse_alert(element.raw or b"", with_events=shape is Shape.CONTENTS, max_events=self._rules.max_events)
 
     async def _compare(self, tx: Tx, seen: dict[bytes, Parsed], shape: Shape, read: Pass, round_: Round) -> None:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}

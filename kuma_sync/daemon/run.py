@@ -115,7 +115,8 @@ async def once(crew: Crew) -> list[str]:
                 troubles += await read()
             except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
                 troubles.append(str(error))
-    while await crew.deliveries.drain() + await crew.closes.drain():
+    since = crew.sides["irp"].pace.clock()
+    while await crew.deliveries.drain(since) + await crew.closes.drain(since):
         continue
     return troubles
 

@@ -5,6 +5,7 @@ Every request to that remote goes through it, probes too. Must not: retry, or kn
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -216,7 +217,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
-    """The IRP's gate, and a gate of its own for creates: a wrong path stops them alone."""
+    """The IRP's gate, and a gate of its own for creates: a wrong path stops them alone.
+
+    `places` are as many as requests of deliveries may be in flight.
+    """
 
     irp: Side
     creates: Side
+    places: asyncio.Semaphore

@@ -61,7 +61,7 @@ class Steps:
         desk, now = self._bench.desk, self._head.clock()
         if not desk.can_find:
             return delivery.without_find(work.link, desk) or _absent(work)
-        async with self._sides.irp.admit():
+        async with self._sides.places, self._sides.irp.admit():
             with timed(self._metrics, "find"):
                 found = await self._irp.find(self._head.key(work))
         passed("find_answered")
@@ -85,7 +85,7 @@ class Steps:
 
     async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
-        unsent, desk, now = len(work.unsent()), self._bench.desk, self._head.clock()
+        unsent, desk, now = len(work.unsent), self._bench.desk, self._head.clock()
         later = budget.put_off_until(work.link, unsent=unsent, desk=desk, now=now)
         if later is not None:
             return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
@@ -109,7 +109,7 @@ class Steps:
         """Send a batch of the events that did not fit elsewhere."""
         try:
             _none, events = await self._halving(
-                work.unsent(),
+                work.unsent,
                 least=1,
                 send=lambda events: self._send(job, self._draft("add_events", work, events)),
             )
@@ -138,7 +138,7 @@ class Steps:
         upsert = operation == "update" and not self._irp.can("update")
         if not self._irp.carries_events("create" if upsert else operation):
             return {}
-        return work.kept() if upsert else work.unsent()
+        return work.kept if upsert else work.unsent
 
     async def _halving(self, events: Events, *, least: int, send: Callable[[Events], Awaitable[T]]) -> tuple[T, Events]:
         """Send with as many events as the IRP takes in one request: 413 halves the batch, down to `least`."""
@@ -184,7 +184,7 @@ class Steps:
         return whole, frozenset(draft.body or ())
 
     async def _create(self, job: OwnedJob, draft: Draft) -> Incident:
-        async with self._sides.creates.admit():
+        async with self._sides.places, self._sides.creates.admit():
             try:
                 async with self._sides.irp.admit():
                     job.assure()
@@ -199,7 +199,7 @@ class Steps:
 
     async def _send(self, job: OwnedJob, draft: Draft) -> None:
         sends = {"update": self._irp.update, "add_events": self._irp.add_events, "close": self._irp.close}
-        async with self._sides.irp.admit():
+        async with self._sides.places, self._sides.irp.admit():
             job.assure()
             with timed(self._metrics, draft.operation):
                 await sends[draft.operation](draft)

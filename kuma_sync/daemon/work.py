@@ -5,8 +5,9 @@ Must not: decide what comes next, or speak to the IRP.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from kuma_sync.core.alert import AlertId, Contents, EventDigest, JsonObject, Picture, event_digest
 from kuma_sync.core.closing import CloseRequest
@@ -16,12 +17,13 @@ from kuma_sync.core.incident import Link
 from kuma_sync.daemon import owned
 from kuma_sync.daemon.orders import put_order
 from kuma_sync.daemon.owned import OwnedJob, persist
+from kuma_sync.daemon.together import Together
 from kuma_sync.store import Store, Tx
 
 Become = Callable[[Link], Link]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Work:
     """One alert as the store knows it right now. `contents` is None when they were delivered, or never read."""
 
@@ -34,18 +36,20 @@ class Work:
         """Return whose work it is."""
         return self.link.alert_id
 
+    @cached_property
     def kept(self) -> dict[EventDigest, JsonObject]:
         """Return all stored events, in KUMA's order."""
         return {event_digest(event): event for event in self.contents.events} if self.contents else {}
 
+    @cached_property
     def unsent(self) -> dict[EventDigest, JsonObject]:
         """Return the stored events that were not sent yet, in KUMA's order."""
         sent = self.link.sent.events
-        return {digest: event for digest, event in self.kept().items() if digest not in sent}
+        return {digest: event for digest, event in self.kept.items() if digest not in sent}
 
     def step(self, desk: Desk) -> Step:
         """Decide what comes next."""
-        return next_step(self.picture, self.link, unsent=len(self.unsent()), desk=desk)
+        return next_step(self.picture, self.link, unsent=len(self.unsent), desk=desk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,31 +65,47 @@ class Change:
     closing: CloseRequest | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """One write that a job asks for; `finish` lets the job be done where nothing more is needed."""
+
+    job: OwnedJob
+    change: Change
+    known: Work | None
+    finish: bool
+
+    @property
+    def alert_id(self) -> AlertId:
+        return AlertId(self.job.claim.subject)
+
+
 class Workbench:
-    """Loads and writes the work of deliveries; every write is one transaction, done only while the claim is ours."""
+    """Loads and writes the work of deliveries; a write is done only while the claim is ours.
+
+    What several jobs ask for at the same time is one transaction.
+    """
 
     def __init__(self, store: Store, desk: Desk) -> None:
         self._store = store
         self.desk = desk
+        self._loads = Together(self._load_all)
+        self._writes = Together(self._write_all)
 
     async def load(self, job: OwnedJob) -> Work | None:
         """Return the work of a job; None (and the job is done) when there is nothing to do, or nothing left."""
-        return await persist(job, lambda: self._write(job, Change(become=lambda link: link), known=None))
+        work = await persist(job, lambda: self._loads.ask(AlertId(job.claim.subject)))
+        if work is not None and not isinstance(work.step(self.desk), Nothing):
+            return work
+        # Nothing is certain before it is seen under the lock.
+        return await self._write(job, Change(become=lambda link: link), known=None)
 
     async def commit(self, job: OwnedJob, work: Work, change: Change) -> Work | None:
         """Write what a step did; None (and the job is done, in the same transaction) when nothing more is needed."""
-        return await persist(job, lambda: self._write(job, change, known=work))
+        return await self._write(job, change, known=work)
 
     async def note(self, job: OwnedJob, work: Work, become: Become) -> Work:
-        """Write a change of the link in the middle of a step, proving the claim by renewing it."""
-
-        async def write() -> Work:
-            async with self._store.begin() as tx:
-                await _prove(tx, job)
-                link = await tx.links.change(work.alert_id, become, now=tx.now)
-            return work if link is None else Work(picture=work.picture, link=link, contents=work.contents)
-
-        return await persist(job, write)
+        """Write a change of the link in the middle of a step."""
+        return await self._write(job, Change(become=become), known=work, finish=False) or work
 
     async def keep_contents(self, job: OwnedJob, work: Work, contents: Contents) -> Work:
         """Store contents that were read again from KUMA, if nobody else may have stored newer ones meanwhile."""
@@ -94,28 +114,50 @@ class Workbench:
             await tx.alerts.store_contents(work.alert_id, contents)
         return Work(picture=work.picture, link=work.link, contents=contents)
 
-    async def _write(self, job: OwnedJob, change: Change, *, known: Work | None) -> Work | None:
-        alert_id = AlertId(job.claim.subject)
+    async def _write(self, job: OwnedJob, change: Change, *, known: Work | None, finish: bool = True) -> Work | None:
+        entry = _Entry(job=job, change=change, known=known, finish=finish)
+        return await persist(job, lambda: self._writes.ask(entry))
+
+    async def _load_all(self, ids: Sequence[AlertId]) -> Sequence[Work | None]:
+        async with self._store.read() as tx:
+            links = await tx.links.many(ids)
+            pictures = await tx.alerts.pictures(ids)
+            contents = await tx.alerts.contents_of(ids)
+        return [
+            Work(picture=pictures[key], link=links[key], contents=contents.get(key))
+            if key in links and key in pictures
+            else None
+            for key in ids
+        ]
+
+    async def _write_all(self, entries: Sequence[_Entry]) -> Sequence[Work | Exception | None]:
         async with self._store.begin() as tx:
-            link = await tx.links.change(alert_id, change.become, now=tx.now)
-            picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
-            if link is None or picture is None:
-                await tx.delivery.done(job.claim)
-                return None
-            work = Work(picture=picture, link=link, contents=await _contents(tx, picture, known))
-            if change.told is not None:
-                await tx.records.note("kuma-sync", change.told[0], alert_id, change.told[1])
-            if change.closing is not None:
-                await put_order(tx, change.closing)
-            if not isinstance(work.step(self.desk), Nothing):
-                if known is not None:
-                    # Another worker may have gone on from here while this process was frozen.
-                    await _prove(tx, job)
-                return work
-            if link.incident is not None or link.dropped:
-                await tx.alerts.forget_contents(alert_id)
-            await tx.delivery.done(job.claim)
-        return None
+            ours = await tx.delivery.renew([entry.job.claim for entry in entries], lease=owned.LEASE)
+            kept = [entry for entry in entries if entry.job.claim.id in ours]
+            before = await tx.links.many([entry.alert_id for entry in kept], lock=True)
+            after = {
+                entry.alert_id: entry.change.become(before[entry.alert_id])
+                for entry in kept
+                if entry.alert_id in before
+            }
+            await tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
+            works = await _works(tx, kept, after)
+            done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]
+            await _tell(tx, kept)
+            await tx.alerts.forget_contents(*(key for entry in done if _made(after.get(key := entry.alert_id))))
+            await tx.delivery.all_done([entry.job.claim for entry in done])
+        finished = {entry.job.claim.id for entry in done}
+        return [
+            ClaimLost(f"job {entry.job.claim.id} went to another worker")
+            if entry.job.claim.id not in ours
+            else None
+            if entry.job.claim.id in finished
+            else works.get(entry.alert_id)
+            for entry in entries
+        ]
+
+    def _at_rest(self, work: Work | None) -> bool:
+        return work is None or isinstance(work.step(self.desk), Nothing)
 
 
 async def _prove(tx: Tx, job: OwnedJob) -> None:
@@ -124,8 +166,36 @@ async def _prove(tx: Tx, job: OwnedJob) -> None:
         raise ClaimLost(f"job {job.claim.id} went to another worker")
 
 
-async def _contents(tx: Tx, picture: Picture, known: Work | None) -> Contents | None:
-    """Take the contents at hand while they are the alert's last ones."""
-    if known is not None and known.contents is not None and known.picture.fingerprint == picture.fingerprint:
-        return known.contents
-    return await tx.alerts.contents(picture.alert.id)
+async def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link]) -> dict[AlertId, Work]:
+    """Return the works as they are after the changes; contents at hand serve while they are the alert's last ones."""
+    works = {
+        entry.alert_id: replace(entry.known, link=links[entry.alert_id])
+        for entry in entries
+        if entry.known is not None and entry.alert_id in links
+    }
+    pictures = await tx.alerts.pictures([entry.alert_id for entry in entries if entry.finish])
+    at_hand = {
+        key: work.contents
+        for key, work in works.items()
+        if key in pictures and work.contents is not None and work.picture.fingerprint == pictures[key].fingerprint
+    }
+    contents = at_hand | await tx.alerts.contents_of([key for key in pictures if key not in at_hand])
+    return works | {
+        key: Work(picture=picture, link=links[key], contents=contents.get(key))
+        for key, picture in pictures.items()
+        if key in links
+    }
+
+
+async def _tell(tx: Tx, entries: Sequence[_Entry]) -> None:
+    await tx.records.note_all(
+        "kuma-sync",
+        [(entry.change.told[0], entry.alert_id, entry.change.told[1]) for entry in entries if entry.change.told],
+    )
+    for entry in entries:
+        if entry.change.closing is not None:
+            await put_order(tx, entry.change.closing)
+
+
+def _made(link: Link | None) -> bool:
+    return link is not None and (link.incident is not None or link.dropped)

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeVar
 
 import structlog
@@ -47,7 +47,8 @@ class Handler(Protocol):
 class Duty:
     """Which queue, towards which side, with how many jobs in flight; a claim lasts `lease` unless renewed.
 
-    `creates` is the gate that creates have of their own.
+    `creates` is the gate that creates have of their own. While jobs in flight wait for their answers, up to `ready`
+    more are made ready to be sent.
     """
 
     name: Literal["delivery", "close"]
@@ -56,6 +57,7 @@ class Duty:
     concurrency: int
     creates: Side | None = None
     lease: timedelta = field(default_factory=lambda: owned.LEASE)
+    ready: int = 0
 
 
 class Worker:
@@ -81,7 +83,7 @@ class Worker:
         self._owner = owner
         self._health = health
         self._flying: dict[int, OwnedJob] = {}
-        self._draining = False
+        self._since: datetime | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then take nothing new and finish what is in flight."""
@@ -93,38 +95,43 @@ class Worker:
                 started = await self._start_some(group, jobs)
                 self._tell()
                 if not started:
-                    await self._rest(stop, jobs)
+                    await self._rest(stop)
             while jobs:
                 await asyncio.wait(jobs, timeout=IDLE)
                 self._health.beat(self.name)
             renewing.cancel()
 
-    async def drain(self) -> int:
-        """Attempt every due job once (what fails goes into back-off and is due no more); return how many were taken."""
-        taken, self._draining = 0, True
+    async def drain(self, since: datetime | None = None) -> int:
+        """Attempt once what was due at that moment (now), and what came since; return how many jobs were taken."""
+        taken, self._since = 0, since or self._side.pace.clock()
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             jobs: set[asyncio.Task[None]] = set()
             while (started := await self._start_some(group, jobs)) or jobs:
                 taken += started
                 if jobs:
-                    await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+                    await self.bell.wait()
             renewing.cancel()
         return taken
 
     async def _start_some(self, group: asyncio.TaskGroup, jobs: set[asyncio.Task[None]]) -> int:
-        free = self._duty.concurrency - len(jobs)
+        free = self._duty.concurrency + self._duty.ready - len(jobs)
         if self._side.paused is not None:
             free = min(free, 1 - len(jobs))
-        shut = self._side.open_at() is not None and not self._draining
+        elif free < self._duty.ready // 2:
+            # A claim is a transaction: several jobs at a time, while there are enough to go on with.
+            return 0
+        shut = self._side.open_at() is not None and self._since is None
         if free <= 0 or shut:
             return 0
         valid_until = time.monotonic() + self._lease.total_seconds() * 0.9
         try:
             async with self._store.begin() as tx:
-                claims = await self._queue(tx).claim(free, owner=self._owner, lease=self._lease, lanes=self._lanes())
+                claims = await self._queue(tx).claim(
+                    free, owner=self._owner, lease=self._lease, lanes=self._lanes(), since=self._since
+                )
         except StoreUnavailable as error:
-            if self._draining:
+            if self._since is not None:
                 raise
             log.warning("store_unavailable", worker=self.name, reason=str(error))
             self._health.failed(self.name, str(error))
@@ -137,6 +144,7 @@ class Worker:
             task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
             jobs.add(task)
             task.add_done_callback(jobs.discard)
+            task.add_done_callback(lambda _ended: self.bell.ring())
         return len(fresh)
 
     def _tell(self) -> None:
@@ -157,16 +165,16 @@ class Worker:
     def _lanes(self) -> tuple[Lane, ...]:
         """Leave creates alone while their own gate is shut."""
         creates = self._duty.creates
-        shut = creates is not None and creates.open_at() is not None and not self._draining
+        shut = creates is not None and creates.open_at() is not None and self._since is None
         return tuple(lane for lane in Lane if lane is not Lane.CREATE or not shut)
 
-    async def _rest(self, stop: asyncio.Event, jobs: set[asyncio.Task[None]]) -> None:
-        """Sleep until a bell, the end of a job, the stop, or the next look."""
-        waiting = {asyncio.ensure_future(self.bell.wait(IDLE)), asyncio.ensure_future(stop.wait()), *jobs}
+    async def _rest(self, stop: asyncio.Event) -> None:
+        """Sleep until a bell, which the end of a job rings as well, the stop, or the next look."""
+        waiting = {asyncio.ensure_future(self.bell.wait(IDLE)), asyncio.ensure_future(stop.wait())}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in waiting - jobs:
+            for task in waiting:
                 task.cancel()
 
     async def _work(self, job: OwnedJob) -> None:
@@ -216,7 +224,7 @@ class Worker:
                     await queue.again(claim, at=outcome.at, reason=outcome.reason, counts=outcome.counts)
                 case Bounce():
                     # Due at once, for the gate alone decides: the first success there lets all go on.
-                    at = outcome.until if self._draining else tx.now
+                    at = outcome.until if self._since is not None else tx.now
                     lane = Lane.CREATE if outcome.creates_only else None
                     await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():

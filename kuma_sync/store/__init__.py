@@ -1,10 +1,10 @@
 """MEMORY: the only room that knows SQL."""
 
-from kuma_sync.store.alerts import Shape, Shown
 from kuma_sync.store.engine import store_url
 from kuma_sync.store.hold import held
 from kuma_sync.store.jobs import Claim, Job, Lane, Put
 from kuma_sync.store.lease import Turn
+from kuma_sync.store.pictures import Shape, Shown
 from kuma_sync.store.pruning import Mark
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.records import AuditEntry, Identity, ParkedAlert, PassRecord

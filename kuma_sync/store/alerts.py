@@ -6,59 +6,24 @@ Must not: hold what concerns the incident (that is links).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, text, update
+from sqlalchemy import and_, bindparam, case, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kuma_sync.core.alert import CLOSED, Alert, AlertId, Contents, Fingerprint, Picture
+from kuma_sync.core.alert import CLOSED, AlertId, Contents, Picture
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into
 from kuma_sync.store.packing import pack, unpack
-
-_SCALARS = (
-    "tenant_id",
-    "tenant_name",
-    "name",
-    "rule_id",
-    "priority",
-    "status",
-    "first_seen",
-    "last_seen",
-    "assignee",
-    "closing_reason",
-    "overflow",
-)
-
-
-class Shape(StrEnum):
-    """Two requests show the same alert in different bytes; each has its own digest column."""
-
-    CONTENTS = "contents_digest"
-    LISTING = "listing_digest"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """An alert as it is to be stored after a read.
-
-    `recheck` asks for one more look at its contents when its lastSeen leaves the overlap.
-    """
-
-    picture: Picture
-    shape: Shape
-    digest: bytes | None
-    contents: Contents | None = None
-    recheck: bool = False
-
+from kuma_sync.store.pictures import Shape, Shown, as_picture, as_row
 
 # Statements of every delivery, built once: building one costs more than running it.
 _PICTURES = select(schema.alerts).where(schema.alerts.c.id.in_(bindparam("b_ids", expanding=True)))
-_CONTENTS = select(schema.contents.c.packed).where(schema.contents.c.alert_id == bindparam("b_alert"))
-_FORGET = delete(schema.contents).where(schema.contents.c.alert_id == bindparam("b_alert"))
+_CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
+    schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True))
+)
+_FORGET = delete(schema.contents).where(schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True)))
 
 
 class Alerts:
@@ -90,7 +55,7 @@ class Alerts:
         found: dict[AlertId, Picture] = {}
         for some in batches(list(ids)):
             rows = await self._connection.execute(_PICTURES, {"b_ids": some})
-            found.update((AlertId(row.id), _picture(row)) for row in rows)
+            found.update((AlertId(row.id), as_picture(row)) for row in rows)
         return found
 
     async def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
@@ -98,7 +63,7 @@ class Alerts:
         if not shown:
             return
         for shape in Shape:
-            rows = [_row(item, now, sweep) for item in shown if item.shape is shape]
+            rows = [as_row(item, now, sweep) for item in shown if item.shape is shape]
             if rows:
                 await self._connection.execute(self._upsert(shape), rows)
         packed = [
@@ -180,13 +145,20 @@ class Alerts:
 
     async def contents(self, alert_id: AlertId) -> Contents | None:
         """Return an alert's stored contents; None when they were delivered, or never read."""
-        found = await self._connection.execute(_CONTENTS, {"b_alert": alert_id})
-        packed = found.scalar_one_or_none()
-        return None if packed is None else unpack(bytes(packed))
+        return (await self.contents_of([alert_id])).get(alert_id)
 
-    async def forget_contents(self, alert_id: AlertId) -> None:
-        """Drop contents that were delivered; their events' digests stay with the link."""
-        await self._connection.execute(_FORGET, {"b_alert": alert_id})
+    async def contents_of(self, ids: Collection[AlertId]) -> dict[AlertId, Contents]:
+        """Return the stored contents of these alerts; none where they were delivered, or never read."""
+        found: dict[AlertId, Contents] = {}
+        for some in batches(list(ids)):
+            rows = await self._connection.execute(_CONTENTS, {"b_ids": some})
+            found.update((AlertId(alert_id), unpack(bytes(packed))) for alert_id, packed in rows)
+        return found
+
+    async def forget_contents(self, *ids: AlertId) -> None:
+        """Drop contents that were delivered; their events' digests stay with the links."""
+        for some in batches(ids):
+            await self._connection.execute(_FORGET, {"b_ids": some})
 
     async def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
         """Keep contents that were read again for a delivery."""
@@ -217,28 +189,3 @@ _COLUMNS = [column.name for column in schema.alerts.columns]
 def _a_second_after(moment: datetime) -> datetime:
     last = datetime.max.replace(tzinfo=UTC)
     return moment + timedelta(seconds=1) if moment < last - timedelta(seconds=1) else last
-
-
-def _row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
-    alert = item.picture.alert
-    return {
-        "id": alert.id,
-        **{name: getattr(alert, name) for name in _SCALARS},
-        "event_ids": item.picture.event_ids,
-        "affected": item.picture.affected,
-        "oversize": item.picture.oversize,
-        "fingerprint": item.picture.fingerprint,
-        item.shape.value: item.digest,
-        "shown_at": now,
-        "sweep": sweep,
-        "recheck": item.recheck,
-    }
-
-
-def _picture(row: Row[Any]) -> Picture:
-    return Picture(
-        alert=Alert(id=AlertId(row.id), **{name: getattr(row, name) for name in _SCALARS}),
-        event_ids=row.event_ids,
-        affected=Fingerprint(row.affected) if row.affected is not None else None,
-        oversize=row.oversize,
-    )

@@ -35,6 +35,8 @@ _SAME_NAMED = (
 # Statements of every delivery, built once: building one costs more than running it.
 _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
 _GET_LOCKED = _GET.with_for_update()
+_MANY = select(schema.links).where(schema.links.c.alert_id.in_(bindparam("b_ids", expanding=True)))
+_MANY_LOCKED = _MANY.order_by(schema.links.c.alert_id).with_for_update()
 _SAVE = (
     update(schema.links)
     .where(schema.links.c.alert_id == bindparam("b_alert"))
@@ -53,12 +55,11 @@ class Links:
         row = (await self._connection.execute(_GET_LOCKED if lock else _GET, {"b_alert": alert_id})).one_or_none()
         return None if row is None else _link(row)
 
-    async def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
-        """Return the links of these alerts."""
-        table = schema.links
+    async def many(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, Link]:
+        """Return the links of these alerts; `lock` as in `get`, in one order, so that nobody waits in a circle."""
         found: dict[AlertId, Link] = {}
-        for some in batches(list(ids)):
-            rows = await self._connection.execute(select(table).where(table.c.alert_id.in_(some)))
+        for some in batches(sorted(ids)):
+            rows = await self._connection.execute(_MANY_LOCKED if lock else _MANY, {"b_ids": some})
             found.update((AlertId(row.alert_id), _link(row)) for row in rows)
         return found
 
@@ -93,8 +94,13 @@ class Links:
 
     async def save(self, link: Link, *, now: datetime) -> None:
         """Write a link that this transaction has locked."""
-        row = _row(link, now)
-        await self._connection.execute(_SAVE, {**row, "b_alert": row.pop("alert_id")})
+        await self.save_all([link], now=now)
+
+    async def save_all(self, links: Sequence[Link], *, now: datetime) -> None:
+        """Write links that this transaction has locked."""
+        if links:
+            rows = [_row(link, now) for link in links]
+            await self._connection.execute(_SAVE, [{**row, "b_alert": row.pop("alert_id")} for row in rows])
 
     async def behind(self) -> list[AlertId]:
         """Return the alerts that have no incident, or one that was not sent their last picture, and no job."""

@@ -10,37 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Row, Table, and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import Row, Table, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store.backlog import Backlog
+from kuma_sync.store.claiming import Claimable, all_done_statement, claim_statement, done_statement, renew_statement
 from kuma_sync.store.dialect import LeaseClock, batches, insert_into
 from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Lane, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
-
-
-# Statements of every delivery, built once: building one costs more than running it.
-@cache
-def _done(table: Table) -> Delete:
-    # SQLite once gave a new row the number of a deleted one: the subject must be the same, too.
-    same = and_(table.c.id == bindparam("b_id"), table.c.subject == bindparam("b_subject"))
-    return delete(table).where(same, table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
-
-
-@cache
-def _renew(table: Table) -> Any:
-    ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
-    return (
-        update(table)
-        .where(table.c.id.in_(bindparam("b_ids", expanding=True)), ours)
-        .values(lease_until=bindparam("lease_until"))
-        .returning(table.c.id)
-    )
 
 
 class DurableQueue(Backlog):
@@ -85,69 +66,61 @@ class DurableQueue(Backlog):
         await self._connection.execute(statement, [self._row(put) for put in puts])
 
     async def claim(
-        self, limit: int, *, owner: str, lease: timedelta, lanes: Collection[Lane] = tuple(Lane)
+        self,
+        limit: int,
+        *,
+        owner: str,
+        lease: timedelta,
+        lanes: Collection[Lane] = tuple(Lane),
+        since: datetime | None = None,
     ) -> list[Claim]:
         """Take up to `limit` jobs: those whose owner's lease ran out, then due ones, the most urgent lane first.
 
-        Each kind is a query of its own, because one over all of them could not follow the index.
+        With `since` only what was due by that moment, and what came later and did not fail yet.
         """
-        table, lease_now = self._table, await self._lease_clock.now()
-        abandoned = and_(table.c.state == RUNNING, table.c.lease_until < lease_now)
-        due = and_(table.c.state == PENDING, table.c.due <= self._now)
-        misdated = and_(table.c.state == PENDING, table.c.due > self._now + self._horizon)
+        lease_now = await self._lease_clock.now()
+        values = {
+            "b_lease_now": lease_now,
+            "b_now": self._now,
+            "b_since": since or self._now,
+            "b_horizon": self._now + self._horizon,
+            "owner": owner,
+            "lease_until": lease_now + lease,
+        }
         claims: list[Claim] = []
-        for condition in (abandoned, due, misdated):
+        for kind in Claimable:
             if len(claims) < limit:
-                claims += await self._take(condition, limit - len(claims), owner=owner, lease=lease, lanes=lanes)
+                statement = claim_statement(self._table, kind, tuple(sorted(set(lanes))))
+                rows = await self._connection.execute(statement, values | {"b_limit": limit - len(claims)})
+                # RETURNING promises no order.
+                claims += [as_claim(row) for row in sorted(rows, key=lambda row: (row.lane, row.due, row.id))]
         return claims
-
-    async def _take(
-        self, condition: ColumnElement[bool], limit: int, *, owner: str, lease: timedelta, lanes: Collection[Lane]
-    ) -> list[Claim]:
-        table = self._table
-        other = table.alias("other")
-        running_elsewhere = (
-            select(other.c.id)
-            .where(other.c.subject == table.c.subject, other.c.state == RUNNING, other.c.id != table.c.id)
-            .exists()
-        )
-        query = select(table.c.id).where(condition, ~running_elsewhere)
-        if len(set(lanes)) < len(Lane):
-            query = query.where(table.c.lane.in_([int(lane) for lane in lanes]))
-        chosen = (
-            query.order_by(table.c.lane, table.c.due, table.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("chosen")  # as a plain subquery PostgreSQL may run it more than once and exceed the limit
-        )
-        rows = await self._connection.execute(
-            update(table)
-            .where(table.c.id.in_(select(chosen.c.id)))
-            .values(state=RUNNING, owner=owner, lease_until=await self._lease_clock.now() + lease)
-            .returning(table)
-        )
-        # RETURNING promises no order.
-        return [as_claim(row) for row in sorted(rows, key=lambda row: (row.lane, row.due, row.id))]
 
     async def renew(self, claims: Collection[Claim], *, lease: timedelta) -> set[int]:
         """Prolong leases; return the ids that are still ours."""
         kept: set[int] = set()
-        for some in batches([claim.id for claim in claims]):
+        subjects = {claim.id: claim.subject for claim in claims}
+        for some in batches(list(subjects)):
             owner = next(iter(claims)).owner
             until = await self._lease_clock.now() + lease
             rows = await self._connection.execute(
-                _renew(self._table), {"b_ids": some, "b_owner": owner, "lease_until": until}
+                renew_statement(self._table), {"b_ids": some, "b_owner": owner, "lease_until": until}
             )
-            kept |= {row.id for row in rows}
+            kept |= {row.id for row in rows if subjects[row.id] == row.subject}  # as in done_statement
         return kept
 
     async def done(self, claim: Claim) -> None:
         """Remove a finished job; raise ClaimLost when it is no longer ours."""
         removed = await self._connection.execute(
-            _done(self._table), {"b_id": claim.id, "b_subject": claim.subject, "b_owner": claim.owner}
+            done_statement(self._table), {"b_id": claim.id, "b_subject": claim.subject, "b_owner": claim.owner}
         )
         if removed.rowcount != 1:
             raise ClaimLost(f"job {claim.id} went to another worker")
+
+    async def all_done(self, claims: Collection[Claim]) -> None:
+        """Remove finished jobs that this transaction has just renewed, so that they are certainly ours."""
+        for some in batches([claim.id for claim in claims]):
+            await self._connection.execute(all_done_statement(self._table), {"b_ids": some})
 
     async def again(
         self, claim: Claim, *, at: datetime, reason: str = "", counts: bool = True, lane: Lane | None = None
@@ -222,7 +195,7 @@ class DurableQueue(Backlog):
 
     def _mine(self, claim: Claim) -> tuple[Any, ...]:
         table = self._table
-        same = and_(table.c.id == claim.id, table.c.subject == claim.subject)  # as in _done
+        same = and_(table.c.id == claim.id, table.c.subject == claim.subject)  # as in done_statement
         return (same, table.c.owner == claim.owner, table.c.state == RUNNING)
 
     async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:

@@ -137,8 +137,16 @@ class Records:
 
     async def note(self, actor: str, action: str, alert_id: str = "", detail: str = "") -> None:
         """Write a line of the audit trail."""
-        row = {"at": self._now, "actor": actor, "action": action, "alert_id": alert_id, "detail": detail}
-        await self._connection.execute(_NOTE, row)
+        await self.note_all(actor, [(action, alert_id, detail)])
+
+    async def note_all(self, actor: str, lines: Sequence[tuple[str, str, str]]) -> None:
+        """Write lines of the audit trail, each an action, whose alert, and the detail."""
+        if lines:
+            rows = [
+                {"at": self._now, "actor": actor, "action": action, "alert_id": alert_id, "detail": detail}
+                for action, alert_id, detail in lines
+            ]
+            await self._connection.execute(_NOTE, rows)
 
     async def history(self, alert_id: str) -> list[AuditEntry]:
         """Return an alert's audit trail, oldest first."""

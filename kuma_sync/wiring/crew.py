@@ -5,6 +5,7 @@ Must not: hold globals, or start anything.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -105,17 +106,9 @@ class Fitter:
         self._kuma_side = Side("kuma", pace=self._pace, health=health, probe=kuma.probe, reload=kuma.reload_token)
         creates = Side("irp", pace=self._pace, health=health)
         creates.trips_after = None  # an outage is the whole side's matter
-        self._sides = Sides(
-            irp=Side(
-                "irp",
-                pace=self._pace,
-                health=health,
-                probe=irp.probe if irp.can("probe") else None,
-                reload=irp.reload_secrets,
-                narrower=creates,
-            ),
-            creates=creates,
-        )
+        probe = irp.probe if irp.can("probe") else None
+        side = Side("irp", pace=self._pace, health=health, probe=probe, reload=irp.reload_secrets, narrower=creates)
+        self._sides = Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency))
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._brake = Brake(
             max_closed_percent=settings.brake.max_closed_percent,
@@ -224,6 +217,7 @@ class Fitter:
                 side=self._sides.irp,
                 concurrency=settings.irp.concurrency,
                 creates=self._sides.creates,
+                ready=settings.irp.concurrency - 1,
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),

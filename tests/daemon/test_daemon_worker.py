@@ -122,6 +122,22 @@ async def test_drain_attempts_every_due_job_once_and_tells_how_many(database_url
     assert sorted(at.handler.seen) == sorted(f"a{number}" for number in range(11))
 
 
+async def test_a_back_off_that_ends_while_a_drain_goes_on_is_not_attempted_again(database_url: str) -> None:
+    async with bench(database_url, concurrency=1) as at:
+        await at.put("a0", "a1", "a2", "a3")
+
+        async def failing(job: OwnedJob) -> Outcome:
+            if job.claim.subject == "a1":
+                await at.put("came meanwhile")
+            return RetryAt(at=now(), reason="not now")
+
+        at.handler.act = failing
+        taken = await at.worker.drain()
+
+    assert sorted(at.handler.seen) == ["a0", "a1", "a2", "a3", "came meanwhile"]
+    assert taken == 5
+
+
 async def test_no_more_jobs_are_in_flight_than_agreed(sqlite_url: str) -> None:
     async with bench(sqlite_url, concurrency=3) as at:
         await at.put(*(f"a{number}" for number in range(10)))

@@ -41,11 +41,14 @@ async def dies_and_goes_on(folder: Path, oddity: dict[str, Any], loops: list[str
         code = await dying.ended(within=SLACK + 3 * LIVE)
         second = [stage.kuma.raise_alert(events=1) for _ in range(5)]
         stage.kuma.grow(first[0])
-        async with stage.daemon():
-            await eventually(lambda: len(stage.irp.incidents) == 10 and stage.agrees(), within=SLACK)
+        successor = await start_copy(stage)
+        await started(successor)
+        await eventually(lambda: len(stage.irp.incidents) == 10 and stage.agrees(), within=SLACK)
+        successor.process.terminate()
+        ended = await successor.ended()
 
     (last,) = dying.says("stuck_for_good")
-    assert code == 1
+    assert (code, ended) == (1, 0)
     assert (last["level"], last["loops"]) == ("critical", loops)
     assert ("odd_build.py" in last["where"]) == (loops == ["event loop"]), "it names the line that blocks"
     assert all(stage.incidents(alert_id) for alert_id in first + second)

@@ -1,0 +1,84 @@
+"""The statements by which rows of a queue are claimed, kept and finished, built once: building costs more than running.
+
+Must not: run them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Delete, Table, Update, and_, bindparam, delete, or_, select, update
+
+from kuma_sync.store.jobs import PENDING, RUNNING, Lane
+
+
+class Claimable(Enum):
+    """Which rows may be claimed. Each kind is a query of its own: one over all could not follow the index."""
+
+    ABANDONED = auto()
+    DUE = auto()
+    MISDATED = auto()
+
+
+@cache
+def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> Update:
+    """Take up to `b_limit` rows of a kind."""
+    match kind:
+        case Claimable.ABANDONED:
+            condition = and_(table.c.state == RUNNING, table.c.lease_until < bindparam("b_lease_now"))
+        case Claimable.DUE:
+            # `b_since`: only what was due by then, or came later and was not tried yet.
+            fresh = and_(table.c.put_at > bindparam("b_since"), table.c.attempts == 0)
+            since = or_(table.c.due <= bindparam("b_since"), fresh)
+            condition = and_(table.c.state == PENDING, table.c.due <= bindparam("b_now"), since)
+        case Claimable.MISDATED:
+            condition = and_(table.c.state == PENDING, table.c.due > bindparam("b_horizon"))
+    other = table.alias("other")
+    running_elsewhere = (
+        select(other.c.id)
+        .where(other.c.subject == table.c.subject, other.c.state == RUNNING, other.c.id != table.c.id)
+        .exists()
+    )
+    query = select(table.c.id).where(condition, ~running_elsewhere)
+    if len(lanes) < len(Lane):
+        query = query.where(table.c.lane.in_([int(lane) for lane in lanes]))
+    chosen = (
+        query.order_by(table.c.lane, table.c.due, table.c.id)
+        .limit(bindparam("b_limit"))
+        .with_for_update(skip_locked=True)
+        .cte("chosen")  # as a plain subquery PostgreSQL may run it more than once and exceed the limit
+    )
+    return (
+        update(table)
+        .where(table.c.id.in_(select(chosen.c.id)))
+        .values(state=RUNNING, owner=bindparam("owner"), lease_until=bindparam("lease_until"))
+        .returning(table)
+    )
+
+
+@cache
+def done_statement(table: Table) -> Delete:
+    """Remove a finished row that is ours."""
+    # SQLite once gave a new row the number of a deleted one: the subject must be the same, too.
+    same = and_(table.c.id == bindparam("b_id"), table.c.subject == bindparam("b_subject"))
+    return delete(table).where(same, table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
+
+
+@cache
+def all_done_statement(table: Table) -> Delete:
+    """Remove rows that were renewed just before."""
+    return delete(table).where(table.c.id.in_(bindparam("b_ids", expanding=True)))
+
+
+@cache
+def renew_statement(table: Table) -> Any:
+    """Prolong the leases of rows that are ours."""
+    ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
+    return (
+        update(table)
+        .where(table.c.id.in_(bindparam("b_ids", expanding=True)), ours)
+        .values(lease_until=bindparam("lease_until"))
+        .returning(table.c.id, table.c.subject)
+    )
