@@ -10,6 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+CONTENTS_IN_WORK = 8 * 1024 * 1024
+"""Bytes of contents that are unpacked at once, a single larger alert aside."""
+
 
 class Allowance:
     """So many bytes, taken for a while; who comes first is served first, so that a large one is not starved."""

@@ -17,6 +17,7 @@ from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
 from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
+from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.puts import put_changed, put_unmade
 from kuma_sync.daemon.round import Pass, Round
 from kuma_sync.kuma.client import Element
@@ -56,8 +57,9 @@ class Chunk:
 class Recorder:
     """Writes chunks. `swept`: this process has completed a sweep; before that, every new link is doubtful."""
 
-    def __init__(self, *, store: Store, rules: Rules, wake: Callable[[], None]) -> None:
+    def __init__(self, *, store: Store, rules: Rules, wake: Callable[[], None], allowance: Allowance) -> None:
         self._store = store
+        self._allowance = allowance
         self._rules = rules
         self.wake = wake
         self._rejects: set[str] = set()
@@ -65,7 +67,8 @@ class Recorder:
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
-        await self._record(chunk, read, round_, Shape.CONTENTS)
+        async with self._allowance.take(chunk.size):
+            await self._record(chunk, read, round_, Shape.CONTENTS)
 
     async def listing(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements of a listing: what differs is wanted with its contents, and only then written."""

@@ -8,21 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeVar
+from datetime import datetime
+from typing import Literal, TypeVar
 
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon import owned
+from kuma_sync.daemon.duty import Duty, Handler
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.schedule import Bell
-from kuma_sync.daemon.side import Side
-from kuma_sync.store import Claim, DurableQueue, Lane, Store, Tx
+from kuma_sync.store import Claim, Lane, Store
 from kuma_sync.telemetry.health import Health
 
 log = structlog.get_logger(__name__)
@@ -34,30 +31,6 @@ IDLE = 1.0
 
 SLOW_WRITE = 5.0
 """Seconds that a job's write may take before the store counts as not taking it."""
-
-
-class Handler(Protocol):
-    """What a worker does with a job."""
-
-    async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
-        """Do the job and acknowledge it (None), or say what follows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duty:
-    """Which queue, towards which side, with how many jobs in flight; a claim lasts `lease` unless renewed.
-
-    `creates` is the gate that creates have of their own. While jobs in flight wait for their answers, up to `ready`
-    more are made ready to be sent.
-    """
-
-    name: Literal["delivery", "close"]
-    queue: Callable[[Tx], DurableQueue]
-    side: Side
-    concurrency: int
-    creates: Side | None = None
-    lease: timedelta = field(default_factory=lambda: owned.LEASE)
-    ready: int = 0
 
 
 class Worker:
@@ -130,6 +103,7 @@ class Worker:
                 claims = await self._queue(tx).claim(
                     free, owner=self._owner, lease=self._lease, lanes=self._lanes(), since=self._since
                 )
+                weights = await self._duty.weigh(tx, [claim.subject for claim in claims])
         except StoreUnavailable as error:
             if self._since is not None:
                 raise
@@ -139,7 +113,7 @@ class Worker:
         self._health.succeeded(self.name)
         fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
         for claim in fresh:
-            job = OwnedJob(claim, valid_until)
+            job = OwnedJob(claim, valid_until, weight=weights.get(claim.subject, 0))
             self._flying[claim.id] = job
             task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
             jobs.add(task)
@@ -180,7 +154,8 @@ class Worker:
     async def _work(self, job: OwnedJob) -> None:
         passed("job_claimed")
         try:
-            await self._handle(job)
+            async with self._duty.allowance.take(job.weight):
+                await self._handle(job)
         finally:
             self._flying.pop(job.claim.id, None)
 

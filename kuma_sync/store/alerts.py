@@ -23,6 +23,9 @@ _PICTURES = select(schema.alerts).where(schema.alerts.c.id.in_(bindparam("b_ids"
 _CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
     schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True))
 )
+_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(
+    schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True))
+)
 _FORGET = delete(schema.contents).where(schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True)))
 
 
@@ -66,13 +69,7 @@ class Alerts:
             rows = [as_row(item, now, sweep) for item in shown if item.shape is shape]
             if rows:
                 await self._connection.execute(self._upsert(shape), rows)
-        packed = [
-            {"alert_id": item.picture.alert.id, "packed": pack(item.contents)}
-            for item in shown
-            if item.contents is not None
-        ]
-        if packed:
-            await self._put_contents(packed)
+        await self._put_contents({item.picture.alert.id: item.contents for item in shown if item.contents is not None})
 
     async def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
         """Remember the bytes in which unchanged alerts came, so that next time they need not be parsed."""
@@ -162,13 +159,26 @@ class Alerts:
 
     async def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
         """Keep contents that were read again for a delivery."""
-        await self._put_contents([{"alert_id": alert_id, "packed": pack(contents)}])
+        await self._put_contents({alert_id: contents})
 
-    async def _put_contents(self, rows: list[dict[str, Any]]) -> None:
+    async def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        """Return how many bytes the stored contents of these alerts are when unpacked."""
+        found: dict[str, int] = {}
+        for some in batches(list(ids)):
+            rows = await self._connection.execute(_SIZES, {"b_ids": some})
+            found.update((alert_id, size) for alert_id, size in rows)
+        return found
+
+    async def _put_contents(self, contents: Mapping[AlertId, Contents]) -> None:
+        if not contents:
+            return
+        rows = []
+        for alert_id, one in contents.items():
+            packed, size = pack(one)
+            rows.append({"alert_id": alert_id, "packed": packed, "size": size})
         insert = insert_into(self._connection, schema.contents)
-        await self._connection.execute(
-            insert.on_conflict_do_update(index_elements=["alert_id"], set_={"packed": insert.excluded.packed}), rows
-        )
+        fresh = {"packed": insert.excluded.packed, "size": insert.excluded.size}
+        await self._connection.execute(insert.on_conflict_do_update(index_elements=["alert_id"], set_=fresh), rows)
 
     def _upsert(self, shape: Shape) -> Any:
         insert = insert_into(self._connection, schema.alerts)

@@ -10,10 +10,11 @@ from kuma_sync.core.alert import Contents, event_digest
 _FAST = 1
 
 
-def pack(contents: Contents) -> bytes:
-    """Compress contents; escapes keep lone surrogates that KUMA may send."""
+def pack(contents: Contents) -> tuple[bytes, int]:
+    """Compress contents, and say how many bytes they are unpacked; escapes keep lone surrogates that KUMA may send."""
     value = {"events": list(contents.events), "assets": list(contents.assets), "accounts": list(contents.accounts)}
-    return zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), _FAST)
+    text = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return zlib.compress(text, _FAST), len(text)
 
 
 def unpack(packed: bytes) -> Contents:

@@ -87,6 +87,7 @@ contents = Table(
     metadata,
     Column("alert_id", Text, primary_key=True),
     Column("packed", LargeBinary, nullable=False),
+    Column("size", Integer, nullable=False, server_default="0"),
 )
 
 links = Table(

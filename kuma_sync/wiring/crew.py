@@ -20,11 +20,13 @@ import structlog
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import Rhythm
+from kuma_sync.daemon.allowance import CONTENTS_IN_WORK, Allowance
 from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.close import CloseAlert
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.deliver import Deliver
+from kuma_sync.daemon.duty import Duty
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.loops import Housekeeping
@@ -36,8 +38,8 @@ from kuma_sync.daemon.side import Side, Sides
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
-from kuma_sync.daemon.work import Workbench
-from kuma_sync.daemon.worker import Duty, Worker
+from kuma_sync.daemon.work import Workbench, contents_sizes
+from kuma_sync.daemon.worker import Worker
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Store, store_url
 from kuma_sync.telemetry.health import Health
@@ -109,6 +111,7 @@ class Fitter:
         probe = irp.probe if irp.can("probe") else None
         side = Side("irp", pace=self._pace, health=health, probe=probe, reload=irp.reload_secrets, narrower=creates)
         self._sides = Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency))
+        self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._brake = Brake(
             max_closed_percent=settings.brake.max_closed_percent,
@@ -162,7 +165,7 @@ class Fitter:
             kuma=remotes.kuma,
             side=self._kuma_side,
             turns=self._turns,
-            recorder=Recorder(store=self._ground.store, rules=rules, wake=wake),
+            recorder=Recorder(store=self._ground.store, rules=rules, wake=wake, allowance=self._allowance),
             habits=Habits(
                 clock=utc_now,
                 rhythm=rhythm,
@@ -218,6 +221,8 @@ class Fitter:
                 concurrency=settings.irp.concurrency,
                 creates=self._sides.creates,
                 ready=settings.irp.concurrency - 1,
+                weigh=contents_sizes,
+                allowance=self._allowance,
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),

@@ -15,10 +15,11 @@ from stores import opened
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
+from kuma_sync.daemon.duty import Duty
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side
-from kuma_sync.daemon.worker import Duty, Worker
+from kuma_sync.daemon.worker import Worker
 from kuma_sync.store import Lane, Put, Store
 from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.health import Health

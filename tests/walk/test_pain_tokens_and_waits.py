@@ -16,10 +16,11 @@ from stores import Clock, opened
 
 from kuma_sync.core.errors import AccessDenied, RemoteError, Transient
 from kuma_sync.core.retry import Bounce, Park, RetryAt, RetryPolicy
+from kuma_sync.daemon.duty import Duty
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.worker import Duty, Worker
+from kuma_sync.daemon.worker import Worker
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Lane, Put
