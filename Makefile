@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup check test storm demo lock clean
+.PHONY: help setup check test storm demo bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -36,10 +36,20 @@ storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [J
 demo: setup ## a scripted day on both simulators, then both sides compared
 	$(BIN)/kuma-sync demo --seconds 30
 
+BENCH := .venv-bench
+bench: $(BENCH)/.ready ## every figure of docs/performance.md, taken anew: make bench ARGS='--quick'
+	PYTHONPATH=$(CURDIR) $(BENCH)/bin/python benchmarks/run.py $(ARGS)
+
+$(BENCH)/.ready: requirements-bench.lock
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
+	@touch $(BENCH)/.ready
+
 lock: setup ## pin the requirements anew (hashes, no index addresses)
 	$(BIN)/pip --disable-pip-version-check install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --group dev --output-file requirements-dev.lock
+	printf 'dlt\nmatplotlib\norjson\ntrustme\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml - --constraint requirements.lock --output-file requirements-bench.lock
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -66,6 +66,7 @@ CONTRACT_SECRETS = {"kuma.token", "kuma.proxy", "irp.token", "irp.password", "ir
 TRUNK = {
     ".git",
     ".venv",
+    ".venv-bench",
     ".hypothesis",
     ".mypy_cache",
     ".ruff_cache",

@@ -128,7 +128,7 @@ class Poller:
     def _turn_page(self, page: PageEnd, read: Pass, round_: Round) -> None:
         read.page(page)
         if page.server_date is not None:
-            round_.server_now = page.server_date
+            round_.server_now = round_.server_now or page.server_date
             skew = (page.server_date - self._habits.clock()).total_seconds()
             self._habits.metrics.clock_skew_seconds.set(skew)
         if page.end in (End.REPEATED, End.CAP):

@@ -78,7 +78,8 @@ class Round:
     alerts whose contents a listing made us want, as it showed them; `oversize` those whose contents are too large to
     take, `unnamed` counts elements too large of which not even the id is known, `unreadable` those whose contents KUMA
     did not give; `answered` are the ids shown so far; `late` those that a look behind the watermark found, `unread` new
-    ones that only a listing has shown as yet.
+    ones that only a listing has shown as yet. `server_now` is KUMA's clock at the first page: what a later read of the
+    round saw must not move the watermark past what an earlier one had no chance to see.
     """
 
     turn: Turn

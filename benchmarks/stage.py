@@ -1,0 +1,168 @@
+"""What the benchmarks work with: the bare servers, a configuration, the crew in this process or as daemons, PostgreSQL.
+
+Must not: measure or judge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+sys.path.insert(0, str(ROOT))  # what is measured is this tree, whatever is installed
+os.environ["PYTHONPATH"] = str(ROOT)
+
+Tables = Mapping[str, Mapping[str, Any]]
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remotes:
+    """Where the two bare servers answer."""
+
+    kuma: str
+    irp: str
+
+    def tell_kuma(self, order: str) -> dict[str, Any]:
+        """Give KUMA one of the benchmarks' own orders; return what it had counted since the last one."""
+        answer: dict[str, Any] = json.loads(fetch(f"{self.kuma}/_{order}"))
+        return answer
+
+    def made(self) -> dict[str, Any]:
+        """Return what the IRP was asked to make."""
+        answer: dict[str, Any] = json.loads(fetch(f"{self.irp}/_made"))
+        return answer
+
+
+def fetch(url: str) -> bytes:
+    """Return what a URL answers."""
+    with _OPENER.open(url, timeout=60) as answer:
+        return bytes(answer.read())
+
+
+@contextmanager
+def servers(**options: float) -> Iterator[Remotes]:
+    """Run the bare servers; the options are those of servers.py, `keep=1` is a flag."""
+    command = [sys.executable, str(HERE / "servers.py")]
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        command += [flag] if name == "keep" else [flag, str(value)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own script
+        if process.stdout is None or process.stdin is None:
+            raise RuntimeError("no pipes")
+        kuma, irp = process.stdout.readline().split()
+        try:
+            yield Remotes(kuma=kuma, irp=irp)
+        finally:
+            process.stdin.close()
+
+
+def configure(folder: Path, remotes: Remotes, tables: Tables | None = None) -> Path:
+    """Write a configuration for these servers, with keys of other tables; return its path."""
+    said: dict[str, dict[str, Any]] = {
+        "kuma": {"url": remotes.kuma, "token": "x", "instance": "bench"},
+        "irp": {"url": remotes.irp, "token": "x"},
+        "store": {"url": f"sqlite:///{folder}/bench.db"},
+        "web": {"listen": ""},
+        "log": {"level": "error", "format": "json"},
+    }
+    for table, keys in (tables or {}).items():
+        said.setdefault(table, {}).update(keys)
+    lines = [
+        line
+        for table, keys in said.items()
+        for line in (f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in keys.items()))
+    ]
+    path = folder / "config.toml"
+    path.touch(mode=0o600)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@asynccontextmanager
+async def ground() -> AsyncIterator[Callable[[Path], Any]]:
+    """Yield what wires a crew in this process for a configuration file; later ones share the first one's store."""
+    import logging  # noqa: PLC0415  # the package is loaded only by those who work in this process
+
+    import structlog  # noqa: PLC0415
+
+    from kuma_sync.daemon.answers import Waiters  # noqa: PLC0415
+    from kuma_sync.settings import load  # noqa: PLC0415
+    from kuma_sync.telemetry.health import Health  # noqa: PLC0415
+    from kuma_sync.telemetry.metrics import Metrics  # noqa: PLC0415
+    from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store  # noqa: PLC0415
+    from kuma_sync.wiring.ready import make_ready  # noqa: PLC0415
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    found: list[Ground] = []
+    async with AsyncExitStack() as stack:
+
+        async def crew(config: Path) -> Any:
+            settings = load(config, {})
+            if not found:
+                store = open_store(settings)
+                stack.push_async_callback(store.close)
+                health = Health(monotonic=time.monotonic)
+                found.append(
+                    Ground(store=store, health=health, metrics=Metrics(), waiters=Waiters(), owner=new_owner())
+                )
+                await make_ready(store, identity(settings, "security-vision"), found[0].owner)
+            return await make_crew(settings, found[0], stack)
+
+        yield crew
+
+
+@contextmanager
+def daemon(config: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Let a real `kuma-sync run` work while the block runs."""
+    command = [sys.executable, "-m", "kuma_sync", "run", "-c", str(config)]
+    surroundings = {**os.environ, **environment}
+    process = subprocess.Popen(command, env=surroundings, stdout=subprocess.DEVNULL)  # noqa: S603  # the program itself
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until(condition: Callable[[], bool], *, within: float, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait until a condition holds; raise TimeoutError when it does not, RuntimeError when the process ended."""
+    deadline = time.monotonic() + within
+    while not condition():
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"the daemon ended with {process.returncode}")
+        if time.monotonic() > deadline:
+            raise TimeoutError("it takes too long")
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Tell whether a URL answers 200."""
+    with contextlib.suppress(OSError):
+        return bool(fetch(url) is not None)
+    return False
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
