@@ -25,7 +25,7 @@ from world import World
 STANDSTILL = 90.0
 """Seconds without any movement after which nothing is waited for any more: longer than a dead daemon's leases."""
 LONGEST = 900.0
-READY = 180.0
+READY = 300.0
 BUGS = ("loop_failed", "job_failed", "loop_keeps_failing")
 
 
@@ -81,11 +81,15 @@ async def _alive(ground: Ground, pulse: Pulse) -> list[str]:
         for daemon, well in zip(ground.daemons, ready, strict=True)
         if not well
     ]
-    try:
-        async with asyncio.timeout(STANDSTILL):
-            await pulse.beat()
-    except TimeoutError:
-        troubles.append(f"a fresh alert has no incident after {STANDSTILL:g} s")
+    beat = asyncio.create_task(pulse.beat())
+    written, moved = _written(ground), time.monotonic()
+    while not beat.done() and time.monotonic() - moved < STANDSTILL:
+        await asyncio.wait([beat], timeout=0.5)
+        if _written(ground) != written:
+            written, moved = _written(ground), time.monotonic()
+    if not beat.done():
+        troubles.append(f"a fresh alert has no incident, and nothing moved for {STANDSTILL:g} s")
+        beat.cancel()
     return troubles
 
 

@@ -24,6 +24,8 @@ from kuma_sync.sim.server import SimServer
 SLOW = ("database locked for a minute", "frozen for longer than its leases")
 """Faults of a minute: once in the first round, seldom later."""
 
+BREATH = 20.0
+
 
 class Machines:
     """Lets one fault follow another, in an order that the seed fixes."""
@@ -48,9 +50,9 @@ class Machines:
         }
 
     @property
-    def kinds(self) -> list[str]:
-        """Name the faults that are possible here."""
-        return list(self._faults)
+    def missed(self) -> list[str]:
+        """Name the faults that are possible here and did not take hold yet."""
+        return [kind for kind in self._faults if not self.fired[kind]]
 
     async def work_until(self, end: float) -> None:
         """Let one fault follow another."""
@@ -60,14 +62,20 @@ class Machines:
                 deck = self._shuffled(first=rounds == 0)
                 rounds += 1
             await self._strike(deck.pop())
+            await self._breathe()
             await asyncio.sleep(self._random.uniform(0.2, 5.0 if self._long else 0.6))
 
-    async def last_chance(self, kind: str) -> None:
-        """Let a fault that did not take hold try again."""
+    async def _breathe(self) -> None:
+        """Let something be done between two faults: on a busy machine a daemon would never come to it."""
+        irp, witness = self._ground.irp, self._ground.witness
+        before = (len(irp.writes), witness.sweeps)
+        await until(lambda: len(irp.writes) > before[0] and witness.sweeps > before[1], within=BREATH)
+
+    async def make_up(self) -> None:
+        """Let each fault that did not take hold try again, a few times."""
         for _ in range(5):
-            if self.fired[kind]:
-                return
-            await self._strike(kind)
+            for kind in self.missed:
+                await self._strike(kind)
 
     def _shuffled(self, *, first: bool) -> list[str]:
         kinds = [kind for kind in self._faults if first or kind not in SLOW or self._random.random() < 0.25]

@@ -20,7 +20,7 @@ from kuma_sync.sim.values import Json, moment
 SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Critical"}
 PREFIX = "kuma:kuma:"
 BREATH = 5.0
-"""Seconds after it was shown within which the trouble of a moment may have swallowed what was shown."""
+"""Seconds after a trouble within which it may still have swallowed what was shown: KUMA is read a page at a time."""
 SETTLED = {"sqlite": 20.0, "postgres": 120.0}
 """Seconds after which a write that was acknowledged is not repeated any more: back-offs, restarts, leases."""
 

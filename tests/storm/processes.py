@@ -22,7 +22,7 @@ STEPS = (7200, -7200, 15, -15, 86400)
 """Seconds by which the clock is set; a back-off written under a clock less than an hour ahead is waited out."""
 LEASE = 60.0
 GRACE = 5.0
-START = 20.0
+START = 90.0
 
 
 class Processes:
@@ -83,8 +83,20 @@ class Processes:
         return await until(lambda: "configuration_reloaded" in daemon.told(since), within=15.0)
 
     async def take_turn(self) -> bool:
-        """Give the reader's turn free, as an expired lease does, while its owner goes on believing in it."""
-        return await self._ground.take_turn()
+        """Freeze the reader until its turn ran out and another copy has it; it wakes up believing that it reads."""
+        reader = await self._ground.reader()
+        if reader is None or not reader.signal(signal.SIGSTOP):
+            return False
+        try:
+            await self._ground.take_turn()
+            deadline = time.monotonic() + START / 3
+            while time.monotonic() < deadline:
+                if await self._ground.reader() not in (None, reader):
+                    return True
+                await asyncio.sleep(0.1)
+        finally:
+            reader.signal(signal.SIGCONT)
+        return False
 
     async def clock(self) -> bool:
         """Start a copy under a clock that can be set, set it, see that it took hold, and set it right again."""
@@ -128,7 +140,7 @@ class Processes:
 
     async def _skewed(self, daemon: Daemon, step: int) -> bool:
         """Wait until the daemon's own clock shows the step, in the Date of what its doors answer."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + START
         async with self._ground.client(daemon) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.TransportError):

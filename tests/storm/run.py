@@ -43,7 +43,7 @@ async def storm(folder: Path, *, seed: int, database: str, seconds: float, say: 
     copies = (3 if long else 2) if database == "postgres" else 1
     with _database(database, say=left_out.append) as where:
         async with grounded(folder, where, seed=seed, copies=copies, say=left_out.append) as ground:
-            world = World(ground, seed=seed)
+            world = World(ground, seed=seed, long=long)
             machines = Machines(ground, world, seed=seed, long=long)
             weather = Weather(ground, machines, seed=seed, long=long)
             pulse = Pulse(ground, world.ledger)

@@ -13,6 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kuma_sync.sim.irp import Incident, IrpSim
+from kuma_sync.sim.server import TRANSPORT
 from kuma_sync.sim.values import Json
 
 LISTING = "/alerts/"
@@ -27,8 +28,8 @@ class Witness:
         self.sweeps = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        status, whole = 0, False
+        """Serve one request. What it shows was looked up after it came, and may leave KUMA's list before it is read."""
+        came, status, whole = time.monotonic(), 0, False
 
         async def watched(message: Message) -> None:
             nonlocal status, whole
@@ -39,13 +40,14 @@ class Witness:
             await send(message)
 
         await self._app(scope, receive, watched)
-        if status == 200 and whole and scope["path"].endswith(LISTING):
-            self._note(scope)
+        # To a client that is gone everything can be sent.
+        left = scope["state"][TRANSPORT].is_closing()
+        if status == 200 and whole and not left and scope["path"].endswith(LISTING):
+            self._note(scope, came)
 
-    def _note(self, scope: MutableMapping[str, Any]) -> None:
-        now = time.monotonic()
+    def _note(self, scope: MutableMapping[str, Any], came: float) -> None:
         for alert_id in scope["state"].get("sim.shown", ()):
-            self.first_shown.setdefault(alert_id, now)
+            self.first_shown.setdefault(alert_id, came)
         self.sweeps += b"timestampField=firstSeen" in scope["query_string"]
 
 

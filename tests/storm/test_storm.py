@@ -24,7 +24,7 @@ async def test_a_storm_loses_doubles_and_changes_nothing_on_either_database(tmp_
     assert all(report.good for report in reports), "\n".join(table(reports))
     assert {report.database for report in reports} == {"sqlite", "postgres"}
     for report in reports:
-        assert report.figures["kills"] >= 2
+        assert report.figures["kills"]
         assert report.figures["alerts shown"] > 250
         assert report.figures["closings carried to KUMA"], "nothing was closed from the IRP's side"
         assert report.figures["closings carried to the IRP"], "nothing was closed from KUMA's side"

@@ -48,7 +48,7 @@ WIRE: dict[str, Kind] = {
 LASTING = ("delay past the time-out", "hang")
 METHODS = {"kuma": ("", "GET", "POST"), "irp": ("", "GET", "POST", "PATCH")}
 EVERY = (1, 2, 3, 5)
-LAST_CHANCE = 20.0
+LAST_CHANCE = 90.0
 
 
 class Weather:
@@ -65,7 +65,7 @@ class Weather:
     def missed(self) -> list[str]:
         """Name the kinds that this run must have and that have not struck yet."""
         wire = [f"{side}: {name}" for side in METHODS for name in WIRE if not self._had(side, name)]
-        return [*wire, *(kind for kind in self._machines.kinds if not self._machines.fired[kind])]
+        return [*wire, *self._machines.missed]
 
     def _had(self, side: str, name: str) -> bool:
         """Tell whether a kind struck this side; in a short storm, whether it struck either."""
@@ -81,14 +81,15 @@ class Weather:
 
     async def make_up(self) -> None:
         """Let each kind that has not struck yet strike at least once."""
-        for kind in self.missed:
-            if kind not in self.missed:
-                continue
-            side, _, name = kind.partition(": ")
-            if side in METHODS:
+        async with asyncio.TaskGroup() as lanes:
+            for side in METHODS:
+                lanes.create_task(self._make_up(side))
+            lanes.create_task(self._machines.make_up())
+
+    async def _make_up(self, side: str) -> None:
+        for name in WIRE:
+            if not self._had(side, name):
                 await self._gust(side, name, method="", every=1, until_struck=True)
-            else:
-                await self._machines.last_chance(kind)
 
     async def _lane(self, side: str, end: float) -> None:
         deck: list[str] = []

@@ -30,8 +30,8 @@ REASONS = ("responded", "incorrect data", "incorrect correlation rule")
 class World:
     """Plays both sides until told to stop."""
 
-    def __init__(self, ground: Ground, *, seed: int) -> None:
-        self._ground = ground
+    def __init__(self, ground: Ground, *, seed: int, long: bool) -> None:
+        self._bursts = (5, 10, 60) if long else (5, 10)
         self._kuma = ground.kuma
         self._random = Random(f"world {seed}")
         self.ledger = Ledger()
@@ -100,7 +100,7 @@ class World:
 
     def burst(self) -> None:
         """Raise many alerts in one second; where there are too many already, KUMA's analysts close as many."""
-        second, size = self._kuma.clock().replace(microsecond=0), self._random.choice((5, 10, 60))
+        second, size = self._kuma.clock().replace(microsecond=0), self._random.choice(self._bursts)
         if sum(alert["status"] == "new" for alert in self._kuma.alerts.values()) > CROWD:
             for _ in range(size):
                 self.close()
