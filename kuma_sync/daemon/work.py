@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from kuma_sync.core.alert import AlertId, Contents, EventDigest, JsonObject, Picture, event_digest
+from kuma_sync.core.alert import AlertId, Contents, EventDigest, JsonObject, Picture, Seen, event_digest
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.delivery import Desk, Nothing, Step, next_step
 from kuma_sync.core.errors import ClaimLost
@@ -108,11 +108,17 @@ class Workbench:
         return await self._write(job, Change(become=become), known=work, finish=False) or work
 
     async def keep_contents(self, job: OwnedJob, work: Work, contents: Contents) -> Work:
-        """Store contents that were read again from KUMA, if nobody else may have stored newer ones meanwhile."""
+        """Store contents that were read again from KUMA, if nobody else may have stored newer ones meanwhile.
+
+        They may show more events than the poller has seen so far: the picture grows with them.
+        """
         async with self._store.begin() as tx:
             await _prove(tx, job)
+            known = (await tx.alerts.pictures([work.alert_id])).get(work.alert_id, work.picture)
+            picture = known.with_seen(Seen(alert=known.alert, contents=contents))
             await tx.alerts.store_contents(work.alert_id, contents)
-        return Work(picture=work.picture, link=work.link, contents=contents)
+            await tx.alerts.amend(picture)
+        return Work(picture=picture, link=work.link, contents=contents)
 
     async def _write(self, job: OwnedJob, change: Change, *, known: Work | None, finish: bool = True) -> Work | None:
         entry = _Entry(job=job, change=change, known=known, finish=finish)

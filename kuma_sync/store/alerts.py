@@ -161,6 +161,14 @@ class Alerts:
         """Keep contents that were read again for a delivery."""
         await self._put_contents({alert_id: contents})
 
+    async def amend(self, picture: Picture) -> None:
+        """Write what contents that were read again have shown, and nothing of what only a listing or a poll knows."""
+        await self._connection.execute(
+            update(schema.alerts)
+            .where(schema.alerts.c.id == picture.alert.id)
+            .values(event_ids=picture.event_ids, affected=picture.affected, fingerprint=picture.fingerprint)
+        )
+
     async def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """Return how many bytes the stored contents of these alerts are when unpacked."""
         found: dict[str, int] = {}
