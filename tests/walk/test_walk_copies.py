@@ -18,9 +18,11 @@ async def test_of_two_daemons_one_reads_and_both_deliver(tmp_path: Path, postgre
             await eventually(lambda: reader.health.ready().parts["poll"].state is State.OK)
             async with stage.working(second) as standby:
                 await eventually(lambda: standby.health.ready().parts["poll"].state is State.STANDBY)
+                stage.irp.knobs.latency = 0.3  # the other copy looks once a second: enough is to be left by then
                 for _ in range(40):
                     stage.kuma.raise_alert(events=1)
                 await eventually(stage.agrees, within=30)
+                stage.irp.knobs.latency = 0
                 stage.irp.analyst_close(next(iter(stage.irp.incidents)), "False positive")
                 await eventually(lambda: stage.kuma.closes)
                 ready = standby.health.ready().ready

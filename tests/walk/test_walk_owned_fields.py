@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def patched(stage: Stage) -> set[str]:
 async def test_edited_fields_outlive_everything_that_happens_to_the_alert(tmp_path: Path, database_url: str) -> None:
     ours = {"title": "Checked by us", "severity": "High", "verdict": "phishing"}
     async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.crew() as crew:
-        alert_id = stage.kuma.raise_alert(priority="low")
+        alert_id = stage.kuma.raise_alert(priority="low", seen=datetime.now(UTC) - timedelta(minutes=1))
         await carried(crew)
         incident = stage.incident(alert_id)
         stage.irp.analyst_edit(incident.id, **ours)

@@ -33,7 +33,7 @@ async def test_a_daemon_told_to_stop_under_load_ends_what_is_in_flight_and_loses
         raise_alerts(stage, 60)
         stage.irp.knobs.latency = 0.15
         daemon = await stage.start()
-        await eventually(lambda: len(stage.irp.incidents) >= 20)
+        await eventually(lambda: len(stage.irp.incidents) >= 20, within=60)
 
         daemon.process.terminate()
         asked = time.monotonic()
