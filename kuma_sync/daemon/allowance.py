@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-CONTENTS_IN_WORK = 8 * 1024 * 1024
+CONTENTS_IN_WORK = 6 * 1024 * 1024
 """Bytes of contents that are unpacked at once, a single larger alert aside."""
 
 
