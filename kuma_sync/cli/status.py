@@ -16,9 +16,9 @@ from kuma_sync.cli.tables import plain, show_json, show_table, since, span
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
 from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
+from kuma_sync.store.backlog import DEPTHS
 from kuma_sync.store.migrate import check
 
-STATES = ("pending", "postponed", "backoff", "running", "held", "parked")
 MOST_SHOWN = 10
 
 
@@ -87,7 +87,7 @@ async def _look(settings: Settings) -> Status:
 
 async def _queue(queue: DurableQueue) -> Queue:
     depths = await queue.depths()
-    return Queue(jobs={state: depths.get(state, 0) for state in STATES}, oldest=await queue.oldest())
+    return Queue(jobs={state: depths.get(state, 0) for state in DEPTHS}, oldest=await queue.oldest())
 
 
 async def parked_jobs(tx: Tx) -> list[ParkedJob]:
@@ -116,7 +116,7 @@ def _show(found: Status) -> None:
     click.echo()
     _show_reads(found)
     show_table(
-        ["queue", *STATES, "oldest"],
+        ["queue", *DEPTHS, "oldest"],
         [
             [name, *queue.jobs.values(), span((found.now - queue.oldest).total_seconds()) if queue.oldest else None]
             for name, queue in found.queues.items()

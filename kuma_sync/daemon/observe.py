@@ -15,6 +15,7 @@ import structlog
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import DurableQueue, Store
+from kuma_sync.store.backlog import DEPTHS, WAITING
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.pulse import Pulse, end_process
@@ -28,9 +29,6 @@ GIVEN_UP = 3.0
 
 LATE = 1.0
 """Seconds by which we may wake up too late on a busy machine; later, the process was frozen or its loop blocked."""
-
-WAITING = ("pending", "backoff", "running")
-STATES = ("pending", "postponed", "backoff", "running", "parked", "held")
 
 
 async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapping[str, Side]) -> None:
@@ -64,7 +62,7 @@ async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
     for name, depth in depths.items():
         if not any(depth.get(state) for state in WAITING):
             health.worked(name)
-        for state in STATES:
+        for state in DEPTHS:
             metrics.queue_depth.labels(queue=name, state=state).set(depth.get(state, 0))
         since = oldest[name]
         metrics.queue_oldest_seconds.labels(queue=name).set((now - since).total_seconds() if since else 0)

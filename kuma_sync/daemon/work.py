@@ -154,7 +154,7 @@ class Workbench:
             await tx.delivery.all_done([entry.job.claim for entry in done])
         finished = {entry.job.claim.id for entry in done}
         return [
-            ClaimLost(f"job {entry.job.claim.id} went to another worker")
+            _lost(entry.job)
             if entry.job.claim.id not in ours
             else None
             if entry.job.claim.id in finished
@@ -169,7 +169,11 @@ class Workbench:
 async def _prove(tx: Tx, job: OwnedJob) -> None:
     """Raise ClaimLost unless the job is still ours; what this transaction wrote is taken back then."""
     if job.claim.id not in await tx.delivery.renew([job.claim], lease=owned.LEASE):
-        raise ClaimLost(f"job {job.claim.id} went to another worker")
+        raise _lost(job)
+
+
+def _lost(job: OwnedJob) -> ClaimLost:
+    return ClaimLost(f"job {job.claim.id} went to another worker")
 
 
 async def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link]) -> dict[AlertId, Work]:

@@ -13,6 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.store.jobs import PENDING, RUNNING, Job, as_job
 
+WAITING = ("pending", "backoff", "running")
+"""What a worker will do or tries to do; a postponed job is put off on purpose."""
+
+DEPTHS = ("pending", "postponed", "backoff", "running", "held", "parked")
+"""The states that `depths` counts."""
+
 
 class Backlog:
     """One queue table as it stands, inside one transaction; `now` is our time."""

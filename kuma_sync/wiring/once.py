@@ -15,6 +15,7 @@ from kuma_sync.daemon.run import once
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store, held, store_url
+from kuma_sync.store.backlog import WAITING
 from kuma_sync.store.jobs import PENDING
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
@@ -81,9 +82,7 @@ async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:
     return Outcome(
         troubles=troubles,
         counts=counts,
-        waiting=sum(
-            depth.get(state, 0) for depth in depths for state in ("pending", "postponed", "backoff", "running")
-        ),
+        waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, "postponed")),
         held=marked + depths[1].get("held", 0),
         parked=rejected + sum(depth.get("parked", 0) for depth in depths),
     )
