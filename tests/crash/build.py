@@ -9,8 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-# The command's libraries are loaded here, once, by the server that forks the tests' processes: one costs 0.2 s then.
-import kuma_sync.cli.daemon  # noqa: F401
 from kuma_sync import cli
 from kuma_sync.daemon import points
 
@@ -31,12 +29,8 @@ def dies_at(point: str, visit: int) -> Callable[[str], None]:
     return at
 
 
-def run(point: str, visit: int, words: Sequence[str], log: str = "") -> None:
-    """Be the command `words`; what it says goes to the file `log`, if one is named."""
-    if log:
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
+def run(point: str, visit: int, words: Sequence[str]) -> None:
+    """Be the command `words`."""
     points.at = dies_at(point, visit)
     cli.main(words)
 

@@ -7,20 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import multiprocessing
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import build
-import pytest
+from forked import fork
 from stage import Stage, staged
 
 from kuma_sync.daemon import points
@@ -36,9 +31,6 @@ from kuma_sync.wiring.remotes import Remotes, open_remotes
 
 BATCH = 2
 """Events in one request: three need a second one."""
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["__main__", "build"])
 
 
 async def born(settings: Settings, store: Store, remotes: Remotes) -> Crew:
@@ -74,17 +66,16 @@ class Lives:
         """Live as a process of its own, `run --once`; return its exit code. `born` is told its number at once."""
         log = self.stage.folder / f"process-{next(self.numbers)}.log"
         words = ["run", "--once", "-c", str(self.stage.config)]
-        process = _processes.Process(target=build.run, args=(point, visit, words, str(log)))
-        process.start()
+        process = fork(log, build.run, point, visit, words)
         try:
             if born is not None:
-                assert process.pid is not None
                 born(process.pid)
-            return await _ended(process, log)
+            async with asyncio.timeout(30):
+                return await process.wait()
+        except TimeoutError:
+            raise AssertionError(f"the process did not end; it said:\n{log.read_text()}") from None
         finally:
             process.kill()
-            process.join()
-            process.close()
 
     async def once(self) -> bool:
         """Live for one complete pass in this process; tell whether nothing failed and nothing waits afterwards."""
@@ -148,33 +139,9 @@ async def waiting(store: Store) -> dict[str, int]:
 @asynccontextmanager
 async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterator[Lives]:
     """Open a stage for many lives: quick to look twice, two events a request, an IRP that finds late."""
-    _serve_processes()
     async with staged(folder, database, irp={"concurrency": concurrency}) as stage, AsyncExitStack() as stack:
         profile = Path(stage.tables["irp"]["profile"])
         profile.write_text(profile.read_text().replace("batch = 500", f"batch = {BATCH}"))
         stage.irp.knobs.find_lag = 0.1
         settings = stage.settings()
         yield Lives(stage=stage, settings=settings, remotes=await open_remotes(settings, utc_now, stack))
-
-
-def _serve_processes() -> None:
-    """Start the server that forks processes; Python 3.11's finds what it is to load on PYTHONPATH alone."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        forkserver.ensure_running()
-
-
-async def _ended(process: ForkServerProcess, log: Path) -> int:
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(process.sentinel, ended.set)
-    try:
-        async with asyncio.timeout(30):
-            await ended.wait()
-    except TimeoutError:
-        raise AssertionError(f"the process did not end; it said:\n{log.read_text()}") from None
-    finally:
-        loop.remove_reader(process.sentinel)
-    process.join()
-    assert process.exitcode is not None
-    return process.exitcode

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import re
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import odd_build
+from forked import command, fork
 from stage import Child, Stage, eventually
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Link
 from kuma_sync.store import Store
 from kuma_sync.wiring.crew import open_store
-
-BUILD = Path(__file__).with_name("odd_build.py")
 
 
 @dataclass(kw_only=True)
@@ -82,22 +78,20 @@ class Copy(Child):
         self.process.send_signal(signal.SIGCONT)
 
 
-async def start_copy(stage: Stage, *, env: dict[str, str] | None = None, **oddities: Any) -> Copy:
+def start_copy(stage: Stage, *, env: dict[str, str] | None = None, **oddities: Any) -> Copy:
     """Start the command; with an oddity, the test build of it. `leases="short"` is the test build without any."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         listen = f"127.0.0.1:{probe.getsockname()[1]}"
     stage.children += 1
     log = stage.folder / f"child-{stage.children}.log"
-    program = [str(BUILD), json.dumps(oddities)] if oddities else ["-m", "kuma_sync"]
+    words = ["run", "-c", str(stage.config)]
     door = {"KUMA_SYNC_WEB__LISTEN": listen, "KUMA_SYNC_WEB__METRICS_PUBLIC": "true"}
-    with log.open("w") as file:
-        process = await asyncio.create_subprocess_exec(
-            *[sys.executable, *program, "run", "-c", str(stage.config)],
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "PYTHONWARNINGS": "ignore", **door, **(env or {})},
-        )
+    surroundings = {**door, **(env or {})}
+    if oddities:
+        process = fork(log, odd_build.main, oddities, words, env=surroundings)
+    else:
+        process = fork(log, command, *words, env=surroundings)
     copy = Copy(process=process, log=log, url=f"http://{listen}")
     stage.owned.append(copy)
     return copy

@@ -8,10 +8,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import os
 import re
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from forked import Forked, command, fork
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Link
@@ -71,7 +70,7 @@ async def eventually(condition: Callable[[], Awaitable[T] | T], *, within: float
 class Child:
     """The command as a child process; its log is a file of JSON lines."""
 
-    process: asyncio.subprocess.Process
+    process: Forked
     log: Path
 
     def says(self, event: str) -> list[dict[str, Any]]:
@@ -172,25 +171,22 @@ class Stage:
                 troubles = await once(crew)
         return troubles
 
-    async def start(self, *arguments: str) -> Child:
+    def start(self, *arguments: str) -> Child:
         """Start the command."""
         self.children += 1
         log = self.folder / f"child-{self.children}.log"
-        command = [sys.executable, "-m", "kuma_sync", "run", *arguments, "-c", str(self.config)]
-        environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        with log.open("w") as file:
-            process = await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+        process = fork(log, command, "run", *arguments, "-c", str(self.config))
         self.owned.append(Child(process=process, log=log))
         return self.owned[-1]
 
     async def run_once(self) -> int:
         """Run `run --once` to its end; return its exit code."""
-        return await (await self.start("--once")).ended(within=90)
+        return await self.start("--once").ended(within=90)
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[Child]:
         """Start the daemon and wait until it works; it is terminated after the block unless it has ended."""
-        child = await self.start()
+        child = self.start()
         await eventually(lambda: child.says("started"))
         yield child
         if child.process.returncode is None:

@@ -145,7 +145,7 @@ async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next_within
     async with staged(tmp_path, database_url) as stage:
         stage.kuma.faults = murder = KillsTheCloser()
         alert_id = stage.kuma.raise_alert()
-        dead = await stage.start()
+        dead = stage.start()
         await eventually(lambda: stage.incidents(alert_id))
         murder.victim = dead.process.pid
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")

@@ -39,7 +39,7 @@ async def test_of_two_daemons_one_reads_and_both_deliver(tmp_path: Path, postgre
 
 async def test_a_reader_that_stops_hands_its_turn_over_at_once(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage:
-        reader = await stage.start()
+        reader = stage.start()
         await eventually(stage.queries)
         async with stage.working() as standby:
             await eventually(lambda: standby.health.ready().parts["poll"].state is State.STANDBY)
@@ -57,7 +57,7 @@ async def test_a_reader_that_is_killed_loses_its_turn_when_it_runs_out(tmp_path:
         stage.irp.knobs.latency = 0.05
         for _ in range(20):
             stage.kuma.raise_alert(events=1)
-        reader = await stage.start()
+        reader = stage.start()
         await eventually(lambda: len(stage.irp.incidents) > 4)
         async with stage.working() as standby:
             await eventually(lambda: standby.health.ready().parts["poll"].state is State.STANDBY)

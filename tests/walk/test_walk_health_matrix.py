@@ -156,7 +156,7 @@ async def watched(folder: Path, row: Row) -> AsyncIterator[tuple[Stage, Copy, Wa
             stage.configure(**{section: keys})
         watchdog = Watchdog(folder / "notify")
         try:
-            copy = await start_copy(stage, env=watchdog.env, short_limits=True, kept_alive=True, **row.oddity)
+            copy = start_copy(stage, env=watchdog.env, short_limits=True, kept_alive=True, **row.oddity)
             await started(copy)
             stage.kuma.raise_alert()
             if not row.oddity:

@@ -36,12 +36,12 @@ async def dies_and_goes_on(folder: Path, oddity: dict[str, Any], loops: list[str
     async with staged(folder, f"sqlite:///{folder}/store.db") as stage:
         stage.irp.knobs.latency = 0.05
         first = [stage.kuma.raise_alert(events=1) for _ in range(5)]
-        dying = await start_copy(stage, short_limits=True, **oddity)
+        dying = start_copy(stage, short_limits=True, **oddity)
         await started(dying)
         code = await dying.ended(within=SLACK + 3 * LIVE)
         second = [stage.kuma.raise_alert(events=1) for _ in range(5)]
         stage.kuma.grow(first[0])
-        successor = await start_copy(stage)
+        successor = start_copy(stage)
         await started(successor)
         await eventually(lambda: len(stage.irp.incidents) == 10 and stage.agrees(), within=SLACK)
         successor.process.terminate()
@@ -57,7 +57,7 @@ async def dies_and_goes_on(folder: Path, oddity: dict[str, Any], loops: list[str
 
 async def test_a_process_that_was_frozen_for_longer_than_any_limit_lives_on(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
-        frozen = await start_copy(stage, short_limits=True)
+        frozen = start_copy(stage, short_limits=True)
         await started(frozen)
         first = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(first), within=SLACK)

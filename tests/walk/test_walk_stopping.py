@@ -32,7 +32,7 @@ async def test_a_daemon_told_to_stop_under_load_ends_what_is_in_flight_and_loses
     async with staged(tmp_path, database_url) as stage:
         raise_alerts(stage, 60)
         stage.irp.knobs.latency = 0.15
-        daemon = await stage.start()
+        daemon = stage.start()
         await eventually(lambda: len(stage.irp.incidents) >= 20, within=60)
 
         daemon.process.terminate()
@@ -57,7 +57,7 @@ async def test_a_killed_daemon_loses_and_doubles_nothing(tmp_path: Path, databas
         stage.irp.knobs.latency = 0.05
 
         for share in (8, 22):
-            child = await stage.start()
+            child = stage.start()
             await eventually(lambda share=share: len(stage.irp.incidents) >= share)
             child.process.kill()
             assert await child.ended() == -signal.SIGKILL
@@ -75,7 +75,7 @@ async def test_a_second_signal_ends_the_daemon_at_once(tmp_path: Path, sqlite_ur
     async with staged(tmp_path, sqlite_url) as stage:
         raise_alerts(stage, 3)
         stage.irp.faults.add("hang", method="POST")
-        daemon = await stage.start()
+        daemon = stage.start()
         await eventually(lambda: any(request.method == "POST" for request in stage.irp.requests))
 
         daemon.process.terminate()
@@ -93,7 +93,7 @@ async def test_the_grace_ends_a_daemon_whose_irp_hangs_and_the_exit_code_is_stil
     async with staged(tmp_path, sqlite_url, run={"grace": "500ms"}) as stage:
         raise_alerts(stage, 3)
         stage.irp.faults.add("hang", method="POST")
-        daemon = await stage.start()
+        daemon = stage.start()
         await eventually(lambda: any(request.method == "POST" for request in stage.irp.requests))
 
         daemon.process.terminate()
@@ -178,7 +178,7 @@ async def test_remotes_and_store_that_are_away_at_the_start_are_waited_for(tmp_p
 
 async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.daemon():
-        second = await stage.start()
+        second = stage.start()
 
         assert await second.ended() == 1
 
@@ -189,7 +189,7 @@ async def test_a_store_of_another_kuma_or_irp_is_refused(tmp_path: Path, sqlite_
         await stage.passes()
 
         stage.configure(kuma={"instance": "other"})
-        child = await stage.start("--once")
+        child = stage.start("--once")
         code = await child.ended()
 
     assert code == 2

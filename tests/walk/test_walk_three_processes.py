@@ -31,7 +31,7 @@ SHORT: dict[str, Any] = {"leases": "short"}
 @asynccontextmanager
 async def three(stage: Stage, **oddities: Any) -> AsyncIterator[list[Copy]]:
     """Run three copies, and terminate those that are alive after the block; each must end well."""
-    copies = [await start_copy(stage, **oddities) for _ in range(3)]
+    copies = [start_copy(stage, **oddities) for _ in range(3)]
     await started(*copies)
     yield copies
     alive = [copy for copy in copies if copy.process.returncode is None]
@@ -181,10 +181,10 @@ async def _is_standby(copy: Copy) -> bool:
 
 async def test_a_reader_frozen_in_a_transaction_holds_nobody_up_for_long(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage:
-        reader = await start_copy(stage, freeze_in_transaction=True)
+        reader = start_copy(stage, freeze_in_transaction=True)
         alert_id = stage.kuma.raise_alert()
         await eventually(reader.frozen)
-        others = [await start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, **SHORT) for _ in range(2)]
         await started(*others)
         began = time.monotonic()
         await eventually(lambda: stage.incidents(alert_id))
@@ -210,11 +210,11 @@ async def test_a_worker_frozen_while_holding_a_claim_sends_no_second_create(
     tmp_path: Path, postgres_url: str, point: str
 ) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:
-        woken = await start_copy(stage, freeze=point)
+        woken = start_copy(stage, freeze=point)
         alert_id = stage.kuma.raise_alert()
         await eventually(woken.frozen)
         made = len(stage.incidents(alert_id))
-        others = [await start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, **SHORT) for _ in range(2)]
         await started(*others)
         linked = await eventually(lambda: _linked(store, alert_id))
 
@@ -241,10 +241,10 @@ async def test_a_worker_frozen_between_two_requests_does_not_write_what_it_knew_
 ) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 2"))
-        woken = await start_copy(stage, freeze="create_answered")
+        woken = start_copy(stage, freeze="create_answered")
         alert_id = stage.kuma.raise_alert(events=5)
         await eventually(woken.frozen)
-        others = [await start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, **SHORT) for _ in range(2)]
         await started(*others)
         await eventually(lambda: len(stage.incident(alert_id).events) == 5)
         link = await eventually(lambda: _settled(store, alert_id))
@@ -273,12 +273,12 @@ async def _linked(store: Store, alert_id: str) -> str:
 
 async def test_a_worker_frozen_after_a_closing_closes_nothing_twice(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:
-        woken = await start_copy(stage, freeze="close_answered")
+        woken = start_copy(stage, freeze="close_answered")
         alert_id = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(alert_id))
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
         await eventually(woken.frozen)
-        others = [await start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, **SHORT) for _ in range(2)]
         await started(*others)
         # A sweep may see it closed before: what counts is that another worker has finished the job.
         await eventually(lambda: _carried(store, alert_id))
