@@ -1,7 +1,7 @@
 """Bytes of a JSON array in, the raw bytes of one element after the other out, in bounded memory.
 
 Must not: interpret an element (that is wire), or trust the end of the stream: only the closing bracket proves a page
-whole, because httpx reports neither a truncated gzip body nor a cut one that has no length.
+whole, for a body that has neither a length nor chunks may be cut without an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a remote is and how it is reached: address, certificates, time limits; and the httpx client made from that.
+"""Where a remote is and how it is reached: address, certificates, time limits; and the connections made from that.
 
 Must not: send anything.
 """
@@ -11,11 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from kuma_sync import __version__
 from kuma_sync.core.errors import ConfigError
-
-PER_CLIENT = 4
-"""Connections of one httpx client: httpcore looks through its whole pool at every request, so small pools are fast."""
+from kuma_sync.transport.connections import Connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,26 +36,16 @@ class Endpoint:
     rate_limit: float = 0
 
 
-def make_clients(endpoint: Endpoint, transport: httpx.AsyncBaseTransport | None) -> list[httpx.AsyncClient]:
-    """Return as many small httpx clients as the endpoint's connections need; raise ConfigError for unusable files."""
-    # Loading the system's certificates takes longer than the rest of a client.
-    tls = tls_context(endpoint) if endpoint.url.startswith("https:") else False
-    proxy = _proxy(endpoint) if transport is None else None
-    timeout = httpx.Timeout(endpoint.read_timeout, connect=endpoint.connect_timeout, pool=None)
-    limits = httpx.Limits(max_connections=PER_CLIENT, max_keepalive_connections=PER_CLIENT)
-    return [
-        httpx.AsyncClient(
-            verify=tls,
-            timeout=timeout,
-            limits=limits,
-            proxy=proxy,
-            transport=transport,
-            trust_env=False,
-            follow_redirects=False,
-            headers={"User-Agent": f"kuma-sync/{__version__}", "Accept": "application/json"},
-        )
-        for _ in range(-(-endpoint.connections // PER_CLIENT))
-    ]
+def make_connections(endpoint: Endpoint) -> Connections:
+    """Return the connections to an endpoint, none of them open yet; raise ConfigError for unusable files."""
+    return Connections(
+        # Loading the system's certificates takes longer than all the rest.
+        tls=tls_context(endpoint) if endpoint.url.startswith("https:") else None,
+        proxy=_proxy(endpoint),
+        limit=endpoint.connections,
+        connect_timeout=endpoint.connect_timeout,
+        read_timeout=endpoint.read_timeout,
+    )
 
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from datetime import datetime
 import httpx
 
 from kuma_sync.transport.answer import Answer, parse_date, parse_retry_after
+from kuma_sync.transport.body import Body
 from kuma_sync.transport.failures import Call, translated
 
 LARGEST_REFUSAL = 64 * 1024
@@ -25,6 +26,7 @@ class Stream:
         self._call = call
         self._now = now
         self._left = seconds_left
+        self._body = Body(response)
         self.chunks: AsyncIterator[bytes] = self._chunks()
 
     @property
@@ -45,7 +47,7 @@ class Stream:
     @property
     def bytes_received(self) -> int:
         """Return how many bytes of the body came over the network so far (compressed, if it is)."""
-        return self._response.num_bytes_downloaded
+        return self._body.received
 
     async def answer(self, limit: int = LARGEST_REFUSAL) -> Answer:
         """Read the rest and return it as a whole answer; what goes beyond `limit` bytes is not read."""
@@ -60,7 +62,7 @@ class Stream:
         # Only time spent on the other side counts. A time-out held open across a yield would also strike while the
         # reader is busy elsewhere, and look like a cancellation there.
         clock = asyncio.get_running_loop().time
-        pieces = self._response.aiter_bytes()
+        pieces = aiter(self._body)
         while True:
             started = clock()
             with translated(self._call):

@@ -6,42 +6,34 @@ Must not: retry, or judge a status (callers do, with `refusal`).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 
 import httpx
 
+from kuma_sync import __version__
 from kuma_sync.transport.answer import Answer, Outgoing
-from kuma_sync.transport.endpoint import Endpoint, make_clients
+from kuma_sync.transport.body import ACCEPTED, Body
+from kuma_sync.transport.endpoint import Endpoint, make_connections
 from kuma_sync.transport.failures import Call, translated
 from kuma_sync.transport.stream import Stream, make_answer
 
 LARGEST_ANSWER = 64 * 1024 * 1024
 _REDIRECTS = 3
 
-# httpx logs a line with the whole address at every request, httpcore logs headers.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
-
-@dataclass(slots=True)
-class _Shard:
-    client: httpx.AsyncClient
-    busy: int = 0
+_HEADERS = {"User-Agent": f"kuma-sync/{__version__}", "Accept": "application/json", "Accept-Encoding": ACCEPTED}
 
 
 class Wire:
-    """One remote's HTTP client. Its pool is several small httpx clients, the least busy takes the next request."""
+    """One remote's HTTP client; `transport` stands in for the real connections."""
 
     def __init__(
         self, endpoint: Endpoint, *, clock: Callable[[], datetime], transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         self.endpoint = endpoint
         self._clock = clock
-        self._shards = [_Shard(client) for client in make_clients(endpoint, transport)]
+        self._transport = transport or make_connections(endpoint)
         self._slots = asyncio.Semaphore(endpoint.connections)
         self._next_start = 0.0
 
@@ -56,10 +48,10 @@ class Wire:
         `changes` marks a write: it follows no redirect, and a failure after sending is ambiguous.
         """
         call = Call(endpoint=self.endpoint, operation=operation, changes=changes)
-        async with self._slot() as client:
+        async with self._slot():
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
-                    response = await self._exchange(client, request, follow=not changes)
+                    response = await self._exchange(request, follow=not changes)
                     try:
                         body = await _whole_body(response, call)
                     finally:
@@ -74,11 +66,11 @@ class Wire:
         """
         call = Call(endpoint=self.endpoint, operation=operation, changes=False)
         clock = asyncio.get_running_loop().time
-        async with self._slot() as client:
+        async with self._slot():
             started = clock()
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
-                    response = await self._exchange(client, request, follow=True)
+                    response = await self._exchange(request, follow=True)
             try:
                 yield Stream(response, call, self._clock(), self.endpoint.deadline - (clock() - started))
             finally:
@@ -87,19 +79,13 @@ class Wire:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for shard in self._shards:
-            await shard.client.aclose()
+        await self._transport.aclose()
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def _slot(self) -> AsyncIterator[None]:
         async with self._slots:
             await self._pace()
-            shard = min(self._shards, key=lambda shard: shard.busy)
-            shard.busy += 1
-            try:
-                yield shard.client
-            finally:
-                shard.busy -= 1
+            yield
 
     async def _pace(self) -> None:
         if not self.endpoint.rate_limit:
@@ -109,32 +95,33 @@ class Wire:
         self._next_start = start + 1 / self.endpoint.rate_limit
         await asyncio.sleep(start - now)
 
-    async def _exchange(self, client: httpx.AsyncClient, request: Outgoing, *, follow: bool) -> httpx.Response:
+    async def _exchange(self, request: Outgoing, *, follow: bool) -> httpx.Response:
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")
-        sent = client.build_request(request.method, address, headers=dict(request.headers), content=request.body)
-        response = await client.send(sent, stream=True)
+        headers = {**_HEADERS, **request.headers}
+        sent = httpx.Request(request.method, address, headers=headers, content=request.body)
+        response = await self._transport.handle_async_request(sent)
         for _ in range(_REDIRECTS if follow and request.method == "GET" else 0):
-            target = _same_host_target(response)
+            target = _same_host_target(sent.url, response)
             if target is None:
                 break
             await response.aclose()
-            sent = client.build_request("GET", target, headers=dict(request.headers))
-            response = await client.send(sent, stream=True)
+            sent = httpx.Request("GET", target, headers=headers)
+            response = await self._transport.handle_async_request(sent)
         return response
 
 
 async def _whole_body(response: httpx.Response, call: Call) -> bytes:
     body = bytearray()
-    async for piece in response.aiter_bytes():
+    async for piece in Body(response):
         body += piece
         if len(body) > LARGEST_ANSWER:
             raise call.failed(f"answer larger than {LARGEST_ANSWER >> 20} MB")
     return bytes(body)
 
 
-def _same_host_target(response: httpx.Response) -> httpx.URL | None:
+def _same_host_target(here: httpx.URL, response: httpx.Response) -> httpx.URL | None:
     if not response.has_redirect_location:
         return None
-    here, target = response.url, response.url.join(response.headers["Location"])
+    target = here.join(response.headers["Location"])
     same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
     return target if same else None

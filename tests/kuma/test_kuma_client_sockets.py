@@ -73,6 +73,7 @@ async def received(client: KumaClient) -> list[object]:
         (b"", BODY, 1000),
         (b"Content-Length: %d\r\n" % len(BODY), BODY, 1 << 20),
         (GZIP, PACKED, 100),
+        (GZIP, gzip.compress(BODY[:9000]) + gzip.compress(BODY[9000:]), 100),
         (GZIP + b"Content-Length: %d\r\n" % len(PACKED), PACKED, 1 << 20),
     ],
 )
@@ -86,8 +87,7 @@ async def test_a_whole_page_arrives_whole_plain_or_compressed(headers, body, pie
     [
         (b"", BODY[:-1], "answer ended early"),
         (b"", BODY[: len(BODY) // 2], "answer ended early"),
-        (GZIP, PACKED[: len(PACKED) // 2], "answer ended early"),
-        (GZIP, gzip.compress(BODY[:9000]) + gzip.compress(BODY[9000:]), "answer ended early"),
+        (GZIP, PACKED[: len(PACKED) // 2], "compression is broken"),
         (b"Content-Length: %d\r\n" % len(BODY), BODY[:-9], "connection ended before the answer did"),
         (b"Transfer-Encoding: chunked\r\n", b"5\r\n[1,2,\r\n", "connection ended before the answer did"),
         (GZIP, b"no gzip at all", "compression is broken"),

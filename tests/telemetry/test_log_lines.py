@@ -100,7 +100,7 @@ def test_without_a_terminal_auto_is_json_and_console_is_for_people() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["httpx", "httpcore.connection", "aiosqlite", "apscheduler.scheduler", "alembic", "uvicorn.error"]
+    "name", ["httpx", "aiohttp.client", "aiosqlite", "apscheduler.scheduler", "alembic", "uvicorn.error"]
 )
 def test_other_libraries_are_heard_from_warning_on_even_at_debug(name: str) -> None:
     stream = configured("debug")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import socket
 import ssl
@@ -17,6 +18,7 @@ import trustme
 
 from kuma_sync.core.errors import ConfigError, Transient
 from kuma_sync.transport import Endpoint, Outgoing, Wire
+from kuma_sync.transport.body import LARGEST_PIECE
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 REQUEST = Outgoing(method="POST", path="/x", body=b"{}")
@@ -56,11 +58,14 @@ def says(*pieces: bytes, every: float = 0) -> Talk:
     return talk
 
 
-async def resets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[")
-    await writer.drain()
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+def resets(after: bytes = b"") -> Talk:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(after)
+        await writer.drain()
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    return talk
 
 
 async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,6 +95,8 @@ async def streamed(wire: Wire, received: list[bytes]) -> None:
         received.extend([chunk async for chunk in stream.chunks])
 
 
+PACKED = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"[1,2,3]")
+BROKE_OFF = "the connection ended before the answer did, or it is no HTTP"
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n["
 DRIP = (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *([b" "] * 1000))
 
@@ -97,11 +104,15 @@ DRIP = (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", *([b" "] * 1000))
 @pytest.mark.parametrize(
     ("talk", "words", "limits"),
     [
-        (resets, "connection broken", {}),
-        (says(CUT), "the connection ended before the answer did, or it is no HTTP", {}),
-        (says(b"SSH-2.0-x\r\n"), "the connection ended before the answer did, or it is no HTTP", {}),
-        (says(), "the connection ended before the answer did, or it is no HTTP", {}),
+        (resets(), "connection broken", {}),
+        (resets(CUT), BROKE_OFF, {}),
+        (says(CUT), BROKE_OFF, {}),
+        (says(b"SSH-2.0-x\r\n"), BROKE_OFF, {}),
+        (says(), BROKE_OFF, {}),
         (says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nnope"), "the answer's compression is broken", {}),
+        (says(b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\nnope"), "the answer's compression is broken", {}),
+        (says(PACKED[:-1]), "the answer's compression is broken", {}),
+        (says(PACKED[:-12] + b"x" + PACKED[-11:]), "the answer's compression is broken", {}),
         (hangs, "no answer within 0.2s", {"read_timeout": 0.2}),
         (says(*DRIP, every=0.05), "no whole answer within 0.4s", {"read_timeout": 0.2, "deadline": 0.4}),
     ],
@@ -118,8 +129,8 @@ async def test_what_fails_after_sending_is_ambiguous_for_a_write_and_only_for_a_
 @pytest.mark.parametrize(
     ("talk", "words", "limits"),
     [
-        (resets, "connection broken", {}),
-        (says(CUT), "the connection ended before the answer did, or it is no HTTP", {}),
+        (resets(CUT), BROKE_OFF, {}),
+        (says(CUT), BROKE_OFF, {}),
         (says(*DRIP, every=0.05), "no whole answer within 0.4s", {"read_timeout": 0.2, "deadline": 0.4}),
         (says(CUT, b"", every=1), "no answer within 0.2s", {"read_timeout": 0.2}),
     ],
@@ -161,6 +172,33 @@ async def test_a_stream_tells_the_servers_clock_and_counts_what_came_over_the_ne
     assert received == b" " * 10_000
     assert (stream.status, stream.bytes_received) == (200, len(packed))
     assert stream.date == datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+
+async def test_a_body_of_several_gzip_members_is_taken_whole():
+    packed = gzip.compress(b"[1,") + gzip.compress(b"") + gzip.compress(b" " * 3_000_000 + b"2]")
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
+
+    async with (
+        a_server(says(head, *(packed[at : at + 7] for at in range(0, len(packed), 7)))) as port,
+        a_wire(f"http://127.0.0.1:{port}") as wire,
+        wire.stream(READ, operation="op") as stream,
+    ):
+        received = [chunk async for chunk in stream.chunks]
+
+    assert b"".join(received) == b"[1," + b" " * 3_000_000 + b"2]"
+
+
+async def test_what_unpacks_to_a_thousand_times_its_size_is_unpacked_piece_by_piece():
+    packed = gzip.compress(b" " * 50_000_000)
+
+    async with (
+        a_server(says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + packed)) as port,
+        a_wire(f"http://127.0.0.1:{port}") as wire,
+        wire.stream(READ, operation="op") as stream,
+    ):
+        sizes = [len(chunk) async for chunk in stream.chunks]
+
+    assert (sum(sizes), max(sizes)) == (50_000_000, LARGEST_PIECE)
 
 
 async def test_a_streams_refusal_is_read_no_further_than_needed():
@@ -346,6 +384,27 @@ async def test_only_the_configured_proxy_is_used(monkeypatch):
             await wire.send(READ, operation="op", changes=False)
 
     assert seen == [b"GET http://remote.test/x HTTP/1.1\r\n"]
+
+
+@pytest.mark.parametrize("remote", ["http://remote.test", "https://remote.test"])
+async def test_a_proxy_is_told_our_name_and_the_remote_is_not(remote, ca_file):
+    heads = []
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    proxy = await asyncio.start_server(refuses, "127.0.0.1", 0)
+    async with proxy:
+        address = f"http://u:s%C3%A4cret@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
+        async with a_wire(remote, proxy=address, ca_file=ca_file) as wire:
+            with suppress(Transient):
+                await wire.send(READ, operation="op", changes=False)
+
+    (head,) = heads
+    assert b"\r\nProxy-Authorization: Basic %b\r\n" % base64.b64encode("u:säcret".encode()) in head
+    assert b"\r\nAuthorization:" not in head
 
 
 async def test_a_proxy_that_refuses_is_not_ambiguous(ca_file):

@@ -1,0 +1,126 @@
+"""The connections to one remote: an httpx transport that aiohttp's client carries.
+
+aiohttp parses HTTP in C, takes 256 KB at a read and lets asyncio do TLS: a page over TLS costs a quarter of what
+httpcore takes for it, a small request a third (docs/adr/0015). Must not: follow, retry, decode or judge anything.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import aiohttp
+import httpx
+from yarl import URL
+
+KEPT_ALIVE = 5.0
+"""Seconds that an idle connection is kept; one that the remote closes in just that moment costs an ambiguous write."""
+
+_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+"""Headers that aiohttp would add by itself."""
+
+
+class Connections(httpx.AsyncBaseTransport):
+    """Up to `limit` connections. Raises httpx's exceptions, as its own transport would."""
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None,
+        proxy: httpx.Proxy | None,
+        limit: int,
+        connect_timeout: float,
+        read_timeout: float,
+    ) -> None:
+        self._tls = tls
+        self._by_proxy = _by(proxy) if proxy else {}
+        self._limit = limit
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=read_timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; return as soon as the answer's head is there."""
+        if self._session is None:
+            self._session = self._open()
+        with _as_httpx_says_it():
+            answer = await self._session.request(
+                request.method,
+                # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=request.content or None,
+                allow_redirects=False,
+                **self._by_proxy,
+            )
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Open the session; that can be done only where a loop runs."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=KEPT_ALIVE, ssl=self._tls or True),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_OURS,
+            trust_env=False,
+        )
+
+
+class _Body(httpx.AsyncByteStream):
+    """The bytes of an answer, as they come."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx_says_it():
+            async for piece in self._answer.content.iter_any():
+                yield piece
+
+    async def aclose(self) -> None:
+        # A connection whose answer was not read to its end is closed by this, any other goes back.
+        self._answer.release()
+
+
+def _by(proxy: httpx.Proxy) -> dict[str, Any]:
+    """Return what sends a request through the proxy; aiohttp tells it `Proxy-Authorization`, in a tunnel or not."""
+    said = {"Authorization": aiohttp.encode_basic_auth(*proxy.auth)} if proxy.auth else None
+    return {"proxy": URL(str(proxy.url)), "proxy_headers": said}
+
+
+@contextmanager
+def _as_httpx_says_it() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        _raise_httpx(error)
+
+
+def _raise_httpx(error: Exception) -> NoReturn:
+    """Raise what httpx's own transport would. Only what surely was never sent is a ConnectError or its like."""
+    cause = error.__cause__ or error
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            raise httpx.ConnectTimeout("") from cause
+        case aiohttp.ServerTimeoutError():
+            raise httpx.ReadTimeout("") from cause
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            raise httpx.ProxyError("") from cause
+        case aiohttp.ClientConnectorError():
+            raise httpx.ConnectError("") from cause
+        case aiohttp.InvalidURL() | ValueError():
+            raise httpx.LocalProtocolError("") from cause
+        case aiohttp.ClientOSError():
+            raise httpx.ReadError("") from cause
+        case aiohttp.ClientError():
+            raise httpx.RemoteProtocolError("") from cause
+        case _:
+            raise error
