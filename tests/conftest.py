@@ -1,17 +1,25 @@
-"""What every test shares: coroutine tests run in a loop of their own, our environment variables are out of the way."""
+"""What every test shares: a loop of its own, an environment without our variables, a database.
+
+Databases are migrated once a process: a test takes a copy of the file, or the one on PostgreSQL, which is swept.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import os
-import uuid
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import postgres
+import psycopg
 import pytest
+from psycopg import sql
+from stores import opened
+
+from kuma_sync.store.schema import metadata
 
 for _name in [name for name in os.environ if name.startswith("KUMA_SYNC_")]:
     del os.environ[_name]
@@ -35,20 +43,63 @@ def postgres_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema and nothing else."""
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+    asyncio.run(_migrate(f"sqlite:///{path}"))
+    return path
+
+
 @pytest.fixture
-def postgres_url(postgres_server: str) -> Iterator[str]:
-    """An empty PostgreSQL database."""
-    with postgres.database(postgres_server, f"t{uuid.uuid4().hex}") as url:
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """A SQLite file of the test's own, already migrated."""
+    shutil.copy(migrated_file, tmp_path / "store.db")
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: str) -> Iterator[str]:
+    """A PostgreSQL database with the schema and nothing else."""
+    with postgres.database(postgres_server, "migrated") as url:
+        asyncio.run(_migrate(url))
         yield url
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    """A SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path}/store.db"
+def postgres_url(migrated_postgres: str) -> Iterator[str]:
+    """A migrated PostgreSQL database, emptied after the test."""
+    yield migrated_postgres
+    with psycopg.connect(migrated_postgres) as connection:
+        for table in metadata.tables:
+            connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database: the test runs once on each kind."""
+    """A migrated database that holds nothing: the test runs once on each kind."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """A database without a schema: the test runs once on each kind."""
+    return str(request.getfixturevalue("new_file_url" if request.param == "sqlite" else "new_postgres_url"))
+
+
+@pytest.fixture
+def new_file_url(tmp_path: Path) -> str:
+    """A SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/new.db"
+
+
+@pytest.fixture
+def new_postgres_url(postgres_server: str) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    with postgres.database(postgres_server, "brand_new") as url:
+        yield url
+
+
+async def _migrate(url: str) -> None:
+    async with opened(url):
+        pass

@@ -156,8 +156,8 @@ async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
     assert "CERTIFICATES ARE NOT CHECKED" in answer.out
 
 
-async def test_a_store_is_looked_at_without_being_touched(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_store_is_looked_at_without_being_touched(empty_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": empty_url}) as w:
         await ask("run", "--once", *w.c)
         before = files(tmp_path)
 

@@ -66,9 +66,9 @@ async def test_another_irps_store_is_refused_until_it_is_rebound(database_url: s
             ]
 
 
-async def test_a_newer_schema_is_refused_by_everyone(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
-        async with opened(database_url) as store, store.engine.begin() as connection:
+async def test_a_newer_schema_is_refused_by_everyone(empty_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": empty_url}) as w:
+        async with opened(empty_url) as store, store.engine.begin() as connection:
             await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
         words = ("run --once", "status", "db current", "db upgrade")
@@ -81,8 +81,8 @@ async def test_a_newer_schema_is_refused_by_everyone(database_url: str, tmp_path
         assert "newer kuma-sync" in "".join(checked.lines("failed"))
 
 
-async def test_an_empty_store_gets_its_tables_and_is_then_current(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_an_empty_store_gets_its_tables_and_is_then_current(empty_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": empty_url}) as w:
         first, again, current = [await ask("db", word, *w.c) for word in ("upgrade", "upgrade", "current")]
 
         assert first.out == f"The schema is {head()} now, it was empty.\n"

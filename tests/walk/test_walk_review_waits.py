@@ -291,8 +291,8 @@ async def bare_store(url: str) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def test_a_role_that_may_not_create_tables_is_told_so(tmp_path: Path, postgres_url: str) -> None:
-    with poor_role(postgres_url) as url:
+async def test_a_role_that_may_not_create_tables_is_told_so(tmp_path: Path, new_postgres_url: str) -> None:
+    with poor_role(new_postgres_url) as url:
         async with bare_store(url) as store:
             with pytest.raises(StoreError) as upgrading:
                 await upgrade(store)
