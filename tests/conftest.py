@@ -10,6 +10,7 @@ import inspect
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def postgres_server() -> Iterator[str]:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the schema and nothing else."""
     path = tmp_path_factory.mktemp("migrated") / "store.db"
-    asyncio.run(_migrate(f"sqlite:///{path}"))
+    _migrate(f"sqlite:///{path}")
     return path
 
 
@@ -62,7 +63,7 @@ def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
 def migrated_postgres(postgres_server: str) -> Iterator[str]:
     """A PostgreSQL database with the schema and nothing else."""
     with postgres.database(postgres_server, "migrated") as url:
-        asyncio.run(_migrate(url))
+        _migrate(url)
         yield url
 
 
@@ -100,6 +101,12 @@ def new_postgres_url(postgres_server: str) -> Iterator[str]:
         yield url
 
 
-async def _migrate(url: str) -> None:
-    async with opened(url):
-        pass
+def _migrate(url: str) -> None:
+    """Make the tables; in a thread, for a test may ask for its database while its loop runs."""
+
+    async def make() -> None:
+        async with opened(url):
+            pass
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, make()).result()
