@@ -53,7 +53,7 @@ class Alert:
         return self.status == CLOSED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """An alert's events, assets and accounts, as KUMA sent them.
 
@@ -64,6 +64,11 @@ class Contents:
     event_ids: frozenset[EventDigest] = frozenset()
     assets: tuple[JsonObject, ...] = ()
     accounts: tuple[JsonObject, ...] = ()
+
+    @cached_property
+    def by_digest(self) -> dict[EventDigest, JsonObject]:
+        """Return the kept events by their identity, in KUMA's order."""
+        return {event_digest(event): event for event in self.events}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
 
     Shielded: once the other side acted, being cancelled must not keep us from writing it down.
     """
-    task = asyncio.ensure_future(_insist(job, write))
+    task = asyncio.ensure_future(insist(job, write))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -56,7 +56,8 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
         raise
 
 
-async def _insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+async def insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
+    """Ask the store for something, however often it says no, while the claim is ours."""
     job.unwritten = time.monotonic()
     while True:
         try:

@@ -44,6 +44,8 @@ class Together(Generic[Q, A]):
         self._waiting.append(asked)
         async with self._turn:
             if not asked.answered:
+                # Whoever is about to ask in this same turn of the loop comes along.
+                await asyncio.sleep(0)
                 await self._answer_some()
         if isinstance(asked.answer, Exception):
             raise asked.answer

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from kuma_sync.core.alert import AlertId, Contents, EventDigest, JsonObject, Picture, Seen, event_digest
+from kuma_sync.core.alert import AlertId, Contents, EventDigest, JsonObject, Picture, Seen
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.delivery import Desk, Nothing, Step, next_step
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.incident import Link
 from kuma_sync.daemon import owned
 from kuma_sync.daemon.orders import put_order
-from kuma_sync.daemon.owned import OwnedJob, persist
+from kuma_sync.daemon.owned import OwnedJob, insist, persist
 from kuma_sync.daemon.together import Together
 from kuma_sync.store import Store, Tx
 
@@ -36,10 +36,10 @@ class Work:
         """Return whose work it is."""
         return self.link.alert_id
 
-    @cached_property
+    @property
     def kept(self) -> dict[EventDigest, JsonObject]:
         """Return all stored events, in KUMA's order."""
-        return {event_digest(event): event for event in self.contents.events} if self.contents else {}
+        return self.contents.by_digest if self.contents else {}
 
     @cached_property
     def unsent(self) -> dict[EventDigest, JsonObject]:
@@ -93,7 +93,7 @@ class Workbench:
 
     async def load(self, job: OwnedJob) -> Work | None:
         """Return the work of a job; None (and the job is done) when there is nothing to do, or nothing left."""
-        work = await persist(job, lambda: self._loads.ask(AlertId(job.claim.subject)))
+        work = await insist(job, lambda: self._loads.ask(AlertId(job.claim.subject)))
         if work is not None and not isinstance(work.step(self.desk), Nothing):
             return work
         # Nothing is certain before it is seen under the lock.

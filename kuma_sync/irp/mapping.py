@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +24,9 @@ from kuma_sync.irp.loading import meant
 from kuma_sync.irp.pruning import pruned
 
 Values = Mapping[str, object]
+Render = Callable[[Values], object]
 
+_PLAIN = (str, int, float, bool, type(None))
 _GLOBALS = ("range", "dict", "namespace")
 _LONGEST_PRODUCT = 1_000_000
 # What a template can do wrong: Jinja's own errors, and Python's where it hands values to operators and filters.
@@ -71,12 +74,14 @@ class Leaf:
 
     where: str
     uses: frozenset[str]
-    render: Callable[[Values], object]
+    render: Render
 
     def __call__(self, values: Values) -> object:
         """Render to plain JSON data. Raises Unrenderable."""
         try:
             found = self.render(values)
+            if type(found) in _PLAIN:
+                return found
             # A value handed through as it is is JSON data already; to walk 500 events again takes 50 ms.
             return found if any(found is value for value in values.values()) else plain(found)
         except _FAILURES as error:
@@ -108,22 +113,30 @@ class Templates:
 
     def text(self, source: str, where: str) -> Leaf:
         """Compile a template that renders to text whatever it holds."""
-        _parsed, uses = self._parsed(source, where)
-        return Leaf(where=where, uses=uses, render=self._compiled(self._values, source, where))
+        return self._written(self._values, source, where)
 
     def path(self, source: str, where: str) -> Leaf:
         """Compile a path: every value is quoted, "/" too, so that an id cannot lead elsewhere."""
-        _parsed, uses = self._parsed(source, where)
-        return Leaf(where=where, uses=uses, render=self._compiled(self._segments, source, where))
+        return self._written(self._segments, source, where)
 
     def _leaf(self, source: str, where: str) -> Leaf:
         parsed, uses = self._parsed(source, where)
         match parsed.body:
             case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
-                evaluate = self._compiled(self._values, source, where, typed=True)
-                return Leaf(where=where, uses=uses, render=_direct(expression, evaluate))
+                # Most are never asked for: to compile them all would be a good part of a start.
+                compiled = cache(lambda: self._compiled(self._values, source, where, typed=True))
+                keys = _keys(expression)
+                return Leaf(where=where, uses=uses, render=_direct(keys, compiled) if keys else compiled())
             case _:
-                return Leaf(where=where, uses=uses, render=self._compiled(self._values, source, where))
+                return self._written(self._values, source, where)
+
+    def _written(self, env: _Sandbox, source: str, where: str) -> Leaf:
+        parsed, uses = self._parsed(source, where)
+        match parsed.body:
+            case [nodes.Output(nodes=[nodes.TemplateData(data=text)])]:
+                return Leaf(where=where, uses=uses, render=lambda _values: text)
+            case _:
+                return Leaf(where=where, uses=uses, render=self._compiled(env, source, where))
 
     def _compiled(self, env: _Sandbox, source: str, where: str, *, typed: bool = False) -> Callable[[Values], object]:
         try:
@@ -182,21 +195,25 @@ def uses(node: Any) -> frozenset[str]:
     return frozenset().union(*(uses(one) for one in inner))
 
 
-def _direct(expression: nodes.Node, evaluate: Callable[[Values], object]) -> Callable[[Values], object]:
-    """Return what takes `{{ alert.name }}` straight from the values, as most leaves do; Jinja is 20 times slower."""
+def _keys(expression: nodes.Node) -> tuple[str, ...]:
+    """Return where the values hold what `{{ alert.name }}` asks for; nothing for any other expression."""
     match expression:
         case nodes.Name(name=name):
-            keys: tuple[str, ...] = (name,)
+            return (name,)
         case nodes.Getattr(node=nodes.Name(name=owner), attr=key):
-            keys = (owner, key)
+            return (owner, key)
         case _:
-            return evaluate
+            return ()
+
+
+def _direct(keys: tuple[str, ...], compiled: Callable[[], Render]) -> Render:
+    """Return what takes it straight from the values, as most leaves do; Jinja, for the rest, is 20 times slower."""
 
     def looked_up(values: Values) -> object:
         found: object = values
         for key in keys:
             if not isinstance(found, dict) or key not in found:
-                return evaluate(values)
+                return compiled()(values)
             found = found[key]
         return found
 
@@ -205,7 +222,7 @@ def _direct(expression: nodes.Node, evaluate: Callable[[Values], object]) -> Cal
 
 def plain(value: object) -> object:
     """Return a value as JSON data. Raises TypeError for what is none, and Jinja's error for what is undefined."""
-    if value is None or type(value) in (str, int, float, bool):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, Undefined | str):
         return str.__str__(value) if isinstance(value, str) else str(value)

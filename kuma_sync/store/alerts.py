@@ -14,19 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import CLOSED, AlertId, Contents, Picture
 from kuma_sync.store import schema
-from kuma_sync.store.dialect import batches, insert_into
+from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.packing import pack, unpack
 from kuma_sync.store.pictures import Shape, Shown, as_picture, as_row
 
 # Statements of every delivery, built once: building one costs more than running it.
-_PICTURES = select(schema.alerts).where(schema.alerts.c.id.in_(bindparam("b_ids", expanding=True)))
+_PICTURES = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
 _CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
-    schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True))
+    one_of(schema.contents.c.alert_id, "b_ids")
 )
-_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(
-    schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True))
-)
-_FORGET = delete(schema.contents).where(schema.contents.c.alert_id.in_(bindparam("b_ids", expanding=True)))
+_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
+_FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
 
 
 class Alerts:

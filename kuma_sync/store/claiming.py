@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Delete, Table, Update, and_, bindparam, delete, or_, select, update
 
+from kuma_sync.store.dialect import one_of
 from kuma_sync.store.jobs import PENDING, RUNNING, Lane
 
 
@@ -69,7 +70,7 @@ def done_statement(table: Table) -> Delete:
 @cache
 def all_done_statement(table: Table) -> Delete:
     """Remove rows that were renewed just before."""
-    return delete(table).where(table.c.id.in_(bindparam("b_ids", expanding=True)))
+    return delete(table).where(one_of(table.c.id, "b_ids"))
 
 
 @cache
@@ -78,7 +79,7 @@ def renew_statement(table: Table) -> Any:
     ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
     return (
         update(table)
-        .where(table.c.id.in_(bindparam("b_ids", expanding=True)), ours)
+        .where(one_of(table.c.id, "b_ids"), ours)
         .values(lease_until=bindparam("lease_until"))
         .returning(table.c.id, table.c.subject)
     )

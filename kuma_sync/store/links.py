@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, exists, func, or_, select, update
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
 from kuma_sync.store import schema
-from kuma_sync.store.dialect import batches, insert_into
+from kuma_sync.store.dialect import batches, insert_into, one_of
 
 _SAME_NAMED = (
     "not_found_at",
@@ -30,12 +31,13 @@ _SAME_NAMED = (
     "gone",
     "spent_until",
 )
+_same_named = attrgetter(*_SAME_NAMED)
 
 
 # Statements of every delivery, built once: building one costs more than running it.
 _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
 _GET_LOCKED = _GET.with_for_update()
-_MANY = select(schema.links).where(schema.links.c.alert_id.in_(bindparam("b_ids", expanding=True)))
+_MANY = select(schema.links).where(one_of(schema.links.c.alert_id, "b_ids"))
 _MANY_LOCKED = _MANY.order_by(schema.links.c.alert_id).with_for_update()
 _SAVE = (
     update(schema.links)
@@ -188,7 +190,7 @@ def _row(link: Link, now: datetime) -> dict[str, Any]:
         "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
         "doubt": link.doubt.value if link.doubt else None,
         "close_origin": link.close_origin.value if link.close_origin else None,
-        **{name: getattr(link, name) for name in _SAME_NAMED},
+        **dict(zip(_SAME_NAMED, _same_named(link), strict=True)),
         "changed_at": now,
     }
 
@@ -214,7 +216,7 @@ def _link(row: Row[Any]) -> Link:
         intent=_intent(row),
         doubt=Doubt(row.doubt) if row.doubt else None,
         close_origin=Origin(row.close_origin) if row.close_origin else None,
-        **{name: getattr(row, name) for name in _SAME_NAMED},
+        **dict(zip(_SAME_NAMED, _same_named(row), strict=True)),
     )
 
 

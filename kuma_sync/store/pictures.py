@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row
@@ -24,6 +25,7 @@ _SCALARS = (
     "closing_reason",
     "overflow",
 )
+_scalars = attrgetter(*_SCALARS)
 
 
 class Shape(StrEnum):
@@ -52,7 +54,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
     alert = item.picture.alert
     return {
         "id": alert.id,
-        **{name: getattr(alert, name) for name in _SCALARS},
+        **dict(zip(_SCALARS, _scalars(alert), strict=True)),
         "event_ids": item.picture.event_ids,
         "affected": item.picture.affected,
         "oversize": item.picture.oversize,
@@ -67,7 +69,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
 def as_picture(row: Row[Any]) -> Picture:
     """Read a row back."""
     return Picture(
-        alert=Alert(id=AlertId(row.id), **{name: getattr(row, name) for name in _SCALARS}),
+        alert=Alert(id=AlertId(row.id), **dict(zip(_SCALARS, _scalars(row), strict=True))),
         event_ids=row.event_ids,
         affected=Fingerprint(row.affected) if row.affected is not None else None,
         oversize=row.oversize,
