@@ -6,6 +6,7 @@ piece at once, however large it becomes. Must not: know what the body means.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
 
@@ -40,6 +41,8 @@ class Body:
                 continue
             for some in unpacked.pieces(piece):
                 yield some
+                # A few bytes may hold a great many: others have things to do in between.
+                await asyncio.sleep(0)
         if unpacked is not None:
             unpacked.end()
 
