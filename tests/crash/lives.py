@@ -1,6 +1,6 @@
 """The program's lives: as a process that is killed, and as the one that comes after it, in the test's own loop.
 
-Connections and compiled templates outlive a life here: to make them costs more than all a life does with them.
+Connections, compiled templates and statements outlive a life here: to make them costs more than what a life does.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Lives:
 
     stage: Stage
     settings: Settings
+    store: Store
     remotes: Remotes
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -79,13 +80,9 @@ class Lives:
 
     async def once(self) -> bool:
         """Live for one complete pass in this process; tell whether nothing failed and nothing waits afterwards."""
-        store = open_store(self.settings)
-        try:
-            crew = await born(self.settings, store, self.remotes)
-            troubles = await once(crew)
-            return not troubles and not any((await waiting(store)).values())
-        finally:
-            await store.close()
+        crew = await born(self.settings, self.store, self.remotes)
+        troubles = await once(crew)
+        return not troubles and not any((await waiting(self.store)).values())
 
     async def recover(self) -> None:
         """Come after a life that ended badly, and bring all to rest."""
@@ -99,11 +96,7 @@ class Lives:
                 return
             # Nothing can be waited for but time: a back-off, or the second look of a find.
             await asyncio.sleep(0.05)
-        store = open_store(self.settings)
-        try:
-            raise AssertionError(f"does not come to rest: {await waiting(store)}")
-        finally:
-            await store.close()
+        raise AssertionError(f"does not come to rest: {await waiting(self.store)}")
 
     async def delivered(self, number: int) -> list[str]:
         """Let so many small alerts appear, bring them to rest, and return their ids."""
@@ -114,18 +107,14 @@ class Lives:
 
     async def _leases_run_out(self) -> None:
         """Let a minute pass for the dead one's leases; on a local file nobody waits for them."""
-        store = open_store(self.settings)
-        try:
-            if store.local:
-                return
-            async with store.begin() as tx:
-                await tx.delivery.recover("nobody")
-                await tx.closes.recover("nobody")
-                turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
-                assert turn is not None
-                await tx.lease.give_back(turn)
-        finally:
-            await store.close()
+        if self.store.local:
+            return
+        async with self.store.begin() as tx:
+            await tx.delivery.recover("nobody")
+            await tx.closes.recover("nobody")
+            turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
+            assert turn is not None
+            await tx.lease.give_back(turn)
 
 
 async def waiting(store: Store) -> dict[str, int]:
@@ -144,4 +133,7 @@ async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterat
         profile.write_text(profile.read_text().replace("batch = 500", f"batch = {BATCH}"))
         stage.irp.knobs.find_lag = 0.1
         settings = stage.settings()
-        yield Lives(stage=stage, settings=settings, remotes=await open_remotes(settings, utc_now, stack))
+        store = open_store(settings)
+        stack.push_async_callback(store.close)
+        remotes = await open_remotes(settings, utc_now, stack)
+        yield Lives(stage=stage, settings=settings, store=store, remotes=remotes)
