@@ -1,71 +1,31 @@
 """Value templates: every leaf of a profile's trees, compiled once, rendered in a sandbox; a bare one keeps its type.
 
-The only home of Jinja2 in this room. Must not: know operations, or build requests (that is rendering).
+Jinja2's home, together with sandbox. Must not: know operations, or build requests (that is rendering).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes, pass_context
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context, LoopContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2 import TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.filters import Maps, date, to_json, unique, value_map
+from kuma_sync.irp.filters import Maps
 from kuma_sync.irp.loading import meant
 from kuma_sync.irp.pruning import pruned
+from kuma_sync.irp.sandbox import GLOBALS, Sandbox
 
 Values = Mapping[str, object]
 Render = Callable[[Values], object]
 
 _PLAIN = (str, int, float, bool, type(None))
-_GLOBALS = ("range", "dict", "namespace")
-_LONGEST_PRODUCT = 1_000_000
 # What a template can do wrong: Jinja's own errors, and Python's where it hands values to operators and filters.
 _FAILURES = (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RuntimeError)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja without attributes: a dot or a bracket reaches a dict's keys and a list's positions, nothing else."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def __init__(self, maps: Maps, finalize: Callable[[object], object]) -> None:
-        super().__init__(undefined=StrictUndefined, finalize=finalize, autoescape=False)
-        self.globals = {name: self.globals[name] for name in _GLOBALS}
-        self.filters.pop("attr")
-        own = {"map": _map(maps, self.filters["map"]), "date": date, "unique": unique, "json": to_json}
-        self.filters |= own
-        self.policies["truncate.leeway"] = 0  # a field's limit is a limit
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Take a key. `loop` and `namespace()` are Jinja's own objects and keep their attributes."""
-        if isinstance(obj, LoopContext | Namespace):
-            return super().getattr(obj, attribute)
-        return self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Take a key or a position; never fall back to an attribute, as Jinja would (`alert.items`)."""
-        keyed = isinstance(obj, Mapping) or (isinstance(obj, Sequence) and isinstance(argument, int | slice))
-        try:
-            return obj[argument] if keyed else self.undefined(obj=obj, name=str(argument))
-        except (LookupError, TypeError):
-            return self.undefined(obj=obj, name=str(argument))
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse what would fill the memory: `"x" * 10**9`."""
-        sizes = [len(side) if isinstance(side, str | list | tuple) else side for side in (left, right)]
-        if operator == "**" or (sizes != [left, right] and sizes[0] * sizes[1] > _LONGEST_PRODUCT):
-            raise SecurityError(f"{operator} is not allowed here")
-        return super().call_binop(context, operator, left, right)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +56,8 @@ class Templates:
         self._maps = maps
         self._names = names
         self._shapes = shapes
-        self._values = _Sandbox(maps, _text)
-        self._segments = _Sandbox(maps, _segment)
+        self._values = Sandbox(maps, _text)
+        self._segments = Sandbox(maps, _segment)
 
     def tree(self, source: object, where: str) -> Any:
         """Compile a tree: tables and arrays stay, every other value becomes a Leaf."""
@@ -130,7 +90,7 @@ class Templates:
             case _:
                 return self._written(self._values, source, where)
 
-    def _written(self, env: _Sandbox, source: str, where: str) -> Leaf:
+    def _written(self, env: Sandbox, source: str, where: str) -> Leaf:
         parsed, uses = self._parsed(source, where)
         match parsed.body:
             case [nodes.Output(nodes=[nodes.TemplateData(data=text)])]:
@@ -138,7 +98,7 @@ class Templates:
             case _:
                 return Leaf(where=where, uses=uses, render=self._compiled(env, source, where))
 
-    def _compiled(self, env: _Sandbox, source: str, where: str, *, typed: bool = False) -> Callable[[Values], object]:
+    def _compiled(self, env: Sandbox, source: str, where: str, *, typed: bool = False) -> Callable[[Values], object]:
         try:
             if typed:
                 inside = source.strip()[2:-2].removeprefix("-").removeprefix("+").removesuffix("-")
@@ -152,7 +112,7 @@ class Templates:
             parsed = self._values.parse(source)
             for problem in self._unknown_filters(parsed):
                 raise Unrenderable(where, problem)
-            uses = frozenset(meta.find_undeclared_variables(parsed)) - set(_GLOBALS)
+            uses = frozenset(meta.find_undeclared_variables(parsed)) - set(GLOBALS)
         except TemplateSyntaxError as error:
             raise Unrenderable(where, _syntax(error)) from None
         for problem in self._unknown_names(parsed, uses):
@@ -231,17 +191,6 @@ def plain(value: object) -> object:
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return [plain(inner) for inner in value]
     raise TypeError(f"a {type(value).__name__} cannot be sent")
-
-
-def _map(maps: Maps, of_jinja: Callable[..., object]) -> Callable[..., object]:
-    """Return the filter `map`: ours with the name of a value map, Jinja's with `attribute=`."""
-    entry = value_map(maps)
-
-    @pass_context
-    def mapped(context: Context, value: object, name: str = "", **attribute: object) -> object:
-        return entry(value, name) if name else of_jinja(context, value, **attribute)
-
-    return mapped
 
 
 def _text(value: object) -> object:
