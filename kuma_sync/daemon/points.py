@@ -14,6 +14,7 @@ POINTS = (
     "intent_committed",
     "create_answered",
     "find_answered",
+    "update_begun",
     "update_answered",
     "add_events_answered",
     "incident_close_answered",

@@ -6,6 +6,7 @@ Must not: decide which step comes next, or write anything but what must be known
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -14,14 +15,16 @@ import structlog
 
 from kuma_sync.core import budget, delivery
 from kuma_sync.core.alert import EventDigest, JsonObject
-from kuma_sync.core.errors import Permanent, RemoteError, Transient
+from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent
 from kuma_sync.core.retry import Bounce, Park, RetryAt
+from kuma_sync.core.unanswered import update_begun, update_refused
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.meter import timed
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.points import passed
+from kuma_sync.daemon.refusals import after_failed_create, surely_not, wrong_path
 from kuma_sync.daemon.side import Sides, SideStopped
 from kuma_sync.daemon.work import Change, Work, Workbench
 from kuma_sync.irp.client import IrpClient
@@ -99,7 +102,9 @@ class Steps:
             return Change(become=delivery.missing)
 
         def become(link: Link) -> Link:
-            paid = budget.charged(link, unsent=unsent, desk=desk, now=now) if sent else link
+            # The link itself says by now that anything may have arrived.
+            before = replace(link, sent=work.link.sent)
+            paid = budget.charged(before, unsent=unsent, desk=desk, now=now) if sent else link
             held = whole.held(work.link.sent.fields)
             return delivery.updated(paid, work.picture.fingerprint, held, frozenset(events))
 
@@ -166,7 +171,7 @@ class Steps:
         except Duplicate:
             raise
         except (RemoteError, SideStopped) as error:
-            await self._bench.note(job, work, partial(_after_failed_create, error=error))
+            await self._bench.note(job, work, partial(after_failed_create, error=error))
             raise
         passed("create_answered")
         return incident
@@ -177,10 +182,18 @@ class Steps:
         whole = self._draft("create" if upsert else "update", work, events)
         changed, cleared = delivery.changed_fields(whole.fields, work.link.sent.fields)
         draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
-        if upsert:
-            await self._create(job, draft)
-        elif draft.body:
-            await self._send(job, draft)
+        if not (upsert or draft.body):
+            return whole, frozenset()
+        fields = frozenset(draft.body or ()) - draft.event_fields
+        self._sides.irp.assure_open()
+        await self._bench.note(job, work, partial(update_begun, fields=fields))
+        passed("update_begun")
+        try:
+            await (self._create if upsert else self._send)(job, draft)
+        except (RemoteError, SideStopped) as error:
+            if surely_not(error):
+                await self._bench.note(job, work, partial(update_refused, fields=fields, before=work.link.sent))
+            raise
         return whole, frozenset(draft.body or ())
 
     async def _create(self, job: OwnedJob, draft: Draft) -> Incident:
@@ -191,7 +204,7 @@ class Steps:
                     with timed(self._metrics, draft.operation):
                         return await self._irp.create(draft)
             except Permanent as error:
-                if _wrong_path(error):
+                if wrong_path(error):
                     raise self._sides.creates.stand_still(
                         f"create {error.summary}: is the profile's path right?"
                     ) from None
@@ -226,18 +239,3 @@ class Steps:
 def _absent(work: Work) -> Change:
     # Without an incident a create follows, whose intent replaces the doubt in one go.
     return Change(become=delivery.absent, soon=work.link.incident is None)
-
-
-def _after_failed_create(link: Link, error: RemoteError | SideStopped) -> Link:
-    """Keep the intent where the create may have happened; take it back where it certainly did not."""
-    match error:
-        case Transient(ambiguous=True, unidentified=True):
-            return delivery.unidentified(link)
-        case Transient(ambiguous=True):
-            return link
-        case _:
-            return delivery.refused(link)
-
-
-def _wrong_path(error: Permanent) -> bool:
-    return error.status in (404, 405) or (error.status is not None and 300 <= error.status < 400)

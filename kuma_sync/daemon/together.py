@@ -43,9 +43,9 @@ class Together(Generic[Q, A]):
         asked = _Asked[Q, A](question)
         self._waiting.append(asked)
         async with self._turn:
-            if not asked.answered:
-                # Whoever is about to ask in this same turn of the loop comes along.
-                await asyncio.sleep(0)
+            # Whoever is about to ask in this same turn of the loop comes along.
+            await asyncio.sleep(0)
+            while not asked.answered:
                 await self._answer_some()
         if isinstance(asked.answer, Exception):
             raise asked.answer

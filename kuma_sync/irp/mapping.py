@@ -85,7 +85,7 @@ class Templates:
             case [nodes.Output(nodes=[expression])] if not isinstance(expression, nodes.TemplateData):
                 # Most are never asked for: to compile them all would be a good part of a start.
                 compiled = cache(lambda: self._compiled(self._values, source, where, typed=True))
-                keys = _keys(expression)
+                keys = _keys(expression) if source.strip().endswith("}}") else ()
                 return Leaf(where=where, uses=uses, render=_direct(keys, compiled) if keys else compiled())
             case _:
                 return self._written(self._values, source, where)

@@ -31,11 +31,11 @@ class Body:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         encoding = self._response.headers.get("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise httpx.DecodingError("an encoding that was not asked for")
         unpacked = _Gunzip() if encoding.endswith("gzip") else None
         async for piece in self._response.stream:  # type: ignore[union-attr]  # every stream of ours, and of a mock
             self.received += len(piece)
+            if encoding not in ("", "identity", "gzip", "x-gzip"):
+                raise httpx.DecodingError("an encoding that was not asked for")
             if unpacked is None:
                 yield piece
                 continue
@@ -57,6 +57,11 @@ class _Gunzip:
     def pieces(self, packed: bytes) -> Iterator[bytes]:
         full = False
         while packed or full:
+            if not self._begun:
+                # Zeros may follow a member, to fill a block.
+                packed = packed.lstrip(b"\0")
+                if not packed:
+                    return
             self._begun = True
             piece = self._unpacked(packed)
             full = len(piece) == LARGEST_PIECE

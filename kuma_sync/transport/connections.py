@@ -6,17 +6,26 @@ httpcore takes for it, a small request a third (docs/adr/0015). Must not: follow
 
 from __future__ import annotations
 
+import asyncio
+import select
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import aiohttp
 import httpx
 from yarl import URL
 
-KEPT_ALIVE = 5.0
-"""Seconds that an idle connection is kept; one that the remote closes in just that moment costs an ambiguous write."""
+KEPT_ALIVE = 4.0
+"""Seconds that an idle connection is kept, less than the usual 5 of servers: one that the remote closes just when it is
+used costs a write in doubt."""
+
+LARGEST_FIELD = 64 * 1024
+MOST_FIELDS = 1000
+"""Of an answer's head: what stands before an IRP may add a long cookie or policy."""
 
 _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 """Headers that aiohttp would add by itself."""
@@ -33,8 +42,10 @@ class Connections(httpx.AsyncBaseTransport):
         limit: int,
         connect_timeout: float,
         read_timeout: float,
+        deadline: float,
     ) -> None:
         self._tls = tls
+        self._deadline = deadline
         self._by_proxy = _by(proxy) if proxy else {}
         self._limit = limit
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=read_timeout)
@@ -54,6 +65,9 @@ class Connections(httpx.AsyncBaseTransport):
                 allow_redirects=False,
                 **self._by_proxy,
             )
+        if not 200 <= answer.status < 600:
+            answer.close()
+            raise httpx.RemoteProtocolError("no status of a final answer")
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
     async def aclose(self) -> None:
@@ -65,13 +79,65 @@ class Connections(httpx.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         """Open the session; that can be done only where a loop runs."""
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=KEPT_ALIVE, ssl=self._tls or True),
+            connector=_Connector(
+                limit=self._limit,
+                keepalive_timeout=KEPT_ALIVE,
+                ssl=self._tls or True,
+                socket_factory=partial(_socket, patience=self._deadline),
+            ),
+            middlewares=(_once,),
+            max_line_size=LARGEST_FIELD,
+            max_field_size=LARGEST_FIELD,
+            max_headers=MOST_FIELDS,
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_OURS,
             trust_env=False,
         )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Takes a kept connection only where nothing came over it since.
+
+    What came is the remote's goodbye, or an answer to nothing, which would pass for the answer to the next request.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (kept := await super()._get(key, traces)) is not None:
+            protocol, transport = kept.protocol, kept.transport
+            if protocol is not None and transport is not None and not (protocol.should_close or _readable(transport)):
+                return kept
+            kept.close()
+        return None
+
+
+def _readable(transport: asyncio.Transport) -> bool:
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _socket(address: tuple[Any, ...], patience: float) -> socket.socket:
+    """Make a socket that gives up a peer which takes nothing for so many seconds; closing it would wait for ever."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(patience * 1000)))
+    return made
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a PUT or a DELETE again, which it does by itself; the first may have arrived."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        kind = _Broken if isinstance(error, aiohttp.ClientOSError) else aiohttp.ClientConnectionError
+        raise kind("after it was sent") from error
+
+
+class _Broken(aiohttp.ClientConnectionError):
+    """The connection broke while a request was under way."""
 
 
 class _Body(httpx.AsyncByteStream):
@@ -100,7 +166,7 @@ def _by(proxy: httpx.Proxy) -> dict[str, Any]:
 def _as_httpx_says_it() -> Iterator[None]:
     try:
         yield
-    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError, RuntimeError) as error:
         _raise_httpx(error)
 
 
@@ -118,9 +184,9 @@ def _raise_httpx(error: Exception) -> NoReturn:
             raise httpx.ConnectError("") from cause
         case aiohttp.InvalidURL() | ValueError():
             raise httpx.LocalProtocolError("") from cause
-        case aiohttp.ClientOSError():
+        case _Broken() | aiohttp.ClientOSError():
             raise httpx.ReadError("") from cause
-        case aiohttp.ClientError():
+        case aiohttp.ClientError() | RuntimeError():  # the latter where the session was closed meanwhile
             raise httpx.RemoteProtocolError("") from cause
         case _:
             raise error

@@ -45,6 +45,7 @@ def make_connections(endpoint: Endpoint) -> Connections:
         limit=endpoint.connections,
         connect_timeout=endpoint.connect_timeout,
         read_timeout=endpoint.read_timeout,
+        deadline=endpoint.deadline,
     )
 
 
@@ -70,7 +71,8 @@ def _proxy(endpoint: Endpoint) -> httpx.Proxy | None:
         proxy = httpx.Proxy(endpoint.proxy)
     except (ValueError, httpx.InvalidURL):
         proxy = None
-    if proxy is None or not proxy.url.host or proxy.url.scheme not in ("http", "https"):
+    named = proxy is not None and ":" in (proxy.auth or ("", ""))[0]
+    if proxy is None or named or not proxy.url.host or proxy.url.scheme not in ("http", "https"):
         # Not quoted: it may hold a password.
         raise ConfigError(f"{endpoint.remote}.proxy", "must be the http:// or https:// address of a proxy")
     return proxy

@@ -127,6 +127,9 @@ async def _whole_body(response: httpx.Response, call: Call) -> bytes:
 def _same_host_target(here: httpx.URL, response: httpx.Response) -> httpx.URL | None:
     if not response.has_redirect_location:
         return None
-    target = here.join(response.headers["Location"])
+    try:
+        target = here.join(response.headers["Location"])
+    except httpx.InvalidURL:
+        return None
     same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
     return target if same else None

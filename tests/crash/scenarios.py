@@ -96,14 +96,14 @@ SCENARIOS = {
     "update": Scenario(
         delivered=2,
         change=_update,
-        reaches=(*ALWAYS, "job_claimed", "update_answered", "link_committed"),
+        reaches=(*ALWAYS, "job_claimed", "update_begun", "update_answered", "link_committed"),
         again=(("update_answered", 2),),
         repeats=("update_answered",),
     ),
     "add_events": Scenario(
         delivered=2,
         change=_add_events,
-        reaches=(*ALWAYS, "job_claimed", "update_answered", "add_events_answered", "link_committed"),
+        reaches=(*ALWAYS, "job_claimed", "update_begun", "update_answered", "add_events_answered", "link_committed"),
         again=(("add_events_answered", 2), ("link_committed", 2)),
         repeats=("update_answered", "add_events_answered"),
     ),
@@ -117,7 +117,14 @@ SCENARIOS = {
         delivered=3,
         change=_close_to_irp,
         # The alert's new status is told before its incident is closed.
-        reaches=(*ALWAYS, "job_claimed", "update_answered", "incident_close_answered", "link_committed"),
+        reaches=(
+            *ALWAYS,
+            "job_claimed",
+            "update_begun",
+            "update_answered",
+            "incident_close_answered",
+            "link_committed",
+        ),
         again=(("incident_close_answered", 3), ("link_committed", 2)),
     ),
 }

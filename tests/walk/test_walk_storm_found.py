@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from random import Random
 
+import pytest
 from stage import staged, tell, until_rest
 from stores import opened
 
@@ -13,6 +14,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.daemon.orders import put_order
+from kuma_sync.daemon.run import once
 from kuma_sync.store import Lane, Put, Store
 
 
@@ -91,3 +93,45 @@ async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_wri
                 await tx.delivery.put([Put(subject="next", lane=Lane.CREATE)])
 
     assert cut_off > 5
+
+
+@pytest.mark.parametrize("grows", [False, True])
+async def test_an_update_that_arrived_unanswered_is_taken_back_when_the_alert_goes_back(
+    tmp_path: Path, database_url: str, grows: bool
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert(priority="low")
+        await once(crew)
+        stage.kuma.edit(alert_id, priority="critical", assignee="i.petrova")
+        lost = stage.irp.faults.add("reset_after", method="PATCH", times=1)
+        await once(crew)
+        arrived = dict(stage.incident(alert_id).fields)
+
+        stage.kuma.edit(alert_id, priority="low", assignee="")
+        if grows:
+            stage.kuma.grow(alert_id, 1)
+        await once(crew)
+        await until_rest(crew)
+
+    assert lost.fired == 1
+    assert (arrived["severity"], arrived["assignee"]) == ("Critical", "i.petrova")
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_an_update_that_surely_did_not_arrive_writes_nothing_once_the_alert_is_what_it_was(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert(priority="low")
+        await once(crew)
+        stage.kuma.edit(alert_id, priority="critical")
+        stage.irp.faults.add("status", method="PATCH", times=1, code=503)
+        await once(crew)
+
+        stage.kuma.edit(alert_id, priority="low")
+        await once(crew)
+        await until_rest(crew)
+
+    assert stage.irp.faults.fired["status"] == 1
+    assert stage.wrote("update") == []
+    assert stage.agrees(), stage.verdict()
