@@ -27,7 +27,7 @@ check: setup ## format, lint, types, layers, documents against code
 	$(BIN)/pytest -q -p no:randomly tests/test_docs.py tests/test_architecture.py
 
 test: setup ## every test, a minute's storm among them, on SQLite and on a real PostgreSQL
-	$(BIN)/pytest -n 3 $(ARGS)
+	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json]

@@ -28,9 +28,14 @@ def _plain_path(path: str) -> str:
     return path
 
 
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "expect", "te", "upgrade"})
+
+
 def _header_name(name: str) -> str:
     if not _TOKEN.fullmatch(name):
         raise ValueError("is no name of a header")
+    if name.lower() in _FRAMING:
+        raise ValueError("is a header that says how a request is cut; it is made while sending")
     return name
 
 

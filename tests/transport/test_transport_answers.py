@@ -184,7 +184,9 @@ async def test_a_read_follows_a_redirect_on_the_same_host_with_its_token():
     assert route.calls.last.request.headers["Authorization"] == "Bearer t"
 
 
-@pytest.mark.parametrize("target", ["https://other.test/x", "http://remote.test/x", "https://remote.test:444/x"])
+@pytest.mark.parametrize(
+    "target", ["https://other.test/x", "http://remote.test/x", "https://remote.test:444/x", "http://[::1"]
+)
 async def test_a_read_never_follows_a_redirect_elsewhere(target):
     router, route = redirects(target)
 

@@ -8,8 +8,12 @@ import gzip
 import socket
 import ssl
 import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -175,7 +179,7 @@ async def test_a_stream_tells_the_servers_clock_and_counts_what_came_over_the_ne
 
 
 async def test_a_body_of_several_gzip_members_is_taken_whole():
-    packed = gzip.compress(b"[1,") + gzip.compress(b"") + gzip.compress(b" " * 3_000_000 + b"2]")
+    packed = gzip.compress(b"[1,") + gzip.compress(b"") + bytes(9) + gzip.compress(b" " * 3_000_000 + b"2]")
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
 
     async with (
@@ -356,7 +360,9 @@ async def test_an_unusable_file_is_a_configuration_error_that_names_its_key(auth
     assert caught.value.key == named.get(key, f"kuma.{key}")
 
 
-@pytest.mark.parametrize("proxy", ["ftp://proxy", "http://:3128", "proxy:3128", "socks5://proxy:1080"])
+@pytest.mark.parametrize(
+    "proxy", ["ftp://proxy", "http://:3128", "proxy:3128", "socks5://proxy:1080", "http://a%3Ab:c@proxy:3128"]
+)
 def test_an_unusable_proxy_is_a_configuration_error_that_does_not_show_it(proxy):
     with pytest.raises(ConfigError) as caught:
         Wire(Endpoint(remote="irp", url="https://irp.test", proxy=proxy), clock=lambda: datetime.now(UTC))
@@ -449,3 +455,122 @@ async def test_a_cancelled_request_gives_its_connection_back():
 
     assert first.cancelled()
     assert answer.status == 204
+
+
+def created(number: int) -> bytes:
+    body = b'{"id": %d}' % number
+    return b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def test_what_comes_over_an_idle_connection_is_nobodys_answer():
+    said = asyncio.Event()
+    numbers = iter(range(1, 9))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(b"{}"))
+        writer.write(created(next(numbers)))
+        await asyncio.sleep(0.05)
+        writer.write(created(666))
+        await writer.drain()
+        said.set()
+        await reader.read()
+
+    async with a_server(talk) as port, a_wire(f"http://127.0.0.1:{port}") as wire:
+        first = await wire.send(REQUEST, operation="op", changes=True)
+        await said.wait()
+        await asyncio.sleep(0.05)  # what came lies in the socket or the reader by then; nothing else tells
+        second = await wire.send(REQUEST, operation="op", changes=True)
+
+    assert (first.json(), second.json()) == ({"id": 1}, {"id": 2})
+
+
+async def test_a_connection_that_the_remote_closed_while_the_loop_was_busy_is_not_used():
+    numbers = iter(range(1, 9))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(b"{}"))
+        writer.write(created(next(numbers)))
+
+    with ThreadPoolExecutor(1) as thread:
+        started: Future[int] = Future()
+        over = threading.Event()
+
+        async def serve() -> None:
+            async with a_server(talk) as port:
+                started.set_result(port)
+                await asyncio.to_thread(over.wait)
+
+        running = thread.submit(asyncio.run, serve())
+        async with a_wire(f"http://127.0.0.1:{started.result(5)}") as wire:
+            first = await wire.send(REQUEST, operation="op", changes=True)
+            time.sleep(0.2)  # noqa: ASYNC251  # the loop is busy, while the remote closes the connection
+            second = await wire.send(REQUEST, operation="op", changes=True)
+        over.set()
+        running.result(5)
+
+    assert (first.json(), second.json()) == ({"id": 1}, {"id": 2})
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
+async def test_a_write_is_sent_once_whatever_its_method_and_is_in_doubt_when_the_remote_dies(method):
+    heads = []
+
+    async def takes_and_dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readexactly(len(b"{}")))
+        server.close()
+        await resets()(reader, writer)
+
+    async with a_wire("http://127.0.0.1") as wire:
+        server = await asyncio.start_server(lambda r, w: _after_head(takes_and_dies, r, w), "127.0.0.1", 0)
+        wire.endpoint = replace(wire.endpoint, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with pytest.raises(Transient) as caught:
+            await wire.send(replace(REQUEST, method=method), operation="op", changes=True)
+        server.close()
+
+    assert heads == [b"{}"]
+    assert (caught.value.summary, caught.value.ambiguous) == ("connection broken", True)
+
+
+async def _after_head(talk: Talk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    await talk(reader, writer)
+
+
+async def test_an_answer_with_a_long_head_is_taken():
+    fields = b"".join(b"X-%d: 1\r\n" % number for number in range(300)) + b"X-Long: %b\r\n" % (b"a" * 60_000)
+
+    async with (
+        a_server(says(b"HTTP/1.1 204 No Content\r\n" + fields + b"\r\n")) as port,
+        a_wire(f"http://127.0.0.1:{port}") as wire,
+    ):
+        answer = await wire.send(REQUEST, operation="op", changes=True)
+
+    assert (answer.status, len(answer.headers["x-long"])) == (204, 60_000)
+
+
+@pytest.mark.parametrize("status", [b"099 Odd", b"101 Switching Protocols"])
+async def test_a_status_that_ends_no_request_is_no_answer(status):
+    async with a_server(says(b"HTTP/1.1 %b\r\n\r\n" % status)) as port:
+        error = await failure(f"http://127.0.0.1:{port}")
+
+    assert error.ambiguous
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+async def test_a_peer_that_takes_nothing_leaves_no_socket_behind():
+    def files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(8)
+        before = files()
+        big = replace(REQUEST, body=bytes(8_000_000))
+        async with a_wire(f"http://127.0.0.1:{deaf.getsockname()[1]}", deadline=0.3, read_timeout=0.2) as wire:
+            with pytest.raises(Transient):
+                await wire.send(big, operation="op", changes=True)
+        last = time.monotonic() + 10
+        while files() > before and time.monotonic() < last:
+            await asyncio.sleep(0.05)
+
+        assert files() == before
