@@ -49,7 +49,7 @@ lock: setup ## pin the requirements anew (hashes, no index addresses)
 	$(BIN)/pip --disable-pip-version-check install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --group dev --output-file requirements-dev.lock
-	printf 'dlt\nmatplotlib\norjson\ntrustme\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml - --constraint requirements.lock --output-file requirements-bench.lock
+	printf 'dlt\nmatplotlib\norjson\nsniffio\ntrustme\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml - --constraint requirements.lock --output-file requirements-bench.lock
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
