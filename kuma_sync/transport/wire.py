@@ -98,7 +98,8 @@ class Wire:
 
     async def _exchange(self, request: Outgoing, *, follow: bool) -> httpx.Response:
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")
-        headers = {**_HEADERS, **request.headers}
+        headers = httpx.Headers(_HEADERS)
+        headers.update(request.headers)
         sent = httpx.Request(request.method, _parsed(address), headers=headers, content=request.body)
         response = await self._transport.handle_async_request(sent)
         for _ in range(_REDIRECTS if follow and request.method == "GET" else 0):

@@ -53,6 +53,18 @@ async def test_a_request_goes_out_exactly_as_it_was_made():
     assert (write.method, write.url.raw_path, write.content) == ("POST", b"/base/x", b"{}")
 
 
+async def test_a_request_of_its_own_mind_about_a_header_has_it_once_however_it_is_written():
+    router = respx.Router()
+    route = router.route().mock(return_value=httpx.Response(204))
+
+    async with a_wire(router) as wire:
+        request = Outgoing(method="GET", path="/x", headers={"accept": "text/plain", "USER-AGENT": "desk"})
+        await wire.send(request, operation="op", changes=False)
+
+    headers = route.calls.last.request.headers
+    assert (headers.get_list("Accept"), headers.get_list("User-Agent")) == (["text/plain"], ["desk"])
+
+
 async def test_an_answer_is_handed_over_whole_whatever_its_status():
     headers = {"Date": "Fri, 02 Jan 2026 03:00:00 GMT", "X-Own": "1"}
 
