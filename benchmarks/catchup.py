@@ -169,8 +169,7 @@ def main() -> None:
         arguments.alerts, arguments.rounds = 300, 1
     with server(arguments.postgres) as arguments.postgres:
         found = report([one_round(number, arguments) for number in range(arguments.rounds)], arguments)
-    found.show()
-    found.save(arguments.json)
+    found.publish(arguments.json)
 
 
 if __name__ == "__main__":

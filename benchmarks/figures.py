@@ -76,6 +76,11 @@ class Report:
             details=found["details"],
         )
 
+    def publish(self, path: str) -> None:
+        """Print the figures, and save them where a path is given."""
+        self.show()
+        self.save(path)
+
     def show(self) -> None:
         """Print it."""
         say(table([figure.row() for figure in self.figures]))

@@ -131,8 +131,7 @@ def main() -> None:
         f"p99 {median(rounds, 'p99') * 1000:.0f} ms after the change",
     )
     report = Report(figures=[figure], details={"freshness": rounds})
-    report.show()
-    report.save(arguments.json)
+    report.publish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -70,8 +70,7 @@ def main() -> None:
         f"{median(rounds, 'out_mb'):.0f} MB went, in {median(rounds, 'seconds'):.0f} s",
     )
     report = Report(figures=[figure], details={"memory": rounds})
-    report.show()
-    report.save(arguments.json)
+    report.publish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -188,8 +188,7 @@ def main() -> None:
         arguments.alerts, arguments.polls, arguments.rounds, arguments.some = 500, 3, 1, 50
         arguments.counts, arguments.events, arguments.changes = [100, 500], [1, 20], [0, 10]
     report = asyncio.run(measure(arguments))
-    report.show()
-    report.save(arguments.json)
+    report.publish(arguments.json)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,7 @@ def main() -> None:
     name = f"{MANY} processes on PostgreSQL against 1, IRP answers in 100 ms"
     figure = Figure(name=name, wanted=3.5, at_least=True, got=got, spread=spread, baseline=said)
     report = Report(figures=[figure], details={"scaleout": rounds})
-    report.show()
-    report.save(arguments.json)
+    report.publish(arguments.json)
 
 
 def one_round(maintenance: str, arguments: argparse.Namespace) -> dict[str, float]:

@@ -69,8 +69,7 @@ def main() -> None:
         figure("`kuma-sync --help`", 0.3, "help"),
     ]
     report = Report(figures=figures, details={"start": rounds})
-    report.show()
-    report.save(arguments.json)
+    report.publish(arguments.json)
 
 
 if __name__ == "__main__":

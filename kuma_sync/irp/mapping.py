@@ -73,11 +73,11 @@ class Templates:
 
     def text(self, source: str, where: str) -> Leaf:
         """Compile a template that renders to text whatever it holds."""
-        return self._written(self._values, source, where)
+        return self._written(self._values, source, where, *self._parsed(source, where))
 
     def path(self, source: str, where: str) -> Leaf:
         """Compile a path: every value is quoted, "/" too, so that an id cannot lead elsewhere."""
-        return self._written(self._segments, source, where)
+        return self._written(self._segments, source, where, *self._parsed(source, where))
 
     def _leaf(self, source: str, where: str) -> Leaf:
         parsed, uses = self._parsed(source, where)
@@ -88,17 +88,16 @@ class Templates:
                 keys = _keys(expression) if source.strip().endswith("}}") else ()
                 return Leaf(where=where, uses=uses, render=_direct(keys, compiled) if keys else compiled())
             case _:
-                return self._written(self._values, source, where)
+                return self._written(self._values, source, where, parsed, uses)
 
-    def _written(self, env: Sandbox, source: str, where: str) -> Leaf:
-        parsed, uses = self._parsed(source, where)
+    def _written(self, env: Sandbox, source: str, where: str, parsed: nodes.Template, uses: frozenset[str]) -> Leaf:
         match parsed.body:
             case [nodes.Output(nodes=[nodes.TemplateData(data=text)])]:
                 return Leaf(where=where, uses=uses, render=lambda _values: text)
             case _:
                 return Leaf(where=where, uses=uses, render=self._compiled(env, source, where))
 
-    def _compiled(self, env: Sandbox, source: str, where: str, *, typed: bool = False) -> Callable[[Values], object]:
+    def _compiled(self, env: Sandbox, source: str, where: str, *, typed: bool = False) -> Render:
         try:
             if typed:
                 inside = source.strip()[2:-2].removeprefix("-").removeprefix("+").removesuffix("-")

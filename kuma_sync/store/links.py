@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, exists, func, or_, select, update
@@ -17,8 +16,9 @@ from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
+from kuma_sync.store.same_named import same_named
 
-_SAME_NAMED = (
+_same_named = same_named(
     "not_found_at",
     "alert_closed",
     "incident_closed",
@@ -31,7 +31,6 @@ _SAME_NAMED = (
     "gone",
     "spent_until",
 )
-_same_named = attrgetter(*_SAME_NAMED)
 
 
 # Statements of every delivery, built once: building one costs more than running it.
@@ -190,7 +189,7 @@ def _row(link: Link, now: datetime) -> dict[str, Any]:
         "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
         "doubt": link.doubt.value if link.doubt else None,
         "close_origin": link.close_origin.value if link.close_origin else None,
-        **dict(zip(_SAME_NAMED, _same_named(link), strict=True)),
+        **_same_named(link),
         "changed_at": now,
     }
 
@@ -216,7 +215,7 @@ def _link(row: Row[Any]) -> Link:
         intent=_intent(row),
         doubt=Doubt(row.doubt) if row.doubt else None,
         close_origin=Origin(row.close_origin) if row.close_origin else None,
-        **dict(zip(_SAME_NAMED, _same_named(row), strict=True)),
+        **_same_named(row),
     )
 
 

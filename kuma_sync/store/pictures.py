@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Row
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, Fingerprint, Picture
+from kuma_sync.store.same_named import same_named
 
-_SCALARS = (
+_scalars = same_named(
     "tenant_id",
     "tenant_name",
     "name",
@@ -25,7 +25,6 @@ _SCALARS = (
     "closing_reason",
     "overflow",
 )
-_scalars = attrgetter(*_SCALARS)
 
 
 class Shape(StrEnum):
@@ -54,7 +53,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
     alert = item.picture.alert
     return {
         "id": alert.id,
-        **dict(zip(_SCALARS, _scalars(alert), strict=True)),
+        **_scalars(alert),
         "event_ids": item.picture.event_ids,
         "affected": item.picture.affected,
         "oversize": item.picture.oversize,
@@ -69,7 +68,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
 def as_picture(row: Row[Any]) -> Picture:
     """Read a row back."""
     return Picture(
-        alert=Alert(id=AlertId(row.id), **dict(zip(_SCALARS, _scalars(row), strict=True))),
+        alert=Alert(id=AlertId(row.id), **_scalars(row)),
         event_ids=row.event_ids,
         affected=Fingerprint(row.affected) if row.affected is not None else None,
         oversize=row.oversize,

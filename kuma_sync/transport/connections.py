@@ -126,18 +126,9 @@ def _socket(address: tuple[Any, ...], patience: float) -> socket.socket:
 
 
 async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a PUT or a DELETE again, which it does by itself; the first may have arrived."""
-    try:
+    """Translate before aiohttp looks: it would send a PUT or a DELETE again by itself; the first may have arrived."""
+    with _as_httpx_says_it():
         return await send(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        kind = _Broken if isinstance(error, aiohttp.ClientOSError) else aiohttp.ClientConnectionError
-        raise kind("after it was sent") from error
-
-
-class _Broken(aiohttp.ClientConnectionError):
-    """The connection broke while a request was under way."""
 
 
 class _Body(httpx.AsyncByteStream):
@@ -184,7 +175,7 @@ def _raise_httpx(error: Exception) -> NoReturn:
             raise httpx.ConnectError("") from cause
         case aiohttp.InvalidURL() | ValueError():
             raise httpx.LocalProtocolError("") from cause
-        case _Broken() | aiohttp.ClientOSError():
+        case aiohttp.ClientOSError():
             raise httpx.ReadError("") from cause
         case aiohttp.ClientError() | RuntimeError():  # the latter where the session was closed meanwhile
             raise httpx.RemoteProtocolError("") from cause
