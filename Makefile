@@ -4,6 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+# What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup check test storm demo bench lock clean
 .DEFAULT_GOAL := help
 

@@ -19,9 +19,12 @@ import postgres
 import psycopg
 import pytest
 from psycopg import sql
+from shared_statements import share
 from stores import opened
 
 from kuma_sync.store.schema import metadata
+
+share()
 
 for _name in [name for name in os.environ if name.startswith("KUMA_SYNC_")]:
     del os.environ[_name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -54,8 +55,9 @@ def load_profile(name_or_path: str) -> Profile:
     return parse_profile(text, source=name_or_path)
 
 
+@lru_cache(maxsize=4)
 def parse_profile(text: str, *, source: str) -> Profile:
-    """Read a profile's TOML; `source` names it in errors."""
+    """Read a profile's TOML; `source` names it in errors. The same text is the same profile, already compiled."""
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import build
 from forked import fork
-from stage import Stage, staged
+from stage import Stage, change_profile, staged
 
 from kuma_sync.daemon import points
 from kuma_sync.daemon.answers import Waiters
@@ -129,8 +129,7 @@ async def waiting(store: Store) -> dict[str, int]:
 async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterator[Lives]:
     """Open a stage for many lives: quick to look twice, two events a request, an IRP that finds late."""
     async with staged(folder, database, irp={"concurrency": concurrency}) as stage, AsyncExitStack() as stack:
-        profile = Path(stage.tables["irp"]["profile"])
-        profile.write_text(profile.read_text().replace("batch = 500", f"batch = {BATCH}"))
+        change_profile(stage, lambda text: text.replace("batch = 500", f"batch = {BATCH}"))
         stage.irp.knobs.find_lag = 0.1
         settings = stage.settings()
         store = open_store(settings)

@@ -38,9 +38,9 @@ TIED = 50
 class Pages(House):
     """A house where the size of KUMA's pages, and the cap of our paging, can be chosen for each world."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, concurrency: int) -> None:
         super().__init__(folder)
-        self.stage.configure(poll={"sweep_interval": "1h"}, irp={"concurrency": 3})
+        self.stage.configure(poll={"sweep_interval": "1h"}, irp={"concurrency": concurrency})
         self._settings = self.stage.settings()
         self._wire = Wire(kuma_endpoint(self._settings.kuma), clock=utc_now)
         self.page_cap = 4000
@@ -77,9 +77,9 @@ class Pages(House):
 
 
 @contextmanager
-def paging(folder: Path) -> Iterator[Pages]:
+def paging(folder: Path, *, concurrency: int = 3) -> Iterator[Pages]:
     """Open such a house; reads are tried as often as ever, without the waits between."""
-    house = Pages(folder)
+    house = Pages(folder, concurrency=concurrency)
     try:
         with stamina.set_testing(True, attempts=3):
             yield house

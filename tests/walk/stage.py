@@ -224,8 +224,7 @@ async def staged(folder: Path, database: str, **sections: dict[str, Any]) -> Asy
     """Open the stage; what is left of child processes is killed at the end."""
     kuma, irp = KumaSim(token="kuma-token"), IrpSim(token="irp-token")
     async with SimServer(kuma.app) as kuma_server, SimServer(irp.app) as irp_server:
-        profile = folder / "quick.toml"
-        profile.write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "200ms"'))
+        profile = _quick_profile(folder.parent)
         tables: Tables = {name: dict(keys) for name, keys in QUICK.items()}
         tables["kuma"] = {"url": kuma_server.url, "token": kuma.token}
         tables["irp"] = {"url": irp_server.url, "token": irp.token, "profile": str(profile)}
@@ -250,9 +249,18 @@ async def staged(folder: Path, database: str, **sections: dict[str, Any]) -> Asy
 
 
 def change_profile(stage: Stage, change: Callable[[str], str]) -> None:
-    """Rewrite the profile's text."""
-    path = Path(stage.tables["irp"]["profile"])
-    path.write_text(change(path.read_text()))
+    """Let a profile of the stage's own, with another text, take the place of the one it has."""
+    own = stage.folder / "changed.toml"
+    own.write_text(change(Path(stage.tables["irp"]["profile"]).read_text()))
+    stage.configure(irp={"profile": str(own)})
+
+
+def _quick_profile(folder: Path) -> Path:
+    """Return a profile that many stages share, so that it is compiled once for all of them."""
+    path = folder / "quick.toml"
+    if not path.exists():
+        path.write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "200ms"'))
+    return path
 
 
 def without(operation: str) -> Callable[[str], str]:
