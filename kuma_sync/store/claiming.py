@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Delete, Table, Update, and_, bindparam, delete, or_, select, update
 
-from kuma_sync.store.dialect import one_of
+from kuma_sync.store.dialect import lease_now, lease_until, one_of
 from kuma_sync.store.jobs import PENDING, RUNNING, Lane
 
 
@@ -28,7 +28,7 @@ def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> U
     """Take up to `b_limit` rows of a kind."""
     match kind:
         case Claimable.ABANDONED:
-            condition = and_(table.c.state == RUNNING, table.c.lease_until < bindparam("b_lease_now"))
+            condition = and_(table.c.state == RUNNING, table.c.lease_until < lease_now(table.c.lease_until))
         case Claimable.DUE:
             # `b_since`: only what was due by then, or came later and was not tried yet.
             fresh = and_(table.c.put_at > bindparam("b_since"), table.c.attempts == 0)
@@ -54,7 +54,7 @@ def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> U
     return (
         update(table)
         .where(table.c.id.in_(select(chosen.c.id)))
-        .values(state=RUNNING, owner=bindparam("owner"), lease_until=bindparam("lease_until"))
+        .values(state=RUNNING, owner=bindparam("b_owner"), lease_until=lease_until(table.c.lease_until))
         .returning(table)
     )
 
@@ -80,6 +80,6 @@ def renew_statement(table: Table) -> Any:
     return (
         update(table)
         .where(one_of(table.c.id, "b_ids"), ours)
-        .values(lease_until=bindparam("lease_until"))
+        .values(lease_until=lease_until(table.c.lease_until))
         .returning(table.c.id, table.c.subject)
     )

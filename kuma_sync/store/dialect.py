@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ARRAY, Boolean, Column, Dialect, Table, Text, bindparam, func, select
+from sqlalchemy import ARRAY, Boolean, Column, Dialect, Interval, Table, Text, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
@@ -78,21 +78,61 @@ class _Values(TypeDecorator[Sequence[Any]]):
         return list(value or ()) if dialect.name == "postgresql" else json.dumps(list(value or ()))
 
 
-class LeaseClock:
-    """The time leases are measured by: the server's where several machines share one, ours on a local file.
+def lease_now(column: Column[datetime]) -> FunctionElement[datetime]:
+    """Return the time leases are measured by as part of a statement; its values are `LeaseClock.values`."""
+    return _LeaseNow(bindparam("b_lease_now", type_=column.type))
 
-    The server is asked at most once a transaction, and only by one that deals with leases.
-    """
+
+def lease_until(column: Column[datetime]) -> FunctionElement[datetime]:
+    """Return the end of a lease that begins with the statement; its values are `LeaseClock.values`."""
+    return _LeaseUntil(bindparam("b_lease_until", type_=column.type), bindparam("b_lease", type_=Interval()))
+
+
+class _LeaseNow(FunctionElement[datetime]):
+    inherit_cache = True
+
+
+class _LeaseUntil(FunctionElement[datetime]):
+    inherit_cache = True
+
+
+@compiles(_LeaseNow, "postgresql")
+def _servers_now(_element: _LeaseNow, _compiler: SQLCompiler, **_kwargs: Any) -> str:
+    return "statement_timestamp()"  # clock_timestamp() would be asked for every row, without an index
+
+
+@compiles(_LeaseUntil, "postgresql")
+def _servers_until(element: _LeaseUntil, compiler: SQLCompiler, **kwargs: Any) -> str:
+    _until, lease = element.clauses
+    return f"statement_timestamp() + {compiler.process(lease, **kwargs)}"
+
+
+@compiles(_LeaseNow, "sqlite")
+@compiles(_LeaseUntil, "sqlite")
+def _our_moment(element: FunctionElement[datetime], compiler: SQLCompiler, **kwargs: Any) -> str:
+    moment, *_lease = element.clauses
+    return str(compiler.process(moment, **kwargs))
+
+
+class LeaseClock:
+    """The time leases are measured by: the server's where several machines share one, ours on a local file."""
 
     def __init__(self, connection: AsyncConnection, ours: datetime) -> None:
         self._connection = connection
-        self._now = None if connection.dialect.name == "postgresql" else ours
+        self._ours = None if connection.dialect.name == "postgresql" else ours
 
     async def now(self) -> datetime:
-        """Return the time."""
-        if self._now is None:
-            self._now = (await self._connection.execute(_CLOCK)).scalar_one()
-        return self._now
+        """Return the time; to ask the server is a question of its own."""
+        if self._ours is not None:
+            return self._ours
+        now: datetime = (await self._connection.execute(_CLOCK)).scalar_one()
+        return now
+
+    def values(self, lease: timedelta) -> dict[str, Any]:
+        """Return what `lease_now` and `lease_until` are bound to."""
+        if self._ours is None:
+            return {"b_lease": lease}
+        return {"b_lease_now": self._ours, "b_lease_until": self._ours + lease}
 
 
 _CLOCK = select(func.clock_timestamp())

@@ -5,6 +5,8 @@ Must not: know any table.
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +25,9 @@ WRITES = "kuma_sync_writes"
 
 PATIENCE = 30.0
 """Seconds that another's lock is waited for, and that a transaction of ours may stand still."""
+
+ASLEEP = 5.0
+"""Seconds after which an unused connection to PostgreSQL is asked whether it still answers."""
 
 
 _KNOWN = (
@@ -49,11 +54,10 @@ def store_url(text: str, password: str = "") -> URL:
 def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
     """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for."""
     if url.get_backend_name() != "sqlite":
-        # A connection that PostgreSQL dropped is noticed when taken from the pool, not in the middle of a chunk.
-        engine = create_async_engine(
-            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
-        )
+        engine = create_async_engine(url, hide_parameters=True, connect_args={"connect_timeout": 10})
         event.listen(engine.sync_engine, "connect", _prepare_postgres)
+        event.listen(engine.sync_engine, "checkin", _note_use)
+        event.listen(engine.sync_engine, "checkout", _see_that_it_lives)
         return engine
     path = url.database or ""
     engine = create_async_engine(
@@ -70,6 +74,37 @@ def _prepare_postgres(connection: Any, _record: object) -> None:
     for setting in ("idle_in_transaction_session_timeout", "lock_timeout"):
         connection.execute(f"SET {setting} = {round(PATIENCE * 1000)}").close()
     connection.commit()
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _see_that_it_lives(connection: Any, record: Any, _fairy: object) -> None:
+    """Notice a connection that PostgreSQL dropped when it is taken from the pool, not in the middle of a chunk.
+
+    What ends a connection can be read from its socket; one that slept is asked, too, for a firewall may have forgotten
+    it.
+    """
+    used = record.info.get("used")
+    if used is None:
+        return
+    readable = select.poll()
+    readable.register(connection.driver_connection.fileno(), select.POLLIN)
+    if readable.poll(0) or (time.monotonic() - used > ASLEEP and not _answers(connection)):
+        raise exc.InvalidatePoolError
+
+
+def _answers(connection: Any) -> bool:
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT 1")
+        connection.rollback()
+    except connection.dbapi.Error:
+        return False
+    finally:
+        cursor.close()
+    return True
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -78,14 +78,11 @@ class DurableQueue(Backlog):
 
         With `since` only what was due by that moment, and what came later and did not fail yet.
         """
-        lease_now = await self._lease_clock.now()
-        values = {
-            "b_lease_now": lease_now,
+        values = self._lease_clock.values(lease) | {
             "b_now": self._now,
             "b_since": since or self._now,
             "b_horizon": self._now + self._horizon,
-            "owner": owner,
-            "lease_until": lease_now + lease,
+            "b_owner": owner,
         }
         claims: list[Claim] = []
         for kind in Claimable:
@@ -102,10 +99,8 @@ class DurableQueue(Backlog):
         subjects = {claim.id: claim.subject for claim in claims}
         for some in batches(list(subjects)):
             owner = next(iter(claims)).owner
-            until = await self._lease_clock.now() + lease
-            rows = await self._connection.execute(
-                renew_statement(self._table), {"b_ids": some, "b_owner": owner, "lease_until": until}
-            )
+            values = {"b_ids": some, "b_owner": owner} | self._lease_clock.values(lease)
+            rows = await self._connection.execute(renew_statement(self._table), values)
             kept |= {row.id for row in rows if subjects[row.id] == row.subject}  # as in done_statement
         return kept
 

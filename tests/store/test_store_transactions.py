@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -25,7 +26,7 @@ from stores import opened
 from kuma_sync.core.alert import Picture
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Link
-from kuma_sync.store import Lane, Put, Shape, Shown, Store, store_url
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, engine, store_url
 
 SECRET = "swordfish"
 
@@ -309,6 +310,55 @@ async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(ne
 
         await put(store, "after")
 
+        assert [row.subject for row in await jobs(store)] == ["before", "after"]
+
+
+@pytest.mark.parametrize("asleep", [5.0, 0.0])
+async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, asleep: float
+) -> None:
+    monkeypatch.setattr(engine, "ASLEEP", asleep)
+    async with opened(postgres_url) as store:
+        async with store.read(), store.begin():
+            pass
+        await put(store, "before")
+        with psycopg.connect(postgres_url, autocommit=True) as operator:
+            cut = operator.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ).fetchall()
+
+        await put(store, "after")
+
+        assert len(cut) == 2
+        assert [row.subject for row in await jobs(store)] == ["before", "after"]
+
+
+async def test_a_connection_that_slept_is_asked_before_it_is_used(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be read from it until something is sent: so it is where a firewall forgot it."""
+
+    def reset(far_end: socket.socket) -> None:
+        far_end.recv(1)
+        far_end.close()
+
+    monkeypatch.setattr(engine, "ASLEEP", 0.0)
+    async with opened(postgres_url) as store:
+        await put(store, "before")
+        async with store.engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            descriptor = raw.fileno()
+        ours, far_end = socket.socketpair()
+        firewall = threading.Thread(target=reset, args=[far_end])
+        firewall.start()
+        os.dup2(ours.fileno(), descriptor)
+        ours.close()
+
+        await put(store, "after")
+
+        firewall.join()
         assert [row.subject for row in await jobs(store)] == ["before", "after"]
 
 
