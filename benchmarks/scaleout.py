@@ -16,8 +16,8 @@ from figures import Figure, Report, median, parser, ratios, say
 from stage import Tables, answers, configure, daemon, free_port, servers, until
 
 LATENCY = 0.1
-IN_FLIGHT = 4
-"""Deliveries in flight in one process: 40 a second at the most."""
+IN_FLIGHT = 2
+"""Deliveries in flight in one process: 20 a second at the most, so that two cores can serve four processes."""
 
 MANY = 4
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 def one_round(maintenance: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Measure one process, then several, each for the same time."""
-    alerts = 60 if arguments.quick else 300
+    alerts = 40 if arguments.quick else 200
     found = {"one": rate(maintenance, 1, alerts), "many": rate(maintenance, MANY, MANY * alerts)}
     say(f"one process {found['one']:.1f}/s, {MANY} processes {found['many']:.1f}/s")
     return found
