@@ -27,16 +27,13 @@ from typing import Any
 import psycopg
 import structlog
 
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.observe import look
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.settings import load
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.telemetry.health import Health
-from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
 from kuma_sync.wiring.ready import make_ready
 
 LINKS = """
@@ -116,13 +113,7 @@ async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> As
     config.chmod(0o600)
     settings = load(config, {})
     async with AsyncExitStack() as stack:
-        ground = Ground(
-            store=open_store(settings),
-            health=Health(monotonic=time.monotonic),
-            metrics=Metrics(),
-            waiters=Waiters(),
-            owner=new_owner(),
-        )
+        ground = Ground(store=open_store(settings))
         stack.push_async_callback(ground.store.close)
         crew = await make_crew(settings, ground, stack)
         await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)

@@ -81,12 +81,13 @@ def draw(curves: Sequence[Curve], folder: Path) -> list[str]:
 
 
 def _draw(curve: Curve, path: Path) -> None:
-    from matplotlib import pyplot  # noqa: PLC0415  # as above
+    from matplotlib import pyplot, ticker  # noqa: PLC0415  # as above
 
     picture, panels = pyplot.subplots(1, len(curve.lines), figsize=(4.2 * len(curve.lines), 3), squeeze=False)
     for panel, (name, points) in zip(panels[0], curve.lines.items(), strict=True):
         panel.plot([x for x, _ in points], [y for _, y in points], marker="o")
         panel.set(xlabel=curve.x, title=name)
+        panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         panel.set_ylim(bottom=0)
         panel.grid(visible=True, alpha=0.3)
     picture.suptitle(curve.title)

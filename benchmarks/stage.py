@@ -100,11 +100,8 @@ async def ground() -> AsyncIterator[Callable[[Path], Any]]:
 
     import structlog  # noqa: PLC0415
 
-    from kuma_sync.daemon.answers import Waiters  # noqa: PLC0415
     from kuma_sync.settings import load  # noqa: PLC0415
-    from kuma_sync.telemetry.health import Health  # noqa: PLC0415
-    from kuma_sync.telemetry.metrics import Metrics  # noqa: PLC0415
-    from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store  # noqa: PLC0415
+    from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store  # noqa: PLC0415
     from kuma_sync.wiring.ready import make_ready  # noqa: PLC0415
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -116,10 +113,7 @@ async def ground() -> AsyncIterator[Callable[[Path], Any]]:
             if not found:
                 store = open_store(settings)
                 stack.push_async_callback(store.close)
-                health = Health(monotonic=time.monotonic)
-                found.append(
-                    Ground(store=store, health=health, metrics=Metrics(), waiters=Waiters(), owner=new_owner())
-                )
+                found.append(Ground(store=store))
                 await make_ready(store, identity(settings, "security-vision"), found[0].owner)
             return await make_crew(settings, found[0], stack)
 

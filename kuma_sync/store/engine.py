@@ -89,21 +89,27 @@ def _see_that_it_lives(connection: Any, record: Any, _fairy: object) -> None:
     used = record.info.get("used")
     if used is None:
         return
-    readable = select.poll()
-    readable.register(connection.driver_connection.fileno(), select.POLLIN)
-    if readable.poll(0) or (time.monotonic() - used > ASLEEP and not _answers(connection)):
+    try:
+        lives = not _can_be_read(connection) and (time.monotonic() - used < ASLEEP or _answers(connection))
+    except connection.dbapi.Error:
+        lives = False
+    if not lives:
         raise exc.InvalidatePoolError
+
+
+def _can_be_read(connection: Any) -> bool:
+    socket = select.poll()
+    socket.register(connection.driver_connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))
 
 
 def _answers(connection: Any) -> bool:
     cursor = connection.cursor()
     try:
         cursor.execute("SELECT 1")
-        connection.rollback()
-    except connection.dbapi.Error:
-        return False
     finally:
         cursor.close()
+    connection.rollback()
     return True
 
 

@@ -9,10 +9,11 @@ import asyncio
 import os
 import random
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -78,10 +79,10 @@ class Ground:
     """What outlives a reload of the configuration."""
 
     store: Store
-    health: Health
-    metrics: Metrics
-    waiters: Waiters
-    owner: str
+    health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
+    metrics: Metrics = field(default_factory=Metrics)
+    waiters: Waiters = field(default_factory=Waiters)
+    owner: str = field(default_factory=new_owner)
 
 
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:

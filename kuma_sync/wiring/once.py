@@ -5,21 +5,17 @@ Must not: print.
 
 from __future__ import annotations
 
-import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.run import once
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store, held, store_url
 from kuma_sync.store.backlog import WAITING
 from kuma_sync.store.jobs import PENDING
-from kuma_sync.telemetry.health import Health
-from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
 from kuma_sync.wiring.ready import make_ready
 
 
@@ -53,13 +49,7 @@ def at_once(settings: Settings) -> Settings:
 async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     """Do one complete pass. Raise ConfigError, or StoreError."""
     settings = at_once(settings)
-    ground = Ground(
-        store=open_store(settings),
-        health=Health(monotonic=time.monotonic),
-        metrics=Metrics(),
-        waiters=Waiters(),
-        owner=new_owner(),
-    )
+    ground = Ground(store=open_store(settings))
     stack.push_async_callback(ground.store.close)
     crew = await make_crew(settings, ground, stack)
     stack.enter_context(held(store_url(settings.store.url)))

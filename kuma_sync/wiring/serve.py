@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack
 import structlog
 
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
@@ -29,7 +28,7 @@ from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import bind, serve
-from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
 from kuma_sync.wiring.door import ClosingDoor, door_rules
 from kuma_sync.wiring.ready import make_ready
 
@@ -53,8 +52,6 @@ class Daemon:
             store=open_store(settings),
             health=Health(monotonic=time.monotonic, on_success=lambda part: _stamp(metrics, part)),
             metrics=metrics,
-            waiters=Waiters(),
-            owner=new_owner(),
         )
         self._crew: Crew | None = None
         self._door = ClosingDoor(self._ground.store, self._ground.waiters, ring=self._ring)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -19,13 +18,10 @@ from forked import fork
 from stage import Stage, change_profile, staged
 
 from kuma_sync.daemon import points
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
-from kuma_sync.telemetry.health import Health
-from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.wiring.crew import Fitter, Ground, identity, new_owner, open_store, utc_now
+from kuma_sync.wiring.crew import Fitter, Ground, identity, open_store, utc_now
 from kuma_sync.wiring.ready import make_ready
 from kuma_sync.wiring.remotes import Remotes, open_remotes
 
@@ -35,9 +31,7 @@ BATCH = 2
 
 async def born(settings: Settings, store: Store, remotes: Remotes) -> Crew:
     """Begin a life on a store: a crew that knows nothing but what is written there."""
-    ground = Ground(
-        store=store, health=Health(monotonic=time.monotonic), metrics=Metrics(), waiters=Waiters(), owner=new_owner()
-    )
+    ground = Ground(store=store)
     crew = Fitter(settings, ground, remotes).crew()
     await make_ready(store, identity(settings, remotes.profile.name), ground.owner, can_find=remotes.desk.can_find)
     return crew

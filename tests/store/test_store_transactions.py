@@ -334,6 +334,19 @@ async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
         assert [row.subject for row in await jobs(store)] == ["before", "after"]
 
 
+async def test_a_connection_that_the_driver_gave_up_is_replaced_without_a_word(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        await put(store, "before")
+        async with store.engine.connect() as connection:
+            raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        raw.pgconn.finish()
+
+        await put(store, "after")
+
+        assert [row.subject for row in await jobs(store)] == ["before", "after"]
+
+
 async def test_a_connection_that_slept_is_asked_before_it_is_used(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,6 @@ from forked import Forked, command, fork
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Link
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.run import Crew, once, work
 from kuma_sync.irp.loading import profile_text
 from kuma_sync.settings import Settings, load
@@ -33,9 +32,8 @@ from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Job
-from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.wiring.crew import Ground, identity, make_crew, new_owner, open_store
+from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
 from kuma_sync.wiring.once import at_once
 from kuma_sync.wiring.ready import make_ready
 from kuma_sync.wiring.serve import Daemon
@@ -119,13 +117,7 @@ class Stage:
         """Wire everything in this process, with the store made ready; nothing runs yet. `single`: as `run --once`."""
         settings = at_once(self.settings()) if single else self.settings()
         async with AsyncExitStack() as stack:
-            ground = Ground(
-                store=open_store(settings),
-                health=Health(monotonic=time.monotonic),
-                metrics=metrics or Metrics(),
-                waiters=Waiters(),
-                owner=new_owner(),
-            )
+            ground = Ground(store=open_store(settings), metrics=metrics or Metrics())
             stack.push_async_callback(ground.store.close)
             crew = await make_crew(settings, ground, stack)
             await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
