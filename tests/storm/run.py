@@ -15,7 +15,7 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import postgres
@@ -75,8 +75,13 @@ async def storm(folder: Path, *, seed: int, database: str, seconds: float, say: 
             )
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 async def both(
-    folder: Path, *, seed: int, seconds: float, databases: tuple[str, ...] = DATABASES, say: Say = print
+    folder: Path, *, seed: int, seconds: float, databases: tuple[str, ...] = DATABASES, say: Say = _say
 ) -> list[Report]:
     """Play a storm on each database, all at the same time."""
     halves = (storm(folder / name, seed=seed, database=name, seconds=seconds, say=say) for name in databases)
@@ -131,9 +136,12 @@ async def _counts(ground: Ground, drained: Drained) -> Figures:
     }
 
 
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+async def _unless_stopped(storms: Coroutine[object, object, list[Report]]) -> list[Report]:
+    """Await the reports. Whoever stops us means the daemons, the databases and the mounts, too."""
+    task = asyncio.ensure_future(storms)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 def main() -> int:
@@ -148,9 +156,10 @@ def main() -> int:
     databases = DATABASES if asked.database == "both" else (asked.database,)
     folder = Path(tempfile.mkdtemp(prefix="kuma-storm-"))
     _say(f"storm: seed {seed}, {asked.minutes:g} minutes on {' and '.join(databases)}; logs in {folder}")
-    # Whoever stops us means the daemons, the databases and the mounts, too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    reports = asyncio.run(both(folder, seed=seed, seconds=asked.minutes * 60, databases=databases, say=_say))
+    try:
+        reports = asyncio.run(_unless_stopped(both(folder, seed=seed, seconds=asked.minutes * 60, databases=databases)))
+    except asyncio.CancelledError:
+        return 143
     _say("\n".join(table(reports)))
     if asked.json is not None:
         write_json(asked.json, reports)
