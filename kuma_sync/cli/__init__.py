@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 import click
 
@@ -50,10 +51,7 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name][0].split(":")
-        gc.disable()  # What is loaded stays; to look for garbage in it takes a tenth of a start.
-        command: click.Command = getattr(import_module(f"kuma_sync.cli.{module}"), attribute)
-        gc.freeze()
-        gc.enable()
+        command: click.Command = getattr(_loaded(f"kuma_sync.cli.{module}"), attribute)
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -89,6 +87,17 @@ def main(words: Sequence[str] | None = None) -> None:
         # Whoever read our output has seen enough; the interpreter must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _loaded(module: str) -> ModuleType:
+    """Load a module with its libraries. They stay: to look for garbage among them takes a tenth of a start."""
+    gc.disable()
+    try:
+        return import_module(module)
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+        gc.enable()
 
 
 def _misused(error: click.ClickException) -> int:

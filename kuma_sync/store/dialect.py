@@ -98,7 +98,7 @@ class _LeaseUntil(FunctionElement[datetime]):
 
 @compiles(_LeaseNow, "postgresql")
 def _servers_now(_element: _LeaseNow, _compiler: SQLCompiler, **_kwargs: Any) -> str:
-    return "statement_timestamp()"  # clock_timestamp() would be asked for every row, without an index
+    return "statement_timestamp()"  # one moment for all rows, and none later than the wait for their locks
 
 
 @compiles(_LeaseUntil, "postgresql")

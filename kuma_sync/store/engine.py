@@ -26,6 +26,9 @@ WRITES = "kuma_sync_writes"
 PATIENCE = 30.0
 """Seconds that another's lock is waited for, and that a transaction of ours may stand still."""
 
+UNREACHABLE = 10
+"""Seconds after which a PostgreSQL that neither connects nor acknowledges what was sent is out of reach."""
+
 ASLEEP = 5.0
 """Seconds after which an unused connection to PostgreSQL is asked whether it still answers."""
 
@@ -54,10 +57,14 @@ def store_url(text: str, password: str = "") -> URL:
 def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
     """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for."""
     if url.get_backend_name() != "sqlite":
-        engine = create_async_engine(url, hide_parameters=True, connect_args={"connect_timeout": 10})
+        engine = create_async_engine(
+            url,
+            hide_parameters=True,
+            pool_use_lifo=True,
+            connect_args={"connect_timeout": UNREACHABLE, "tcp_user_timeout": UNREACHABLE * 1000},
+        )
         event.listen(engine.sync_engine, "connect", _prepare_postgres)
-        event.listen(engine.sync_engine, "checkin", _note_use)
-        event.listen(engine.sync_engine, "checkout", _see_that_it_lives)
+        _see_that_connections_live(engine)
         return engine
     path = url.database or ""
     engine = create_async_engine(
@@ -76,41 +83,36 @@ def _prepare_postgres(connection: Any, _record: object) -> None:
     connection.commit()
 
 
-def _note_use(_connection: Any, record: Any) -> None:
-    record.info["used"] = time.monotonic()
-
-
-def _see_that_it_lives(connection: Any, record: Any, _fairy: object) -> None:
+def _see_that_connections_live(engine: AsyncEngine) -> None:
     """Notice a connection that PostgreSQL dropped when it is taken from the pool, not in the middle of a chunk.
 
     What ends a connection can be read from its socket; one that slept is asked, too, for a firewall may have forgotten
     it.
     """
-    used = record.info.get("used")
-    if used is None:
-        return
-    try:
-        lives = not _can_be_read(connection) and (time.monotonic() - used < ASLEEP or _answers(connection))
-    except connection.dbapi.Error:
-        lives = False
-    if not lives:
-        raise exc.InvalidatePoolError
+
+    def note_use(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    def look(connection: Any, record: Any, _fairy: object) -> None:
+        used = record.info.get("used")
+        if used is None:
+            return  # made just now, also in the place of a dead one: SQLAlchemy gives up where that is refused
+        try:
+            lives = not _can_be_read(connection)
+            lives = lives and (time.monotonic() - used < ASLEEP or engine.dialect.do_ping(connection))
+        except connection.dbapi.Error:
+            lives = False
+        if not lives:
+            raise exc.InvalidatePoolError
+
+    event.listen(engine.sync_engine, "checkin", note_use)
+    event.listen(engine.sync_engine, "checkout", look)
 
 
 def _can_be_read(connection: Any) -> bool:
     socket = select.poll()
     socket.register(connection.driver_connection.fileno(), select.POLLIN)
     return bool(socket.poll(0))
-
-
-def _answers(connection: Any) -> bool:
-    cursor = connection.cursor()
-    try:
-        cursor.execute("SELECT 1")
-    finally:
-        cursor.close()
-    connection.rollback()
-    return True
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

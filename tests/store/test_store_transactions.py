@@ -347,6 +347,18 @@ async def test_a_connection_that_the_driver_gave_up_is_replaced_without_a_word(p
         assert [row.subject for row in await jobs(store)] == ["before", "after"]
 
 
+async def test_a_server_that_acknowledges_nothing_is_given_up_after_ten_seconds(postgres_url: str) -> None:
+    """So the kernel was told; to lose packets takes a network of one's own."""
+    async with opened(postgres_url) as store, store.engine.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        with socket.socket(fileno=os.dup(raw.fileno())) as its_socket:
+            over_tcp = its_socket.family in (socket.AF_INET, socket.AF_INET6)
+            told = its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) if over_tcp else 10_000
+
+    assert told == 10_000
+
+
 async def test_a_connection_that_slept_is_asked_before_it_is_used(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
