@@ -41,6 +41,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the storm, which takes longest and mostly waits: at the end all others would wait for it."""
+    items.sort(key=lambda item: item.path.name != "test_storm.py")
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector away from what stays for the whole run: it would look through all of it again."""
     gc.collect()
