@@ -98,8 +98,8 @@ def _see_that_connections_live(engine: AsyncEngine) -> None:
         if used is None:
             return  # made just now, also in the place of a dead one: SQLAlchemy gives up where that is refused
         try:
-            lives = not _can_be_read(connection)
-            lives = lives and (time.monotonic() - used < ASLEEP or engine.dialect.do_ping(connection))
+            awake = time.monotonic() - used < ASLEEP
+            lives = not _can_be_read(connection) and (awake or engine.dialect.do_ping(connection))
         except connection.dbapi.Error:
             lives = False
         if not lives:

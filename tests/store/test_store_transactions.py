@@ -353,8 +353,9 @@ async def test_a_server_that_acknowledges_nothing_is_given_up_after_ten_seconds(
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
         with socket.socket(fileno=os.dup(raw.fileno())) as its_socket:
-            over_tcp = its_socket.family in (socket.AF_INET, socket.AF_INET6)
-            told = its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) if over_tcp else 10_000
+            if its_socket.family == socket.AF_UNIX:
+                pytest.skip("this server is reached without TCP; Debian's is reached with it")
+            told = its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
     assert told == 10_000
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import postgres
@@ -80,11 +80,9 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def both(
-    folder: Path, *, seed: int, seconds: float, databases: tuple[str, ...] = DATABASES, say: Say = _say
-) -> list[Report]:
+async def both(folder: Path, *, seed: int, seconds: float, databases: tuple[str, ...] = DATABASES) -> list[Report]:
     """Play a storm on each database, all at the same time."""
-    halves = (storm(folder / name, seed=seed, database=name, seconds=seconds, say=say) for name in databases)
+    halves = (storm(folder / name, seed=seed, database=name, seconds=seconds, say=_say) for name in databases)
     return await asyncio.gather(*halves)
 
 
@@ -136,12 +134,13 @@ async def _counts(ground: Ground, drained: Drained) -> Figures:
     }
 
 
-async def _unless_stopped(storms: Coroutine[object, object, list[Report]]) -> list[Report]:
+async def _unless_stopped(storms: Awaitable[list[Report]]) -> list[Report]:
     """Await the reports. Whoever stops us means the daemons, the databases and the mounts, too."""
-    task = asyncio.ensure_future(storms)
+    task = asyncio.current_task()
+    assert task is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
+    return await storms
 
 
 def main() -> int:
