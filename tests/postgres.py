@@ -16,7 +16,8 @@ from pathlib import Path
 
 import psycopg
 
-USER = "kumatest"
+ACCOUNT = "postgres"
+"""Debian makes it with the package."""
 
 
 @contextlib.contextmanager
@@ -123,14 +124,10 @@ def _bundled() -> Iterator[str]:
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """PostgreSQL refuses root: give the folder to a user of the tests' own, and say how to run as that user."""
+    """PostgreSQL refuses root: give the folder to its own account, and say how to run as that."""
     if os.geteuid() != 0:
         return []
-    try:
-        account = pwd.getpwnam(USER)
-    except KeyError:
-        subprocess.run(["useradd", "-r", "-M", USER], check=False, capture_output=True)
-        account = pwd.getpwnam(USER)
+    account = pwd.getpwnam(ACCOUNT)
     os.chown(folder, account.pw_uid, account.pw_gid)
     return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
 

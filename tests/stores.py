@@ -11,10 +11,10 @@ from kuma_sync.store.migrate import upgrade
 
 
 class Clock:
-    """A clock that stands still until it is moved."""
+    """A clock that stands still until it is moved. It begins in the present: what is beside it goes by the real one."""
 
     def __init__(self, now: datetime | None = None) -> None:
-        self.now = now or datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+        self.now = now or datetime.now(UTC).replace(microsecond=0)
 
     def __call__(self) -> datetime:
         return self.now

@@ -47,7 +47,7 @@ def tables_on(disk: Path, maintenance: str, database: str) -> Iterator[None]:
     space = disk / "tables"
     space.mkdir()
     if os.geteuid() == 0:
-        account = pwd.getpwnam(postgres.USER)
+        account = pwd.getpwnam(postgres.ACCOUNT)
         os.chown(space, account.pw_uid, account.pw_gid)
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(f"CREATE TABLESPACE small LOCATION '{space}'")

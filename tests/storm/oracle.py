@@ -180,12 +180,28 @@ class Oracle:
             yield f"{alert_id}: its incident was closed though nobody closed the alert in KUMA (an echo)"
         elif body.get("reason") != right:
             yield f"{alert_id}: its incident was closed as {body.get('reason')!r}, not {right!r}"
-        if _deeds(incident).count("close") > 1:
+        if self._closed_again(incident):
             yield f"{alert_id}: its incident was closed more than once"
+
+    def _closed_again(self, incident: Incident) -> bool:
+        """Tell whether we closed what we knew to be closed. One that is reopened before we know may be closed again."""
+        closed_at: float | None = None
+        for place, at in self.ground.irp.stamps[incident.id]:
+            deed, _ = incident.history[place]
+            if deed == "close" and closed_at is not None:
+                return True
+            if deed == "close":
+                closed_at = at
+            elif deed == "reopen" and closed_at is not None and at - closed_at < self._settled:
+                closed_at = None
+        return False
+
+    @property
+    def _settled(self) -> float:
+        return SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
 
     def _overwritten(self) -> Iterator[str]:
         """Find analysts' edits that an update took back although KUMA had not changed the field."""
-        settled = SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
         incidents = self.ground.irp.ever
         for edit in self.ledger.edits:
             incident, stamps = incidents[edit.incident], self.ground.irp.stamps[edit.incident]
@@ -193,7 +209,7 @@ class Oracle:
             sent = [(incident.history[place][1], at) for place, at in before]
             last = next(((body[edit.field], at) for body, at in reversed(sent) if edit.field in body), None)
             after = next((body for _, body in incident.history[edit.place + 1 :] if edit.field in body), None)
-            if last is None or after is None or edit.at - last[1] < settled:
+            if last is None or after is None or edit.at - last[1] < self._settled:
                 continue
             if after[edit.field] == last[0] != edit.value:
                 yield f"{incident.external_id}: {edit.field} was set back to {last[0]!r}"

@@ -52,7 +52,7 @@ class Witness:
 
 
 class StampedIrp(IrpSim):
-    """An IRP that also remembers when each incident was written to, side by side with its history."""
+    """An IRP that also remembers when each incident was written to or reopened, side by side with its history."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -67,5 +67,13 @@ class StampedIrp(IrpSim):
     def wrote(self, operation: str, incident: Incident, body: Json) -> None:
         """Record an effective write: its place in the history, and the time."""
         self.keys.add(incident.external_id)
-        self.stamps[incident.id].append((len(incident.history), time.monotonic()))
+        self._stamp(incident)
         super().wrote(operation, incident, body)
+
+    def reopen(self, id: str) -> None:
+        """Open a closed incident again."""
+        self._stamp(self.incidents[id])
+        super().reopen(id)
+
+    def _stamp(self, incident: Incident) -> None:
+        self.stamps[incident.id].append((len(incident.history), time.monotonic()))
