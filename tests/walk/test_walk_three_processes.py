@@ -156,7 +156,8 @@ async def test_a_reader_frozen_over_a_page_cannot_write_it_once_another_one_read
         woken.wake()
         await eventually(lambda: _lost_its_turn(woken))
         await eventually(lambda: _is_standby(woken))
-        stage.irp.knobs.latency = 0.2
+        # Slow enough that work is left when the stand-by looks again, which is every second.
+        stage.irp.knobs.latency = 0.5
         for _ in range(60):
             stage.kuma.raise_alert(events=1)
         await eventually(lambda: len(stage.irp.incidents) == 61 and stage.agrees())
