@@ -176,7 +176,7 @@ async def grounded(
     kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)
     irp.knobs.find_lag = 0.3
     witness = Witness(kuma.app)
-    async with SimServer(witness) as kuma_server, SimServer(irp.app) as irp_server:
+    async with SimServer(witness) as kuma_server, SimServer(irp.overheard) as irp_server:
         _prepare(folder)
         if FAKETIME is None:
             say("left out: clock step (faketime is not installed: apt-get install faketime)")

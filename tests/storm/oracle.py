@@ -192,16 +192,18 @@ class Oracle:
                 return True
             if deed == "close":
                 closed_at = at
-            elif deed == "reopen" and closed_at is not None and at - closed_at < self._settled:
+            elif deed == "reopen" and closed_at is not None and not self._known(incident, closed_at, at):
                 closed_at = None
         return False
 
-    @property
-    def _settled(self) -> float:
-        return SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
+    def _known(self, incident: Incident, closed_at: float, reopened_at: float) -> bool:
+        """Tell whether the daemon was told of the closing before the incident was reopened, and could write it down."""
+        told = [at for at in self.ground.irp.heard[incident.id] if closed_at <= at < reopened_at]
+        return any(not self._troubled(at, at) for at in told)
 
     def _overwritten(self) -> Iterator[str]:
         """Find analysts' edits that an update took back although KUMA had not changed the field."""
+        settled = SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
         incidents = self.ground.irp.ever
         for edit in self.ledger.edits:
             incident, stamps = incidents[edit.incident], self.ground.irp.stamps[edit.incident]
@@ -209,7 +211,7 @@ class Oracle:
             sent = [(incident.history[place][1], at) for place, at in before]
             last = next(((body[edit.field], at) for body, at in reversed(sent) if edit.field in body), None)
             after = next((body for _, body in incident.history[edit.place + 1 :] if edit.field in body), None)
-            if last is None or after is None or edit.at - last[1] < self._settled:
+            if last is None or after is None or edit.at - last[1] < settled:
                 continue
             if after[edit.field] == last[0] != edit.value:
                 yield f"{incident.external_id}: {edit.field} was set back to {last[0]!r}"
