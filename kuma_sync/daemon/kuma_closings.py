@@ -20,9 +20,16 @@ log = structlog.get_logger(__name__)
 
 
 async def note_closings(
-    tx: Tx, closings: Mapping[AlertId, str], *, brake: Brake, open_links: int, to_irp: bool
+    tx: Tx, closings: Mapping[AlertId, str], *, brake: Brake, open_before: int | None, to_irp: bool
 ) -> None:
-    """Mark the links of a round's closed alerts (with KUMA's reason) and queue the closing of their incidents."""
+    """Mark the links of a round's closed alerts (with KUMA's reason) and queue the closing of their incidents.
+
+    The brake measures them by the links that were not closed when the round began: `open_before`, or as many as there
+    are now where the round has changed nothing.
+    """
+    if not closings:
+        return
+    open_links = await tx.links.open_count() if open_before is None else open_before
     links = await tx.links.many(closings)
     ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
     plan = check(Plan(closings=ours if to_irp else ()), brake, open_links=open_links)

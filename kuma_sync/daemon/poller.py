@@ -19,8 +19,8 @@ from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.kuma_closings import note_closings
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.puts import put_behind
-from kuma_sync.daemon.recorder import Chunk, Recorder
-from kuma_sync.daemon.round import Pass, Round
+from kuma_sync.daemon.recorder import Recorder
+from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
@@ -57,7 +57,7 @@ class Poller:
         if turn is None:
             raise NotOurTurn("another copy of the daemon reads")
         async with self._store.read() as tx:
-            round_ = Round(turn=turn, cursor=await tx.records.cursor(), open_links=await tx.links.open_count())
+            round_ = Round(turn=turn, cursor=await tx.records.cursor())
         try:
             await self._gather(round_, sweep=sweep or not self._recorder.swept)
         finally:
@@ -218,7 +218,7 @@ class Poller:
                 if complete and (behind := await put_behind(tx)):
                     log.info("deliveries_taken_up", count=behind)
                 await note_closings(
-                    tx, closings, brake=habits.brake, open_links=round_.open_links, to_irp=habits.to_irp
+                    tx, closings, brake=habits.brake, open_before=round_.open_links, to_irp=habits.to_irp
                 )
                 if moves:
                     await tx.records.move_cursor(**moves)

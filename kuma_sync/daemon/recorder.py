@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -19,14 +19,13 @@ from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.puts import put_changed, put_unmade
-from kuma_sync.daemon.round import Pass, Round
+from kuma_sync.daemon.rejects import KnownRejects
+from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
 
 log = structlog.get_logger(__name__)
-
-REMEMBERED_REJECTS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,19 +40,6 @@ class Rules:
     can_find: bool
 
 
-@dataclass(slots=True)
-class Chunk:
-    """Elements of a read whose bytes are in hand, with their digests."""
-
-    elements: list[Element] = field(default_factory=list)
-    size: int = 0
-
-    def add(self, element: Element) -> None:
-        """Take one element."""
-        self.elements.append(element)
-        self.size += element.size
-
-
 class Recorder:
     """Writes chunks. `swept`: this process has completed a sweep; before that, every new link is doubtful."""
 
@@ -62,7 +48,7 @@ class Recorder:
         self._allowance = allowance
         self._rules = rules
         self.wake = wake
-        self._rejects: set[str] = set()
+        self._rejects = KnownRejects()
         self.swept = False
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
@@ -97,7 +83,7 @@ class Recorder:
             if digest not in unchanged
         ]
         seen = {digest: item for digest, item in parsed if isinstance(item, Parsed)}
-        rejected = [item for _digest, item in parsed if isinstance(item, Rejected) and item.digest not in self._rejects]
+        rejected = self._rejects.fresh(item for _digest, item in parsed if isinstance(item, Rejected))
         read.seen += len(taken)
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
@@ -112,7 +98,7 @@ class Recorder:
             await self._compare(tx, seen, shape, read, round_)
             if marks:
                 await tx.alerts.mark_shown(known_ids, round_.sweep)
-        self._note_rejects(rejected)
+        self._rejects.note(rejected)
         self.wake()
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
@@ -172,6 +158,8 @@ class Recorder:
             )
             for change in changes
         ]
+        if changes and round_.open_links is None:
+            round_.open_links = await tx.links.open_count()
         await tx.alerts.save(shown, now=tx.now, sweep=round_.sweep)
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
         changed = [change.picture.alert.id for change in changes if isinstance(change, Changed)]
@@ -202,14 +190,6 @@ class Recorder:
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
         if plan.held_creates:
             log.error("brake_holds_creates", held=len(plan.held_creates))
-
-    def _note_rejects(self, rejected: Sequence[Rejected]) -> None:
-        """Remember what is parked by now, so that it is neither written nor told again at every poll."""
-        if len(self._rejects) > REMEMBERED_REJECTS:
-            self._rejects.clear()
-        self._rejects |= {item.digest for item in rejected}
-        if rejected:
-            log.error("alerts_rejected", count=len(rejected), reasons=sorted({item.reason for item in rejected}))
 
     def _warn(self, changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed]) -> None:
         left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}

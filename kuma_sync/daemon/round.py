@@ -10,9 +10,22 @@ from datetime import datetime
 
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.window import Cursor, Query, ReadKind
-from kuma_sync.kuma.client import End, PageEnd
+from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.store import PassRecord, Turn
 from kuma_sync.telemetry.metrics import Metrics
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Elements of a read whose bytes are in hand, with their digests."""
+
+    elements: list[Element] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, element: Element) -> None:
+        """Take one element."""
+        self.elements.append(element)
+        self.size += element.size
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,7 +87,8 @@ class Pass:
 class Round:
     """One poll with all its reads.
 
-    `sweep` is the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the
+    `open_links` counts the links not closed before the round changed any; None while it has changed nothing. `sweep` is
+    the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the
     alerts whose contents a listing made us want, as it showed them; `oversize` those whose contents are too large to
     take, `unnamed` counts elements too large of which not even the id is known, `unreadable` those whose contents KUMA
     did not give; `answered` are the ids shown so far; `late` those that a look behind the watermark found, `unread` new
@@ -84,7 +98,7 @@ class Round:
 
     turn: Turn
     cursor: Cursor
-    open_links: int
+    open_links: int | None = None
     sweep: int = 0
     created: int = 0
     newest: datetime | None = None

@@ -172,3 +172,26 @@ async def test_a_held_create_whose_alert_is_closed_meanwhile_makes_nothing_until
     assert made == 1
     assert [incident.status for incident in stage.irp.incidents.values()] == ["closed"] * 3
     assert stage.agrees(), stage.verdict()
+
+
+async def test_alerts_that_are_no_longer_ignored_do_not_make_a_closing_of_all_open_ones_look_small(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    kuma = {"statuses": ["new", "assigned", "closed"]}
+    async with staged(tmp_path, sqlite_url, kuma=kuma, poll={"ignore_before": "2100-01-01T00:00:00Z"}) as stage:
+        old = [stage.kuma.raise_alert() for _ in range(60)]
+        async with stage.crew() as crew:
+            await once(crew)
+        stage.configure(poll={"ignore_before": ""})
+        async with stage.crew() as crew:
+            ids = [stage.kuma.raise_alert() for _ in range(10)]
+            await once(crew)
+            for alert_id in old:
+                stage.kuma.assign(alert_id, "i.petrova")
+            for alert_id in ids:
+                stage.kuma.close(alert_id)
+
+            await crew.poller.poll_once()
+            states = [await state_of(crew, alert_id) for alert_id in ids]
+
+    assert states == ["held"] * 10

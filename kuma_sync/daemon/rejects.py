@@ -1,0 +1,35 @@
+"""Elements that are no alerts and are parked by now, so that none is written or told again at every poll.
+
+Must not: park them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from kuma_sync.core.diff import Rejected
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED = 10_000
+
+
+class KnownRejects:
+    """Digests of what was rejected; forgotten when they are too many, which costs a write and a line once more."""
+
+    def __init__(self) -> None:
+        self._digests: set[str] = set()
+
+    def fresh(self, rejected: Iterable[Rejected]) -> list[Rejected]:
+        """Return those that are not parked yet as far as is known here."""
+        return [item for item in rejected if item.digest not in self._digests]
+
+    def note(self, rejected: Sequence[Rejected]) -> None:
+        """Remember what is parked by now, and tell."""
+        if len(self._digests) > REMEMBERED:
+            self._digests.clear()
+        self._digests |= {item.digest for item in rejected}
+        if rejected:
+            log.error("alerts_rejected", count=len(rejected), reasons=sorted({item.reason for item in rejected}))

@@ -1,0 +1,90 @@
+"""Closings that a round recorded, but did not live to draw its conclusions from, are found by whoever polls next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lives import passing
+from stage import leases_run_out, link_of, staged, tell, until_rest
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.daemon import operator
+from kuma_sync.daemon.run import Crew, once
+
+UNSWEPT = {"interval": "200ms", "sweep_interval": "1h"}
+"""No sweep but those that a test asks for."""
+
+RECORDED = 5
+"""The page that has the closed alert's contents, after window, late listing, sweep and status."""
+
+
+async def fails_once_recorded(crew: Crew) -> None:
+    """Sweep, and fail when the closed alert has been recorded."""
+    pages = 0
+
+    def at(point: str) -> None:
+        nonlocal pages
+        pages += point == "page_committed"
+        if pages == RECORDED:
+            raise StoreUnavailable("away for a moment")
+
+    with passing(at), pytest.raises(StoreUnavailable):
+        await crew.poller.poll_once(sweep=True)
+
+
+async def test_what_a_failed_round_recorded_is_concluded_by_the_next_one(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url, poll=UNSWEPT) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        await crew.poller.poll_once()
+        stage.kuma.close(alert_id)
+        await fails_once_recorded(crew)
+        before = await link_of(crew, alert_id)
+
+        await crew.poller.poll_once()
+        after = await link_of(crew, alert_id)
+
+    assert not before.alert_closed, "it was to fail before its conclusions"
+    assert after.alert_closed
+
+
+async def test_what_another_copy_recorded_is_concluded_by_the_one_that_has_the_turn_now(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    async with staged(tmp_path, postgres_url, poll=UNSWEPT) as stage, stage.crew() as ours:
+        alert_id = stage.kuma.raise_alert()
+        await once(ours)
+        await leases_run_out(stage)
+        async with stage.crew() as theirs:
+            await theirs.poller.poll_once(sweep=True)
+            stage.kuma.close(alert_id)
+            await fails_once_recorded(theirs)
+        await leases_run_out(stage)
+
+        await ours.poller.poll_once()
+        link = await link_of(ours, alert_id)
+
+    assert link.alert_closed
+
+
+async def test_a_closed_alert_that_was_ignored_is_made_and_closed_when_an_operator_wants_it(
+    tmp_path: Path, database_url: str
+) -> None:
+    kuma = {"statuses": ["new", "closed"]}
+    poll = UNSWEPT | {"ignore_before": "2100-01-01T00:00:00Z"}
+    async with staged(tmp_path, database_url, poll=poll, kuma=kuma) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        stage.kuma.close(alert_id, "incorrect data")
+        await once(crew)
+        ignored = len(stage.irp.incidents)
+
+        await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+        await until_rest(crew)
+        await crew.poller.poll_once()
+        await until_rest(crew)
+
+    assert ignored == 0
+    assert [body["reason"] for _, body in stage.wrote("close")] == ["incorrect data"]
+    assert stage.kuma.close_calls == []
