@@ -289,13 +289,13 @@ async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> No
 
 
 async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
-    async with bench(database_url, lease=timedelta(milliseconds=400)) as at:
+    async with bench(database_url, lease=timedelta(seconds=1)) as at:
         await at.put("a")
         stolen: list[str] = []
 
         async def long(job: OwnedJob) -> Outcome:
             for _ in range(12):
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.15)
                 async with at.store.begin() as tx:
                     stolen.extend(
                         claim.subject for claim in await tx.delivery.claim(1, owner="other", lease=timedelta(seconds=1))

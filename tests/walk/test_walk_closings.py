@@ -427,6 +427,7 @@ async def test_a_failed_watch_concludes_nothing_and_is_made_up_for(tmp_path: Pat
         async with stage.working():
             await eventually(lambda: stage.incidents(alert_id))
             broken = stage.irp.faults.add("status", code=500, match="status=closed")
+            await eventually(lambda: broken.fired)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
             await eventually(lambda: broken.fired > 2)
             assert stage.kuma.close_calls == []
