@@ -180,7 +180,7 @@ def main() -> None:
     """Measure, print, save."""
     made = parser(__doc__, rounds=3)
     made.add_argument("--alerts", type=int, default=10_000, help="open alerts at which the figure is taken")
-    made.add_argument("--polls", type=int, default=7, help="quiet polls of which the median is taken")
+    made.add_argument("--polls", type=int, default=21, help="quiet polls of which the median is taken")
     arguments = made.parse_args()
     arguments.counts = [1000, 2000, 5000, arguments.alerts, 20_000]
     arguments.events, arguments.some, arguments.changes = [1, 20, 100, 200], 500, [0, 10, 100, 300, 1000]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from kuma_sync.store import Store
 
@@ -54,6 +54,13 @@ def fill(url: str, *, rows: int = ROWS, time: str = "2026-01-15T12:00:00.000000Z
         for statement in statements:
             connection.execute(statement.format(**words))  # type: ignore[arg-type]  # a test's own statement
         connection.execute("ANALYZE")
+
+
+async def analyze(store: Store) -> None:
+    """Let PostgreSQL know what its tables hold, as it finds out by itself before long; until then it guesses."""
+    if not store.local:
+        async with store.engine.begin() as connection:
+            await connection.execute(text("ANALYZE"))
 
 
 @dataclass(slots=True)

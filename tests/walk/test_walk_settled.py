@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from plans import fill, plans
+from plans import analyze, fill, plans
 from sqlalchemy import event
 from stage import staged
 from stores import opened
@@ -50,6 +50,7 @@ async def test_a_quiet_pass_reads_no_table_from_end_to_end(tmp_path: Path, datab
         for _ in range(3):
             stage.kuma.raise_alert()
         await once(crew)
+        await analyze(crew.store)
         with plans(crew.store) as plan:
             await everything(crew)
             stage.kuma.grow(next(iter(stage.kuma.alerts)))
