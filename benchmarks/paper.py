@@ -88,7 +88,7 @@ def _draw(curve: Curve, path: Path) -> None:
         panel.plot([x for x, _ in points], [y for _, y in points], marker="o")
         panel.set(xlabel=curve.x, title=name)
         panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.1 * max(y for _, y in points))
         panel.grid(visible=True, alpha=0.3)
     picture.suptitle(curve.title)
     picture.tight_layout()
