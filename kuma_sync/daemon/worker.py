@@ -56,6 +56,7 @@ class Worker:
         self._owner = owner
         self._health = health
         self._flying: dict[int, OwnedJob] = {}
+        self._in_doubt = False  # whether a claim may have been committed although its answer never came
         self._since: datetime | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -100,16 +101,21 @@ class Worker:
         valid_until = time.monotonic() + self._lease.total_seconds() * 0.9
         try:
             async with self._store.begin() as tx:
-                claims = await self._queue(tx).claim(
+                queue = self._queue(tx)
+                if self._in_doubt:
+                    await queue.disown(self._owner, keep=self._flying)
+                claims = await queue.claim(
                     free, owner=self._owner, lease=self._lease, lanes=self._lanes(), since=self._since
                 )
                 weights = await self._duty.weigh(tx, [claim.subject for claim in claims])
         except StoreUnavailable as error:
+            self._in_doubt = True
             if self._since is not None:
                 raise
             log.warning("store_unavailable", worker=self.name, reason=str(error))
             self._health.failed(self.name, str(error))
             return 0
+        self._in_doubt = False
         self._health.succeeded(self.name)
         fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
         for claim in fresh:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Table, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -169,12 +169,22 @@ class DurableQueue(Backlog):
 
     async def recover(self, owner: str) -> int:
         """Make due what other owners left running; only for a store that nobody else can hold."""
-        found = await self._connection.execute(
+        return await self._end_leases(self._table.c.owner != owner)
+
+    async def disown(self, owner: str, *, keep: Collection[int]) -> int:
+        """Make due what is claimed for an owner who does not know of it, for the answer to a claim was lost.
+
+        `keep` are the ids that the owner knows of.
+        """
+        return await self._end_leases(self._table.c.owner == owner, self._table.c.id.not_in(keep))
+
+    async def _end_leases(self, *whose: ColumnElement[bool]) -> int:
+        ended = await self._connection.execute(
             update(self._table)
-            .where(self._table.c.state == RUNNING, self._table.c.owner != owner)
+            .where(self._table.c.state == RUNNING, *whose)
             .values(lease_until=await self._lease_clock.now() - timedelta(seconds=1))
         )
-        return found.rowcount
+        return ended.rowcount
 
     def _row(self, put: Put) -> dict[str, Any]:
         return {

@@ -20,7 +20,7 @@ from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side
 from kuma_sync.daemon.worker import Worker
-from kuma_sync.store import Lane, Put, Store
+from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.health import Health
 
@@ -379,6 +379,42 @@ async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> N
             await until(lambda: at.health.ready().parts["delivery"].reason == "")
 
         assert await at.jobs() == []
+
+
+async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_flight_is_left_alone(
+    database_url: str,
+) -> None:
+    async with bench(database_url, concurrency=2) as at:
+        begin, ended, lost = at.store.begin, asyncio.Event(), list[int]()
+
+        @asynccontextmanager
+        async def losing_one_answer() -> AsyncIterator[Tx]:
+            async with begin() as tx:
+                yield tx
+                running = (await tx.delivery.depths()).get("running", 0)
+            if running == 2 and not lost:
+                lost.append(running)
+                raise StoreUnavailable("the answer to the commit was lost")
+
+        async def slow(job: OwnedJob) -> Outcome:
+            if job.claim.subject == "in flight":
+                await ended.wait()
+            return None
+
+        at.handler.act = slow
+        await at.put("in flight")
+        async with at.running():
+            await until(lambda: at.handler.flying)
+            at.store.begin = losing_one_answer  # type: ignore[method-assign]  # a connection that breaks at its commit
+            await at.put("claimed unknowingly")
+            try:
+                await until(lambda: "claimed unknowingly" in at.handler.seen)
+            finally:
+                ended.set()
+        left = await at.jobs()
+
+    assert (lost, left) == ([2], [])
+    assert at.handler.seen == ["in flight", "claimed unknowingly"]
 
 
 async def test_a_mistake_in_our_own_sql_is_not_taken_for_an_absent_store(sqlite_url: str) -> None:
