@@ -118,8 +118,10 @@ class World:
     def grow(self) -> None:
         """Add events; sometimes without moving lastSeen, while that is within the overlap and so will be noticed."""
         alert = self._alert("new", "new", "assigned", "escalated")
-        last = moment(str(alert["lastSeen"]))
-        fresh = last is not None and timedelta() <= self._kuma.clock() - last < OVERLAP / 2
+        last = moment(str(alert["lastSeen"])) or self._kuma.clock()
+        if last > self._kuma.clock() and alert["status"] != "new":
+            raise SimError("lastSeen would stay ahead: such growth is told when that has passed, tomorrow")
+        fresh = self._kuma.clock() - last < OVERLAP / 2
         moves = not fresh or self._random.random() < 0.8
         self._kuma.grow(alert["id"], self._random.choice((1, 1, 2, 5)), move_last_seen=moves)
 
