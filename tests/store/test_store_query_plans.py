@@ -4,45 +4,58 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from plans import fill, plans
+from plans import Plans, analyze, fill, plans
 from queue_steps import LEASE, claim_one, put
 from sqlalchemy import text
 from stores import opened
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.store import Mark, Shape
+from kuma_sync.store import Mark, Shape, Store
+
+TABLES = ("delivery_queue", "links", "alerts")
 
 
 async def test_neither_claims_nor_polls_read_what_is_finished(database_url: str) -> None:
     fill(database_url)
     async with opened(database_url) as store:
         await put(store, "due")
-        with plans(store) as plan:
-            claimed = await claim_one(store)
-            async with store.begin() as tx:
-                await tx.delivery.renew([claimed], lease=LEASE)
-                await tx.delivery.again(claimed, at=tx.now + timedelta(minutes=1))
-                await tx.alerts.by_digest(Shape.CONTENTS, [b"unknown"])
-                await tx.alerts.by_digest(Shape.LISTING, [b"unknown"])
-                await tx.alerts.pictures([AlertId("unknown")])
-                await tx.alerts.unshown(7)
-                await tx.alerts.to_recheck(tx.now)
-                await tx.alerts.tied(tx.now)
-                await tx.links.get(AlertId("unknown"), lock=True)
-                await tx.overview.state(AlertId("unknown"))
-                await tx.alerts.newly_closed()
-                await tx.links.behind()
-                await tx.links.open_count()
-                await tx.links.held()
-                await tx.links.by_incident(["unknown"])
-                await tx.links.mark_gone([AlertId("unknown")], now=tx.now)
-                await tx.links.doubt_unmade()
-                await tx.pruning.alerts(tx.now)
-                await tx.pruning.alerts(tx.now, after=Mark(changed_at=tx.now - timedelta(days=1), alert_id="a"))
-                await tx.pruning.records(tx.now, now=tx.now)
+        plan = await planned(store)
+        for _ in range(2):
+            if plan.whole(*TABLES):
+                # PostgreSQL plans by a sample of its tables: a plan that is bad by chance is not bad again.
+                await analyze(store)
+                plan = await planned(store)
 
         assert plan.looked_at
-        assert plan.whole("delivery_queue", "links", "alerts") == []
+        assert plan.whole(*TABLES) == [], plan.whole(*TABLES)
+
+
+async def planned(store: Store) -> Plans:
+    """Run every statement of claims and polls once, and collect the plans."""
+    with plans(store) as plan:
+        claimed = await claim_one(store)
+        async with store.begin() as tx:
+            await tx.delivery.renew([claimed], lease=LEASE)
+            await tx.delivery.again(claimed, at=tx.now)
+            await tx.alerts.by_digest(Shape.CONTENTS, [b"unknown"])
+            await tx.alerts.by_digest(Shape.LISTING, [b"unknown"])
+            await tx.alerts.pictures([AlertId("unknown")])
+            await tx.alerts.unshown(7)
+            await tx.alerts.to_recheck(tx.now)
+            await tx.alerts.tied(tx.now)
+            await tx.links.get(AlertId("unknown"), lock=True)
+            await tx.overview.state(AlertId("unknown"))
+            await tx.alerts.newly_closed()
+            await tx.links.behind()
+            await tx.links.open_count()
+            await tx.links.held()
+            await tx.links.by_incident(["unknown"])
+            await tx.links.mark_gone([AlertId("unknown")], now=tx.now)
+            await tx.links.doubt_unmade()
+            await tx.pruning.alerts(tx.now)
+            await tx.pruning.alerts(tx.now, after=Mark(changed_at=tx.now - timedelta(days=1), alert_id="a"))
+            await tx.pruning.records(tx.now, now=tx.now)
+    return plan
 
 
 async def test_the_watch_over_the_plans_notices_a_table_read_from_end_to_end(database_url: str) -> None:
