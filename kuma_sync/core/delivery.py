@@ -151,7 +151,8 @@ def choose(found: Sequence[Found]) -> Found:
 
 def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
-    sent = link.intent.sent if link.intent and link.doubt is Doubt.AMBIGUOUS else Sent()
+    ours = link.intent.sent if link.intent else link.sent
+    sent = ours if link.intent and link.doubt is Doubt.AMBIGUOUS else ours.forgotten
     bound = replace(link, incident=found.incident, sent=sent, intent=None, doubt=None, not_found_at=None)
     if found.closed:
         return incident_closed(bound, Origin.IRP)
@@ -180,7 +181,7 @@ def after_not_found(link: Link, now: datetime, settle: timedelta) -> RetryAt | P
 
 def absent(link: Link) -> Link:
     """End the doubt: no incident holds what we may have sent. A bound one gets a full update, else one is made."""
-    return replace(link, intent=None, doubt=None, not_found_at=None, sent=Sent())
+    return replace(link, intent=None, doubt=None, not_found_at=None, sent=link.sent.forgotten)
 
 
 def first_not_found(link: Link, now: datetime) -> Link:

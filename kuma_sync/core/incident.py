@@ -64,6 +64,10 @@ class Doubt(StrEnum):
     RESYNC = "resync"  # an operator asked
 
 
+UNSURE = "?"
+"""Stands for the digest of what may be anything: no field's, and no alert's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """What the incident holds by our hand: digests of its top-level fields, and the events."""
@@ -71,6 +75,11 @@ class Sent:
     fingerprint: Fingerprint | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     events: frozenset[EventDigest] = frozenset()
+
+    @property
+    def forgotten(self) -> Sent:
+        """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too."""
+        return Sent(fields=dict.fromkeys(self.fields, UNSURE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

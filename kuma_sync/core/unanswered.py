@@ -11,10 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 from kuma_sync.core.alert import Fingerprint
-from kuma_sync.core.incident import Link, Sent
-
-UNSURE = "?"
-"""Stands for the digest of what may be anything: no field's, and no alert's."""
+from kuma_sync.core.incident import UNSURE, Link, Sent
 
 
 def update_begun(link: Link, fields: AbstractSet[str]) -> Link:

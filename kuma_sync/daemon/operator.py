@@ -11,7 +11,7 @@ from dataclasses import replace
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.diff import Rejected, diff
-from kuma_sync.core.incident import Doubt, Link, Origin, Sent
+from kuma_sync.core.incident import Doubt, Link, Origin
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Tx
@@ -124,14 +124,14 @@ def _made_anew(link: Link) -> Link:
         intent=None,
         doubt=Doubt.UNKNOWN,
         not_found_at=None,
-        sent=Sent(),
+        sent=link.sent.forgotten,
         incident_closed=False,
         close_origin=Origin.KUMA if link.alert_closed else None,
     )
 
 
 def _to_resync(link: Link) -> Link:
-    return replace(link, doubt=Doubt.RESYNC, sent=Sent(), ignored=False)
+    return replace(link, doubt=Doubt.RESYNC, sent=link.sent.forgotten, ignored=False)
 
 
 def _released(link: Link) -> Link:

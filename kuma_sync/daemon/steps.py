@@ -86,7 +86,7 @@ class Steps:
         log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
         return Change(become=partial(delivery.created, incident=incident), told=("created", incident.id))
 
-    async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt:
+    async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
         unsent, desk, now = len(work.unsent), self._bench.desk, self._head.clock()
         later = budget.put_off_until(work.link, unsent=unsent, desk=desk, now=now)
@@ -99,7 +99,7 @@ class Steps:
         except Permanent as error:
             if error.status not in UNKNOWN:
                 raise
-            return Change(become=delivery.missing)
+            return _missing(job, error)
 
         def become(link: Link) -> Link:
             # The link itself says by now that anything may have arrived.
@@ -110,7 +110,7 @@ class Steps:
 
         return Change(become=become, told=("updated", ", ".join(sorted(sent))) if sent else None)
 
-    async def add_events(self, job: OwnedJob, work: Work) -> Change:
+    async def add_events(self, job: OwnedJob, work: Work) -> Change | Park:
         """Send a batch of the events that did not fit elsewhere."""
         try:
             _none, events = await self._halving(
@@ -121,7 +121,7 @@ class Steps:
         except Permanent as error:
             if error.status not in UNKNOWN:
                 raise
-            return Change(become=delivery.missing)
+            return _missing(job, error)
         added = frozenset(events)
         return Change(become=partial(delivery.events_added, events=added), told=("events_added", str(len(added))))
 
@@ -234,6 +234,15 @@ class Steps:
 
     def _draft(self, operation: str, work: Work, events: Events) -> Draft:
         return self._irp.draft(operation, self._head.values(work, list(events.values())))
+
+
+def _missing(job: OwnedJob, error: Permanent) -> Change | Park:
+    """Find the incident again; where it was found and is still not known, its address is wrong."""
+    if job.missed:
+        told = f"the incident was found, but {error.operation} {error.summary}"
+        return Park(reason=f"{told}: is the profile's path right?")
+    job.missed = True
+    return Change(become=delivery.missing)
 
 
 def _absent(work: Work) -> Change:

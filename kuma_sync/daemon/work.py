@@ -114,7 +114,10 @@ class Workbench:
         """
         async with self._store.begin() as tx:
             await _prove(tx, job)
-            known = (await tx.alerts.pictures([work.alert_id])).get(work.alert_id, work.picture)
+            # Under a lock, for the poller may be writing the two as well.
+            known = (await tx.alerts.pictures([work.alert_id], lock=True)).get(work.alert_id, work.picture)
+            if (newer := await tx.alerts.contents(work.alert_id)) is not None:
+                return Work(picture=known, link=work.link, contents=newer)
             picture = known.with_seen(Seen(alert=known.alert, contents=contents))
             await tx.alerts.store_contents(work.alert_id, contents)
             await tx.alerts.amend(picture)

@@ -51,11 +51,12 @@ class Alerts:
             seen.append((await self._connection.execute(latest)).scalar_one())
         return max((moment for moment in seen if moment is not None), default=None)
 
-    async def pictures(self, ids: Collection[AlertId]) -> dict[AlertId, Picture]:
-        """Return what is known of these alerts."""
+    async def pictures(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, Picture]:
+        """Return what is known of these alerts. `lock` keeps others from writing it until this transaction ends."""
+        statement = _PICTURES.with_for_update() if lock else _PICTURES
         found: dict[AlertId, Picture] = {}
         for some in batches(list(ids)):
-            rows = await self._connection.execute(_PICTURES, {"b_ids": some})
+            rows = await self._connection.execute(statement, {"b_ids": some})
             found.update((AlertId(row.id), as_picture(row)) for row in rows)
         return found
 

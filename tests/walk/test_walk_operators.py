@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from stage import ask, eventually, parked, staged, state_of, tell, until_rest
 
 from kuma_sync.core.alert import AlertId
@@ -71,6 +73,35 @@ async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Pa
     assert stage.irp.incidents == {}
 
 
+@pytest.mark.parametrize("side", ["irp", "kuma"])
+async def test_what_is_dropped_while_its_request_is_on_its_way_is_neither_parked_nor_tried_again(
+    tmp_path: Path, database_url: str, side: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert(name="odd")
+        if side == "irp":
+            server, worker = stage.irp, crew.deliveries
+            await crew.poller.poll_once()
+        else:
+            await carried(crew)
+            stage.irp.analyst_close(stage.incident(alert_id).id, "Resolved")
+            await crew.watch.watch_once()
+            server, worker = stage.kuma, crew.closes
+        sent = len(server.requests)
+        server.faults.add("delay", seconds=0.5, method="POST")
+        server.faults.add("status", code=422 if side == "irp" else 500, method="POST")
+        working = asyncio.create_task(worker.drain())
+        await eventually(lambda: [one for one in server.requests[sent:] if one.method == "POST"])
+        await tell(crew, lambda tx: operator.drop(tx, alert_id, by="cli"))
+        await working
+        server.faults.clear()
+        await carried(crew)
+        jobs = [*await ask(crew, lambda tx: tx.delivery.jobs()), *await ask(crew, lambda tx: tx.closes.jobs())]
+
+    assert jobs == []
+    assert len([one for one in server.requests[sent:] if one.method == "POST"]) == 1
+
+
 async def test_fields_that_analysts_edited_live_on_where_kuma_did_not_change_them(
     tmp_path: Path, sqlite_url: str
 ) -> None:
@@ -103,6 +134,30 @@ async def test_a_field_that_was_emptied_in_kuma_is_cleared_in_the_irp(tmp_path: 
 
     assert before == "i.petrova"
     assert stage.wrote("update") == [(stage.incident(alert_id).id, {"assignee": None})]
+
+
+@pytest.mark.parametrize("how", ["resync", "found again"])
+async def test_a_full_update_clears_what_was_emptied_in_kuma_and_nothing_else(
+    tmp_path: Path, database_url: str, how: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        stage.kuma.edit(alert_id, assignee="i.petrova")
+        async with stage.crew() as crew:
+            await carried(crew)
+            incident = stage.incident(alert_id)
+            stage.irp.analyst_edit(incident.id, organization="North")
+            stage.kuma.edit(alert_id, assignee="")
+            if how == "resync":
+                await crew.poller.poll_once(sweep=True)
+                await tell(crew, lambda tx: operator.resync(tx, [alert_id], by="cli"))
+            else:
+                stage.irp.faults.add("status", code=404, method="PATCH", times=1)
+            await carried(crew)
+
+    assert incident.fields["assignee"] is None
+    assert incident.fields["organization"] == "North", "we never wrote it"
+    assert stage.agrees(), stage.verdict()
 
 
 async def test_a_resync_finds_the_incident_and_sends_everything_but_what_analysts_added(

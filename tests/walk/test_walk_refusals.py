@@ -270,6 +270,35 @@ async def test_an_incident_that_moved_to_another_id_is_found_again(tmp_path: Pat
     assert stage.agrees(), stage.verdict()
 
 
+@pytest.mark.parametrize(
+    ("operation", "method", "path"), [("update", "PATCH", "/incidents/"), ("add_events", "POST", "/events$")]
+)
+async def test_an_incident_that_is_found_though_its_address_answers_404_is_parked_until_the_alert_changes(
+    tmp_path: Path, database_url: str, operation: str, method: str, path: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        change_profile(stage, lambda text: text.replace("batch = 500", "batch = 2"))
+        alert_id = stage.kuma.raise_alert(events=1)
+        async with stage.crew() as crew:
+            await once(crew)
+            stage.irp.faults.add("status", code=404, method=method, match=path)
+            stage.kuma.grow(alert_id, 9)
+            before = len(stage.irp.requests)
+            await once(crew)
+            jobs, asked = await parked(crew), len(stage.irp.requests) - before
+
+            stage.irp.faults.clear()
+            stage.kuma.grow(alert_id)
+            await once(crew)
+            await until_rest(crew)
+
+    assert [job.reason.split(":")[0] for job in jobs] == [
+        f"the incident was found, but {operation} answered 404 Not Found"
+    ]
+    assert asked < 10
+    assert stage.agrees(), stage.verdict()
+
+
 # Waiting
 
 
