@@ -41,12 +41,13 @@ from kuma_sync.core.delivery import (
     updated,
     without_find,
 )
-from kuma_sync.core.incident import Doubt, Found, Intent, Link, Origin, Sent
+from kuma_sync.core.incident import UNSURE, Doubt, Found, Intent, Link, Origin, Sent
 from kuma_sync.core.retry import Park, RetryAt
 
 SETTLE = seconds(5)
 PICTURE = first_picture(seen(events=events("a", "b")))
 UP_TO_DATE = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "t1"}, events=PICTURE.event_ids)
+FORGOTTEN = Sent(fields={"title": UNSURE})
 OUTDATED = Sent(fingerprint=Fingerprint("1:older"), fields={"title": "t0"})
 INCIDENT = an_incident()
 INTENT = Intent(sent=UP_TO_DATE, at=NOW)
@@ -349,14 +350,14 @@ def test_found_by_our_own_intent_its_content_counts_as_sent() -> None:
 def test_found_otherwise_everything_is_sent_again(doubt: Doubt) -> None:
     link = after_found(a_doubted_link(doubt, incident=INCIDENT, sent=UP_TO_DATE), Found(incident=INCIDENT))
 
-    assert link == a_true_link(sent=Sent())
+    assert link == a_true_link(sent=FORGOTTEN)
     assert step(link) == Update()
 
 
 def test_a_resync_over_an_open_intent_sends_everything_again() -> None:
     link = after_found(a_link(doubt=Doubt.RESYNC, intent=INTENT), Found(incident=INCIDENT))
 
-    assert link == a_true_link(sent=Sent())
+    assert link == a_true_link(sent=FORGOTTEN)
 
 
 @pytest.mark.parametrize("doubt", Doubt)
@@ -380,7 +381,7 @@ def test_a_reopened_incident_is_kept_true_again_and_its_closing_is_undone() -> N
 
     link = after_found(before, Found(incident=INCIDENT))
 
-    assert link == a_true_link(sent=Sent())
+    assert link == a_true_link(sent=FORGOTTEN)
 
 
 def test_a_reopened_incident_is_not_closed_again_by_the_closing_that_came_from_it() -> None:
@@ -467,7 +468,7 @@ def test_a_resync_that_finds_nothing_sends_everything_to_the_incident_it_knows()
     link = a_true_link(doubt=Doubt.RESYNC)
 
     assert after_not_found(link, NOW, SETTLE) is None
-    assert absent(link) == a_true_link(sent=Sent())
+    assert absent(link) == a_true_link(sent=FORGOTTEN)
     assert step(absent(link)) == Update()
 
 
