@@ -39,7 +39,7 @@ def date(value: object, format: str = "", tz: str = "UTC") -> str | None:
     except (ZoneInfoNotFoundError, OSError, ValueError):
         raise ValueError(f'there is no time zone "{tz}"') from None
     moment = _moment(value).astimezone(zone)
-    return moment.strftime(format) if format else moment.isoformat()
+    return moment.strftime(format) if format else moment.isoformat().replace("+00:00", "Z")
 
 
 def unique(values: Iterable[object]) -> list[object]:

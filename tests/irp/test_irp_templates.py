@@ -123,6 +123,7 @@ def test_events_travel_as_they_came_with_their_empty_fields() -> None:
         ('{{ alert.overflow | string | map("severity") }}', "Medium"),
         ('{{ (not alert.overflow) | map("flag") }}', "yes"),
         ('{{ alert.first_seen | date("%d.%m.%Y %H:%M", "Europe/Moscow") }}', "15.01.2026 14:50"),
+        ("{{ alert.first_seen | date }}", "2026-01-15T11:50:00Z"),
         ('{{ alert.first_seen | date("%H:%M") }}', "11:50"),
         ('{{ alert.first_seen | date(tz="Asia/Yekaterinburg") }}', "2026-01-15T16:50:00+05:00"),
         ('{{ events[0].Timestamp | date("%Y-%m-%d") }}', "2026-01-15"),
