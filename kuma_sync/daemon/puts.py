@@ -5,21 +5,28 @@ Must not: write alerts, or decide what a delivery will do.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.diff import Changed
 from kuma_sync.core.incident import Link
 from kuma_sync.store import Lane, Put, Tx
 
 
-async def put_changed(tx: Tx, ids: Collection[AlertId]) -> None:
+async def to_tell(tx: Tx, changed: Iterable[Changed]) -> dict[AlertId, Link]:
+    """Return the links of changed alerts; a first look at the contents of an ignored one is nothing to tell of."""
+    first_read = {change.picture.alert.id: change.first_read for change in changed}
+    links = await tx.links.many(first_read)
+    return {alert_id: link for alert_id, link in links.items() if not (link.ignored and first_read[alert_id])}
+
+
+async def put_changed(tx: Tx, links: Collection[Link]) -> None:
     """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped."""
-    links = await tx.links.many(ids)
-    for alert_id, link in links.items():
+    for link in links:
         if link.ignored:
-            await tx.links.change(alert_id, _no_longer_ignored, now=tx.now)
-    await tx.delivery.put([_put(link) for link in links.values() if not link.dropped])
+            await tx.links.change(link.alert_id, _no_longer_ignored, now=tx.now)
+    await tx.delivery.put([_put(link) for link in links if not link.dropped])
 
 
 async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:

@@ -6,7 +6,7 @@ Must not: read from KUMA, or decide beyond what the core says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
-from kuma_sync.daemon.puts import put_changed, put_unmade
+from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell
 from kuma_sync.daemon.rejects import KnownRejects
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
@@ -148,12 +148,13 @@ class Recorder:
         read: Pass,
         round_: Round,
     ) -> None:
+        told = await to_tell(tx, [change for change in changes if isinstance(change, Changed)])
         shown = [
             Shown(
                 picture=change.picture,
                 shape=shape,
                 digest=digest_of.get(change.picture.alert.id),
-                contents=self._to_keep(change),
+                contents=self._to_keep(change, told),
                 recheck=self._recheck(change, round_),
             )
             for change in changes
@@ -162,12 +163,11 @@ class Recorder:
             round_.open_links = await tx.links.open_count()
         await tx.alerts.save(shown, now=tx.now, sweep=round_.sweep)
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
-        changed = [change.picture.alert.id for change in changes if isinstance(change, Changed)]
         await self._join(tx, appeared, round_)
-        await put_changed(tx, changed)
+        await put_changed(tx, told.values())
         read.appeared += len(appeared)
         read.late += sum(alert.id in round_.late for alert in appeared)
-        read.changed += sum(alert_id not in round_.unread for alert_id in changed)
+        read.changed += sum(alert_id not in round_.unread for alert_id in told)
 
     async def _join(self, tx: Tx, appeared: Sequence[Alert], round_: Round) -> None:
         """Make the links of new alerts, held where the brake says so, and queue those whose contents are there."""
@@ -209,10 +209,11 @@ class Recorder:
                 else:
                     round_.oversize.add(AlertId(hint))
 
-    def _to_keep(self, change: Appeared | Changed) -> Contents | None:
+    def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId]) -> Contents | None:
         """Keep the contents of what will be delivered."""
-        ignored = isinstance(change, Appeared) and self._old(change.picture.alert)
-        return None if ignored else change.seen.contents
+        alert = change.picture.alert
+        keep = alert.id in told if isinstance(change, Changed) else not self._old(alert)
+        return change.seen.contents if keep else None
 
     def _old(self, alert: Alert) -> bool:
         limit = self._rules.ignore_before
