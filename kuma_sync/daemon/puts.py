@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import partial
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.diff import Changed
@@ -21,11 +22,20 @@ async def to_tell(tx: Tx, changed: Iterable[Changed]) -> dict[AlertId, Link]:
     return {alert_id: link for alert_id, link in links.items() if not (link.ignored and first_read[alert_id])}
 
 
-async def put_changed(tx: Tx, links: Collection[Link]) -> None:
-    """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped."""
+def to_wake(links: Iterable[Link]) -> list[AlertId]:
+    """Return which of these alerts that changed were ignored until now: an incident is to be made of each."""
+    return [link.alert_id for link in links if link.ignored and not link.dropped]
+
+
+async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:
+    """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped.
+
+    The brake holds the creates `held`.
+    """
     for link in links:
         if link.ignored:
-            await tx.links.change(link.alert_id, _no_longer_ignored, now=tx.now)
+            become = partial(_no_longer_ignored, held=link.alert_id in held)
+            await tx.links.change(link.alert_id, become, now=tx.now)
     await tx.delivery.put([_put(link) for link in links if not link.dropped])
 
 
@@ -51,5 +61,6 @@ def _put(link: Link) -> Put:
     return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE)
 
 
-def _no_longer_ignored(link: Link) -> Link:
-    return replace(link, ignored=False)
+def _no_longer_ignored(link: Link, *, held: bool) -> Link:
+    # An operator may have woken it meanwhile: what a human asked for is not held.
+    return replace(link, ignored=False, held_create=held) if link.ignored else link

@@ -18,7 +18,7 @@ from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
-from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell
+from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
 from kuma_sync.daemon.rejects import KnownRejects
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
@@ -163,33 +163,37 @@ class Recorder:
             round_.open_links = await tx.links.open_count()
         await tx.alerts.save(shown, now=tx.now, sweep=round_.sweep)
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
-        await self._join(tx, appeared, round_)
-        await put_changed(tx, told.values())
+        fresh = [alert.id for alert in appeared if not self._old(alert)]
+        held = self._held([*fresh, *to_wake(told.values())], round_)
+        await self._join(tx, appeared, held, round_)
+        await put_changed(tx, told.values(), held=held)
         read.appeared += len(appeared)
         read.late += sum(alert.id in round_.late for alert in appeared)
         read.changed += sum(alert_id not in round_.unread for alert_id in told)
 
-    async def _join(self, tx: Tx, appeared: Sequence[Alert], round_: Round) -> None:
-        """Make the links of new alerts, held where the brake says so, and queue those whose contents are there."""
-        old = {alert.id for alert in appeared if self._old(alert)}
-        fresh = [alert.id for alert in appeared if alert.id not in old]
-        plan = check(Plan(creates=fresh), self._rules.brake, created_before=round_.created)
-        round_.created += len(fresh)
+    def _held(self, creates: Sequence[AlertId], round_: Round) -> Collection[AlertId]:
+        """Count these creates of the round, and return which of them the brake holds."""
+        plan = check(Plan(creates=creates), self._rules.brake, created_before=round_.created)
+        round_.created += len(creates)
+        if plan.held_creates:
+            log.error("brake_holds_creates", held=len(plan.held_creates))
+        return plan.held_creates
+
+    async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
+        """Make the links of new alerts, and queue those whose contents are there."""
         doubtful = self._rules.can_find and (self._rules.find_always or not self.swept)
         links = [
             Link(
                 alert_id=alert.id,
                 doubt=Doubt.UNKNOWN if doubtful else None,
-                held_create=alert.id in plan.held_creates,
-                ignored=alert.id in old,
+                held_create=alert.id in held,
+                ignored=self._old(alert),
             )
             for alert in appeared
         ]
         await tx.links.add(links, now=tx.now)
-        ready = [alert_id for alert_id in fresh if alert_id not in round_.unread]
+        ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
-        if plan.held_creates:
-            log.error("brake_holds_creates", held=len(plan.held_creates))
 
     def _warn(self, changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed]) -> None:
         left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
