@@ -77,6 +77,8 @@ class Recorder:
             unchanged = await tx.alerts.by_digest(shape, list(digests))
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
             round_.saw(await tx.alerts.newest(unchanged.values()))
+            known_ids = set(unchanged.values())
+            to_mark = known_ids if round_.sweep else await tx.alerts.gone(known_ids)
         parsed = [
             (digest, await self._parsed(element, shape))
             for digest, element in digests.items()
@@ -87,17 +89,14 @@ class Recorder:
         read.seen += len(taken)
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
-        known_ids = set(unchanged.values())
         round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
-        marks = bool(round_.sweep)
-        if not (seen or rejected or (marks and known_ids)):
+        if not (seen or rejected or to_mark):
             return
         async with self._store.begin() as tx:
             await tx.lease.assure(round_.turn)
             read.rejected += await tx.records.park(rejected)
             await self._compare(tx, seen, shape, read, round_)
-            if marks:
-                await tx.alerts.mark_shown(known_ids, round_.sweep)
+            await tx.alerts.mark_shown(to_mark, round_.sweep)
         self._rejects.note(rejected)
         self.wake()
 
@@ -117,8 +116,7 @@ class Recorder:
         self._warn(changes, seen)
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
-        if round_.sweep:
-            await tx.alerts.mark_shown(known.keys() & digest_of.keys(), round_.sweep)
+        await tx.alerts.mark_shown(known.keys(), round_.sweep)
 
     def _want(
         self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round
