@@ -21,10 +21,14 @@ class Appeared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A known alert that differs from what we knew."""
+    """A known alert that differs from what we knew.
+
+    `first_read`: only in contents that nobody had read before. The alert itself is as it was.
+    """
 
     seen: Seen
     picture: Picture
+    first_read: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,8 @@ def diff(seen: Iterable[Seen], known: Mapping[AlertId, Picture]) -> list[Appeare
             continue
         after = before.with_seen(item)
         if after.fingerprint != before.fingerprint:
-            changes.append(Changed(seen=item, picture=after))
+            first_read = before.affected is None and before.same_scalars(item.alert)
+            changes.append(Changed(seen=item, picture=after, first_read=first_read))
     return changes
 
 

@@ -5,21 +5,38 @@ Must not: write alerts, or decide what a delivery will do.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from functools import partial
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.diff import Changed
 from kuma_sync.core.incident import Link
 from kuma_sync.store import Lane, Put, Tx
 
 
-async def put_changed(tx: Tx, ids: Collection[AlertId]) -> None:
-    """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped."""
-    links = await tx.links.many(ids)
-    for alert_id, link in links.items():
+async def to_tell(tx: Tx, changed: Iterable[Changed]) -> dict[AlertId, Link]:
+    """Return the links of changed alerts; a first look at the contents of an ignored one is nothing to tell of."""
+    first_read = {change.picture.alert.id: change.first_read for change in changed}
+    links = await tx.links.many(first_read)
+    return {alert_id: link for alert_id, link in links.items() if not (link.ignored and first_read[alert_id])}
+
+
+def to_wake(links: Iterable[Link]) -> list[AlertId]:
+    """Return which of these alerts that changed were ignored until now: an incident is to be made of each."""
+    return [link.alert_id for link in links if link.ignored and not link.dropped]
+
+
+async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:
+    """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped.
+
+    The brake holds the creates `held`.
+    """
+    for link in links:
         if link.ignored:
-            await tx.links.change(alert_id, _no_longer_ignored, now=tx.now)
-    await tx.delivery.put([_put(link) for link in links.values() if not link.dropped])
+            become = partial(_no_longer_ignored, held=link.alert_id in held)
+            await tx.links.change(link.alert_id, become, now=tx.now)
+    await tx.delivery.put([_put(link) for link in links if not link.dropped])
 
 
 async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
@@ -44,5 +61,6 @@ def _put(link: Link) -> Put:
     return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE)
 
 
-def _no_longer_ignored(link: Link) -> Link:
-    return replace(link, ignored=False)
+def _no_longer_ignored(link: Link, *, held: bool) -> Link:
+    # An operator may have woken it meanwhile: what a human asked for is not held.
+    return replace(link, ignored=False, held_create=held) if link.ignored else link

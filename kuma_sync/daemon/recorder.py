@@ -6,7 +6,7 @@ Must not: read from KUMA, or decide beyond what the core says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
-from kuma_sync.daemon.puts import put_changed, put_unmade
+from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
 from kuma_sync.daemon.rejects import KnownRejects
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
@@ -77,6 +77,8 @@ class Recorder:
             unchanged = await tx.alerts.by_digest(shape, list(digests))
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
             round_.saw(await tx.alerts.newest(unchanged.values()))
+            known_ids = set(unchanged.values())
+            to_mark = known_ids if round_.sweep else await tx.alerts.gone(known_ids)
         parsed = [
             (digest, await self._parsed(element, shape))
             for digest, element in digests.items()
@@ -87,17 +89,14 @@ class Recorder:
         read.seen += len(taken)
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
-        known_ids = set(unchanged.values())
         round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
-        marks = bool(round_.sweep)
-        if not (seen or rejected or (marks and known_ids)):
+        if not (seen or rejected or to_mark):
             return
         async with self._store.begin() as tx:
             await tx.lease.assure(round_.turn)
             read.rejected += await tx.records.park(rejected)
             await self._compare(tx, seen, shape, read, round_)
-            if marks:
-                await tx.alerts.mark_shown(known_ids, round_.sweep)
+            await tx.alerts.mark_shown(to_mark, round_.sweep)
         self._rejects.note(rejected)
         self.wake()
 
@@ -117,8 +116,7 @@ class Recorder:
         self._warn(changes, seen)
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
-        if round_.sweep:
-            await tx.alerts.mark_shown(known.keys() & digest_of.keys(), round_.sweep)
+        await tx.alerts.mark_shown(known.keys(), round_.sweep)
 
     def _want(
         self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round
@@ -148,12 +146,13 @@ class Recorder:
         read: Pass,
         round_: Round,
     ) -> None:
+        told = await to_tell(tx, [change for change in changes if isinstance(change, Changed)])
         shown = [
             Shown(
                 picture=change.picture,
                 shape=shape,
                 digest=digest_of.get(change.picture.alert.id),
-                contents=self._to_keep(change),
+                contents=self._to_keep(change, told),
                 recheck=self._recheck(change, round_),
             )
             for change in changes
@@ -162,34 +161,37 @@ class Recorder:
             round_.open_links = await tx.links.open_count()
         await tx.alerts.save(shown, now=tx.now, sweep=round_.sweep)
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
-        changed = [change.picture.alert.id for change in changes if isinstance(change, Changed)]
-        await self._join(tx, appeared, round_)
-        await put_changed(tx, changed)
+        fresh = [alert.id for alert in appeared if not self._old(alert)]
+        held = self._held([*fresh, *to_wake(told.values())], round_)
+        await self._join(tx, appeared, held, round_)
+        await put_changed(tx, told.values(), held=held)
         read.appeared += len(appeared)
         read.late += sum(alert.id in round_.late for alert in appeared)
-        read.changed += sum(alert_id not in round_.unread for alert_id in changed)
+        read.changed += sum(alert_id not in round_.unread for alert_id in told)
 
-    async def _join(self, tx: Tx, appeared: Sequence[Alert], round_: Round) -> None:
-        """Make the links of new alerts, held where the brake says so, and queue those whose contents are there."""
-        old = {alert.id for alert in appeared if self._old(alert)}
-        fresh = [alert.id for alert in appeared if alert.id not in old]
-        plan = check(Plan(creates=fresh), self._rules.brake, created_before=round_.created)
-        round_.created += len(fresh)
+    def _held(self, creates: Sequence[AlertId], round_: Round) -> Collection[AlertId]:
+        """Count these creates of the round, and return which of them the brake holds."""
+        plan = check(Plan(creates=creates), self._rules.brake, created_before=round_.created)
+        round_.created += len(creates)
+        if plan.held_creates:
+            log.error("brake_holds_creates", held=len(plan.held_creates))
+        return plan.held_creates
+
+    async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
+        """Make the links of new alerts, and queue those whose contents are there."""
         doubtful = self._rules.can_find and (self._rules.find_always or not self.swept)
         links = [
             Link(
                 alert_id=alert.id,
                 doubt=Doubt.UNKNOWN if doubtful else None,
-                held_create=alert.id in plan.held_creates,
-                ignored=alert.id in old,
+                held_create=alert.id in held,
+                ignored=self._old(alert),
             )
             for alert in appeared
         ]
         await tx.links.add(links, now=tx.now)
-        ready = [alert_id for alert_id in fresh if alert_id not in round_.unread]
+        ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
-        if plan.held_creates:
-            log.error("brake_holds_creates", held=len(plan.held_creates))
 
     def _warn(self, changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed]) -> None:
         left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
@@ -209,10 +211,11 @@ class Recorder:
                 else:
                     round_.oversize.add(AlertId(hint))
 
-    def _to_keep(self, change: Appeared | Changed) -> Contents | None:
+    def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId]) -> Contents | None:
         """Keep the contents of what will be delivered."""
-        ignored = isinstance(change, Appeared) and self._old(change.picture.alert)
-        return None if ignored else change.seen.contents
+        alert = change.picture.alert
+        keep = alert.id in told if isinstance(change, Changed) else not self._old(alert)
+        return change.seen.contents if keep else None
 
     def _old(self, alert: Alert) -> bool:
         limit = self._rules.ignore_before

@@ -18,12 +18,13 @@ from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.packing import pack, unpack
 from kuma_sync.store.pictures import Shape, Shown, as_picture, as_row
 
-# Statements of every delivery, built once: building one costs more than running it.
+# Statements of every delivery and every read, built once: building one costs more than running it.
 _PICTURES = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
 _CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
     one_of(schema.contents.c.alert_id, "b_ids")
 )
 _SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
+_GONE = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"), schema.links.c.gone)
 _FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
 
 
@@ -83,12 +84,21 @@ class Alerts:
                 statement, [{"b_alert": key, "b_digest": digest} for key, digest in digests.items()]
             )
 
-    async def mark_shown(self, ids: Collection[AlertId], sweep: int) -> None:
-        """Note that a sweep showed these alerts; a link that was gone is there again."""
+    async def gone(self, ids: Collection[AlertId]) -> list[AlertId]:
+        """Return those of these alerts that KUMA did not have any more."""
+        found: list[AlertId] = []
         for some in batches(list(ids)):
-            await self._connection.execute(
-                update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(sweep=sweep)
-            )
+            rows = await self._connection.execute(_GONE, {"b_ids": some})
+            found += [AlertId(alert_id) for (alert_id,) in rows]
+        return found
+
+    async def mark_shown(self, ids: Collection[AlertId], sweep: int) -> None:
+        """Note that a read showed these alerts; a link that was gone is there again. `sweep` as in `save`."""
+        for some in batches(list(ids)):
+            if sweep:
+                await self._connection.execute(
+                    update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(sweep=sweep)
+                )
             await self._connection.execute(
                 update(schema.links).where(schema.links.c.alert_id.in_(some), schema.links.c.gone).values(gone=False)
             )

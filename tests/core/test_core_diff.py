@@ -82,6 +82,28 @@ def test_an_alert_above_the_size_limit_changes_once_not_at_every_read() -> None:
     assert diff([seen(id=A)], {A: change.picture}) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "first_read"),
+    [
+        (seen(id=A), seen(id=A, events=events("x")), True),
+        (seen(id=A), seen(id=A, oversize=True), True),
+        (seen(id=A, oversize=True), seen(id=A, events=events("x")), True),  # the limit was raised
+        (seen(id=A), seen(id=A, events=events("x"), assignee="ivanov"), False),
+        (seen(id=A), seen(id=A, last_seen=NOW + seconds(1)), False),
+        (seen(id=A, events=[]), seen(id=A, events=events("x")), False),
+        (seen(id=A, events=events("x")), seen(id=A, oversize=True), False),
+    ],
+    ids=["read", "too large", "no longer too large", "read and edited", "listed as grown", "grown", "grown too large"],
+)
+def test_contents_that_nobody_had_read_before_are_no_change_of_the_alert(
+    before: Seen, after: Seen, first_read: bool
+) -> None:
+    (change,) = diff([after], known(before))
+
+    assert isinstance(change, Changed)
+    assert change.first_read is first_read
+
+
 @given(st.lists(st.tuples(st.sampled_from([A, B, C]), st.sampled_from(["new", "assigned"]), st.booleans()), max_size=8))
 def test_a_read_applied_twice_changes_nothing_the_second_time(rows: list[tuple[AlertId, str, bool]]) -> None:
     read = [seen(id=alert_id, status=status, events=events("x") if full else None) for alert_id, status, full in rows]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import pytest
 from builders import ALERT_ID, NOW, a_link, an_account, an_alert, an_asset, an_event, events
 from stores import opened
 
@@ -209,16 +210,24 @@ async def test_a_read_that_is_no_sweep_does_not_take_a_sweeps_mark_back(database
             assert await tx.alerts.unshown(8) == [ALERT_ID]
 
 
-async def test_an_alert_that_a_sweep_shows_again_is_no_longer_gone(database_url: str) -> None:
+@pytest.mark.parametrize(("sweep", "unshown"), [(3, [B]), (0, [ALERT_ID, B])], ids=["sweep", "any other read"])
+async def test_an_alert_that_a_read_shows_again_is_no_longer_gone(
+    database_url: str, sweep: int, unshown: list[AlertId]
+) -> None:
     async with opened(database_url) as store:
         await save(store, shown(a_picture()), shown(a_picture(id=B)))
         await link(store, ALERT_ID, B, gone=True)
+        await link(store, C)
 
         async with store.begin() as tx:
-            await tx.alerts.mark_shown([ALERT_ID], 3)
-            links = await tx.links.many([ALERT_ID, B])
+            before = await tx.alerts.gone([ALERT_ID, B, C, AlertId("unknown")])
+            await tx.alerts.mark_shown([ALERT_ID], sweep)
+            after = await tx.alerts.gone([ALERT_ID, B, C])
+            left = await tx.alerts.unshown(3)
 
-    assert {key: found.gone for key, found in links.items()} == {ALERT_ID: False, B: True}
+    assert sorted(before) == sorted([ALERT_ID, B])
+    assert after == [B]
+    assert sorted(left) == sorted(unshown), "only a sweep proves that it was there to be listed"
 
 
 async def test_alerts_closed_in_kuma_are_news_until_their_links_know(database_url: str) -> None:

@@ -40,6 +40,8 @@ async def planned(store: Store) -> Plans:
             await tx.alerts.by_digest(Shape.CONTENTS, [b"unknown"])
             await tx.alerts.by_digest(Shape.LISTING, [b"unknown"])
             await tx.alerts.pictures([AlertId("unknown")])
+            await tx.alerts.gone([AlertId("unknown")])
+            await tx.alerts.mark_shown([AlertId("unknown")], 7)
             await tx.alerts.unshown(7)
             await tx.alerts.to_recheck(tx.now)
             await tx.alerts.tied(tx.now)

@@ -117,6 +117,7 @@ async def quiet(tx: Tx) -> None:
     await tx.alerts.tied(tx.now)
     for shape in Shape:
         await tx.alerts.by_digest(shape, [b"new"])
+    await tx.alerts.gone([AlertId("new")])
     await tx.alerts.unshown(10**6)
     await tx.alerts.newly_closed()
     await tx.alerts.to_recheck(tx.now)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from stage import Stage, ask, staged, state_of, tell, until_rest
+from structlog.testing import capture_logs
 
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import Crew, once
@@ -134,6 +136,36 @@ async def test_creates_beyond_the_limit_of_a_round_are_held_and_carry_what_happe
     assert next_round == [True, True, True], "each round has a limit of its own"
     assert sorted(released) == sorted(held)
     assert len(stage.irp.incidents) == len(stage.wrote("create")) == 15
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_ignored_alerts_that_change_count_with_the_new_ones_and_are_held_beyond_the_limit(
+    tmp_path: Path, database_url: str
+) -> None:
+    limit = datetime.now(UTC) - timedelta(days=1)
+    sections = {"poll": {"ignore_before": limit.isoformat()}, "brake": {"max_new": 5}}
+    async with staged(tmp_path, database_url, **sections) as stage, stage.crew() as crew:
+        old = [stage.kuma.raise_alert(seen=limit - timedelta(hours=1), events=1) for _ in range(12)]
+        await carried(crew)
+        for alert_id in old:
+            stage.kuma.edit(alert_id, assignee="i.petrova")
+        new = [stage.kuma.raise_alert(events=1) for _ in range(2)]
+        with capture_logs() as logs:
+            await carried(crew)
+        made = len(stage.irp.incidents)
+        held = [alert_id for alert_id in [*old, *new] if await state_of(crew, alert_id) == "held"]
+        for alert_id in held:
+            stage.kuma.grow(alert_id)
+        await carried(crew)
+        still = [alert_id for alert_id in [*old, *new] if await state_of(crew, alert_id) == "held"]
+
+        released = await release(crew)
+
+    assert (made, len(held)) == (5, 9)
+    assert sum(line["held"] for line in logs if line["event"] == "brake_holds_creates") == 9
+    assert still == held
+    assert sorted(released) == sorted(held)
+    assert len(stage.irp.incidents) == len(stage.wrote("create")) == 14
     assert stage.agrees(), stage.verdict()
 
 

@@ -38,6 +38,58 @@ async def test_alerts_from_before_the_start_are_ignored_until_they_change(tmp_pa
     assert stage.agrees(), stage.verdict()
 
 
+@pytest.mark.parametrize("sweep", [False, True], ids=["late", "sweep"])
+async def test_an_old_alert_that_only_a_listing_shows_is_ignored_until_it_changes(
+    tmp_path: Path, database_url: str, sweep: bool
+) -> None:
+    limit = datetime.now(UTC) - timedelta(minutes=5)
+    poll = {"ignore_before": limit.isoformat(), "sweep_interval": "1h"}
+    async with staged(tmp_path, database_url, poll=poll) as stage, stage.crew() as crew:
+        stage.kuma.raise_alert()
+        await carried(crew)
+        old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1 if sweep else 0, minutes=5))
+        await crew.poller.poll_once(sweep=sweep)
+        await until_rest(crew)
+        first, kept = await state_of(crew, old), await ask(crew, lambda tx: tx.alerts.contents(AlertId(old)))
+        stage.kuma.knobs.html_escape, stage.kuma.knobs.without_events = True, "null"
+        await crew.poller.poll_once(sweep=True)
+        await until_rest(crew)
+        in_other_bytes, before = await state_of(crew, old), len(stage.irp.incidents)
+        stage.kuma.edit(old, priority="critical")
+        await carried(crew)
+
+    assert (first, kept) == ("ignored", None)
+    assert (in_other_bytes, before) == ("ignored", 1)
+    assert len(stage.incident(old).events) == 3
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_an_ignored_alert_whose_contents_can_be_read_only_later_is_not_woken_by_that(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    limit = datetime.now(UTC) - timedelta(days=1)
+    async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage, stage.crew() as crew:
+        stage.kuma.raise_alert()
+        await carried(crew)
+        old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1))
+        stage.kuma.faults.add("status", code=500, match="&id=")
+        await carried(crew)
+        unread = (await ask(crew, lambda tx: tx.alerts.pictures([AlertId(old)])))[AlertId(old)].affected
+        stage.kuma.faults.clear()
+        stage.kuma.knobs.without_events = "null"
+        await carried(crew)
+        read = (await ask(crew, lambda tx: tx.alerts.pictures([AlertId(old)])))[AlertId(old)].affected
+        state, before = await state_of(crew, old), len(stage.irp.incidents)
+        stage.kuma.grow(old)
+        await carried(crew)
+
+    assert unread is None
+    assert read is not None
+    assert (state, before) == ("ignored", 1)
+    assert len(stage.incident(old).events) == 4
+    assert stage.agrees(), stage.verdict()
+
+
 async def test_an_ignored_alert_that_is_closed_in_kuma_makes_no_incident(tmp_path: Path, sqlite_url: str) -> None:
     limit = datetime.now(UTC) - timedelta(days=1)
     async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage:

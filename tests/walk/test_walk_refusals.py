@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from stage import Stage, ask, change_profile, eventually, parked, staged, state_of, tell, until_rest, without
+from structlog.testing import capture_logs
 
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon import operator
@@ -416,6 +417,34 @@ async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(tmp
     assert after["open"] == 12
     assert stage.wrote("close") == []
     assert len(stage.irp.incidents) == 12
+    assert stage.agrees(), stage.verdict()
+
+
+@pytest.mark.parametrize("grown", [False, True], ids=["as it was", "grown"])
+async def test_a_gone_alert_that_any_read_shows_again_is_as_seen_at_once_and_gone_again_is_news(
+    tmp_path: Path, database_url: str, grown: bool
+) -> None:
+    async with staged(tmp_path, database_url, poll={"sweep_interval": "1h"}) as stage, stage.crew() as crew:
+        lost, states = stage.kuma.raise_alert(), []
+        await once(crew)
+        await until_rest(crew)
+        with capture_logs() as logs:
+            for _ in range(2):
+                as_it_was = stage.kuma.alerts[lost]
+                stage.kuma.delete(lost)
+                await crew.poller.poll_once(sweep=True)
+                await crew.poller.poll_once(sweep=True)
+                states.append(await state_of(crew, lost))
+                stage.kuma.alerts[lost] = as_it_was
+                if grown:
+                    stage.kuma.grow(lost)
+                await crew.poller.poll_once()
+                await until_rest(crew)
+                states.append(await state_of(crew, lost))
+
+    assert states == ["gone", "open", "gone", "open"]
+    assert [line["alert_id"] for line in logs if line["event"] == "alert_gone"] == [lost] * 2, "once each time"
+    assert stage.wrote("close") == []
     assert stage.agrees(), stage.verdict()
 
 
