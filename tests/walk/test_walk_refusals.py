@@ -74,6 +74,26 @@ async def test_a_parked_job_is_tried_once_more_when_its_alert_changes(tmp_path: 
     assert stage.agrees(), stage.verdict()
 
 
+async def test_a_parked_closing_is_tried_once_more_when_its_alert_changes(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        stage.kuma.faults.add("status", code=404, match="/alerts/close")
+        stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        await once(crew)
+        await once(crew)
+        jobs, refused = await parked(crew), stage.kuma.faults.fired["status"]
+        stage.kuma.faults.clear()
+        stage.kuma.grow(alert_id)
+        await once(crew)
+        await until_rest(crew)
+        left = await parked(crew)
+
+    assert (len(jobs), refused) == (1, 1)
+    assert left == []
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+
+
 def _posts(stage: Stage) -> int:
     return sum(request.method == "POST" for request in stage.irp.requests)
 
