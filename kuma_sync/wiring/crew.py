@@ -64,9 +64,7 @@ def new_owner() -> str:
 
 def open_store(settings: Settings) -> Store:
     """Open the configured store; nothing is connected yet."""
-    horizon = max(settings.retry.max, LONGEST_RETRY_AFTER)
-    url = store_url(settings.store.url, settings.store.password.reveal())
-    return Store(url, clock=utc_now, horizon=horizon)
+    return Store(store_url(settings.store.url, settings.store.password.reveal()), clock=utc_now)
 
 
 def identity(settings: Settings, profile: str) -> Identity:
@@ -90,6 +88,7 @@ async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -
     remotes = await open_remotes(settings, utc_now, stack)
     for warning in remotes.warnings:
         log.warning("configuration", problem=warning)
+    ground.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, remotes.desk.settle))
     return Fitter(settings, ground, remotes).crew()
 
 
