@@ -59,7 +59,7 @@ class Poller:
         async with self._store.read() as tx:
             round_ = Round(turn=turn, cursor=await tx.records.cursor())
         try:
-            await self._gather(round_, sweep=sweep or not self._recorder.swept)
+            await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:
             await self._remember(round_)
         return round_
@@ -225,7 +225,7 @@ class Poller:
             round_.passes[-1].left += len(closings)
             passed("cursor_moved")
             self._recorder.wake()
-        self._recorder.swept = self._recorder.swept or complete
+        self._recorder.swept.complete |= complete
 
     async def _recheck(self, round_: Round) -> None:
         """Look once more at contents whose lastSeen has just left the overlap: a listing has no event count."""

@@ -40,16 +40,25 @@ class Rules:
     can_find: bool
 
 
-class Recorder:
-    """Writes chunks. `swept`: this process has completed a sweep; before that, every new link is doubtful."""
+@dataclass(slots=True)
+class Swept:
+    """Whether this process has completed a sweep of what it asks KUMA for; before that, every new link is doubtful."""
 
-    def __init__(self, *, store: Store, rules: Rules, wake: Callable[[], None], allowance: Allowance) -> None:
+    complete: bool = False
+
+
+class Recorder:
+    """Writes chunks."""
+
+    def __init__(
+        self, *, store: Store, rules: Rules, swept: Swept, wake: Callable[[], None], allowance: Allowance
+    ) -> None:
         self._store = store
         self._allowance = allowance
         self._rules = rules
         self.wake = wake
         self._rejects = KnownRejects()
-        self.swept = False
+        self.swept = swept
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
@@ -175,7 +184,7 @@ class Recorder:
         fresh = [alert.id for alert in appeared if alert.id not in old]
         plan = check(Plan(creates=fresh), self._rules.brake, created_before=round_.created)
         round_.created += len(fresh)
-        doubtful = self._rules.can_find and (self._rules.find_always or not self.swept)
+        doubtful = self._rules.can_find and (self._rules.find_always or not self.swept.complete)
         links = [
             Link(
                 alert_id=alert.id,
