@@ -33,7 +33,8 @@ from kuma_sync.settings import load
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
+from kuma_sync.wiring.crew import identity, make_crew, open_store
+from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 
 LINKS = """

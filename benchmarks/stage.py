@@ -101,7 +101,8 @@ async def ground() -> AsyncIterator[Callable[[Path], Any]]:
     import structlog  # noqa: PLC0415
 
     from kuma_sync.settings import load  # noqa: PLC0415
-    from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store  # noqa: PLC0415
+    from kuma_sync.wiring.crew import identity, make_crew, open_store  # noqa: PLC0415
+    from kuma_sync.wiring.ground import Ground  # noqa: PLC0415
     from kuma_sync.wiring.ready import make_ready  # noqa: PLC0415
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))

@@ -68,33 +68,41 @@ async def _close(settings: Settings, text: str, reason: Reason, comment: str, wa
         raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")
     async with opened_store(settings) as store:
         async with store.begin() as tx:
-            alert_id = await _known(tx, text)
+            link = await _known(tx, text)
             request = CloseRequest(
-                alert_id=alert_id, reason=reason, origin=Origin.OPERATOR, by=asking(), comment=comment
+                alert_id=link.alert_id, reason=reason, origin=Origin.OPERATOR, by=asking(), comment=comment
             )
-            fresh = await operator.order_close(tx, request, to_kuma=to_kuma)
-        order = Order(alert_id=alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        click.echo(_told(order, reason, fresh))
+            fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
+        order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
+        click.echo(_told(order, link, reason) if fresh else _not_told(link))
         if wait and fresh:
             await _wait(store, order)
 
 
-async def _known(tx: Tx, text: str) -> AlertId:
+async def _known(tx: Tx, text: str) -> Link:
     alert_id = AlertId(await named(tx, text))
-    if await tx.links.get(alert_id) is None:
+    link = await tx.links.get(alert_id)
+    if link is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
-    return alert_id
+    return link
 
 
-def _told(order: Order, reason: Reason, fresh: bool) -> str:
-    if not fresh:
-        return f"{order.alert_id} is closed in KUMA already; nothing was ordered."
-    if order.to_kuma and order.to_irp:
+def _not_told(link: Link) -> str:
+    closed = "closed in KUMA already" if link.alert_closed else "closed in the IRP already"
+    why = closed if link.alert_closed or link.incident_closed else "dropped or ignored"
+    held = "; the brake holds the closing of its incident (`kuma-sync release`)" if link.held_close else ""
+    return f"{link.alert_id} is {why}; nothing was ordered{held}."
+
+
+def _told(order: Order, link: Link, reason: Reason) -> str:
+    if link.alert_closed:
+        where = "in the IRP; in KUMA it is closed already"
+    elif order.to_kuma and order.to_irp:
         where = "in KUMA and in the IRP"
     else:
         off = "close.to_irp is off" if order.to_kuma else "close.to_kuma is off"
         where = f"in {'KUMA' if order.to_kuma else 'the IRP'} only, because {off} or the profile cannot"
-    return f"{order.alert_id} will be closed {where}, reason {reason.value!r}."
+    return f"{order.alert_id} will be closed {where}, reason {link.close_reason or reason.value!r}."
 
 
 async def _wait(store: Store, order: Order) -> None:

@@ -72,8 +72,8 @@ class CloseAlert:
         return None
 
     def _reasoned(self, order: CloseRequest) -> CloseRequest:
-        """Look again for the reason of a resolution that had none: it may be listed by now."""
-        if order.reason is not None or not order.resolution:
+        """Look again for the reason of a resolution (an empty one, too) that had none: there may be one by now."""
+        if order.reason is not None:
             return order
         mapped = self._closings.by_resolution(order.alert_id, order.resolution, incident=order.incident, by=order.by)
         return order if mapped is None else replace(order, reason=mapped.reason)

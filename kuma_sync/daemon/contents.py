@@ -7,11 +7,18 @@ from __future__ import annotations
 
 from contextlib import aclosing
 
+import structlog
+
 from kuma_sync.core.alert import AlertId, Contents
+from kuma_sync.core.errors import Permanent
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.daemon.side import Side
 from kuma_sync.kuma.client import Element, KumaClient
 from kuma_sync.kuma.wire import Parsed, parse_alert
+
+log = structlog.get_logger(__name__)
+
+NOT_THIS_ONE = 400
 
 
 class ContentsReader:
@@ -23,7 +30,19 @@ class ContentsReader:
         self._max_events = max_events
 
     async def read(self, alert_id: AlertId) -> Contents | None:
-        """Return the contents; None where KUMA has none left, or they are above the size limit. Raise RemoteError."""
+        """Return the contents; None where KUMA has none left or refuses this id, or they are above the size limit.
+
+        Raise RemoteError.
+        """
+        try:
+            return await self._read(alert_id)
+        except Permanent as error:
+            if error.status != NOT_THIS_ONE:
+                raise
+            log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
+            return None
+
+    async def _read(self, alert_id: AlertId) -> Contents | None:
         query = Query(kind=ReadKind.CONTENTS, with_events=True, ids=(alert_id,))
         found: Contents | None = None
         async with self._side.admit(), aclosing(self._kuma.read(query)) as items:

@@ -20,23 +20,27 @@ LOOK_AGAIN = 0.5
 """Seconds between looks at the store while waiting: another copy of the daemon may do the job."""
 
 
-async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True) -> bool:
-    """Store a closing from the IRP or an operator; false when the alert is closed already.
+async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool = True) -> bool:
+    """Store a closing from the IRP or an operator; false where nothing is left to be closed.
 
-    A closing of the IRP tells that the incident is closed. An operator's goes to both sides.
+    A closing of the IRP tells that the incident is closed, whether or not its alert is. An operator's goes to both
+    sides, as far as they are open.
     """
     link = await tx.links.get(request.alert_id, lock=True)
-    if link is not None and link.alert_closed:
-        return False
-    if link is not None:
-        changed = _noted(link, request)
-        if changed != link:
-            await tx.links.save(changed, now=tx.now)
-        if request.origin is Origin.OPERATOR and not changed.incident_closed:
-            await tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
-    if to_kuma:
+    noted = None if link is None else _noted(link, request)
+    if noted is not None and noted != link:
+        await tx.links.save(noted, now=tx.now)
+    in_kuma = to_kuma and not (noted is not None and noted.alert_closed)
+    in_irp = to_irp and noted is not None and _follows(noted, request)
+    if in_irp:
+        await tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
+    if in_kuma:
         await put_order(tx, request)
-    return True
+    elif in_irp or noted != link:
+        action = "close_ordered" if request.origin is Origin.OPERATOR else "incident_closed"
+        reason = request.reason.value if request.reason else ""
+        await tx.records.note(request.by or request.origin.value, action, request.alert_id, f"{reason}; not for KUMA")
+    return in_kuma or in_irp
 
 
 def _noted(link: Link, request: CloseRequest) -> Link:
@@ -46,6 +50,12 @@ def _noted(link: Link, request: CloseRequest) -> Link:
     if link.incident is None:
         return link
     return delivery.incident_closed(link, request.origin, reason, request.comment)
+
+
+def _follows(link: Link, request: CloseRequest) -> bool:
+    """Tell whether the incident is to be closed because of this."""
+    over = link.incident_closed or link.dropped or link.ignored
+    return request.origin is Origin.OPERATOR and not over and delivery.to_be_closed(link)
 
 
 class Counter:

@@ -19,9 +19,9 @@ from kuma_sync.store import Lane, Put, Shape, Shown, Tx
 PARKED, HELD = "parked", "held"
 
 
-async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool) -> bool:
-    """Queue an operator's closing for both sides; false when the alert is closed already."""
-    return await hand_in(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma)
+async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = True) -> bool:
+    """Queue an operator's closing for both sides, as far as they are open; false where nothing is left to be closed."""
+    return await hand_in(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma, to_irp=to_irp)
 
 
 async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) -> list[str]:

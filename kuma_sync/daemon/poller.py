@@ -5,34 +5,26 @@ Must not: speak to the IRP, or keep in memory what the store can tell.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
 from datetime import datetime
 
 import structlog
 
-from kuma_sync.core.alert import AlertId, Seen
+from kuma_sync.core.alert import Seen
 from kuma_sync.core.diff import CompletePass, left
-from kuma_sync.core.errors import RemoteError, Transient
 from kuma_sync.core.window import Query, ReadKind, by_id, next_reads, next_watermark
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.kuma_closings import note_closings
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.puts import put_behind
+from kuma_sync.daemon.reader import Reader
 from kuma_sync.daemon.recorder import Recorder
-from kuma_sync.daemon.round import Chunk, Pass, Round
-from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.round import Round
+from kuma_sync.daemon.side import Side
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
-from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
+from kuma_sync.kuma.client import KumaClient
 from kuma_sync.store import Store
 
 log = structlog.get_logger(__name__)
-
-FAILURES_IN_A_ROW = 3
-"""By-id reads of single alerts that may fail one after the other before KUMA itself is taken for unwell."""
-
-CHUNK = 4 * 1024 * 1024
-"""Bytes of alerts that one transaction takes at most, a single larger alert aside."""
 
 
 class Poller:
@@ -42,8 +34,7 @@ class Poller:
         self, *, store: Store, kuma: KumaClient, side: Side, turns: ReadersTurn, recorder: Recorder, habits: Habits
     ) -> None:
         self._store = store
-        self._kuma = kuma
-        self._side = side
+        self._reader = Reader(kuma=kuma, side=side, recorder=recorder, habits=habits)
         self._turns = turns
         self._recorder = recorder
         self._habits = habits
@@ -59,7 +50,7 @@ class Poller:
         async with self._store.read() as tx:
             round_ = Round(turn=turn, cursor=await tx.records.cursor())
         try:
-            await self._gather(round_, sweep=sweep or not self._recorder.swept)
+            await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:
             await self._remember(round_)
         return round_
@@ -72,12 +63,11 @@ class Poller:
                 await tx.lease.assure(round_.turn)
                 round_.sweep = await tx.records.begin_sweep()
         for query in reads:
-            await self._read(query, round_)
+            await self._reader.read(query, round_)
         if round_.unnamed and not any(query.kind is ReadKind.LATE for query in reads):
             # Alerts too large to hold and without an id up front: only a listing can name them.
-            await self._read(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), round_)
-        for query in by_id(ReadKind.STATUS, sorted(round_.oversize)):
-            await self._read(query, round_)
+            await self._reader.read(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), round_)
+        await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
         await self._read_wanted(round_)
         if sweeps and not round_.incomplete:
             await self._ask_unshown(round_)
@@ -91,56 +81,12 @@ class Poller:
                 tied = await tx.alerts.tied(watermark)
         return next_reads(round_.cursor, self._habits.clock(), self._habits.rhythm, tied=tied, sweep_now=sweep)
 
-    async def _read(self, query: Query, round_: Round) -> Pass:
-        """Take one read to its end, chunk by chunk."""
-        self._habits.health.beat("poll")  # however often KUMA fails, each read of it is bounded
-        read = Pass(query=query, started_at=self._habits.clock())
-        round_.passes.append(read)
-        try:
-            async with self._side.admit(paced=True), aclosing(self._kuma.read(query)) as items:
-                await self._take(items, read, round_)
-        except RemoteError as error:
-            read.error = error.summary
-            raise
-        except SideStopped as stopped:
-            read.error = stopped.reason
-            raise
-        finally:
-            read.finish(self._habits.clock(), self._habits.metrics)
-        return read
-
-    async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:
-        record = self._recorder.contents if read.query.with_events else self._recorder.listing
-        chunk = Chunk()
-        async for item in items:
-            match item:
-                case Element():
-                    chunk.add(item)
-                case PageEnd():
-                    self._turn_page(item, read, round_)
-            if isinstance(item, PageEnd) or chunk.size >= CHUNK:
-                await record(chunk, read, round_)
-                passed("page_committed")
-                chunk = Chunk()
-                self._habits.health.moved_on("poll")
-                self._habits.health.beat("poll")
-
-    def _turn_page(self, page: PageEnd, read: Pass, round_: Round) -> None:
-        read.page(page)
-        if page.server_date is not None:
-            round_.server_now = round_.server_now or page.server_date
-            skew = (page.server_date - self._habits.clock()).total_seconds()
-            self._habits.metrics.clock_skew_seconds.set(skew)
-        if page.end in (End.REPEATED, End.CAP):
-            log.error("paging_does_not_end", read=read.query.kind.value, page=page.number, how=page.end.value)
-
     async def _read_wanted(self, round_: Round) -> None:
         """Read the contents of what listings showed as new or changed; without contents, record the listing."""
         wanted, round_.wanted = round_.wanted, {}
         if not wanted:
             return
-        for query in by_id(ReadKind.CONTENTS, list(wanted)):
-            await self._read_contents(query, round_)
+        await self._reader.by_id(ReadKind.CONTENTS, list(wanted), round_)
         listed = [
             Seen(alert=alert, oversize=alert_id in round_.oversize)
             for alert_id, alert in wanted.items()
@@ -149,49 +95,21 @@ class Poller:
         if listed:
             await self._recorder.seen(listed, round_.passes[-1], round_)
 
-    async def _read_contents(self, query: Query, round_: Round) -> None:
-        """Read the contents of some alerts; one by one where they cannot be had together: one stops no other."""
-        unnamed = round_.unnamed
-        round_.answered -= set(query.ids)
-        try:
-            await self._read(query, round_)
-        except Transient as error:
-            if error.retry_after is not None:
-                raise
-        else:
-            if round_.unnamed == unnamed:
-                return
-        await self._read_singly([alert_id for alert_id in query.ids if alert_id not in round_.answered], round_)
-
-    async def _read_singly(self, ids: Sequence[AlertId], round_: Round) -> None:
-        """Find out which of these are too large, and which KUMA cannot give; raise where it gives none at all."""
-        failures = 0
-        for alert_id in ids:
-            unnamed = round_.unnamed
-            try:
-                await self._read(Query(kind=ReadKind.CONTENTS, with_events=True, ids=(alert_id,)), round_)
-            except Transient as error:
-                failures += 1
-                if error.retry_after is not None or failures == FAILURES_IN_A_ROW:
-                    raise
-                log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
-                round_.unreadable.add(alert_id)
-                continue
-            failures = 0
-            if round_.unnamed > unnamed:
-                round_.oversize.add(alert_id)
-
     async def _ask_unshown(self, round_: Round) -> None:
-        """Ask by id for every open link that the sweep did not show, before anybody is told that it left."""
+        """Ask by id for every open link that the sweep did not show, before anybody is told that it left.
+
+        Whose status KUMA cannot give stays as it was, and is asked for again at the next sweep.
+        """
         async with self._store.read() as tx:
             asked = await tx.alerts.unshown(round_.sweep)
         if not asked:
             return
         round_.answered.clear()
-        for query in by_id(ReadKind.STATUS, asked):
-            if not (await self._read(query, round_)).complete:
-                return
-        found = left(CompletePass(sweep=round_.sweep), asked, round_.answered)
+        await self._reader.by_id(ReadKind.STATUS, asked, round_)
+        if round_.incomplete:
+            return
+        told = set(asked) - round_.unreadable[ReadKind.STATUS]
+        found = left(CompletePass(sweep=round_.sweep), told, round_.answered)
         last = round_.passes[-1]
         await self._read_wanted(round_)
         async with self._store.begin() as tx:
@@ -225,7 +143,7 @@ class Poller:
             round_.passes[-1].left += len(closings)
             passed("cursor_moved")
             self._recorder.wake()
-        self._recorder.swept = self._recorder.swept or complete
+        self._recorder.swept.complete |= complete
 
     async def _recheck(self, round_: Round) -> None:
         """Look once more at contents whose lastSeen has just left the overlap: a listing has no event count."""
@@ -236,11 +154,12 @@ class Poller:
             # In a quiet hour the watermark stands still: KUMA's clock goes on.
             passed_until = max(watermark, round_.server_now or watermark)
             due = await tx.alerts.to_recheck(passed_until - self._habits.rhythm.overlap)
-        for query in by_id(ReadKind.CONTENTS, due):
-            await self._read_contents(query, round_)
+        unreadable = round_.unreadable[ReadKind.CONTENTS]
+        for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in unreadable]):
+            await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
-                await tx.alerts.rechecked([alert_id for alert_id in query.ids if alert_id not in round_.unreadable])
+                await tx.alerts.rechecked([alert_id for alert_id in query.ids if alert_id not in unreadable])
 
     async def _remember(self, round_: Round) -> None:
         """Write down how the round's reads went, and count what they brought."""

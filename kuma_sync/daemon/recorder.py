@@ -40,16 +40,25 @@ class Rules:
     can_find: bool
 
 
-class Recorder:
-    """Writes chunks. `swept`: this process has completed a sweep; before that, every new link is doubtful."""
+@dataclass(slots=True)
+class Swept:
+    """Whether this process has completed a sweep of what it asks KUMA for; before that, every new link is doubtful."""
 
-    def __init__(self, *, store: Store, rules: Rules, wake: Callable[[], None], allowance: Allowance) -> None:
+    complete: bool = False
+
+
+class Recorder:
+    """Writes chunks."""
+
+    def __init__(
+        self, *, store: Store, rules: Rules, swept: Swept, wake: Callable[[], None], allowance: Allowance
+    ) -> None:
         self._store = store
         self._allowance = allowance
         self._rules = rules
         self.wake = wake
         self._rejects = KnownRejects()
-        self.swept = False
+        self.swept = swept
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
@@ -179,7 +188,7 @@ class Recorder:
 
     async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
         """Make the links of new alerts, and queue those whose contents are there."""
-        doubtful = self._rules.can_find and (self._rules.find_always or not self.swept)
+        doubtful = self._rules.can_find and (self._rules.find_always or not self.swept.complete)
         links = [
             Link(
                 alert_id=alert.id,

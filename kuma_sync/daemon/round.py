@@ -5,6 +5,7 @@ Must not: read, write, or decide.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -88,10 +89,10 @@ class Round:
     """One poll with all its reads.
 
     `open_links` counts the links not closed before the round changed any; None while it has changed nothing. `sweep` is
-    the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the
-    alerts whose contents a listing made us want, as it showed them; `oversize` those whose contents are too large to
-    take, `unnamed` counts elements too large of which not even the id is known, `unreadable` those whose contents KUMA
-    did not give; `answered` are the ids shown so far; `late` those that a look behind the watermark found, `unread` new
+    the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
+    contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
+    counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
+    kind of read; `answered` are the ids shown so far; `late` those that a look behind the watermark found, `unread` new
     ones that only a listing has shown as yet. `server_now` is KUMA's clock at the first page: what a later read of the
     round saw must not move the watermark past what an earlier one had no chance to see.
     """
@@ -106,7 +107,7 @@ class Round:
     wanted: dict[AlertId, Alert] = field(default_factory=dict)
     oversize: set[AlertId] = field(default_factory=set)
     unnamed: int = 0
-    unreadable: set[AlertId] = field(default_factory=set)
+    unreadable: defaultdict[ReadKind, set[AlertId]] = field(default_factory=lambda: defaultdict(set))
     answered: set[AlertId] = field(default_factory=set)
     late: set[AlertId] = field(default_factory=set)
     unread: set[AlertId] = field(default_factory=set)
@@ -133,8 +134,12 @@ class Round:
 
     @property
     def incomplete(self) -> str:
-        """Say which read did not reach its end; empty when all did. Contents that could not be had are no such read."""
+        """Say which read did not reach its end; empty when all did.
+
+        Contents that could not be had are no such read, nor is a status: they were asked for one by one then.
+        """
         for read in self.passes:
-            if not read.complete and read.query.kind is not ReadKind.CONTENTS:
+            asked_singly = read.query.kind is ReadKind.STATUS and read.error
+            if not (read.complete or asked_singly or read.query.kind is ReadKind.CONTENTS):
                 return read.error or f"the {read.query.kind.value} read did not end: {read.end or 'no page'}"
         return ""

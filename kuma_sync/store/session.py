@@ -68,6 +68,13 @@ class Store:
         """Tell whether it is a file that only one daemon may hold."""
         return self._local
 
+    def expect_dues(self, *, within: timedelta) -> None:
+        """Take a job put off as long as this for what it is; one due even later counts as due: the clock was set back.
+
+        A wait once expected stays so, for a job may be waiting that an earlier configuration put off.
+        """
+        self._horizon = max(self._horizon, within)
+
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
         """Open a transaction that writes; it commits at the end, and rolls back on any exception."""

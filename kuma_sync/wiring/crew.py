@@ -6,14 +6,9 @@ Must not: hold globals, or start anything.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import socket
-import time
-import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -22,7 +17,6 @@ from kuma_sync.core.plan import Brake
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import Rhythm
 from kuma_sync.daemon.allowance import CONTENTS_IN_WORK, Allowance
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.close import CloseAlert
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
@@ -43,8 +37,7 @@ from kuma_sync.daemon.work import Workbench, contents_sizes
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Store, store_url
-from kuma_sync.telemetry.health import Health
-from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
 
 log = structlog.get_logger(__name__)
@@ -57,16 +50,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def new_owner() -> str:
-    """Return a token that no other process start ever had."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
-
-
 def open_store(settings: Settings) -> Store:
     """Open the configured store; nothing is connected yet."""
-    horizon = max(settings.retry.max, LONGEST_RETRY_AFTER)
-    url = store_url(settings.store.url, settings.store.password.reveal())
-    return Store(url, clock=utc_now, horizon=horizon)
+    return Store(store_url(settings.store.url, settings.store.password.reveal()), clock=utc_now)
 
 
 def identity(settings: Settings, profile: str) -> Identity:
@@ -74,22 +60,12 @@ def identity(settings: Settings, profile: str) -> Identity:
     return Identity(kuma_instance=settings.kuma.instance, irp_url=normalised(settings.irp.url), profile=profile)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What outlives a reload of the configuration."""
-
-    store: Store
-    health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
-    metrics: Metrics = field(default_factory=Metrics)
-    waiters: Waiters = field(default_factory=Waiters)
-    owner: str = field(default_factory=new_owner)
-
-
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, stack)
     for warning in remotes.warnings:
         log.warning("configuration", problem=warning)
+    ground.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, remotes.desk.settle))
     return Fitter(settings, ground, remotes).crew()
 
 
@@ -166,7 +142,13 @@ class Fitter:
             kuma=remotes.kuma,
             side=self._kuma_side,
             turns=self._turns,
-            recorder=Recorder(store=self._ground.store, rules=rules, wake=wake, allowance=self._allowance),
+            recorder=Recorder(
+                store=self._ground.store,
+                rules=rules,
+                swept=self._ground.swept_of(settings.kuma),
+                wake=wake,
+                allowance=self._allowance,
+            ),
             habits=Habits(
                 clock=utc_now,
                 rhythm=rhythm,

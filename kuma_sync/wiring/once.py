@@ -15,7 +15,8 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store, held, store_url
 from kuma_sync.store.backlog import WAITING
 from kuma_sync.store.jobs import PENDING
-from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
+from kuma_sync.wiring.crew import identity, make_crew, open_store
+from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 
 

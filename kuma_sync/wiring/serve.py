@@ -28,8 +28,9 @@ from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import bind, serve
-from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
+from kuma_sync.wiring.crew import identity, make_crew, open_store
 from kuma_sync.wiring.door import ClosingDoor, door_rules
+from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 
 log = structlog.get_logger(__name__)

@@ -132,6 +132,23 @@ async def test_a_direction_that_is_off_is_said_and_not_taken(tmp_path: Path, clo
         assert [operation for operation, _, _ in w.irp.writes].count("close") == (0 if "to_irp" in close else 1)
 
 
+async def test_of_an_alert_closed_in_kuma_the_incident_can_still_be_closed(tmp_path: Path) -> None:
+    async with world(tmp_path, close={"to_irp": False}) as w:
+        alert = w.kuma.raise_alert()
+        assert await passed(w) == 0
+        w.kuma.close(alert, "incorrect data")
+        assert await passed(w) == 0
+        switched_on = w.configured(close={"to_irp": True})
+
+        refused = await ask("close", alert, "--reason", "responded", *w.c)
+        taken = await ask("close", alert, "--reason", "responded", *switched_on)
+
+        assert refused.out == f"{alert} is closed in KUMA already; nothing was ordered.\n"
+        assert "will be closed in the IRP; in KUMA it is closed already, reason 'incorrect data'" in taken.out
+        assert (await ask("run", "--once", *switched_on)).code == 0
+        assert [incident.status for incident in w.irp.incidents.values()] == ["closed"]
+
+
 async def test_nothing_is_ordered_where_both_directions_are_off(tmp_path: Path) -> None:
     async with world(tmp_path, close={"to_irp": False, "to_kuma": False}) as w:
         alert = w.kuma.raise_alert()

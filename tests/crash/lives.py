@@ -21,7 +21,8 @@ from kuma_sync.daemon import points
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
-from kuma_sync.wiring.crew import Fitter, Ground, identity, open_store, utc_now
+from kuma_sync.wiring.crew import Fitter, identity, open_store, utc_now
+from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 from kuma_sync.wiring.remotes import Remotes, open_remotes
 

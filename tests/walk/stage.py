@@ -33,7 +33,8 @@ from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.wiring.crew import Ground, identity, make_crew, open_store
+from kuma_sync.wiring.crew import identity, make_crew, open_store
+from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.once import at_once
 from kuma_sync.wiring.ready import make_ready
 from kuma_sync.wiring.serve import Daemon

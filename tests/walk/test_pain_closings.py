@@ -118,6 +118,27 @@ async def test_a_resolution_without_a_reason_is_parked_unsent_until_it_is_listed
     assert left == []
 
 
+async def test_an_empty_resolution_is_parked_until_there_is_a_default_and_retried(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url, close={"default_reason": ""}) as stage:
+        alert_id = stage.kuma.raise_alert()
+        await stage.passes()
+        stage.irp.analyst_close(stage.incident(alert_id).id, "")
+        await stage.passes()
+        sent = len(stage.kuma.close_calls)
+        stage.configure(close={"default_reason": "incorrect data"})
+        async with stage.crew() as crew:
+            waiting = await parked(crew)
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await until_rest(crew)
+            left = await parked(crew)
+
+    assert ([job.subject for job in waiting], sent) == ([alert_id], 0)
+    assert left == []
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+
+
 class KillsTheCloser(Faults):
     """Closes the alert, and kills whoever asked for it before it hears so."""
 

@@ -49,6 +49,26 @@ async def test_a_configuration_that_is_read_again_five_times_polls_no_more_often
     assert len(stage.irp.incidents) == 1
 
 
+async def test_what_was_swept_is_known_after_a_reload_unless_it_asks_for_more(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"sweep_interval": "10m"}) as stage:
+        stage.kuma.raise_alert()
+        async with stage.daemon() as daemon:
+            await eventually(lambda: stage.irp.incidents)
+            await eventually(lambda: sum("from=" in query for query in stage.queries()) > 2)  # the first round is over
+            await _hung_up(daemon, 1)
+            seen = stage.kuma.raise_alert()
+            await eventually(lambda: stage.incidents(seen))
+
+            hidden = stage.kuma.raise_alert()
+            stage.kuma.assign(hidden)
+            stage.configure(kuma={"statuses": ["new", "assigned"]})
+            await _hung_up(daemon, 2)
+            await eventually(lambda: stage.incidents(hidden))
+
+    looked = [request.query for request in stage.irp.requests if "externalId=" in request.query]
+    assert [alert_id for alert_id in (seen, hidden) if any(alert_id in query for query in looked)] == [hidden]
+
+
 async def _hung_up(daemon: Child, number: int) -> None:
     daemon.process.send_signal(signal.SIGHUP)
     await eventually(lambda: len(daemon.says("configuration_reloaded")) == number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -13,6 +14,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.daemon import operator
+from kuma_sync.daemon.desk import hand_in
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.sim.values import Json
 
@@ -166,6 +168,51 @@ async def test_an_operators_closing_goes_to_both_sides_once(tmp_path: Path, sqli
     assert len(stage.kuma.close_calls) == 1
     assert [body for _, body in stage.wrote("close")] == [{"reason": "incorrect correlation rule", "comment": "noise"}]
     assert stage.agrees(), stage.verdict()
+
+
+async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while_closing_it_was_off(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url, close={"to_irp": False}) as stage:
+        alert_id = stage.kuma.raise_alert()
+        await stage.passes()
+        stage.kuma.close(alert_id, "responded")
+        await stage.passes()
+        stage.configure(close={"to_irp": True})
+        async with stage.crew() as crew:
+            await carry(crew)
+            before = stage.incident(alert_id).status
+            fresh = await order(crew, alert_id)
+            await carry(crew)
+            again = await order(crew, alert_id)
+            history = [entry.action for entry in await ask(crew, lambda tx: tx.records.history(AlertId(alert_id)))]
+
+    assert (before, stage.incident(alert_id).status) == ("open", "closed")
+    assert (fresh, again) == (True, False)
+    assert len(stage.wrote("close")) == 1
+    assert stage.kuma.close_calls == []
+    assert history.count("close_ordered") == 1
+
+
+async def test_an_incident_closed_at_the_door_gets_nothing_more_though_its_alert_was_closed_before(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        stage.kuma.grow(alert_id)
+        stage.kuma.close(alert_id, "responded")
+        stage.irp.faults.add("status", code=503, method="PATCH")
+        await once(crew)
+        stage.irp.analyst_close(stage.incident(alert_id).id, "Dealt with")
+        fresh = await tell(crew, lambda tx: hand_in(tx, replace(_request(alert_id), origin=Origin.IRP)))
+        stage.irp.faults.clear()
+        await carry(crew)
+        state = await state_of(crew, alert_id)
+
+    assert (fresh, state) == (False, "closed")
+    assert [deed for deed, _, _ in stage.irp.writes] == ["create"]
+    assert stage.kuma.close_calls == []
 
 
 async def test_a_closing_whose_answer_was_lost_is_asked_again_and_already_closed_is_success(

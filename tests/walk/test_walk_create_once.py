@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,23 @@ async def test_a_restart_between_two_looks_does_not_start_over(tmp_path: Path, s
 
     assert noted == first_look
     assert len(stage.incidents(alert_id)) == 1
+
+
+async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "2h"'))
+        alert_id = stage.kuma.raise_alert()
+        stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
+
+        async with stage.crew() as crew, asyncio.timeout(10):
+            await crew.poller.poll_once()
+            while (await link_of(crew, alert_id)).not_found_at is None:
+                await crew.deliveries.drain()
+            looks = finds([request.query for request in stage.irp.requests])
+            taken = await crew.deliveries.drain()
+
+    assert looks == 2, "before the create, and after it was lost"
+    assert taken == 0
 
 
 async def test_a_refused_duplicate_is_found_linked_and_brought_up_to_date(tmp_path: Path, sqlite_url: str) -> None:

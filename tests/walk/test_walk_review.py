@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
-from stage import ask, change_profile, link_of, parked, staged, state_of, tell, until_rest, without
+from stage import Stage, ask, change_profile, link_of, parked, staged, state_of, tell, until_rest, without
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import StoreUnavailable, Transient
+from kuma_sync.core.errors import Permanent, StoreUnavailable, Transient
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sim.faults import Rule
 from kuma_sync.sim.values import Json
 from kuma_sync.store import Store
 
@@ -264,6 +265,86 @@ async def test_an_alert_that_kuma_cannot_show_stops_nothing_else(tmp_path: Path,
     assert [read.complete for read in swept if read.kind == "sweep"] == [True] * 2
     assert len(stage.incident(bad).events) == 3, "they follow when KUMA can show it again"
     assert stage.agrees(), stage.verdict()
+
+
+def refuse(stage: Stage, about: str) -> Rule:
+    """Let KUMA answer 400 to questions by id about one alert, or (an empty id) about any."""
+    body = '{"message":"invalid query parameter value","details":"id"}'
+    return stage.kuma.faults.add("status", code=400, match=f"id={about}", body=body)
+
+
+async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_nothing_else(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        closed, known = stage.kuma.raise_alert(), stage.kuma.raise_alert()
+        await once(crew)
+        *odd, neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(5))
+        stage.kuma.edit(known, priority="critical")
+        rules = [refuse(stage, alert_id) for alert_id in (known, *odd)]
+        stage.kuma.close(closed, "incorrect data")
+
+        troubles = [trouble for _ in range(2) for trouble in await once(crew)]
+        await until_rest(crew)
+        bare = [len(stage.incident(alert_id).events) for alert_id in (*odd, neighbour)]
+        status, severity = stage.incident(closed).status, stage.incident(known).fields["severity"]
+        left = await parked(crew)
+        for rule in rules:
+            stage.kuma.faults.remove(rule)
+        await polled(crew, sweep=False)
+
+    assert (troubles, left) == ([], [])
+    assert bare == [0, 0, 0, 0, 3]
+    assert (status, severity) == ("closed", "Critical")
+    assert [len(stage.incident(alert_id).events) for alert_id in odd] == [3, 3, 3, 3]
+    assert stage.agrees(), stage.verdict()
+
+
+@pytest.mark.parametrize("code", [400, 500])
+async def test_an_alert_whose_status_kuma_does_not_tell_is_not_gone_and_hides_no_other(
+    tmp_path: Path, database_url: str, code: int
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        odd, closed, gone = sorted(stage.kuma.raise_alert() for _ in range(3))
+        await once(crew)
+        rule = refuse(stage, odd)
+        rule.args["code"] = code
+        stage.kuma.assign(odd)
+        stage.kuma.close(closed, "responded")
+        stage.kuma.delete(gone)
+
+        troubles = await once(crew)
+        await until_rest(crew)
+        before = [await state_of(crew, alert_id) for alert_id in (odd, closed, gone)]
+        stage.kuma.faults.remove(rule)
+        stage.kuma.close(odd, "responded")
+        await once(crew)
+        await until_rest(crew)
+
+    assert troubles == []
+    assert before == ["open", "closed", "gone"]
+    assert stage.incident(odd).status == stage.incident(closed).status == "closed"
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+async def test_a_kuma_that_refuses_whatever_is_asked_by_id_fails_the_poll(
+    tmp_path: Path, sqlite_url: str, sweep: bool
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        first = stage.kuma.raise_alert()
+        await once(crew)
+        refuse(stage, "")
+        if sweep:
+            stage.kuma.assign(first)
+        else:
+            stage.kuma.raise_alert(seen=ago(minutes=5))
+        swept = (await ask(crew, lambda tx: tx.records.cursor())).sweep
+
+        with pytest.raises(Permanent, match="invalid query parameter value"):
+            await crew.poller.poll_once(sweep=sweep)
+
+        assert (await ask(crew, lambda tx: tx.records.cursor())).sweep == swept
+        assert await state_of(crew, first) == "open"
 
 
 # The store fails once

@@ -1,0 +1,138 @@
+"""Reads of KUMA taken to their end, and alerts asked for by id: together, or one by one where that fails.
+
+Must not: decide what to read, or what follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+import structlog
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import Permanent, RemoteError, Transient
+from kuma_sync.core.window import Query, ReadKind, by_id
+from kuma_sync.daemon.habits import Habits
+from kuma_sync.daemon.points import passed
+from kuma_sync.daemon.recorder import Recorder
+from kuma_sync.daemon.round import Chunk, Pass, Round
+from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.kuma.client import NOBODY, Element, End, KumaClient, PageEnd
+
+log = structlog.get_logger(__name__)
+
+FAILURES_IN_A_ROW = 3
+"""Questions about single alerts that may fail transiently one after the other: more would take too long."""
+
+CHUNK = 4 * 1024 * 1024
+"""Bytes of alerts that one transaction takes at most, a single larger alert aside."""
+
+
+class Reader:
+    """Takes the reads of a round, chunk by chunk."""
+
+    def __init__(self, *, kuma: KumaClient, side: Side, recorder: Recorder, habits: Habits) -> None:
+        self._kuma = kuma
+        self._side = side
+        self._recorder = recorder
+        self._habits = habits
+
+    async def read(self, query: Query, round_: Round) -> None:
+        """Take one read to its end."""
+        self._habits.health.beat("poll")  # however often KUMA fails, each read of it is bounded
+        read = Pass(query=query, started_at=self._habits.clock())
+        round_.passes.append(read)
+        try:
+            async with self._side.admit(paced=True), aclosing(self._kuma.read(query)) as items:
+                await self._take(items, read, round_)
+        except RemoteError as error:
+            read.error = error.summary
+            raise
+        except SideStopped as stopped:
+            read.error = stopped.reason
+            raise
+        finally:
+            read.finish(self._habits.clock(), self._habits.metrics)
+
+    async def by_id(self, kind: ReadKind, ids: Sequence[AlertId], round_: Round) -> None:
+        """Ask for alerts by id; those that KUMA cannot give are `unreadable`, and stop no other.
+
+        Raise RemoteError where KUMA asks to wait, or is unwell itself.
+        """
+        for query in by_id(kind, ids):
+            round_.answered -= set(query.ids)
+            if len(query.ids) == 1 or not await self._together(query, round_):
+                await self._singly(query, round_)
+
+    async def _together(self, query: Query, round_: Round) -> bool:
+        """Ask for some alerts at once; false where one of them kept the others from being had."""
+        unnamed = round_.unnamed
+        try:
+            await self.read(query, round_)
+        except (Transient, Permanent) as error:
+            if _asks_to_wait(error):
+                raise
+            return False
+        return round_.unnamed == unnamed
+
+    async def _singly(self, query: Query, round_: Round) -> None:
+        """Find out which of these are too large, and which KUMA cannot give."""
+        in_a_row, kuma_is_well = 0, False
+        for alert_id in query.ids:
+            if alert_id in round_.answered:
+                continue
+            unnamed = round_.unnamed
+            try:
+                await self.read(replace(query, ids=(alert_id,)), round_)
+            except (Transient, Permanent) as error:
+                in_a_row = in_a_row + 1 if isinstance(error, Transient) else 0
+                if _asks_to_wait(error) or in_a_row == FAILURES_IN_A_ROW:
+                    raise
+                if not kuma_is_well:
+                    # An odd alert, or a KUMA that answers no such question? About nobody it has nothing to refuse.
+                    await self.read(replace(query, ids=(NOBODY,)), round_)
+                    kuma_is_well = True
+                _leave(alert_id, query.kind, error, round_)
+                continue
+            in_a_row = 0
+            if round_.unnamed > unnamed:
+                round_.oversize.add(alert_id)
+
+    async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:
+        record = self._recorder.contents if read.query.with_events else self._recorder.listing
+        chunk = Chunk()
+        async for item in items:
+            match item:
+                case Element():
+                    chunk.add(item)
+                case PageEnd():
+                    self._turn_page(item, read, round_)
+            if isinstance(item, PageEnd) or chunk.size >= CHUNK:
+                await record(chunk, read, round_)
+                passed("page_committed")
+                chunk = Chunk()
+                self._habits.health.moved_on("poll")
+                self._habits.health.beat("poll")
+
+    def _turn_page(self, page: PageEnd, read: Pass, round_: Round) -> None:
+        read.page(page)
+        if page.server_date is not None:
+            round_.server_now = round_.server_now or page.server_date
+            skew = (page.server_date - self._habits.clock()).total_seconds()
+            self._habits.metrics.clock_skew_seconds.set(skew)
+        if page.end in (End.REPEATED, End.CAP):
+            log.error("paging_does_not_end", read=read.query.kind.value, page=page.number, how=page.end.value)
+
+
+def _leave(alert_id: AlertId, kind: ReadKind, error: RemoteError, round_: Round) -> None:
+    round_.unreadable[kind].add(alert_id)
+    if kind is ReadKind.CONTENTS:
+        log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
+    else:
+        log.warning("status_unreadable", alert_id=alert_id, reason=error.summary)
+
+
+def _asks_to_wait(error: RemoteError) -> bool:
+    return isinstance(error, Transient) and error.retry_after is not None

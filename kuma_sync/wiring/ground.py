@@ -1,0 +1,44 @@
+"""What outlives a reload of the configuration: the store, what is reported, who we are, and what was swept.
+
+Must not: hold anything that a configuration decides.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from kuma_sync.daemon.answers import Waiters
+from kuma_sync.daemon.recorder import Swept
+from kuma_sync.settings.sections import KumaSection
+from kuma_sync.store import Store
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+
+Asked = tuple[frozenset[str], frozenset[str]]
+"""The statuses and tenants that KUMA is asked for."""
+
+
+def new_owner() -> str:
+    """Return a token that no other process start ever had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What one crew leaves to the next."""
+
+    store: Store
+    health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
+    metrics: Metrics = field(default_factory=Metrics)
+    waiters: Waiters = field(default_factory=Waiters)
+    owner: str = field(default_factory=new_owner)
+    swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
+
+    def swept_of(self, kuma: KumaSection) -> Swept:
+        """Return what is known of sweeps that ask for these statuses and tenants; others prove nothing about them."""
+        return self.swept[frozenset(kuma.statuses), frozenset(kuma.tenants)]
