@@ -51,7 +51,7 @@ async def parked_subjects(tx: Tx) -> list[str]:
 async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown."""
     dropped = await tx.records.drop_parked(subject)
-    link = await tx.links.change(AlertId(subject), lambda link: replace(link, dropped=True), now=tx.now)
+    link = await tx.links.change(AlertId(subject), _dropped, now=tx.now)
     removed = await tx.delivery.remove(subject) + await tx.closes.remove(subject)
     if link is not None:
         await tx.alerts.forget_contents(link.alert_id)
@@ -132,6 +132,10 @@ def _made_anew(link: Link) -> Link:
 
 def _to_resync(link: Link) -> Link:
     return replace(link, doubt=Doubt.RESYNC, sent=link.sent.forgotten, ignored=False)
+
+
+def _dropped(link: Link) -> Link:
+    return replace(_released(link), dropped=True)
 
 
 def _released(link: Link) -> Link:

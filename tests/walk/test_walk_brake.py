@@ -139,6 +139,18 @@ async def test_creates_beyond_the_limit_of_a_round_are_held_and_carry_what_happe
     assert stage.agrees(), stage.verdict()
 
 
+async def test_what_the_brake_holds_and_an_operator_drops_is_held_no_longer(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, brake={"max_new": 1}) as stage, stage.crew() as crew:
+        ids = [stage.kuma.raise_alert(events=1) for _ in range(2)]
+        await carried(crew)
+        (held,) = [alert_id for alert_id in ids if await state_of(crew, alert_id) == "held"]
+        await tell(crew, lambda tx: operator.drop(tx, held, by="cli"))
+        state, released = await state_of(crew, held), await release(crew)
+
+    assert (state, released) == ("ignored", [])
+    assert stage.incidents(held) == []
+
+
 async def test_ignored_alerts_that_change_count_with_the_new_ones_and_are_held_beyond_the_limit(
     tmp_path: Path, database_url: str
 ) -> None:
