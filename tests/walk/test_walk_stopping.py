@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from stage import Child, Stage, eventually, leases_run_out, staged
 
+from kuma_sync.daemon.run import Crew
+from kuma_sync.settings import Settings
 from kuma_sync.sim.values import Json
+from kuma_sync.wiring import serve
+from kuma_sync.wiring.crew import Ground
 
 
 def raise_alerts(stage: Stage, number: int) -> None:
@@ -157,6 +164,27 @@ async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays
     assert keys[2].startswith("close.reasons")
     assert len(keys) == 4
     assert url == stage.tables["irp"]["url"]
+
+
+async def test_a_bug_in_a_reload_does_not_end_the_daemon_and_leaves_nothing_open(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    async def make_half(_settings: Settings, _ground: Ground, stack: AsyncExitStack) -> Crew:
+        stack.callback(steps.append, "closed")
+        steps.append("opened")
+        raise ZeroDivisionError
+
+    async with staged(tmp_path, sqlite_url) as stage, stage.door():
+        monkeypatch.setattr(serve, "make_crew", make_half)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: len(steps) == 2)
+
+        alert_id = stage.kuma.raise_alert()
+        await eventually(lambda: stage.incidents(alert_id))
+
+    assert steps == ["opened", "closed"]
 
 
 async def test_remotes_and_store_that_are_away_at_the_start_are_waited_for(tmp_path: Path, sqlite_url: str) -> None:
