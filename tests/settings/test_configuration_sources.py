@@ -9,7 +9,7 @@ import pytest
 
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings import Settings, find_config, frozen_changes, load, secrets_of, to_toml
+from kuma_sync.settings import Secret, Settings, find_config, frozen_changes, load, secrets_of, to_toml
 
 GOOD = {"KUMA_SYNC_KUMA__URL": "kuma.example.com", "KUMA_SYNC_KUMA__TOKEN": "t", "KUMA_SYNC_IRP__URL": "sv.example.com"}
 
@@ -112,6 +112,19 @@ def test_a_secret_comes_from_its_file_without_the_newline_and_can_be_read_again(
     assert token.reveal() == "first"
     assert token.reload()
     assert token.reveal() == "second"
+
+
+@pytest.mark.parametrize("content", [None, "second".encode("utf-16")])
+def test_a_secret_file_that_cannot_be_read_again_changes_nothing(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    secret = Secret(path=file)
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+
+    assert not secret.reload()
+    assert secret.reveal() == "first"
 
 
 def test_the_credentials_directory_is_expanded_in_every_file(tmp_path: Path) -> None:
