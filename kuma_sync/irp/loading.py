@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.profile import Profile
+from kuma_sync.settings.toml import parse_toml
 
 KEY = "irp.profile"
 
@@ -59,9 +60,11 @@ def load_profile(name_or_path: str) -> Profile:
 def parse_profile(text: str, *, source: str) -> Profile:
     """Read a profile's TOML; `source` names it in errors. The same text is the same profile, already compiled."""
     try:
-        tree = tomllib.loads(text)
+        tree = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(KEY, f"{source} is no valid TOML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(KEY, f"{source} {error}") from None
     try:
         return Profile.parse(tree, source=source)
     except ValidationError as error:

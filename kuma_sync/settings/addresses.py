@@ -58,7 +58,7 @@ def host_and_port(value: Any) -> tuple[str, int]:
     host, colon, port = value.strip().rpartition(":") if isinstance(value, str) else ("", "", "")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     sound = bare and not _SPACE_OR_CONTROL.search(bare) and "/" not in bare and (bare != host or ":" not in host)
-    if not colon or not sound or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not sound or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError('expected "host:port" such as "127.0.0.1:8484", or "" for no HTTP door')
     return bare, int(port)
 

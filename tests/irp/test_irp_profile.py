@@ -106,6 +106,8 @@ def test_the_text_of_an_unknown_profile_is_refused() -> None:
     ("old", "new", "sentence"),
     [
         ("[profile]", "[profile", "is no valid TOML: .*line"),
+        ("verified = false", f"verified = {'9' * 5000}", "holds a whole number of more than 64 bits at line"),
+        ("verified = false", f"verified = {'[' * 5000}", "is nested too deep"),
         ('mode = "push"', 'mode = "pull"', "profile.mode: input should be 'push'"),
         ('name = "security-vision"', "", "profile.name is missing"),
         ("verified = false", "verfied = false", 'profile.verfied is not known; did you mean "verified"'),
