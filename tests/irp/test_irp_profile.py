@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from irp_desk import changed_profile, small_profile
+from locked import locked
 
 from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import ConfigError
@@ -82,6 +83,24 @@ def test_a_profile_that_is_not_there_is_named(
         load_profile(name)
 
     assert str(caught.value) == f"irp.profile: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mine", "{folder}/mine cannot be looked for (Permission denied)"),
+        ("mine.toml", "mine.toml cannot be read: Permission denied"),
+    ],
+)
+def test_a_profile_in_a_folder_that_lets_nobody_in_is_named(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with locked(tmp_path), pytest.raises(ConfigError) as caught:
+        load_profile(name)
+
+    assert str(caught.value) == f"irp.profile: {sentence.format(folder=tmp_path)}"
 
 
 def test_a_file_that_is_no_text_and_a_directory_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from locked import locked
 
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.errors import ConfigError
@@ -347,3 +348,23 @@ def test_a_named_configuration_must_be_there(tmp_path: Path) -> None:
         find_config(tmp_path / "x", {})
     with pytest.raises(ConfigError, match=r"^KUMA_SYNC_CONFIG: there is no file"):
         find_config(None, {"KUMA_SYNC_CONFIG": str(tmp_path / "x")})
+
+
+def test_a_folder_that_lets_nobody_in_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "config.toml"
+
+    for key, option, env in (
+        ("--config", file, {}),
+        ("KUMA_SYNC_CONFIG", None, {"KUMA_SYNC_CONFIG": "config.toml"}),
+        ("--config", None, GOOD),
+    ):
+        with locked(tmp_path), pytest.raises(ConfigError) as caught:
+            find_config(option, env)
+
+        assert str(caught.value) == f"{key}: {file} cannot be looked for (Permission denied)"
+
+
+def test_what_can_be_no_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be looked for \(File name too long\)$"):
+        find_config(tmp_path / ("x" * 300), {})
