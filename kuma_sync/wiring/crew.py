@@ -88,7 +88,7 @@ class Ground:
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, stack)
-    for warning in remotes.warnings:
+    for warning in (*settings.warnings, *remotes.warnings):
         log.warning("configuration", problem=warning)
     return Fitter(settings, ground, remotes).crew()
 
