@@ -13,6 +13,7 @@ KUMA_PORT = 7223
 """KUMA's REST API listens there (KUMA help 217973)."""
 
 _WEB_PORTS = {"http": 80, "https": 443}
+_LATE_AT = re.compile(r"postgresql://[^/?#]*[/?#].*@")
 _SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -126,6 +127,9 @@ def _split(value: Any) -> SplitResult:
 
 def _check_postgresql(text: str) -> None:
     expected = 'expected "postgresql://user@host/database"'
+    if _LATE_AT.match(text):
+        # What was meant as a password would count as the database's name, and be shown.
+        raise ValueError('must not hold @ after the host; percent-encode / ? # @ in a password ("/" is %2F)')
     try:
         parts = urlsplit(text)
         sound = parts.port != 0 and parts.path.strip("/") and not _SPACE_OR_CONTROL.search(text)

@@ -91,6 +91,9 @@ TOML_ERRORS = [
     ("[store]\nurl = 'postgresql://user@host'", 'store.url: expected "postgresql://user@host/database"'),
     ("[store]\nurl = 'postgresql://u@h:x/d'", 'store.url: expected "postgresql://user@host/database"'),
     ("[store]\nurl = 'postgresql://u@h/d?password=canary'", "store.url: must not hold a password among its parameters"),
+    ("[store]\nurl = 'postgresql://u:1234/def@h/d'", "store.url: must not hold @ after the host; percent-encode / ? #"),
+    ("[store]\nurl = 'postgresql://u:12/d?ef@h/d'", "store.url: must not hold @ after the host; percent-encode / ? #"),
+    ("[store]\nurl = 'postgresql://u:canary/@h/d'", "store.url: must not hold @ after the host; percent-encode / ? #"),
     ("[web]\nlisten = '8484'", 'web.listen: expected "host:port" such as "127.0.0.1:8484", or "" for no HTTP door'),
     ("[web]\nlisten = ':8484'", 'web.listen: expected "host:port"'),
     ("[web]\nlisten = '127.0.0.1:70000'", 'web.listen: expected "host:port"'),
@@ -116,6 +119,7 @@ def test_a_wrong_value_is_one_sentence_with_its_key(tmp_path: Path, toml: str, s
 
     assert told.startswith(sentence)
     assert "\n" not in told
+    assert "canary" not in told
 
 
 ENVIRONMENT_ERRORS = [
