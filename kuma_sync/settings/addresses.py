@@ -46,6 +46,11 @@ def mask_proxy(text: str) -> str:
     return f"{parts.scheme}://{'**********@' if '@' in parts.netloc else ''}{host}"
 
 
+def proxy_password(text: str) -> str:
+    """Return the password inside a proxy's address, `""` where there is none."""
+    return _split(text).password or ""
+
+
 def listen_address(value: Any) -> str:
     """Read `"host:port"`; `""` means no door."""
     if value == "":

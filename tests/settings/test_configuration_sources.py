@@ -313,6 +313,31 @@ def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_pa
     )
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"KUMA_SYNC_STORE__URL": "postgresql://u:canary@h/d", "KUMA_SYNC_WEB__TOKENS": '{"a": "canary"}'},
+        {"KUMA_SYNC_STORE__PASSWORD": "canary", "KUMA_SYNC_WEB__TOKENS__A": "canary"},
+    ],
+)
+def test_secrets_that_the_environment_gives_are_not_in_the_file(tmp_path: Path, env: dict[str, str]) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[store]\nurl = 'postgresql://u@h/d'\n[web.tokens]\na = 'x'\n[kuma]\nproxy = 'http://user@proxy:1'")
+    file.chmod(0o644)
+
+    assert load(file, {**GOOD, **env}).warnings == ()
+
+
+def test_a_password_in_the_file_is_told_though_the_environment_gives_the_address(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[store]\npassword = 'canary'\n[web.tokens]\nproxy = '['")
+    file.chmod(0o644)
+
+    (warning,) = load(file, {**GOOD, "KUMA_SYNC_STORE__URL": "postgresql://u@h/d"}).warnings
+
+    assert "holds secrets (store.password, web.tokens.proxy)" in warning
+
+
 def test_all_secrets_can_be_listed(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "[web.tokens]\nsv = 'abc'\n[irp]\npassword = 'p w'")
 
