@@ -41,7 +41,9 @@ def first_problem(error: ValidationError, origins: Mapping[str, str]) -> ConfigE
     found = error.errors(include_url=False)[0]
     path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"]
     key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
-    variable = next((name for dotted, name in origins.items() if dotted == ".".join(path)), None)
+    # Of an unknown section only keys are given: the variable that gave the first of them tells enough.
+    inside = ".".join(path) + "."
+    variable = next((name for dotted, name in origins.items() if f"{dotted}.".startswith(inside)), None)
     return ConfigError(key, _sentence(found, path) + (f" (set by {variable})" if variable else ""))
 
 

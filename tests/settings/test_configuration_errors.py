@@ -154,7 +154,11 @@ ENVIRONMENT_ERRORS = [
         {"KUMA_SYNC_POLL__INTERVALL": "1"},
         "poll.intervall: is not a known key, did you mean poll.interval? (set by KUMA_S",
     ),
-    ({"KUMA_SYNC_POLLS__INTERVAL": "1"}, "polls: is not a known key, did you mean poll?"),
+    (
+        {"KUMA_SYNC_POLLS__INTERVAL": "1"},
+        "polls: is not a known key, did you mean poll? (set by KUMA_SYNC_POLLS__INTERVAL)",
+    ),
+    ({"KUMA_SYNC_FOO__BAR__X": "1"}, "foo: is not a known key (set by KUMA_SYNC_FOO__BAR__X)"),
     ({"KUMA_SYNC_POLL__": "1"}, 'poll."": is not a known key'),
     ({"KUMA_SYNC_POLL__INTERVAL": "x"}, "poll.interval: expected a duration"),
     ({"KUMA_SYNC_KUMA__TENANTS": "[1"}, "kuma.tenants: expected a list"),
