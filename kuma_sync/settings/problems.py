@@ -32,14 +32,17 @@ _EXPECTED = {
     "mapping_type": "expected a table",
     "model_type": "expected a table",
     "too_short": "expected at least one entry",
+    "invalid-json-value": "holds a date or a time, expected text, a number, true or false, a list or a table of these",
 }
 _LONGEST_SHOWN = 40
+_DEEPEST = 3
+"""Section, key and entry; what follows in a free value of `irp.options` are pydantic's words as well as the site's."""
 
 
 def first_problem(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
     """Turn the first finding into a ConfigError; `origins` says which keys the environment gave."""
     found = error.errors(include_url=False)[0]
-    path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"]
+    path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"][:_DEEPEST]
     key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
     # Of an unknown section only keys are given: the variable that gave the first of them tells enough.
     inside = ".".join(path) + "."

@@ -65,6 +65,8 @@ TOML_ERRORS = [
     ("[irp]\nrate_limit = -0.5", "irp.rate_limit: must be at least 0"),
     ("[irp]\nfind_first = 'never'", "irp.find_first: 'never' is not known, expected one of auto, always"),
     ("[irp]\noptions = 3", "irp.options: expected a table"),
+    ("[irp.options]\nsince = 2026-01-31", "irp.options.since: holds a date or a time, expected text, a number, true"),
+    ("[irp.options]\na = { b = [12:00:00] }", "irp.options.a: holds a date or a time, expected text, a number, true"),
     ("[irp]\noptions = 'x'", "irp.options: expected a table"),
     ("[irp]\nclient_key = '/dev/null'", "irp.client_key: there is no such file"),
     ("[irp]\nto_irp = true", "irp.to_irp: is not a known key, did you mean close.to_irp?"),
