@@ -24,6 +24,7 @@ BROAD_EXCEPTS = {
     "daemon/worker.py": "one job that raised must not stop the line: it is parked or tried again",
     "daemon/together.py": "the same boundary, where many jobs share a transaction: one must not spoil the others'",
     "daemon/supervise.py": "a bug in one loop must not stop the others: the loop is started anew",
+    "wiring/serve.py": "a bug in reading the configuration again must not end a daemon that works",
 }
 """The only places where everything may be caught, with the reason."""
 

@@ -10,15 +10,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import click
-import structlog
 
 from kuma_sync.cli.options import config_option, read_settings, run_async
 from kuma_sync.settings import Settings
 from kuma_sync.telemetry import logs
 from kuma_sync.wiring.once import complete_pass
 from kuma_sync.wiring.serve import Daemon
-
-log = structlog.get_logger(__name__)
 
 
 @click.command()
@@ -28,8 +25,6 @@ def run(config: Path | None, once: bool) -> None:
     """Keep the IRP's incidents true to KUMA's alerts."""
     settings = read_settings(config)
     logs.configure(level=settings.log.level, format=settings.log.format)
-    for warning in settings.warnings:
-        log.warning("configuration", problem=warning)
     if once:
         raise SystemExit(run_async(_once, settings))
     run_async(_daemon, settings, config)

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.profile import Profile
+from kuma_sync.settings.places import is_file
+from kuma_sync.settings.toml import parse_toml
 
 KEY = "irp.profile"
 
@@ -43,7 +45,7 @@ def load_profile(name_or_path: str) -> Profile:
     if name_or_path in built_in():
         return parse_profile(profile_text(name_or_path), source=name_or_path)
     path = Path(name_or_path)
-    if "/" not in name_or_path and not name_or_path.endswith(".toml") and not path.is_file():
+    if "/" not in name_or_path and not name_or_path.endswith(".toml") and not is_file(path, KEY):
         raise ConfigError(
             KEY, f'"{name_or_path}" is neither a built-in profile nor a file{meant(name_or_path, built_in())}'
         )
@@ -59,9 +61,11 @@ def load_profile(name_or_path: str) -> Profile:
 def parse_profile(text: str, *, source: str) -> Profile:
     """Read a profile's TOML; `source` names it in errors. The same text is the same profile, already compiled."""
     try:
-        tree = tomllib.loads(text)
+        tree = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(KEY, f"{source} is no valid TOML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(KEY, f"{source} {error}") from None
     try:
         return Profile.parse(tree, source=source)
     except ValidationError as error:

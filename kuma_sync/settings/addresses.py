@@ -13,6 +13,7 @@ KUMA_PORT = 7223
 """KUMA's REST API listens there (KUMA help 217973)."""
 
 _WEB_PORTS = {"http": 80, "https": 443}
+_LATE_AT = re.compile(r"postgresql://[^/?#]*[/?#].*@")
 _SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
@@ -45,6 +46,11 @@ def mask_proxy(text: str) -> str:
     return f"{parts.scheme}://{'**********@' if '@' in parts.netloc else ''}{host}"
 
 
+def proxy_password(text: str) -> str:
+    """Return the password inside a proxy's address, `""` where there is none."""
+    return _split(text).password or ""
+
+
 def listen_address(value: Any) -> str:
     """Read `"host:port"`; `""` means no door."""
     if value == "":
@@ -58,7 +64,7 @@ def host_and_port(value: Any) -> tuple[str, int]:
     host, colon, port = value.strip().rpartition(":") if isinstance(value, str) else ("", "", "")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     sound = bare and not _SPACE_OR_CONTROL.search(bare) and "/" not in bare and (bare != host or ":" not in host)
-    if not colon or not sound or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+    if not colon or not sound or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError('expected "host:port" such as "127.0.0.1:8484", or "" for no HTTP door')
     return bare, int(port)
 
@@ -126,6 +132,9 @@ def _split(value: Any) -> SplitResult:
 
 def _check_postgresql(text: str) -> None:
     expected = 'expected "postgresql://user@host/database"'
+    if _LATE_AT.match(text):
+        # What was meant as a password would count as the database's name, and be shown.
+        raise ValueError('must not hold @ after the host; percent-encode / ? # @ in a password ("/" is %2F)')
     try:
         parts = urlsplit(text)
         sound = parts.port != 0 and parts.path.strip("/") and not _SPACE_OR_CONTROL.search(text)

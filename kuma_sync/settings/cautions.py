@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kuma_sync.settings.addresses import host_and_port, is_loopback
+from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
 
@@ -53,7 +53,7 @@ def _files(settings: Settings) -> Iterator[str]:
         ("irp.client_key", settings.irp.client_key),
         ("web.key_file", settings.web.key_file),
     )
-    for key, file in (*((f"{key}_file", secret.path) for key, secret in secrets_of(settings)), *keys):
+    for key, file in (*((f"{key}_file", secret.path) for key, secret in _kept(settings)), *keys):
         if file and _world_readable(file):
             yield f"{key}: {file} can be read by every user of this machine; chmod o-r it"
 
@@ -61,9 +61,20 @@ def _files(settings: Settings) -> Iterator[str]:
 def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str]) -> Iterator[str]:
     if not path or not _world_readable(path):
         return
-    inside = [key for key, secret in secrets_of(settings) if not secret.path and key not in origins]
+    inside = [key for key, secret in _kept(settings) if not secret.path and not _from_outside(key, origins)]
     if inside:
         yield f"{path} holds secrets ({', '.join(inside)}) and can be read by every user of this machine; chmod o-r it"
+
+
+def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:
+    """Yield what must be kept secret: a proxy's address is only with a password in it."""
+    for key, secret in secrets_of(settings):
+        if key not in {"kuma.proxy", "irp.proxy"} or proxy_password(secret.reveal()):
+            yield key, secret
+
+
+def _from_outside(key: str, origins: Mapping[str, str]) -> bool:
+    return key in origins or (key.startswith("web.tokens.") and "web.tokens" in origins)
 
 
 def _world_readable(path: Path) -> bool:

@@ -30,7 +30,7 @@ def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
     """
     tree = read_toml(path) if path else {}
     origins = overlay(tree, env)
-    gather_secrets(tree, env, remotes=remotes)
+    gather_secrets(tree, env, origins, remotes=remotes)
     for section in SECTIONS:
         table = tree.setdefault(section, {})
         if isinstance(table, dict) and table.get("url") == "" and section != "store":

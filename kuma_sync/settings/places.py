@@ -5,6 +5,8 @@ Must not: read the configuration.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,17 +25,33 @@ def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Pat
     """
     for source, named in (("--config", option), ("KUMA_SYNC_CONFIG", env.get("KUMA_SYNC_CONFIG"))):
         if named:
-            if not Path(named).is_file():
+            if not is_file(Path(named), source):
                 raise ConfigError(source, f"there is no file {named}")
             return Path(named)
-    for usual in (Path("config.toml"), system_wide):
-        if usual.is_file():
+    # A folder that lets us not in holds no file for us: `sudo -u` runs in its caller's home.
+    here = [Path("config.toml")] if os.access(".", os.X_OK, effective_ids=True) else []
+    for usual in (*here, system_wide):
+        if is_file(usual, "--config"):
             return usual
     if from_environment(env):
         return None
     raise ConfigError(
         "--config", f"no configuration found, neither ./config.toml nor {system_wide}; `kuma-sync init` writes one"
     )
+
+
+def is_file(path: Path, key: str) -> bool:
+    """Tell whether there is a file; raise ConfigError(`key`) where nobody can tell.
+
+    Path.is_file() raises OSError for a folder that lets nobody in, and since Python 3.14 takes it for empty.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no path"
+        raise ConfigError(key, f"{path.absolute()} cannot be looked for ({why})") from None
 
 
 def example_text(*, package: Path = Path(__file__).parents[1]) -> str:

@@ -32,16 +32,21 @@ _EXPECTED = {
     "mapping_type": "expected a table",
     "model_type": "expected a table",
     "too_short": "expected at least one entry",
+    "invalid-json-value": "holds a date or a time, expected text, a number, true or false, a list or a table of these",
 }
 _LONGEST_SHOWN = 40
+_DEEPEST = 3
+"""Section, key and entry; what follows in a free value of `irp.options` are pydantic's words as well as the site's."""
 
 
 def first_problem(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
     """Turn the first finding into a ConfigError; `origins` says which keys the environment gave."""
     found = error.errors(include_url=False)[0]
-    path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"]
+    path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"][:_DEEPEST]
     key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
-    variable = next((name for dotted, name in origins.items() if dotted == ".".join(path)), None)
+    # Of an unknown section only keys are given: the variable that gave the first of them tells enough.
+    inside = ".".join(path) + "."
+    variable = next((name for dotted, name in origins.items() if f"{dotted}.".startswith(inside)), None)
     return ConfigError(key, _sentence(found, path) + (f" (set by {variable})" if variable else ""))
 
 

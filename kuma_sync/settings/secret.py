@@ -32,12 +32,12 @@ class Secret:
         return self._value
 
     def reload(self) -> bool:
-        """Read the file again; tell whether the secret changed. A file that cannot be read changes nothing."""
+        """Read the file again; tell whether the secret changed. A file that cannot be read as text changes nothing."""
         if self._path is None:
             return False
         try:
             fresh = _read(self._path)
-        except OSError:
+        except (OSError, UnicodeDecodeError):
             return False
         changed = fresh != self._value
         self._value = fresh

@@ -18,9 +18,10 @@ from kuma_sync.settings.sources import Tree
 _FILE = "_file"
 
 
-def gather_secrets(tree: Tree, env: Mapping[str, str], *, remotes: bool = True) -> None:
+def gather_secrets(tree: Tree, env: Mapping[str, str], origins: dict[str, str], *, remotes: bool = True) -> None:
     """Replace, in place, the text or the file of every secret by a Secret; raise ConfigError naming the key.
 
+    A password that comes out of the store's address has the address's origin, which is written into `origins`.
     Without `remotes`, files of all but the store's secrets may be out of reach.
     """
     if not remotes:
@@ -30,7 +31,7 @@ def gather_secrets(tree: Tree, env: Mapping[str, str], *, remotes: bool = True) 
         if not isinstance(entries, dict):
             continue
         if section == "store":
-            _move_password(entries)
+            _move_password(entries, origins)
         for key in secret_keys(section):
             _gather(entries, key, f"{section}.{key}", env)
     web = tree.get("web")
@@ -116,7 +117,7 @@ def _check(key: str, dotted: str, secret: Secret) -> None:
         raise ConfigError(dotted, "expected visible ASCII characters without spaces, in one line")
 
 
-def _move_password(store: Tree) -> None:
+def _move_password(store: Tree, origins: dict[str, str]) -> None:
     url = store.get("url")
     if not isinstance(url, str) or not url.startswith("postgresql://"):
         return
@@ -126,3 +127,5 @@ def _move_password(store: Tree) -> None:
     if store.get("password") or store.get("password_file"):
         raise ConfigError("store.password", "is given twice, here and inside store.url; keep one")
     store["password"] = password
+    if "store.url" in origins:
+        origins["store.password"] = origins["store.url"]

@@ -20,7 +20,9 @@ from kuma_sync.settings.units import show_duration, show_size
 
 MASK = "**********"
 _SIZES = {"max_alert_size"}
-_SECRET_NAME = re.compile(r"token|passw|secret|authorization|api[-_]?key|credential", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"token|passw|passphr|pwd|secret|authorization|credential|(api|private)[-_]?key", re.IGNORECASE
+)
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -60,13 +62,26 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
             return {key: mask_proxy(value.reveal())}
         case Secret():
             return {key: MASK if value else ""}
+        case Mapping() if key == "options":
+            return {key: _option(key, value)}
         case Mapping():
             tables = [_entry(name, inner) for name, inner in value.items()]
             return {key: {name: inner for table in tables for name, inner in table.items()}}
-        case str() if value and _SECRET_NAME.search(key):
-            return {key: MASK}
         case _:
             return {key: _plain(key, value)}
+
+
+def _option(name: str, value: Any) -> Any:
+    """Mask whatever has the name of a secret: nobody knows what a site's own profile asks for."""
+    match value:
+        case _ if value and _SECRET_NAME.search(name):
+            return MASK
+        case Mapping():
+            return {key: _option(key, inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_option("", inner) for inner in value]
+        case _:
+            return _plain("", value)
 
 
 def _plain(key: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.sections import SECTIONS, secret_keys
+from kuma_sync.settings.toml import parse_toml
 
 PREFIX = "KUMA_SYNC_"
 _FILE = "_file"
@@ -23,7 +24,7 @@ Tree = dict[str, Any]
 def read_toml(path: Path) -> Tree:
     """Read a TOML file; raise ConfigError naming the file, and the place in it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(str(path), "there is no such file") from None
     except OSError as error:
@@ -33,6 +34,8 @@ def read_toml(path: Path) -> Tree:
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"\(at (line \d+, column \d+|end of document)\)$", str(error))
         raise ConfigError(str(path), f"is not valid TOML{f' at {place[1]}' if place else ''}") from None
+    except ValueError as error:
+        raise ConfigError(str(path), str(error)) from None
 
 
 def from_environment(env: Mapping[str, str]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
 _SECONDS = {"ms": 0.001, "s": 1, "": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZE = re.compile(r"(\d+)\s*(B|KB|MB|GB|)", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15})\s*(B|KB|MB|GB|)", re.IGNORECASE)
 _BYTES = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _LONGEST = 36500 * 86400
@@ -46,7 +46,10 @@ def moment(value: Any) -> datetime | None:
         value = _datetime(value.strip())
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError('expected a time with its offset, such as "2026-01-31T00:00:00Z"')
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("expected a time that lies between the years 1 and 9999 in UTC too") from None
 
 
 def show_duration(value: timedelta) -> str:

@@ -63,7 +63,7 @@ def identity(settings: Settings, profile: str) -> Identity:
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, stack)
-    for warning in remotes.warnings:
+    for warning in (*settings.warnings, *remotes.warnings):
         log.warning("configuration", problem=warning)
     ground.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, remotes.desk.settle))
     return Fitter(settings, ground, remotes).crew()

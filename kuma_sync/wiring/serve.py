@@ -148,7 +148,11 @@ class Daemon:
                 return await self._reloaded()
             except ConfigError as error:
                 log.error("configuration_refused", key=error.key, problem=error.problem)
-                self._systemd.ready()
+            except Exception as error:
+                # The old crew works; whatever is wrong with the new one must not end it.
+                problem = f"a bug in kuma-sync: {type(error).__name__}"
+                log.exception("configuration_refused", key="unknown", problem=problem)
+            self._systemd.ready()
 
     async def _reloaded(self) -> tuple[Crew, AsyncExitStack, Settings]:
         settings = self._reload()
@@ -159,8 +163,10 @@ class Daemon:
             raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
-        stack = AsyncExitStack()
-        return await make_crew(settings, self._ground, stack), stack, settings
+        async with AsyncExitStack() as opened:
+            crew = await make_crew(settings, self._ground, opened)
+            stack = opened.pop_all()
+        return crew, stack, settings
 
     def _ring(self) -> None:
         if self._crew is not None:

@@ -76,6 +76,7 @@ def test_every_command_that_reads_a_configuration_takes_its_name(words: str) -> 
         (["retry", "a", "--all"], "--all"),
         (["resync"], "--since"),
         (["resync", "--since", "yesterday"], "2026-01-31T00:00:00Z"),
+        (["resync", "--since", "0001-01-01T00:00:00+05:00"], "2026-01-31T00:00:00Z"),
         (["alerts", "--state", "lost"], "parked"),
         (["alerts", "--limit", "many"], "many"),
         (["drop"], "ALERT"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from irp_desk import changed_profile, small_profile
+from locked import locked
 
 from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import ConfigError
@@ -84,6 +85,24 @@ def test_a_profile_that_is_not_there_is_named(
     assert str(caught.value) == f"irp.profile: {sentence}"
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mine", "{folder}/mine cannot be looked for (Permission denied)"),
+        ("mine.toml", "mine.toml cannot be read: Permission denied"),
+    ],
+)
+def test_a_profile_in_a_folder_that_lets_nobody_in_is_named(
+    name: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with locked(tmp_path), pytest.raises(ConfigError) as caught:
+        load_profile(name)
+
+    assert str(caught.value) == f"irp.profile: {sentence.format(folder=tmp_path)}"
+
+
 def test_a_file_that_is_no_text_and_a_directory_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_bytes(b"\xff\xfe")
@@ -106,6 +125,8 @@ def test_the_text_of_an_unknown_profile_is_refused() -> None:
     ("old", "new", "sentence"),
     [
         ("[profile]", "[profile", "is no valid TOML: .*line"),
+        ("verified = false", f"verified = {'9' * 5000}", "holds a whole number of more than 64 bits at line"),
+        ("verified = false", f"verified = {'[' * 5000}", "is nested too deep"),
         ('mode = "push"', 'mode = "pull"', "profile.mode: input should be 'push'"),
         ('name = "security-vision"', "", "profile.name is missing"),
         ("verified = false", "verfied = false", 'profile.verfied is not known; did you mean "verified"'),

@@ -57,6 +57,17 @@ async def test_a_token_that_did_not_change_is_not_tried_again(token_file: Path) 
     assert "old" not in str(caught.value)
 
 
+async def test_a_file_that_became_no_text_is_as_one_that_did_not_change(token_file: Path) -> None:
+    lock = Lock("new")
+
+    async with client(lock, secrets=token(path=token_file)) as desk:  # type: ignore[arg-type]  # it answers by token
+        token_file.write_bytes("new".encode("utf-16"))
+        with pytest.raises(AccessDenied):
+            await desk.create(desk.draft("create", values_of(seen())))
+
+    assert lock.tried == ["Bearer old"]
+
+
 async def test_a_request_refused_with_the_old_token_is_tried_again_though_another_read_the_new_one(
     token_file: Path,
 ) -> None:

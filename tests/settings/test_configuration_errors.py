@@ -57,11 +57,16 @@ TOML_ERRORS = [
     ("[poll]\nignore_before = '2026-01-31'", "poll.ignore_before: expected a time with its offset, such as"),
     ("[poll]\nignore_before = 2026-01-31T00:00:00", "poll.ignore_before: expected a time with its offset, such as"),
     ("[poll]\nignore_before = '2026-13-31T00:00:00Z'", "poll.ignore_before: expected a time with its offset, such as"),
+    ("[poll]\nignore_before = '0001-01-01T00:00:00+05:00'", "poll.ignore_before: expected a time that lies"),
+    ("[poll]\nignore_before = 9999-12-31T23:59:59-05:00", "poll.ignore_before: expected a time that lies"),
+    (f"[poll]\nmax_alert_size = '{'9' * 5000}KB'", 'poll.max_alert_size: expected a size such as "512KB" or'),
     ("[irp]\nprofile = ' '", "irp.profile: must not be empty"),
     ("[irp]\nconcurrency = 0", "irp.concurrency: must be at least 1"),
     ("[irp]\nrate_limit = -0.5", "irp.rate_limit: must be at least 0"),
     ("[irp]\nfind_first = 'never'", "irp.find_first: 'never' is not known, expected one of auto, always"),
     ("[irp]\noptions = 3", "irp.options: expected a table"),
+    ("[irp.options]\nsince = 2026-01-31", "irp.options.since: holds a date or a time, expected text, a number, true"),
+    ("[irp.options]\na = { b = [12:00:00] }", "irp.options.a: holds a date or a time, expected text, a number, true"),
     ("[irp]\noptions = 'x'", "irp.options: expected a table"),
     ("[irp]\nclient_key = '/dev/null'", "irp.client_key: there is no such file"),
     ("[irp]\nto_irp = true", "irp.to_irp: is not a known key, did you mean close.to_irp?"),
@@ -88,9 +93,13 @@ TOML_ERRORS = [
     ("[store]\nurl = 'postgresql://user@host'", 'store.url: expected "postgresql://user@host/database"'),
     ("[store]\nurl = 'postgresql://u@h:x/d'", 'store.url: expected "postgresql://user@host/database"'),
     ("[store]\nurl = 'postgresql://u@h/d?password=canary'", "store.url: must not hold a password among its parameters"),
+    ("[store]\nurl = 'postgresql://u:1234/def@h/d'", "store.url: must not hold @ after the host; percent-encode / ? #"),
+    ("[store]\nurl = 'postgresql://u:12/d?ef@h/d'", "store.url: must not hold @ after the host; percent-encode / ? #"),
+    ("[store]\nurl = 'postgresql://u:canary/@h/d'", "store.url: must not hold @ after the host; percent-encode / ? #"),
     ("[web]\nlisten = '8484'", 'web.listen: expected "host:port" such as "127.0.0.1:8484", or "" for no HTTP door'),
     ("[web]\nlisten = ':8484'", 'web.listen: expected "host:port"'),
     ("[web]\nlisten = '127.0.0.1:70000'", 'web.listen: expected "host:port"'),
+    (f"[web]\nlisten = '127.0.0.1:{'9' * 5000}'", 'web.listen: expected "host:port"'),
     ("[web]\nlisten = '::1:8484'", 'web.listen: expected "host:port"'),
     ("[web.tokens]\nsv = ''", "web.tokens.sv: the token must not be empty"),
     ("[web.tokens]\nsv = 5", "web.tokens.sv: expected text"),
@@ -112,6 +121,7 @@ def test_a_wrong_value_is_one_sentence_with_its_key(tmp_path: Path, toml: str, s
 
     assert told.startswith(sentence)
     assert "\n" not in told
+    assert "canary" not in told
 
 
 ENVIRONMENT_ERRORS = [
@@ -146,7 +156,11 @@ ENVIRONMENT_ERRORS = [
         {"KUMA_SYNC_POLL__INTERVALL": "1"},
         "poll.intervall: is not a known key, did you mean poll.interval? (set by KUMA_S",
     ),
-    ({"KUMA_SYNC_POLLS__INTERVAL": "1"}, "polls: is not a known key, did you mean poll?"),
+    (
+        {"KUMA_SYNC_POLLS__INTERVAL": "1"},
+        "polls: is not a known key, did you mean poll? (set by KUMA_SYNC_POLLS__INTERVAL)",
+    ),
+    ({"KUMA_SYNC_FOO__BAR__X": "1"}, "foo: is not a known key (set by KUMA_SYNC_FOO__BAR__X)"),
     ({"KUMA_SYNC_POLL__": "1"}, 'poll."": is not a known key'),
     ({"KUMA_SYNC_POLL__INTERVAL": "x"}, "poll.interval: expected a duration"),
     ({"KUMA_SYNC_KUMA__TENANTS": "[1"}, "kuma.tenants: expected a list"),
@@ -173,6 +187,22 @@ def test_a_broken_file_is_named_with_line_and_column_and_not_quoted(tmp_path: Pa
 
 def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
     assert problem(tmp_path, "[kuma]\ntoken = ").startswith(f"{tmp_path / 'config.toml'}: is not valid TOML at ")
+
+
+@pytest.mark.parametrize(
+    ("value", "ending"),
+    [
+        (f"{'9' * 5000}", "holds a whole number of more than 64 bits at line 2"),
+        (f"{'9' * 400}", "holds a whole number of more than 64 bits at poll.interval"),
+        (f"0x{'f' * 6000}", "holds a whole number of more than 64 bits at poll.interval"),
+        (f"[{{ a = -{'9' * 20} }}]", "holds a whole number of more than 64 bits at poll.interval.a"),
+        ("[" * 5000, "is nested too deep"),
+        (f"{{ {'.'.join('a' * 5000)} = 1 }}", "is nested too deep"),
+    ],
+    ids=["5000 digits", "400 digits", "hexadecimal", "in a list", "lists", "tables"],
+)
+def test_what_is_more_than_toml_promises_is_refused(tmp_path: Path, value: str, ending: str) -> None:
+    assert problem(tmp_path, f"[poll]\ninterval = {value}\n") == f"{tmp_path / 'config.toml'}: {ending}"
 
 
 @pytest.mark.parametrize(

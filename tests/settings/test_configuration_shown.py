@@ -25,6 +25,7 @@ from kuma_sync.settings import (
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {"kuma.url", "irp.url"}
+MASK = "**********"
 ADDRESSES = {"KUMA_SYNC_KUMA__URL": "kuma", "KUMA_SYNC_IRP__URL": "sv", "KUMA_SYNC_KUMA__TOKEN": "t"}
 
 
@@ -191,6 +192,35 @@ def test_an_option_with_the_name_of_a_secret_is_masked(tmp_path: Path) -> None:
     settings = load(None, {**ADDRESSES, "KUMA_SYNC_IRP__OPTIONS__API_KEY": "canary"})
 
     assert masked(settings)["irp"]["options"] == {"organization": "", "api_key": "**********"}
+
+
+def test_all_that_is_below_the_name_of_a_secret_is_masked_whatever_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        "[irp.options]\napi_keys = ['canary']\ntoken = 12345678\ndb_pwd = 'canary'\nempty_token = ''\n"
+        "desks = [{ name = 'a', password = 'canary' }]\n"
+        "[irp.options.secret]\na = 'canary'\n"
+        "[irp.options.deep.deeper]\nPrivateKey = 'canary'\nqueue = 5\n"
+    )
+    settings = load(file, ADDRESSES)
+
+    assert masked(settings)["irp"]["options"] == {
+        "organization": "",
+        "api_keys": MASK,
+        "token": MASK,
+        "db_pwd": MASK,
+        "empty_token": "",
+        "desks": [{"name": "a", "password": MASK}],
+        "secret": MASK,
+        "deep": {"deeper": {"PrivateKey": MASK, "queue": 5}},
+    }
+    assert "canary" not in to_toml(settings)
+
+
+def test_a_resolution_is_no_secret_whatever_it_is_called(tmp_path: Path) -> None:
+    settings = load(None, {**ADDRESSES, "KUMA_SYNC_CLOSE__REASONS": '{"Token revoked": "responded"}'})
+
+    assert masked(settings)["close"]["reasons"] == {"Token revoked": "responded"}
 
 
 def test_the_schema_knows_every_key_and_the_file_form_of_every_secret() -> None:

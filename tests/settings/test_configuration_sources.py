@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from locked import locked
 
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings import Settings, find_config, frozen_changes, load, secrets_of, to_toml
+from kuma_sync.settings import Secret, Settings, find_config, frozen_changes, load, secrets_of, to_toml
 
 GOOD = {"KUMA_SYNC_KUMA__URL": "kuma.example.com", "KUMA_SYNC_KUMA__TOKEN": "t", "KUMA_SYNC_IRP__URL": "sv.example.com"}
 
@@ -112,6 +113,19 @@ def test_a_secret_comes_from_its_file_without_the_newline_and_can_be_read_again(
     assert token.reveal() == "first"
     assert token.reload()
     assert token.reveal() == "second"
+
+
+@pytest.mark.parametrize("content", [None, "second".encode("utf-16")])
+def test_a_secret_file_that_cannot_be_read_again_changes_nothing(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    secret = Secret(path=file)
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+
+    assert not secret.reload()
+    assert secret.reveal() == "first"
 
 
 def test_the_credentials_directory_is_expanded_in_every_file(tmp_path: Path) -> None:
@@ -299,6 +313,31 @@ def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_pa
     )
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"KUMA_SYNC_STORE__URL": "postgresql://u:canary@h/d", "KUMA_SYNC_WEB__TOKENS": '{"a": "canary"}'},
+        {"KUMA_SYNC_STORE__PASSWORD": "canary", "KUMA_SYNC_WEB__TOKENS__A": "canary"},
+    ],
+)
+def test_secrets_that_the_environment_gives_are_not_in_the_file(tmp_path: Path, env: dict[str, str]) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[store]\nurl = 'postgresql://u@h/d'\n[web.tokens]\na = 'x'\n[kuma]\nproxy = 'http://user@proxy:1'")
+    file.chmod(0o644)
+
+    assert load(file, {**GOOD, **env}).warnings == ()
+
+
+def test_a_password_in_the_file_is_told_though_the_environment_gives_the_address(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[store]\npassword = 'canary'\n[web.tokens]\nproxy = '['")
+    file.chmod(0o644)
+
+    (warning,) = load(file, {**GOOD, "KUMA_SYNC_STORE__URL": "postgresql://u@h/d"}).warnings
+
+    assert "holds secrets (store.password, web.tokens.proxy)" in warning
+
+
 def test_all_secrets_can_be_listed(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "[web.tokens]\nsv = 'abc'\n[irp]\npassword = 'p w'")
 
@@ -334,3 +373,33 @@ def test_a_named_configuration_must_be_there(tmp_path: Path) -> None:
         find_config(tmp_path / "x", {})
     with pytest.raises(ConfigError, match=r"^KUMA_SYNC_CONFIG: there is no file"):
         find_config(None, {"KUMA_SYNC_CONFIG": str(tmp_path / "x")})
+
+
+def test_a_folder_that_lets_nobody_in_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "config.toml"
+
+    for key, option, env in (
+        ("--config", file, {}),
+        ("KUMA_SYNC_CONFIG", None, {"KUMA_SYNC_CONFIG": "config.toml"}),
+    ):
+        with locked(tmp_path), pytest.raises(ConfigError) as caught:
+            find_config(option, env)
+
+        assert str(caught.value) == f"{key}: {file} cannot be looked for (Permission denied)"
+
+
+def test_a_current_folder_that_lets_nobody_in_holds_no_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.toml").touch()
+    open_to_all = Path("/etc/passwd")
+
+    with locked(tmp_path):
+        assert find_config(None, {}, system_wide=open_to_all) == open_to_all
+
+
+def test_what_can_be_no_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be looked for \(File name too long\)$"):
+        find_config(tmp_path / ("x" * 300), {})

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from stage import Child, Stage, eventually, leases_run_out, staged
 
+from kuma_sync.daemon.run import Crew
+from kuma_sync.settings import Settings
 from kuma_sync.sim.values import Json
+from kuma_sync.wiring import serve
+from kuma_sync.wiring.crew import Ground
 
 
 def raise_alerts(stage: Stage, number: int) -> None:
@@ -141,6 +148,7 @@ async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays
             ("irp", {"url": "http://127.0.0.1:9"}),
             ("kuma", {"instance": "other"}),
             ("close", {"reasons": {"Solved": "no such reason"}}),
+            ("poll", {"ignore_before": "0001-01-01T00:00:00+05:00"}),
         ):
             old = dict(stage.tables[section])
             stage.configure(**{section: keys})
@@ -155,8 +163,47 @@ async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays
     keys = [line["key"] for line in daemon.says("configuration_refused")]
     assert keys[:2] == ["irp.url", "kuma.instance"]
     assert keys[2].startswith("close.reasons")
-    assert len(keys) == 4
+    assert keys[3:] == ["poll.ignore_before", str(stage.config)]
     assert url == stage.tables["irp"]["url"]
+
+
+async def test_what_should_not_stay_so_is_told_at_every_start_and_after_every_reload(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    def told(child: Child) -> list[str]:
+        problems = [line["problem"] for line in child.says("configuration")]
+        return [problem.split(":")[0] for problem in problems if "verify_tls" in problem]
+
+    async with staged(tmp_path, sqlite_url, irp={"verify_tls": False}) as stage:
+        once = stage.start("--once")
+        assert await once.ended() == 0
+        async with stage.daemon() as daemon:
+            stage.configure(kuma={"verify_tls": False})
+            await hung_up(daemon, "configuration_reloaded")
+
+    assert told(once) == ["irp.verify_tls"]
+    assert told(daemon) == ["irp.verify_tls", "kuma.verify_tls", "irp.verify_tls"]
+
+
+async def test_a_bug_in_a_reload_does_not_end_the_daemon_and_leaves_nothing_open(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    async def make_half(_settings: Settings, _ground: Ground, stack: AsyncExitStack) -> Crew:
+        stack.callback(steps.append, "closed")
+        steps.append("opened")
+        raise ZeroDivisionError
+
+    async with staged(tmp_path, sqlite_url) as stage, stage.door():
+        monkeypatch.setattr(serve, "make_crew", make_half)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: len(steps) == 2)
+
+        alert_id = stage.kuma.raise_alert()
+        await eventually(lambda: stage.incidents(alert_id))
+
+    assert steps == ["opened", "closed"]
 
 
 async def test_remotes_and_store_that_are_away_at_the_start_are_waited_for(tmp_path: Path, sqlite_url: str) -> None:
