@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from queue_steps import EXPIRED, again, claim, claim_one, done, job, jobs, park, put
 from stores import Clock, opened
 
+from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store import Job, Lane, Put
 
 # Putting
@@ -217,7 +219,7 @@ async def test_waking_makes_parked_jobs_due_and_leaves_all_others(database_url: 
         assert (await job(store, "held")).state == "held"
 
 
-async def test_removing_a_subject_leaves_the_job_that_runs(database_url: str) -> None:
+async def test_removing_a_subject_takes_the_claim_of_the_job_that_runs(database_url: str) -> None:
     async with opened(database_url) as store:
         await put(store)
         running = await claim_one(store)
@@ -226,9 +228,10 @@ async def test_removing_a_subject_leaves_the_job_that_runs(database_url: str) ->
 
         async with store.begin() as tx:
             removed = await tx.delivery.remove("a"), await tx.delivery.remove("unknown")
-        await done(store, running)
+        with pytest.raises(ClaimLost):
+            await done(store, running)
 
-        assert removed == (1, 0)
+        assert removed == (2, 0)
         assert [row.subject for row in await jobs(store)] == ["b"]
 
 
