@@ -13,7 +13,7 @@ from kuma_sync.core.alert import AlertId, Contents
 from kuma_sync.core.errors import Permanent
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.daemon.side import Side
-from kuma_sync.kuma.client import Element, KumaClient
+from kuma_sync.kuma.client import NOBODY, Element, KumaClient
 from kuma_sync.kuma.wire import Parsed, parse_alert
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,8 @@ class ContentsReader:
         except Permanent as error:
             if error.status != NOT_THIS_ONE:
                 raise
+            # An odd alert, or a KUMA that answers no such question? About nobody it has nothing to refuse.
+            await self._read(NOBODY)
             log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
             return None
 

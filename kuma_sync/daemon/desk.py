@@ -28,10 +28,12 @@ async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp
     """
     link = await tx.links.get(request.alert_id, lock=True)
     noted = None if link is None else _noted(link, request)
-    if noted is not None and noted != link:
-        await tx.links.save(noted, now=tx.now)
     in_kuma = to_kuma and not (noted is not None and noted.alert_closed)
     in_irp = to_irp and noted is not None and _follows(noted, request)
+    if request.origin is Origin.OPERATOR and not (in_kuma or in_irp):
+        return False
+    if noted is not None and noted != link:
+        await tx.links.save(noted, now=tx.now)
     if in_irp:
         await tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
     if in_kuma:

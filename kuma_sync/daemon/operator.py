@@ -51,8 +51,11 @@ async def parked_subjects(tx: Tx) -> list[str]:
 async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown."""
     dropped = await tx.records.drop_parked(subject)
+    # A delivery locks its job, then the link; a closing the link, then its job. In another order they would deadlock.
+    removed = await tx.delivery.stop(subject)
     link = await tx.links.change(AlertId(subject), _dropped, now=tx.now)
-    removed = await tx.delivery.remove(subject) + await tx.closes.remove(subject)
+    removed += await tx.closes.stop(subject)
+    removed += await tx.delivery.remove(subject) + await tx.closes.remove(subject)
     if link is not None:
         await tx.alerts.forget_contents(link.alert_id)
     known = dropped or link is not None or removed > 0

@@ -64,10 +64,11 @@ class Poller:
                 round_.sweep = await tx.records.begin_sweep()
         for query in reads:
             await self._reader.read(query, round_)
-        if round_.unnamed and not any(query.kind is ReadKind.LATE for query in reads):
-            # Alerts too large to hold and without an id up front: only a listing can name them.
-            await self._reader.read(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), round_)
         await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
+        unnamed = round_.unnamed or round_.oversize & round_.unreadable[ReadKind.STATUS]
+        if unnamed and not any(query.kind is ReadKind.LATE for query in reads):
+            # Alerts too large to hold and not to be had by id: only a listing can name them.
+            await self._reader.read(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), round_)
         await self._read_wanted(round_)
         if sweeps and not round_.incomplete:
             await self._ask_unshown(round_)
@@ -159,7 +160,8 @@ class Poller:
             await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
-                await tx.alerts.rechecked([alert_id for alert_id in query.ids if alert_id not in unreadable])
+                # What KUMA refuses once it refuses again; what it failed to give, it may give another time.
+                await tx.alerts.rechecked(set(query.ids) - (unreadable - round_.refused))
 
     async def _remember(self, round_: Round) -> None:
         """Write down how the round's reads went, and count what they brought."""

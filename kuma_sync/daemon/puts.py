@@ -30,14 +30,13 @@ def to_wake(links: Iterable[Link]) -> list[AlertId]:
 async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:
     """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped.
 
-    The brake holds the creates `held`. A closing that is parked is tried once more, just as a delivery is.
+    The brake holds the creates `held`.
     """
     for link in links:
         if link.ignored:
             become = partial(_no_longer_ignored, held=link.alert_id in held)
             await tx.links.change(link.alert_id, become, now=tx.now)
     await tx.delivery.put([_put(link) for link in links if not link.dropped])
-    await tx.closes.wake([link.alert_id for link in links])
 
 
 async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:

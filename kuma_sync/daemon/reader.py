@@ -38,6 +38,7 @@ class Reader:
         self._side = side
         self._recorder = recorder
         self._habits = habits
+        self._told: set[tuple[ReadKind, AlertId]] = set()
 
     async def read(self, query: Query, round_: Round) -> None:
         """Take one read to its end."""
@@ -94,11 +95,24 @@ class Reader:
                     # An odd alert, or a KUMA that answers no such question? About nobody it has nothing to refuse.
                     await self.read(replace(query, ids=(NOBODY,)), round_)
                     kuma_is_well = True
-                _leave(alert_id, query.kind, error, round_)
+                self._leave(alert_id, query.kind, error, round_)
                 continue
             in_a_row = 0
+            self._told.discard((query.kind, alert_id))
             if round_.unnamed > unnamed:
                 round_.oversize.add(alert_id)
+
+    def _leave(self, alert_id: AlertId, kind: ReadKind, error: RemoteError, round_: Round) -> None:
+        round_.unreadable[kind].add(alert_id)
+        if isinstance(error, Permanent):
+            round_.refused.add(alert_id)
+        if (kind, alert_id) in self._told:
+            return
+        self._told.add((kind, alert_id))
+        if kind is ReadKind.CONTENTS:
+            log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
+        else:
+            log.warning("status_unreadable", alert_id=alert_id, reason=error.summary)
 
     async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:
         record = self._recorder.contents if read.query.with_events else self._recorder.listing
@@ -124,14 +138,6 @@ class Reader:
             self._habits.metrics.clock_skew_seconds.set(skew)
         if page.end in (End.REPEATED, End.CAP):
             log.error("paging_does_not_end", read=read.query.kind.value, page=page.number, how=page.end.value)
-
-
-def _leave(alert_id: AlertId, kind: ReadKind, error: RemoteError, round_: Round) -> None:
-    round_.unreadable[kind].add(alert_id)
-    if kind is ReadKind.CONTENTS:
-        log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
-    else:
-        log.warning("status_unreadable", alert_id=alert_id, reason=error.summary)
 
 
 def _asks_to_wait(error: RemoteError) -> bool:

@@ -174,6 +174,8 @@ class Recorder:
         held = self._held([*fresh, *to_wake(told.values())], round_)
         await self._join(tx, appeared, held, round_)
         await put_changed(tx, told.values(), held=held)
+        # A closing that is parked is tried once more, just as a delivery is.
+        await tx.closes.wake([*fresh, *told])
         read.appeared += len(appeared)
         read.late += sum(alert.id in round_.late for alert in appeared)
         read.changed += sum(alert_id not in round_.unread for alert_id in told)

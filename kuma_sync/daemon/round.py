@@ -92,9 +92,10 @@ class Round:
     the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
     contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
     counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
-    kind of read; `answered` are the ids shown so far; `late` those that a look behind the watermark found, `unread` new
-    ones that only a listing has shown as yet. `server_now` is KUMA's clock at the first page: what a later read of the
-    round saw must not move the watermark past what an earlier one had no chance to see.
+    kind of read, and `refused` those that it refused for good; `answered` are the ids shown so far; `late` those that a
+    look behind the watermark found, `unread` new ones that only a listing has shown as yet. `server_now` is KUMA's
+    clock at the first page: what a later read of the round saw must not move the watermark past what an earlier one had
+    no chance to see.
     """
 
     turn: Turn
@@ -108,6 +109,7 @@ class Round:
     oversize: set[AlertId] = field(default_factory=set)
     unnamed: int = 0
     unreadable: defaultdict[ReadKind, set[AlertId]] = field(default_factory=lambda: defaultdict(set))
+    refused: set[AlertId] = field(default_factory=set)
     answered: set[AlertId] = field(default_factory=set)
     late: set[AlertId] = field(default_factory=set)
     unread: set[AlertId] = field(default_factory=set)

@@ -122,8 +122,10 @@ async def once(crew: Crew) -> list[str]:
 
 
 async def _sweep(crew: Crew) -> list[str]:
-    incomplete = (await crew.poller.poll_once(sweep=True)).incomplete
-    return [f"kuma: {incomplete}"] if incomplete else []
+    round_ = await crew.poller.poll_once(sweep=True)
+    unreadable = sorted(set().union(*round_.unreadable.values()))
+    troubles = [f"kuma: {round_.incomplete}"] if round_.incomplete else []
+    return troubles + [f"kuma: {alert_id} cannot be had by its id" for alert_id in unreadable]
 
 
 async def _watch(crew: Crew) -> list[str]:

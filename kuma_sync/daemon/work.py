@@ -116,7 +116,8 @@ class Workbench:
             await _prove(tx, job)
             # Under a lock, for the poller may be writing the two as well.
             known = (await tx.alerts.pictures([work.alert_id], lock=True)).get(work.alert_id, work.picture)
-            if (newer := await tx.alerts.contents(work.alert_id)) is not None:
+            newer = await tx.alerts.contents(work.alert_id)
+            if newer is not None or known.oversize:
                 return Work(picture=known, link=work.link, contents=newer)
             picture = known.with_seen(Seen(alert=known.alert, contents=contents))
             await tx.alerts.store_contents(work.alert_id, contents)

@@ -161,8 +161,15 @@ class DurableQueue(Backlog):
         return woken
 
     async def remove(self, subject: str) -> int:
-        """Take back what there is for a subject; a job that runs meanwhile has lost its claim, and writes nothing."""
-        removed = await self._connection.execute(delete(self._table).where(self._table.c.subject == subject))
+        """Take back what waits for a subject."""
+        return await self._remove(self._table.c.subject == subject, self._table.c.state != RUNNING)
+
+    async def stop(self, subject: str) -> int:
+        """Take the claim from the job that runs for a subject: it writes nothing any more."""
+        return await self._remove(self._table.c.subject == subject, self._table.c.state == RUNNING)
+
+    async def _remove(self, *which: ColumnElement[bool]) -> int:
+        removed = await self._connection.execute(delete(self._table).where(*which))
         return removed.rowcount
 
     async def recover(self, owner: str) -> int:

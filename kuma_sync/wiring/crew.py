@@ -37,7 +37,7 @@ from kuma_sync.daemon.work import Workbench, contents_sizes
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Store, store_url
-from kuma_sync.wiring.ground import Ground
+from kuma_sync.wiring.ground import Ground, new_owner
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
 
 log = structlog.get_logger(__name__)
@@ -90,6 +90,7 @@ class Fitter:
         self._sides = Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency))
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
+        self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
         self._brake = Brake(
             max_closed_percent=settings.brake.max_closed_percent,
             min_alerts=settings.brake.min_alerts,
@@ -209,7 +210,7 @@ class Fitter:
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),
-            owner=ground.owner,
+            owner=self._worker,
             health=ground.health,
         )
 
@@ -227,6 +228,6 @@ class Fitter:
             duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._kuma_side, concurrency=CLOSES_IN_FLIGHT),
             store=ground.store,
             handler=handler,
-            owner=ground.owner,
+            owner=self._worker,
             health=ground.health,
         )

@@ -219,7 +219,7 @@ async def test_waking_makes_parked_jobs_due_and_leaves_all_others(database_url: 
         assert (await job(store, "held")).state == "held"
 
 
-async def test_removing_a_subject_takes_the_claim_of_the_job_that_runs(database_url: str) -> None:
+async def test_a_subject_is_removed_and_the_job_that_runs_for_it_stopped(database_url: str) -> None:
     async with opened(database_url) as store:
         await put(store)
         running = await claim_one(store)
@@ -227,11 +227,11 @@ async def test_removing_a_subject_takes_the_claim_of_the_job_that_runs(database_
         await put(store, "b")
 
         async with store.begin() as tx:
-            removed = await tx.delivery.remove("a"), await tx.delivery.remove("unknown")
+            removed = await tx.delivery.remove("a"), await tx.delivery.remove("unknown"), await tx.delivery.stop("a")
         with pytest.raises(ClaimLost):
             await done(store, running)
 
-        assert removed == (2, 0)
+        assert removed == (1, 0, 1)
         assert [row.subject for row in await jobs(store)] == ["b"]
 
 

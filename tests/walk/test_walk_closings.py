@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -325,6 +325,22 @@ async def test_with_to_kuma_off_the_watch_still_notes_that_the_incident_is_close
 
     assert stage.kuma.close_calls == []
     assert stage.wrote("update") == [], "an incident closed in the IRP gets no more updates"
+
+
+async def test_an_operators_closing_that_is_refused_leaves_nothing_behind(tmp_path: Path, database_url: str) -> None:
+    limit = datetime.now(UTC) - timedelta(days=1)
+    sections = {"poll": {"ignore_before": limit.isoformat()}, "close": {"to_kuma": False}}
+    async with staged(tmp_path, database_url, **sections) as stage, stage.crew() as crew:
+        alert_id = AlertId(stage.kuma.raise_alert(seen=limit - timedelta(hours=1)))
+        await once(crew)
+        request = CloseRequest(alert_id=alert_id, reason=Reason.RESPONDED, origin=Origin.OPERATOR, by="me")
+        ordered = await tell(crew, lambda tx: operator.order_close(tx, request, to_kuma=False, to_irp=True))
+        stage.kuma.grow(alert_id)
+        await once(crew)
+        await until_rest(crew)
+
+    assert not ordered
+    assert stage.incident(alert_id).status == "open"
 
 
 async def test_a_reopened_incident_leaves_its_alert_closed(tmp_path: Path, sqlite_url: str) -> None:

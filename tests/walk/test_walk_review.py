@@ -259,7 +259,7 @@ async def test_an_alert_that_kuma_cannot_show_stops_nothing_else(tmp_path: Path,
         stage.kuma.faults.remove(rule)
         await polled(crew, sweep=False)
 
-    assert troubles == []
+    assert troubles == [f"kuma: {bad} cannot be had by its id"] * 2
     assert bare == [0, 3], "delivered without its events; its neighbour has all"
     assert status == "closed"
     assert [read.complete for read in swept if read.kind == "sweep"] == [True] * 2
@@ -293,7 +293,8 @@ async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_n
             stage.kuma.faults.remove(rule)
         await polled(crew, sweep=False)
 
-    assert (troubles, left) == ([], [])
+    assert set(troubles) == {f"kuma: {alert_id} cannot be had by its id" for alert_id in odd}
+    assert left == []
     assert bare == [0, 0, 0, 0, 3]
     assert (status, severity) == ("closed", "Critical")
     assert [len(stage.incident(alert_id).events) for alert_id in odd] == [3, 3, 3, 3]
@@ -321,9 +322,46 @@ async def test_an_alert_whose_status_kuma_does_not_tell_is_not_gone_and_hides_no
         await once(crew)
         await until_rest(crew)
 
-    assert troubles == []
+    assert troubles == [f"kuma: {odd} cannot be had by its id"]
     assert before == ["open", "closed", "gone"]
     assert stage.incident(odd).status == stage.incident(closed).status == "closed"
+
+
+@pytest.mark.parametrize("code", [400, 500])
+async def test_an_alert_too_large_to_take_and_refused_by_id_is_delivered_as_listed(
+    tmp_path: Path, database_url: str, code: int
+) -> None:
+    poll = {"max_alert_size": "20KB", "strategy": "full"}
+    async with staged(tmp_path, database_url, poll=poll) as stage, stage.crew() as crew:
+        await once(crew)
+        large, neighbour = stage.kuma.raise_alert(events=60), stage.kuma.raise_alert()
+        refuse(stage, large).args["code"] = code
+        await once(crew)
+        await until_rest(crew)
+
+    assert "events" not in stage.incident(large).fields
+    assert len(stage.incident(neighbour).events) == 3
+
+
+async def test_an_incident_made_anew_waits_for_its_events_while_kuma_refuses_every_question_by_id(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert(events=5)
+        await once(crew)
+        stage.irp.delete(stage.incident(alert_id).id)
+        await tell(crew, lambda tx: operator.resync(tx, [alert_id], by="cli"))
+        await until_rest(crew)
+        rule = refuse(stage, "")
+        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=0))
+        await until_rest(crew)
+        meanwhile = await parked(crew), stage.incidents(alert_id)
+        stage.kuma.faults.remove(rule)
+        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=0))
+        await until_rest(crew)
+
+    assert (len(meanwhile[0]), meanwhile[1]) == (1, [])
+    assert len(stage.incident(alert_id).events) == 5
 
 
 @pytest.mark.parametrize("sweep", [False, True])
