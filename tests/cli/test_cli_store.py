@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prompt import ask, daemon, merged, shell, typed, usual, world, write_config
 from sqlalchemy import text
-from stores import opened
+from stores import make_the_first, opened
 
 from kuma_sync.store.migrate import head
 
@@ -79,6 +79,26 @@ async def test_a_newer_schema_is_refused_by_everyone(empty_url: str, tmp_path: P
         assert all(f"newer kuma-sync (schema 9999, this one knows {head()})" in answer.err for answer in refused)
         assert checked.code == 1
         assert "newer kuma-sync" in "".join(checked.lines("failed"))
+
+
+async def test_an_older_schema_is_named_with_what_brings_it_up_to_date(empty_url: str, tmp_path: Path) -> None:
+    await make_the_first(empty_url)
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), {"store": {"url": empty_url}}))
+
+    words = (*(one for one in ABSENT if one != "db current"), "close abcdef --reason responded", "render abcdef")
+    refused = [await ask(*one.split(), "-c", str(path)) for one in (*words, "db rebind")]
+    shown, upgraded, after = [
+        await ask(*one.split(), "-c", str(path)) for one in ("db current", "db upgrade", "status")
+    ]
+
+    assert {answer.code for answer in refused} == {1}
+    assert {answer.sentence for answer in refused} == {
+        f"kuma-sync: the store has schema 0001, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
+        "and so does `kuma-sync run`"
+    }
+    assert shown.out == f"0001 (this program knows {head()})\n"
+    assert upgraded.out == f"The schema is {head()} now, it was 0001.\n"
+    assert after.code == 0
 
 
 async def test_an_empty_store_gets_its_tables_and_is_then_current(empty_url: str, tmp_path: Path) -> None:
