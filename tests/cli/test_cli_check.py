@@ -156,6 +156,25 @@ async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
     assert "CERTIFICATES ARE NOT CHECKED" in answer.out
 
 
+async def test_a_door_whose_certificate_run_would_refuse_is_refused_here_too(tmp_path: Path) -> None:
+    good, other = SimTls.make(tmp_path / "tls"), SimTls.make(tmp_path / "other")
+    (tmp_path / "none.pem").write_text("canary")
+    wrong = ({"cert_file": str(tmp_path / "none.pem")}, {"key_file": str(other.cert_file)})
+
+    async with world(tmp_path, web={"listen": "127.0.0.1:0", "cert_file": str(good.cert_file)}) as w:
+        fine = await ask("check", *w.c)
+        checked = [await ask("check", *w.configured(web=web)) for web in wrong]
+        ran = await shell("run", *w.configured(web=wrong[0]))
+
+    said = "web.cert_file: the certificate or its key cannot be used; expected PEM, with the key that fits"
+    assert (fine.code, line(fine, "door certificate")) == (0, f"ok: {good.cert_file}")
+    assert [answer.code for answer in checked] == [2, 2]
+    assert all(line(answer, "door certificate").startswith(f"failed: {said}") for answer in checked)
+    assert ran.code == 2
+    assert said in ran.err.splitlines()[-1]
+    assert "canary" not in checked[0].out
+
+
 async def test_a_store_is_looked_at_without_being_touched(empty_url: str, tmp_path: Path) -> None:
     async with world(tmp_path, store={"url": empty_url}) as w:
         await ask("run", "--once", *w.c)
