@@ -25,7 +25,7 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
     if file is not None and not os.access(file, os.R_OK | os.W_OK):
         yield _unusable(file, shown)
         return
-    store = open_store(settings)
+    store = open_store(settings, untouched=True)
     try:
         async for finding in _opened(store, settings, profile):
             yield finding

@@ -62,11 +62,11 @@ def new_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
 
 
-def open_store(settings: Settings) -> Store:
-    """Open the configured store; nothing is connected yet."""
+def open_store(settings: Settings, *, untouched: bool = False) -> Store:
+    """Open the configured store; nothing is connected yet. An `untouched` file is only read, and stays as it is."""
     horizon = max(settings.retry.max, LONGEST_RETRY_AFTER)
     url = store_url(settings.store.url, settings.store.password.reveal())
-    return Store(url, clock=utc_now, horizon=horizon)
+    return Store(url, clock=utc_now, horizon=horizon, untouched=untouched)
 
 
 def identity(settings: Settings, profile: str) -> Identity:
