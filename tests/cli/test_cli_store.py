@@ -110,6 +110,24 @@ async def test_an_empty_store_gets_its_tables_and_is_then_current(empty_url: str
         assert current.out == f"{head()} (the newest)\n"
 
 
+async def test_a_directory_one_may_not_enter_is_a_sentence_too(tmp_path: Path) -> None:
+    """Root may enter every directory, except without its capabilities."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    path = write_config(tmp_path / "config.toml", merged(usual(folder), {}))
+
+    try:
+        status, check = [await shell(word, "-c", str(path), unprivileged=True) for word in ("status", "check")]
+    finally:
+        folder.chmod(0o700)
+
+    assert status.code == check.code == 1
+    assert status.sentence == f"kuma-sync: the store is out of reach: {folder}/store.db: Permission denied"
+    (failed,) = [line for line in check.lines("failed") if "store " in line]
+    assert failed.endswith(f"sqlite:///{folder}/store.db: Permission denied; may this user enter {folder}?")
+    assert check.err == ""
+
+
 async def test_prune_removes_what_is_settled_and_old_and_says_how_much(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         closed, kept = w.kuma.raise_alert(), w.kuma.raise_alert()
