@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from kuma_sync.cli.child import DOOR_TOKEN, Daemon, Place, free_listen
-from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.flags import Unfinished, unread_config_option
 from kuma_sync.settings import host_and_port
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
@@ -45,6 +45,7 @@ def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 
 
 @click.command()
+@unread_config_option
 @click.option("--seconds", type=click.FloatRange(min=5), help="Length of the day; without, it stays up until Ctrl-C.")
 @click.option(
     "--listen",
