@@ -118,6 +118,8 @@ def test_bytes_typed_that_are_no_text_are_wrong_usage() -> None:
         (["show"], "ALERT"),
         (["profile", "show", "securityvision"], "security-vision"),
         (["demo", "--seconds", "soon"], "--seconds"),
+        (["demo", "--seconds", "nan"], "expected a number of seconds"),
+        (["demo", "--seconds", "inf"], "expected a number of seconds"),
         (["demo", "--listen", "here"], "host:port"),
         (["health", "--url", "ftp://x"], "--url"),
     ],
