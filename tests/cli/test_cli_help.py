@@ -87,7 +87,10 @@ def test_a_command_that_reads_no_configuration_looks_for_none(
 
 
 @pytest.mark.parametrize("words", ["show {}", "close a --reason responded --comment {}", "init {}", "{}"])
-def test_an_argument_that_is_no_text_is_wrong_usage(tmp_path: Path, words: str) -> None:
+def test_an_argument_that_is_no_text_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     typed_words = words.format("a\udcffb").split()
 
     answer = typed(*typed_words)
