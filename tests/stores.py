@@ -6,8 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import Connection
+
 from kuma_sync.store import Store, store_url
-from kuma_sync.store.migrate import upgrade
+from kuma_sync.store.migrate import migrations_path, upgrade
 
 
 class Clock:
@@ -31,5 +35,23 @@ async def opened(url: str, *, clock: Callable[[], datetime] | None = None) -> As
     try:
         await upgrade(store)
         yield store
+    finally:
+        await store.close()
+
+
+def to_the_first(connection: Connection) -> None:
+    """Make the tables as the first version had them."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_path()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")
+
+
+async def make_the_first(url: str) -> None:
+    """Make a store as the first version left it."""
+    store = Store(store_url(url), clock=lambda: datetime.now(UTC))
+    try:
+        async with store.engine.begin() as connection:
+            await connection.run_sync(to_the_first)
     finally:
         await store.close()

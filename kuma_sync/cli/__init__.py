@@ -69,6 +69,7 @@ def kuma_sync() -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command (`words`, else what was typed); every expected failure ends as one sentence and an exit code."""
     try:
+        words = _readable(sys.argv[1:] if words is None else words)
         kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -87,6 +88,16 @@ def main(words: Sequence[str] | None = None) -> None:
         # Whoever read our output has seen enough; the interpreter must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _readable(words: Sequence[str]) -> list[str]:
+    """Refuse a word whose bytes are no UTF-8, by its position: it can be neither stored nor printed."""
+    for position, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"argument {position} is not UTF-8") from None
+    return list(words)
 
 
 def _loaded(module: str) -> ModuleType:

@@ -16,6 +16,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from kuma_sync.cli.flags import Unfinished
+
 DOOR_TOKEN = "demo-door-token"  # noqa: S105  # of a demo on loopback, printed on the screen
 LONGEST_STOP = 15.0
 
@@ -140,11 +142,16 @@ class Daemon:
 
 
 def free_listen(listen: str) -> str:
-    """Return the address with a free port where it asks for port 0."""
+    """Return the address with a free port where it asks for port 0; raise Unfinished where there is none."""
     host, _, port = listen.rpartition(":")
-    if port != "0":
+    if int(port):
         return listen
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        probe.bind((host.strip("[]"), 0))
+        try:
+            probe.bind((host.strip("[]"), 0))
+        except OSError as error:
+            raise Unfinished(f"cannot listen on {listen}: {error.strerror}") from None
+        except UnicodeError:
+            raise Unfinished(f"cannot listen on {listen}: that is no host's name") from None
         return f"{host}:{probe.getsockname()[1]}"

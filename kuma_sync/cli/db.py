@@ -65,7 +65,7 @@ async def _upgrade(settings: Settings) -> None:
 
 
 async def _current(settings: Settings) -> None:
-    async with opened_store(settings, any_owner=True) as store:
+    async with opened_store(settings, any_owner=True, any_schema=True) as store:
         revision = await migrate.check(store)
     newest = "the newest" if revision == migrate.head() else f"this program knows {migrate.head()}"
     click.echo(f"{revision} ({newest})")

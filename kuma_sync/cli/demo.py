@@ -6,6 +6,7 @@ Must not: help the daemon in any way a real KUMA and a real IRP would not.
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 import signal
 import tempfile
@@ -18,7 +19,7 @@ from typing import Any
 import click
 
 from kuma_sync.cli.child import DOOR_TOKEN, Daemon, Place, free_listen
-from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.flags import Unfinished, unread_config_option
 from kuma_sync.settings import host_and_port
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
@@ -44,8 +45,21 @@ def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     return text
 
 
+def _length(_context: click.Context, _parameter: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not math.isfinite(seconds):
+        # No range keeps out what is not a number: it is neither too small nor too large.
+        raise click.BadParameter("expected a number of seconds")
+    return seconds
+
+
 @click.command()
-@click.option("--seconds", type=click.FloatRange(min=5), help="Length of the day; without, it stays up until Ctrl-C.")
+@unread_config_option
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=5),
+    callback=_length,
+    help="Length of the day; without, it stays up until Ctrl-C.",
+)
 @click.option(
     "--listen",
     default="127.0.0.1:0",
@@ -55,6 +69,7 @@ def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 )
 def demo(seconds: float | None, listen: str) -> None:
     """Play a scripted day on two simulators with the daemon between them, then compare both sides."""
+    listen = free_listen(listen)
     folder = Path(tempfile.mkdtemp(prefix="kuma-sync-demo-"))
     good = asyncio.run(_Demo(folder, listen).run(seconds))
     if not good:
@@ -65,7 +80,7 @@ def demo(seconds: float | None, listen: str) -> None:
 class _Demo:
     def __init__(self, folder: Path, listen: str) -> None:
         self._folder = folder
-        self._listen = free_listen(listen)
+        self._listen = listen
         self._kuma = KumaSim(seed=7)
         self._irp = IrpSim(seed=7)
         self._by_door = 0

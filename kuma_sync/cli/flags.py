@@ -17,6 +17,13 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     help="The configuration file; else KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.",
 )
+unread_config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    help="Taken as by every command, but not read: there is nothing in it for this one.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import ssl
 import tomllib
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import click
 
@@ -24,6 +26,7 @@ from kuma_sync.core.errors import ConfigError
 TIMEOUT = 5.0
 DEFAULT_LISTEN = "127.0.0.1:8484"
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # read, not bound
+SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -33,21 +36,34 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--url", help="Where it listens; else taken from web.listen.")
 def health(config: Path | None, live: bool, url: str | None) -> None:
     """Ask a running daemon whether it is ready, or alive: exit 0 or 1."""
-    status, answer = _ask(_address(url or _configured(config), "/livez" if live else "/readyz"))
+    door = _given(url) if url else _configured(config)
+    path = door.path if door.path.strip("/") else "/livez" if live else "/readyz"
+    status, answer = _ask(door._replace(path=path).geturl())
     words = "alive" if live else "ready"
     if status != 200:
         raise Unfinished(f"not {words}{_why(answer)}")
     click.echo(words + _counted(answer))
 
 
-def _configured(config: Path | None) -> str:
+def _given(url: str) -> SplitResult:
+    parts = _address(url if "://" in url else f"http://{url}")
+    if parts is None:
+        raise click.BadParameter("expected an address such as http://127.0.0.1:8484", param_hint="--url")
+    return parts
+
+
+def _configured(config: Path | None) -> SplitResult:
     web = _web(config)
     listen = os.environ.get("KUMA_SYNC_WEB__LISTEN", web.get("listen", DEFAULT_LISTEN))
     certificate = os.environ.get("KUMA_SYNC_WEB__CERT_FILE", web.get("cert_file", ""))
-    if not isinstance(listen, str) or not listen:
+    if listen == "":
         raise ConfigError("web.listen", "is empty, so there is no HTTP door to ask")
-    host, _, port = listen.rpartition(":")
-    return f"{'https' if certificate else 'http'}://{EVERYWHERE.get(host, host)}:{port}"
+    host, _, port = listen.strip().rpartition(":") if isinstance(listen, str) else ("", "", "")
+    netloc = f"{EVERYWHERE.get(host, host)}:{port}"
+    parts = _address(f"{'https' if certificate else 'http'}://{netloc}")
+    if parts is None or parts.netloc != netloc or parts.port is None:
+        raise ConfigError("web.listen", f'expected "host:port" such as "{DEFAULT_LISTEN}", with a port to ask')
+    return parts
 
 
 def _web(config: Path | None) -> dict[str, Any]:
@@ -66,11 +82,15 @@ def _web(config: Path | None) -> dict[str, Any]:
     return {}
 
 
-def _address(url: str, path: str) -> str:
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise click.BadParameter("expected an address such as http://127.0.0.1:8484", param_hint="--url")
-    return parts.geturl() if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{path}"
+def _address(url: str) -> SplitResult | None:
+    """Split an address; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    sound = parts.scheme in ("http", "https") and parts.hostname and port != 0 and not SPACE_OR_CONTROL.search(url)
+    return parts if sound else None
 
 
 def _ask(address: str) -> tuple[int, dict[str, Any]]:
@@ -81,15 +101,21 @@ def _ask(address: str) -> tuple[int, dict[str, Any]]:
         context.verify_mode = ssl.CERT_NONE
     handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        with urllib.request.build_opener(*handlers).open(address, timeout=TIMEOUT) as response:
-            return int(response.status), _parsed(response.read())
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, _parsed(refused.read())
+        with _answer(urllib.request.build_opener(*handlers), address) as answer:
+            return int(answer.status), _parsed(answer.read())
+    except HTTPException:
+        raise Unfinished(f"no answer from {address}: what listens there gives no HTTP answer") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         why = str(getattr(reason, "strerror", None) or type(reason).__name__).lower()
         raise Unfinished(f"no answer from {address}: {why}") from None
+
+
+def _answer(opener: urllib.request.OpenerDirector, address: str) -> Any:
+    try:
+        return opener.open(address, timeout=TIMEOUT)
+    except urllib.error.HTTPError as refused:
+        return refused
 
 
 def _parsed(body: bytes) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertView:
-    """All that is known of one alert, or of a parked piece (then there is only its reason)."""
+    """All that is known of one alert, or of a parked piece (then there is only `parked_because`)."""
 
     id: str
     now: datetime
@@ -130,18 +130,19 @@ async def _view(settings: Settings, text: str) -> AlertView:
         alert_id = AlertId(name)
         picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
         link = await tx.links.get(alert_id)
-        piece = next((piece for piece in await tx.records.parked() if piece.digest == name), None)
+        # What no link knows may be parked as well: a piece of KUMA's answer, or a closing of an id never seen.
+        parked = next((job for job in await parked_jobs(tx) if job.id == name), None)
         return AlertView(
             id=name,
             now=tx.now,
-            state=await tx.overview.state(alert_id) or ("parked" if piece else "unknown to KUMA's reads so far"),
+            state=await tx.overview.state(alert_id) or ("parked" if parked else "unknown to KUMA's reads so far"),
             alert=picture.alert if picture else None,
             events_seen=len(picture.event_ids) if picture else 0,
             oversize=picture.oversize if picture else False,
             link=_link_view(link) if link else None,
             deliveries=await tx.delivery.jobs(name),
             closes=await tx.closes.jobs(name),
-            parked_because=piece.reason if piece else "",
+            parked_because=parked.reason if parked else "",
             history=await tx.records.history(name),
         )
 

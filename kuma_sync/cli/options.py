@@ -53,14 +53,17 @@ def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings, *, any_owner: bool = False) -> AsyncIterator[Store]:
+async def opened_store(
+    settings: Settings, *, any_owner: bool = False, any_schema: bool = False
+) -> AsyncIterator[Store]:
     """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no file.
 
-    Raise StoreUnavailable, NewerSchema, or ConfigError where it belongs to another KUMA or IRP.
+    Raise StoreError where it is out of reach or its schema is newer (or, without `any_schema`, older), or ConfigError
+    where it belongs to another KUMA or IRP.
     """
     store = open_store(settings)
     try:
-        await assure_usable(store, settings)
+        await assure_usable(store, settings, any_schema=any_schema)
         if not any_owner:
             await _assure_ours(store, settings)
         yield store

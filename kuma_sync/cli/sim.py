@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.flags import Unfinished, unread_config_option
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.faults import ARGUMENTS, Faults
 from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
@@ -73,6 +73,7 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
             click.option(
                 "--listen", default=listen, show_default=True, help="HOST:PORT; port 0 lets the system choose."
             ),
+            unread_config_option,
         ):
             command = option(command)
         return command

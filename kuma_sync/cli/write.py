@@ -10,13 +10,14 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import Unfinished, config_option, json_option
+from kuma_sync.cli.flags import Unfinished, config_option, json_option, unread_config_option
 from kuma_sync.cli.tables import show_json, show_table
 from kuma_sync.irp.loading import built_in, load_profile, meant, profile_text
 from kuma_sync.settings import example_text, find_config, json_schema, load, masked, to_toml
 
 
 @click.command()
+@unread_config_option
 @click.argument("file", type=click.Path(path_type=Path), default="config.toml")
 def init(file: Path) -> None:
     """Write an example configuration to FILE (./config.toml); never overwrite one."""
@@ -50,6 +51,7 @@ def config_show(config: Path | None, as_json: bool) -> None:
 
 
 @config.command("schema")
+@unread_config_option
 def config_schema() -> None:
     """Print the JSON Schema of the configuration."""
     show_json(json_schema())
@@ -61,6 +63,7 @@ def profile() -> None:
 
 
 @profile.command("list")
+@unread_config_option
 @json_option
 def profile_list(as_json: bool) -> None:
     """List the built-in profiles."""
@@ -74,6 +77,7 @@ def profile_list(as_json: bool) -> None:
 
 
 @profile.command("show")
+@unread_config_option
 @click.argument("name")
 def profile_show(name: str) -> None:
     """Print a built-in profile as TOML, ready to copy and change."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -30,6 +30,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "unauthorized": {"code": 401},
 }
 """Every kind with its arguments and their defaults."""
+
+LARGEST = 10**9
+"""No count, size or time is larger."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -97,12 +100,19 @@ class Faults:
         self._random = dice(seed)
 
     def add(self, kind: str, **conditions: Any) -> Rule:
-        """Switch a fault on: `match method times every probability` as in Rule, and the kind's own arguments."""
+        """Switch a fault on: `match method times every probability` as in Rule, and the kind's own arguments.
+
+        SimError where one of them is unknown, or has a value that no request could be served with.
+        """
         if kind not in ARGUMENTS:
             raise SimError(f"unknown fault {kind!r}: one of {', '.join(ARGUMENTS)}")
-        when = {name: conditions.pop(name) for name in _CONDITIONS if name in conditions}
+        when = {name: value for name in _CONDITIONS if (value := conditions.pop(name, None)) is not None}
         if unknown := set(conditions) - set(ARGUMENTS[kind]):
             raise SimError(f"fault {kind!r} has no argument {sorted(unknown)[0]!r}")
+        for name, value in (when | conditions).items():
+            fits, expected = _VALUES[name]
+            if not fits(value):
+                raise SimError(f"fault {kind!r} cannot have {name}={value!r}: expected {expected}")
         rule = Rule(kind=kind, **when, args={**ARGUMENTS[kind], **conditions})
         self.rules.append(rule)
         return rule
@@ -141,6 +151,30 @@ class Faults:
 
 
 _CONDITIONS = ("match", "method", "times", "every", "probability")
+
+
+def _number(kinds: tuple[type, ...], low: float, high: float = LARGEST) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds and low <= value <= high
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "match": (_text, "text"),
+    "method": (_text, "text"),
+    "times": (_number((int,), 0), "a whole number, 0 or more"),
+    "every": (_number((int,), 1), "a whole number, 1 or more"),
+    "probability": (_number((int, float), 0, 1), "a number from 0 to 1"),
+    "seconds": (_number((int, float), 0), "a number of seconds, 0 or more"),
+    "code": (_number((int,), 200, 599), "a status from 200 to 599"),
+    "headers": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "an object of texts"),
+    "body": (lambda _: True, "anything"),
+    "after": (_number((int,), 0), "a whole number, 0 or more"),
+    "piece": (_number((int,), 1), "a whole number, 1 or more"),
+}
+"""What each condition and argument can be, and how that is said."""
 
 
 async def _within(seconds: float | None, event: asyncio.Event) -> None:

@@ -40,8 +40,8 @@ class SimServer:
 
     def __init__(self, app: ASGIApp, *, listen: str = "127.0.0.1:0", tls: SimTls | None = None) -> None:
         host, colon, port = listen.rpartition(":")
-        if not colon or not host or not port.isdigit():
-            raise SimError(f"listen must be HOST:PORT, not {listen!r}")
+        if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+            raise SimError(f"listen must be HOST:PORT with a port up to 65535, not {listen!r}")
         self._app = app
         self._host = host.strip("[]")
         self._port = int(port)
@@ -71,6 +71,8 @@ class SimServer:
             )
         except OSError as error:
             raise SimError(f"cannot listen on {self._host}:{self._port}: {error.strerror}") from error
+        except UnicodeError as error:
+            raise SimError(f"cannot listen on {self._host}:{self._port}: that is no host's name") from error
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:

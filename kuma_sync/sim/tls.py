@@ -26,7 +26,10 @@ class SimTls:
         wrong_name: bool = False,
         expired: bool = False,
     ) -> SimTls:
-        """Write a new CA and a certificate for `names` into `directory`; SimError when trustme is not installed."""
+        """Write a new CA and a certificate for `names` into `directory`; SimError where it cannot.
+
+        That is where trustme is not installed, or the files cannot be written.
+        """
         try:
             import trustme  # noqa: PLC0415  # an optional package: only `--tls` needs it
         except ImportError as error:
@@ -36,9 +39,12 @@ class SimTls:
         identities = ("elsewhere.invalid",) if wrong_name else names
         leaf = authority.issue_cert(*identities, not_before=end - timedelta(days=60), not_after=end)
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
         tls = cls(ca_file=folder / "ca.pem", cert_file=folder / "server.pem")
-        authority.cert_pem.write_to_path(str(tls.ca_file))
-        tls.cert_file.touch(mode=0o600)
-        leaf.private_key_and_cert_chain_pem.write_to_path(str(tls.cert_file))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            authority.cert_pem.write_to_path(str(tls.ca_file))
+            tls.cert_file.touch(mode=0o600)
+            leaf.private_key_and_cert_chain_pem.write_to_path(str(tls.cert_file))
+        except OSError as error:
+            raise SimError(f"the certificate cannot be written into {folder}: {error.strerror}") from error
         return tls

@@ -9,6 +9,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, event, exc, make_url
@@ -54,8 +55,11 @@ def store_url(text: str, password: str = "") -> URL:
     return url.set(password=password) if password else url
 
 
-def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
-    """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for."""
+def open_engine(url: URL, *, busy_timeout: float = 30.0, untouched: bool = False) -> AsyncEngine:
+    """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for.
+
+    An `untouched` SQLite file can only be read, and neither it nor any file beside it changes.
+    """
     if url.get_backend_name() != "sqlite":
         engine = create_async_engine(
             url,
@@ -68,9 +72,12 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0) -> AsyncEngine:
         return engine
     path = url.database or ""
     engine = create_async_engine(
-        url, hide_parameters=True, async_creator=lambda: connect(path, busy_timeout=busy_timeout)
+        url,
+        hide_parameters=True,
+        async_creator=lambda: connect(_as_it_is(path) if untouched else path, busy_timeout=busy_timeout, uri=untouched),
     )
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    if not untouched:
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
@@ -113,6 +120,14 @@ def _can_be_read(connection: Any) -> bool:
     socket = select.poll()
     socket.register(connection.driver_connection.fileno(), select.POLLIN)
     return bool(socket.poll(0))
+
+
+def _as_it_is(path: str) -> str:
+    """Return the URI of a SQLite file that is only looked at."""
+    file = Path(path).absolute()
+    # Without a log beside it nobody writes; then SQLite must not make one, as it does to read a file in WAL mode.
+    alone = not any(Path(f"{file}{log}").exists() for log in ("-wal", "-journal"))
+    return f"{file.as_uri()}?mode=ro" + "&immutable=1" * alone
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -61,11 +61,13 @@ class InlineConnection(aiosqlite.Connection):
         return noted
 
 
-async def connect(path: str, *, busy_timeout: float) -> aiosqlite.Connection:
-    """Open a SQLite file; `busy_timeout` (seconds) is how long another writer is waited for."""
+async def connect(path: str, *, busy_timeout: float, uri: bool = False) -> aiosqlite.Connection:
+    """Open a SQLite file by its path or `uri`; `busy_timeout` (seconds) is how long another writer is waited for."""
     # The thread and the loop never use the connection at the same time: whoever awaits a call makes no other, and what
     # follows a cancelled one waits for its turn in the thread.
-    connector = partial(sqlite3.connect, path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    connector = partial(
+        sqlite3.connect, path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, uri=uri
+    )
     return await InlineConnection(connector, iter_chunk_size=64)
 
 

@@ -48,11 +48,18 @@ class Store:
     """The state of everything, in SQLite or PostgreSQL.
 
     In one process all writes go one after the other on SQLite (one writer, BEGIN IMMEDIATE); reads never wait.
-    Every failure of the database raises StoreUnavailable.
+    Every failure of the database raises StoreUnavailable. A file that must stay `untouched` can only be read.
     """
 
-    def __init__(self, url: URL, *, clock: Callable[[], datetime], horizon: timedelta = timedelta(hours=1)) -> None:
-        self._engine = open_engine(url)
+    def __init__(
+        self,
+        url: URL,
+        *,
+        clock: Callable[[], datetime],
+        horizon: timedelta = timedelta(hours=1),
+        untouched: bool = False,
+    ) -> None:
+        self._engine = open_engine(url, untouched=untouched)
         self._clock = clock
         self._horizon = horizon
         self._local = url.get_backend_name() == "sqlite"

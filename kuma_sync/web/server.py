@@ -45,37 +45,49 @@ async def serve(
     cert_file: Path | None = None,
     key_file: Path | None = None,
 ) -> None:
-    """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed."""
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=_STOP_SECONDS,
-        ssl_certfile=cert_file,
-        ssl_keyfile=key_file,
-        # An encrypted key must be an error, not a question on the terminal that blocks the daemon for ever.
-        ssl_keyfile_password="-",  # noqa: S106  # it opens nothing
-    )
-    try:
+    """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed.
+
+    The certificate is one that assure_certificate let pass.
+    """
+    with contextlib.closing(door):
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            ssl_certfile=cert_file,
+            ssl_keyfile=key_file,
+        )
         config.load()
-    except (ssl.SSLError, OSError):
-        door.close()
-        raise ConfigError("web.cert_file", "the certificate or its key cannot be used") from None
-    server = _Server(config)
+        server = _Server(config)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(_stop_when(stop, server), name="door-stop")
+                await server.serve(sockets=[door])
+                watching.cancel()
+        finally:
+            server.abort()
+
+
+def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
+    """Raise ConfigError where a door could not show this certificate; without one it speaks plain HTTP."""
+    if cert_file is None:
+        return
     try:
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(_stop_when(stop, server), name="door-stop")
-            await server.serve(sockets=[door])
-            watching.cancel()
-    finally:
-        server.abort()
-        door.close()
+        # An encrypted key must be an error, not a question on the terminal that blocks the daemon for ever.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password="-")  # noqa: S106  # it opens nothing
+    except (ssl.SSLError, OSError):
+        raise ConfigError(
+            "web.cert_file",
+            "the certificate or its key cannot be used; expected PEM, with the key that fits and is not encrypted"
+            " in web.key_file, else in the same file",
+        ) from None
 
 
 class _Server(uvicorn.Server):

@@ -25,7 +25,7 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
     if file is not None and not os.access(file, os.R_OK | os.W_OK):
         yield _unusable(file, shown)
         return
-    store = open_store(settings)
+    store = open_store(settings, untouched=True)
     try:
         async for finding in _opened(store, settings, profile):
             yield finding
@@ -63,7 +63,13 @@ def _file(settings: Settings) -> Path | None:
 
 
 def _unusable(file: Path, shown: str) -> Finding:
-    if file.exists():
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return failed("store", f"{shown}: {error.strerror}; may this user enter {file.parent}?")
+    else:
         return failed("store", f"{shown}: the file cannot be read and written by this user")
     if not file.parent.is_dir():
         return failed("store", f"{shown}: there is no directory {file.parent}")

@@ -50,9 +50,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_store(settings: Settings) -> Store:
-    """Open the configured store; nothing is connected yet."""
-    return Store(store_url(settings.store.url, settings.store.password.reveal()), clock=utc_now)
+def open_store(settings: Settings, *, untouched: bool = False) -> Store:
+    """Open the configured store; nothing is connected yet. An `untouched` file is only read, and stays as it is."""
+    url = store_url(settings.store.url, settings.store.password.reveal())
+    return Store(url, clock=utc_now, untouched=untouched)
 
 
 def identity(settings: Settings, profile: str) -> Identity:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kuma_sync.core.errors import ConfigError, StoreUnavailable
+from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.store import Identity, Store, store_url
-from kuma_sync.store.migrate import check, upgrade
+from kuma_sync.store.migrate import check, head, upgrade
 
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
@@ -46,15 +46,25 @@ def refuse_another(known: Identity, identity: Identity) -> None:
             )
 
 
-async def assure_usable(store: Store, settings: Settings) -> None:
-    """Assure a command that the store exists and has a schema we know."""
+async def assure_usable(store: Store, settings: Settings, *, any_schema: bool = False) -> None:
+    """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
     url = store_url(settings.store.url)
-    if store.local and not _is_file(url.database):
-        raise StoreUnavailable(f"there is no store at {url.database} yet: `kuma-sync run` makes it")
+    if store.local:
+        _assure_file(Path(url.database or ""))
     revision = await check(store)
     if revision is None:
         raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
+    if revision != head() and not any_schema:
+        raise StoreError(
+            f"the store has schema {revision}, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
+            "and so does `kuma-sync run`"
+        )
 
 
-def _is_file(path: str | None) -> bool:
-    return bool(path) and Path(path or "").is_file()
+def _assure_file(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise StoreUnavailable(f"there is no store at {path} yet: `kuma-sync run` makes it") from None
+    except OSError as error:
+        raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -20,6 +21,7 @@ from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings, frozen_changes, secrets_of, waiting_changes
+from kuma_sync.settings.sections import WebSection
 from kuma_sync.store import held, store_url
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
@@ -27,7 +29,7 @@ from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.server import bind, serve
+from kuma_sync.web.server import assure_certificate, bind, serve
 from kuma_sync.wiring.crew import identity, make_crew, open_store
 from kuma_sync.wiring.door import ClosingDoor, door_rules
 from kuma_sync.wiring.ground import Ground
@@ -74,7 +76,7 @@ class Daemon:
             crew = await make_crew(self._settings, self._ground, first)
             url = store_url(self._settings.store.url)
             stack.enter_context(held(url))
-            door = bind(self._settings.web.listen) if self._settings.web.listen else None
+            door = _door(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
@@ -177,6 +179,14 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hup.set)
+
+
+def _door(web: WebSection) -> socket.socket | None:
+    """Take the door's address, where there is to be one; raise ConfigError or PortTaken."""
+    if not web.listen:
+        return None
+    assure_certificate(web.cert_file, web.key_file)
+    return bind(web.listen)
 
 
 def _stamp(metrics: Metrics, part: Part) -> None:

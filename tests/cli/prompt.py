@@ -78,11 +78,12 @@ async def shell(*words: str, **kwargs: Any) -> Answered:
 
 
 async def started(
-    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, unprivileged: bool = False
 ) -> asyncio.subprocess.Process:
-    """Start a command in a process of its own."""
+    """Start a command in a process of its own; an `unprivileged` one must keep to permissions, even as root."""
+    drop = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if unprivileged and os.geteuid() == 0 else ()
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kuma_sync", *words),
+        *(*drop, sys.executable, "-m", "kuma_sync", *words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prompt import NOWHERE, Answered, ask, merged, shell, typed, usual, world, write_config
+from prompt import NOWHERE, Answered, ask, merged, python, shell, typed, usual, world, write_config
 
 from kuma_sync.sim.tls import SimTls
 from kuma_sync.store.migrate import head
@@ -156,6 +158,25 @@ async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
     assert "CERTIFICATES ARE NOT CHECKED" in answer.out
 
 
+async def test_a_door_whose_certificate_run_would_refuse_is_refused_here_too(tmp_path: Path) -> None:
+    good, other = SimTls.make(tmp_path / "tls"), SimTls.make(tmp_path / "other")
+    (tmp_path / "none.pem").write_text("canary")
+    wrong = ({"cert_file": str(tmp_path / "none.pem")}, {"key_file": str(other.cert_file)})
+
+    async with world(tmp_path, web={"listen": "127.0.0.1:0", "cert_file": str(good.cert_file)}) as w:
+        fine = await ask("check", *w.c)
+        checked = [await ask("check", *w.configured(web=web)) for web in wrong]
+        ran = await shell("run", *w.configured(web=wrong[0]))
+
+    said = "web.cert_file: the certificate or its key cannot be used; expected PEM, with the key that fits"
+    assert (fine.code, line(fine, "door certificate")) == (0, f"ok: {good.cert_file}")
+    assert [answer.code for answer in checked] == [2, 2]
+    assert all(line(answer, "door certificate").startswith(f"failed: {said}") for answer in checked)
+    assert ran.code == 2
+    assert said in ran.err.splitlines()[-1]
+    assert "canary" not in checked[0].out
+
+
 async def test_a_store_is_looked_at_without_being_touched(empty_url: str, tmp_path: Path) -> None:
     async with world(tmp_path, store={"url": empty_url}) as w:
         await ask("run", "--once", *w.c)
@@ -169,6 +190,42 @@ async def test_a_store_is_looked_at_without_being_touched(empty_url: str, tmp_pa
         assert others.code == 2
         assert line(others, "store identity").startswith("failed: irp.url: the store belongs to")
         assert files(tmp_path) == sorted([*before, "other.toml"])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Everything in a folder but SQLite's index of its log, which every reader may mend."""
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir() if not entry.name.endswith("-shm")}
+
+
+@pytest.mark.parametrize("left_behind", ["nothing", "no WAL mode", "a log", "an empty file"])
+async def test_a_file_is_read_byte_for_byte_as_it_is(tmp_path: Path, left_behind: str) -> None:
+    async with world(tmp_path) as w:
+        if left_behind == "an empty file":
+            (tmp_path / "store.db").touch()
+        else:
+            await ask("run", "--once", *w.c)
+        if left_behind == "no WAL mode":
+            with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as connection:
+                connection.execute("PRAGMA journal_mode=DELETE")
+        if left_behind == "a log":
+            leave_a_log(tmp_path / "store.db")
+        before, names = contents(tmp_path), files(tmp_path)
+
+        answer = await ask("check", *w.c)
+
+        empty = left_behind == "an empty file"
+        assert answer.code == 0
+        assert line(answer, "store schema") == f"ok: {'empty; run makes the tables' if empty else head()}"
+        assert files(tmp_path) == names
+        assert contents(tmp_path) == before
+
+
+def leave_a_log(store: Path) -> None:
+    """Change something and die, as a daemon that is killed: its log stays behind."""
+    change = "UPDATE alembic_version SET version_num = version_num"
+    end = f"c.execute('PRAGMA wal_autocheckpoint=0'); c.execute({change!r}); c.commit(); os._exit(0)"
+    python("-c", f"import os, sqlite3; c = sqlite3.connect({str(store)!r}); {end}")
+    assert Path(f"{store}-wal").stat().st_size > 0
 
 
 async def test_a_daemon_that_holds_the_store_is_told_and_left_alone(tmp_path: Path) -> None:

@@ -76,6 +76,44 @@ def test_no_answer_is_exit_1() -> None:
     assert answer.sentence == "kuma-sync: no answer from http://127.0.0.1:1/readyz: connection refused"
 
 
+@pytest.mark.parametrize(
+    "said", [b"220 mail.example.com ESMTP\r\n", b"", b"HTTP/1.1 503 X\r\nContent-Length: 9\r\n\r\n{"]
+)
+async def test_what_speaks_no_http_is_exit_1(said: bytes) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        found = await ask("health", "--url", url)
+
+    assert found.code == 1
+    assert found.sentence == f"kuma-sync: no answer from {url}/readyz: what listens there gives no HTTP answer"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:abc", "127.0.0.1:99999", "http://a b", "http://"])
+def test_an_address_that_is_none_is_wrong_usage(url: str) -> None:
+    answer = typed("health", "--url", url)
+
+    assert answer.code == 2
+    assert "--url: expected an address such as" in answer.sentence
+
+
+@pytest.mark.parametrize("listen", ["8484", "127.0.0.1:x", "127.0.0.1:99999", "[::1:80", "a/b:80", "127.0.0.1:0", 8484])
+def test_a_door_that_cannot_be_asked_is_named_by_its_key(tmp_path: Path, listen: str | int) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"[web]\nlisten = {json.dumps(listen)}\n", encoding="utf-8")
+
+    answer = typed("health", "-c", str(path))
+
+    assert answer.code == 2
+    assert answer.sentence.startswith('kuma-sync: web.listen: expected "host:port"')
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0", "localhost"])
 async def test_the_address_comes_from_the_configuration_even_from_a_broken_one(tmp_path: Path, listen: str) -> None:
     async with door(200, READY) as (port, asked):

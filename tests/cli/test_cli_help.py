@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from prompt import python, typed
@@ -17,6 +20,11 @@ GROUPS = {
     "db": ("upgrade", "current", "prune", "rebind"),
     "sim": ("kuma", "irp"),
 }
+
+COMMAND_LINES = [
+    *((name,) for name in COMMANDS if name not in GROUPS),
+    *((group, one) for group, every in GROUPS.items() for one in every),
+]
 
 
 def imported(*words: str) -> set[str]:
@@ -61,9 +69,40 @@ def test_every_command_explains_itself(words: tuple[str, ...]) -> None:
     assert all(f"  {name} " in answer.out for name in (GROUPS.get(words[0], ()) if len(words) == 1 else ()))
 
 
-@pytest.mark.parametrize("words", [name for name in COMMANDS if name not in {"init", "demo", *GROUPS}])
-def test_every_command_that_reads_a_configuration_takes_its_name(words: str) -> None:
-    assert "-c, --config" in typed(words, "--help").out
+@pytest.mark.parametrize("words", COMMAND_LINES)
+def test_every_command_takes_a_configurations_name(words: tuple[str, ...]) -> None:
+    assert "-c, --config" in typed(*words, "--help").out
+
+
+@pytest.mark.parametrize("words", ["config schema", "profile list", "profile show security-vision", "init here.toml"])
+def test_a_command_that_reads_no_configuration_looks_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    answer = typed(*words.split(), "-c", "gone.toml")
+
+    assert answer.code == 0
+    assert {entry.name for entry in tmp_path.iterdir()} <= {"here.toml"}
+
+
+@pytest.mark.parametrize("words", ["show {}", "close a --reason responded --comment {}", "init {}", "{}"])
+def test_an_argument_that_is_no_text_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed_words = words.format("a\udcffb").split()
+
+    answer = typed(*typed_words)
+
+    assert answer.code == 2
+    assert f"argument {len(typed_words)} is not UTF-8" in answer.sentence
+
+
+def test_bytes_typed_that_are_no_text_are_wrong_usage() -> None:
+    result = subprocess.run([sys.executable, "-m", "kuma_sync", "show", b"\xff"], capture_output=True, check=False)
+
+    assert (result.returncode, result.stderr) == (2, b"kuma-sync: argument 2 is not UTF-8 (see kuma-sync --help)\n")
 
 
 @pytest.mark.parametrize(
@@ -83,6 +122,8 @@ def test_every_command_that_reads_a_configuration_takes_its_name(words: str) -> 
         (["show"], "ALERT"),
         (["profile", "show", "securityvision"], "security-vision"),
         (["demo", "--seconds", "soon"], "--seconds"),
+        (["demo", "--seconds", "nan"], "expected a number of seconds"),
+        (["demo", "--seconds", "inf"], "expected a number of seconds"),
         (["demo", "--listen", "here"], "host:port"),
         (["health", "--url", "ftp://x"], "--url"),
     ],

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 from prompt import NOWHERE, World, ask, daemon, until, world
+from stores import opened
 
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, Reason
+from kuma_sync.core.incident import Origin
+from kuma_sync.daemon.desk import hand_in
 from kuma_sync.store.migrate import head
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
@@ -192,6 +197,24 @@ async def test_a_piece_that_is_no_alert_is_shown_retried_and_dropped_by_its_dige
         assert dropped.out == f"{digest}: dropped for good.\n"
         assert await passed(w) == 0
         assert await rows(w, "--state", "parked") == {}
+
+
+async def test_a_parked_closing_of_an_id_never_seen_is_shown_as_it_is_listed(database_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w:
+        order = CloseRequest(alert_id=AlertId(ABSENT), reason=Reason.RESPONDED, origin=Origin.IRP, by="irp")
+        assert await passed(w) == 0
+        async with opened(database_url) as store, store.begin() as tx:
+            await hand_in(tx, order, to_kuma=True)
+        waiting = await ask("show", ABSENT, *w.c)
+        assert await passed(w) == 1
+
+        listed, view = (await rows(w))[ABSENT], (await ask("show", "--json", ABSENT, *w.c)).json
+        shown = await ask("show", ABSENT, *w.c)
+
+        assert waiting.out.startswith(f"{ABSENT}  unknown to KUMA's reads so far\n")
+        assert view["state"] == listed["state"] == "parked"
+        assert view["parked_because"] == listed["reason"] != ""
+        assert shown.out.splitlines()[:2] == [f"{ABSENT}  parked", f"  parked because  {listed['reason']}"]
 
 
 async def test_a_dropped_alert_stays_dropped_when_it_changes(database_url: str, tmp_path: Path) -> None:

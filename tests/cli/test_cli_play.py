@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import ssl
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -127,7 +128,13 @@ async def test_a_simulated_irp_serves_tls_with_a_ca_of_its_own(tmp_path: Path) -
         (["--fault", "earthquake"], "unknown fault 'earthquake'"),
         (["--fault", "status:503"], "KIND:key=value"),
         (["--fault", "status:colour=red"], "no argument 'colour'"),
+        (["--fault", "status:every=0"], "cannot have every=0: expected a whole number, 1 or more"),
+        (["--fault", "status:code=teapot"], "cannot have code='teapot': expected a status from 200 to 599"),
+        (["--fault", "delay:seconds=NaN"], "expected a number of seconds"),
+        (["--fault", "drip:piece=0"], "expected a whole number, 1 or more"),
         (["--listen", "everywhere"], "HOST:PORT"),
+        (["--listen", "127.0.0.1:99999"], "port up to 65535"),
+        (["--listen", "127.0.0.1:²"], "HOST:PORT"),
     ],
 )
 def test_a_simulators_option_that_makes_no_sense_is_wrong_usage(words: list[str], said: str) -> None:
@@ -135,6 +142,33 @@ def test_a_simulators_option_that_makes_no_sense_is_wrong_usage(words: list[str]
 
     assert answer.code == 2
     assert said in answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--listen", "no..host:0"], "cannot listen on no..host:0: that is no host's name"),
+        (["--listen", "127.0.0.1:0", "--tls", "/proc/no-such-folder"], "cannot be written into /proc/no-such-folder: "),
+    ],
+)
+def test_a_simulator_that_cannot_have_what_it_needs_is_exit_1(words: list[str], said: str) -> None:
+    answer = typed("sim", "irp", *words)
+
+    assert answer.code == 1
+    assert said in answer.sentence
+
+
+@pytest.mark.parametrize("listen", ["203.0.113.9:0", "no..host:0"])
+def test_a_demo_without_an_address_is_one_sentence_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listen: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    answer = typed("demo", "--seconds", "5", "--listen", listen)
+
+    assert answer.code == 1
+    assert answer.sentence.startswith(f"kuma-sync: cannot listen on {listen}: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_simulator_whose_port_is_taken_is_exit_1() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prompt import ask, daemon, merged, shell, typed, usual, world, write_config
 from sqlalchemy import text
-from stores import opened
+from stores import make_the_first, opened
 
 from kuma_sync.store.migrate import head
 
@@ -81,6 +81,26 @@ async def test_a_newer_schema_is_refused_by_everyone(empty_url: str, tmp_path: P
         assert "newer kuma-sync" in "".join(checked.lines("failed"))
 
 
+async def test_an_older_schema_is_named_with_what_brings_it_up_to_date(empty_url: str, tmp_path: Path) -> None:
+    await make_the_first(empty_url)
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), {"store": {"url": empty_url}}))
+
+    words = (*(one for one in ABSENT if one != "db current"), "close abcdef --reason responded", "render abcdef")
+    refused = [await ask(*one.split(), "-c", str(path)) for one in (*words, "db rebind")]
+    shown, upgraded, after = [
+        await ask(*one.split(), "-c", str(path)) for one in ("db current", "db upgrade", "status")
+    ]
+
+    assert {answer.code for answer in refused} == {1}
+    assert {answer.sentence for answer in refused} == {
+        f"kuma-sync: the store has schema 0001, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
+        "and so does `kuma-sync run`"
+    }
+    assert shown.out == f"0001 (this program knows {head()})\n"
+    assert upgraded.out == f"The schema is {head()} now, it was 0001.\n"
+    assert after.code == 0
+
+
 async def test_an_empty_store_gets_its_tables_and_is_then_current(empty_url: str, tmp_path: Path) -> None:
     async with world(tmp_path, store={"url": empty_url}) as w:
         first, again, current = [await ask("db", word, *w.c) for word in ("upgrade", "upgrade", "current")]
@@ -88,6 +108,24 @@ async def test_an_empty_store_gets_its_tables_and_is_then_current(empty_url: str
         assert first.out == f"The schema is {head()} now, it was empty.\n"
         assert again.out == f"The schema is {head()} already.\n"
         assert current.out == f"{head()} (the newest)\n"
+
+
+async def test_a_directory_one_may_not_enter_is_a_sentence_too(tmp_path: Path) -> None:
+    """Root may enter every directory, except without its capabilities."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    path = write_config(tmp_path / "config.toml", merged(usual(folder), {}))
+
+    try:
+        status, check = [await shell(word, "-c", str(path), unprivileged=True) for word in ("status", "check")]
+    finally:
+        folder.chmod(0o700)
+
+    assert status.code == check.code == 1
+    assert status.sentence == f"kuma-sync: the store is out of reach: {folder}/store.db: Permission denied"
+    (failed,) = [line for line in check.lines("failed") if "store " in line]
+    assert failed.endswith(f"sqlite:///{folder}/store.db: Permission denied; may this user enter {folder}?")
+    assert check.err == ""
 
 
 async def test_prune_removes_what_is_settled_and_old_and_says_how_much(tmp_path: Path) -> None:

@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from builders import NOW
 from queue_steps import jobs, put
 from sqlalchemy import inspect
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ProgrammingError
-from stores import opened
+from stores import opened, to_the_first
 
 from kuma_sync.core.alert import AlertId, Fingerprint
 from kuma_sync.core.errors import NewerSchema, StoreUnavailable
@@ -116,13 +114,6 @@ AT_0001 = (
     " changed_at) VALUES ('a', '1001', '1:f', '{{\"title\": \"t\"}}', {none}, {none}, true, {time})",
     "INSERT INTO delivery_queue (subject, state, lane, due, put_at) VALUES ('a', 'pending', 2, {time}, {time})",
 )
-
-
-def to_the_first(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations_path()))
-    config.attributes["connection"] = connection
-    command.upgrade(config, "0001")
 
 
 async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: str) -> None:

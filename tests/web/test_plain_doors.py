@@ -28,7 +28,7 @@ from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.web.close import CloseOrder, Outcome, Stored
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.rules import DoorRules
-from kuma_sync.web.server import PortTaken, bind, serve
+from kuma_sync.web.server import PortTaken, assure_certificate, bind, serve
 
 
 class Clock:
@@ -253,16 +253,16 @@ async def test_it_serves_tls_with_the_configured_certificate(tmp_path: Path) -> 
     assert answer.status_code == 200
 
 
-async def test_a_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> None:
+def test_a_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("canary")
 
     with pytest.raises(ConfigError) as caught:
-        await serve(Doors().app(), bind("127.0.0.1:0"), stop=asyncio.Event(), cert_file=tmp_path / "cert.pem")
+        assure_certificate(tmp_path / "cert.pem", None)
 
-    assert str(caught.value) == "web.cert_file: the certificate or its key cannot be used"
+    assert str(caught.value).startswith("web.cert_file: the certificate or its key cannot be used; expected PEM")
 
 
-async def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
+def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     encrypted = key.private_bytes(
         serialization.Encoding.PEM,
@@ -273,10 +273,4 @@ async def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> N
     trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
 
     with pytest.raises(ConfigError, match=r"^web\.cert_file"):
-        await serve(
-            Doors().app(),
-            bind("127.0.0.1:0"),
-            stop=asyncio.Event(),
-            cert_file=tmp_path / "cert.pem",
-            key_file=tmp_path / "key.pem",
-        )
+        assure_certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
