@@ -9,6 +9,8 @@ import re
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
+from kuma_sync.settings.secret import MASK
+
 KUMA_PORT = 7223
 """KUMA's REST API listens there (KUMA help 217973)."""
 
@@ -43,7 +45,7 @@ def mask_proxy(text: str) -> str:
     """Return a proxy's address without its user and password."""
     parts = _split(text)
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{'**********@' if '@' in parts.netloc else ''}{host}"
+    return f"{parts.scheme}://{MASK + '@' if '@' in parts.netloc else ''}{host}"
 
 
 def proxy_password(text: str) -> str:

@@ -5,7 +5,14 @@ Must not: log, or appear in a repr, a comparison or an error.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+MASK = "**********"
+SECRET_NAME = re.compile(
+    r"token|passw|passphr|pwd|secret|authorization|cookie|credential|(api|private)[-_]?key", re.IGNORECASE
+)
+"""What sounds like a secret's name, where only the name tells."""
 
 
 class Secret:
@@ -47,7 +54,7 @@ class Secret:
         return bool(self._value)
 
     def __repr__(self) -> str:
-        return "Secret('**********')" if self._value else "Secret('')"
+        return f"Secret('{MASK}')" if self._value else "Secret('')"
 
 
 def _read(path: Path) -> str:

@@ -14,15 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from kuma_sync.settings.addresses import mask_proxy
-from kuma_sync.settings.secret import Secret
+from kuma_sync.settings.secret import MASK, SECRET_NAME, Secret
 from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
 from kuma_sync.settings.units import show_duration, show_size
 
-MASK = "**********"
 _SIZES = {"max_alert_size"}
-_SECRET_NAME = re.compile(
-    r"token|passw|passphr|pwd|secret|authorization|credential|(api|private)[-_]?key", re.IGNORECASE
-)
 
 
 def masked(settings: Settings) -> dict[str, Any]:
@@ -74,7 +70,7 @@ def _entry(key: str, value: Any) -> dict[str, Any]:
 def _option(name: str, value: Any) -> Any:
     """Mask whatever has the name of a secret: nobody knows what a site's own profile asks for."""
     match value:
-        case _ if value and _SECRET_NAME.search(name):
+        case _ if value and SECRET_NAME.search(name):
             return MASK
         case Mapping():
             return {key: _option(key, inner) for key, inner in value.items()}

@@ -6,7 +6,6 @@ the other side, so it is shown for our own errors only.
 
 from __future__ import annotations
 
-import re
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
@@ -15,9 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from kuma_sync.core.errors import KumaSyncError
+from kuma_sync.settings.secret import MASK, SECRET_NAME
 
-MASK = "**********"
-_SECRET_NAME = re.compile(r"token|passw|secret|authorization|cookie|credential|api[-_]?key", re.IGNORECASE)
 _SHORTEST = 4
 _LONGEST_FOREIGN = 300
 
@@ -63,7 +61,7 @@ def first_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
 
 
 def _clean(key: str, value: Any) -> Any:
-    if _SECRET_NAME.search(key) and value and not isinstance(value, bool | int | float):
+    if SECRET_NAME.search(key) and value and not isinstance(value, bool | int | float):
         return MASK
     match value:
         case None | bool() | int() | float():

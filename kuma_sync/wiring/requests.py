@@ -27,9 +27,10 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.sample import sample_subject
 from kuma_sync.irp.values import Subject, values
 from kuma_sync.settings import Secret, Settings
+from kuma_sync.settings.secret import MASK
 from kuma_sync.store import Tx
 from kuma_sync.telemetry.health import Health
-from kuma_sync.telemetry.redact import MASK, redact
+from kuma_sync.telemetry.redact import redact
 from kuma_sync.wiring.crew import utc_now
 from kuma_sync.wiring.remotes import checked_profile, open_remotes, options
 
