@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from types import ModuleType
 
 import click
@@ -68,6 +69,7 @@ def kuma_sync() -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command (`words`, else what was typed); every expected failure ends as one sentence and an exit code."""
+    _write_any_letter()
     try:
         words = _readable(sys.argv[1:] if words is None else words)
         kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False)
@@ -88,6 +90,13 @@ def main(words: Sequence[str] | None = None) -> None:
         # Whoever read our output has seen enough; the interpreter must not complain about it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _write_any_letter() -> None:
+    """Let a terminal of another encoding see an escape where it has no such letter."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _readable(words: Sequence[str]) -> list[str]:

@@ -32,6 +32,8 @@ def bind(listen: str) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address, family=family, backlog=2048)
+    except UnicodeError:
+        raise PortTaken(f"web.listen: cannot listen on {listen}: it is no host's name") from None
     except OSError as error:
         why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror or "it cannot be had"
         raise PortTaken(f"web.listen: cannot listen on {listen}: {why}") from None

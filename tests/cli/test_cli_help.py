@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -103,6 +104,24 @@ def test_bytes_typed_that_are_no_text_are_wrong_usage() -> None:
     result = subprocess.run([sys.executable, "-m", "kuma_sync", "show", b"\xff"], capture_output=True, check=False)
 
     assert (result.returncode, result.stderr) == (2, b"kuma-sync: argument 2 is not UTF-8 (see kuma-sync --help)\n")
+
+
+def test_an_output_that_has_no_such_letters_gets_escapes() -> None:
+    given = {
+        "KUMA_SYNC_IRP__OPTIONS": '{"organization": "Север"}',
+        "KUMA_SYNC_KUMA__URL": "k",
+        "KUMA_SYNC_IRP__URL": "i",
+    }
+    tokens = {"KUMA_SYNC_KUMA__TOKEN": "t", "KUMA_SYNC_IRP__TOKEN": "t"}
+    result = subprocess.run(
+        [sys.executable, "-m", "kuma_sync", "config", "show"],
+        env={**os.environ, **given, **tokens, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert rb"\u0421" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ async def test_a_taken_port_is_one_sentence() -> None:
     assert str(caught.value) == f"web.listen: cannot listen on {address}: another program has it"
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0"])
+@pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0", "a..b:0"])
 async def test_an_address_that_is_not_ours_is_one_sentence(address: str) -> None:
     with pytest.raises(PortTaken, match=f"cannot listen on {address}: "):
         bind(address)
