@@ -75,7 +75,10 @@ def _web(config: Path | None) -> dict[str, Any]:
         except FileNotFoundError:
             if config:
                 raise ConfigError("--config", f"there is no file {path}") from None
-        except (OSError, ValueError):
+        except PermissionError:
+            if named:
+                raise ConfigError("--config" if config else "KUMA_SYNC_CONFIG", f"{path} cannot be read") from None
+        except (OSError, ValueError, RecursionError):
             return {}
         else:
             return web if isinstance(web, dict) else {}

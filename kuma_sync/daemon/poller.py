@@ -65,7 +65,7 @@ class Poller:
         for query in reads:
             await self._reader.read(query, round_)
         await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
-        unnamed = round_.unnamed or round_.oversize & round_.unreadable[ReadKind.STATUS]
+        unnamed = round_.unnamed or round_.oversize - round_.answered
         if unnamed and not any(query.kind is ReadKind.LATE for query in reads):
             # Alerts too large to hold and not to be had by id: only a listing can name them.
             await self._reader.read(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), round_)

@@ -104,7 +104,7 @@ class Reader:
 
     def _leave(self, alert_id: AlertId, kind: ReadKind, error: RemoteError, round_: Round) -> None:
         round_.unreadable[kind].add(alert_id)
-        if isinstance(error, Permanent):
+        if isinstance(error, Permanent) and kind is ReadKind.CONTENTS:
             round_.refused.add(alert_id)
         if (kind, alert_id) in self._told:
             return

@@ -19,7 +19,7 @@ from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
-from kuma_sync.daemon.rejects import KnownRejects
+from kuma_sync.daemon.rejects import KnownRejects, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_alert
@@ -80,7 +80,7 @@ class Recorder:
 
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
         taken = [element for element in chunk.elements if element.raw is not None]
-        self._oversize(chunk, round_)
+        large = [element for element in chunk.elements if element.raw is None]
         digests = {element.digest: element for element in taken}
         async with self._store.read() as tx:
             unchanged = await tx.alerts.by_digest(shape, list(digests))
@@ -94,7 +94,13 @@ class Recorder:
             if digest not in unchanged
         ]
         seen = {digest: item for digest, item in parsed if isinstance(item, Parsed)}
-        rejected = self._rejects.fresh(item for _digest, item in parsed if isinstance(item, Rejected))
+        no_alerts = [item for _digest, item in parsed if isinstance(item, Rejected)]
+        if shape is Shape.CONTENTS:
+            round_.leave_contents(large)
+        else:
+            no_alerts += map(too_large, large)
+            round_.answered |= {AlertId(hint) for element in large if (hint := element.alert_id_hint())}
+        rejected = self._rejects.fresh(no_alerts)
         read.seen += len(taken)
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
@@ -212,15 +218,6 @@ class Recorder:
                 log.warning(
                     "fields_left_out", alert_id=change.picture.alert.id, fields=sorted(set(fields)), count=len(fields)
                 )
-
-    def _oversize(self, chunk: Chunk, round_: Round) -> None:
-        for element in chunk.elements:
-            if element.raw is None:
-                hint = element.alert_id_hint()
-                if hint is None:
-                    round_.unnamed += 1
-                else:
-                    round_.oversize.add(AlertId(hint))
 
     def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId]) -> Contents | None:
         """Keep the contents of what will be delivered."""

@@ -10,10 +10,17 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from kuma_sync.core.diff import Rejected
+from kuma_sync.kuma.client import Element
 
 log = structlog.get_logger(__name__)
 
 REMEMBERED = 10_000
+
+
+def too_large(element: Element) -> Rejected:
+    """Return what an element of a listing is that is too large even so: nothing that could be delivered."""
+    reason = f"too large even without events: {element.size} bytes"
+    return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=element.head)
 
 
 class KnownRejects:

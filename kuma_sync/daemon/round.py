@@ -6,6 +6,7 @@ Must not: read, write, or decide.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -92,10 +93,10 @@ class Round:
     the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
     contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
     counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
-    kind of read, and `refused` those that it refused for good; `answered` are the ids shown so far; `late` those that a
-    look behind the watermark found, `unread` new ones that only a listing has shown as yet. `server_now` is KUMA's
-    clock at the first page: what a later read of the round saw must not move the watermark past what an earlier one had
-    no chance to see.
+    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far; `late`
+    those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet. `server_now`
+    is KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an
+    earlier one had no chance to see.
     """
 
     turn: Turn
@@ -114,6 +115,15 @@ class Round:
     late: set[AlertId] = field(default_factory=set)
     unread: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
+
+    def leave_contents(self, large: Iterable[Element]) -> None:
+        """Note whose contents are too large to take: a listing must do."""
+        for element in large:
+            hint = element.alert_id_hint()
+            if hint is None:
+                self.unnamed += 1
+            else:
+                self.oversize.add(AlertId(hint))
 
     def saw(self, last_seen: datetime | None) -> None:
         """Take note of the lastSeen of an alert that a read showed."""

@@ -32,6 +32,9 @@ __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
 NOBODY = AlertId("00000000-0000-0000-0000-000000000000")
 
 _READ, _CLOSE, _WHOAMI = "read", "close", "whoami"
+LISTED = 1024 * 1024
+"""Bytes that an alert may have in a listing, however few it may have with its events: there it is a few hundred."""
+
 _TOKEN_REFUSED = (400, 401, 403)
 """KUMA answers 403 to an unknown token, 400 to a malformed header (help 217974); 401 comes from what is before it."""
 
@@ -144,7 +147,9 @@ class KumaClient:
             if stream.status != 200:
                 raise kuma_refusal(await stream.answer(), operation=_READ, api_version=self._version)
             # A listing's elements are small: quicker looked into than looked up.
-            splitter = Splitter(max_size=self._max_alert_size, known=self._known if query.with_events else None)
+            known = self._known if query.with_events else None
+            size = self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED)
+            splitter = Splitter(max_size=size, known=known)
             yield Page(stream, splitter, remote=self._wire.remote, operation=_READ)
 
     @asynccontextmanager

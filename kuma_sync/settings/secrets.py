@@ -119,9 +119,9 @@ def _check(key: str, dotted: str, secret: Secret) -> None:
 
 def _move_password(store: Tree, origins: dict[str, str]) -> None:
     url = store.get("url")
-    if not isinstance(url, str) or not url.startswith("postgresql://"):
+    if not isinstance(url, str) or not url.strip().startswith("postgresql://"):
         return
-    store["url"], password = take_password(url)
+    store["url"], password = take_password(url.strip())
     if not password:
         return
     if store.get("password") or store.get("password_file"):

@@ -5,6 +5,7 @@ Must not: know any table.
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Iterator
@@ -124,7 +125,7 @@ def _can_be_read(connection: Any) -> bool:
 
 def _as_it_is(path: str) -> str:
     """Return the URI of a SQLite file that is only looked at."""
-    file = Path(path).absolute()
+    file = Path(os.path.realpath(path))  # where SQLite has its logs
     # Without a log beside it nobody writes; then SQLite must not make one, as it does to read a file in WAL mode.
     alone = not any(Path(f"{file}{log}").exists() for log in ("-wal", "-journal"))
     return f"{file.as_uri()}?mode=ro" + "&immutable=1" * alone

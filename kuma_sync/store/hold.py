@@ -6,6 +6,7 @@ Must not: be asked for by commands.
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ def held(url: URL) -> Iterator[None]:
     if url.get_backend_name() != "sqlite" or not url.database:
         yield
         return
-    path = Path(f"{url.database}.lock")
+    # Beside the file itself: by another name, a link's, it is the same store.
+    path = Path(f"{os.path.realpath(url.database)}.lock")
     try:
         file = path.open("w")
     except OSError as error:

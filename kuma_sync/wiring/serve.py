@@ -57,6 +57,7 @@ class Daemon:
             metrics=metrics,
         )
         self._crew: Crew | None = None
+        self._profile = ""
         self._door = ClosingDoor(self._ground.store, self._ground.waiters, ring=self._ring)
 
     def stop(self) -> None:
@@ -104,6 +105,7 @@ class Daemon:
     async def _make_ready(self) -> bool:
         """Wait for the store for as long as it takes; false when told to stop meanwhile."""
         profile = load_profile(self._settings.irp.profile)
+        self._profile = profile.name
         whose = identity(self._settings, profile.name)
         while True:
             try:
@@ -163,6 +165,8 @@ class Daemon:
         changed = frozen_changes(self._settings, settings)
         if changed:
             raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
+        if load_profile(settings.irp.profile).name != self._profile:
+            raise ConfigError("irp.profile", f"its name was {self._profile!r} when the daemon started; restart it")
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:

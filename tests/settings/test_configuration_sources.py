@@ -192,7 +192,7 @@ def test_the_irps_address_is_completed_without_a_port(tmp_path: Path, given: str
 
 
 def test_a_password_inside_the_stores_address_is_moved_out_of_it(tmp_path: Path) -> None:
-    settings = loaded(tmp_path, "[store]\nurl = 'postgresql://sync:p%40ss@db.example.com:5433/kuma?sslmode=require'")
+    settings = loaded(tmp_path, "[store]\nurl = ' postgresql://sync:p%40ss@db.example.com:5433/kuma?sslmode=require'")
 
     assert settings.store.url == "postgresql://sync@db.example.com:5433/kuma?sslmode=require"
     assert settings.store.password.reveal() == "p@ss"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from queue_steps import put
-from stores import opened
+from stores import Clock, opened
 
 from kuma_sync.core.errors import StoreHeld, StoreUnavailable
-from kuma_sync.store import held, store_url
+from kuma_sync.store import Store, held, store_url
+from kuma_sync.store.migrate import check, head
 
 HOLDER = """
 import sys
@@ -81,3 +82,24 @@ def test_a_folder_that_is_not_there_is_told_as_a_store_out_of_reach(tmp_path: Pa
         held(store_url(f"sqlite:///{tmp_path}/absent/store.db")),
     ):
         pass
+
+
+def test_a_file_is_held_under_whatever_name(tmp_path: Path, sqlite_url: str) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to("store.db")
+
+    with held(store_url(f"sqlite:///{link}")), pytest.raises(StoreHeld), held(store_url(sqlite_url)):
+        pass
+
+
+async def test_a_file_that_is_only_looked_at_shows_under_a_links_name_what_is_in_its_log(
+    tmp_path: Path, new_file_url: str
+) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to("new.db")
+    async with opened(new_file_url):
+        looking = Store(store_url(f"sqlite:///{link}"), clock=Clock(), untouched=True)
+        try:
+            assert await check(looking) == head()
+        finally:
+            await looking.close()

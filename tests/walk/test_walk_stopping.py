@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from stage import Child, Stage, eventually, leases_run_out, staged
+from stage import Child, Stage, change_profile, eventually, leases_run_out, staged
 
 from kuma_sync.daemon.run import Crew
 from kuma_sync.settings import Settings
@@ -165,6 +165,18 @@ async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays
     assert keys[2].startswith("close.reasons")
     assert keys[3:] == ["poll.ignore_before", str(stage.config)]
     assert url == stage.tables["irp"]["url"]
+
+
+async def test_a_profile_that_changed_its_name_is_refused_for_the_store_knows_the_old_one(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        change_profile(stage, lambda text: text)
+        async with stage.daemon() as daemon:
+            change_profile(stage, lambda text: text.replace('name = "security-vision"', 'name = "ours"', 1))
+            await hung_up(daemon, "configuration_refused")
+
+    assert [line["key"] for line in daemon.says("configuration_refused")] == ["irp.profile"]
 
 
 async def test_what_should_not_stay_so_is_told_at_every_start_and_after_every_reload(

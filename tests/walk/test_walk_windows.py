@@ -329,6 +329,38 @@ async def test_an_oversize_alert_goes_without_events_and_says_so_its_neighbours_
     assert len(stage.irp.writes) == 3
 
 
+async def test_with_a_limit_that_no_alert_keeps_all_go_without_events_and_none_is_gone(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"max_alert_size": "300B"}) as stage, stage.crew() as crew:
+        first = stage.kuma.raise_alert()
+        await polled(crew)
+        second = stage.kuma.raise_alert()
+        for _ in range(2):
+            await polled(crew, sweep=True)
+        states = [await state_of(crew, alert_id) for alert_id in (first, second)]
+
+    assert states == ["open", "open"]
+    assert [stage.incident(alert_id).events for alert_id in (first, second)] == [[], []]
+
+
+async def test_what_is_too_large_even_in_a_listing_is_parked_and_not_gone(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"max_alert_size": "20KB"}) as stage, stage.crew() as crew:
+        grown = stage.kuma.raise_alert()
+        await polled(crew)
+        stage.kuma.edit(grown, name="x" * 2_000_000)
+        stage.kuma.raise_alert(name="y" * 2_000_000)
+        neighbour = stage.kuma.raise_alert()
+        for _ in range(2):
+            await polled(crew, sweep=True)
+        pieces = await ask(crew, lambda tx: tx.records.parked())
+        state = await state_of(crew, grown)
+
+    assert [piece.reason.split(":")[0] for piece in pieces] == ["too large even without events"] * 2
+    assert state == "open"
+    assert len(stage.incident(neighbour).events) == 3
+
+
 async def test_twelve_hundred_events_travel_as_a_create_and_two_batches(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
         alert_id = stage.kuma.raise_alert(events=1200)
