@@ -148,7 +148,7 @@ def _show_reads(found: Status) -> None:
 def _show_parked(found: Status) -> None:
     if not found.parked:
         return
-    click.echo(f"\n{len(found.parked)} parked; `kuma-sync retry` or `kuma-sync drop` them when the reason is gone:")
+    click.echo(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
         ["id", "queue", "reason"], [[job.id, job.queue, job.reason] for job in found.parked[:MOST_SHOWN]], indent="  "
     )

@@ -25,6 +25,8 @@ async def named(tx: Tx, text: str) -> str:
         return found[0]
     if found:
         raise Unfinished(f"{wanted!r} is the beginning of several alerts, give more of it")
+    if 0 < len(wanted) < SHORTEST_PREFIX:
+        raise Unfinished(f"there is no alert {wanted!r} here; give at least {SHORTEST_PREFIX} characters of its id")
     raise Unfinished(f"there is no alert {wanted!r} here; `kuma-sync alerts` lists them")
 
 

@@ -37,7 +37,7 @@ def kuma_refusal(answer: Answer, *, operation: str, api_version: str) -> RemoteE
             remote=answer.remote, operation=operation, summary=said, status=answer.status, detail=_details(error, said)
         )
     if answer.status == 404 and api_version != "v3":
-        summary = f"{error.summary}: KUMA 4.x serves only v3 (kuma.api_version)"
+        summary = f"{error.summary}: is kuma.url right? KUMA 4.x serves only v3 (kuma.api_version)"
         return Permanent(
             remote=answer.remote, operation=operation, summary=summary, status=answer.status, detail=error.detail
         )

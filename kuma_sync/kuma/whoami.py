@@ -12,26 +12,32 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whoami:
-    """The token's user, with the names of the roles and tenants it has (each once, in KUMA's order)."""
+    """The token's user, with the names of the roles and tenants it has (each once, in KUMA's order).
+
+    `tenant_ids` are those of the same tenants, where KUMA tells them.
+    """
 
     login: str
     roles: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
+    tenant_ids: frozenset[str] = frozenset()
 
 
 def read_whoami(value: object) -> Whoami | None:
-    """Read `tenants[{name, role}]` (v1) or `roles[{name, tenants[{name}]}]` (v2 on, help 269936); None if neither."""
+    """Read `tenants[{id, name, role}]` (v1) or `roles[{name, tenants[{id, name}]}]` (v2 on, help 269936); else None."""
     if not isinstance(value, dict):
         return None
-    roles, tenants = [], []
-    for tenant in _objects(value, "tenants"):
-        tenants.append(_name(tenant, "name"))
-        roles.append(_name(tenant, "role"))
+    tenants = list(_objects(value, "tenants"))
+    roles = [_name(tenant, "role") for tenant in tenants]
     for role in _objects(value, "roles"):
         roles.append(_name(role, "name"))
-        tenants += [_name(tenant, "name") for tenant in _objects(role, "tenants")]
-    login = _name(value, "login") or _name(value, "name")
-    return Whoami(login=login, roles=_distinct(roles), tenants=_distinct(tenants))
+        tenants += _objects(role, "tenants")
+    return Whoami(
+        login=_name(value, "login") or _name(value, "name"),
+        roles=_distinct(roles),
+        tenants=_distinct([_name(tenant, "name") for tenant in tenants]),
+        tenant_ids=frozenset(_distinct([_name(tenant, "id") for tenant in tenants])),
+    )
 
 
 def _objects(value: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:

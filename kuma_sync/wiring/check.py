@@ -5,7 +5,7 @@ Must not: change anything, on either side or on disk.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 
@@ -76,7 +76,7 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
         for finding in remote.refused(error, "token"):
             yield finding
         return
-    for finding in [*remote.reached(), *_rights(found)]:
+    for finding in [*remote.reached(), *_rights(found), *_strange(section.tenants, found)]:
         yield finding
     refusal = await _may_read(client)
     yield failed("KUMA alerts", f"cannot be read: {refusal}") if refusal else ok("KUMA alerts", "may be read")
@@ -92,6 +92,14 @@ def _rights(found: Whoami) -> list[Finding]:
         if tenants
         else warning("KUMA tenants", "none: this token sees no alerts, which looks like a KUMA without any"),
     ]
+
+
+def _strange(wanted: Sequence[str], found: Whoami) -> Iterator[Finding]:
+    strange = [tenant for tenant in wanted if found.tenant_ids and tenant not in found.tenant_ids]
+    if strange:
+        yield warning(
+            "kuma.tenants", f"the token sees no tenant with the id {', '.join(strange)}: no alert comes there"
+        )
 
 
 async def _may_read(client: KumaClient) -> str | None:

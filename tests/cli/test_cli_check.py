@@ -93,6 +93,20 @@ async def test_a_token_without_tenants_is_warned_about(tmp_path: Path) -> None:
         assert line(answer, "KUMA tenants").startswith("warning: none")
 
 
+async def test_a_tenant_that_the_token_does_not_see_is_warned_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as w:
+        seen = next(iter(w.kuma.tenants()))
+        monkeypatch.setenv("KUMA_SYNC_KUMA__TENANTS", seen)
+        good = await ask("check", *w.c)
+        monkeypatch.setenv("KUMA_SYNC_KUMA__TENANTS", f"{seen},no-such")
+        strange = await ask("check", *w.c)
+
+        assert "kuma.tenants" not in good.out
+        assert line(strange, "kuma.tenants").startswith("warning: the token sees no tenant with the id no-such")
+
+
 async def test_a_token_that_may_read_but_not_say_who_it_is_is_good_enough(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         w.kuma.knobs.denied_operations = {"GET /users/whoami"}

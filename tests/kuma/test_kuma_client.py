@@ -436,18 +436,22 @@ async def test_a_closing_is_sent_once_whatever_happens():
     [
         (
             {"login": "sync", "tenants": [{"id": "1", "name": "Main", "role": "Tier 2 analyst"}]},
-            Whoami(login="sync", roles=("Tier 2 analyst",), tenants=("Main",)),
+            Whoami(login="sync", roles=("Tier 2 analyst",), tenants=("Main",), tenant_ids=frozenset({"1"})),
         ),
         (
             {
                 "name": "Sync",
                 "login": "sync",
                 "roles": [
-                    {"id": "1", "name": "Tier 1", "tenants": [{"name": "Main"}, {"name": "Север"}]},
+                    {
+                        "id": "1",
+                        "name": "Tier 1",
+                        "tenants": [{"id": "a", "name": "Main"}, {"id": "b", "name": "Север"}],
+                    },
                     {"id": "2", "name": "Tier 2", "tenants": [{"name": "Main"}]},
                 ],
             },
-            Whoami(login="sync", roles=("Tier 1", "Tier 2"), tenants=("Main", "Север")),
+            Whoami(login="sync", roles=("Tier 1", "Tier 2"), tenants=("Main", "Север"), tenant_ids=frozenset("ab")),
         ),
         ({"name": "Sync", "roles": None, "tenants": ["x", {"name": 5}]}, Whoami(login="Sync")),
     ],

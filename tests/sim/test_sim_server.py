@@ -130,7 +130,7 @@ async def test_a_reset_strikes_under_tls_too(tmp_path):
 def test_tls_without_trustme_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "trustme", None)
 
-    with pytest.raises(SimError, match=r"install kuma-sync\[sim\]"):
+    with pytest.raises(SimError, match=r"pip install trustme"):
         SimTls.make(tmp_path)
 
 
