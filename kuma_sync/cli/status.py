@@ -79,7 +79,7 @@ async def _look(settings: Settings) -> Status:
                 cursor=await tx.records.cursor(),
                 reads=await tx.records.last_pass_by_kind(),
                 alerts=await tx.overview.counts(),
-                queues={"delivery": await _queue(tx.delivery), "close": await _queue(tx.closes)},
+                queues={"delivery": await _deliveries(tx), "close": await _queue(tx.closes)},
                 parked=await parked_jobs(tx),
                 held=await _held(tx),
             )
@@ -88,6 +88,12 @@ async def _look(settings: Settings) -> Status:
 async def _queue(queue: DurableQueue) -> Queue:
     depths = await queue.depths()
     return Queue(jobs={state: depths.get(state, 0) for state in DEPTHS}, oldest=await queue.oldest())
+
+
+async def _deliveries(tx: Tx) -> Queue:
+    queue = await _queue(tx.delivery)
+    queue.jobs["held"] += len(await tx.links.held())  # no jobs yet: the brake marks links
+    return queue
 
 
 async def parked_jobs(tx: Tx) -> list[ParkedJob]:

@@ -36,7 +36,14 @@ class StoreError(KumaSyncError):
 
 
 class StoreUnavailable(StoreError):
-    """The store is out of reach right now; nothing is lost, the caller waits and tries again."""
+    """The store is out of reach right now; nothing is lost, the caller waits and tries again.
+
+    `key` is that of the configuration which may be wrong; "" where it is none's matter.
+    """
+
+    def __init__(self, problem: str, *, key: str = "") -> None:
+        super().__init__(problem)
+        self.key = key
 
 
 class NewerSchema(StoreError):

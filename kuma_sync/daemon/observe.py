@@ -57,8 +57,11 @@ async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
         depths = {name: await queue.depths() for name, queue in queues.items()}
         oldest = {name: await queue.oldest() for name, queue in queues.items()}
         rejected = await tx.records.parked_count()
-        held = len(await tx.links.held()) + depths["close"].get("held", 0)
+        marked = len(await tx.links.held())
         now = tx.now
+    # What the brake keeps from the IRP is no job yet, but a mark on its link.
+    depths["delivery"]["held"] = depths["delivery"].get("held", 0) + marked
+    held = sum(depth.get("held", 0) for depth in depths.values())
     for name, depth in depths.items():
         if not any(depth.get(state) for state in WAITING):
             health.worked(name)

@@ -17,6 +17,7 @@ import structlog
 from kuma_sync.core.errors import ClaimLost, RemoteError
 from kuma_sync.daemon.loops import Housekeeping, Polling, Watching
 from kuma_sync.daemon.observe import observe
+from kuma_sync.daemon.outage import outlasting
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.side import Side, SideStopped
@@ -136,13 +137,14 @@ async def _watch(crew: Crew) -> list[str]:
 async def _loops(crew: Crew, stop: asyncio.Event) -> None:
     polls, watches, hours = Bell(), Bell(), Bell()
     polling = Polling(crew.poller, health=crew.health, metrics=crew.metrics)
+    keep_house = partial(_keep_house, crew)
     watching = Watching(crew.watch, ring=crew.closes.bell.ring, health=crew.health)
     with ringing({polls: crew.poll_interval, watches: crew.watch_interval, hours: HOURLY}):
         async with asyncio.TaskGroup() as group:
             loops = {
-                "poll": partial(whenever, polls, polling, stop, crew.poll_interval),
-                "watch": partial(whenever, watches, watching, stop, crew.watch_interval),
-                "housekeeping": partial(whenever, hours, partial(_keep_house, crew), stop, HOURLY),
+                "poll": partial(whenever, polls, outlasting("poll", polling), stop, crew.poll_interval),
+                "watch": partial(whenever, watches, outlasting("watch", watching), stop, crew.watch_interval),
+                "housekeeping": partial(whenever, hours, outlasting("housekeeping", keep_house), stop, HOURLY),
                 "delivery": partial(crew.deliveries.run, stop),
                 "close": partial(crew.closes.run, stop),
             }

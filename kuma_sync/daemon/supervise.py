@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from kuma_sync.core.errors import KumaSyncError, StoreUnavailable
+from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.daemon.schedule import Bell
 
 log = structlog.get_logger(__name__)
@@ -52,9 +52,6 @@ async def supervise(name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[
         well = asyncio.get_running_loop().call_later(WELL_AFTER, tell, "")
         try:
             await loop()
-        except StoreUnavailable as error:
-            log.warning("store_unavailable", loop=name, reason=str(error))
-            wait = 1.0
         except Exception as error:
             # The other boundary: whatever a loop's bug is, the others go on.
             failures.append(clock())
@@ -83,7 +80,7 @@ async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio
     """Act at every ring until told to stop; what is being read then is cut off after a moment.
 
     The scheduler goes by the wall clock: when that is set back no bell rings, so after twice the interval it is acted
-    anyway. What `act` raises is raised as it is: in a group, a store that is away would look like a bug.
+    anyway. What `act` raises is raised as it is.
     """
     stopping = asyncio.ensure_future(stop.wait())
     try:

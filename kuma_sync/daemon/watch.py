@@ -14,13 +14,14 @@ import structlog
 
 from kuma_sync.core import delivery
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Link, Origin, Resolution, external_key
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import Cursor, next_watermark
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.orders import put_order
 from kuma_sync.daemon.points import passed
-from kuma_sync.daemon.side import Side
+from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.store import PassRecord, Store, Tx
@@ -60,7 +61,8 @@ class Watch:
         """Ask once; return how many closings were found. Where watching is off, or another
         copy does it, only look whether the IRP is there.
 
-        Raise SideStopped, RemoteError, ClaimLost or StoreUnavailable; then nothing was concluded.
+        Raise SideStopped, RemoteError, ClaimLost or StoreUnavailable; then nothing was concluded. What the IRP failed
+        at is noted as a round of its own: whoever looks at the last one must not take an older one for it.
         """
         turn = await self._turns.take() if self._watched.on else None
         if turn is None:
@@ -71,7 +73,13 @@ class Watch:
         started = self._watched.clock()
         async with self._store.read() as tx:
             cursor = await tx.records.cursor()
-        resolutions, server_now = await self._listed(since(cursor))
+        try:
+            resolutions, server_now = await self._listed(since(cursor))
+        except (RemoteError, SideStopped) as error:
+            reason = error.summary if isinstance(error, RemoteError) else error.reason
+            async with self._store.begin() as tx:
+                await tx.records.note_pass(self._record(started, error=reason))
+            raise
         newest = max((item.updated for item in resolutions if item.updated is not None), default=None)
         until = next_watermark(cursor.watched_until, newest, server_now)
         async with self._store.begin() as tx:
@@ -79,14 +87,21 @@ class Watch:
             found = await self._conclude(tx, resolutions)
             if until != cursor.watched_until:
                 await tx.records.move_cursor(watched_until=until)
-            seconds = (self._watched.clock() - started).total_seconds()
-            await tx.records.note_pass(
-                PassRecord(
-                    kind="watch", started_at=started, seconds=seconds, complete=True, seen=len(resolutions), left=found
-                )
-            )
+            await tx.records.note_pass(self._record(started, seen=len(resolutions), left=found))
         passed("watch_committed")
         return found
+
+    def _record(self, started: datetime, *, seen: int = 0, left: int = 0, error: str = "") -> PassRecord:
+        seconds = max((self._watched.clock() - started).total_seconds(), 0.0)
+        return PassRecord(
+            kind="watch",
+            started_at=started,
+            seconds=seconds,
+            complete=not error,
+            seen=seen,
+            left=left,
+            error=error,
+        )
 
     async def _listed(self, moment: datetime) -> tuple[list[Resolution], datetime | None]:
         """Read the list to its end; its server's clock is that of the first page, the safe side."""

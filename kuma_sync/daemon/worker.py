@@ -16,6 +16,7 @@ import structlog
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.duty import Duty, Handler
+from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.schedule import Bell
@@ -55,6 +56,7 @@ class Worker:
         self._handler = handler
         self._owner = owner
         self._health = health
+        self._outage = Outage(worker=duty.name)
         self._flying: dict[int, OwnedJob] = {}
         self._in_doubt = False  # whether a claim may have been committed although its answer never came
         self._since: datetime | None = None
@@ -112,10 +114,11 @@ class Worker:
             self._in_doubt = True
             if self._since is not None:
                 raise
-            log.warning("store_unavailable", worker=self.name, reason=str(error))
+            self._outage.lasts(error)
             self._health.failed(self.name, str(error))
             return 0
         self._in_doubt = False
+        self._outage.over()
         self._health.succeeded(self.name)
         fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
         for claim in fresh:

@@ -6,6 +6,7 @@ Must not: know any table.
 from __future__ import annotations
 
 import os
+import re
 import select
 import time
 from collections.abc import Iterator
@@ -34,8 +35,7 @@ UNREACHABLE = 10
 ASLEEP = 5.0
 """Seconds after which an unused connection to PostgreSQL is asked whether it still answers."""
 
-
-_KNOWN = (
+_SQLITE = (
     "database is locked",
     "disk is full",
     "disk I/O error",
@@ -45,6 +45,23 @@ _KNOWN = (
     "malformed",
 )
 """What SQLite says of a file that cannot be used; nothing in it is a value of ours."""
+
+_POSTGRES = (
+    ("password authentication failed", "the password is refused", "store.password"),
+    ("no password supplied", "the server asks for a password, and none is given", "store.password"),
+    ('database ".*" does not exist', "the database does not exist", "store.url"),
+    ('role ".*" does not exist', "the role does not exist", "store.url"),
+    ("no pg_hba.conf entry", "the server's pg_hba.conf does not let us in", ""),
+    ("too many (clients|connections)|connection slots are reserved", "too many connections", ""),
+    ("the database system is ", "the server is starting or stopping", ""),
+    ("server closed the connection|the connection is (lost|closed)", "the server closed the connection", ""),
+    ("Connection refused", "connection refused", "store.url"),
+    ("socket .* failed: No such file", "there is no such socket", "store.url"),
+    ("failed to resolve host|could not translate host name", "the host is unknown", "store.url"),
+    ("timeout expired|timed out", "timed out", "store.url"),
+)
+"""How a connection fails that has no SQLSTATE: a pattern of the driver's text, which names hosts and users and is never
+shown; what is said instead; and the key that it is a matter of, if of any."""
 
 
 def store_url(text: str, password: str = "") -> URL:
@@ -153,7 +170,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
-        raise StoreUnavailable(_reason(error)) from None
+        raise _unavailable(error) from None
     except exc.ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != NO_PRIVILEGE:
             raise
@@ -165,19 +182,24 @@ def translated() -> Iterator[None]:
         # SQLite says DatabaseError itself, none of its kinds, of a file that is damaged or no database.
         if not error.connection_invalidated and type(error) is not exc.DatabaseError:
             raise
-        raise StoreUnavailable(_reason(error)) from None
+        raise _unavailable(error) from None
     except OSError as error:
         raise StoreUnavailable(f"the store is out of reach: {error.strerror or type(error).__name__}") from None
 
 
-def _reason(error: exc.SQLAlchemyError) -> str:
+def _unavailable(error: exc.SQLAlchemyError) -> StoreUnavailable:
     """Say why without the statement, its values or the connection's address."""
     original = getattr(error, "orig", None)
-    text = str(original).strip() if original else ""
-    first = text.splitlines()[0] if text else ""
-    for known in _KNOWN:
-        if known in first:
-            return f"the store is out of reach: {known}"
-    sqlstate = getattr(original, "sqlstate", None)
-    kind = type(original).__name__ if original else type(error).__name__
-    return f"the store is out of reach: {kind}" + (f" ({sqlstate})" if sqlstate else "")
+    reason, key = _known(original)
+    if not reason:
+        sqlstate = getattr(original, "sqlstate", None)
+        reason = type(original or error).__name__ + (f" ({sqlstate})" if sqlstate else "")
+    return StoreUnavailable(f"the store is out of reach: {reason}", key=key)
+
+
+def _known(original: BaseException | None) -> tuple[str, str]:
+    """Return what is said of a driver's error, and whose key it is; nothing of one that is not known."""
+    text = str(original or "")
+    if hasattr(original, "sqlstate"):  # psycopg's; a role may well be called readonly
+        return next(((said, key) for pattern, said, key in _POSTGRES if re.search(pattern, text)), ("", ""))
+    return next((known for known in _SQLITE if known in text), ""), ""

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from kuma_sync.core.errors import ConfigError, StoreError
+from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, store_url
 from kuma_sync.store.migrate import check, head
@@ -29,6 +29,8 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
     try:
         async for finding in _opened(store, settings, profile):
             yield finding
+    except StoreUnavailable as error:
+        yield failed("store", f"{shown}: {error}" + (f"; is {error.key} right?" if error.key else ""))
     except StoreError as error:
         yield failed("store", f"{shown}: {error}")
     finally:

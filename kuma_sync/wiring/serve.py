@@ -17,6 +17,7 @@ import structlog
 
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.daemon.observe import report
+from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
 from kuma_sync.irp.loading import load_profile
@@ -107,15 +108,17 @@ class Daemon:
         profile = load_profile(self._settings.irp.profile)
         self._profile = profile.name
         whose = identity(self._settings, profile.name)
+        outage = Outage()
         while True:
             try:
                 await make_ready(self._ground.store, whose, self._ground.owner, can_find=profile.find is not None)
             except StoreUnavailable as error:
                 self._ground.health.failed("store", str(error))
-                log.warning("store_unavailable", reason=str(error))
+                outage.lasts(error)
                 if await happens(self._stop, within=STORE_RETRY):
                     return False
             else:
+                outage.over()
                 self._door.open = True
                 self._ground.health.succeeded("store")
                 return True

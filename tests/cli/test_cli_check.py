@@ -258,7 +258,10 @@ async def test_a_daemon_that_holds_the_store_is_told_and_left_alone(tmp_path: Pa
     ("url", "said"),
     [
         ("sqlite:////nowhere/at/all/store.db", "there is no directory /nowhere/at/all"),
-        ("postgresql://nobody@127.0.0.1:1/db", "the store is out of reach"),
+        (
+            "postgresql://nobody@127.0.0.1:1/db",
+            "the store is out of reach: connection refused; is store.url right?",
+        ),
     ],
 )
 def test_a_store_that_cannot_be_is_told_before_the_first_run(tmp_path: Path, url: str, said: str) -> None:

@@ -268,6 +268,7 @@ async def test_what_the_brake_holds_is_released(tmp_path: Path) -> None:
 
         assert len(held) == 2
         assert "2 held by the brake" in status.out
+        assert " ".join(status.lines("delivery")[0].split()) == "delivery 0 0 0 0 2 0 -"
         assert released.out.splitlines()[-1] == "2 alerts released."
         assert again.out == "The brake holds nothing.\n"
         assert await passed(w) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,6 +16,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Origin
 from kuma_sync.daemon import supervise as supervising
 from kuma_sync.daemon.closings import Closings
+from kuma_sync.daemon.outage import outlasting
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.supervise import LoopKeepsFailing, happens, supervise, whenever
 
@@ -132,27 +134,34 @@ async def test_what_a_loop_raises_reaches_whoever_supervises_it_as_it_is() -> No
         await whenever(bell, act, stop, timedelta(minutes=1))
 
 
-async def test_a_loop_that_lost_its_store_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_loop_that_lost_its_store_goes_on_and_says_when_that_begins_and_ends() -> None:
     stop, bell, tries = asyncio.Event(), Bell(), list[int]()
 
     async def act() -> None:
         tries.append(1)
         bell.ring()
-        if len(tries) <= 7:
-            raise StoreUnavailable("away")
-        stop.set()
+        if len(tries) in (8, 10):
+            raise StoreUnavailable("away again")
+        if len(tries) < 8:
+            raise StoreUnavailable("locked" if len(tries) > 4 else "away")
+        if len(tries) == 11:
+            stop.set()
 
-    async def at_once(event: asyncio.Event, *, within: float) -> bool:
-        await asyncio.sleep(0)
-        return event.is_set()
-
-    monkeypatch.setattr(supervising, "happens", at_once)
     bell.ring()
+    loop = partial(whenever, bell, outlasting("poll", act), stop, timedelta(minutes=1))
     with capture_logs() as logs:
-        await supervise("poll", lambda: whenever(bell, act, stop, timedelta(minutes=1)), stop)
+        async with asyncio.timeout(5):
+            await supervise("poll", loop, stop)
 
-    assert len(tries) == 8
-    assert {line["event"] for line in logs} == {"store_unavailable"}, "a store that is away is no bug of the loop"
+    assert len(tries) == 11
+    assert [(line["event"], line["loop"], line.get("reason")) for line in logs] == [
+        ("store_unavailable", "poll", "away"),
+        ("store_unavailable", "poll", "locked"),
+        ("store_unavailable", "poll", "away again"),
+        ("store_recovered", "poll", None),
+        ("store_unavailable", "poll", "away again"),
+        ("store_recovered", "poll", None),
+    ], "a store that is away is no bug of the loop, and no news at every try"
 
 
 async def test_a_loop_that_raised_is_started_again() -> None:

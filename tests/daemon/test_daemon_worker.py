@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 from stores import opened
+from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
@@ -361,24 +362,32 @@ async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlit
 async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> None:
     async with bench(sqlite_url) as at:
         await at.put("a")
-        away = [True]
+        away, tries = [True], list[int]()
         begin = at.store.begin
 
         @asynccontextmanager
         async def sometimes() -> AsyncIterator[object]:
             if away[0]:
+                tries.append(1)
+                at.worker.bell.ring()
                 raise StoreUnavailable("the store is out of reach")
             async with begin() as tx:
                 yield tx
 
         at.store.begin = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
-        async with at.running():
-            await until(lambda: at.health.ready().parts["delivery"].reason)
-            away[0] = False
-            await until(lambda: at.handler.seen == ["a"])
-            await until(lambda: at.health.ready().parts["delivery"].reason == "")
+        with capture_logs() as logs:
+            async with at.running():
+                await until(lambda: at.health.ready().parts["delivery"].reason)
+                await until(lambda: len(tries) > 3)
+                away[0] = False
+                await until(lambda: at.handler.seen == ["a"])
+                await until(lambda: at.health.ready().parts["delivery"].reason == "")
 
         assert await at.jobs() == []
+        assert [(line["event"], line["worker"]) for line in logs] == [
+            ("store_unavailable", "delivery"),
+            ("store_recovered", "delivery"),
+        ]
 
 
 async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_flight_is_left_alone(

@@ -19,8 +19,8 @@ import psycopg
 import pytest
 from builders import ALERT_ID, NOW, a_link, an_alert
 from queue_steps import jobs, put
-from sqlalchemy import event
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import IntegrityError, OperationalError
 from stores import opened
 
 from kuma_sync.core.alert import Picture
@@ -293,8 +293,84 @@ async def test_a_stopped_server_is_out_of_reach() -> None:
                 pass
         assert SECRET not in str(refusal.value)
         assert "127.0.0.1" not in str(refusal.value)
+        if url.startswith("postgresql://postgres@127.0.0.1:"):
+            assert str(refusal.value) == "the store is out of reach: connection refused"
 
     await store.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "key"),
+    [
+        ('FATAL:  password authentication failed for user "u"', "the password is refused", "store.password"),
+        ("fe_sendauth: no password supplied", "the server asks for a password, and none is given", "store.password"),
+        ('FATAL:  database "d" does not exist', "the database does not exist", "store.url"),
+        ('FATAL:  role "readonly" does not exist', "the role does not exist", "store.url"),
+        ("Connection refused\n\tIs the server running on that host?", "connection refused", "store.url"),
+        ("Name 'd'\nMultiple attempts failed:\n- Connection refused", "connection refused", "store.url"),
+        ("failed to resolve host 'h': [Errno -2]", "the host is unknown", "store.url"),
+        ("connection timeout expired", "timed out", "store.url"),
+        ("FATAL:  sorry, too many clients already", "too many connections", ""),
+        ('FATAL:  too many connections for role "u"', "too many connections", ""),
+        ("FATAL:  the database system is shutting down", "the server is starting or stopping", ""),
+        ("consuming input failed: server closed the connection", "the server closed the connection", ""),
+        ('FATAL:  role "readonly" is not permitted to log in', "OperationalError", ""),
+    ],
+)
+def test_why_postgresql_cannot_be_reached_is_said_in_our_words(text: str, said: str, key: str) -> None:
+    failure = psycopg.OperationalError(f'connection to server at "db.internal", port 5432 failed: {text} {SECRET}')
+
+    with pytest.raises(StoreUnavailable) as refusal, engine.translated():
+        raise OperationalError(None, None, failure)
+
+    assert (str(refusal.value), refusal.value.key) == (f"the store is out of reach: {said}", key)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"username": "ghost"}, "the role does not exist"),
+        ({"database": "nowhere"}, "the database does not exist"),
+        ({"host": "no.such.invalid"}, "the host is unknown"),
+        ({"host": "/nowhere"}, "there is no such socket"),
+    ],
+)
+async def test_what_is_wrong_in_the_address_of_postgresql_is_told(
+    postgres_url: str, changed: dict[str, str], said: str
+) -> None:
+    url = make_url(postgres_url)
+    url = url.set(query={}) if "host" in changed else url
+    store = a_store(url.set(**changed).render_as_string(hide_password=False))
+
+    with pytest.raises(StoreUnavailable) as refusal:
+        async with store.read():
+            pass
+
+    assert str(refusal.value) == f"the store is out of reach: {said}"
+    await store.close()
+
+
+async def test_a_password_that_is_wrong_or_missing_is_told_without_it() -> None:
+    with postgres.restartable() as server:
+        if server is None:
+            pytest.skip("needs Debian's PostgreSQL")
+        url = make_url(server.url).set(username="sync")
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE sync LOGIN PASSWORD 'right'")
+            found = connection.execute("SHOW hba_file").fetchone()
+            assert found
+            Path(found[0]).write_text("host all sync 127.0.0.1/32 scram-sha-256\n")
+            connection.execute("SELECT pg_reload_conf()")
+        said = set[str]()
+        for password in (SECRET, ""):
+            store = a_store(url.render_as_string(), password)
+            with pytest.raises(StoreUnavailable) as refusal:
+                async with store.read():
+                    pass
+            said.add(str(refusal.value).removeprefix("the store is out of reach: "))
+            await store.close()
+
+    assert said == {"the password is refused", "the server asks for a password, and none is given"}
 
 
 async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(new_postgres_url: str) -> None:

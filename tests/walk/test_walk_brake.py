@@ -10,6 +10,7 @@ from stage import Stage, ask, staged, state_of, tell, until_rest
 from structlog.testing import capture_logs
 
 from kuma_sync.daemon import operator
+from kuma_sync.daemon.observe import look
 from kuma_sync.daemon.run import Crew, once
 
 
@@ -32,6 +33,14 @@ async def release(crew: Crew) -> list[str]:
     return released
 
 
+async def held_in_metrics(crew: Crew) -> tuple[float | None, ...]:
+    """Return what the gauges say is held: of deliveries, of closings towards KUMA, and in all."""
+    await look(crew.store, health=crew.health, metrics=crew.metrics)
+    value = crew.metrics.registry.get_sample_value
+    queues = [value("kuma_sync_queue_depth", {"queue": name, "state": "held"}) for name in ("delivery", "close")]
+    return *queues, value("kuma_sync_brake_held")
+
+
 async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_released(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -43,14 +52,17 @@ async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_
         await carried(crew)
         await carried(crew)
         held = [await state_of(crew, alert_id) for alert_id in ids[:10]]
+        measured = await held_in_metrics(crew)
         closed_while_held, updated = len(stage.wrote("close")), len(stage.incident(ids[15]).events)
         stage.kuma.close(ids[11], "responded")
         await carried(crew)
         single = stage.incident(ids[11]).status
 
         released = await release(crew)
+        after = await held_in_metrics(crew)
 
     assert held == ["held"] * 10
+    assert (measured, after) == ((10, 0, 10), (0, 0, 0))
     assert (closed_while_held, updated, single) == (0, 2, "closed")
     assert sorted(released) == sorted(ids[:10])
     assert len(stage.wrote("close")) == 11

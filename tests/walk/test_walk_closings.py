@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,12 @@ from stage import Stage, ask, eventually, link_of, parked, staged, state_of, tel
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
+from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Origin
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.daemon.run import Crew, once
+from kuma_sync.daemon.side import SideStopped
 from kuma_sync.sim.values import Json
 
 CLOSE = "/api/v1/alerts/close"
@@ -498,3 +501,33 @@ async def test_a_failed_watch_concludes_nothing_and_is_made_up_for(tmp_path: Pat
             await eventually(lambda: stage.kuma.closes)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
+
+
+async def test_a_failed_watch_is_what_is_known_of_the_last_one(tmp_path: Path, sqlite_url: str) -> None:
+    last = list[tuple[bool, str]]()
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        for fault in ({}, {"code": 500}, {"code": 401}, {}):
+            if fault:
+                stage.irp.faults.add("status", match="status=closed", **fault)
+            with suppress(RemoteError):
+                await crew.watch.watch_once()
+            stage.irp.faults.clear()
+            (watch,) = await ask(crew, lambda tx: tx.records.last_pass_by_kind())
+            last.append((watch.complete, watch.error))
+        noted = await ask(crew, lambda tx: tx.records.last_passes(9))
+
+    assert [complete for complete, _error in last] == [True, False, False, True]
+    assert ["500" in last[1][1], "401" in last[2][1], last[0][1], last[3][1]] == [True, True, "", ""]
+    assert len(noted) == 4
+
+
+async def test_a_watch_of_an_irp_that_asked_to_wait_says_so(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        stage.irp.faults.add("status", code=429, headers={"Retry-After": "60"}, match="status=closed")
+        with pytest.raises(RemoteError):
+            await crew.watch.watch_once()
+        with pytest.raises(SideStopped):
+            await crew.watch.watch_once()
+        (watch,) = await ask(crew, lambda tx: tx.records.last_pass_by_kind())
+
+    assert (watch.complete, watch.error) == (False, "it asked to wait")

@@ -7,10 +7,13 @@ import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stage import Child, Stage, change_profile, eventually, leases_run_out, staged
+from structlog.testing import capture_logs
 
+from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon.run import Crew
 from kuma_sync.settings import Settings
 from kuma_sync.sim.values import Json
@@ -233,6 +236,27 @@ async def test_remotes_and_store_that_are_away_at_the_start_are_waited_for(tmp_p
             await eventually(lambda: stage.incidents(alert_id))
 
     assert stage.agrees(), stage.verdict()
+
+
+async def test_a_start_without_its_store_says_so_once_and_when_that_is_over(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reasons, make_ready = ["away", "away", "locked", "locked"], serve.make_ready
+
+    async def late(*arguments: Any, **named: Any) -> None:
+        if reasons:
+            raise StoreUnavailable(reasons.pop(0))
+        await make_ready(*arguments, **named)
+
+    monkeypatch.setattr(serve, "make_ready", late)
+    monkeypatch.setattr(serve, "STORE_RETRY", 0.01)
+    async with staged(tmp_path, sqlite_url) as stage:
+        with capture_logs() as logs:
+            async with stage.door():
+                pass
+
+    told = [(line["event"], line.get("reason")) for line in logs if line["event"].startswith("store_")]
+    assert told == [("store_unavailable", "away"), ("store_unavailable", "locked"), ("store_recovered", None)]
 
 
 async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path, sqlite_url: str) -> None:

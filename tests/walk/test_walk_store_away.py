@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
 from stage import ask, eventually, parked, staged
+from structlog.testing import capture_logs
 
 from kuma_sync.telemetry.health import State
 
@@ -102,22 +104,28 @@ async def test_deliveries_that_all_wait_for_the_store_say_so(tmp_path: Path, pos
     async with wire(postgres_url) as door, staged(tmp_path, door.url, irp={"concurrency": 1}) as stage:
         alert_id = stage.kuma.raise_alert()
         answers = stage.irp.faults.add("hang", method="POST")
-        async with stage.working() as crew:
-            await eventually(lambda: answers.fired)
-            claimed = crew.health.ready().parts["delivery"].state
-            await door.shut()
-            stage.irp.faults.clear()
-            await eventually(lambda: crew.health.ready().parts["delivery"].state is State.FAILING)
-            reason = crew.health.ready().parts["delivery"].reason
-            await door.open()
+        with capture_logs() as logs:
+            async with stage.working() as crew:
+                await eventually(lambda: answers.fired)
+                claimed = crew.health.ready().parts["delivery"].state
+                await door.shut()
+                stage.irp.faults.clear()
+                await eventually(lambda: crew.health.ready().parts["delivery"].state is State.FAILING)
+                reason = crew.health.ready().parts["delivery"].reason
+                await door.open()
 
-            await eventually(lambda: crew.health.ready().ready, within=30)
-            await eventually(stage.agrees)
+                await eventually(lambda: crew.health.ready().ready, within=30)
+                await eventually(stage.agrees)
 
     assert claimed is State.OK
     assert reason.startswith("the store has not taken a result for ")
     assert len(stage.wrote("create")) == 1
     assert stage.incidents(alert_id)
+    for who in ({"loop": "poll"}, {"worker": "close"}):
+        told = [(line["event"], line.get("reason")) for line in logs if who.items() <= line.items()]
+        told = [line for line in told if line[0].startswith("store_")]
+        assert told[-1] == ("store_recovered", None)
+        assert all(one != other for one, other in pairwise(told)), "a change is told, not that it lasts"
 
 
 def _delivered(incidents: dict[str, object], ids: list[str]) -> str:
