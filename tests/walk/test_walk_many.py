@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from stage import Child, Stage, eventually, staged
 
 ALERTS = 620
@@ -79,6 +80,7 @@ async def test_hundreds_of_alerts_are_carried_by_complete_passes_and_then_by_the
     assert_carried(stage, *happenings)
 
 
+@pytest.mark.timeout(600)  # a machine that does other things as well may carry a handful a second
 async def test_hundreds_of_alerts_are_carried_by_the_daemon_and_then_by_complete_passes(
     tmp_path: Path, postgres_url: str
 ) -> None:
@@ -87,7 +89,7 @@ async def test_hundreds_of_alerts_are_carried_by_the_daemon_and_then_by_complete
         ids = list(stage.kuma.alerts)
 
         async with stage.daemon() as daemon:
-            await eventually(lambda: len(stage.irp.incidents) == ALERTS, within=60)
+            await eventually(lambda: len(stage.irp.incidents) == ALERTS, within=240)
             happenings = [await the_daemon_carries_what_happens(stage, daemon, ids[:17])]
         happenings.append(await complete_passes_carry_what_happens(stage, ids[300:317]))
 
