@@ -14,6 +14,8 @@ from typing import Any
 
 import click
 
+from kuma_sync.core.moments import rfc3339
+
 
 def show_json(value: object) -> None:
     """Write a value (dataclasses and times in it, too) as JSON."""
@@ -78,7 +80,7 @@ def since(now: datetime) -> Callable[[datetime | None], str]:
 def _as_json(value: Any) -> Any:
     match value:
         case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return rfc3339(value)
         case Enum():
             return value.value
         case set() | frozenset():

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NewType
 
+from kuma_sync.core.moments import read_moment
+
 AlertId = NewType("AlertId", str)
 Fingerprint = NewType("Fingerprint", str)
 """A digest that changes when, and only when, something worth telling changed; prefixed with its scheme's version."""
@@ -146,7 +148,8 @@ def event_time(event: JsonObject) -> float:
     """Return an event's `Timestamp` in epoch milliseconds; it comes as a number or RFC 3339 text, unknown is oldest."""
     value = event.get("Timestamp")
     if isinstance(value, str):
-        return _milliseconds(value)
+        moment = read_moment(value)
+        return moment.timestamp() * 1000 if moment else 0.0
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
     try:
@@ -179,14 +182,6 @@ def _iso(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     raise TypeError(f"cannot be digested: {type(value).__name__}")
-
-
-def _milliseconds(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000
 
 
 _NAMES = tuple(field.name for field in fields(Alert))

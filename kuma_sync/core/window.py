@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kuma_sync.core.alert import AlertId
-
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
+from kuma_sync.core.moments import before
 
 IDS_PER_READ = 50
 """Ids in one by-id read, and how many alerts of one second are re-read with their events at every poll."""
@@ -77,7 +76,7 @@ def next_reads(cursor: Cursor, now: datetime, rhythm: Rhythm, *, tied: int, swee
     reads = []
     if tied <= IDS_PER_READ:
         reads.append(Query(kind=ReadKind.WINDOW, with_events=True, timestamp_field="lastSeen", since=cursor.watermark))
-    reads.append(Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=_before(cursor.watermark, rhythm.overlap)))
+    reads.append(Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=before(cursor.watermark, rhythm.overlap)))
     if sweep_now or sweep_due(cursor, now, rhythm.sweep_interval):
         # firstSeen does not move when an alert grows, so pages stay put while they are read.
         reads.append(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"))
@@ -103,8 +102,3 @@ def by_id(kind: ReadKind, ids: Sequence[AlertId]) -> list[Query]:
         Query(kind=kind, with_events=kind is ReadKind.CONTENTS, ids=tuple(ids[start : start + IDS_PER_READ]))
         for start in range(0, len(ids), IDS_PER_READ)
     ]
-
-
-def _before(moment: datetime, by: timedelta) -> datetime:
-    # Go's zero time is the year 1, where datetime ends too.
-    return moment - min(by, moment - _EARLIEST)

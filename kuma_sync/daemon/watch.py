@@ -16,6 +16,7 @@ from kuma_sync.core import delivery
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Link, Origin, Resolution, external_key
+from kuma_sync.core.moments import before
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import Cursor, next_watermark
 from kuma_sync.daemon.closings import Closings
@@ -155,7 +156,7 @@ def since(cursor: Cursor) -> datetime:
     """Return from when closed incidents are asked for."""
     if cursor.watched_until is None:
         return cursor.born_at - FIRST_LOOK_BACK
-    return cursor.watched_until - OVERLAP
+    return before(cursor.watched_until, OVERLAP)
 
 
 def _is_news(link: Link | None) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import jmespath
@@ -16,6 +16,7 @@ from jmespath.functions import Functions
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
+from kuma_sync.core.moments import read_moment
 from kuma_sync.core.text import fit
 from kuma_sync.irp.errors import Duplicate, Unrenderable
 from kuma_sync.irp.loading import meant
@@ -106,7 +107,7 @@ class Answers:
             incident=Incident(id=text("id"), number=text("number"), url=text("url")),
             key=text("key"),
             resolution=text("resolution"),
-            updated=_moment(self._extract["updated"].search(item)),
+            updated=read_moment(self._extract["updated"].search(item)),
             closed=self._closed_when.given and self._closed_when.holds(item),
         )
 
@@ -171,13 +172,3 @@ def _text(value: object) -> str:
     if isinstance(value, str):
         return fit(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def _moment(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    if moment is None:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

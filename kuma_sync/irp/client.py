@@ -14,13 +14,13 @@ import structlog
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
+from kuma_sync.core.moments import rfc3339
 from kuma_sync.irp.answers import REMOTE, Row
 from kuma_sync.irp.auth import Credentials, auth_headers, require
 from kuma_sync.irp.checking import compile_profile
 from kuma_sync.irp.draft import Draft
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
-from kuma_sync.irp.values import rfc3339
 from kuma_sync.transport import Answer, Outgoing, Wire
 
 PAGE = 100

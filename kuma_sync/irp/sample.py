@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, JsonObject, Picture, Seen, first_picture, take_contents
 from kuma_sync.core.incident import Incident, external_key
-from kuma_sync.irp.values import Subject, rfc3339, values
+from kuma_sync.core.moments import rfc3339
+from kuma_sync.irp.values import Subject, values
 
 SAMPLE_NOW = datetime(2025, 3, 1, 9, 42, tzinfo=UTC)
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from urllib.parse import quote
 
 from kuma_sync.core.alert import Alert, Contents, JsonObject, Picture
 from kuma_sync.core.incident import Incident
+from kuma_sync.core.moments import rfc3339
 from kuma_sync.irp.observables import KINDS, observables
 
 UNKNOWN = "unknown"
@@ -79,11 +80,6 @@ def values(subject: Subject, *, web_url: str, options: Mapping[str, str], now: d
         "now": rfc3339(now),
         UNKNOWN: _unknown(contents, total),
     }
-
-
-def rfc3339(moment: datetime) -> str:
-    """Write a time as RFC 3339 in UTC with Z; fractions only where there are some."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def alert_url(web_url: str, alert: Alert) -> str:

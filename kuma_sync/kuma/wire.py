@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, JsonObject, Seen, take_contents
 from kuma_sync.core.diff import Rejected
+from kuma_sync.core.moments import EPOCH, read_moment
 from kuma_sync.core.text import fit
 from kuma_sync.kuma.loading import load
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _T = TypeVar("_T")
 _PRIORITIES = ("low", "medium", "high", "critical")
 _LONGEST_ID = 200
@@ -163,15 +163,12 @@ class _Fields:
 
 
 def _moment(value: str | float) -> datetime | None:
+    if isinstance(value, str):
+        return read_moment(value)
     try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        else:
-            moment = _EPOCH + timedelta(milliseconds=value)
+        return EPOCH + timedelta(milliseconds=value) if value >= 0 else None
     except (ValueError, OverflowError):
         return None
-    return moment if moment >= _EPOCH else None
 
 
 def _rejected(raw: bytes, reason: str) -> Rejected:

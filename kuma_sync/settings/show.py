@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from kuma_sync.core.moments import rfc3339
 from kuma_sync.settings.addresses import mask_proxy
 from kuma_sync.settings.secret import MASK, SECRET_NAME, Secret
 from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
@@ -87,7 +88,7 @@ def _plain(key: str, value: Any) -> Any:
         case timedelta():
             return show_duration(value)
         case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+            return rfc3339(value)
         case Enum() | Path():
             return str(value)
         case int() if key in _SIZES:

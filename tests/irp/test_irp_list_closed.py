@@ -57,6 +57,15 @@ async def test_a_closed_incident_comes_with_all_we_need_to_close_its_alert() -> 
     assert [page.server_date for page in pages] == [datetime(2026, 1, 15, 12, tzinfo=UTC)]
 
 
+@pytest.mark.parametrize("stamp", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+03:00", "9999-12-31T23:59:59-05:00", 7])
+async def test_a_time_that_was_never_set_is_not_known(stamp: object) -> None:
+    """Taken for a time, it would be the last one that was read, and no arithmetic reaches beyond it."""
+    async with client(Irp(httpx.Response(200, json={"items": [item(1, updatedAt=stamp)]}))) as desk:
+        pages = [page async for page in desk.list_closed(NOW)]
+
+    assert [resolution.updated for page in pages for resolution in page.items] == [None]
+
+
 @pytest.mark.parametrize(
     ("count", "asked"),
     [
