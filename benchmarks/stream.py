@@ -134,7 +134,7 @@ async def take_pieces(client: httpx.AsyncClient, *, raw: bool) -> int:
 
 async def take_alerts(client: KumaClient, known: set[bytes]) -> int:
     changed = 0
-    async with aclosing(client.read(Query(kind=ReadKind.FULL, with_events=True))) as items:
+    async with aclosing(client.read(Query(kind=ReadKind.FULL))) as items:
         async for item in items:
             if isinstance(item, Element) and item.digest not in known:
                 parsed = parse_alert(item.raw or b"", with_events=True, max_events=0)

@@ -29,15 +29,27 @@ class ReadKind(StrEnum):
     STATUS = "status"
 
 
+# firstSeen does not move when an alert grows, so a sweep's pages stay put while they are read.
+_DATED_BY = {ReadKind.WINDOW: "lastSeen", ReadKind.LATE: "lastSeen", ReadKind.SWEEP: "firstSeen"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """One read: what it asks of `GET alerts/`. `since` is inclusive (KUMA help 222254); `ids` excludes a status."""
 
     kind: ReadKind
-    with_events: bool = False
-    timestamp_field: str | None = None
     since: datetime | None = None
     ids: tuple[AlertId, ...] = ()
+
+    @property
+    def with_events(self) -> bool:
+        """Tell whether alerts come with their contents."""
+        return self.kind in (ReadKind.FULL, ReadKind.WINDOW, ReadKind.CONTENTS)
+
+    @property
+    def dated_by(self) -> str | None:
+        """Return the alert's time that `since` means and pages are ordered by; None leaves that to KUMA."""
+        return _DATED_BY.get(self.kind)
 
     @property
     def lists_everything(self) -> bool:
@@ -72,14 +84,13 @@ def next_reads(cursor: Cursor, now: datetime, rhythm: Rhythm, *, tied: int, swee
     them all at every poll, so the listing shows them instead. `sweep_now` asks for a sweep whatever the clock says.
     """
     if rhythm.full_only or cursor.watermark is None:
-        return [Query(kind=ReadKind.FULL, with_events=True)]
+        return [Query(kind=ReadKind.FULL)]
     reads = []
     if tied <= IDS_PER_READ:
-        reads.append(Query(kind=ReadKind.WINDOW, with_events=True, timestamp_field="lastSeen", since=cursor.watermark))
-    reads.append(Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=before(cursor.watermark, rhythm.overlap)))
+        reads.append(Query(kind=ReadKind.WINDOW, since=cursor.watermark))
+    reads.append(Query(kind=ReadKind.LATE, since=before(cursor.watermark, rhythm.overlap)))
     if sweep_now or sweep_due(cursor, now, rhythm.sweep_interval):
-        # firstSeen does not move when an alert grows, so pages stay put while they are read.
-        reads.append(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"))
+        reads.append(Query(kind=ReadKind.SWEEP))
     return reads
 
 
@@ -99,6 +110,5 @@ def next_watermark(known: datetime | None, received: datetime | None, server_now
 def by_id(kind: ReadKind, ids: Sequence[AlertId]) -> list[Query]:
     """Return the by-id reads for these alerts, at most `IDS_PER_READ` each."""
     return [
-        Query(kind=kind, with_events=kind is ReadKind.CONTENTS, ids=tuple(ids[start : start + IDS_PER_READ]))
-        for start in range(0, len(ids), IDS_PER_READ)
+        Query(kind=kind, ids=tuple(ids[start : start + IDS_PER_READ])) for start in range(0, len(ids), IDS_PER_READ)
     ]

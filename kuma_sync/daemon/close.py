@@ -59,7 +59,7 @@ class CloseAlert:
                 job.assure()
                 by_us = await self._kuma.close(order.alert_id, order.reason.value)
         except SideStopped as stopped:
-            return Bounce(until=stopped.until, reason=stopped.reason)
+            return Bounce(until=stopped.until, reason=stopped.summary)
         except RemoteError as error:
             return await self._failed(job, order, error)
         passed("close_answered")

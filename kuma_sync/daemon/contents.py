@@ -5,15 +5,15 @@ Must not: store them.
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 import structlog
 
 from kuma_sync.core.alert import AlertId, Contents
 from kuma_sync.core.errors import Permanent
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.daemon.side import Side
-from kuma_sync.kuma.client import NOBODY, Element, KumaClient
+from kuma_sync.kuma.client import Element, KumaClient
 from kuma_sync.kuma.wire import Parsed, parse_alert
 
 log = structlog.get_logger(__name__)
@@ -22,12 +22,21 @@ NOT_THIS_ONE = 400
 
 
 class ContentsReader:
-    """Reads one alert's contents. Needed for resync, render, and an incident made anew."""
+    """Reads one alert's contents. Needed for resync, render, and an incident made anew.
 
-    def __init__(self, *, kuma: KumaClient, side: Side, max_events: int) -> None:
+    `admit` is the gate that each request goes through; a command that asks once needs none.
+    """
+
+    def __init__(
+        self,
+        *,
+        kuma: KumaClient,
+        max_events: int,
+        admit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
         self._kuma = kuma
-        self._side = side
         self._max_events = max_events
+        self._admit = admit
 
     async def read(self, alert_id: AlertId) -> Contents | None:
         """Return the contents; None where KUMA has none left or refuses this id, or they are above the size limit.
@@ -39,15 +48,15 @@ class ContentsReader:
         except Permanent as error:
             if error.status != NOT_THIS_ONE:
                 raise
-            # An odd alert, or a KUMA that answers no such question? About nobody it has nothing to refuse.
-            await self._read(NOBODY)
+            async with self._admit():
+                await self._kuma.assure_answers(ReadKind.CONTENTS)
             log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
             return None
 
     async def _read(self, alert_id: AlertId) -> Contents | None:
-        query = Query(kind=ReadKind.CONTENTS, with_events=True, ids=(alert_id,))
+        query = Query(kind=ReadKind.CONTENTS, ids=(alert_id,))
         found: Contents | None = None
-        async with self._side.admit(), aclosing(self._kuma.read(query)) as items:
+        async with self._admit(), aclosing(self._kuma.read(query)) as items:
             async for item in items:
                 if isinstance(item, Element) and item.raw is not None:
                     parsed = parse_alert(item.raw, with_events=True, max_events=self._max_events)

@@ -44,7 +44,7 @@ class Polling:
             self._health.standby("poll")
             self._health.standby("kuma")
         except (SideStopped, RemoteError) as error:
-            self._failed(error.reason if isinstance(error, SideStopped) else error.summary)
+            self._failed(error.summary)
         except ClaimLost as error:
             self._failed(str(error))
         except StoreUnavailable as error:

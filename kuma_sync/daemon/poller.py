@@ -68,7 +68,7 @@ class Poller:
         unnamed = round_.unnamed or round_.oversize - round_.answered
         if unnamed and not any(query.kind is ReadKind.LATE for query in reads):
             # Alerts too large to hold and not to be had by id: only a listing can name them.
-            await self._reader.read(Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), round_)
+            await self._reader.read(Query(kind=ReadKind.SWEEP), round_)
         await self._read_wanted(round_)
         if sweeps and not round_.incomplete:
             await self._ask_unshown(round_)

@@ -19,7 +19,7 @@ from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.recorder import Recorder
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.kuma.client import NOBODY, Element, End, KumaClient, PageEnd
+from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Reader:
         self._side = side
         self._recorder = recorder
         self._habits = habits
-        self._told: set[tuple[ReadKind, AlertId]] = set()
+        self._warned: set[tuple[ReadKind, AlertId]] = set()
 
     async def read(self, query: Query, round_: Round) -> None:
         """Take one read to its end."""
@@ -48,11 +48,8 @@ class Reader:
         try:
             async with self._side.admit(paced=True), aclosing(self._kuma.read(query)) as items:
                 await self._take(items, read, round_)
-        except RemoteError as error:
+        except (RemoteError, SideStopped) as error:
             read.error = error.summary
-            raise
-        except SideStopped as stopped:
-            read.error = stopped.reason
             raise
         finally:
             read.finish(self._habits.clock(), self._habits.metrics)
@@ -66,6 +63,7 @@ class Reader:
             round_.answered -= set(query.ids)
             if len(query.ids) == 1 or not await self._together(query, round_):
                 await self._singly(query, round_)
+            self._warned -= {(kind, alert_id) for alert_id in query.ids if alert_id not in round_.unreadable[kind]}
 
     async def _together(self, query: Query, round_: Round) -> bool:
         """Ask for some alerts at once; false where one of them kept the others from being had."""
@@ -92,13 +90,12 @@ class Reader:
                 if _asks_to_wait(error) or in_a_row == FAILURES_IN_A_ROW:
                     raise
                 if not kuma_is_well:
-                    # An odd alert, or a KUMA that answers no such question? About nobody it has nothing to refuse.
-                    await self.read(replace(query, ids=(NOBODY,)), round_)
+                    async with self._side.admit(paced=True):
+                        await self._kuma.assure_answers(query.kind)
                     kuma_is_well = True
                 self._leave(alert_id, query.kind, error, round_)
                 continue
             in_a_row = 0
-            self._told.discard((query.kind, alert_id))
             if round_.unnamed > unnamed:
                 round_.oversize.add(alert_id)
 
@@ -106,9 +103,9 @@ class Reader:
         round_.unreadable[kind].add(alert_id)
         if isinstance(error, Permanent) and kind is ReadKind.CONTENTS:
             round_.refused.add(alert_id)
-        if (kind, alert_id) in self._told:
+        if (kind, alert_id) in self._warned:
             return
-        self._told.add((kind, alert_id))
+        self._warned.add((kind, alert_id))
         if kind is ReadKind.CONTENTS:
             log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
         else:

@@ -30,10 +30,10 @@ LONGEST_OUTAGE_WAIT = timedelta(seconds=30)
 class SideStopped(KumaSyncError):
     """That side takes no requests until `until`; nothing was sent."""
 
-    def __init__(self, side: Side, reason: str, until: datetime) -> None:
-        super().__init__(f"{side.remote} is not asked before {until:%H:%M:%S}: {reason}")
+    def __init__(self, side: Side, summary: str, until: datetime) -> None:
+        super().__init__(f"{side.remote} is not asked before {until:%H:%M:%S}: {summary}")
         self.side = side
-        self.reason = reason
+        self.summary = summary
         self.until = until
 
 

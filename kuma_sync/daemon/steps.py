@@ -56,8 +56,8 @@ class Steps:
     def bounced(self, stopped: SideStopped) -> Bounce | RetryAt:
         """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
         if stopped.side not in (self._sides.irp, self._sides.creates):
-            return RetryAt(at=stopped.until, reason=stopped.reason, counts=False)
-        return Bounce(until=stopped.until, reason=stopped.reason, creates_only=stopped.side is self._sides.creates)
+            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
+        return Bounce(until=stopped.until, reason=stopped.summary, creates_only=stopped.side is self._sides.creates)
 
     async def find(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Look for the incident before anything is written."""

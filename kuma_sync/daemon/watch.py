@@ -77,9 +77,8 @@ class Watch:
         try:
             resolutions, server_now = await self._listed(since(cursor))
         except (RemoteError, SideStopped) as error:
-            reason = error.summary if isinstance(error, RemoteError) else error.reason
             async with self._store.begin() as tx:
-                await tx.records.note_pass(self._record(started, error=reason))
+                await tx.records.note_pass(self._record(started, error=error.summary))
             raise
         newest = max((item.updated for item in resolutions if item.updated is not None), default=None)
         until = next_watermark(cursor.watched_until, newest, server_now)

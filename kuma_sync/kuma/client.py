@@ -118,9 +118,16 @@ class KumaClient:
         try:
             await self.whoami()
         except AccessDenied:
-            async with aclosing(self.read(Query(kind=ReadKind.STATUS, ids=(NOBODY,)))) as items:
-                async for _item in items:
-                    return
+            await self.assure_answers(ReadKind.STATUS)
+
+    async def assure_answers(self, kind: ReadKind) -> None:
+        """Ask for an alert that nobody has; raise RemoteError.
+
+        A KUMA that refuses even that has nothing against the one alert it refused before: it is unwell.
+        """
+        async with aclosing(self.read(Query(kind=kind, ids=(NOBODY,)))) as items:
+            async for _item in items:
+                return
 
     def reload_token(self) -> bool:
         """Read the token's file again; tell whether it changed."""

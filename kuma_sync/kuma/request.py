@@ -34,8 +34,8 @@ def query_string(query: Query, scope: Scope, *, page: int) -> str:
     if not query.ids:
         parts += [f"status={_quoted(status)}" for status in scope.statuses]
     parts += [f"tenantID={_quoted(tenant)}" for tenant in scope.tenants]
-    if query.timestamp_field:
-        parts.append(f"timestampField={_quoted(query.timestamp_field)}")
+    if query.dated_by:
+        parts.append(f"timestampField={_quoted(query.dated_by)}")
     if query.since is not None:
         parts.append(f"from={rfc3339(query.since)}")
     parts += [f"id={_quoted(alert_id)}" for alert_id in query.ids]

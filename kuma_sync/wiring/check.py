@@ -104,7 +104,7 @@ def _strange(wanted: Sequence[str], found: Whoami) -> Iterator[Finding]:
 
 async def _may_read(client: KumaClient) -> str | None:
     """Read the first page of the last minute's alerts; return why that cannot be done."""
-    query = Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=utc_now() - A_LITTLE)
+    query = Query(kind=ReadKind.LATE, since=utc_now() - A_LITTLE)
     try:
         async with aclosing(client.read(query)) as items:
             async for item in items:

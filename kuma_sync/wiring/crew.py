@@ -197,7 +197,7 @@ class Fitter:
             ),
             metrics=ground.metrics,
         )
-        contents = ContentsReader(kuma=remotes.kuma, side=self._kuma_side, max_events=settings.poll.max_events)
+        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=self._kuma_side.admit)
         return Worker(
             duty=Duty(
                 name="delivery",

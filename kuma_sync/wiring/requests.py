@@ -5,8 +5,6 @@ Must not: send any to the IRP. What an alert holds is read from KUMA where the s
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -15,10 +13,7 @@ from kuma_sync.core.alert import AlertId, Contents, event_digest
 from kuma_sync.core.delivery import changed_fields
 from kuma_sync.core.errors import Permanent
 from kuma_sync.core.incident import Incident, Link, external_key
-from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon.contents import ContentsReader
-from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.side import Side
 from kuma_sync.irp.auth import Credentials, auth_headers
 from kuma_sync.irp.checking import compile_profile
 from kuma_sync.irp.draft import Draft
@@ -29,7 +24,6 @@ from kuma_sync.irp.values import Subject, values
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.secret import MASK
 from kuma_sync.store import Tx
-from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.redact import redact
 from kuma_sync.wiring.crew import utc_now
 from kuma_sync.wiring.remotes import checked_profile, open_remotes, options
@@ -161,7 +155,4 @@ class _Press:
 async def _read(settings: Settings, alert_id: AlertId) -> Contents | None:
     async with AsyncExitStack() as stack:
         remotes = await open_remotes(settings, utc_now, stack)
-        policy = RetryPolicy(base=settings.retry.base, max=settings.retry.max)
-        pace = Pace(clock=utc_now, policy=policy, jitter=random.SystemRandom().random)
-        side = Side("kuma", pace=pace, health=Health(monotonic=time.monotonic), probe=remotes.kuma.whoami)
-        return await ContentsReader(kuma=remotes.kuma, side=side, max_events=settings.poll.max_events).read(alert_id)
+        return await ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events).read(alert_id)

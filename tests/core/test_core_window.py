@@ -24,10 +24,10 @@ from kuma_sync.core.window import (
 )
 
 OVERLAP = timedelta(minutes=30)
-FULL = Query(kind=ReadKind.FULL, with_events=True)
-WINDOW = Query(kind=ReadKind.WINDOW, with_events=True, timestamp_field="lastSeen", since=NOW)
-LATE = Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=NOW - OVERLAP)
-SWEEP = Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen")
+FULL = Query(kind=ReadKind.FULL)
+WINDOW = Query(kind=ReadKind.WINDOW, since=NOW)
+LATE = Query(kind=ReadKind.LATE, since=NOW - OVERLAP)
+SWEEP = Query(kind=ReadKind.SWEEP)
 
 
 def a_cursor(**fields: Any) -> Cursor:
@@ -74,7 +74,7 @@ def test_the_full_strategy_asks_for_everything_at_every_poll(cursor: Cursor) -> 
 
 
 def test_a_full_read_is_the_missions_request_and_nothing_more() -> None:
-    assert (FULL.with_events, FULL.timestamp_field, FULL.since, FULL.ids) == (True, None, None, ())
+    assert (FULL.with_events, FULL.dated_by, FULL.since, FULL.ids) == (True, None, None, ())
 
 
 @pytest.mark.parametrize(("query", "everything"), [(FULL, True), (SWEEP, True), (WINDOW, False), (LATE, False)])
@@ -176,4 +176,4 @@ def test_ids_are_asked_for_fifty_at_a_time(count: int, sizes: list[int]) -> None
 def test_contents_are_read_with_events_and_status_without(kind: ReadKind, with_events: bool) -> None:
     (query,) = by_id(kind, [AlertId("a")])
 
-    assert query == Query(kind=kind, with_events=with_events, ids=(AlertId("a"),))
+    assert (query.with_events, query.dated_by, query.ids) == (with_events, None, (AlertId("a"),))

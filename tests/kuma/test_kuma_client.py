@@ -24,7 +24,7 @@ from kuma_sync.settings import Secret
 from kuma_sync.transport import Endpoint, Wire
 
 URL = "https://kuma.test:7223"
-FULL = Query(kind=ReadKind.FULL, with_events=True)
+FULL = Query(kind=ReadKind.FULL)
 
 
 @pytest.fixture(autouse=True)
@@ -76,16 +76,16 @@ ONE, TWO = AlertId("a"), AlertId("б&=")
     ("query", "expected"),
     [
         (FULL, "withEvents&status=new&page=3"),
-        (Query(kind=ReadKind.SWEEP, timestamp_field="firstSeen"), "status=new&timestampField=firstSeen&page=3"),
+        (Query(kind=ReadKind.SWEEP), "status=new&timestampField=firstSeen&page=3"),
         (
-            Query(kind=ReadKind.WINDOW, with_events=True, timestamp_field="lastSeen", since=SINCE),
+            Query(kind=ReadKind.WINDOW, since=SINCE),
             "withEvents&status=new&timestampField=lastSeen&from=2026-01-02T03:04:05Z&page=3",
         ),
         (
-            Query(kind=ReadKind.LATE, timestamp_field="lastSeen", since=SINCE + timedelta(microseconds=123_999)),
+            Query(kind=ReadKind.LATE, since=SINCE + timedelta(microseconds=123_999)),
             "status=new&timestampField=lastSeen&from=2026-01-02T03:04:05.123Z&page=3",
         ),
-        (Query(kind=ReadKind.CONTENTS, with_events=True, ids=(ONE, TWO)), "withEvents&id=a&id=%D0%B1%26%3D&page=3"),
+        (Query(kind=ReadKind.CONTENTS, ids=(ONE, TWO)), "withEvents&id=a&id=%D0%B1%26%3D&page=3"),
         (Query(kind=ReadKind.STATUS, ids=(ONE,)), "id=a&page=3"),
     ],
 )
@@ -97,7 +97,10 @@ def test_each_read_asks_exactly_this(query, expected):
     ("query", "expected"),
     [
         (FULL, "withEvents&withAffected&status=new&status=assigned&tenantID=t1&tenantID=t2&page=1"),
-        (Query(kind=ReadKind.SWEEP), "status=new&status=assigned&tenantID=t1&tenantID=t2&page=1"),
+        (
+            Query(kind=ReadKind.SWEEP),
+            "status=new&status=assigned&tenantID=t1&tenantID=t2&timestampField=firstSeen&page=1",
+        ),
         (Query(kind=ReadKind.STATUS, ids=(ONE,)), "tenantID=t1&tenantID=t2&id=a&page=1"),
     ],
 )

@@ -60,7 +60,7 @@ async def a_client(headers: bytes, body: bytes, *, piece: int = 1 << 20) -> Asyn
 
 async def received(client: KumaClient) -> list[object]:
     found = []
-    async with aclosing(client.read(Query(kind=ReadKind.FULL, with_events=True))) as items:
+    async with aclosing(client.read(Query(kind=ReadKind.FULL))) as items:
         async for item in items:
             if isinstance(item, Element):
                 found.append(json.loads(item.raw or b""))

@@ -174,7 +174,7 @@ class Caller:
                 if answer.status != 200:
                     raise refusal(answer, remote="irp", operation="find")
         except SideStopped as stopped:
-            return Bounce(until=stopped.until, reason=stopped.reason)
+            return Bounce(until=stopped.until, reason=stopped.summary)
         except RemoteError as error:
             return self._side.pace.after(error, attempts=job.claim.attempts + 1)
         return None

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from stage import Stage, ask, change_profile, link_of, parked, staged, state_of, tell, until_rest, without
+from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import Permanent, StoreUnavailable, Transient
@@ -299,6 +300,26 @@ async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_n
     assert (status, severity) == ("closed", "Critical")
     assert [len(stage.incident(alert_id).events) for alert_id in odd] == [3, 3, 3, 3]
     assert stage.agrees(), stage.verdict()
+
+
+async def test_what_kuma_refuses_a_second_time_is_told_a_second_time(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        stage.kuma.raise_alert()
+        await once(crew)
+        odd, _neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(2))
+        with capture_logs() as logs:
+            rule = refuse(stage, odd)
+            await crew.poller.poll_once()
+            await crew.poller.poll_once()
+            stage.kuma.faults.remove(rule)
+            stage.kuma.raise_alert(seen=ago(minutes=5))  # both are asked for at once, and both are had
+            await crew.poller.poll_once()
+            refuse(stage, odd)
+            stage.kuma.edit(odd, priority="critical")
+            await crew.poller.poll_once()
+
+    told = [line["alert_id"] for line in logs if line["event"] == "contents_unreadable"]
+    assert told == [odd, odd]
 
 
 @pytest.mark.parametrize("code", [400, 500])
