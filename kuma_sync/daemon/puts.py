@@ -40,8 +40,8 @@ async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[Alert
 
 
 async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
-    """Queue those of these alerts that have no incident yet."""
-    links = await tx.links.many(ids)
+    """Queue those of these alerts that have no incident yet, and no job: what is parked waits for a change."""
+    links = await tx.links.many(set(ids) - await tx.delivery.queued(ids))
     unmade = [link for link in links.values() if link.incident is None and not (link.dropped or link.ignored)]
     await tx.delivery.put([_put(link) for link in unmade])
 

@@ -5,12 +5,13 @@ Must not: change a row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Table, and_, case, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kuma_sync.store.dialect import batches
 from kuma_sync.store.jobs import PENDING, RUNNING, Job, as_job
 
 WAITING = ("pending", "backoff", "running")
@@ -36,6 +37,14 @@ class Backlog:
         if states:
             query = query.where(self._table.c.state.in_(states))
         return [as_job(row) for row in await self._connection.execute(query)]
+
+    async def queued(self, subjects: Collection[str]) -> set[str]:
+        """Return which of these subjects have a job, in whatever state."""
+        found: set[str] = set()
+        for some in batches(list(subjects)):
+            rows = await self._connection.execute(select(self._table.c.subject).where(self._table.c.subject.in_(some)))
+            found.update(rows.scalars())
+        return found
 
     async def depths(self) -> dict[str, int]:
         """Count rows by state; pending ones whose due lies ahead are in `backoff`, or `postponed` if nothing failed."""

@@ -302,6 +302,27 @@ async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_n
     assert stage.agrees(), stage.verdict()
 
 
+@pytest.mark.parametrize("code", [400, 500])
+async def test_a_refused_create_is_not_tried_at_every_poll_because_kuma_cannot_show_its_alert(
+    tmp_path: Path, database_url: str, code: int
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        stage.kuma.raise_alert()
+        await once(crew)
+        odd = stage.kuma.raise_alert(seen=ago(minutes=5))
+        refuse(stage, odd).args["code"] = code
+        creates = stage.irp.faults.add("status", code=422, method="POST", match=CREATE)
+        for sweep in (False, False, True):
+            await polled(crew, sweep=sweep)
+        tries, left = creates.fired, await parked(crew)
+        stage.irp.faults.remove(creates)
+        stage.kuma.edit(odd, priority="critical")
+        await polled(crew, sweep=False)
+
+    assert (tries, len(left)) == (1, 1)
+    assert stage.incident(odd).fields["severity"] == "Critical", "a change is tried once more"
+
+
 async def test_what_kuma_refuses_a_second_time_is_told_a_second_time(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
         stage.kuma.raise_alert()
