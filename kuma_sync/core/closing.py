@@ -35,6 +35,15 @@ class CloseRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KumaAnswer:
+    """KUMA's final word on a closing: 204, or 400, 404, 406 in its own words."""
+
+    status: int
+    message: str = ""
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MappedReason:
     """What a resolution became; `listed` is false where the default stood in."""
 

@@ -15,6 +15,7 @@ KumaSyncError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 
@@ -58,6 +59,7 @@ class ClaimLost(KumaSyncError):
     """The lease on a job, or the reader's turn, went to somebody else meanwhile."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class RemoteError(KumaSyncError):
     """KUMA or the IRP did not do what was asked.
 
@@ -65,17 +67,18 @@ class RemoteError(KumaSyncError):
     record of one job only, never for a log.
     """
 
-    def __init__(
-        self, *, remote: str, operation: str, summary: str, status: int | None = None, detail: str = ""
-    ) -> None:
-        super().__init__(f"{remote} {operation}: {summary}")
-        self.remote = remote
-        self.operation = operation
-        self.summary = summary
-        self.status = status
-        self.detail = detail[:300]
+    remote: str
+    operation: str
+    summary: str
+    status: int | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        super().__init__(f"{self.remote} {self.operation}: {self.summary}")
+        self.detail = self.detail[:300]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Transient(RemoteError):
     """Worth trying again.
 
@@ -86,15 +89,6 @@ class Transient(RemoteError):
     retry_after: timedelta | None = None
     ambiguous: bool = False
     unidentified: bool = False
-
-    def having(
-        self, *, retry_after: timedelta | None = None, ambiguous: bool = False, unidentified: bool = False
-    ) -> Transient:
-        """Return this error with its circumstances set (written so that raising stays one expression)."""
-        self.retry_after = retry_after
-        self.ambiguous = ambiguous
-        self.unidentified = unidentified
-        return self
 
 
 class Permanent(RemoteError):

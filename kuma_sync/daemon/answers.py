@@ -10,15 +10,8 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KumaAnswer:
-    """KUMA's final word on a closing: 204, or 400, 404, 406 with its message."""
-
-    status: int
-    message: str = ""
+from kuma_sync.core.closing import KumaAnswer
 
 
 class Waiters:

@@ -12,17 +12,18 @@ import structlog
 
 from kuma_sync.core import delivery
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Link, Origin
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon.answers import KumaAnswer, Waiters
+from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.orders import read_order
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.kuma.client import KumaClient
+from kuma_sync.kuma.refusal import KumaRefusal
 from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -96,10 +97,10 @@ class CloseAlert:
     async def _failed(self, job: OwnedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Bounce | Park | None:
         self._metrics.closes.labels(result="refused" if isinstance(error, Permanent) else "failed").inc()
         log.warning("close_failed", alert_id=order.alert_id, reason=error.summary)
-        if isinstance(error, Permanent) and error.status in FINAL and self._waiters.waits(order.alert_id):
+        if isinstance(error, KumaRefusal) and error.answer.status in FINAL and self._waiters.waits(order.alert_id):
             # Whoever waits hears KUMA's word and decides: the job has done its part.
             await persist(job, partial(self._give_up, job, order, error.summary))
-            self._waiters.answer(order.alert_id, KumaAnswer(status=error.status, message=error.summary))
+            self._waiters.answer(order.alert_id, error.answer)
             return None
         return self._pace.after(error, attempts=job.claim.attempts + 1)
 

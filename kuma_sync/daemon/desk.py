@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Callable
 
 from kuma_sync.core import delivery
-from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.incident import Link, Origin
-from kuma_sync.daemon.answers import KumaAnswer, Waiters
+from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.orders import put_order
 from kuma_sync.store import Lane, Put, Store, Tx
 

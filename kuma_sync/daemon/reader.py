@@ -126,13 +126,14 @@ class Reader:
                 chunk = Chunk()
                 self._habits.health.moved_on("poll")
                 self._habits.health.beat("poll")
+            if isinstance(item, PageEnd) and item.end is End.MORE:
+                await self._side.turn_page()
 
     def _turn_page(self, page: PageEnd, read: Pass, round_: Round) -> None:
         read.page(page)
-        if page.server_date is not None:
-            round_.server_now = round_.server_now or page.server_date
-            skew = (page.server_date - self._habits.clock()).total_seconds()
-            self._habits.metrics.clock_skew_seconds.set(skew)
+        round_.server_now = round_.server_now or page.server_date
+        if page.skew is not None:
+            self._habits.metrics.clock_skew_seconds.set(page.skew.total_seconds())
         if page.end in (End.REPEATED, End.CAP):
             log.error("paging_does_not_end", read=read.query.kind.value, page=page.number, how=page.end.value)
 

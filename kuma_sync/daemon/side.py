@@ -16,6 +16,7 @@ import structlog
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, Permanent, RemoteError, Transient
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, backoff, clamp_retry_after
 from kuma_sync.daemon.pace import Pace
+from kuma_sync.daemon.turnstile import Turnstile
 from kuma_sync.telemetry.health import Health, Part
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ class Side:
 
     `probe` judges a 401 or 403 (None: every one counts as a refused token); `reload` reads the secret file again and
     tells whether it changed. `narrower` is a gate behind this one: while it stands still, this side is not well.
+    `turnstile` says at what rate requests go out.
     As many failures in a row as `trips_after` says shut it (the circuit breaker); None: never.
     """
 
@@ -60,6 +62,7 @@ class Side:
         self.pace = pace
         self._health = health
         self._narrower = narrower
+        self.turnstile = Turnstile()
         self._probe = probe
         self._reload = reload
         self._asked_to_wait: datetime | None = None
@@ -83,11 +86,8 @@ class Side:
     def open_at(self, *, paced: bool = False) -> datetime | None:
         """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
         now = self.pace.clock()
-        if self._asked_to_wait is not None and self._asked_to_wait > now + LONGEST_RETRY_AFTER:
-            # A wait longer than there can be means that the clock was set back meanwhile.
-            self._asked_to_wait = None
-        if self._asked_to_wait is not None and self._asked_to_wait > now:
-            return self._asked_to_wait
+        if (wait := self._wait_until(now)) is not None:
+            return wait
         if self._pause is None or (paced and self._outage):
             return None
         if self._trial_at > now + self.pace.policy.max:
@@ -104,6 +104,16 @@ class Side:
         if until is not None:
             raise SideStopped(self, self._pause or "it asked to wait", until)
 
+    async def turn_page(self) -> None:
+        """Let a request that was admitted go on with the next one: in its turn, and not where a wait was asked for
+        meanwhile.
+
+        Raise SideStopped; whether the side stands still for another reason the request itself will tell.
+        """
+        await self.turnstile.pass_through()
+        if (wait := self._wait_until(self.pace.clock())) is not None:
+            raise SideStopped(self, "it asked to wait", wait)
+
     def wake(self) -> None:
         """Let a trial go out at once: the secret or the configuration changed."""
         self._trial_at = self.pace.clock()
@@ -116,6 +126,8 @@ class Side:
         In an outage a `paced` request, one that comes at its own interval, is the trial; before any other the probe
         is, so that no job's attempt is burnt to find out that the remote is still away.
         """
+        self.assure_open(paced=paced)
+        await self.turnstile.pass_through()
         self.assure_open(paced=paced)
         trial = self._pause is not None
         self._on_trial = self._on_trial or trial
@@ -146,6 +158,15 @@ class Side:
         self._health.paused(self.remote, reason)
         return SideStopped(self, reason, self._trial_at)
 
+    def _wait_until(self, now: datetime) -> datetime | None:
+        """Return until when the remote asked to wait, if it did."""
+        if self._asked_to_wait is not None and self._asked_to_wait > now + LONGEST_RETRY_AFTER:
+            # A wait longer than there can be means that the clock was set back meanwhile.
+            self._asked_to_wait = None
+        if self._asked_to_wait is None or self._asked_to_wait <= now:
+            return None
+        return self._asked_to_wait
+
     async def _learn(self, error: RemoteError) -> None:
         match error:
             case AccessDenied():
@@ -170,6 +191,7 @@ class Side:
         """Ask the probe whether the outage is over; raise SideStopped where it goes on."""
         if self._probe is None:
             return
+        await self.turnstile.pass_through()
         try:
             await self._probe()
         except Transient as error:
@@ -183,11 +205,11 @@ class Side:
     async def _judge(self, error: AccessDenied) -> None:
         """Tell a refused token from one request that is not allowed."""
         reason = f"token refused ({error.summary})"
-        until = self._asked_to_wait
-        if until is not None and until > self.pace.clock():
-            raise SideStopped(self, "it asked to wait", until) from None
+        if (wait := self._wait_until(self.pace.clock())) is not None:
+            raise SideStopped(self, "it asked to wait", wait) from None
         if self._probe is None:
             raise self.stand_still(reason) from None
+        await self.turnstile.pass_through()
         try:
             await self._probe()
         except (AccessDenied, Permanent):

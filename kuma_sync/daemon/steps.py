@@ -29,13 +29,11 @@ from kuma_sync.daemon.side import Sides, SideStopped
 from kuma_sync.daemon.work import Change, Work, Workbench
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.draft import Draft
-from kuma_sync.irp.errors import Duplicate
+from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-TOO_LARGE = 413
-UNKNOWN = (404, 410)
 T = TypeVar("T")
 Events = Mapping[EventDigest, JsonObject]
 
@@ -96,9 +94,7 @@ class Steps:
             (whole, sent), events = await self._halving(
                 self._carried("update", work), least=0, send=lambda events: self._update_once(job, work, events)
             )
-        except Permanent as error:
-            if error.status not in UNKNOWN:
-                raise
+        except Missing as error:
             return _missing(job, error)
 
         def become(link: Link) -> Link:
@@ -118,9 +114,7 @@ class Steps:
                 least=1,
                 send=lambda events: self._send(job, self._draft("add_events", work, events)),
             )
-        except Permanent as error:
-            if error.status not in UNKNOWN:
-                raise
+        except Missing as error:
             return _missing(job, error)
         added = frozenset(events)
         return Change(become=partial(delivery.events_added, events=added), told=("events_added", str(len(added))))
@@ -130,9 +124,7 @@ class Steps:
         told = ("incident_closed", work.link.close_reason)
         try:
             await self._send(job, self._draft("close", work, {}))
-        except Permanent as error:
-            if error.status not in UNKNOWN:
-                raise
+        except Missing:
             log.warning("incident_to_close_is_gone", alert_id=work.alert_id)
             told = ("incident_closed", "the IRP no longer has it")
         log.info("incident_closed", alert_id=work.alert_id)
@@ -140,7 +132,7 @@ class Steps:
 
     def _carried(self, operation: str, work: Work) -> Events:
         """Return the events that a request may carry: new ones, or all where the create has to do as an update."""
-        upsert = operation == "update" and not self._irp.can("update")
+        upsert = operation == "update" and not self._bench.desk.can_update
         if not self._irp.carries_events("create" if upsert else operation):
             return {}
         return work.kept if upsert else work.unsent
@@ -152,9 +144,9 @@ class Steps:
             some = dict(islice(events.items(), batch))
             try:
                 return await send(some), some
-            except Permanent as error:
+            except TooLarge:
                 # Without add_events the rest would have no way to follow.
-                if error.status != TOO_LARGE or len(some) <= least or not self._irp.can("add_events"):
+                if len(some) <= least or not self._bench.desk.can_add_events:
                     raise
                 batch = len(some) // 2
 
@@ -178,7 +170,7 @@ class Steps:
 
     async def _update_once(self, job: OwnedJob, work: Work, events: Events) -> tuple[Draft, frozenset[str]]:
         """Send the fields that changed; return the whole draft, and which fields went out."""
-        upsert = not self._irp.can("update")
+        upsert = not self._bench.desk.can_update
         whole = self._draft("create" if upsert else "update", work, events)
         changed, cleared = delivery.changed_fields(whole.fields, work.link.sent.fields)
         draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
@@ -236,7 +228,7 @@ class Steps:
         return self._irp.draft(operation, self._head.values(work, list(events.values())))
 
 
-def _missing(job: OwnedJob, error: Permanent) -> Change | Park:
+def _missing(job: OwnedJob, error: Missing) -> Change | Park:
     """Find the incident again; where it was found and is still not known, its address is wrong."""
     if job.missed:
         told = f"the incident was found, but {error.operation} {error.summary}"

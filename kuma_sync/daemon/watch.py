@@ -112,6 +112,8 @@ class Watch:
                 self.moved()
                 resolutions += page.items
                 server_now = server_now or page.server_date
+                if not page.last:
+                    await self._side.turn_page()
         return resolutions, server_now
 
     async def _conclude(self, tx: Tx, resolutions: Sequence[Resolution]) -> int:

@@ -6,7 +6,7 @@ Must not: send, or decide what follows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +18,14 @@ from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import read_moment
 from kuma_sync.core.text import fit
-from kuma_sync.irp.errors import Duplicate, Unrenderable
+from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
 from kuma_sync.irp.loading import meant
 from kuma_sync.irp.profile import CreateOperation, Operation
 from kuma_sync.transport import Answer, refusal
 
 REMOTE = "irp"
+
+_REFUSALS = {404: Missing, 410: Missing, 413: TooLarge}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,7 @@ class Answers:
         try:
             return answer.json()
         except Transient as error:
-            created = isinstance(self._operation, CreateOperation)
-            raise error.having(ambiguous=error.ambiguous, unidentified=created) from None
+            raise replace(error, unidentified=isinstance(self._operation, CreateOperation)) from None
 
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
@@ -113,7 +114,7 @@ class Answers:
 
     def _refused(self, answer: Answer) -> Exception:
         if not 200 <= answer.status < 300:
-            return refusal(answer, remote=REMOTE, operation=self._name)
+            return refusal(answer, _REFUSALS)
         if isinstance(self._operation, CreateOperation):
             return self._unidentified(answer)
         return Permanent(
@@ -124,9 +125,14 @@ class Answers:
         )
 
     def _unidentified(self, answer: Answer) -> Transient:
-        summary = f"answered {answer.status} without the incident's id"
-        error = Transient(remote=REMOTE, operation=self._name, summary=summary, status=answer.status)
-        return error.having(ambiguous=True, unidentified=True)
+        return Transient(
+            remote=REMOTE,
+            operation=self._name,
+            summary=f"answered {answer.status} without the incident's id",
+            status=answer.status,
+            ambiguous=True,
+            unidentified=True,
+        )
 
 
 class _Expression:

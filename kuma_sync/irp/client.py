@@ -33,10 +33,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedPage:
-    """One page of closed incidents; `server_date` is the IRP's own clock, if it told."""
+    """One page of closed incidents, perhaps the last; `server_date` is the IRP's own clock, if it told."""
 
     items: list[Resolution]
     server_date: datetime | None
+    last: bool
 
 
 class IrpClient:
@@ -129,8 +130,9 @@ class IrpClient:
             fresh = _fresh(rows, seen)
             closed = [_resolution(row) for row in fresh if row.closed]
             discarded += sum(not (row.closed and row.identity) for row in rows)
-            yield ClosedPage(items=closed, server_date=answer.date)
-            if not fresh or len(rows) < PAGE:
+            last = not fresh or len(rows) < PAGE
+            yield ClosedPage(items=closed, server_date=answer.date, last=last)
+            if last:
                 self._note_filter(discarded)
                 return
             offset += len(rows)

@@ -1,4 +1,4 @@
-"""What can go wrong in this room only: a template that does not work, and a create that came second.
+"""What can go wrong in this room only: a template that does not work, and refusals that say what to do next.
 
 Must not: carry an alert's content where it might be logged.
 """
@@ -23,3 +23,11 @@ class Unrenderable(Exception):
 
 class Duplicate(Permanent):
     """The IRP refused a create because the incident exists already: find it and link it."""
+
+
+class Missing(Permanent):
+    """The IRP does not know this incident: find it again."""
+
+
+class TooLarge(Permanent):
+    """The request is larger than the IRP takes: with fewer events it may pass."""

@@ -97,14 +97,14 @@ class KumaClient:
             return True
         if answer.status == 406 and answer.message.casefold() == ALREADY_CLOSED:
             return False
-        raise kuma_refusal(answer, operation=_CLOSE, api_version=self._version)
+        raise kuma_refusal(answer, api_version=self._version)
 
     async def whoami(self) -> Whoami:
         """Ask whose token this is, and what it may see (KUMA help 269936); raise RemoteError."""
         request = Outgoing(method="GET", path=f"/api/{self._version}/users/whoami")
         answer = await self._send(request, _WHOAMI, changes=False)
         if answer.status != 200:
-            raise kuma_refusal(answer, operation=_WHOAMI, api_version=self._version)
+            raise kuma_refusal(answer, api_version=self._version)
         found = read_whoami(answer.json())
         if found is None:
             raise Transient(remote=self._wire.remote, operation=_WHOAMI, summary="answered something that is no user")
@@ -152,7 +152,7 @@ class KumaClient:
         path, asked = f"/api/{self._version}/alerts/", query_string(query, self._scope, page=number)
         async with self._stream(Outgoing(method="GET", path=path, query=asked)) as stream:
             if stream.status != 200:
-                raise kuma_refusal(await stream.answer(), operation=_READ, api_version=self._version)
+                raise kuma_refusal(await stream.answer(), api_version=self._version)
             # A listing's elements are small: quicker looked into than looked up.
             known = self._known if query.with_events else None
             size = self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
@@ -29,12 +29,16 @@ class End(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageEnd:
-    """A page was read to its closing bracket. `bytes` came over the network; `server_date` is KUMA's own clock."""
+    """A page was read to its closing bracket.
+
+    `bytes` came over the network; `server_date` is KUMA's own clock, `skew` that clock less ours.
+    """
 
     number: int
     count: int
     bytes: int
     server_date: datetime | None
+    skew: timedelta | None
     end: End
 
 
@@ -69,8 +73,15 @@ class Page:
 
     def ended(self, number: int, end: End) -> PageEnd:
         """Return the account of this page, now that it is over."""
-        received, date = self._stream.bytes_received, self._stream.date
-        return PageEnd(number=number, count=self.count, bytes=received, server_date=date, end=end)
+        stream = self._stream
+        return PageEnd(
+            number=number,
+            count=self.count,
+            bytes=stream.bytes_received,
+            server_date=stream.date,
+            skew=stream.skew,
+            end=end,
+        )
 
     async def _receive(self) -> None:
         piece = await anext(self._stream.chunks, None)

@@ -5,6 +5,9 @@ Must not: send. Only texts that KUMA documents go into a summary; any other stay
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from kuma_sync.core.closing import KumaAnswer
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError
 from kuma_sync.transport import Answer, refusal
 
@@ -23,26 +26,35 @@ _DOCUMENTED = frozenset(
 )
 
 
-def kuma_refusal(answer: Answer, *, operation: str, api_version: str) -> RemoteError:
+@dataclass(kw_only=True, eq=False, repr=False)
+class KumaRefusal(Permanent):
+    """KUMA will not do this; `answer` is how it said so, for whoever asked through us."""
+
+    answer: KumaAnswer
+
+
+def kuma_refusal(answer: Answer, *, api_version: str) -> RemoteError:
     """Translate an answer that is no success; 400 `invalid authorization header` is a refused token, too."""
-    error = refusal(answer, remote=answer.remote, operation=operation)
+    error = refusal(answer)
     if not isinstance(error, Permanent):
         return error
-    said = answer.message.casefold()
+    said, summary, detail = answer.message.casefold(), error.summary, error.detail
     if said == _BAD_HEADER:
-        summary = f"{_BAD_HEADER} (is the token whole?)"
-        return AccessDenied(remote=answer.remote, operation=operation, summary=summary, status=answer.status)
+        return AccessDenied(
+            remote=answer.remote,
+            operation=answer.operation,
+            summary=f"{_BAD_HEADER} (is the token whole?)",
+            status=answer.status,
+        )
     if said in _DOCUMENTED:
-        return Permanent(
-            remote=answer.remote, operation=operation, summary=said, status=answer.status, detail=_details(error, said)
-        )
-    if answer.status == 404 and api_version != "v3":
-        summary = f"{error.summary}: is kuma.url right? KUMA 4.x serves only v3 (kuma.api_version)"
-        return Permanent(
-            remote=answer.remote, operation=operation, summary=summary, status=answer.status, detail=error.detail
-        )
-    return error
-
-
-def _details(error: RemoteError, said: str) -> str:
-    return "" if error.detail.casefold() == said else error.detail
+        summary, detail = said, answer.details
+    elif answer.status == 404 and api_version != "v3":
+        summary += ": is kuma.url right? KUMA 4.x serves only v3 (kuma.api_version)"
+    return KumaRefusal(
+        remote=answer.remote,
+        operation=answer.operation,
+        summary=summary,
+        status=answer.status,
+        detail=detail,
+        answer=KumaAnswer(status=answer.status, message=answer.message or summary, details=answer.details),
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from types import MappingProxyType
 
 import httpx
 
@@ -60,8 +61,13 @@ class Answer:
         """Return the failure for a body that is not the JSON it should be."""
         kind = media_type(self.headers)
         summary = "answered broken JSON" if "json" in kind else f"answered {kind} instead of JSON"
-        error = Transient(remote=self.remote, operation=self.operation, summary=summary, status=self.status)
-        return error.having(ambiguous=self.changes)
+        return Transient(
+            remote=self.remote,
+            operation=self.operation,
+            summary=summary,
+            status=self.status,
+            ambiguous=self.changes,
+        )
 
     @property
     def is_page(self) -> bool:
@@ -74,11 +80,21 @@ class Answer:
 
         It may repeat what we sent, the token too: our secrets are masked, for a job's record is read by people.
         """
+        return _message(self._value())
+
+    @property
+    def details(self) -> str:
+        """Return what the answer says in `details`, beside its message, as `message` does."""
+        value = self._value()
+        details = value.get("details") if isinstance(value, dict) else None
+        return _one_line(details) if isinstance(details, str) else ""
+
+    def _value(self) -> object:
         try:
-            value = json.loads(self.body)
+            value: object = json.loads(self.body)
         except (ValueError, RecursionError):
-            return ""
-        return _message(value)
+            return None
+        return value
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -87,19 +103,26 @@ def media_type(headers: Mapping[str, str]) -> str:
     return found.group().lower() if found else "something unnamed"
 
 
-def refusal(answer: Answer, *, remote: str, operation: str) -> RemoteError:
+def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyType({})) -> RemoteError:
     """Translate an unwelcome status: 408, 429, 5xx → Transient; 401, 403 → AccessDenied; all else → Permanent.
 
-    A 5xx other than 503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`.
+    A 5xx other than 503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`. `kinds`
+    names the statuses that mean something of their own to this remote.
     """
     summary = f"answered {answer.status} {_phrase(answer.status)}".rstrip()
     detail = answer.message or _location(answer)
     if answer.status in (408, 429) or answer.status >= 500:
-        ambiguous = answer.changes and answer.status >= 500 and answer.status != 503
-        error = Transient(remote=remote, operation=operation, summary=summary, status=answer.status, detail=detail)
-        return error.having(retry_after=answer.retry_after, ambiguous=ambiguous)
-    kind = AccessDenied if answer.status in (401, 403) else Permanent
-    return kind(remote=remote, operation=operation, summary=summary, status=answer.status, detail=detail)
+        return Transient(
+            remote=answer.remote,
+            operation=answer.operation,
+            summary=summary,
+            status=answer.status,
+            detail=detail,
+            retry_after=answer.retry_after,
+            ambiguous=answer.changes and answer.status >= 500 and answer.status != 503,
+        )
+    kind = AccessDenied if answer.status in (401, 403) else kinds.get(answer.status, Permanent)
+    return kind(remote=answer.remote, operation=answer.operation, summary=summary, status=answer.status, detail=detail)
 
 
 def parse_date(text: str | None) -> datetime | None:
@@ -139,7 +162,11 @@ def _message(value: object) -> str:
     for key in _MESSAGE_KEYS:
         match value.get(key):
             case str(text) if text.strip():
-                return fit(masked(" ".join(text.split()))[:_LONGEST_DETAIL])
+                return _one_line(text)
             case dict(inner) if text := _message(inner):
                 return text
     return ""
+
+
+def _one_line(text: str) -> str:
+    return fit(masked(" ".join(text.split()))[:_LONGEST_DETAIL])

@@ -19,7 +19,7 @@ from kuma_sync.transport.connections import Connections
 class Endpoint:
     """One remote (`kuma` or `irp`): `url` is the base without a trailing slash; times are seconds.
 
-    `read_timeout` is between two bytes, `deadline` for a whole request; `rate_limit` is requests a second, 0 = none.
+    `read_timeout` is between two bytes, `deadline` for a whole request.
     """
 
     remote: str
@@ -33,7 +33,6 @@ class Endpoint:
     read_timeout: float = 30
     deadline: float = 60
     connections: int = 8
-    rate_limit: float = 0
 
 
 def make_connections(endpoint: Endpoint) -> Connections:

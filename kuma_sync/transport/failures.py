@@ -31,8 +31,9 @@ class Call:
 
     def failed(self, summary: str, *, sent: bool = True) -> Transient:
         """Return the failure of this call; one that was never sent is not ambiguous."""
-        error = Transient(remote=self.endpoint.remote, operation=self.operation, summary=summary)
-        return error.having(ambiguous=sent and self.changes)
+        return Transient(
+            remote=self.endpoint.remote, operation=self.operation, summary=summary, ambiguous=sent and self.changes
+        )
 
 
 @contextmanager

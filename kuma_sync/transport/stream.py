@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import httpx
 
@@ -43,6 +43,12 @@ class Stream:
     def date(self) -> datetime | None:
         """Return the server's own clock, if it told."""
         return parse_date(self._response.headers.get("Date"))
+
+    @property
+    def skew(self) -> timedelta | None:
+        """Return the server's clock less ours as the answer began, if it told."""
+        date = self.date
+        return date - self._now if date is not None else None
 
     @property
     def bytes_received(self) -> int:

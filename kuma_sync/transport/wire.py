@@ -1,4 +1,4 @@
-"""One remote's HTTP client: its connections, deadline and pace, and the translation of every failure.
+"""One remote's HTTP client: its connections and deadline, and the translation of every failure.
 
 Must not: retry, or judge a status (callers do, with `refusal`).
 """
@@ -36,7 +36,6 @@ class Wire:
         self._clock = clock
         self._transport = transport or make_connections(endpoint)
         self._slots = asyncio.Semaphore(endpoint.connections)
-        self._next_start = 0.0
 
     @property
     def remote(self) -> str:
@@ -49,7 +48,7 @@ class Wire:
         `changes` marks a write: it follows no redirect, and a failure after sending is ambiguous.
         """
         call = Call(endpoint=self.endpoint, operation=operation, changes=changes)
-        async with self._slot():
+        async with self._slots:
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
                     response = await self._exchange(request, follow=not changes)
@@ -67,7 +66,7 @@ class Wire:
         """
         call = Call(endpoint=self.endpoint, operation=operation, changes=False)
         clock = asyncio.get_running_loop().time
-        async with self._slot():
+        async with self._slots:
             started = clock()
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
@@ -81,20 +80,6 @@ class Wire:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
-
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        async with self._slots:
-            await self._pace()
-            yield
-
-    async def _pace(self) -> None:
-        if not self.endpoint.rate_limit:
-            return
-        now = asyncio.get_running_loop().time()
-        start = max(now, self._next_start)
-        self._next_start = start + 1 / self.endpoint.rate_limit
-        await asyncio.sleep(start - now)
 
     async def _exchange(self, request: Outgoing, *, follow: bool) -> httpx.Response:
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")

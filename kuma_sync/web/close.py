@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.closing import Reason, parse_reason
+from kuma_sync.core.closing import CloseRequest, KumaAnswer, parse_reason
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.incident import Origin
 from kuma_sync.web.answers import Refused, answer, bearer_token, caller
 from kuma_sync.web.body import LARGEST_BODY, read_body
 from kuma_sync.web.rules import DoorRules
@@ -23,72 +23,34 @@ from kuma_sync.web.rules import DoorRules
 LONGEST_WAIT = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseOrder:
-    """What a caller asks for; `by` is the caller's name in `[web.tokens]`."""
-
-    alert_id: AlertId
-    reason: Reason
-    comment: str = ""
-    incident: str = ""
-    by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Safely on the queue, or closed by us already: 204."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """Waited for in vain: KUMA gave no final answer in time, the queue goes on. 202."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Final:
-    """KUMA's final answer: 204, 400, 404 or 406 with KUMA's message."""
-
-    status: int
-    message: str = ""
-    details: Any = None
-
-
-Outcome = Stored | Pending | Final
-
-
 class ClosingDesk(Protocol):
     """Who takes closings."""
 
-    async def close(self, order: CloseOrder, wait: float | None) -> Outcome:
-        """Put the order on the durable queue; with `wait`, stay up to that many seconds for KUMA's final answer.
+    async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
+        """Put a closing on the durable queue, and return 204.
 
-        Without `wait` the outcome is Stored. Raise StoreUnavailable when nothing was stored.
+        With `wait`, stay up to that many seconds for KUMA's final answer; None when it did not come. Raise
+        StoreUnavailable when nothing was stored.
         """
 
 
 async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> Response:
-    """Check one call in the contract's order, hand it to the desk, and translate the outcome."""
+    """Check one call in the contract's order, hand it to the desk, and answer in KUMA's words."""
     body = await read_body(request)
     by = _authenticate(request, rules)
     if body is None:
         raise Refused(413, "request body too large", f"at most {LARGEST_BODY} bytes")
-    order = _order(body, by)
+    closing = _closing(body, by)
     wait = _wait(request)
     if not rules.to_kuma:
         raise Refused(406, "closing is switched off")
     try:
-        outcome = await desk.close(order, wait)
+        said = await desk.take(closing, wait)
     except StoreUnavailable:
         raise Refused(503, "store unavailable") from None
-    match outcome:
-        case Stored() | Final(status=204):
-            return Response(status_code=204)
-        case Pending():
-            return answer(202, "accepted", "no final answer of KUMA yet; the queue goes on")
-        case Final():
-            return answer(outcome.status, outcome.message, outcome.details)
-        case _:
-            assert_never(outcome)
+    if said is None:
+        return answer(202, "accepted", "no final answer of KUMA yet; the queue goes on")
+    return Response(status_code=204) if said.status == 204 else answer(said.status, said.message, said.details or None)
 
 
 def _authenticate(request: Request, rules: DoorRules) -> str:
@@ -101,7 +63,7 @@ def _authenticate(request: Request, rules: DoorRules) -> str:
     return name
 
 
-def _order(body: bytes, by: str) -> CloseOrder:
+def _closing(body: bytes, by: str) -> CloseRequest:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -117,7 +79,9 @@ def _order(body: bytes, by: str) -> CloseOrder:
     parsed = parse_reason(reason)
     if parsed is None:
         raise Refused(400, "invalid reason")
-    return CloseOrder(alert_id=AlertId(alert_id), reason=parsed, comment=comment, incident=incident, by=by)
+    return CloseRequest(
+        alert_id=AlertId(alert_id), reason=parsed, origin=Origin.IRP, by=by, comment=comment, incident=incident
+    )
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

@@ -32,6 +32,7 @@ from kuma_sync.daemon.run import Crew
 from kuma_sync.daemon.side import Side, Sides
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
+from kuma_sync.daemon.turnstile import Turnstile
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench, contents_sizes
 from kuma_sync.daemon.worker import Worker
@@ -88,6 +89,7 @@ class Fitter:
         creates.trips_after = None  # an outage is the whole side's matter
         probe = irp.probe if irp.can("probe") else None
         side = Side("irp", pace=self._pace, health=health, probe=probe, reload=irp.reload_secrets, narrower=creates)
+        side.turnstile = Turnstile(settings.irp.rate_limit)
         self._sides = Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency))
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.core.incident import Origin
 from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.desk import Counter
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
-from kuma_sync.web.close import CloseOrder, Final, Outcome, Pending, Stored
 from kuma_sync.web.rules import DoorRules
 
 
@@ -25,22 +23,11 @@ class ClosingDoor:
         self._counter = Counter(store=store, waiters=waiters, ring=ring)
         self.open = False
 
-    async def close(self, order: CloseOrder, wait: float | None) -> Outcome:
-        """Store the order; with `wait`, hand over KUMA's final answer if it comes in time."""
+    async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
+        """Store a closing; with `wait`, hand over KUMA's final answer if it comes in time."""
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")
-        request = CloseRequest(
-            alert_id=order.alert_id,
-            reason=order.reason,
-            origin=Origin.IRP,
-            by=order.by,
-            comment=order.comment,
-            incident=order.incident,
-        )
-        answer = await self._counter.take(request, wait)
-        if answer is None:
-            return Pending()
-        return Stored() if wait is None else Final(status=answer.status, message=answer.message)
+        return await self._counter.take(request, wait)
 
 
 def door_rules(settings: Settings) -> DoorRules:

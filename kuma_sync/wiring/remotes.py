@@ -115,5 +115,4 @@ def irp_endpoint(section: IrpSection) -> Endpoint:
         read_timeout=read_timeout,
         deadline=read_timeout * 2,
         connections=section.concurrency + 2,
-        rate_limit=section.rate_limit,
     )

@@ -18,8 +18,8 @@ HOUR = timedelta(hours=1)
 WAITS = st.timedeltas(timedelta(), timedelta(days=2))
 
 
-def an_error(kind: type[RemoteError], detail: str = "") -> Any:
-    return kind(remote="irp", operation="create", summary="HTTP 503", detail=detail)
+def an_error(kind: type[RemoteError], detail: str = "", **circumstances: Any) -> Any:
+    return kind(remote="irp", operation="create", summary="HTTP 503", detail=detail, **circumstances)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_retry_after_is_honoured_up_to_an_hour(asked: timedelta | None, honoured
     ("error", "what_follows"),
     [
         (an_error(Transient), RetryAt(at=NOW + seconds(8), reason="HTTP 503")),
-        (an_error(Transient).having(retry_after=seconds(3)), RetryAt(at=NOW + seconds(8), reason="HTTP 503")),
-        (an_error(Transient).having(retry_after=seconds(90)), RetryAt(at=NOW + seconds(90), reason="HTTP 503")),
-        (an_error(Transient).having(retry_after=2 * HOUR), RetryAt(at=NOW + HOUR, reason="HTTP 503")),
+        (an_error(Transient, retry_after=seconds(3)), RetryAt(at=NOW + seconds(8), reason="HTTP 503")),
+        (an_error(Transient, retry_after=seconds(90)), RetryAt(at=NOW + seconds(90), reason="HTTP 503")),
+        (an_error(Transient, retry_after=2 * HOUR), RetryAt(at=NOW + HOUR, reason="HTTP 503")),
         (an_error(Permanent), Park(reason="HTTP 503")),
         (an_error(Permanent, detail="title too long"), Park(reason="HTTP 503: title too long")),
         (an_error(AccessDenied), Pause(reason="HTTP 503")),
@@ -85,7 +85,7 @@ def test_never_earlier_than_asked_and_never_beyond_the_longest(
     asked: timedelta | None, attempts: int, base: timedelta, longest: timedelta, jitter: float
 ) -> None:
     policy = RetryPolicy(base=base, max=longest)
-    error = an_error(Transient).having(retry_after=asked)
+    error = an_error(Transient, retry_after=asked)
 
     follows = after_failure(error, attempts=attempts, now=NOW, policy=policy, jitter=jitter)
 
@@ -113,7 +113,7 @@ def test_what_the_other_side_answered_is_kept_short() -> None:
 
 def test_an_error_tells_its_circumstances() -> None:
     plain = an_error(Transient)
-    lost = an_error(Transient).having(ambiguous=True, unidentified=True)
+    lost = an_error(Transient, ambiguous=True, unidentified=True)
 
     assert (plain.retry_after, plain.ambiguous, plain.unidentified) == (None, False, False)
     assert (lost.retry_after, lost.ambiguous, lost.unidentified) == (None, True, True)

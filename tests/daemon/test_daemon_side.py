@@ -12,6 +12,7 @@ from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transien
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.turnstile import Turnstile
 from kuma_sync.telemetry.health import Health, State
 
 POLICY = RetryPolicy(base=timedelta(seconds=2), max=timedelta(seconds=60))
@@ -23,8 +24,9 @@ def denied(status: int = 401) -> AccessDenied:
 
 def transient(retry_after: float | None = None, *, ambiguous: bool = False) -> Transient:
     wish = None if retry_after is None else timedelta(seconds=retry_after)
-    error = Transient(remote="irp", operation="create", summary="answered 503", status=503)
-    return error.having(retry_after=wish, ambiguous=ambiguous)
+    return Transient(
+        remote="irp", operation="create", summary="answered 503", status=503, retry_after=wish, ambiguous=ambiguous
+    )
 
 
 class Remote:
@@ -240,6 +242,58 @@ async def test_a_wish_to_be_left_alone_is_kept_up_to_an_hour() -> None:
 
     assert until == stopped.value.until
     assert remote.side.open_at() == remote.clock.now + timedelta(hours=1)
+    assert remote.side.paused is None
+
+
+async def test_the_rate_limit_spreads_requests() -> None:
+    remote, starts = Remote(), list[float]()
+    remote.side.turnstile = Turnstile(50)
+
+    async def ask() -> None:
+        async with remote.side.admit():
+            starts.append(asyncio.get_running_loop().time())
+
+    begun = asyncio.get_running_loop().time()
+    await asyncio.gather(*(ask() for _ in range(6)))
+
+    assert len(starts) == 6
+    assert max(starts) - begun >= 0.095
+
+
+async def test_a_wish_to_be_left_alone_stops_those_that_wait_for_their_turn() -> None:
+    remote = Remote()
+    remote.side.turnstile = Turnstile(50)
+
+    outcomes = await asyncio.gather(
+        remote.ask(transient(retry_after=30)), *(remote.ask() for _ in range(5)), return_exceptions=True
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [Transient] + [SideStopped] * 5
+
+
+async def test_a_wish_to_be_left_alone_holds_for_the_next_page_of_what_is_being_read() -> None:
+    remote = Remote()
+
+    async with remote.side.admit(paced=True):
+        await remote.side.turn_page()
+        with pytest.raises(Transient):
+            await remote.ask(transient(retry_after=30))
+        with pytest.raises(SideStopped) as stopped:
+            await remote.side.turn_page()
+
+    assert stopped.value.until == remote.clock.now + timedelta(seconds=30)
+
+
+async def test_a_trial_may_have_several_pages() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+    with pytest.raises(SideStopped):
+        await remote.ask(denied())
+    remote.clock.advance(seconds=3)
+
+    async with remote.side.admit(paced=True):
+        await remote.side.turn_page()
+
     assert remote.side.paused is None
 
 

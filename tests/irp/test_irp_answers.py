@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, Incident
-from kuma_sync.irp.errors import Duplicate
+from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
 from kuma_sync.irp.profile import Profile
 
 ALERT = values_of(seen(events=[]))
@@ -75,10 +75,11 @@ async def test_without_duplicate_when_a_409_is_a_refusal_like_others() -> None:
         (400, Permanent, False),
         (401, AccessDenied, False),
         (403, AccessDenied, False),
-        (404, Permanent, False),
+        (404, Missing, False),
+        (410, Missing, False),
         (405, Permanent, False),
         (307, Permanent, False),
-        (413, Permanent, False),
+        (413, TooLarge, False),
         (429, Transient, False),
         (503, Transient, False),
         (500, Transient, True),

@@ -14,11 +14,13 @@ import respx
 import stamina
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import KumaAnswer
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami, query_string
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.page import End
+from kuma_sync.kuma.refusal import KumaRefusal
 from kuma_sync.kuma.request import Scope
 from kuma_sync.settings import Secret
 from kuma_sync.transport import Endpoint, Wire
@@ -35,9 +37,14 @@ def _retries_do_not_wait():
 
 
 @asynccontextmanager
-async def a_client(router: respx.Router, token: Secret | None = None, **changes: object) -> AsyncIterator[KumaClient]:
+async def a_client(
+    router: respx.Router,
+    token: Secret | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    **changes: object,
+) -> AsyncIterator[KumaClient]:
     endpoint = Endpoint(remote="kuma", url=URL, connections=1)
-    wire = Wire(endpoint, clock=lambda: datetime.now(UTC), transport=httpx.MockTransport(router.async_handler))
+    wire = Wire(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
     settings: dict = {"api_version": "v1", "statuses": ["new"], "tenants": [], "with_affected": False}
     settings |= {"max_alert_size": 10_000, "page_size": 2, "page_cap": 9}
     try:
@@ -180,6 +187,26 @@ async def test_a_page_tells_kumas_clock_and_its_size():
 
     assert isinstance(end, PageEnd)
     assert (end.bytes, end.server_date) == (len(body), datetime(2026, 1, 2, 3, tzinfo=UTC))
+
+
+async def test_the_time_that_a_page_takes_to_arrive_is_no_difference_of_clocks():
+    now = datetime(2026, 1, 2, 3, tzinfo=UTC)
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        nonlocal now
+        for piece in (b'[{"id":', b'"a"}]'):
+            now += timedelta(seconds=30)
+            yield piece
+
+    router, _ = pages(
+        httpx.Response(200, content=slow_body(), headers={"Date": "Fri, 02 Jan 2026 03:00:04 GMT"}),
+    )
+
+    async with a_client(router, clock=lambda: now) as client:
+        end = (await everything(client))[-1]
+
+    assert isinstance(end, PageEnd)
+    assert end.skew == timedelta(seconds=4)
 
 
 async def test_an_alert_above_the_limit_comes_without_its_bytes():
@@ -391,23 +418,25 @@ async def test_closed_now_and_closed_before_are_both_done():
     ],
 )
 async def test_a_refused_closing_is_permanent_in_kumas_words(status, message):
-    error = await closing(httpx.Response(status, json={"message": message, "details": ""}))
+    error = await closing(httpx.Response(status, json={"message": message.upper(), "details": "id  5f0c"}))
 
-    assert type(error) is Permanent
-    assert (error.summary, error.detail, error.status) == (message, "", status)
+    assert isinstance(error, KumaRefusal)
+    assert (error.summary, error.detail, error.status) == (message, "id 5f0c", status)
+    assert error.answer == KumaAnswer(status=status, message=message.upper(), details="id 5f0c")
 
 
 async def test_unknown_words_go_to_the_detail_only():
-    error = await closing(httpx.Response(406, json={"message": "something secret"}))
+    error = await closing(httpx.Response(406, json={"message": "something secret", "details": None}))
 
-    assert type(error) is Permanent
+    assert isinstance(error, KumaRefusal)
     assert (error.summary, error.detail) == ("answered 406 Not Acceptable", "something secret")
+    assert error.answer == KumaAnswer(status=406, message="something secret")
 
 
 async def test_a_closing_that_finds_no_such_path_names_the_version():
     error = await closing(httpx.Response(404, text="404 page not found"))
 
-    assert type(error) is Permanent
+    assert isinstance(error, KumaRefusal)
     assert "KUMA 4.x serves only v3 (kuma.api_version)" in error.summary
 
 

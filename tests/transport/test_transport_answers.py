@@ -127,7 +127,7 @@ async def test_an_answer_that_is_no_json_is_transient(content_type, body, words,
 async def test_a_status_says_what_to_do(status, kind, ambiguous, changes):
     answer = await answered(httpx.Response(status), POST, changes=changes)
 
-    error = refusal(answer, remote="irp", operation="op")
+    error = refusal(answer)
 
     assert type(error) is kind
     assert error.status == status
@@ -149,7 +149,7 @@ async def test_a_status_says_what_to_do(status, kind, ambiguous, changes):
     ],
 )
 async def test_what_the_answer_says_is_in_detail_and_never_in_the_summary(body, detail):
-    error = refusal(await answered(httpx.Response(404, content=body)), remote="irp", operation="op")
+    error = refusal(await answered(httpx.Response(404, content=body)))
 
     assert error.detail == detail
     assert str(error) == "irp op: answered 404 Not Found"
@@ -173,7 +173,7 @@ async def test_what_the_answer_says_is_in_detail_and_never_in_the_summary(body, 
     ],
 )
 async def test_retry_after_is_read_as_seconds_or_a_date(headers, wait):
-    error = refusal(await answered(httpx.Response(429, headers=headers)), remote="irp", operation="op")
+    error = refusal(await answered(httpx.Response(429, headers=headers)))
 
     assert isinstance(error, Transient)
     assert error.retry_after == wait
@@ -203,7 +203,7 @@ async def test_a_read_never_follows_a_redirect_elsewhere(target):
     router, route = redirects(target)
 
     async with a_wire(router) as wire:
-        error = refusal(await wire.send(GET, operation="op", changes=False), remote="irp", operation="op")
+        error = refusal(await wire.send(GET, operation="op", changes=False))
 
     assert route.call_count == 1
     assert (type(error), error.status, error.detail) == (Permanent, 307, f"redirects to {target}")
@@ -260,20 +260,3 @@ async def test_no_more_requests_are_in_flight_than_there_are_connections_and_wai
 
     assert most == 6
     assert {answer.status for answer in answers} == {204}
-
-
-async def test_the_rate_limit_spreads_requests():
-    starts = []
-
-    async def handler(request: httpx.Request) -> httpx.Response:
-        starts.append(asyncio.get_running_loop().time())
-        return httpx.Response(204)
-
-    wire = Wire(
-        Endpoint(remote="irp", url=URL, rate_limit=50), clock=lambda: NOW, transport=httpx.MockTransport(handler)
-    )
-    begun = asyncio.get_running_loop().time()
-    await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(6)))
-
-    assert len(starts) == 6
-    assert max(starts) - begun >= 0.095

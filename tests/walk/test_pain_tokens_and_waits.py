@@ -172,7 +172,7 @@ class Caller:
                 )
                 answer = await self._wire.send(request, operation="find", changes=False)
                 if answer.status != 200:
-                    raise refusal(answer, remote="irp", operation="find")
+                    raise refusal(answer)
         except SideStopped as stopped:
             return Bounce(until=stopped.until, reason=stopped.summary)
         except RemoteError as error:
@@ -212,7 +212,7 @@ async def test_after_a_429_nothing_is_sent_for_the_seven_seconds_it_asked_for(
 @pytest.mark.parametrize("asked", [None, 7], ids=["no wish", "seven seconds"])
 def test_what_failed_together_does_not_come_back_together(asked: float | None) -> None:
     wish = None if asked is None else timedelta(seconds=asked)
-    error = Transient(remote="irp", operation="create", summary="answered 429", status=429).having(retry_after=wish)
+    error = Transient(remote="irp", operation="create", summary="answered 429", status=429, retry_after=wish)
     clock = Clock()
     pace = Pace(clock=clock, policy=SHIPPED, jitter=Random(1).random)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -80,11 +81,15 @@ async def test_whoever_waits_at_the_door_hears_kumas_own_answer(tmp_path: Path, 
             ]
             stage.kuma.knobs.disabled_tenants.add(stage.kuma.alerts[other]["tenantID"])
             answers.append(await client.post(CLOSE, params={"wait": "10"}, json={"id": other, "reason": "responded"}))
+            own = {"message": "Invalid UUID", "details": "length 5"}
+            stage.kuma.faults.add("status", method="POST", match="alerts/close", code=400, body=json.dumps(own))
+            answers.append(await client.post(CLOSE, params={"wait": "10"}, json={"id": "x-1-2", "reason": "responded"}))
         async with stage.crew() as crew:
             waiting = await ask(crew, lambda tx: tx.closes.jobs())
 
-    assert [answer.status_code for answer in answers] == [204, 404, 406]
+    assert [answer.status_code for answer in answers] == [204, 404, 406, 400]
     assert answers[2].json()["message"] == "tenant disabled"
+    assert answers[3].json() == own
     assert stage.kuma.closes == [(alert_id, "responded")]
     assert waiting == [], "an answer that was handed over parks nothing"
 

@@ -143,10 +143,48 @@ def gate(clock: Clock) -> Side:
 
 
 async def asked_to_wait(side: Side, seconds: int) -> None:
-    wish = Transient(remote="irp", operation="read", summary="answered 429", status=429)
+    wish = timedelta(seconds=seconds)
     with pytest.raises(Transient):
         async with side.admit():
-            raise wish.having(retry_after=timedelta(seconds=seconds))
+            raise Transient(remote="irp", operation="read", summary="answered 429", status=429, retry_after=wish)
+
+
+async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to_wait(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        for _ in range(251):
+            stage.kuma.raise_alert(events=0)
+        slow = stage.kuma.faults.add("delay", match="page=1", seconds=0.3)
+        polling = asyncio.ensure_future(crew.poller.poll_once())
+        await eventually(lambda: slow.fired)
+        await asked_to_wait(crew.sides["kuma"], 30)
+        with pytest.raises(SideStopped, match="asked to wait"):
+            await polling
+        cursor = await ask(crew, lambda tx: tx.records.cursor())
+
+    assert [query for query in stage.queries() if "page=2" in query] == []
+    assert cursor.watermark is None, "what was not read to its end is read again"
+
+
+async def test_a_list_of_closed_of_several_pages_stops_where_the_irp_asks_somebody_else_to_wait(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        ids = [stage.kuma.raise_alert(events=0) for _ in range(101)]
+        await once(crew)
+        for alert_id in ids:
+            stage.irp.analyst_close(stage.incident(alert_id).id, "Done")
+        slow = stage.irp.faults.add("delay", match="offset=0", seconds=0.3)
+        watching = asyncio.ensure_future(crew.watch.watch_once())
+        await eventually(lambda: slow.fired)
+        await asked_to_wait(crew.sides["irp"], 30)
+        with pytest.raises(SideStopped, match="asked to wait"):
+            await watching
+        orders = await ask(crew, lambda tx: tx.closes.jobs())
+
+    assert [request.query for request in stage.irp.requests if "offset=100" in request.query] == []
+    assert orders == []
 
 
 async def refused(side: Side, answered: asyncio.Event | None = None) -> SideStopped:

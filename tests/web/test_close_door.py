@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from kuma_sync.core.closing import Reason
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, KumaAnswer, Reason
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.incident import Origin
 from kuma_sync.settings import Secret
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.body import LARGEST_BODY
-from kuma_sync.web.close import CloseOrder, Final, Outcome, Pending, Stored
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.rules import DoorRules
 from kuma_sync.web.server import bind, serve
@@ -29,18 +30,21 @@ GOOD = {"id": "a-1", "reason": "responded"}
 BIG = b'{"id": "' + b"x" * LARGEST_BODY + b'"}'
 
 
+STORED = KumaAnswer(status=204)
+
+
 @dataclass
 class Desk:
     """Remember the orders; answer as told."""
 
-    outcome: Outcome | Exception = field(default_factory=Stored)
-    orders: list[tuple[CloseOrder, float | None]] = field(default_factory=list)
+    said: KumaAnswer | Exception | None = STORED
+    orders: list[tuple[CloseRequest, float | None]] = field(default_factory=list)
 
-    async def close(self, order: CloseOrder, wait: float | None) -> Outcome:
-        self.orders.append((order, wait))
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
+    async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
+        self.orders.append((request, wait))
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
 
 
 def rules(*, to_kuma: bool = True) -> DoorRules:
@@ -75,7 +79,8 @@ async def test_a_closing_is_stored_and_answered_as_kuma_does(version: str) -> No
         answer = await client.post(f"/api/{version}/alerts/close", json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.content) == (204, b"")
-    assert desk.orders == [(CloseOrder(alert_id="a-1", reason=Reason.RESPONDED, by="security-vision"), None)]  # type: ignore[arg-type]  # an AlertId is a str
+    closing = CloseRequest(alert_id=AlertId("a-1"), reason=Reason.RESPONDED, origin=Origin.IRP, by="security-vision")
+    assert desk.orders == [(closing, None)]
 
 
 async def test_all_that_the_caller_says_reaches_the_desk() -> None:
@@ -156,7 +161,7 @@ async def test_a_closing_is_refused_while_it_is_switched_off_and_that_is_checked
 
 
 async def test_a_store_out_of_reach_is_told() -> None:
-    async with door(Desk(outcome=StoreUnavailable("canary"))) as client:
+    async with door(Desk(said=StoreUnavailable("canary"))) as client:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()) == (503, {"message": "store unavailable", "details": None})
@@ -186,23 +191,22 @@ async def test_the_wait_is_handed_to_the_desk() -> None:
     assert [wait for _, wait in desk.orders] == [0.0, 2.5, 30.0]
 
 
-OUTCOMES: list[tuple[Outcome, int, Any]] = [
-    (Stored(), 204, None),
-    (Final(status=204), 204, None),
-    (Final(status=404, message="alert not found"), 404, {"message": "alert not found", "details": None}),
-    (Final(status=400, message="id required"), 400, {"message": "id required", "details": None}),
-    (
-        Final(status=406, message="alert already closed", details="x"),
-        406,
-        {"message": "alert already closed", "details": "x"},
-    ),
-    (Pending(), 202, {"message": "accepted", "details": "no final answer of KUMA yet; the queue goes on"}),
-]
-
-
-@pytest.mark.parametrize(("outcome", "status", "body"), OUTCOMES)
-async def test_with_wait_kumas_final_answer_is_handed_over(outcome: Outcome, status: int, body: Any) -> None:
-    async with door(Desk(outcome=outcome)) as client:
+@pytest.mark.parametrize(
+    ("said", "status", "body"),
+    [
+        (KumaAnswer(status=204), 204, None),
+        (KumaAnswer(status=404, message="alert not found"), 404, {"message": "alert not found", "details": None}),
+        (KumaAnswer(status=400, message="id required"), 400, {"message": "id required", "details": None}),
+        (
+            KumaAnswer(status=406, message="tenant disabled", details="x"),
+            406,
+            {"message": "tenant disabled", "details": "x"},
+        ),
+        (None, 202, {"message": "accepted", "details": "no final answer of KUMA yet; the queue goes on"}),
+    ],
+)
+async def test_with_wait_kumas_final_answer_is_handed_over(said: KumaAnswer | None, status: int, body: Any) -> None:
+    async with door(Desk(said=said)) as client:
         answer = await client.post(f"{PATH}?wait=5", json=GOOD, headers=AUTHORIZED)
 
     assert answer.status_code == status

@@ -21,11 +21,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings import Secret
 from kuma_sync.telemetry.health import PARTS, Health
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.web.close import CloseOrder, Outcome, Stored
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.rules import DoorRules
 from kuma_sync.web.server import PortTaken, assure_certificate, bind, serve
@@ -39,8 +39,8 @@ class Clock:
 
 
 class Desk:
-    async def close(self, order: CloseOrder, wait: float | None) -> Outcome:
-        return Stored()
+    async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
+        return KumaAnswer(status=204)
 
 
 class Doors:
