@@ -59,9 +59,9 @@ def moment(when: datetime) -> str:
 
 def span(seconds: float) -> str:
     """Write a length of time in its largest sensible unit."""
-    for size, unit in ((172_800, "d"), (7_200, "h"), (120, "min")):
-        if seconds >= size:
-            return f"{seconds / {'d': 86_400, 'h': 3_600, 'min': 60}[unit]:.0f} {unit}"
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NewType
@@ -100,12 +100,15 @@ class Picture:
         ids = hashlib.sha256(b"".join(sorted(self.event_ids))).hexdigest()
         return _digest([_scalars(self.alert), ids, self.affected, self.oversize])
 
+    @property
+    def contents_known(self) -> bool:
+        """Tell whether the contents were read, and were not above the size limit at the last look."""
+        return self.affected is not None and not self.oversize
+
     def with_seen(self, seen: Seen) -> Picture:
         """Return the picture after a read: a listing leaves the contents as they were known."""
-        if seen.oversize:
-            return Picture(alert=seen.alert, event_ids=self.event_ids, affected=self.affected, oversize=True)
-        if seen.contents is None:
-            return Picture(alert=seen.alert, event_ids=self.event_ids, affected=self.affected, oversize=self.oversize)
+        if seen.contents is None or seen.oversize:
+            return replace(self, alert=seen.alert, oversize=seen.oversize or self.oversize)
         return Picture(
             alert=seen.alert,
             event_ids=self.event_ids | seen.contents.event_ids,

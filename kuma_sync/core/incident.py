@@ -117,13 +117,3 @@ class Link:
     dropped: bool = False
     gone: bool = False
     spent_until: datetime | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether either side is closed; the other follows where its switch is on."""
-        return self.alert_closed or self.incident_closed
-
-    @property
-    def settled(self) -> bool:
-        """Tell whether nothing more is expected for this link (queues and parked jobs aside)."""
-        return self.closed or self.gone or self.ignored or self.dropped

@@ -77,7 +77,7 @@ class Deliver:
 
     async def _complete(self, job: OwnedJob, work: Work) -> Work:
         """Read contents again that were delivered and forgotten, for a resync or an incident made anew."""
-        if work.contents is not None or work.picture.affected is None or work.picture.oversize:
+        if work.contents is not None or not work.picture.contents_known:
             return work
         contents = await self._contents.read(work.alert_id)
         return work if contents is None else await self._bench.keep_contents(job, work, contents)

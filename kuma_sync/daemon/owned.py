@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import structlog
-
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.store import Claim
-
-log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 

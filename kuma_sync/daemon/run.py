@@ -21,11 +21,11 @@ from kuma_sync.daemon.outage import outlasting
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.supervise import LAST_MOMENTS, supervise, whenever
+from kuma_sync.daemon.supervise import LAST_MOMENTS, happens, supervise, whenever
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.daemon.worker import Worker
-from kuma_sync.store import Store
+from kuma_sync.store import Identity, Store
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -41,6 +41,9 @@ BRIEF = timedelta(seconds=10)
 
 SILENCE = timedelta(seconds=15)
 """How long the store may not answer, or a worker not look at its queue, before that part is not ready."""
+
+LOOK = 1.0
+"""Seconds between looks at whether a paused side may be tried."""
 
 DROUGHT = timedelta(minutes=15)
 """How long work may wait and none of it be done before that part is not ready."""
@@ -58,8 +61,13 @@ LOOPS: Mapping[str, Part] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """Everything that works for one configuration; a reload makes a new crew and lets the old one finish."""
+    """Everything that works for one configuration; a reload makes a new crew and lets the old one finish.
 
+    `identity` says whose store it works with; `can_find`, whether its IRP can be asked what it has.
+    """
+
+    identity: Identity
+    can_find: bool
     store: Store
     poller: Poller
     watch: Watch
@@ -151,6 +159,14 @@ async def _loops(crew: Crew, stop: asyncio.Event) -> None:
             for name, loop in loops.items():
                 tell = partial(crew.health.trouble, LOOPS[name], f"{name} loop")
                 group.create_task(supervise(name, loop, stop, tell), name=name)
+            group.create_task(_ring_for_trials(crew.sides["kuma"], polls, stop), name="trials")
+
+
+async def _ring_for_trials(side: Side, polls: Bell, stop: asyncio.Event) -> None:
+    """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
+    while not await happens(stop, within=LOOK):
+        if side.paused is not None and side.open_at() is None:
+            polls.ring()
 
 
 async def _keep_house(crew: Crew) -> None:

@@ -213,8 +213,3 @@ async def _tell(tx: Tx, entries: Sequence[_Entry]) -> None:
 
 def _made(link: Link | None) -> bool:
     return link is not None and (link.incident is not None or link.dropped)
-
-
-async def contents_sizes(tx: Tx, subjects: Sequence[str]) -> Mapping[str, int]:
-    """Return how many bytes the contents are that these deliveries will take up."""
-    return await tx.alerts.sizes(subjects)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
 import structlog
 
@@ -24,8 +24,6 @@ from kuma_sync.store import Claim, Lane, Store
 from kuma_sync.telemetry.health import Health
 
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 IDLE = 1.0
 """Seconds between looks at the queue when no bell rings: other processes put jobs, too."""

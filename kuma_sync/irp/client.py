@@ -21,6 +21,7 @@ from kuma_sync.irp.checking import compile_profile
 from kuma_sync.irp.draft import Draft
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
+from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Answer, Outgoing, Wire
 
 PAGE = 100
@@ -146,7 +147,9 @@ class IrpClient:
 
     def reload_secrets(self) -> bool:
         """Read secrets from their files again; tell whether one changed."""
-        return self._secrets.reload()
+        changed = self._secrets.reload()
+        hide(self._secrets.token.reveal(), self._secrets.password.reveal())
+        return changed
 
     async def _send(self, draft: Draft, *, changes: bool) -> Answer:
         used = auth_headers(self._profile.auth, self._secrets, operation=draft.operation)
@@ -166,7 +169,7 @@ class IrpClient:
             method=draft.method,
             path=draft.path,
             query=draft.query,
-            headers={"Accept": "application/json", **content, **draft.headers, **auth},
+            headers={**content, **draft.headers, **auth},
             body=_encoded(draft),
         )
         return await self._wire.send(request, operation=draft.operation, changes=changes)

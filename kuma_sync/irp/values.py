@@ -64,7 +64,7 @@ def values(subject: Subject, *, web_url: str, options: Mapping[str, str], now: d
     never read, or the alert above the size limit.
     """
     picture, contents, incident = subject.picture, subject.contents, subject.incident
-    total = None if picture.oversize or picture.affected is None else len(picture.event_ids)
+    total = len(picture.event_ids) if picture.contents_known else None
     return {
         "key": subject.key,
         "alert": _alert(picture, web_url) | {"contents": _state(picture, contents)},

@@ -25,6 +25,7 @@ from kuma_sync.kuma.request import Scope, query_string
 from kuma_sync.kuma.stream import Splitter
 from kuma_sync.kuma.whoami import Whoami, read_whoami
 from kuma_sync.settings import Secret
+from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Answer, Outgoing, Stream, Wire
 
 __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
@@ -131,7 +132,9 @@ class KumaClient:
 
     def reload_token(self) -> bool:
         """Read the token's file again; tell whether it changed."""
-        return self._token.reload()
+        changed = self._token.reload()
+        hide(self._token.reveal())
+        return changed
 
     @asynccontextmanager
     async def _page(self, query: Query, number: int) -> AsyncIterator[Page]:
@@ -180,7 +183,7 @@ class KumaClient:
 
     def _token_changed(self, used: str) -> bool:
         # Compared with what was sent: another request may have read the new token meanwhile.
-        self._token.reload()
+        self.reload_token()
         return self._token.reveal() != used
 
     def _end(self, page: Page, number: int, seen: set[str]) -> End:

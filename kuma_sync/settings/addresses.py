@@ -6,6 +6,7 @@ Must not: resolve a name, or show an address in an error (it may hold a password
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -100,7 +101,10 @@ def take_password(url: str) -> tuple[str, str]:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host can only be this machine."""
-    return host in {"localhost", "::1"} or host.startswith("127.")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _web_address(value: Any, *, default_port: int | None) -> str:

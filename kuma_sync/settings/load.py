@@ -53,8 +53,10 @@ def frozen_changes(old: Settings, new: Settings) -> list[str]:
 def waiting_changes(old: Settings, new: Settings) -> list[str]:
     """Return the keys whose change takes effect at the next start only: what was opened with them stays open."""
     changed = [key for key in _READ_AT_START if _value(old, key) != _value(new, key)]
-    password = old.store.password.reveal() != new.store.password.reveal()
-    return [*changed, *(["store.password"] if password else [])]
+    before, after = old.store.password, new.store.password
+    # The same file is read again for every connection.
+    same = before.path == after.path and (after.path is not None or before.reveal() == after.reveal())
+    return changed if same else [*changed, "store.password"]
 
 
 def _value(settings: Settings, dotted: str) -> object:

@@ -11,6 +11,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kuma_sync.core.errors import StoreError, StoreUnavailable
+from kuma_sync.settings import Secret
 from kuma_sync.store.inline import connect
+from kuma_sync.telemetry.redact import hide
 
 NO_PRIVILEGE = "42501"
 
@@ -64,19 +67,20 @@ _POSTGRES = (
 shown; what is said instead; and the key that it is a matter of, if of any."""
 
 
-def store_url(text: str, password: str = "") -> URL:
+def store_url(text: str) -> URL:
     """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the async driver named."""
     url = make_url(text)
-    if url.get_backend_name() == "sqlite":
-        return url.set(drivername="sqlite+aiosqlite")
-    url = url.set(drivername="postgresql+psycopg")
-    return url.set(password=password) if password else url
+    sqlite = url.get_backend_name() == "sqlite"
+    return url.set(drivername="sqlite+aiosqlite" if sqlite else "postgresql+psycopg")
 
 
-def open_engine(url: URL, *, busy_timeout: float = 30.0, untouched: bool = False) -> AsyncEngine:
+def open_engine(
+    url: URL, *, password: Secret | None = None, busy_timeout: float = 30.0, untouched: bool = False
+) -> AsyncEngine:
     """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for.
 
-    An `untouched` SQLite file can only be read, and neither it nor any file beside it changes.
+    A `password` comes before the URL's own; its file is read again for every new connection. An `untouched` SQLite file
+    can only be read, and neither it nor any file beside it changes.
     """
     if url.get_backend_name() != "sqlite":
         engine = create_async_engine(
@@ -85,6 +89,8 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0, untouched: bool = False
             pool_use_lifo=True,
             connect_args={"connect_timeout": UNREACHABLE, "tcp_user_timeout": UNREACHABLE * 1000},
         )
+        if password:
+            event.listen(engine.sync_engine, "do_connect", partial(_give_password, password))
         event.listen(engine.sync_engine, "connect", _prepare_postgres)
         _see_that_connections_live(engine)
         return engine
@@ -98,6 +104,12 @@ def open_engine(url: URL, *, busy_timeout: float = 30.0, untouched: bool = False
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _give_password(password: Secret, _dialect: object, _record: object, _args: object, given: dict[str, Any]) -> None:
+    if password.reload():
+        hide(password.reveal())
+    given["password"] = password.reveal()
 
 
 def _prepare_postgres(connection: Any, _record: object) -> None:

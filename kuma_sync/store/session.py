@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from kuma_sync.settings import Secret
 from kuma_sync.store import schema
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.dialect import LeaseClock
@@ -56,10 +57,11 @@ class Store:
         url: URL,
         *,
         clock: Callable[[], datetime],
+        password: Secret | None = None,
         horizon: timedelta = timedelta(hours=1),
         untouched: bool = False,
     ) -> None:
-        self._engine = open_engine(url, untouched=untouched)
+        self._engine = open_engine(url, password=password, untouched=untouched)
         self._clock = clock
         self._horizon = horizon
         self._local = url.get_backend_name() == "sqlite"

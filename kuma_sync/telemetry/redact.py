@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
-from types import TracebackType
 from typing import Any
 
 from kuma_sync.core.errors import KumaSyncError
@@ -20,8 +19,6 @@ _SHORTEST = 4
 _LONGEST_FOREIGN = 300
 
 _hidden: set[str] = set()
-
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def hide(*secrets: str) -> None:

@@ -34,7 +34,7 @@ from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.turnstile import Turnstile
 from kuma_sync.daemon.watch import Watch, Watched
-from kuma_sync.daemon.work import Workbench, contents_sizes
+from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Store, store_url
@@ -53,8 +53,8 @@ def utc_now() -> datetime:
 
 def open_store(settings: Settings, *, untouched: bool = False) -> Store:
     """Open the configured store; nothing is connected yet. An `untouched` file is only read, and stays as it is."""
-    url = store_url(settings.store.url, settings.store.password.reveal())
-    return Store(url, clock=utc_now, untouched=untouched)
+    section = settings.store
+    return Store(store_url(section.url), password=section.password, clock=utc_now, untouched=untouched)
 
 
 def identity(settings: Settings, profile: str) -> Identity:
@@ -110,6 +110,8 @@ class Fitter:
         settings, ground = self._settings, self._ground
         deliveries, closes = self._deliveries(), self._closes()
         return Crew(
+            identity=identity(settings, self._remotes.profile.name),
+            can_find=self._remotes.desk.can_find,
             store=ground.store,
             poller=self._poller(deliveries.bell.ring),
             watch=self._watch(),
@@ -208,7 +210,7 @@ class Fitter:
                 concurrency=settings.irp.concurrency,
                 creates=self._sides.creates,
                 ready=settings.irp.concurrency - 1,
-                weigh=contents_sizes,
+                weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 allowance=self._allowance,
             ),
             store=ground.store,

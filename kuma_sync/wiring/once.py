@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from kuma_sync.daemon.run import once
-from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store, held, store_url
 from kuma_sync.store.backlog import WAITING
 from kuma_sync.store.jobs import PENDING
-from kuma_sync.wiring.crew import identity, make_crew, open_store
+from kuma_sync.wiring.crew import make_crew, open_store
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 
@@ -54,8 +53,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     stack.push_async_callback(ground.store.close)
     crew = await make_crew(settings, ground, stack)
     stack.enter_context(held(store_url(settings.store.url)))
-    profile = load_profile(settings.irp.profile)
-    await make_ready(ground.store, identity(settings, profile.name), ground.owner, can_find=profile.find is not None)
+    await make_ready(ground.store, crew.identity, ground.owner, can_find=crew.can_find)
     async with ground.store.begin() as tx:
         # What a daemon put off: an alert's updates that came too fast.
         waiting = await tx.delivery.jobs(states=[PENDING])

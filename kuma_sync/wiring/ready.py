@@ -64,7 +64,7 @@ async def assure_usable(store: Store, settings: Settings, *, any_schema: bool = 
 def _assure_file(path: Path) -> None:
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise StoreUnavailable(f"there is no store at {path} yet: `kuma-sync run` makes it") from None
     except OSError as error:
         raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None

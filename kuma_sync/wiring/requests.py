@@ -71,7 +71,7 @@ async def load_stored(tx: Tx, alert_id: AlertId, instance: str) -> Stored | None
 async def with_contents(settings: Settings, stored: Stored) -> Stored:
     """Read from KUMA what was delivered and forgotten here; raise RemoteError."""
     subject = stored.subject
-    if subject.contents is None and subject.picture.affected is not None and not subject.picture.oversize:
+    if subject.contents is None and subject.picture.contents_known:
         contents = await _read(settings, subject.picture.alert.id)
         subject = replace(subject, contents=contents)
     events = subject.contents.events if subject.contents else ()

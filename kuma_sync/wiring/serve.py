@@ -20,7 +20,6 @@ from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
-from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.settings.sections import WebSection
 from kuma_sync.store import held, store_url
@@ -31,7 +30,7 @@ from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
-from kuma_sync.wiring.crew import identity, make_crew, open_store
+from kuma_sync.wiring.crew import make_crew, open_store
 from kuma_sync.wiring.door import ClosingDoor, door_rules
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
@@ -58,7 +57,6 @@ class Daemon:
             metrics=metrics,
         )
         self._crew: Crew | None = None
-        self._profile = ""
         self._door = ClosingDoor(self._ground.store, self._ground.waiters, ring=self._ring)
 
     def stop(self) -> None:
@@ -72,6 +70,7 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until stopped. Raise ConfigError, StoreHeld, NewerSchema or PortTaken where that cannot begin."""
+        self._take_signals()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._ground.store.close)
             first = await stack.enter_async_context(AsyncExitStack())
@@ -79,7 +78,6 @@ class Daemon:
             url = store_url(self._settings.store.url)
             stack.enter_context(held(url))
             door = _door(self._settings.web)
-            self._take_signals()
             stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
             async with asyncio.TaskGroup() as group:
@@ -97,21 +95,18 @@ class Daemon:
                 reporting = group.create_task(report(self._systemd, self._ground.health, self._pulse), name="report")
                 self._systemd.ready()
                 log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
-                if await self._make_ready():
+                if await self._make_ready(crew):
                     await self._generations(crew, first, group)
                 closed.set()
                 reporting.cancel()
             log.info("stopped")
 
-    async def _make_ready(self) -> bool:
+    async def _make_ready(self, crew: Crew) -> bool:
         """Wait for the store for as long as it takes; false when told to stop meanwhile."""
-        profile = load_profile(self._settings.irp.profile)
-        self._profile = profile.name
-        whose = identity(self._settings, profile.name)
         outage = Outage()
         while True:
             try:
-                await make_ready(self._ground.store, whose, self._ground.owner, can_find=profile.find is not None)
+                await make_ready(self._ground.store, crew.identity, self._ground.owner, can_find=crew.can_find)
             except StoreUnavailable as error:
                 self._ground.health.failed("store", str(error))
                 outage.lasts(error)
@@ -129,7 +124,7 @@ class Daemon:
             self._crew = crew
             enough = asyncio.Event()
             working = group.create_task(work(crew, enough, self._settings.run.grace), name="crew")
-            successor = await self._successor(working)
+            successor = await self._successor(crew, working)
             enough.set()
             await working
             await stack.aclose()
@@ -140,7 +135,7 @@ class Daemon:
             log.info("configuration_reloaded")
             self._systemd.ready()
 
-    async def _successor(self, working: asyncio.Task[bool]) -> tuple[Crew, AsyncExitStack, Settings] | None:
+    async def _successor(self, crew: Crew, working: asyncio.Task[bool]) -> tuple[Crew, AsyncExitStack, Settings] | None:
         """Wait for the end (None), or for a reload whose configuration is good."""
         while True:
             waits = [asyncio.ensure_future(event.wait()) for event in (self._stop, self._hup)]
@@ -152,7 +147,7 @@ class Daemon:
             self._hup.clear()
             self._systemd.reloading()
             try:
-                return await self._reloaded()
+                return await self._reloaded(crew)
             except ConfigError as error:
                 log.error("configuration_refused", key=error.key, problem=error.problem)
             except Exception as error:
@@ -161,19 +156,20 @@ class Daemon:
                 log.exception("configuration_refused", key="unknown", problem=problem)
             self._systemd.ready()
 
-    async def _reloaded(self) -> tuple[Crew, AsyncExitStack, Settings]:
+    async def _reloaded(self, old: Crew) -> tuple[Crew, AsyncExitStack, Settings]:
         settings = self._reload()
         for _key, secret in secrets_of(settings):
             logs.hide(secret.reveal())
         changed = frozen_changes(self._settings, settings)
         if changed:
             raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
-        if load_profile(settings.irp.profile).name != self._profile:
-            raise ConfigError("irp.profile", f"its name was {self._profile!r} when the daemon started; restart it")
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:
             crew = await make_crew(settings, self._ground, opened)
+            if crew.identity != old.identity:
+                was = old.identity.profile
+                raise ConfigError("irp.profile", f"its name was {was!r} when the daemon started; restart it")
             stack = opened.pop_all()
         return crew, stack, settings
 

@@ -311,22 +311,6 @@ def test_a_closing_without_incident_waits_for_the_create() -> None:
     assert after_create.close_reason == "responded"
 
 
-@pytest.mark.parametrize(
-    ("link", "closed", "settled"),
-    [
-        (a_link(), False, False),
-        (a_link(alert_closed=True), True, True),
-        (a_link(incident_closed=True), True, True),
-        (a_link(gone=True), False, True),
-        (a_link(ignored=True), False, True),
-        (a_link(dropped=True), False, True),
-        (a_link(held_create=True, held_close=True), False, False),
-    ],
-)
-def test_a_link_is_settled_when_nothing_more_is_expected(link: Link, closed: bool, settled: bool) -> None:
-    assert (link.closed, link.settled) == (closed, settled)
-
-
 # Found
 
 

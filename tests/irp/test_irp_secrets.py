@@ -9,7 +9,7 @@ import pytest
 from builders import seen
 from irp_desk import Irp, client, token, values_of
 
-from kuma_sync.core.errors import AccessDenied
+from kuma_sync.core.errors import AccessDenied, Permanent
 
 
 class Lock:
@@ -96,6 +96,16 @@ async def test_reload_tells_whether_a_secret_changed(token_file: Path) -> None:
         changed = desk.reload_secrets()
 
     assert (unchanged, changed) == (False, True)
+
+
+async def test_a_new_token_is_kept_out_of_what_is_told_as_the_old_one_was(token_file: Path) -> None:
+    async with client(Irp((422, {"message": "who is second-token?"})), secrets=token(path=token_file)) as desk:
+        token_file.write_text("second-token", encoding="utf-8")
+        desk.reload_secrets()
+        with pytest.raises(Permanent) as caught:
+            await desk.create(desk.draft("create", values_of(seen())))
+
+    assert caught.value.detail == "who is **********?"
 
 
 async def test_no_draft_and_no_repr_holds_the_token() -> None:

@@ -301,6 +301,13 @@ def test_plain_http_on_loopback_is_silent(tmp_path: Path, host: str) -> None:
     assert loaded(tmp_path, env={"KUMA_SYNC_KUMA__URL": f"http://{host}"}).warnings == ()
 
 
+@pytest.mark.parametrize("host", ["127.evil.example.com:1", "128.0.0.1:1", "localhost.example.com:1", "[::2]:1"])
+def test_plain_http_to_what_only_looks_like_loopback_is_not(tmp_path: Path, host: str) -> None:
+    (warning,) = loaded(tmp_path, env={"KUMA_SYNC_KUMA__URL": f"http://{host}"}).warnings
+
+    assert warning.startswith("kuma.url:")
+
+
 def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[irp]\ntoken = 'canary'\nproxy = 'http://u:canary@proxy:1'")

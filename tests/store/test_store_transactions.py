@@ -26,7 +26,9 @@ from stores import opened
 from kuma_sync.core.alert import Picture
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Link
+from kuma_sync.settings import Secret
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, engine, store_url
+from kuma_sync.telemetry.redact import masked
 
 SECRET = "swordfish"
 
@@ -44,8 +46,8 @@ def impatient(store: Store) -> None:
     event.listen(store.engine.sync_engine, "connect", shorten)
 
 
-def a_store(url: str, password: str = "") -> Store:
-    return Store(store_url(url, password), clock=lambda: NOW)
+def a_store(url: str, password: Secret | None = None) -> Store:
+    return Store(store_url(url), password=password, clock=lambda: NOW)
 
 
 async def threads_ended() -> None:
@@ -283,7 +285,7 @@ async def test_a_disk_mounted_read_only_is_out_of_reach_for_writers(tmp_path: Pa
 
 async def test_a_stopped_server_is_out_of_reach() -> None:
     with postgres.server() as url:
-        store = a_store(url, SECRET)
+        store = a_store(url, Secret(SECRET))
         async with store.read():
             pass
 
@@ -350,20 +352,46 @@ async def test_what_is_wrong_in_the_address_of_postgresql_is_told(
     await store.close()
 
 
-async def test_a_password_that_is_wrong_or_missing_is_told_without_it() -> None:
+@contextmanager
+def guarded() -> Iterator[tuple[str, psycopg.Connection]]:
+    """A server that asks the role `sync` for its password, `right`: its URL, and a connection that may change that."""
     with postgres.restartable() as server:
         if server is None:
             pytest.skip("needs Debian's PostgreSQL")
-        url = make_url(server.url).set(username="sync")
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("CREATE ROLE sync LOGIN PASSWORD 'right'")
             found = connection.execute("SHOW hba_file").fetchone()
             assert found
             Path(found[0]).write_text("host all sync 127.0.0.1/32 scram-sha-256\n")
             connection.execute("SELECT pg_reload_conf()")
+            yield make_url(server.url).set(username="sync").render_as_string(), connection
+
+
+async def test_a_password_that_changes_in_its_file_is_used_by_the_next_connection(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("right\n")
+    with guarded() as (url, server):
+        store = a_store(url, Secret(path=file))
+        async with store.read():
+            pass
+        server.execute("ALTER ROLE sync PASSWORD 'changed'")
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'sync'")
+        with pytest.raises(StoreUnavailable, match="the password is refused"):
+            async with store.read():
+                pass
+        file.write_text("changed\n")
+        async with store.read():
+            pass
+        await store.close()
+
+    assert masked("it is changed") != "it is changed", "the new one, too, is kept out of logs"
+
+
+async def test_a_password_that_is_wrong_or_missing_is_told_without_it() -> None:
+    with guarded() as (url, _server):
         said = set[str]()
-        for password in (SECRET, ""):
-            store = a_store(url.render_as_string(), password)
+        for password in (Secret(SECRET), Secret()):
+            store = a_store(url, password)
             with pytest.raises(StoreUnavailable) as refusal:
                 async with store.read():
                     pass
@@ -499,13 +527,12 @@ async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach_and_shows
 
 
 @pytest.mark.parametrize(
-    ("text", "password", "shown"),
+    ("text", "shown"),
     [
-        ("sqlite:///kuma-sync.db", SECRET, "sqlite+aiosqlite:///kuma-sync.db"),
-        ("sqlite:////var/lib/kuma-sync/store.db", "", "sqlite+aiosqlite:////var/lib/kuma-sync/store.db"),
-        ("postgresql://kuma@db/sync", SECRET, f"postgresql+psycopg://kuma:{SECRET}@db/sync"),
-        ("postgresql://kuma:own@db/sync", "", "postgresql+psycopg://kuma:own@db/sync"),
+        ("sqlite:///kuma-sync.db", "sqlite+aiosqlite:///kuma-sync.db"),
+        ("sqlite:////var/lib/kuma-sync/store.db", "sqlite+aiosqlite:////var/lib/kuma-sync/store.db"),
+        ("postgresql://kuma:own@db/sync", "postgresql+psycopg://kuma:own@db/sync"),
     ],
 )
-def test_an_address_names_the_driver_and_carries_the_password(text: str, password: str, shown: str) -> None:
-    assert store_url(text, password).render_as_string(hide_password=False) == shown
+def test_an_address_names_the_driver(text: str, shown: str) -> None:
+    assert store_url(text).render_as_string(hide_password=False) == shown

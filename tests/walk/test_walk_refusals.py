@@ -147,7 +147,8 @@ async def test_a_refused_irp_token_pauses_that_side_until_its_file_changes(tmp_p
 
 
 async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage:
+    sections = {"retry": {"base": "5m", "max": "10m"}, "poll": {"interval": "10m"}}
+    async with staged(tmp_path, sqlite_url, **sections) as stage:
         stage.kuma.knobs.denied_status = 403
         secret = tmp_path / "kuma.token"
         secret.write_text("old\n")
@@ -163,6 +164,20 @@ async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(tmp_
             await eventually(lambda: crew.health.ready().ready)
 
     assert state is State.PAUSED
+
+
+async def test_a_kuma_that_refused_the_token_is_tried_again_before_the_next_poll_is_due(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    sections = {"retry": {"base": "200ms", "max": "200ms"}, "poll": {"interval": "10m"}}
+    async with staged(tmp_path, sqlite_url, **sections) as stage:
+        refusal = stage.kuma.faults.add("unauthorized", code=403)
+        stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: crew.sides["kuma"].paused)
+            stage.kuma.faults.remove(refusal)
+            await all_delivered(stage)
+            await eventually(lambda: crew.health.ready().ready)
 
 
 REQUESTS = ("externalId=", "status=closed", "/incidents$")
