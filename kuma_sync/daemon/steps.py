@@ -203,11 +203,10 @@ class Steps:
                 raise
 
     async def _send(self, job: OwnedJob, draft: Draft) -> None:
-        sends = {"update": self._irp.update, "add_events": self._irp.add_events, "close": self._irp.close}
         async with self._sides.places, self._sides.irp.admit():
             job.assure()
             with timed(self._metrics, draft.operation):
-                await sends[draft.operation](draft)
+                await self._irp.write(draft)
         passed("incident_close_answered" if draft.operation == "close" else f"{draft.operation}_answered")
 
     def _found(self, work: Work, found: list[Found]) -> Change:

@@ -92,16 +92,8 @@ class IrpClient:
         answer = await self._send(draft, changes=True)
         return self._operations[draft.operation].answers.incident(answer)
 
-    async def update(self, draft: Draft) -> None:
-        """Change an incident."""
-        await self._send(draft, changes=True)
-
-    async def add_events(self, draft: Draft) -> None:
-        """Add events to an incident."""
-        await self._send(draft, changes=True)
-
-    async def close(self, draft: Draft) -> None:
-        """Close an incident."""
+    async def write(self, draft: Draft) -> None:
+        """Change an incident, add events to it, or close it: whatever was drafted."""
         await self._send(draft, changes=True)
 
     async def find(self, key: str) -> list[Found]:

@@ -45,10 +45,10 @@ async def test_an_incident_is_made_found_kept_true_and_closed() -> None:
         made = await desk.create(desk.draft("create", values_of(ALERT)))
         about = values_of(seen(events=[more], priority="low"), incident=made, reason="responded")
         update = desk.draft("update", about)
-        await desk.update(update.only(frozenset({"severity"}), frozenset(), with_events=False))
-        await desk.add_events(desk.draft("add_events", about))
-        await desk.close(desk.draft("close", about))
-        await desk.close(desk.draft("close", about))
+        await desk.write(update.only(frozenset({"severity"}), frozenset(), with_events=False))
+        await desk.write(desk.draft("add_events", about))
+        await desk.write(desk.draft("close", about))
+        await desk.write(desk.draft("close", about))
         found = await desk.find(KEY)
         since = datetime.now(UTC) - timedelta(hours=1)
         closed = [item async for page in desk.list_closed(since) for item in page.items]
@@ -88,7 +88,7 @@ async def test_a_key_that_must_be_unique_makes_a_duplicate_of_the_second_create(
 async def test_an_incident_that_is_gone_and_a_wrong_token_are_told_apart() -> None:
     async with desk_of(IrpSim()) as desk:
         with pytest.raises(Permanent) as gone:
-            await desk.update(desk.draft("update", values_of(ALERT, incident=Incident(id="no such"))))
+            await desk.write(desk.draft("update", values_of(ALERT, incident=Incident(id="no such"))))
     async with desk_of(IrpSim(), password="wrong") as desk:
         with pytest.raises(AccessDenied) as denied:
             await desk.probe()

@@ -51,7 +51,7 @@ async def test_a_request_is_compact_utf8_json_with_the_bearer_token() -> None:
     irp = Irp((204, None))
 
     async with client(irp) as desk:
-        await desk.close(desk.draft("close", values_of(FULL, reason="responded", comment="Закрыт")))
+        await desk.write(desk.draft("close", values_of(FULL, reason="responded", comment="Закрыт")))
 
     request = irp.requests[0]
     assert request.content == '{"reason":"responded","comment":"Закрыт"}'.encode()
@@ -64,7 +64,7 @@ async def test_an_update_carries_the_same_fields_less_key_source_and_description
     irp = Irp(httpx.Response(204))
 
     async with client(irp) as desk:
-        await desk.update(desk.draft("update", values_of(FULL)))
+        await desk.write(desk.draft("update", values_of(FULL)))
 
     assert irp.lines == ["PATCH /api/v1/incidents/1001"]
     assert irp.bodies == [dict(FIELDS)]
@@ -74,7 +74,7 @@ async def test_events_that_follow_go_to_the_incident_alone() -> None:
     irp = Irp(httpx.Response(201))
 
     async with client(irp) as desk:
-        await desk.add_events(desk.draft("add_events", values_of(FULL)))
+        await desk.write(desk.draft("add_events", values_of(FULL)))
 
     assert irp.lines == ["POST /api/v1/incidents/1001/events"]
     assert irp.bodies == [{"events": [EVENT]}]
@@ -85,7 +85,7 @@ async def test_an_incident_that_is_closed_already_is_closed(status: int) -> None
     irp = Irp(httpx.Response(status))
 
     async with client(irp) as desk:
-        await desk.close(desk.draft("close", values_of(FULL, reason="incorrect data")))
+        await desk.write(desk.draft("close", values_of(FULL, reason="incorrect data")))
 
     assert irp.lines == ["POST /api/v1/incidents/1001/close"]
     assert irp.bodies == [{"reason": "incorrect data"}]
@@ -183,7 +183,7 @@ async def test_an_id_cannot_lead_to_another_path(incident_id: str, path: str) ->
     irp = Irp(httpx.Response(204))
 
     async with client(irp) as desk:
-        await desk.update(desk.draft("update", values_of(FULL, incident=Incident(id=incident_id))))
+        await desk.write(desk.draft("update", values_of(FULL, incident=Incident(id=incident_id))))
 
     assert irp.lines == [f"PATCH {path}"]
 
