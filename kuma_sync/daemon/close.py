@@ -16,12 +16,12 @@ from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Link, Origin
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.orders import read_order
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.kuma.refusal import KumaRefusal
 from kuma_sync.store import Lane, Put, Store, Tx

@@ -49,7 +49,7 @@ class Deliver:
                 return self._failed(job, error)
             if not isinstance(outcome, Change):
                 return outcome
-            if outcome.soon:
+            if outcome.deferred:
                 work = replace(work, link=outcome.become(work.link))
                 continue
             work = await self._bench.commit(job, work, outcome)

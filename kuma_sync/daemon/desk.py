@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from kuma_sync.core import delivery
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
+from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Link, Origin
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.orders import put_order
+from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.store import Lane, Put, Store, Tx
 
 LOOK_AGAIN = 0.5
@@ -60,16 +61,22 @@ def _follows(link: Link, request: CloseRequest) -> bool:
     return request.origin is Origin.OPERATOR and not over and delivery.to_be_closed(link)
 
 
-class Counter:
-    """Takes closings at the door and, where asked to, waits for KUMA's final answer."""
+class Door:
+    """Takes closings from the IRP, once the store is ready (`open`); waits for KUMA's final answer where asked to."""
 
     def __init__(self, *, store: Store, waiters: Waiters, ring: Callable[[], None]) -> None:
         self._store = store
         self._waiters = waiters
         self._ring = ring
+        self.open = False
 
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
-        """Store a closing. Without `wait` the answer is 204; else KUMA's own, or None when it did not come in time."""
+        """Store a closing. Without `wait` the answer is 204; else KUMA's own, or None when it did not come in time.
+
+        Raise StoreUnavailable when nothing was stored.
+        """
+        if not self.open:
+            raise StoreUnavailable("the store is not ready yet")
         with self._waiters.waiting(request.alert_id) as answer:
             async with self._store.begin() as tx:
                 fresh = await hand_in(tx, request)

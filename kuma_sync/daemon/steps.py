@@ -80,9 +80,9 @@ class Steps:
                 self._carried("create", work), least=0, send=lambda events: self._create_once(job, work, events)
             )
         except Duplicate:
-            return Change(become=delivery.duplicated, told=("duplicate", "the IRP says it exists already"))
+            return Change(become=delivery.duplicated, audit=("duplicate", "the IRP says it exists already"))
         log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
-        return Change(become=partial(delivery.created, incident=incident), told=("created", incident.id))
+        return Change(become=partial(delivery.created, incident=incident), audit=("created", incident.id))
 
     async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
@@ -104,7 +104,7 @@ class Steps:
             held = whole.held(work.link.sent.fields)
             return delivery.updated(paid, work.picture.fingerprint, held, frozenset(events))
 
-        return Change(become=become, told=("updated", ", ".join(sorted(sent))) if sent else None)
+        return Change(become=become, audit=("updated", ", ".join(sorted(sent))) if sent else None)
 
     async def add_events(self, job: OwnedJob, work: Work) -> Change | Park:
         """Send a batch of the events that did not fit elsewhere."""
@@ -117,18 +117,18 @@ class Steps:
         except Missing as error:
             return _missing(job, error)
         added = frozenset(events)
-        return Change(become=partial(delivery.events_added, events=added), told=("events_added", str(len(added))))
+        return Change(become=partial(delivery.events_added, events=added), audit=("events_added", str(len(added))))
 
     async def close(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Close the incident, because its alert is closed."""
-        told = ("incident_closed", work.link.close_reason)
+        audit = ("incident_closed", work.link.close_reason)
         try:
             await self._send(job, self._draft("close", work, {}))
         except Missing:
             log.warning("incident_to_close_is_gone", alert_id=work.alert_id)
-            told = ("incident_closed", "the IRP no longer has it")
+            audit = ("incident_closed", "the IRP no longer has it")
         log.info("incident_closed", alert_id=work.alert_id)
-        return Change(become=partial(delivery.incident_closed, origin=Origin.KUMA), told=told)
+        return Change(become=partial(delivery.incident_closed, origin=Origin.KUMA), audit=audit)
 
     def _carried(self, operation: str, work: Work) -> Events:
         """Return the events that a request may carry: new ones, or all where the create has to do as an update."""
@@ -220,7 +220,7 @@ class Steps:
             )
         log.info("incident_found", alert_id=work.alert_id, incident_id=chosen.incident.id, closed=chosen.closed)
         return Change(
-            become=partial(delivery.after_found, found=chosen), told=("found", chosen.incident.id), closing=closing
+            become=partial(delivery.after_found, found=chosen), audit=("found", chosen.incident.id), closing=closing
         )
 
     def _draft(self, operation: str, work: Work, events: Events) -> Draft:
@@ -238,4 +238,4 @@ def _missing(job: OwnedJob, error: Missing) -> Change | Park:
 
 def _absent(work: Work) -> Change:
     # Without an incident a create follows, whose intent replaces the doubt in one go.
-    return Change(become=delivery.absent, soon=work.link.incident is None)
+    return Change(become=delivery.absent, deferred=work.link.incident is None)

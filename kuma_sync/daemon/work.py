@@ -56,12 +56,12 @@ class Work:
 class Change:
     """What a step made of the link, the audit line it is worth, and the closing that follows for KUMA, if any.
 
-    `soon` need not be written by itself: the next step writes it, or finds it out again.
+    `deferred` need not be written by itself: the next step writes it, or finds it out again.
     """
 
     become: Become
-    soon: bool = False
-    told: tuple[str, str] | None = None
+    deferred: bool = False
+    audit: tuple[str, str] | None = None
     closing: CloseRequest | None = None
 
 
@@ -153,7 +153,7 @@ class Workbench:
             await tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
             works = await _works(tx, kept, after)
             done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]
-            await _tell(tx, kept)
+            await _note(tx, kept)
             await tx.alerts.forget_contents(*(key for entry in done if _made(after.get(key := entry.alert_id))))
             await tx.delivery.all_done([entry.job.claim for entry in done])
         finished = {entry.job.claim.id for entry in done}
@@ -201,10 +201,10 @@ async def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link
     }
 
 
-async def _tell(tx: Tx, entries: Sequence[_Entry]) -> None:
+async def _note(tx: Tx, entries: Sequence[_Entry]) -> None:
     await tx.records.note_all(
         "kuma-sync",
-        [(entry.change.told[0], entry.alert_id, entry.change.told[1]) for entry in entries if entry.change.told],
+        [(entry.change.audit[0], entry.alert_id, entry.change.audit[1]) for entry in entries if entry.change.audit],
     )
     for entry in entries:
         if entry.change.closing is not None:

@@ -12,8 +12,8 @@ import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from kuma_sync.daemon.answers import Waiters
 from kuma_sync.daemon.recorder import Swept
+from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.settings.sections import KumaSection
 from kuma_sync.store import Store
 from kuma_sync.telemetry.health import Health

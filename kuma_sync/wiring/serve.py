@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
+from kuma_sync.daemon.desk import Door
 from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.run import Crew, work
@@ -31,7 +32,7 @@ from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
 from kuma_sync.wiring.crew import make_crew, open_store
-from kuma_sync.wiring.door import ClosingDoor, door_rules
+from kuma_sync.wiring.door import door_rules
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 
@@ -57,7 +58,7 @@ class Daemon:
             metrics=metrics,
         )
         self._crew: Crew | None = None
-        self._door = ClosingDoor(self._ground.store, self._ground.waiters, ring=self._ring)
+        self._door = Door(store=self._ground.store, waiters=self._ground.waiters, ring=self._ring)
 
     def stop(self) -> None:
         """Stop gracefully; called again, end at once: everything that matters is in the store."""
