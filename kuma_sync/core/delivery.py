@@ -83,7 +83,8 @@ def changed_fields(rendered: Mapping[str, str], sent: Mapping[str, str]) -> tupl
 
 def intended(link: Link, sent: Sent, now: datetime) -> Link:
     """Note a create before it goes out; from here on it may have happened."""
-    return replace(link, intent=Intent(sent=sent, at=now), doubt=Doubt.AMBIGUOUS, not_found_at=None)
+    intent = Intent(sent=sent, at=now)
+    return replace(link, intent=intent, doubt=Doubt.AMBIGUOUS, not_found_at=None, sent=link.forgotten)
 
 
 def created(link: Link, incident: Incident) -> Link:
@@ -104,7 +105,7 @@ def unidentified(link: Link) -> Link:
 
 def duplicated(link: Link) -> Link:
     """Note that the IRP refused a create because the incident exists: it is not known to hold our content."""
-    return replace(link, intent=None, doubt=Doubt.DUPLICATE, not_found_at=None)
+    return replace(link, intent=None, doubt=Doubt.DUPLICATE, not_found_at=None, sent=link.forgotten)
 
 
 def missing(link: Link) -> Link:
@@ -151,8 +152,7 @@ def choose(found: Sequence[Found]) -> Found:
 
 def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
-    ours = link.intent.sent if link.intent else link.sent
-    sent = ours if link.intent and link.doubt is Doubt.AMBIGUOUS else ours.forgotten
+    sent = link.intent.sent if link.intent and link.doubt is Doubt.AMBIGUOUS else link.forgotten
     bound = replace(link, incident=found.incident, sent=sent, intent=None, doubt=None, not_found_at=None)
     if found.closed:
         return incident_closed(bound, Origin.IRP)
@@ -181,7 +181,7 @@ def after_not_found(link: Link, now: datetime, settle: timedelta) -> RetryAt | P
 
 def absent(link: Link) -> Link:
     """End the doubt: no incident holds what we may have sent. A bound one gets a full update, else one is made."""
-    return replace(link, intent=None, doubt=None, not_found_at=None, sent=link.sent.forgotten)
+    return replace(link, intent=None, doubt=None, not_found_at=None, sent=link.forgotten)
 
 
 def first_not_found(link: Link, now: datetime) -> Link:

@@ -76,11 +76,6 @@ class Sent:
     fields: Mapping[str, str] = field(default_factory=dict)
     events: frozenset[EventDigest] = frozenset()
 
-    @property
-    def forgotten(self) -> Sent:
-        """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too."""
-        return Sent(fields=dict.fromkeys(self.fields, UNSURE))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
@@ -117,3 +112,12 @@ class Link:
     dropped: bool = False
     gone: bool = False
     spent_until: datetime | None = None
+
+    @property
+    def forgotten(self) -> Sent:
+        """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too.
+
+        An open intent's count: its create may have happened.
+        """
+        names = {*self.sent.fields, *(self.intent.sent.fields if self.intent else ())}
+        return Sent(fields=dict.fromkeys(sorted(names), UNSURE))

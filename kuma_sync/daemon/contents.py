@@ -11,14 +11,12 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 import structlog
 
 from kuma_sync.core.alert import AlertId, Contents
-from kuma_sync.core.errors import Permanent
+from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import Element, KumaClient
 from kuma_sync.kuma.wire import Parsed, parse_alert
 
 log = structlog.get_logger(__name__)
-
-NOT_THIS_ONE = 400
 
 
 class ContentsReader:
@@ -38,15 +36,16 @@ class ContentsReader:
         self._max_events = max_events
         self._admit = admit
 
-    async def read(self, alert_id: AlertId) -> Contents | None:
+    async def read(self, alert_id: AlertId, *, needed: bool = True) -> Contents | None:
         """Return the contents; None where KUMA has none left or refuses this id, or they are above the size limit.
 
-        Raise RemoteError.
+        Raise RemoteError. Where they are not `needed`, only for what has to do with all of KUMA: an alert that it
+        cannot show gives None.
         """
         try:
             return await self._read(alert_id)
-        except Permanent as error:
-            if error.status != NOT_THIS_ONE:
+        except (Permanent, Transient) as error:
+            if isinstance(error, Transient) and (needed or error.retry_after is not None):
                 raise
             async with self._admit():
                 await self._kuma.assure_answers(ReadKind.CONTENTS)

@@ -79,7 +79,9 @@ class Deliver:
         """Read contents again that were delivered and forgotten, for a resync or an incident made anew."""
         if work.contents is not None or not work.picture.contents_known:
             return work
-        contents = await self._contents.read(work.alert_id)
+        # A plain update can do without them: what it does not know it leaves as it is.
+        plain = work.link.incident is not None and work.link.sent.fingerprint is not None
+        contents = await self._contents.read(work.alert_id, needed=not plain)
         return work if contents is None else await self._bench.keep_contents(job, work, contents)
 
     def _failed(self, job: OwnedJob, error: RemoteError) -> RetryAt | Bounce | Park:

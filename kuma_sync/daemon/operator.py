@@ -127,14 +127,14 @@ def _made_anew(link: Link) -> Link:
         intent=None,
         doubt=Doubt.UNKNOWN,
         not_found_at=None,
-        sent=link.sent.forgotten,
+        sent=link.forgotten,
         incident_closed=False,
         close_origin=Origin.KUMA if link.alert_closed else None,
     )
 
 
 def _to_resync(link: Link) -> Link:
-    return replace(link, doubt=Doubt.RESYNC, sent=link.sent.forgotten, ignored=False)
+    return replace(link, doubt=Doubt.RESYNC, sent=link.forgotten, ignored=False)
 
 
 def _dropped(link: Link) -> Link:

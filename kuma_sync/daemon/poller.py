@@ -9,7 +9,7 @@ from datetime import datetime
 
 import structlog
 
-from kuma_sync.core.alert import Seen
+from kuma_sync.core.alert import AlertId, Seen
 from kuma_sync.core.diff import CompletePass, left
 from kuma_sync.core.window import Query, ReadKind, by_id, next_reads, next_watermark
 from kuma_sync.daemon.habits import Habits
@@ -38,6 +38,7 @@ class Poller:
         self._turns = turns
         self._recorder = recorder
         self._habits = habits
+        self._refused: set[AlertId] = set()
 
     async def poll_once(self, *, sweep: bool = False) -> Round:
         """Read one round; `sweep` lists everything whatever the clock says.
@@ -156,12 +157,14 @@ class Poller:
             passed_until = max(watermark, round_.server_now or watermark)
             due = await tx.alerts.to_recheck(passed_until - self._habits.rhythm.overlap)
         unreadable = round_.unreadable[ReadKind.CONTENTS]
-        for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in unreadable]):
+        # What KUMA refused once it will refuse again, but for ever? Asking with every sweep finds out.
+        left_out = unreadable if round_.sweep else unreadable | self._refused
+        for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in left_out]):
             await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
-                # What KUMA refuses once it refuses again; what it failed to give, it may give another time.
-                await tx.alerts.rechecked(set(query.ids) - (unreadable - round_.refused))
+                await tx.alerts.rechecked(set(query.ids) - unreadable)
+            self._refused = (self._refused - set(query.ids)) | round_.refused
 
     async def _remember(self, round_: Round) -> None:
         """Write down how the round's reads went, and count what they brought."""

@@ -24,7 +24,8 @@ from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 log = structlog.get_logger(__name__)
 
 FAILURES_IN_A_ROW = 3
-"""Questions about single alerts that may fail transiently one after the other: more would take too long."""
+"""Questions about single alerts that may stay unanswered one after the other, for each takes long; and how many may
+fail before KUMA has to show again that it is well."""
 
 CHUNK = 4 * 1024 * 1024
 """Bytes of alerts that one transaction takes at most, a single larger alert aside."""
@@ -78,7 +79,7 @@ class Reader:
 
     async def _singly(self, query: Query, round_: Round) -> None:
         """Find out which of these are too large, and which KUMA cannot give."""
-        in_a_row, kuma_is_well = 0, False
+        in_a_row = silent = 0
         for alert_id in query.ids:
             if alert_id in round_.answered:
                 continue
@@ -86,16 +87,16 @@ class Reader:
             try:
                 await self.read(replace(query, ids=(alert_id,)), round_)
             except (Transient, Permanent) as error:
-                in_a_row = in_a_row + 1 if isinstance(error, Transient) else 0
-                if _asks_to_wait(error) or in_a_row == FAILURES_IN_A_ROW:
+                silent = silent + 1 if error.status is None else 0
+                if _asks_to_wait(error) or silent == FAILURES_IN_A_ROW:
                     raise
-                if not kuma_is_well:
+                if in_a_row % FAILURES_IN_A_ROW == 0:
                     async with self._side.admit(paced=True):
                         await self._kuma.assure_answers(query.kind)
-                    kuma_is_well = True
+                in_a_row += 1
                 self._leave(alert_id, query.kind, error, round_)
                 continue
-            in_a_row = 0
+            in_a_row = silent = 0
             if round_.unnamed > unnamed:
                 round_.oversize.add(alert_id)
 

@@ -110,8 +110,9 @@ class Recorder:
         async with self._store.begin() as tx:
             await tx.lease.assure(round_.turn)
             read.rejected += await tx.records.park(rejected)
-            await self._compare(tx, seen, shape, read, round_)
+            # Links before jobs, in the order that whoever hands in a closing locks them.
             await tx.alerts.mark_shown(to_mark, round_.sweep)
+            await self._compare(tx, seen, shape, read, round_)
         self._rejects.note(rejected)
         self.wake()
 
@@ -123,6 +124,7 @@ class Recorder:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}
         items = [item.seen for item in seen.values()]
         known = await tx.alerts.pictures(digest_of)
+        await tx.alerts.mark_shown(known.keys(), round_.sweep)
         if shape is Shape.LISTING:
             items, unread = self._want(items, known, read, round_)
             await self._save(tx, diff(unread, known), {}, shape, read, round_)
@@ -131,7 +133,6 @@ class Recorder:
         self._warn(changes, seen)
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
-        await tx.alerts.mark_shown(known.keys(), round_.sweep)
 
     def _want(
         self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round

@@ -338,6 +338,26 @@ def test_found_otherwise_everything_is_sent_again(doubt: Doubt) -> None:
     assert step(link) == Update()
 
 
+def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_between() -> None:
+    """KUMA cleared the assignee meanwhile: only the names that the create carried tell that it was ours."""
+    first = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "a", "assignee": "b"})
+    second = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "a"})
+    lost = intended(a_link(), first, NOW)
+    again = intended(absent(lost), second, NOW)
+    ways = [
+        duplicated(lost),
+        duplicated(again),
+        duplicated(intended(lost, second, NOW)),
+        refused(intended(lost, second, NOW)),
+    ]
+
+    cleared = [
+        changed_fields(second.fields, after_found(link, Found(incident=INCIDENT)).sent.fields)[1] for link in ways
+    ]
+
+    assert cleared == [{"assignee"}] * len(ways)
+
+
 def test_a_resync_over_an_open_intent_sends_everything_again() -> None:
     link = after_found(a_link(doubt=Doubt.RESYNC, intent=INTENT), Found(incident=INCIDENT))
 
@@ -420,7 +440,7 @@ def test_an_ambiguous_create_not_found_twice_did_not_happen(first_at: datetime) 
     link = a_doubted_link(Doubt.AMBIGUOUS, not_found_at=first_at)
 
     assert after_not_found(link, NOW, SETTLE) is None
-    assert absent(link) == a_link()
+    assert absent(link) == a_link(sent=FORGOTTEN)
     assert step(absent(link)) == Create()
 
 

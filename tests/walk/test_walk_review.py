@@ -1,4 +1,4 @@
-"""What reads and writes once got wrong: edits taken back, odd text, events a body does not carry, unreadable alerts."""
+"""What reads and writes once got wrong: edits taken back, odd text, events a body does not carry, failing stores."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
-from stage import Stage, ask, change_profile, link_of, parked, staged, state_of, tell, until_rest, without
-from structlog.testing import capture_logs
+from stage import ask, change_profile, link_of, parked, staged, state_of, tell, until_rest, without
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import Permanent, StoreUnavailable, Transient
+from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import Crew, once
-from kuma_sync.sim.faults import Rule
 from kuma_sync.sim.values import Json
 from kuma_sync.store import Store
 
@@ -212,215 +210,6 @@ async def test_an_upsert_sends_all_kept_events_again(tmp_path: Path, sqlite_url:
     now = event_ids(stage.kuma.alerts[alert_id]["events"])
     assert [len(events) for events in sent] == [3, 5, 5]
     assert sent[1:] == [now, now]
-
-
-# Contents that KUMA cannot give
-
-
-async def test_a_late_alert_whose_contents_could_not_be_read_is_not_lost_when_it_is_closed_meanwhile(
-    tmp_path: Path, sqlite_url: str
-) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        stage.kuma.raise_alert()
-        await once(crew)
-        late = [stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(4)]
-        stage.kuma.faults.add("status", code=500, match="&id=")
-        with pytest.raises(Transient):
-            await polled(crew, sweep=False)
-        before = [len(stage.incidents(alert_id)) for alert_id in late]
-        stage.kuma.faults.clear()
-        stage.kuma.close(late[0], "incorrect data")
-
-        for _ in range(2):
-            await once(crew)
-            await until_rest(crew)
-        states = [await state_of(crew, alert_id) for alert_id in late]
-
-    assert before == [0, 0, 0, 0]
-    assert states == ["closed", "open", "open", "open"]
-    assert [stage.incident(alert_id).status for alert_id in late] == states
-    assert [len(stage.incident(alert_id).events) for alert_id in late] == [3, 3, 3, 3]
-    assert stage.agrees(), stage.verdict()
-
-
-async def test_an_alert_that_kuma_cannot_show_stops_nothing_else(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        closed = stage.kuma.raise_alert()
-        stage.kuma.raise_alert()
-        await once(crew)
-        bad, neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(2))
-        rule = stage.kuma.faults.add("status", code=500, match=f"id={bad}")
-        stage.kuma.close(closed, "incorrect data")
-
-        troubles = [trouble for _ in range(2) for trouble in await once(crew)]
-        await until_rest(crew)
-        bare = [len(stage.incident(alert_id).events) for alert_id in (bad, neighbour)]
-        status = stage.incident(closed).status
-        swept = await ask(crew, lambda tx: tx.records.last_passes(40))
-        stage.kuma.faults.remove(rule)
-        await polled(crew, sweep=False)
-
-    assert troubles == [f"kuma: {bad} cannot be had by its id"] * 2
-    assert bare == [0, 3], "delivered without its events; its neighbour has all"
-    assert status == "closed"
-    assert [read.complete for read in swept if read.kind == "sweep"] == [True] * 2
-    assert len(stage.incident(bad).events) == 3, "they follow when KUMA can show it again"
-    assert stage.agrees(), stage.verdict()
-
-
-def refuse(stage: Stage, about: str) -> Rule:
-    """Let KUMA answer 400 to questions by id about one alert, or (an empty id) about any."""
-    body = '{"message":"invalid query parameter value","details":"id"}'
-    return stage.kuma.faults.add("status", code=400, match=f"id={about}", body=body)
-
-
-async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_nothing_else(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
-        closed, known = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        await once(crew)
-        *odd, neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(5))
-        stage.kuma.edit(known, priority="critical")
-        rules = [refuse(stage, alert_id) for alert_id in (known, *odd)]
-        stage.kuma.close(closed, "incorrect data")
-
-        troubles = [trouble for _ in range(2) for trouble in await once(crew)]
-        await until_rest(crew)
-        bare = [len(stage.incident(alert_id).events) for alert_id in (*odd, neighbour)]
-        status, severity = stage.incident(closed).status, stage.incident(known).fields["severity"]
-        left = await parked(crew)
-        for rule in rules:
-            stage.kuma.faults.remove(rule)
-        await polled(crew, sweep=False)
-
-    assert set(troubles) == {f"kuma: {alert_id} cannot be had by its id" for alert_id in odd}
-    assert left == []
-    assert bare == [0, 0, 0, 0, 3]
-    assert (status, severity) == ("closed", "Critical")
-    assert [len(stage.incident(alert_id).events) for alert_id in odd] == [3, 3, 3, 3]
-    assert stage.agrees(), stage.verdict()
-
-
-@pytest.mark.parametrize("code", [400, 500])
-async def test_a_refused_create_is_not_tried_at_every_poll_because_kuma_cannot_show_its_alert(
-    tmp_path: Path, database_url: str, code: int
-) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
-        stage.kuma.raise_alert()
-        await once(crew)
-        odd = stage.kuma.raise_alert(seen=ago(minutes=5))
-        refuse(stage, odd).args["code"] = code
-        creates = stage.irp.faults.add("status", code=422, method="POST", match=CREATE)
-        for sweep in (False, False, True):
-            await polled(crew, sweep=sweep)
-        tries, left = creates.fired, await parked(crew)
-        stage.irp.faults.remove(creates)
-        stage.kuma.edit(odd, priority="critical")
-        await polled(crew, sweep=False)
-
-    assert (tries, len(left)) == (1, 1)
-    assert stage.incident(odd).fields["severity"] == "Critical", "a change is tried once more"
-
-
-async def test_what_kuma_refuses_a_second_time_is_told_a_second_time(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        stage.kuma.raise_alert()
-        await once(crew)
-        odd, _neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(2))
-        with capture_logs() as logs:
-            rule = refuse(stage, odd)
-            await crew.poller.poll_once()
-            await crew.poller.poll_once()
-            stage.kuma.faults.remove(rule)
-            stage.kuma.raise_alert(seen=ago(minutes=5))  # both are asked for at once, and both are had
-            await crew.poller.poll_once()
-            refuse(stage, odd)
-            stage.kuma.edit(odd, priority="critical")
-            await crew.poller.poll_once()
-
-    told = [line["alert_id"] for line in logs if line["event"] == "contents_unreadable"]
-    assert told == [odd, odd]
-
-
-@pytest.mark.parametrize("code", [400, 500])
-async def test_an_alert_whose_status_kuma_does_not_tell_is_not_gone_and_hides_no_other(
-    tmp_path: Path, database_url: str, code: int
-) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
-        odd, closed, gone = sorted(stage.kuma.raise_alert() for _ in range(3))
-        await once(crew)
-        rule = refuse(stage, odd)
-        rule.args["code"] = code
-        stage.kuma.assign(odd)
-        stage.kuma.close(closed, "responded")
-        stage.kuma.delete(gone)
-
-        troubles = await once(crew)
-        await until_rest(crew)
-        before = [await state_of(crew, alert_id) for alert_id in (odd, closed, gone)]
-        stage.kuma.faults.remove(rule)
-        stage.kuma.close(odd, "responded")
-        await once(crew)
-        await until_rest(crew)
-
-    assert troubles == [f"kuma: {odd} cannot be had by its id"]
-    assert before == ["open", "closed", "gone"]
-    assert stage.incident(odd).status == stage.incident(closed).status == "closed"
-
-
-@pytest.mark.parametrize("code", [400, 500])
-async def test_an_alert_too_large_to_take_and_refused_by_id_is_delivered_as_listed(
-    tmp_path: Path, database_url: str, code: int
-) -> None:
-    poll = {"max_alert_size": "20KB", "strategy": "full"}
-    async with staged(tmp_path, database_url, poll=poll) as stage, stage.crew() as crew:
-        await once(crew)
-        large, neighbour = stage.kuma.raise_alert(events=60), stage.kuma.raise_alert()
-        refuse(stage, large).args["code"] = code
-        await once(crew)
-        await until_rest(crew)
-
-    assert "events" not in stage.incident(large).fields
-    assert len(stage.incident(neighbour).events) == 3
-
-
-async def test_a_resync_is_parked_while_kuma_refuses_every_question_by_id(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
-        alert_id = stage.kuma.raise_alert(events=5)
-        await once(crew)
-        rule = refuse(stage, "")
-        await tell(crew, lambda tx: operator.resync(tx, [alert_id], by="cli"))
-        await until_rest(crew)
-        left = await parked(crew)
-        stage.kuma.faults.remove(rule)
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=0))
-        await until_rest(crew)
-
-    assert len(left) == 1, "not done, with nothing to tell of the events"
-    assert [len(body["events"]) for _, body in stage.wrote("update")] == [5]
-    assert stage.agrees(), stage.verdict()
-
-
-@pytest.mark.parametrize("sweep", [False, True])
-async def test_a_kuma_that_refuses_whatever_is_asked_by_id_fails_the_poll(
-    tmp_path: Path, sqlite_url: str, sweep: bool
-) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        first = stage.kuma.raise_alert()
-        await once(crew)
-        refuse(stage, "")
-        if sweep:
-            stage.kuma.assign(first)
-        else:
-            stage.kuma.raise_alert(seen=ago(minutes=5))
-        swept = (await ask(crew, lambda tx: tx.records.cursor())).sweep
-
-        with pytest.raises(Permanent, match="invalid query parameter value"):
-            await crew.poller.poll_once(sweep=sweep)
-
-        assert (await ask(crew, lambda tx: tx.records.cursor())).sweep == swept
-        assert await state_of(crew, first) == "open"
 
 
 # The store fails once
