@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import json
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from addresses import somewhere
 from forked import Forked, command, fork
 
 from kuma_sync.core.alert import AlertId
@@ -139,9 +139,7 @@ class Stage:
     @asynccontextmanager
     async def door(self) -> AsyncIterator[httpx.AsyncClient]:
         """Run the whole daemon in this process, doors and all; yield a client that may pass them."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        listen = somewhere()
         self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
         daemon = Daemon(self.settings(), reload=self.settings, env={})
         running = asyncio.create_task(daemon.run())
@@ -216,7 +214,10 @@ class Stage:
 async def staged(folder: Path, database: str, **sections: dict[str, Any]) -> AsyncIterator[Stage]:
     """Open the stage; what is left of child processes is killed at the end."""
     kuma, irp = KumaSim(token="kuma-token"), IrpSim(token="irp-token")
-    async with SimServer(kuma.app) as kuma_server, SimServer(irp.app) as irp_server:
+    async with (
+        SimServer(kuma.app, listen=somewhere()) as kuma_server,
+        SimServer(irp.app, listen=somewhere()) as irp_server,
+    ):
         profile = _quick_profile(folder.parent)
         tables: Tables = {name: dict(keys) for name, keys in QUICK.items()}
         tables["kuma"] = {"url": kuma_server.url, "token": kuma.token}
