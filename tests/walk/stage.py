@@ -32,6 +32,7 @@ from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Job
+from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.crew import identity, make_crew, open_store
 from kuma_sync.wiring.ground import Ground
@@ -114,20 +115,23 @@ class Stage:
         return load(self.config, {})
 
     @asynccontextmanager
-    async def crew(self, metrics: Metrics | None = None, *, single: bool = False) -> AsyncIterator[Crew]:
+    async def crew(
+        self, metrics: Metrics | None = None, *, single: bool = False, health: Health | None = None
+    ) -> AsyncIterator[Crew]:
         """Wire everything in this process, with the store made ready; nothing runs yet. `single`: as `run --once`."""
         settings = at_once(self.settings()) if single else self.settings()
         async with AsyncExitStack() as stack:
-            ground = Ground(store=open_store(settings), metrics=metrics or Metrics())
+            health = health or Health(monotonic=time.monotonic)
+            ground = Ground(store=open_store(settings), metrics=metrics or Metrics(), health=health)
             stack.push_async_callback(ground.store.close)
             crew = await make_crew(settings, ground, stack)
             await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
             yield crew
 
     @asynccontextmanager
-    async def working(self, metrics: Metrics | None = None) -> AsyncIterator[Crew]:
+    async def working(self, metrics: Metrics | None = None, *, health: Health | None = None) -> AsyncIterator[Crew]:
         """Let a crew work in this process while the block runs."""
-        async with self.crew(metrics) as crew:
+        async with self.crew(metrics, health=health) as crew:
             stop = asyncio.Event()
             working = asyncio.create_task(work(crew, stop, timedelta(seconds=10)))
             try:

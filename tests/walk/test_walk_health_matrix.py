@@ -264,6 +264,29 @@ async def test_health_tells_the_truth_in_every_kind_of_trouble(
     assert said == EXPECTED[kind]
 
 
+async def test_reads_that_bring_nothing_show_after_two_intervals_and_not_before(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observe, "EVERY", 0.1)
+    interval, passed = 600.0, [0.0]
+    health = Health(monotonic=lambda: passed[0])
+    async with (
+        staged(tmp_path, sqlite_url, poll={"interval": f"{interval:g}s"}) as stage,
+        stage.working(health=health),
+    ):
+        await eventually(lambda: health.ready().ready)
+        passed[0] += interval * 2
+        # All but the reads say at once again that they are well, and so does the whole.
+        await eventually(lambda: health.ready().ready)
+        passed[0] += 1
+        late = health.ready()
+
+    assert not late.ready
+    assert {name: part.reason for name, part in late.parts.items() if part.state is State.FAILING} == {
+        "poll": f"no success for {interval * 2 + 1:.0f} s"
+    }
+
+
 async def test_deliveries_tried_in_vain_show_although_the_irp_answers_all_else_and_an_empty_queue_never_does(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
