@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+from addresses import an_address
 
 ACCOUNT = "postgres"
 """Debian makes it with the package."""
@@ -49,7 +49,7 @@ class Server:
         self._binaries = binaries
         self._folder = Path(tempfile.mkdtemp(prefix="kuma-pg-", dir="/tmp"))
         self._prefix = _unprivileged(self._folder)
-        self._port = _free_port()
+        self._host, self._port = an_address()
         self._process: subprocess.Popen[bytes] | None = None
         initdb = [*self._prefix, binaries / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", "postgres"]
         options = ["--no-sync", "-E", "UTF8", "--locale=C.UTF-8"]
@@ -58,11 +58,11 @@ class Server:
     @property
     def url(self) -> str:
         """Return the URL of the maintenance database."""
-        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        return f"postgresql://postgres@{self._host}:{self._port}/postgres"
 
     def start(self) -> None:
         """Start, and wait until it answers. What a killed one left behind may refuse the first tries."""
-        where = ["-p", str(self._port), "-k", str(self._folder), "-c", "listen_addresses=127.0.0.1"]
+        where = ["-p", str(self._port), "-k", str(self._folder), "-c", f"listen_addresses={self._host}"]
         command = [*self._prefix, self._binaries / "postgres", "-D", self._folder / "data", *where, "-c", "fsync=off"]
         deadline = time.monotonic() + 30
         while True:
@@ -130,12 +130,6 @@ def _unprivileged(folder: Path) -> list[str]:
     account = pwd.getpwnam(ACCOUNT)
     os.chown(folder, account.pw_uid, account.pw_gid)
     return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str, process: subprocess.Popen[bytes], deadline: float) -> bool:

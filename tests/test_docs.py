@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from kuma_sync.cli import COMMANDS, kuma_sync
+from kuma_sync.daemon import owned, turn
 from kuma_sync.irp.checking import check_profile
 from kuma_sync.irp.loading import built_in, parse_profile, profile_text
 from kuma_sync.irp.mapping import Templates
@@ -35,6 +36,7 @@ from kuma_sync.irp.profile import (
 from kuma_sync.irp.values import NAMES, SHAPES
 from kuma_sync.settings import SECTIONS, example_text, secret_keys
 from kuma_sync.settings.load import _NEEDS_A_RESTART
+from kuma_sync.store import engine
 from kuma_sync.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -402,6 +404,19 @@ def named_in(path: Path) -> frozenset[str]:
 
 
 # The rest
+
+
+def test_the_pages_tell_the_leases_that_are_given() -> None:
+    job, reader, frozen = owned.LEASE.total_seconds(), turn.TTL.total_seconds(), engine.PATIENCE
+
+    assert (job, reader, frozen) == (60, 30, 30)
+    assert f"when its lease ({job:g} s) ends" in read(GUARANTEES)
+    assert f"within the lease ({reader:g} s)" in read(GUARANTEES)
+    assert f"a lease of {job:g} s" in read(ARCHITECTURE)
+    copies = " ".join(section(read(RUNBOOK), "Several copies").split())
+    assert f"replaced as the reader within {reader:g} seconds" in copies
+    assert "taken over within a minute" in copies
+    assert "froze in the middle of a transaction, within half a minute more" in copies
 
 
 def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:

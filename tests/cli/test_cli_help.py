@@ -34,15 +34,23 @@ def imported(*words: str) -> set[str]:
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines if line.startswith("import time:")}
 
 
+def cost(*words: str) -> float:
+    """The seconds of a processor that a run of the interpreter takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    python(*words)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_help_loads_no_librarys_weight_and_takes_no_time() -> None:
     loaded = imported("--help")
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = python("-m", "kuma_sync", "--help")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Both are slow where the machine is; of several, the one that was disturbed least counts.
+    nothing, help_ = (min(cost(*words) for _ in range(3)) for words in (("-c", ""), ("-m", "kuma_sync", "--help")))
 
     assert "click" in loaded
     assert loaded & set(HEAVY) == set()
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    assert help_ < 12 * nothing, "click alone takes the time of four interpreters, the libraries that of forty"
     assert [name for name in COMMANDS if f"  {name} " not in shown.stdout] == []
 
 

@@ -35,7 +35,7 @@ def call(address: str, token: str, body: Any = None, context: ssl.SSLContext | N
 async def address(process: asyncio.subprocess.Process) -> str:
     """Read where a simulator listens from its first line."""
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         line = (await process.stdout.readline()).decode()
     found = re.search(r"https?://[\d.]+:\d+", line)
     assert found, line
@@ -59,10 +59,11 @@ async def test_a_short_day_ends_with_both_sides_agreeing() -> None:
     assert not await asyncio.to_thread(Path(folder[1]).exists)
 
 
+@pytest.mark.timeout(200)
 async def test_ctrl_c_ends_the_demo_with_the_comparison() -> None:
     process = await started("demo")
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while b"SYNC" not in await process.stdout.readline():
             continue
 

@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from addresses import somewhere
 from prompt import (
     IRP_TOKEN,
     KUMA_TOKEN,
@@ -140,12 +141,12 @@ def test_a_secret_that_is_malformed_or_in_the_wrong_place_is_not_quoted(tmp_path
 async def test_a_daemons_doors_and_log_tell_no_secret(tmp_path: Path) -> None:
     async with world(tmp_path, **LOUD, web={**EVERYWHERE["web"], "listen": "127.0.0.1:0"}) as w:
         w.kuma.raise_alert()
-        port = await free_port()
-        config = w.configured(web={"listen": f"127.0.0.1:{port}"})
+        listen = somewhere()
+        config = w.configured(web={"listen": listen})
         process = await started("run", *config)
         try:
             await until(lambda: w.irp.incidents)
-            door = f"http://127.0.0.1:{port}"
+            door = f"http://{listen}"
             pages = [await asyncio.to_thread(get, f"{door}/metrics", token) for token in (METRICS_TOKEN, WEB_TOKEN)] + [
                 await asyncio.to_thread(get, f"{door}/{path}") for path in ("readyz", "livez")
             ]
@@ -157,9 +158,3 @@ async def test_a_daemons_doors_and_log_tell_no_secret(tmp_path: Path) -> None:
         assert silent(answer)
         assert "kuma_sync_build_info" in pages[0]
         assert [canary for canary in CANARIES if canary in "".join(pages)] == []
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    async with server:
-        return int(server.sockets[0].getsockname()[1])

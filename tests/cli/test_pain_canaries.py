@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx
+from addresses import somewhere
 from prompt import (
     IRP_TOKEN,
     KUMA_TOKEN,
@@ -79,15 +79,15 @@ async def test_whatever_fails_no_secret_and_no_event_is_told_to_anybody(tmp_path
         w.kuma.knobs.strays = [{"name": EVENT, "id": None}]
         for sim in (w.kuma, w.irp):
             everything_fails(sim.faults)
-        port = await free_port()
+        listen = somewhere()
         config = w.configured(
-            web={**doors, "listen": f"127.0.0.1:{port}"}, irp={**w.tables["irp"], "username": "u", "password": PASSWORD}
+            web={**doors, "listen": listen}, irp={**w.tables["irp"], "username": "u", "password": PASSWORD}
         )
         process = await started("run", *config)
         try:
             await until(lambda: len(w.irp.incidents) > 12, seconds=40)
             await until(lambda: w.kuma.faults.fired.total() > 20 and w.irp.faults.fired.total() > 20, seconds=40)
-            told = await knocked(f"http://127.0.0.1:{port}")
+            told = await knocked(f"http://{listen}")
             seen = await looked_at(w, config)
         finally:
             process.terminate()
@@ -104,9 +104,3 @@ async def test_whatever_fails_no_secret_and_no_event_is_told_to_anybody(tmp_path
     assert sung(told, (*SECRETS, EVENT)) == []
     assert sung(seen, SECRETS) == []
     assert sung(stored, SECRETS) == []
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    async with server:
-        return int(server.sockets[0].getsockname()[1])

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
+from kuma_sync.daemon import worker as working
 from kuma_sync.daemon.duty import Duty
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.pace import Pace
@@ -245,16 +246,13 @@ async def test_told_to_stop_it_takes_nothing_new_and_ends_what_is_in_flight(sqli
     assert [(job.subject, job.state) for job in left] == [("b", "pending")]
 
 
-async def test_a_bell_starts_a_job_at_once(sqlite_url: str) -> None:
+async def test_a_bell_starts_a_job_at_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "IDLE", 30.0)
     async with bench(sqlite_url) as at, at.running():
         await until(lambda: at.health.ready().parts["delivery"].age_seconds is not None)
         await at.put("a")
-        asked = time.monotonic()
         at.worker.bell.ring()
-        await until(lambda: at.handler.seen)
-        took = time.monotonic() - asked
-
-    assert took < 0.9, "it did not wait for its next look by itself"
+        await until(lambda: at.handler.seen)  # for less than the time until its next look by itself
 
 
 async def test_a_lost_claim_writes_nothing_over_its_new_owner(database_url: str) -> None:
@@ -290,13 +288,13 @@ async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> No
 
 
 async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
-    async with bench(database_url, lease=timedelta(seconds=1)) as at:
+    async with bench(database_url, lease=timedelta(seconds=5)) as at:
         await at.put("a")
         stolen: list[str] = []
 
         async def long(job: OwnedJob) -> Outcome:
-            for _ in range(12):
-                await asyncio.sleep(0.15)
+            for _ in range(6):
+                await asyncio.sleep(1)
                 async with at.store.begin() as tx:
                     stolen.extend(
                         claim.subject for claim in await tx.delivery.claim(1, owner="other", lease=timedelta(seconds=1))

@@ -13,6 +13,7 @@ import time
 
 import httpx
 import pytest
+from addresses import an_address
 
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.irp import IrpSim
@@ -49,7 +50,7 @@ async def test_a_stop_is_quick_with_idle_hanging_and_streaming_connections(until
 
 async def test_a_server_comes_back_on_its_port_and_leaves_signals_alone():
     handler = signal.getsignal(signal.SIGTERM)
-    server = SimServer(KumaSim().app)
+    server = SimServer(KumaSim().app, listen=f"{an_address()[0]}:0")
 
     async with server, httpx.AsyncClient(trust_env=False) as client:
         url = server.url

@@ -64,10 +64,18 @@ def test_two_files_are_two_stores(tmp_path: Path) -> None:
         assert not (tmp_path / "a.db").exists()
 
 
-async def test_commands_write_beside_the_daemon(sqlite_url: str) -> None:
-    with held(store_url(sqlite_url)):
+async def test_commands_find_what_is_there_and_write_beside_the_daemon(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        await put(store, "before")
+
+    # Of another process: within one, neither SQLite's own locks nor any like them keep anybody out.
+    with another_daemon(sqlite_url):
         async with opened(sqlite_url) as store:
-            await put(store)
+            await put(store, "beside")
+            async with store.read() as tx:
+                jobs = await tx.delivery.jobs()
+
+    assert {job.subject for job in jobs} == {"before", "beside"}
 
 
 def test_a_server_is_shared_and_a_store_in_memory_is_its_own(postgres_url: str) -> None:

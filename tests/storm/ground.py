@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from addresses import somewhere
 from postgres import Server
 from sides import StampedIrp, Witness
 from supervised import ENVIRONMENT, FAKETIME, Daemon
@@ -60,7 +60,7 @@ url = "{store}"
 [run]
 grace = "5s"
 [web]
-listen = "127.0.0.1:{port}"
+listen = "{listen}"
 [web.tokens]
 desk = "{door}"
 [log]
@@ -113,8 +113,7 @@ class Ground:
     def client(self, daemon: Daemon) -> httpx.AsyncClient:
         """Return a client of a daemon's doors that may pass them."""
         headers = {"Authorization": f"Bearer {DOOR_TOKEN}"}
-        where = f"http://127.0.0.1:{daemon.port}"
-        return httpx.AsyncClient(base_url=where, headers=headers, trust_env=False, timeout=5)
+        return httpx.AsyncClient(base_url=f"http://{daemon.listen}", headers=headers, trust_env=False, timeout=5)
 
     def events(self) -> Counter[str]:
         """Count the lines of all logs by event."""
@@ -176,7 +175,10 @@ async def grounded(
     kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)
     irp.knobs.find_lag = 0.3
     witness = Witness(kuma.app)
-    async with SimServer(witness) as kuma_server, SimServer(irp.overheard) as irp_server:
+    async with (
+        SimServer(witness, listen=somewhere()) as kuma_server,
+        SimServer(irp.overheard, listen=somewhere()) as irp_server,
+    ):
         _prepare(folder)
         if FAKETIME is None:
             say("left out: clock step (faketime is not installed: apt-get install faketime)")
@@ -189,7 +191,7 @@ async def grounded(
             irp_server=irp_server,
             database=database,
         )
-        ground.daemons = [_daemon(ground, number, port) for number, port in enumerate(_free_ports(copies), 1)]
+        ground.daemons = [_daemon(ground, number) for number in range(1, copies + 1)]
         running = [asyncio.create_task(daemon.keep_running()) for daemon in ground.daemons]
         try:
             yield ground
@@ -199,14 +201,15 @@ async def grounded(
             await asyncio.wait(running)
 
 
-def _daemon(ground: Ground, number: int, port: int) -> Daemon:
-    folder, urls = ground.folder, {"kuma": ground.kuma_server.url, "irp": ground.irp_server.url}
+def _daemon(ground: Ground, number: int) -> Daemon:
+    folder, listen = ground.folder, somewhere()
+    urls = {"kuma": ground.kuma_server.url, "irp": ground.irp_server.url}
     config, log, clock = (folder / f"{kind}-{number}" for kind in ("config", "log", "clock"))
-    config.write_text(CONFIG.format(**urls, store=ground.database.url, port=port, folder=folder, door=DOOR_TOKEN))
+    config.write_text(CONFIG.format(**urls, store=ground.database.url, listen=listen, folder=folder, door=DOOR_TOKEN))
     config.chmod(0o600)
     clock.write_text("+0\n")
     log.touch()
-    return Daemon(name=f"daemon {number}", config=config, log=log, clock=clock, port=port)
+    return Daemon(name=f"daemon {number}", config=config, log=log, clock=clock, listen=listen)
 
 
 def _prepare(folder: Path) -> None:
@@ -215,11 +218,3 @@ def _prepare(folder: Path) -> None:
         token = folder / f"{side}.token"
         token.write_text(f"{side}-token-0")
         token.chmod(0o600)
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]

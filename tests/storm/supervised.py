@@ -35,7 +35,7 @@ class Daemon:
     config: Path
     log: Path
     clock: Path
-    port: int
+    listen: str
     faked: bool = False
     process: asyncio.subprocess.Process | None = None
     starts: int = 0

@@ -250,13 +250,16 @@ async def test_no_more_requests_are_in_flight_than_there_are_connections_and_wai
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
         running -= 1
         return httpx.Response(204)
 
-    endpoint = Endpoint(remote="irp", url=URL, connections=6, deadline=0.1)
+    endpoint = Endpoint(remote="irp", url=URL, connections=6, deadline=2)
     wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
-    answers = await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(30)))
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(150)))
+    took = asyncio.get_running_loop().time() - began
 
     assert most == 6
+    assert took > 2, "the last ones are to wait for longer than an answer may take"
     assert {answer.status for answer in answers} == {204}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 import odd_build
+from addresses import somewhere
 from forked import command, fork
 from stage import Child, Stage, eventually
 
@@ -80,9 +80,7 @@ class Copy(Child):
 
 def start_copy(stage: Stage, *, env: dict[str, str] | None = None, **oddities: Any) -> Copy:
     """Start the command; with an oddity, the test build of it. `leases="short"` is the test build without any."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        listen = f"127.0.0.1:{probe.getsockname()[1]}"
+    listen = somewhere()
     stage.children += 1
     log = stage.folder / f"child-{stage.children}.log"
     words = ["run", "-c", str(stage.config)]

@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import json
 import re
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from addresses import somewhere
 from forked import Forked, command, fork
 
 from kuma_sync.core.alert import AlertId
@@ -32,6 +32,7 @@ from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Job
+from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.crew import identity, make_crew, open_store
 from kuma_sync.wiring.ground import Ground
@@ -114,20 +115,23 @@ class Stage:
         return load(self.config, {})
 
     @asynccontextmanager
-    async def crew(self, metrics: Metrics | None = None, *, single: bool = False) -> AsyncIterator[Crew]:
+    async def crew(
+        self, metrics: Metrics | None = None, *, single: bool = False, health: Health | None = None
+    ) -> AsyncIterator[Crew]:
         """Wire everything in this process, with the store made ready; nothing runs yet. `single`: as `run --once`."""
         settings = at_once(self.settings()) if single else self.settings()
         async with AsyncExitStack() as stack:
-            ground = Ground(store=open_store(settings), metrics=metrics or Metrics())
+            health = health or Health(monotonic=time.monotonic)
+            ground = Ground(store=open_store(settings), metrics=metrics or Metrics(), health=health)
             stack.push_async_callback(ground.store.close)
             crew = await make_crew(settings, ground, stack)
             await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
             yield crew
 
     @asynccontextmanager
-    async def working(self, metrics: Metrics | None = None) -> AsyncIterator[Crew]:
+    async def working(self, metrics: Metrics | None = None, *, health: Health | None = None) -> AsyncIterator[Crew]:
         """Let a crew work in this process while the block runs."""
-        async with self.crew(metrics) as crew:
+        async with self.crew(metrics, health=health) as crew:
             stop = asyncio.Event()
             working = asyncio.create_task(work(crew, stop, timedelta(seconds=10)))
             try:
@@ -139,9 +143,7 @@ class Stage:
     @asynccontextmanager
     async def door(self) -> AsyncIterator[httpx.AsyncClient]:
         """Run the whole daemon in this process, doors and all; yield a client that may pass them."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            listen = f"127.0.0.1:{probe.getsockname()[1]}"
+        listen = somewhere()
         self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
         daemon = Daemon(self.settings(), reload=self.settings, env={})
         running = asyncio.create_task(daemon.run())
@@ -216,7 +218,10 @@ class Stage:
 async def staged(folder: Path, database: str, **sections: dict[str, Any]) -> AsyncIterator[Stage]:
     """Open the stage; what is left of child processes is killed at the end."""
     kuma, irp = KumaSim(token="kuma-token"), IrpSim(token="irp-token")
-    async with SimServer(kuma.app) as kuma_server, SimServer(irp.app) as irp_server:
+    async with (
+        SimServer(kuma.app, listen=somewhere()) as kuma_server,
+        SimServer(irp.app, listen=somewhere()) as irp_server,
+    ):
         profile = _quick_profile(folder.parent)
         tables: Tables = {name: dict(keys) for name, keys in QUICK.items()}
         tables["kuma"] = {"url": kuma_server.url, "token": kuma.token}

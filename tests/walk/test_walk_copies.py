@@ -47,7 +47,8 @@ async def test_a_reader_that_stops_hands_its_turn_over_at_once(tmp_path: Path, p
             assert await reader.ended() == 0
             alert_id = stage.kuma.raise_alert()
 
-            await eventually(lambda: stage.incidents(alert_id), within=5)
+            # The turn was renewed at every poll: not given back, it would last for another half a minute.
+            await eventually(lambda: stage.incidents(alert_id), within=20)
 
     assert stage.agrees(), stage.verdict()
 

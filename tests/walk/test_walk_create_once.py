@@ -103,6 +103,27 @@ async def test_an_incident_made_without_an_id_and_never_found_is_parked_and_not_
     assert job.reason == "created without an id, and not found"
 
 
+@pytest.mark.parametrize("made", [True, False])
+async def test_a_create_answered_with_a_page_for_people_is_found_or_parked_and_not_sent_again(
+    tmp_path: Path, sqlite_url: str, made: bool
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        page = stage.irp.faults.add("html", method="POST", match=CREATE)
+
+        async with stage.crew() as crew:
+            await crew.poller.poll_once()
+            await crew.deliveries.drain()
+            if made:
+                stage.irp.create(creating(alert_id, title=stage.kuma.alerts[alert_id]["name"]))
+            await until_rest(crew)
+            link, jobs = await link_of(crew, alert_id), await parked(crew)
+
+    assert page.fired == 1
+    assert (link.incident is not None) == made
+    assert [job.reason for job in jobs] == ([] if made else ["created without an id, and not found"])
+
+
 async def test_an_irp_that_shows_a_fresh_incident_late_gets_no_second_one(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "1s"'))

@@ -246,7 +246,7 @@ async def test_a_token_without_the_right_to_close_parks_the_closing_and_reading_
     assert stage.incident(other)
 
 
-@pytest.mark.parametrize("code", [404, 302])
+@pytest.mark.parametrize("code", [404, 405, 302])
 async def test_a_wrong_create_path_pauses_creates_alone_and_parks_nothing(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:

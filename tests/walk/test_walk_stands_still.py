@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from copies import start_copy, started
 from odd_build import LIVE
 from stage import eventually, staged
@@ -53,6 +54,20 @@ async def dies_and_goes_on(folder: Path, oddity: dict[str, Any], loops: list[str
     assert ("odd_build.py" in last["where"]) == (loops == ["event loop"]), "it names the line that blocks"
     assert all(stage.incidents(alert_id) for alert_id in first + second)
     assert len(stage.wrote("create")) == 10
+
+
+@pytest.mark.parametrize("loop", ["poll", "delivery"])
+async def test_a_process_whose_loop_keeps_failing_ends_and_says_which(
+    tmp_path: Path, sqlite_url: str, loop: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        failing = start_copy(stage, short_limits=True, **{loop: "raises"})
+        await started(failing)
+        code = await failing.ended(within=SLACK)
+
+    assert code == 1
+    assert len(failing.says("loop_failed")) == 5
+    assert failing.log.read_text().splitlines()[-1] == f"kuma-sync: the {loop} loop keeps failing"
 
 
 async def test_a_process_that_was_frozen_for_longer_than_any_limit_lives_on(tmp_path: Path, sqlite_url: str) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
+from addresses import an_address
 from sqlalchemy import URL, make_url
 from stage import ask, eventually, parked, staged
 from structlog.testing import capture_logs
@@ -22,19 +23,18 @@ class Wire:
     def __init__(self, url: str) -> None:
         self._behind: URL = make_url(url)
         self._server: asyncio.Server | None = None
-        self._port = 0
+        self._host, self._port = an_address()
         self._open: set[asyncio.StreamWriter] = set()
 
     @property
     def url(self) -> str:
         """Return the database's address by way of this door."""
-        through = self._behind.set(host="127.0.0.1", port=self._port, query={})
+        through = self._behind.set(host=self._host, port=self._port, query={})
         return through.render_as_string(hide_password=False)
 
     async def open(self) -> None:
         """Let connections through."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, self._host, self._port)
 
     async def shut(self) -> None:
         """Break what is open and refuse what comes."""
