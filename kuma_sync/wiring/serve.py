@@ -71,7 +71,6 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until stopped. Raise ConfigError, StoreHeld, NewerSchema or PortTaken where that cannot begin."""
-        self._take_signals()
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._ground.store.close)
             first = await stack.enter_async_context(AsyncExitStack())
@@ -79,6 +78,7 @@ class Daemon:
             url = store_url(self._settings.store.url)
             stack.enter_context(held(url))
             door = _door(self._settings.web)
+            self._take_signals()
             stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
             async with asyncio.TaskGroup() as group:
