@@ -152,7 +152,9 @@ def choose(found: Sequence[Found]) -> Found:
 
 def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
-    sent = link.intent.sent if link.intent and link.doubt is Doubt.AMBIGUOUS else link.forgotten
+    # Where something may have been sent before the intent, nobody knows which of the two it is.
+    surely_ours = link.doubt is Doubt.AMBIGUOUS and not link.sent.fields
+    sent = link.intent.sent if link.intent and surely_ours else link.forgotten
     bound = replace(link, incident=found.incident, sent=sent, intent=None, doubt=None, not_found_at=None)
     if found.closed:
         return incident_closed(bound, Origin.IRP)

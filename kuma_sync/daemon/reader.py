@@ -5,6 +5,7 @@ Must not: decide what to read, or what follows from it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,8 +25,11 @@ from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 log = structlog.get_logger(__name__)
 
 FAILURES_IN_A_ROW = 3
-"""Questions about single alerts that may stay unanswered one after the other, for each takes long; and how many may
-fail before KUMA has to show again that it is well."""
+"""Questions about single alerts that may fail slowly one after the other: more would take too long. And how many may
+fail quickly before KUMA has to show again that it is well."""
+
+SLOW = 10.0
+"""Seconds."""
 
 CHUNK = 4 * 1024 * 1024
 """Bytes of alerts that one transaction takes at most, a single larger alert aside."""
@@ -79,16 +83,16 @@ class Reader:
 
     async def _singly(self, query: Query, round_: Round) -> None:
         """Find out which of these are too large, and which KUMA cannot give."""
-        in_a_row = silent = 0
+        in_a_row = slow = 0
         for alert_id in query.ids:
             if alert_id in round_.answered:
                 continue
-            unnamed = round_.unnamed
+            unnamed, asked_at = round_.unnamed, time.monotonic()
             try:
                 await self.read(replace(query, ids=(alert_id,)), round_)
             except (Transient, Permanent) as error:
-                silent = silent + 1 if error.status is None else 0
-                if _asks_to_wait(error) or silent == FAILURES_IN_A_ROW:
+                slow = slow + 1 if time.monotonic() - asked_at > SLOW else 0
+                if _asks_to_wait(error) or slow == FAILURES_IN_A_ROW:
                     raise
                 if in_a_row % FAILURES_IN_A_ROW == 0:
                     async with self._side.admit(paced=True):
@@ -96,7 +100,7 @@ class Reader:
                 in_a_row += 1
                 self._leave(alert_id, query.kind, error, round_)
                 continue
-            in_a_row = silent = 0
+            in_a_row = slow = 0
             if round_.unnamed > unnamed:
                 round_.oversize.add(alert_id)
 

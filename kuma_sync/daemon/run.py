@@ -159,13 +159,14 @@ async def _loops(crew: Crew, stop: asyncio.Event) -> None:
             for name, loop in loops.items():
                 tell = partial(crew.health.trouble, LOOPS[name], f"{name} loop")
                 group.create_task(supervise(name, loop, stop, tell), name=name)
-            group.create_task(_ring_for_trials(crew.sides["kuma"], polls, stop), name="trials")
+            group.create_task(_ring_for_trials(crew, polls, stop), name="trials")
 
 
-async def _ring_for_trials(side: Side, polls: Bell, stop: asyncio.Event) -> None:
+async def _ring_for_trials(crew: Crew, polls: Bell, stop: asyncio.Event) -> None:
     """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
+    side = crew.sides["kuma"]
     while not await happens(stop, within=LOOK):
-        if side.paused is not None and side.open_at() is None:
+        if crew.turns.ours and side.paused is not None and side.open_at() is None:
             polls.ring()
 
 

@@ -34,6 +34,11 @@ class ReadersTurn:
         self._ttl = ttl or TTL
         self._turn: Turn | None = None
 
+    @property
+    def ours(self) -> bool:
+        """Tell whether it was ours at the last look."""
+        return self._turn is not None
+
     async def take(self) -> Turn | None:
         """Take or renew the turn; None while another copy has it."""
         async with self._store.begin() as tx:

@@ -95,14 +95,16 @@ class Page:
         except NotAnArray as error:
             raise self._unreadable(error) from None
         if self._over and not self._splitter.complete:
-            raise Transient(remote=self._remote, operation=self._operation, summary="answer ended early")
+            raise self._failed(Transient, "answer ended early")
 
     def _unreadable(self, error: NotAnArray) -> RemoteError:
         kind = media_type(self._stream.headers)
         if error.is_object:
-            return Permanent(remote=self._remote, operation=self._operation, summary=str(error))
-        summary = str(error) if "json" in kind else f"answered {kind} instead of JSON"
-        return Transient(remote=self._remote, operation=self._operation, summary=summary)
+            return self._failed(Permanent, str(error))
+        return self._failed(Transient, str(error) if "json" in kind else f"answered {kind} instead of JSON")
+
+    def _failed(self, kind: type[RemoteError], summary: str) -> RemoteError:
+        return kind(remote=self._remote, operation=self._operation, summary=summary, status=self._stream.status)
 
 
 def _identity(element: Element) -> str:

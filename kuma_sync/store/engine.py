@@ -89,7 +89,7 @@ def open_engine(
             pool_use_lifo=True,
             connect_args={"connect_timeout": UNREACHABLE, "tcp_user_timeout": UNREACHABLE * 1000},
         )
-        if password:
+        if password is not None:
             event.listen(engine.sync_engine, "do_connect", partial(_give_password, password))
         event.listen(engine.sync_engine, "connect", _prepare_postgres)
         _see_that_connections_live(engine)
@@ -109,7 +109,8 @@ def open_engine(
 def _give_password(password: Secret, _dialect: object, _record: object, _args: object, given: dict[str, Any]) -> None:
     if password.reload():
         hide(password.reveal())
-    given["password"] = password.reveal()
+    if password:
+        given["password"] = password.reveal()
 
 
 def _prepare_postgres(connection: Any, _record: object) -> None:

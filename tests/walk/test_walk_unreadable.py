@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stage import Stage, ask, eventually, parked, staged, state_of, tell, until_rest
@@ -321,10 +322,21 @@ async def test_what_kuma_refused_is_asked_for_with_sweeps_only(tmp_path: Path, s
     assert fired[2] == fired[0] + 1
 
 
-@pytest.mark.parametrize("code", [400, 500])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("status", {"code": 400}),
+        ("status", {"code": 500}),
+        ("status", {"code": 200, "body": '{"message":"cannot be shown"}'}),
+        ("html", {}),
+        ("cut", {"after": 10}),
+        ("reset_before", {}),
+    ],
+    ids=["400", "500", "object", "html", "cut", "reset"],
+)
 @pytest.mark.parametrize("number", [3, 7])
 async def test_however_many_alerts_kuma_cannot_show_the_others_go_on(
-    tmp_path: Path, sqlite_url: str, code: int, number: int
+    tmp_path: Path, sqlite_url: str, fault: tuple[str, dict[str, Any]], number: int
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
         closed = stage.kuma.raise_alert()
@@ -332,7 +344,8 @@ async def test_however_many_alerts_kuma_cannot_show_the_others_go_on(
         await once(crew)
         odd = [stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(number)]
         neighbours = [stage.kuma.raise_alert(seen=ago(minutes=6)) for _ in range(3)]
-        rules = unshown(stage, *odd, code=code)
+        kind, how = fault
+        rules = [stage.kuma.faults.add(kind, match=f"id={alert_id}", **how) for alert_id in odd]
         stage.kuma.close(closed, "responded")
         troubles = await once(crew)
         await until_rest(crew)
