@@ -23,11 +23,20 @@ from shared_statements import share
 from stores import opened
 
 from kuma_sync.store.schema import metadata
+from kuma_sync.telemetry import redact
 
 share()
 
 for _name in [name for name in os.environ if name.startswith("KUMA_SYNC_")]:
     del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def _hidden_by_one_test_is_not_by_the_next() -> Iterator[None]:
+    before = set(redact._hidden)
+    yield
+    redact._hidden.clear()
+    redact._hidden.update(before)
 
 
 @pytest.hookimpl(tryfirst=True)

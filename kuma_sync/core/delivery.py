@@ -89,6 +89,8 @@ def intended(link: Link, sent: Sent, now: datetime) -> Link:
 
 def created(link: Link, incident: Incident) -> Link:
     """Bind the incident that our create made: what the intent held is what it holds."""
+    if _bound_already(link, incident):
+        return link
     sent = link.intent.sent if link.intent else Sent()
     return replace(link, incident=incident, sent=sent, intent=None, doubt=None, not_found_at=None)
 
@@ -152,6 +154,8 @@ def choose(found: Sequence[Found]) -> Found:
 
 def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
+    if _bound_already(link, found.incident):
+        return link
     # Where something may have been sent before the intent, nobody knows which of the two it is.
     surely_ours = link.doubt is Doubt.AMBIGUOUS and not link.sent.fields
     sent = link.intent.sent if link.intent and surely_ours else link.forgotten
@@ -164,18 +168,20 @@ def after_found(link: Link, found: Found) -> Link:
     return replace(bound, incident_closed=False, close_origin=None, close_reason="", close_comment="")
 
 
-def after_not_found(link: Link, now: datetime, settle: timedelta) -> RetryAt | Park | None:
+def after_not_found(
+    link: Link, *, asked_at: datetime, answered_at: datetime, settle: timedelta
+) -> RetryAt | Park | None:
     """Decide what an empty answer of `find` means: a second look in `settle`, a human, or None: surely `absent`.
 
     The caller stores `first_not_found` before the second look. A server may show a fresh incident late, so one empty
-    answer proves nothing where a create may have happened.
+    answer proves nothing where a create may have happened; `settle` lies between one's answer and the next question.
     """
     match _doubt(link):
         case Doubt.MISSING:
             return Park(reason="incident deleted")
         case Doubt.AMBIGUOUS | Doubt.DUPLICATE:
-            if not _seen_twice(link, now, settle):
-                return RetryAt(at=_first_look(link, now) + settle, reason="not found yet", counts=False)
+            if not _seen_twice(link, asked_at, settle):
+                return RetryAt(at=_first_look(link, answered_at) + settle, reason="not found yet", counts=False)
             return _why_not_again(link)
         case _:
             return None
@@ -222,6 +228,11 @@ def to_be_closed(link: Link) -> bool:
     return (wanted or link.close_origin is Origin.OPERATOR) and not link.held_close
 
 
+def _bound_already(link: Link, incident: Incident) -> bool:
+    """Tell whether this was written down before, and only the answer to that was lost."""
+    return link.incident == incident and link.intent is None and link.doubt is None
+
+
 def _doubt(link: Link) -> Doubt | None:
     # An open intent outweighs a later doubt: an operator's resync must not hide that a create may have happened.
     return Doubt.AMBIGUOUS if link.intent is not None else link.doubt
@@ -232,8 +243,8 @@ def _first_look(link: Link, now: datetime) -> datetime:
     return min(link.not_found_at or now, now)
 
 
-def _seen_twice(link: Link, now: datetime, settle: timedelta) -> bool:
-    return link.not_found_at is not None and now - link.not_found_at >= settle
+def _seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
+    return link.not_found_at is not None and asked_at - link.not_found_at >= settle
 
 
 def _why_not_again(link: Link) -> Park | None:

@@ -31,11 +31,11 @@ async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) 
     tried once more as one.
     """
     ids = [AlertId(subject) for subject in subjects]
-    parked = {job.subject for job in await tx.delivery.jobs(states=[PARKED])}
-    for alert_id in ids:
-        if alert_id in parked:
-            await tx.links.change(alert_id, _made_anew, now=tx.now)
-    done = {*await tx.delivery.wake(ids), *await tx.closes.wake(ids)}
+    # Woken first, and so locked: what an update woke meanwhile may be on its way, and is left as it is.
+    woken = await tx.delivery.wake(ids)
+    for subject in sorted(woken):
+        await tx.links.change(AlertId(subject), _made_anew, now=tx.now)
+    done = {*woken, *await tx.closes.wake(ids)}
     done |= set(await _read_again(tx, set(subjects), max_events))
     for subject in sorted(done):
         await tx.records.note(by, "retry", subject)
@@ -52,10 +52,10 @@ async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown."""
     dropped = await tx.records.drop_parked(subject)
     # A delivery locks its job, then the link; a closing the link, then its job. In another order they would deadlock.
-    removed = await tx.delivery.stop(subject)
+    # And what waits is locked before what runs, as by a job that is put back.
+    removed = await tx.delivery.remove(subject) + await tx.delivery.stop(subject)
     link = await tx.links.change(AlertId(subject), _dropped, now=tx.now)
-    removed += await tx.closes.stop(subject)
-    removed += await tx.delivery.remove(subject) + await tx.closes.remove(subject)
+    removed += await tx.closes.remove(subject) + await tx.closes.stop(subject)
     if link is not None:
         await tx.alerts.forget_contents(link.alert_id)
     known = dropped or link is not None or removed > 0

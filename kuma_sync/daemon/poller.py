@@ -135,11 +135,11 @@ class Poller:
         if moves or closings:
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
-                if complete and (behind := await put_behind(tx)):
-                    log.info("deliveries_taken_up", count=behind)
                 await note_closings(
                     tx, closings, brake=habits.brake, open_before=round_.open_links, to_irp=habits.to_irp
                 )
+                if complete and (behind := await put_behind(tx)):
+                    log.info("deliveries_taken_up", count=behind)
                 if moves:
                     await tx.records.move_cursor(**moves)
             round_.passes[-1].left += len(closings)

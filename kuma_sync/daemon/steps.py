@@ -59,16 +59,18 @@ class Steps:
 
     async def find(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Look for the incident before anything is written."""
-        desk, now = self._bench.desk, self._head.clock()
+        desk = self._bench.desk
         if not desk.can_find:
             return delivery.without_find(work.link, desk) or _absent(work)
         async with self._sides.places, self._sides.irp.admit():
+            asked_at = self._head.clock()  # the waits for a place and for our turn may have been long
             with timed(self._metrics, "find"):
                 found = await self._irp.find(self._head.key(work))
         passed("find_answered")
         if found:
             return self._found(work, found)
-        after = delivery.after_not_found(work.link, now, desk.settle)
+        now = self._head.clock()
+        after = delivery.after_not_found(work.link, asked_at=asked_at, answered_at=now, settle=desk.settle)
         if isinstance(after, RetryAt):
             await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         return after or _absent(work)

@@ -119,7 +119,7 @@ class Watch:
     async def _conclude(self, tx: Tx, resolutions: Sequence[Resolution]) -> int:
         """Queue the round's closings, all in one transaction, held where the brake says so."""
         news = await self._news(tx, resolutions)
-        links = await tx.links.many(news)
+        links = await tx.links.many(news, lock=True)
         # Whose alert is closed already was closed after it, perhaps by us without an answer: that is carried nowhere.
         carried = [alert_id for alert_id in news if self._closings.to_kuma and not links[alert_id].alert_closed]
         plan = check(Plan(closings=carried), self._watched.brake, open_links=await tx.links.open_count())

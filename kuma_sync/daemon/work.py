@@ -151,10 +151,13 @@ class Workbench:
                 if entry.alert_id in before
             }
             await tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
+            # Held before the pictures are read: what a poll is writing meanwhile must not be forgotten with the rest.
+            held = await tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
             works = await _works(tx, kept, after)
             done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]
             await _note(tx, kept)
-            await tx.alerts.forget_contents(*(key for entry in done if _made(after.get(key := entry.alert_id))))
+            told = {entry.alert_id for entry in done if _made(after.get(entry.alert_id))}
+            await tx.alerts.forget_contents(*sorted(told & held))
             await tx.delivery.all_done([entry.job.claim for entry in done])
         finished = {entry.job.claim.id for entry in done}
         return [

@@ -25,6 +25,11 @@ _CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
 )
 _SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
 _GONE = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"), schema.links.c.gone)
+_HOLD = (
+    select(schema.contents.c.alert_id)
+    .where(one_of(schema.contents.c.alert_id, "b_ids"))
+    .with_for_update(skip_locked=True)
+)
 _FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
 
 
@@ -160,6 +165,13 @@ class Alerts:
             rows = await self._connection.execute(_CONTENTS, {"b_ids": some})
             found.update((AlertId(alert_id), unpack(bytes(packed))) for alert_id, packed in rows)
         return found
+
+    async def hold_contents(self, ids: Collection[AlertId]) -> set[AlertId]:
+        """Keep stored contents from being replaced until this transaction ends; return whose nobody else is writing."""
+        held: set[AlertId] = set()
+        for some in batches(list(ids)):
+            held.update((await self._connection.execute(_HOLD, {"b_ids": some})).scalars())
+        return held
 
     async def forget_contents(self, *ids: AlertId) -> None:
         """Drop contents that were delivered; their events' digests stay with the links."""

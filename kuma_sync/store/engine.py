@@ -25,6 +25,8 @@ from kuma_sync.store.inline import connect
 from kuma_sync.telemetry.redact import hide
 
 NO_PRIVILEGE = "42501"
+LIMIT_EXCEEDED = "54"
+"""The class of what is too large for PostgreSQL: a value longer than an index takes."""
 
 WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
@@ -118,6 +120,8 @@ def _prepare_postgres(connection: Any, _record: object) -> None:
     # the server ends it. And whoever waits for a lock hears that the store is away, instead of waiting for ever.
     for setting in ("idle_in_transaction_session_timeout", "lock_timeout"):
         connection.execute(f"SET {setting} = {round(PATIENCE * 1000)}").close()
+    # East of Greenwich the last hours of the year 9999 would come back as the year 10000, which Python has not.
+    connection.execute("SET TIME ZONE 'UTC'").close()
     connection.commit()
 
 
@@ -183,6 +187,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError) as error:
+        if str(getattr(getattr(error, "orig", None), "sqlstate", "")).startswith(LIMIT_EXCEEDED):
+            raise  # one row is at fault: its neighbours must not wait for it as for a server that is away
         raise _unavailable(error) from None
     except exc.ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != NO_PRIVILEGE:

@@ -430,7 +430,7 @@ def test_an_incident_that_may_exist_is_looked_for_again_after_settle(
 ) -> None:
     link = a_doubted_link(doubt, not_found_at=first_at)
 
-    again = after_not_found(link, NOW, SETTLE)
+    again = after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE)
 
     assert again == RetryAt(at=looked_again_at, reason="not found yet", counts=False)
 
@@ -439,13 +439,32 @@ def test_an_incident_that_may_exist_is_looked_for_again_after_settle(
 def test_an_ambiguous_create_not_found_twice_did_not_happen(first_at: datetime) -> None:
     link = a_doubted_link(Doubt.AMBIGUOUS, not_found_at=first_at)
 
-    assert after_not_found(link, NOW, SETTLE) is None
+    assert after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
     assert absent(link) == a_link(sent=FORGOTTEN)
     assert step(absent(link)) == Create()
 
 
+def test_the_looks_lie_settle_apart_from_an_answer_to_the_next_question() -> None:
+    first = after_not_found(a_doubted_link(Doubt.AMBIGUOUS), asked_at=NOW - 2 * SETTLE, answered_at=NOW, settle=SETTLE)
+    link = first_not_found(a_doubted_link(Doubt.AMBIGUOUS), NOW)
+    soon = after_not_found(link, asked_at=NOW + SETTLE / 2, answered_at=NOW + 2 * SETTLE, settle=SETTLE)
+
+    assert first == soon == RetryAt(at=NOW + SETTLE, reason="not found yet", counts=False)
+
+
+def test_what_was_written_down_already_is_not_written_down_otherwise() -> None:
+    """The answer to a commit was lost, and the same is written once more."""
+    made = created(intended(a_link(), UP_TO_DATE, NOW), INCIDENT)
+    found = after_found(intended(a_link(), UP_TO_DATE, NOW), Found(incident=INCIDENT))
+
+    assert created(made, INCIDENT) == made
+    assert after_found(found, Found(incident=INCIDENT)) == found
+
+
 def test_a_duplicate_that_is_not_found_twice_is_for_a_human() -> None:
-    parked = after_not_found(a_doubted_link(Doubt.DUPLICATE, not_found_at=NOW - SETTLE), NOW, SETTLE)
+    parked = after_not_found(
+        a_doubted_link(Doubt.DUPLICATE, not_found_at=NOW - SETTLE), asked_at=NOW, answered_at=NOW, settle=SETTLE
+    )
 
     assert parked == Park(reason="the IRP says it exists already, but does not show it")
 
@@ -453,25 +472,31 @@ def test_a_duplicate_that_is_not_found_twice_is_for_a_human() -> None:
 def test_a_create_answered_without_an_id_and_not_found_twice_is_for_a_human() -> None:
     link = unidentified(a_doubted_link(Doubt.AMBIGUOUS, not_found_at=NOW - SETTLE))
 
-    assert after_not_found(link, NOW, SETTLE) == Park(reason="created without an id, and not found")
-    assert isinstance(after_not_found(replace(link, not_found_at=NOW), NOW, SETTLE), RetryAt)
+    assert after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE) == Park(
+        reason="created without an id, and not found"
+    )
+    assert isinstance(
+        after_not_found(replace(link, not_found_at=NOW), asked_at=NOW, answered_at=NOW, settle=SETTLE), RetryAt
+    )
 
 
 def test_a_missing_incident_that_is_not_found_was_deleted() -> None:
-    assert after_not_found(a_doubted_link(Doubt.MISSING), NOW, SETTLE) == Park(reason="incident deleted")
+    assert after_not_found(a_doubted_link(Doubt.MISSING), asked_at=NOW, answered_at=NOW, settle=SETTLE) == Park(
+        reason="incident deleted"
+    )
 
 
 def test_an_alert_unknown_to_the_irp_gets_its_incident_at_the_first_empty_answer() -> None:
     link = a_doubted_link(Doubt.UNKNOWN)
 
-    assert after_not_found(link, NOW, SETTLE) is None
+    assert after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
     assert step(absent(link)) == Create()
 
 
 def test_a_resync_that_finds_nothing_sends_everything_to_the_incident_it_knows() -> None:
     link = a_true_link(doubt=Doubt.RESYNC)
 
-    assert after_not_found(link, NOW, SETTLE) is None
+    assert after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
     assert absent(link) == a_true_link(sent=FORGOTTEN)
     assert step(absent(link)) == Update()
 
@@ -480,8 +505,10 @@ def test_a_resync_that_finds_nothing_sends_everything_to_the_incident_it_knows()
 def test_a_later_doubt_does_not_hide_that_a_create_may_have_happened(doubt: Doubt) -> None:
     link = a_link(doubt=doubt, intent=INTENT)
 
-    assert isinstance(after_not_found(link, NOW, SETTLE), RetryAt)
-    assert after_not_found(replace(link, not_found_at=NOW - SETTLE), NOW, SETTLE) is None
+    assert isinstance(after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE), RetryAt)
+    assert (
+        after_not_found(replace(link, not_found_at=NOW - SETTLE), asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
+    )
 
 
 @pytest.mark.parametrize(

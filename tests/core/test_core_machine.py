@@ -214,7 +214,7 @@ class OneAlert(RuleBasedStateMachine):
             self.link = link
             return
         self.link = first_not_found(self.link, NOW + self.now)
-        match after_not_found(self.link, NOW + self.now, SETTLE):
+        match after_not_found(self.link, asked_at=NOW + self.now, answered_at=NOW + self.now, settle=SETTLE):
             case RetryAt(at=at):
                 self.due = at - NOW
             case Park() as parked:

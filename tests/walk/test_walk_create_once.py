@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,32 @@ async def test_a_create_answered_with_a_page_for_people_is_found_or_parked_and_n
     assert page.fired == 1
     assert (link.incident is not None) == made
     assert [job.reason for job in jobs] == ([] if made else ["created without an id, and not found"])
+
+
+async def test_a_slow_find_does_not_count_as_the_time_an_irp_has_to_show_an_incident(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    """The create arrives while the first find is under way, and is shown a moment after that one was answered."""
+    async with staged(tmp_path, sqlite_url) as stage:
+        change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "1s"'))
+        async with stage.crew() as crew:
+            await once(crew)
+            alert_id = stage.kuma.raise_alert()
+            stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
+            slow = stage.irp.faults.add("delay", match=FIND, times=1, seconds=1.5)
+            stage.irp.knobs.find_lag = 0.9
+
+            async def arrives() -> None:
+                await eventually(lambda: slow.fired)
+                incident = stage.irp.create(creating(alert_id))
+                incident.created_at += timedelta(seconds=0.8)
+
+            arriving = asyncio.ensure_future(arrives())
+            await once(crew)
+            await until_rest(crew)
+            await arriving
+
+    assert len(stage.incidents(alert_id)) == 1
 
 
 async def test_an_irp_that_shows_a_fresh_incident_late_gets_no_second_one(tmp_path: Path, sqlite_url: str) -> None:
