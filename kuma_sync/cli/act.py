@@ -19,6 +19,9 @@ from kuma_sync.daemon import operator
 from kuma_sync.settings import Settings, units
 from kuma_sync.store import Tx
 
+AT_ONCE = 500
+"""Alerts that one transaction takes up: a daemon beside it must not wait for all of them."""
+
 
 def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
     """Read RFC 3339, or how long ago."""
@@ -100,9 +103,13 @@ async def _drop(settings: Settings, text: str) -> None:
 
 
 async def _resync(settings: Settings, texts: Sequence[str], since: datetime | None) -> None:
-    async with opened_store(settings) as store, store.begin() as tx:
-        wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
-        done: Sequence[str] = await operator.resync(tx, wanted, by=asking())
+    done: list[str] = []
+    async with opened_store(settings) as store:
+        async with store.read() as tx:
+            wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
+        for start in range(0, len(wanted), AT_ONCE):
+            async with store.begin() as tx:
+                done += await operator.resync(tx, wanted[start : start + AT_ONCE], by=asking())
     _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
     left = [name for name in wanted if name not in done]
     if left:

@@ -95,6 +95,19 @@ async def test_more_alerts_than_one_query_names_are_found(database_url: str) -> 
     assert known == {each.encode(): each for each in ids}
 
 
+async def test_contents_that_a_poll_is_replacing_are_not_held_to_be_forgotten(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        async with store.begin() as tx:
+            await tx.alerts.store_contents(ALERT_ID, Contents())
+        async with store.begin() as poll, store.begin() as delivery:
+            await poll.alerts.store_contents(ALERT_ID, Contents())
+            while_replaced = await delivery.alerts.hold_contents([ALERT_ID])
+        async with store.begin() as delivery:
+            afterwards = await delivery.alerts.hold_contents([ALERT_ID])
+
+    assert (while_replaced, afterwards) == (set(), {ALERT_ID})
+
+
 async def test_contents_come_back_as_they_were_until_they_are_forgotten(database_url: str) -> None:
     kept = take_contents(
         [
