@@ -15,6 +15,7 @@ from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.subjects import all_named, named
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon import operator
 from kuma_sync.settings import Settings, units
 from kuma_sync.store import Tx
@@ -107,9 +108,13 @@ async def _resync(settings: Settings, texts: Sequence[str], since: datetime | No
     async with opened_store(settings) as store:
         async with store.read() as tx:
             wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
-        for start in range(0, len(wanted), AT_ONCE):
-            async with store.begin() as tx:
-                done += await operator.resync(tx, wanted[start : start + AT_ONCE], by=asking())
+        try:
+            for start in range(0, len(wanted), AT_ONCE):
+                async with store.begin() as tx:
+                    done += await operator.resync(tx, wanted[start : start + AT_ONCE], by=asking())
+        except StoreUnavailable:
+            click.echo(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
+            raise
     _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
     left = [name for name in wanted if name not in done]
     if left:

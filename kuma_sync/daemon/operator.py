@@ -31,7 +31,8 @@ async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) 
     tried once more as one.
     """
     ids = [AlertId(subject) for subject in subjects]
-    # Woken first, and so locked: what an update woke meanwhile may be on its way, and is left as it is.
+    # Links before waiting jobs, as all others do. What an update woke meanwhile may be on its way, and is left alone.
+    await tx.links.many(ids, lock=True)
     woken = await tx.delivery.wake(ids)
     for subject in sorted(woken):
         await tx.links.change(AlertId(subject), _made_anew, now=tx.now)
@@ -52,10 +53,9 @@ async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown."""
     dropped = await tx.records.drop_parked(subject)
     # A delivery locks its job, then the link; a closing the link, then its job. In another order they would deadlock.
-    # And what waits is locked before what runs, as by a job that is put back.
-    removed = await tx.delivery.remove(subject) + await tx.delivery.stop(subject)
+    removed = await tx.delivery.stop(subject)
     link = await tx.links.change(AlertId(subject), _dropped, now=tx.now)
-    removed += await tx.closes.remove(subject) + await tx.closes.stop(subject)
+    removed += await tx.closes.clear(subject) + await tx.delivery.remove(subject)
     if link is not None:
         await tx.alerts.forget_contents(link.alert_id)
     known = dropped or link is not None or removed > 0

@@ -168,6 +168,10 @@ class DurableQueue(Backlog):
         """Take the claim from the job that runs for a subject: it writes nothing any more."""
         return await self._remove(self._table.c.subject == subject, self._table.c.state == RUNNING)
 
+    async def clear(self, subject: str) -> int:
+        """Remove whatever is queued for a subject, running or not: in one go, for it may be put back just now."""
+        return await self._remove(self._table.c.subject == subject)
+
     async def _remove(self, *which: ColumnElement[bool]) -> int:
         removed = await self._connection.execute(delete(self._table).where(*which))
         return removed.rowcount
@@ -210,6 +214,8 @@ class DurableQueue(Backlog):
 
     async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
         """Make our running row a waiting one, or return the successor that waits already (ours still runs then)."""
+        # What runs is locked before what waits, by everybody.
+        await self._connection.execute(select(self._table.c.id).where(*self._mine(claim)).with_for_update())
         if (successor := await self._successor(claim)) is not None:
             return successor
         try:

@@ -21,6 +21,7 @@ from kuma_sync.web.body import LARGEST_BODY, read_body
 from kuma_sync.web.rules import DoorRules
 
 LONGEST_WAIT = 30.0
+LONGEST_ID = 200
 
 
 class ClosingDesk(Protocol):
@@ -74,6 +75,8 @@ def _closing(body: bytes, by: str) -> CloseRequest:
     comment, incident = _text(fields, "comment"), _text(fields, "incident")
     if not alert_id:
         raise Refused(400, "id required")
+    if len(alert_id) > LONGEST_ID:
+        raise Refused(400, "invalid request body", "id")
     if not reason:
         raise Refused(400, "reason required")
     parsed = parse_reason(reason)

@@ -121,6 +121,7 @@ REFUSALS: list[tuple[str, dict[str, str], bytes, int, str, Any]] = [
     ("no text", AUTHORIZED, b'{"id": {"a": 1}, "reason": "responded"}', 400, "invalid request body", "id"),
     ("too deep", AUTHORIZED, b"[" * 60_000, 400, "invalid request body", None),
     ("not UTF-8", AUTHORIZED, b'{"id": "\xff"}', 400, "invalid request body", None),
+    ("no id is as long", AUTHORIZED, b'{"id": "%s"}' % (b"x" * 201), 400, "invalid request body", "id"),
     ("a NUL", AUTHORIZED, b'{"id": "a\\u0000"}', 400, "invalid request body", "id"),
     ("half a pair", AUTHORIZED, b'{"id": "a", "comment": "\\ud800"}', 400, "invalid request body", "comment"),
     ("no id", AUTHORIZED, b"{}", 400, "id required", None),
