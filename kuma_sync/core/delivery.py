@@ -89,7 +89,7 @@ def intended(link: Link, sent: Sent, now: datetime) -> Link:
 
 def created(link: Link, incident: Incident) -> Link:
     """Bind the incident that our create made: what the intent held is what it holds."""
-    if _bound_already(link, incident):
+    if link.bound_to(incident):
         return link
     sent = link.intent.sent if link.intent else Sent()
     return replace(link, incident=incident, sent=sent, intent=None, doubt=None, not_found_at=None)
@@ -154,7 +154,7 @@ def choose(found: Sequence[Found]) -> Found:
 
 def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
-    if _bound_already(link, found.incident):
+    if link.bound_to(found.incident):
         return link
     # Where something may have been sent before the intent, nobody knows which of the two it is.
     surely_ours = link.doubt is Doubt.AMBIGUOUS and not link.sent.fields
@@ -226,11 +226,6 @@ def to_be_closed(link: Link) -> bool:
     # An open incident whose closing came from the IRP was reopened there: nothing is echoed.
     wanted = link.alert_closed and link.close_origin is not Origin.IRP
     return (wanted or link.close_origin is Origin.OPERATOR) and not link.held_close
-
-
-def _bound_already(link: Link, incident: Incident) -> bool:
-    """Tell whether this was written down before, and only the answer to that was lost."""
-    return link.incident == incident and link.intent is None and link.doubt is None
 
 
 def _doubt(link: Link) -> Doubt | None:

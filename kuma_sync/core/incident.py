@@ -113,6 +113,10 @@ class Link:
     gone: bool = False
     spent_until: datetime | None = None
 
+    def bound_to(self, incident: Incident) -> bool:
+        """Tell whether this incident was written down before: then only the answer to that was lost."""
+        return self.incident == incident and self.intent is None and self.doubt is None
+
     @property
     def forgotten(self) -> Sent:
         """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too.
