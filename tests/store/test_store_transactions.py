@@ -8,9 +8,11 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import pytest
 from builders import ALERT_ID, NOW, a_link, an_alert
 from queue_steps import jobs, put
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from stores import opened
 
 from kuma_sync.core.alert import Picture
@@ -511,6 +513,33 @@ async def test_a_connection_cut_in_the_middle_of_a_transaction_leaves_nothing_be
         assert SECRET not in str(refusal.value)
         assert "SELECT" not in str(refusal.value)
         assert await jobs(store) == []
+
+
+async def test_a_server_east_of_greenwich_gives_back_the_last_hour_there_is(new_postgres_url: str) -> None:
+    with psycopg.connect(new_postgres_url, autocommit=True) as operator:
+        operator.execute("ALTER DATABASE brand_new SET timezone = 'Europe/Moscow'")
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    alert = an_alert(last_seen=last)
+    async with opened(new_postgres_url) as store:
+        async with store.begin() as tx:
+            shown = Shown(picture=Picture(alert=alert), shape=Shape.LISTING, digest=None)
+            await tx.alerts.save([shown], now=NOW, sweep=0)
+        async with store.read() as tx:
+            newest = await tx.alerts.newest([alert.id])
+
+    assert newest == last
+
+
+async def test_what_is_too_long_for_postgresql_is_not_taken_for_a_store_out_of_reach(postgres_url: str) -> None:
+    """Its neighbours would wait for it as for a server that is away."""
+    endless = "".join(str(uuid.uuid4()) for _ in range(2000))  # so that it cannot be compressed
+    async with opened(postgres_url) as store:
+        with pytest.raises(DBAPIError) as refusal:
+            await put(store, endless)
+        await put(store, "neighbour")
+
+        assert getattr(refusal.value.orig, "sqlstate", "") == "54000"
+        assert [row.subject for row in await jobs(store)] == ["neighbour"]
 
 
 async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach_and_shows_no_values(sqlite_url: str) -> None:
