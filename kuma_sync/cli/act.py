@@ -19,6 +19,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon import operator
 from kuma_sync.settings import Settings, units
 from kuma_sync.store import Tx
+from kuma_sync.store.dialect import batches
 
 AT_ONCE = 500
 """Alerts that one transaction takes up: a daemon beside it must not wait for all of them."""
@@ -109,9 +110,9 @@ async def _resync(settings: Settings, texts: Sequence[str], since: datetime | No
         async with store.read() as tx:
             wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
         try:
-            for start in range(0, len(wanted), AT_ONCE):
+            for some in batches(wanted, AT_ONCE):
                 async with store.begin() as tx:
-                    done += await operator.resync(tx, wanted[start : start + AT_ONCE], by=asking())
+                    done += await operator.resync(tx, some, by=asking())
         except StoreUnavailable:
             click.echo(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
             raise

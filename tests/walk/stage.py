@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -287,6 +287,17 @@ async def until_rest(crew: Crew, *, within: float = 15.0) -> None:
         return not any(depth.get(state) for depth in depths for state in ("pending", "postponed", "backoff", "running"))
 
     await eventually(at_rest, within=within)
+
+
+def ago(**by: float) -> datetime:
+    """Return a time so long before now, in whole seconds as KUMA's are."""
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(**by)
+
+
+async def polled(crew: Crew, *, sweep: bool = False) -> None:
+    """Poll once as the daemon does, and deliver what follows."""
+    await crew.poller.poll_once(sweep=sweep)
+    await until_rest(crew)
 
 
 async def ask(crew: Crew, question: Callable[[Tx], Awaitable[T]]) -> T:

@@ -14,28 +14,18 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
-from stage import ask, change_profile, link_of, parked, staged, state_of, tell, until_rest, without
+from stage import ago, ask, change_profile, link_of, parked, polled, staged, state_of, tell, until_rest, without
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import Json
 from kuma_sync.store import Store
 
 CREATE = "/api/v1/incidents$"
 ODD = "bad \x00 and \ud800 text"
 FIT = "bad \ufffd and \ufffd text"
-
-
-def ago(**by: float) -> datetime:
-    return datetime.now(UTC).replace(microsecond=0) - timedelta(**by)
-
-
-async def polled(crew: Crew, *, sweep: bool) -> None:
-    """Poll once as the daemon does, and deliver what follows."""
-    await crew.poller.poll_once(sweep=sweep)
-    await until_rest(crew)
 
 
 def event_ids(events: list[Json] | None) -> list[str]:

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Stage, ask, eventually, parked, staged, state_of, tell, until_rest
+from stage import Stage, ago, ask, eventually, parked, polled, staged, state_of, tell, until_rest
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.daemon.run import once
 from kuma_sync.kuma.client import NOBODY
 from kuma_sync.sim.faults import Rule
 
 CREATE = "/api/v1/incidents$"
-
-
-def ago(**by: float) -> datetime:
-    return datetime.now(UTC).replace(microsecond=0) - timedelta(**by)
-
-
-async def polled(crew: Crew, *, sweep: bool = False) -> None:
-    """Poll once as the daemon does, and deliver what follows."""
-    await crew.poller.poll_once(sweep=sweep)
-    await until_rest(crew)
 
 
 async def test_a_late_alert_whose_contents_could_not_be_read_is_not_lost_when_it_is_closed_meanwhile(

@@ -7,23 +7,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from stage import ask, metric, parked, staged, state_of, until_rest
+from stage import ago, ask, metric, parked, polled, staged, state_of
 
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import whole_second
 from kuma_sync.telemetry.metrics import Metrics
 
 SWEEPLESS = {"sweep_interval": "1h"}
-
-
-def ago(**by: float) -> datetime:
-    return datetime.now(UTC).replace(microsecond=0) - timedelta(**by)
-
-
-async def polled(crew: Crew, *, sweep: bool = False) -> None:
-    """Poll once as the daemon does, and deliver what follows."""
-    await crew.poller.poll_once(sweep=sweep)
-    await until_rest(crew)
 
 
 # Which request when
