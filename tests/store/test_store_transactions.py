@@ -354,6 +354,14 @@ async def test_what_is_wrong_in_the_address_of_postgresql_is_told(
     await store.close()
 
 
+def cut_off(operator: psycopg.Connection, which: str) -> int:
+    """End these connections, other than the operator's own; return how many, once they are gone."""
+    ended = operator.execute(
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {which} AND pid <> pg_backend_pid()"
+    ).fetchall()
+    return len(ended)
+
+
 @contextmanager
 def guarded() -> Iterator[tuple[str, psycopg.Connection]]:
     """A server that asks the role `sync` for its password, `right`: its URL, and a connection that may change that."""
@@ -377,7 +385,7 @@ async def test_a_password_that_changes_in_its_file_is_used_by_the_next_connectio
         async with store.read():
             pass
         server.execute("ALTER ROLE sync PASSWORD 'changed'")
-        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'sync'")
+        assert cut_off(server, "usename = 'sync'") == 1
         with pytest.raises(StoreUnavailable, match="the password is refused"):
             async with store.read():
                 pass
@@ -409,7 +417,7 @@ async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(ne
         await put(store, "before")
         with psycopg.connect(maintenance, autocommit=True) as operator:
             operator.execute("ALTER DATABASE brand_new ALLOW_CONNECTIONS false")
-            operator.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'brand_new'")
+            cut_off(operator, "datname = 'brand_new'")
             with pytest.raises(StoreUnavailable):
                 await put(store)
             operator.execute("ALTER DATABASE brand_new ALLOW_CONNECTIONS true")
@@ -429,14 +437,11 @@ async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
             pass
         await put(store, "before")
         with psycopg.connect(postgres_url, autocommit=True) as operator:
-            cut = operator.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            ).fetchall()
+            cut = cut_off(operator, "datname = current_database()")
 
         await put(store, "after")
 
-        assert len(cut) == 2
+        assert cut == 2
         assert [row.subject for row in await jobs(store)] == ["before", "after"]
 
 
@@ -501,10 +506,7 @@ async def test_a_connection_cut_in_the_middle_of_a_transaction_leaves_nothing_be
             async with store.begin() as tx:
                 await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE, payload={"comment": SECRET})])
                 with psycopg.connect(postgres_url, autocommit=True) as operator:
-                    operator.execute(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                    )
+                    cut_off(operator, "datname = current_database()")
                 await tx.delivery.jobs()
 
         with pytest.raises(StoreUnavailable) as refusal:
