@@ -20,10 +20,12 @@ class Desk:
     """What the IRP's profile can do and the configuration allows.
 
     `settle` is how far apart two empty answers of `find` must be after a create that may have happened; `spacing` how
-    far apart updates of an alert that changes often (core/budget; zero: no limit).
+    far apart updates of an alert that changes often (core/budget; zero: no limit). With `find_always` every create is
+    preceded by `find`, also one that is tried again after it was refused.
     """
 
     can_find: bool = True
+    find_always: bool = False
     can_update: bool = True
     can_add_events: bool = True
     may_close: bool = True
@@ -95,9 +97,9 @@ def created(link: Link, incident: Incident) -> Link:
     return replace(link, incident=incident, sent=sent, intent=None, doubt=None, not_found_at=None)
 
 
-def refused(link: Link) -> Link:
+def refused(link: Link, desk: Desk) -> Link:
     """Take back an intent that certainly did not happen."""
-    return replace(link, intent=None, doubt=None, not_found_at=None)
+    return replace(link, intent=None, doubt=Doubt.UNKNOWN if desk.find_always else None, not_found_at=None)
 
 
 def unidentified(link: Link) -> Link:
@@ -138,13 +140,6 @@ def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = ""
     if link.close_origin is not None:
         return closed
     return replace(closed, close_origin=origin, close_reason=reason, close_comment=comment)
-
-
-def close_ordered(link: Link, reason: str = "", comment: str = "") -> Link:
-    """Note that an operator wants both sides closed; the first origin and reason stay."""
-    if link.close_origin is not None:
-        return link
-    return replace(link, close_origin=Origin.OPERATOR, close_reason=reason, close_comment=comment)
 
 
 def choose(found: Sequence[Found]) -> Found:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from kuma_sync.core import delivery
+from kuma_sync.core import by_hand, delivery
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Link, Origin
@@ -49,7 +49,7 @@ async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp
 def _noted(link: Link, request: CloseRequest) -> Link:
     reason = request.reason.value if request.reason else ""
     if request.origin is Origin.OPERATOR:
-        return delivery.close_ordered(link, reason, request.comment)
+        return by_hand.close_ordered(link, reason, request.comment)
     if link.incident is None:
         return link
     return delivery.incident_closed(link, request.origin, reason, request.comment)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from kuma_sync.core import by_hand
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.diff import Rejected, diff
@@ -35,7 +36,7 @@ async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) 
     await tx.links.many(ids, lock=True)
     woken = await tx.delivery.wake(ids)
     for subject in sorted(woken):
-        await tx.links.change(AlertId(subject), _made_anew, now=tx.now)
+        await tx.links.change(AlertId(subject), by_hand.retried, now=tx.now)
     done = {*woken, *await tx.closes.wake(ids)}
     done |= set(await _read_again(tx, set(subjects), max_events))
     for subject in sorted(done):
@@ -54,7 +55,7 @@ async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     dropped = await tx.records.drop_parked(subject)
     # A delivery locks its job, then the link; a closing the link, then its job. In another order they would deadlock.
     removed = await tx.delivery.stop(subject)
-    link = await tx.links.change(AlertId(subject), _dropped, now=tx.now)
+    link = await tx.links.change(AlertId(subject), by_hand.dropped, now=tx.now)
     removed += await tx.closes.clear(subject) + await tx.delivery.remove(subject)
     if link is not None:
         await tx.alerts.forget_contents(link.alert_id)
@@ -69,7 +70,7 @@ async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str) -> list[AlertId]:
     links = await tx.links.many(ids)
     wanted = [alert_id for alert_id in ids if alert_id in links and not links[alert_id].dropped]
     for alert_id in wanted:
-        await tx.links.change(alert_id, _to_resync, now=tx.now)
+        await tx.links.change(alert_id, by_hand.resynced, now=tx.now)
         await tx.records.note(by, "resync", alert_id)
     await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
     await tx.delivery.wake(wanted)
@@ -80,7 +81,7 @@ async def release(tx: Tx, *, by: str) -> list[str]:
     """Let go what the brake holds; return whose it was."""
     links = await tx.links.held()
     for alert_id in links:
-        await tx.links.change(alert_id, _released, now=tx.now)
+        await tx.links.change(alert_id, by_hand.released, now=tx.now)
     await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in links])
     closes = [job.subject for job in await tx.closes.jobs(states=[HELD])]
     await tx.closes.wake(closes, states=[HELD])
@@ -115,31 +116,3 @@ async def _take(tx: Tx, parsed: Parsed) -> None:
         await tx.alerts.save([shown], now=tx.now, sweep=0)
     await tx.links.add([Link(alert_id=alert_id, doubt=Doubt.UNKNOWN)], now=tx.now)
     await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])
-
-
-def _made_anew(link: Link) -> Link:
-    """A human looked: whatever was in doubt is found once more, and made where it is not."""
-    if link.doubt is None or link.doubt is Doubt.RESYNC:
-        return link
-    return replace(
-        link,
-        incident=None,
-        intent=None,
-        doubt=Doubt.UNKNOWN,
-        not_found_at=None,
-        sent=link.forgotten,
-        incident_closed=False,
-        close_origin=Origin.KUMA if link.alert_closed else None,
-    )
-
-
-def _to_resync(link: Link) -> Link:
-    return replace(link, doubt=Doubt.RESYNC, sent=link.forgotten, ignored=False)
-
-
-def _dropped(link: Link) -> Link:
-    return replace(_released(link), dropped=True)
-
-
-def _released(link: Link) -> Link:
-    return replace(link, held_create=False, held_close=False)

@@ -6,6 +6,7 @@ Must not: send, or store.
 from __future__ import annotations
 
 from kuma_sync.core import delivery
+from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Link
 from kuma_sync.daemon.side import SideStopped
@@ -16,10 +17,10 @@ def surely_not(error: RemoteError | SideStopped) -> bool:
     return not (isinstance(error, Transient) and error.ambiguous)
 
 
-def after_failed_create(link: Link, error: RemoteError | SideStopped) -> Link:
+def after_failed_create(link: Link, error: RemoteError | SideStopped, desk: Desk) -> Link:
     """Keep the intent where the create may have happened; take it back where it certainly did not."""
     if surely_not(error):
-        return delivery.refused(link)
+        return delivery.refused(link, desk)
     return delivery.unidentified(link) if isinstance(error, Transient) and error.unidentified else link
 
 

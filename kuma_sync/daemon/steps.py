@@ -165,7 +165,7 @@ class Steps:
         except Duplicate:
             raise
         except (RemoteError, SideStopped) as error:
-            await self._bench.note(job, work, partial(after_failed_create, error=error))
+            await self._bench.note(job, work, partial(after_failed_create, error=error, desk=self._bench.desk))
             raise
         passed("create_answered")
         return incident

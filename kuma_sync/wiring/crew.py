@@ -140,7 +140,7 @@ class Fitter:
             ignore_before=settings.poll.ignore_before,
             max_events=settings.poll.max_events,
             brake=self._brake,
-            find_always=settings.irp.find_first == "always",
+            find_always=remotes.desk.find_always,
             can_find=remotes.desk.can_find,
         )
         return Poller(

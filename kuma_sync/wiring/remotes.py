@@ -78,7 +78,11 @@ async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack:
             clock=clock,
         ),
         profile=profile,
-        desk=replace(desk(profile, to_irp=settings.close.to_irp), spacing=spacing(settings.poll.interval)),
+        desk=replace(
+            desk(profile, to_irp=settings.close.to_irp),
+            find_always=settings.irp.find_first == "always",
+            spacing=spacing(settings.poll.interval),
+        ),
         warnings=warnings,
     )
 

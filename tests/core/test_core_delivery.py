@@ -12,6 +12,7 @@ import pytest
 from builders import NOW, a_link, an_incident, events, seconds, seen
 
 from kuma_sync.core.alert import EventDigest, Fingerprint, first_picture
+from kuma_sync.core.by_hand import close_ordered
 from kuma_sync.core.delivery import (
     AddEvents,
     Close,
@@ -27,7 +28,6 @@ from kuma_sync.core.delivery import (
     alert_closed,
     changed_fields,
     choose,
-    close_ordered,
     created,
     duplicated,
     events_added,
@@ -223,7 +223,15 @@ def test_an_incident_made_without_an_intent_is_told_everything() -> None:
 
 
 def test_a_refused_create_leaves_no_trace() -> None:
-    assert refused(intended(a_link(), UP_TO_DATE, NOW)) == a_link()
+    assert refused(intended(a_link(), UP_TO_DATE, NOW), Desk()) == a_link()
+
+
+def test_where_find_always_comes_first_a_refused_create_is_looked_for_again() -> None:
+    desk = Desk(find_always=True)
+    link = refused(intended(a_link(), UP_TO_DATE, NOW), desk)
+
+    assert next_step(PICTURE, link, unsent=0, desk=desk) == FindFirst()
+    assert next_step(PICTURE, absent(link), unsent=0, desk=desk) == Create()
 
 
 def test_an_answer_without_an_id_is_remembered_with_the_intent() -> None:
@@ -348,7 +356,7 @@ def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_bet
         duplicated(lost),
         duplicated(again),
         duplicated(intended(lost, second, NOW)),
-        refused(intended(lost, second, NOW)),
+        refused(intended(lost, second, NOW), Desk()),
     ]
 
     cleared = [
@@ -529,7 +537,7 @@ def test_the_first_empty_answer_is_remembered(known: datetime | None, remembered
 def test_a_new_doubt_looks_twice_again() -> None:
     doubted = a_true_link(not_found_at=NOW - timedelta(days=1))
 
-    links = [missing(doubted), duplicated(doubted), refused(doubted), intended(doubted, UP_TO_DATE, NOW)]
+    links = [missing(doubted), duplicated(doubted), refused(doubted, Desk()), intended(doubted, UP_TO_DATE, NOW)]
 
     assert [link.not_found_at for link in links] == [None, None, None, None]
 

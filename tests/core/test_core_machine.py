@@ -193,7 +193,7 @@ class OneAlert(RuleBasedStateMachine):
         if fate in ("died before", "lost on the way"):
             return
         if fate == "refused":
-            self.link = refused(self.link)
+            self.link = refused(self.link, Desk())
             return
         row = self.irp.create(self.picture.fingerprint, self.now)
         if fate in ("died after", "answer lost"):

@@ -280,6 +280,20 @@ async def test_always_means_a_find_before_every_create(tmp_path: Path, sqlite_ur
     assert stage.incident(alert_id)
 
 
+async def test_always_means_a_find_before_a_create_that_is_tried_again_too(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, irp={"find_first": "always"}) as stage, stage.crew() as crew:
+        await once(crew)
+        alert_id = stage.kuma.raise_alert()
+        away = stage.irp.faults.add("status", code=503, method="POST", match=CREATE, times=1)
+        await crew.poller.poll_once()
+        await crew.deliveries.drain()
+        assert away.fired
+        stage.irp.create(creating(alert_id))
+        await until_rest(crew)
+
+    assert len(stage.incidents(alert_id)) == 1
+
+
 async def test_an_older_copy_of_the_store_doubles_nothing(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         for _ in range(4):
