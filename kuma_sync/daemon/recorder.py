@@ -18,6 +18,7 @@ from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
+from kuma_sync.daemon.copies import in_order, later_copies
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
 from kuma_sync.daemon.rejects import KnownRejects, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round
@@ -81,7 +82,7 @@ class Recorder:
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
         taken = [element for element in chunk.elements if element.raw is not None]
         large = [element for element in chunk.elements if element.raw is None]
-        digests = {element.digest: element for element in taken}
+        digests = in_order(taken)
         async with self._store.read() as tx:
             unchanged = await tx.alerts.by_digest(shape, list(digests))
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
@@ -93,7 +94,7 @@ class Recorder:
             for digest, element in digests.items()
             if digest not in unchanged
         ]
-        seen = {digest: item for digest, item in parsed if isinstance(item, Parsed)}
+        seen = later_copies(digests, unchanged, {key: item for key, item in parsed if isinstance(item, Parsed)})
         no_alerts = [item for _digest, item in parsed if isinstance(item, Rejected)]
         if shape is Shape.CONTENTS:
             round_.leave_contents(large)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -90,6 +91,25 @@ async def test_the_full_strategy_lists_everything_with_its_contents_at_every_pol
     assert quiet == ["withEvents&withAffected&status=new&page=1"] * 3
     assert stage.incident(alert_id).status == "closed", "a full read is a complete sweep"
     assert len(stage.wrote("create")) == 1
+
+
+@pytest.mark.parametrize("order", ["earlier, later", "later, earlier, later"])
+async def test_of_two_copies_in_one_page_the_later_one_wins_at_every_read(
+    order: str, tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"strategy": "full"}) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert(name="as it was")
+        copies = {"earlier": dict(stage.kuma.alerts[alert_id])}
+        stage.kuma.edit(alert_id, name="as it is")
+        copies["later"] = stage.kuma.alerts[alert_id]
+        page = json.dumps([copies[name] for name in order.split(", ")])
+        stage.kuma.faults.add("status", code=200, match="/alerts/?", body=page)
+        for _ in range(3):
+            await polled(crew)
+            await crew.deliveries.drain()
+
+    assert "as it is" in stage.incident(alert_id).fields["title"]
+    assert len(stage.wrote()) == len(stage.wrote("create")) == 1
 
 
 async def test_no_more_than_fifty_ids_are_asked_for_at_once(tmp_path: Path, sqlite_url: str) -> None:
