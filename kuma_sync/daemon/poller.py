@@ -155,7 +155,8 @@ class Poller:
                 return
             # In a quiet hour the watermark stands still: KUMA's clock goes on.
             passed_until = max(watermark, round_.server_now or watermark)
-            due = await tx.alerts.to_recheck(passed_until - self._habits.rhythm.overlap)
+            left_overlap = passed_until - self._habits.rhythm.overlap
+            due = await tx.alerts.to_recheck(left_overlap)
         unreadable = round_.unreadable[ReadKind.CONTENTS]
         # What KUMA refused once it will refuse again, but for ever? Asking with every sweep finds out.
         left_out = unreadable if round_.sweep else unreadable | self._refused
@@ -163,7 +164,7 @@ class Poller:
             await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
-                await tx.alerts.rechecked(set(query.ids) - unreadable)
+                await tx.alerts.rechecked(set(query.ids) - unreadable, left_overlap)
             self._refused = (self._refused - set(query.ids)) | round_.refused
 
     async def _remember(self, round_: Round) -> None:

@@ -139,11 +139,13 @@ class Alerts:
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    async def rechecked(self, ids: Collection[AlertId]) -> None:
-        """Note that these alerts had their last look."""
+    async def rechecked(self, ids: Collection[AlertId], before: datetime) -> None:
+        """Note that these alerts had their last look; one that grew meanwhile has it when that leaves the overlap."""
         for some in batches(list(ids)):
             await self._connection.execute(
-                update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(recheck=False)
+                update(schema.alerts)
+                .where(schema.alerts.c.id.in_(some), schema.alerts.c.last_seen < before)
+                .values(recheck=False)
             )
 
     async def tied(self, watermark: datetime) -> int:
