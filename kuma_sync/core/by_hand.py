@@ -29,8 +29,14 @@ def retried(link: Link) -> Link:
         not_found_at=None,
         sent=link.forgotten,
         incident_closed=False,
-        close_origin=Origin.KUMA if link.alert_closed else None,
+        close_origin=_still_closing(link),
     )
+
+
+def _still_closing(link: Link) -> Origin | None:
+    if link.close_origin is Origin.OPERATOR:
+        return Origin.OPERATOR
+    return Origin.KUMA if link.alert_closed else None
 
 
 def resynced(link: Link) -> Link:

@@ -151,9 +151,7 @@ def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
     if link.bound_to(found.incident):
         return link
-    # Where something may have been sent before the intent, nobody knows which of the two it is.
-    surely_ours = link.doubt is Doubt.AMBIGUOUS and not link.sent.fields
-    sent = link.intent.sent if link.intent and surely_ours else link.forgotten
+    sent = link.sent_to(found.incident)
     bound = replace(link, incident=found.incident, sent=sent, intent=None, doubt=None, not_found_at=None)
     if found.closed:
         return incident_closed(bound, Origin.IRP)

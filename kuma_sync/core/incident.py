@@ -117,6 +117,14 @@ class Link:
         """Tell whether this incident was written down before: then only the answer to that was lost."""
         return self.incident == incident and self.intent is None and self.doubt is None
 
+    def sent_to(self, found: Incident) -> Sent:
+        """Return what an incident that `find` shows holds by our hand, as far as that is certain."""
+        if self.doubt is Doubt.MISSING and self.incident is not None and self.incident.id == found.id:
+            return self.forgotten if self.intent else self.sent  # it was there all the time
+        # Where something may have been sent before the intent, nobody knows which of the two it is.
+        surely_ours = self.doubt is Doubt.AMBIGUOUS and not self.sent.fields
+        return self.intent.sent if self.intent and surely_ours else self.forgotten
+
     @property
     def forgotten(self) -> Sent:
         """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too.

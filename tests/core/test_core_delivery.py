@@ -12,7 +12,7 @@ import pytest
 from builders import NOW, a_link, an_incident, events, seconds, seen
 
 from kuma_sync.core.alert import EventDigest, Fingerprint, first_picture
-from kuma_sync.core.by_hand import close_ordered
+from kuma_sync.core.by_hand import close_ordered, retried
 from kuma_sync.core.delivery import (
     AddEvents,
     Close,
@@ -290,6 +290,16 @@ def test_an_operators_closing_closes_the_incident_without_waiting_for_kuma() -> 
     assert (done.close_origin, done.close_reason, done.close_comment) == (Origin.OPERATOR, "responded", "by hand")
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_is_tried_again_is_still_closed_where_an_operator_wanted_that(closed: bool) -> None:
+    ordered = close_ordered(a_link(doubt=Doubt.UNKNOWN, alert_closed=closed), "responded")
+
+    made = created(retried(ordered), INCIDENT)
+
+    assert made.close_origin is Origin.OPERATOR
+    assert step(updated(made, PICTURE.fingerprint, {}, frozenset())) == Close()
+
+
 def test_an_operators_closing_comes_second_to_an_analysts() -> None:
     by_analyst = incident_closed(a_true_link(), Origin.IRP, "False positive")
 
@@ -338,12 +348,19 @@ def test_found_by_our_own_intent_its_content_counts_as_sent() -> None:
     assert link == a_true_link()
 
 
-@pytest.mark.parametrize("doubt", [Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.MISSING, Doubt.RESYNC])
+@pytest.mark.parametrize("doubt", [Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.RESYNC])
 def test_found_otherwise_everything_is_sent_again(doubt: Doubt) -> None:
     link = after_found(a_doubted_link(doubt, incident=INCIDENT, sent=UP_TO_DATE), Found(incident=INCIDENT))
 
     assert link == a_true_link(sent=FORGOTTEN)
     assert step(link) == Update()
+
+
+def test_an_incident_that_was_there_all_the_time_keeps_what_analysts_wrote() -> None:
+    missed = missing(a_true_link(sent=OUTDATED))
+
+    assert after_found(missed, Found(incident=INCIDENT)).sent == OUTDATED
+    assert after_found(missed, Found(incident=an_incident(id="another"))).sent == FORGOTTEN
 
 
 def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_between() -> None:
