@@ -151,6 +151,9 @@ class Workbench:
                 if entry.alert_id in before
             }
             await tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
+            await _take_back(
+                tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed]
+            )
             # Held before the pictures are read: what a poll is writing meanwhile must not be forgotten with the rest.
             held = await tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
             works = await _works(tx, kept, after)
@@ -202,6 +205,13 @@ async def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link
         for key, picture in pictures.items()
         if key in links
     }
+
+
+async def _take_back(tx: Tx, reopened: Sequence[AlertId]) -> None:
+    """Take back closings for KUMA that the brake holds: their incidents are open again."""
+    for alert_id in sorted(reopened):
+        if await tx.closes.unhold(alert_id):
+            await tx.records.note("kuma-sync", "closing_taken_back", alert_id, "the incident is open again")
 
 
 async def _note(tx: Tx, entries: Sequence[_Entry]) -> None:

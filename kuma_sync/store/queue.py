@@ -164,6 +164,10 @@ class DurableQueue(Backlog):
         """Take back what waits for a subject."""
         return await self._remove(self._table.c.subject == subject, self._table.c.state != RUNNING)
 
+    async def unhold(self, subject: str) -> int:
+        """Take back what the brake holds for a subject."""
+        return await self._remove(self._table.c.subject == subject, self._table.c.state == HELD)
+
     async def stop(self, subject: str) -> int:
         """Take the claim from the job that runs for a subject: it writes nothing any more."""
         return await self._remove(self._table.c.subject == subject, self._table.c.state == RUNNING)

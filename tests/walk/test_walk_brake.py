@@ -9,6 +9,7 @@ import pytest
 from stage import Stage, ask, staged, state_of, tell, until_rest
 from structlog.testing import capture_logs
 
+from kuma_sync.core.alert import AlertId
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.observe import look
 from kuma_sync.daemon.run import Crew, once
@@ -95,6 +96,33 @@ async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all_unt
     assert sorted(stage.kuma.closes[1:]) == sorted((alert_id, "incorrect data") for alert_id in ids[:10])
     assert stage.wrote("close") == []
     assert stage.agrees(), stage.verdict()
+
+
+async def test_closings_held_by_mistake_are_taken_back_by_a_resync_of_the_reopened(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        ids = await many(stage, crew, 20)
+        for alert_id in ids[:10]:
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+        await carried(crew)
+        for alert_id in ids[:9]:
+            stage.irp.reopen(stage.incident(alert_id).id)
+        await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id) for alert_id in ids[:10]], by="cli"))
+        await until_rest(crew)
+        states = [await state_of(crew, alert_id) for alert_id in ids[:10]]
+        (grown,) = stage.kuma.grow(ids[0])
+        stage.irp.analyst_close(stage.incident(ids[1]).id, "Solved")
+        await carried(crew)
+        single = list(stage.kuma.closes)
+
+        released = await release(crew)
+
+    assert states == ["open"] * 9 + ["held"]
+    assert grown in [event["ID"] for event in stage.incident(ids[0]).events], "it is kept true again"
+    assert single == [(ids[1], "responded")], "what is closed later is not held"
+    assert released == [ids[9]]
+    assert stage.kuma.closes[1:] == [(ids[9], "incorrect data")]
 
 
 @pytest.mark.parametrize(("alerts", "closed"), [(12, 9), (35, 10)], ids=["fewer than ten", "not above the share"])
