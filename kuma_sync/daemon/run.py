@@ -117,7 +117,7 @@ async def once(crew: Crew) -> list[str]:
     troubles: list[str] = []
     for side in crew.sides.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
-        side.trips_after = None
+        side.never_trip()
     async with crew.turns.kept():
         for read in (partial(_sweep, crew), partial(_watch, crew)):
             try:

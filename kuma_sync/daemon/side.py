@@ -14,15 +14,12 @@ from datetime import datetime, timedelta
 import structlog
 
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, Permanent, RemoteError, Transient
-from kuma_sync.core.retry import LONGEST_RETRY_AFTER, backoff, clamp_retry_after
+from kuma_sync.core.retry import backoff
 from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.turnstile import Turnstile
+from kuma_sync.daemon.traffic import Traffic
 from kuma_sync.telemetry.health import Health, Part
 
 log = structlog.get_logger(__name__)
-
-FAILURES_IN_A_ROW = 5
-"""Requests that may fail transiently one after the other before the remote is taken for being out."""
 
 LONGEST_OUTAGE_WAIT = timedelta(seconds=30)
 """The longest wait between two trials in an outage: unlike a refused token, it ends without anybody's doing."""
@@ -38,13 +35,22 @@ class SideStopped(KumaSyncError):
         self.until = until
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """How a side finds out about its token.
+
+    `probe` judges a 401 or 403 (None: every one counts as a refused token), and whether an outage is over; `reload`
+    reads the secret file again and tells whether it changed.
+    """
+
+    probe: Callable[[], Awaitable[object]] | None = None
+    reload: Callable[[], bool] = lambda: False
+
+
 class Side:
     """One remote as a door that may be shut.
 
-    `probe` judges a 401 or 403 (None: every one counts as a refused token); `reload` reads the secret file again and
-    tells whether it changed. `narrower` is a gate behind this one: while it stands still, this side is not well.
-    `turnstile` says at what rate requests go out.
-    As many failures in a row as `trips_after` says shut it (the circuit breaker); None: never.
+    `narrower` is a gate behind this one: while it stands still, this side is not well.
     """
 
     def __init__(
@@ -53,19 +59,19 @@ class Side:
         *,
         pace: Pace,
         health: Health,
-        probe: Callable[[], Awaitable[object]] | None = None,
-        reload: Callable[[], bool] = lambda: False,
+        token: Token | None = None,
+        traffic: Traffic | None = None,
         narrower: Side | None = None,
     ) -> None:
         self.remote = remote
-        self.trips_after: int | None = FAILURES_IN_A_ROW
         self.pace = pace
         self._health = health
         self._narrower = narrower
-        self.turnstile = Turnstile()
-        self._probe = probe
-        self._reload = reload
-        self._asked_to_wait: datetime | None = None
+        traffic = traffic or Traffic()
+        self._turnstile = traffic.turnstile
+        self._requested_wait = traffic.requested_wait
+        self._trips_after = traffic.trips_after
+        self._token = token or Token()
         self._pause: str | None = None
         self._failures = 0
         self._outage = False
@@ -86,13 +92,13 @@ class Side:
     def open_at(self, *, paced: bool = False) -> datetime | None:
         """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
         now = self.pace.clock()
-        if (wait := self._wait_until(now)) is not None:
+        if (wait := self._requested_wait.until(now)) is not None:
             return wait
         if self._pause is None or (paced and self._outage):
             return None
         if self._trial_at > now + self.pace.policy.max:
             self._trial_at = now
-        if self._reload():
+        if self._token.reload():
             self.wake()
         if self._on_trial:
             return now + timedelta(seconds=1)
@@ -110,9 +116,13 @@ class Side:
 
         Raise SideStopped; whether the side stands still for another reason the request itself will tell.
         """
-        await self.turnstile.pass_through()
-        if (wait := self._wait_until(self.pace.clock())) is not None:
+        await self._turnstile.pass_through()
+        if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise SideStopped(self, "it asked to wait", wait)
+
+    def never_trip(self) -> None:
+        """Attempt every request, however many failed before."""
+        self._trips_after = None
 
     def wake(self) -> None:
         """Let a trial go out at once: the secret or the configuration changed."""
@@ -127,7 +137,7 @@ class Side:
         is, so that no job's attempt is burnt to find out that the remote is still away.
         """
         self.assure_open(paced=paced)
-        await self.turnstile.pass_through()
+        await self._turnstile.pass_through()
         self.assure_open(paced=paced)
         trial = self._pause is not None
         self._on_trial = self._on_trial or trial
@@ -158,28 +168,18 @@ class Side:
         self._health.paused(self.remote, reason)
         return SideStopped(self, reason, self._trial_at)
 
-    def _wait_until(self, now: datetime) -> datetime | None:
-        """Return until when the remote asked to wait, if it did."""
-        if self._asked_to_wait is not None and self._asked_to_wait > now + LONGEST_RETRY_AFTER:
-            # A wait longer than there can be means that the clock was set back meanwhile.
-            self._asked_to_wait = None
-        if self._asked_to_wait is None or self._asked_to_wait <= now:
-            return None
-        return self._asked_to_wait
-
     async def _learn(self, error: RemoteError) -> None:
         match error:
             case AccessDenied():
                 await self._judge(error)
             case Transient():
                 if error.retry_after is not None:
-                    until = self.pace.clock() + clamp_retry_after(error.retry_after)
-                    self._asked_to_wait = max(self._asked_to_wait or until, until)
+                    self._requested_wait.add(error.retry_after, self.pace.clock())
                 # The error itself goes on: whether its effect may have happened matters to whoever sent it.
                 self._failures += 1
                 if self._pause is not None:
                     self.stand_still(self._pause, outage=self._outage)
-                elif self.trips_after is not None and self._failures >= self.trips_after:
+                elif self._trips_after is not None and self._failures >= self._trips_after:
                     self.stand_still(f"out of service: {error.summary}", outage=True)
                 else:
                     self._health.failed(self.remote, error.summary)
@@ -189,11 +189,11 @@ class Side:
 
     async def _look_first(self) -> None:
         """Ask the probe whether the outage is over; raise SideStopped where it goes on."""
-        if self._probe is None:
+        if self._token.probe is None:
             return
-        await self.turnstile.pass_through()
+        await self._turnstile.pass_through()
         try:
-            await self._probe()
+            await self._token.probe()
         except Transient as error:
             await self._learn(error)
             raise SideStopped(self, f"out of service: {error.summary}", self._trial_at) from None
@@ -205,13 +205,13 @@ class Side:
     async def _judge(self, error: AccessDenied) -> None:
         """Tell a refused token from one request that is not allowed."""
         reason = f"token refused ({error.summary})"
-        if (wait := self._wait_until(self.pace.clock())) is not None:
+        if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise SideStopped(self, "it asked to wait", wait) from None
-        if self._probe is None:
+        if self._token.probe is None:
             raise self.stand_still(reason) from None
-        await self.turnstile.pass_through()
+        await self._turnstile.pass_through()
         try:
-            await self._probe()
+            await self._token.probe()
         except (AccessDenied, Permanent):
             # A probe that is refused for another reason says nothing about the token: as if there were none.
             raise self.stand_still(reason) from None

@@ -29,10 +29,10 @@ from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.side import Side, Sides
+from kuma_sync.daemon.side import Side, Sides, Token
 from kuma_sync.daemon.steps import Steps
+from kuma_sync.daemon.traffic import Traffic, Turnstile
 from kuma_sync.daemon.turn import ReadersTurn
-from kuma_sync.daemon.turnstile import Turnstile
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
@@ -84,12 +84,23 @@ class Fitter:
             jitter=random.SystemRandom().random,
         )
         health, kuma, irp = ground.health, remotes.kuma, remotes.irp
-        self._kuma_side = Side("kuma", pace=self._pace, health=health, probe=kuma.probe, reload=kuma.reload_token)
-        creates = Side("irp", pace=self._pace, health=health)
-        creates.trips_after = None  # an outage is the whole side's matter
-        probe = irp.probe if irp.can("probe") else None
-        side = Side("irp", pace=self._pace, health=health, probe=probe, reload=irp.reload_secrets, narrower=creates)
-        side.turnstile = Turnstile(settings.irp.rate_limit)
+        self._kuma_side = Side(
+            "kuma",
+            pace=self._pace,
+            health=health,
+            token=Token(probe=kuma.probe, reload=kuma.reload_token),
+            traffic=Traffic(requested_wait=ground.waits["kuma"]),
+        )
+        # An outage is the whole side's matter.
+        creates = Side("irp", pace=self._pace, health=health, traffic=Traffic(trips_after=None))
+        side = Side(
+            "irp",
+            pace=self._pace,
+            health=health,
+            token=Token(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
+            traffic=Traffic(turnstile=Turnstile(settings.irp.rate_limit), requested_wait=ground.waits["irp"]),
+            narrower=creates,
+        )
         self._sides = Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency))
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)

@@ -1,4 +1,4 @@
-"""What outlives a reload of the configuration: the store, what is reported, who we are, and what was swept.
+"""What outlives a reload of the configuration: store and reports, who we are, what was swept, what remotes asked for.
 
 Must not: hold anything that a configuration decides.
 """
@@ -13,6 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from kuma_sync.daemon.recorder import Swept
+from kuma_sync.daemon.traffic import RequestedWait
 from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.settings.sections import KumaSection
 from kuma_sync.store import Store
@@ -37,6 +38,7 @@ class Ground:
     metrics: Metrics = field(default_factory=Metrics)
     waiters: Waiters = field(default_factory=Waiters)
     owner: str = field(default_factory=new_owner)
+    waits: defaultdict[str, RequestedWait] = field(default_factory=lambda: defaultdict(RequestedWait))
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
 
     def swept_of(self, kuma: KumaSection) -> Swept:

@@ -8,7 +8,8 @@ import pytest
 from test_daemon_side import Remote, denied, transient
 
 from kuma_sync.core.errors import Permanent, Transient
-from kuma_sync.daemon.side import FAILURES_IN_A_ROW, LONGEST_OUTAGE_WAIT, SideStopped
+from kuma_sync.daemon.side import LONGEST_OUTAGE_WAIT, SideStopped
+from kuma_sync.daemon.traffic import FAILURES_IN_A_ROW, Traffic
 from kuma_sync.telemetry.health import State
 
 
@@ -159,8 +160,7 @@ async def test_what_the_probe_is_asked_to_wait_for_is_kept() -> None:
 
 
 async def test_a_side_told_never_to_trip_stays_open() -> None:
-    remote = Remote()
-    remote.side.trips_after = None
+    remote = Remote(traffic=Traffic(trips_after=None))
 
     await fail(remote, FAILURES_IN_A_ROW * 3)
 

@@ -11,8 +11,8 @@ from stores import Clock
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.turnstile import Turnstile
+from kuma_sync.daemon.side import Side, SideStopped, Token
+from kuma_sync.daemon.traffic import RequestedWait, Traffic, Turnstile
 from kuma_sync.telemetry.health import Health, State
 
 POLICY = RetryPolicy(base=timedelta(seconds=2), max=timedelta(seconds=60))
@@ -32,7 +32,7 @@ def transient(retry_after: float | None = None, *, ambiguous: bool = False) -> T
 class Remote:
     """A side, its clock and its health; the probe answers as told."""
 
-    def __init__(self, *, with_probe: bool = True) -> None:
+    def __init__(self, *, with_probe: bool = True, traffic: Traffic | None = None) -> None:
         self.clock = Clock()
         self.health = Health(monotonic=lambda: 0.0)
         self.probe_error: RemoteError | None = None
@@ -42,8 +42,8 @@ class Remote:
             "irp",
             pace=Pace(clock=self.clock, policy=POLICY, jitter=lambda: 0.0),
             health=self.health,
-            probe=self.probe if with_probe else None,
-            reload=self.reload,
+            token=Token(probe=self.probe if with_probe else None, reload=self.reload),
+            traffic=traffic,
         )
 
     async def probe(self) -> None:
@@ -245,9 +245,19 @@ async def test_a_wish_to_be_left_alone_is_kept_up_to_an_hour() -> None:
     assert remote.side.paused is None
 
 
+async def test_a_wish_to_be_left_alone_outlives_the_gate_that_heard_it() -> None:
+    wish = RequestedWait()
+    former, present = Remote(traffic=Traffic(requested_wait=wish)), Remote(traffic=Traffic(requested_wait=wish))
+
+    with pytest.raises(Transient):
+        await former.ask(transient(retry_after=30))
+
+    with pytest.raises(SideStopped, match="it asked to wait"):
+        await present.ask()
+
+
 async def test_the_rate_limit_spreads_requests() -> None:
-    remote, starts = Remote(), list[float]()
-    remote.side.turnstile = Turnstile(50)
+    remote, starts = Remote(traffic=Traffic(turnstile=Turnstile(50))), list[float]()
 
     async def ask() -> None:
         async with remote.side.admit():
@@ -261,8 +271,7 @@ async def test_the_rate_limit_spreads_requests() -> None:
 
 
 async def test_a_wish_to_be_left_alone_stops_those_that_wait_for_their_turn() -> None:
-    remote = Remote()
-    remote.side.turnstile = Turnstile(50)
+    remote = Remote(traffic=Traffic(turnstile=Turnstile(50)))
 
     outcomes = await asyncio.gather(
         remote.ask(transient(retry_after=30)), *(remote.ask() for _ in range(5)), return_exceptions=True

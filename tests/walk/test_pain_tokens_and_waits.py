@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
@@ -20,7 +20,7 @@ from kuma_sync.core.retry import Bounce, Park, RetryAt, RetryPolicy
 from kuma_sync.daemon.duty import Duty
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.side import Side, SideStopped, Token
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.server import SimServer
@@ -28,6 +28,8 @@ from kuma_sync.store import Lane, Put
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.transport import Endpoint, Outgoing, Wire, refusal
+from kuma_sync.wiring.crew import make_crew, open_store
+from kuma_sync.wiring.ground import Ground
 
 SHIPPED = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
 """What `[retry]` is where nobody changed it."""
@@ -106,7 +108,7 @@ async def test_a_revoked_token_costs_a_dozen_requests_in_the_first_minute_and_fe
         raise AccessDenied(remote="irp", operation="probe", summary="answered 401", status=401)
 
     pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0)
-    side = Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0), probe=probe)
+    side = Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0), token=Token(probe=probe))
     began = clock.now
     while clock.now < began + timedelta(hours=1):
         try:
@@ -226,3 +228,16 @@ def test_what_failed_together_does_not_come_back_together(asked: float | None) -
     assert len(waits) == 100
     assert min(waits) >= (asked or 0)
     assert max(waits) - min(waits) >= 0.2 * min(waits)
+
+
+async def test_a_wait_that_a_remote_asked_for_outlives_a_reload(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, AsyncExitStack() as stack:
+        ground = Ground(store=open_store(stage.settings()))
+        stack.push_async_callback(ground.store.close)
+        before, after = [await make_crew(stage.settings(), ground, stack) for _ in range(2)]
+        for remote, side in before.sides.items():
+            with pytest.raises(Transient):
+                async with side.admit():
+                    raise Transient(remote=remote, operation="any", summary="busy", retry_after=timedelta(minutes=1))
+
+        assert [remote for remote, side in after.sides.items() if side.open_at() is not None] == ["kuma", "irp"]

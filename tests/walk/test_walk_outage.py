@@ -7,7 +7,7 @@ from pathlib import Path
 from stage import Stage, ask, eventually, metric, parked, staged
 
 from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.side import FAILURES_IN_A_ROW
+from kuma_sync.daemon.traffic import FAILURES_IN_A_ROW
 from kuma_sync.telemetry.metrics import Metrics
 
 ALERTS = 40

@@ -1,0 +1,64 @@
+"""What limits the requests to one remote: the rate at which they go out, and the wait that it asked for.
+
+Must not: know what a request is for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from kuma_sync.core.retry import LONGEST_RETRY_AFTER, clamp_retry_after
+
+FAILURES_IN_A_ROW = 5
+"""Requests that may fail transiently one after the other before the remote is taken for being out."""
+
+
+class Turnstile:
+    """Lets so many requests a second through, evenly and in the order they came; 0 is no limit."""
+
+    def __init__(self, per_second: float = 0) -> None:
+        self._gap = 1 / per_second if per_second else 0.0
+        self._free_at = 0.0
+
+    async def pass_through(self) -> None:
+        """Wait for one's turn."""
+        if not self._gap:
+            return
+        now = asyncio.get_running_loop().time()
+        turn = max(now, self._free_at)
+        self._free_at = turn + self._gap
+        await asyncio.sleep(turn - now)
+
+
+class RequestedWait:
+    """Until when a remote asked not to be asked (Retry-After), whoever had that answer."""
+
+    def __init__(self) -> None:
+        self._until: datetime | None = None
+
+    def add(self, wait: timedelta, now: datetime) -> None:
+        """Note that the remote asked for a wait from now; a longer one that it asked for before stays."""
+        until = now + clamp_retry_after(wait)
+        self._until = max(self._until or until, until)
+
+    def until(self, now: datetime) -> datetime | None:
+        """Return until when to wait; None where there is nothing to wait for."""
+        if self._until is not None and self._until > now + LONGEST_RETRY_AFTER:
+            # A wait longer than there can be means that the clock was set back meanwhile.
+            self._until = None
+        return self._until if self._until is not None and self._until > now else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """What limits the requests of one gate.
+
+    As many failures in a row as `trips_after` says shut it (the circuit breaker); None: never. `requested_wait` may be
+    another gate's to the same remote, or a former one's.
+    """
+
+    turnstile: Turnstile = field(default_factory=Turnstile)
+    requested_wait: RequestedWait = field(default_factory=RequestedWait)
+    trips_after: int | None = FAILURES_IN_A_ROW
