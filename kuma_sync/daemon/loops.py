@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 
 import structlog
 
@@ -76,7 +75,6 @@ class Watching:
 
     def __init__(self, watch: Watch, *, ring: Callable[[], None], health: Health) -> None:
         self._watch = watch
-        self._watch.moved = partial(health.beat, "watch")
         self._ring = ring
         self._health = health
         self._trouble = ""

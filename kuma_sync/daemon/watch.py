@@ -35,12 +35,16 @@ FIRST_LOOK_BACK = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """How watching goes by: this KUMA's name in keys, the brake, and whether the IRP is asked for closed incidents."""
+    """How watching goes by: this KUMA's name in keys, the brake, and whether the IRP is asked for closed incidents.
+
+    `moved` is called at every page: a list that takes long to read is no loop that stands still.
+    """
 
     instance: str
     brake: Brake
     clock: Callable[[], datetime]
     on: bool
+    moved: Callable[[], None]
 
 
 class Watch:
@@ -55,8 +59,6 @@ class Watch:
         self._turns = turns
         self._closings = closings
         self._watched = watched
-        self.moved: Callable[[], None] = lambda: None
-        """Called at every page: a list that takes long to read is no loop that stands still."""
 
     async def watch_once(self) -> int:
         """Ask once; return how many closings were found. Where watching is off, or another
@@ -109,7 +111,7 @@ class Watch:
         server_now: datetime | None = None
         async with self._side.admit(paced=True):
             async for page in self._irp.list_closed(moment):
-                self.moved()
+                self._watched.moved()
                 resolutions += page.items
                 server_now = server_now or page.server_date
                 if not page.last:

@@ -5,11 +5,11 @@ Must not: hold globals, or start anything.
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -29,15 +29,14 @@ from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.side import Side, Sides, Token
 from kuma_sync.daemon.steps import Steps
-from kuma_sync.daemon.traffic import Traffic, Turnstile
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Store, store_url
+from kuma_sync.wiring.gates import make_gates
 from kuma_sync.wiring.ground import Ground, new_owner
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
 
@@ -83,25 +82,7 @@ class Fitter:
             policy=RetryPolicy(base=settings.retry.base, max=settings.retry.max),
             jitter=random.SystemRandom().random,
         )
-        health, kuma, irp = ground.health, remotes.kuma, remotes.irp
-        self._kuma_side = Side(
-            "kuma",
-            pace=self._pace,
-            health=health,
-            token=Token(probe=kuma.probe, reload=kuma.reload_token),
-            traffic=Traffic(requested_wait=ground.waits["kuma"]),
-        )
-        # An outage is the whole side's matter.
-        creates = Side("irp", pace=self._pace, health=health, traffic=Traffic(trips_after=None))
-        side = Side(
-            "irp",
-            pace=self._pace,
-            health=health,
-            token=Token(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
-            traffic=Traffic(turnstile=Turnstile(settings.irp.rate_limit), requested_wait=ground.waits["irp"]),
-            narrower=creates,
-        )
-        self._sides = Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency))
+        self._gates = make_gates(settings, ground, remotes, self._pace)
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
@@ -130,7 +111,7 @@ class Fitter:
             closes=closes,
             turns=self._turns,
             housekeeping=Housekeeping(ground.store, turns=self._turns, retention=settings.store.retention),
-            sides={"kuma": self._kuma_side, "irp": self._sides.irp},
+            sides={"kuma": self._gates.kuma, "irp": self._gates.irp.irp},
             health=ground.health,
             metrics=ground.metrics,
             poll_interval=settings.poll.interval,
@@ -157,7 +138,7 @@ class Fitter:
         return Poller(
             store=self._ground.store,
             kuma=remotes.kuma,
-            side=self._kuma_side,
+            side=self._gates.kuma,
             turns=self._turns,
             recorder=Recorder(
                 store=self._ground.store,
@@ -186,11 +167,12 @@ class Fitter:
             brake=self._brake,
             clock=utc_now,
             on=self._watches(),
+            moved=partial(self._ground.health.beat, "watch"),
         )
         return Watch(
             store=self._ground.store,
             irp=remotes.irp,
-            side=self._sides.irp,
+            side=self._gates.irp.irp,
             turns=self._turns,
             closings=self._closings,
             watched=watched,
@@ -201,7 +183,7 @@ class Fitter:
         bench = Workbench(ground.store, remotes.desk)
         steps = Steps(
             irp=remotes.irp,
-            sides=self._sides,
+            sides=self._gates.irp,
             bench=bench,
             closings=self._closings,
             head=Letterhead(
@@ -212,14 +194,14 @@ class Fitter:
             ),
             metrics=ground.metrics,
         )
-        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=self._kuma_side.admit)
+        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=self._gates.kuma.admit)
         return Worker(
             duty=Duty(
                 name="delivery",
                 queue=lambda tx: tx.delivery,
-                side=self._sides.irp,
+                side=self._gates.irp.irp,
                 concurrency=settings.irp.concurrency,
-                creates=self._sides.creates,
+                creates=self._gates.irp.creates,
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 allowance=self._allowance,
@@ -235,13 +217,13 @@ class Fitter:
         handler = CloseAlert(
             store=ground.store,
             kuma=self._remotes.kuma,
-            side=self._kuma_side,
+            side=self._gates.kuma,
             waiters=ground.waiters,
             metrics=ground.metrics,
             closings=self._closings,
         )
         return Worker(
-            duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._kuma_side, concurrency=CLOSES_IN_FLIGHT),
+            duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._gates.kuma, concurrency=CLOSES_IN_FLIGHT),
             store=ground.store,
             handler=handler,
             owner=self._worker,
