@@ -40,6 +40,8 @@ class Deliver:
     async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Bring the incident of one alert up to date."""
         work = await self._bench.load(job)
+        if work is None:
+            return None
         while work is not None:
             try:
                 outcome = await self._act(job, work, work.step(self._bench.desk))

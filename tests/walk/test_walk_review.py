@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
-from stage import ago, ask, change_profile, link_of, parked, polled, staged, state_of, tell, until_rest, without
+from stage import ago, ask, change_profile, link_of, metric, parked, polled, staged, state_of, tell, until_rest, without
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
@@ -22,6 +22,7 @@ from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import Json
 from kuma_sync.store import Store
+from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"
 ODD = "bad \x00 and \ud800 text"
@@ -309,3 +310,18 @@ async def test_a_read_by_id_that_did_not_end_marks_nothing_gone(tmp_path: Path, 
     assert marked == ["open"] * 3
     assert len(troubles) == 1
     assert [stage.incident(alert_id).fields["alertStatus"] for alert_id in assigned] == ["assigned"] * 3
+
+
+async def test_a_delivery_that_asks_nothing_of_the_irp_is_not_timed(tmp_path: Path, sqlite_url: str) -> None:
+    metrics = Metrics()
+    async with staged(tmp_path, sqlite_url, close={"to_kuma": False}) as stage, stage.crew(metrics) as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        stage.irp.analyst_close(stage.incident(alert_id).id, "Solved")
+        await once(crew)
+        stage.kuma.grow(alert_id)
+        await once(crew)
+        depths = await ask(crew, lambda tx: tx.delivery.depths())
+
+    assert depths == {}
+    assert metric(metrics, "end_to_end_seconds_count") == 1
