@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,7 @@ from kuma_sync.cli.subjects import named
 from kuma_sync.cli.tables import show_json
 from kuma_sync.core.alert import AlertId
 from kuma_sync.settings import Settings
+from kuma_sync.telemetry.redact import masked
 from kuma_sync.wiring.requests import Rendered, load_stored, sample_requests, stored_requests, with_contents
 
 
@@ -27,7 +29,8 @@ from kuma_sync.wiring.requests import Rendered, load_stored, sample_requests, st
 def render(config: Path | None, as_json: bool, alert: str | None) -> None:
     """Print the requests that would be sent for ALERT, or for a built-in sample; send nothing."""
     settings = command_settings(config)
-    requests = sample_requests(settings) if alert is None else run_async(_stored, settings, alert)
+    found = sample_requests(settings) if alert is None else run_async(_stored, settings, alert)
+    requests = [_masked(request) for request in found]
     if as_json:
         show_json(requests)
     else:
@@ -41,6 +44,13 @@ async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
     if stored is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
     return stored_requests(settings, await with_contents(settings, stored))
+
+
+def _masked(request: Rendered) -> Rendered:
+    """Mask what a template took from a secret of `irp.options`."""
+    body = json.loads(masked(json.dumps(request.body, ensure_ascii=False)))
+    headers = {name: masked(value) for name, value in request.headers.items()}
+    return replace(request, url=masked(request.url), headers=headers, body=body)
 
 
 def _show(requests: Sequence[Rendered]) -> None:

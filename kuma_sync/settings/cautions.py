@@ -8,10 +8,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
-from kuma_sync.settings.secret import Secret
+from kuma_sync.settings.secret import SECRET_NAME, Secret
 from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
 
 
@@ -45,6 +46,15 @@ def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
                 yield f"{section}.{key}", secret
     for name, secret in settings.web.tokens.items():
         yield f"web.tokens.{name}", secret
+    yield from _secret_options("irp.options", settings.irp.options)
+
+
+def _secret_options(place: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Secret]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _secret_options(f"{place}.{name}", value)
+        elif isinstance(value, str) and value and SECRET_NAME.search(name):
+            yield f"{place}.{name}", Secret(value)
 
 
 def _files(settings: Settings) -> Iterator[str]:
@@ -74,7 +84,9 @@ def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:
 
 
 def _from_outside(key: str, origins: Mapping[str, str]) -> bool:
-    return key in origins or (key.startswith("web.tokens.") and "web.tokens" in origins)
+    return key in origins or any(
+        key.startswith(f"{table}.") for table in ("web.tokens", "irp.options") if table in origins
+    )
 
 
 def _world_readable(path: Path) -> bool:

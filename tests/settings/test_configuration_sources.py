@@ -346,12 +346,14 @@ def test_a_password_in_the_file_is_told_though_the_environment_gives_the_address
 
 
 def test_all_secrets_can_be_listed(tmp_path: Path) -> None:
-    settings = loaded(tmp_path, "[web.tokens]\nsv = 'abc'\n[irp]\npassword = 'p w'")
+    options = "[irp.options]\norganization = 'ours'\nsap = {api_key = 'k', place = 'here'}"
+    settings = loaded(tmp_path, f"[web.tokens]\nsv = 'abc'\n[irp]\npassword = 'p w'\n{options}")
 
     assert {key: secret.reveal() for key, secret in secrets_of(settings)} == {
         "kuma.token": "t",
         "irp.password": "p w",
         "web.tokens.sv": "abc",
+        "irp.options.sap.api_key": "k",
     }
 
 
