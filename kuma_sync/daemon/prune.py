@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+from kuma_sync.daemon.turn import READER
 from kuma_sync.store import Mark, Store, Turn
 
 
 async def prune(store: Store, retention: timedelta, *, turn: Turn | None = None) -> int:
     """Remove what is older than `retention`; return how many alerts went.
 
-    With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed.
+    With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed. Without one no
+    read is written down meanwhile: what it shows anew must not be removed.
     """
     removed, reached = 0, None
     while True:
@@ -29,6 +31,8 @@ async def _some(store: Store, retention: timedelta, turn: Turn | None, after: Ma
     async with store.begin() as tx:
         if turn is not None:
             await tx.lease.assure(turn)
+        else:
+            await tx.lease.hold(READER)
         before = tx.now - retention
         found = await tx.pruning.alerts(before, after=after)
         if found.reached is None:

@@ -16,14 +16,18 @@ from sqlalchemy import URL
 from kuma_sync.core.errors import StoreHeld, StoreUnavailable
 
 
+def lock_path(database: str | Path) -> Path:
+    """Return the lock's file: beside the database itself, for by another name, a link's, it is the same store."""
+    return Path(f"{os.path.realpath(database)}.lock")
+
+
 @contextmanager
 def held(url: URL) -> Iterator[None]:
     """Hold the store's file for this process, or raise StoreHeld; PostgreSQL is shared, nothing is locked."""
     if url.get_backend_name() != "sqlite" or not url.database:
         yield
         return
-    # Beside the file itself: by another name, a link's, it is the same store.
-    path = Path(f"{os.path.realpath(url.database)}.lock")
+    path = lock_path(url.database)
     try:
         file = path.open("w")
     except OSError as error:

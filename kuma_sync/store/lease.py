@@ -60,6 +60,11 @@ class Lease:
         if expires is None or expires <= await self._clock.now():
             raise ClaimLost(f"the turn to {turn.name} went to another daemon")
 
+    async def hold(self, name: str) -> None:
+        """Keep whoever has this turn from writing until this transaction ends; the turn stays theirs."""
+        table = schema.lease
+        await self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())
+
     async def give_back(self, turn: Turn) -> None:
         """Let the next one have it at once."""
         table = schema.lease

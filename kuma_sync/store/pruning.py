@@ -76,7 +76,9 @@ class Pruning:
         )
         if after is not None:
             query = query.where(tuple_(links.changed_at, links.alert_id) > (after.changed_at, after.alert_id))
-        rows = await self._connection.execute(query.order_by(links.changed_at, links.alert_id).limit(AT_ONCE))
+        # Whoever hands in a closing for one of them waits, and then knows it no more; what is being changed is left.
+        few = query.order_by(links.changed_at, links.alert_id).limit(AT_ONCE).with_for_update(skip_locked=True)
+        rows = await self._connection.execute(few)
         return [Mark(changed_at=row.changed_at, alert_id=row.alert_id) for row in rows]
 
     async def _unneeded(self, ids: list[str], before: datetime) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
-from kuma_sync.store import Store, store_url
+from kuma_sync.store import Store, lock_path, store_url
 from kuma_sync.store.migrate import check, head
 from kuma_sync.wiring.crew import identity, open_store
 from kuma_sync.wiring.findings import Finding, failed, ok
@@ -83,7 +83,7 @@ def _unusable(file: Path, shown: str) -> Finding:
 def _held(file: Path) -> bool:
     """Try the daemon's lock without making its file."""
     try:
-        with Path(f"{file}.lock").open() as lock:
+        with lock_path(file).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -242,9 +242,14 @@ def leave_a_log(store: Path) -> None:
     assert Path(f"{store}-wal").stat().st_size > 0
 
 
-async def test_a_daemon_that_holds_the_store_is_told_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["store.db", "link.db"])
+async def test_a_daemon_that_holds_the_store_is_told_and_left_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world(tmp_path) as w:
         await ask("run", "--once", *w.c)
+        (tmp_path / "link.db").symlink_to(tmp_path / "store.db")
+        monkeypatch.setenv("KUMA_SYNC_STORE__URL", f"sqlite:///{tmp_path / name}")
         with (tmp_path / "store.db.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
 

@@ -1,4 +1,4 @@
-"""Several stores on one real PostgreSQL: the races that the queue was built against, each forced to happen."""
+"""Several stores on one real PostgreSQL: the races that it was built against, each forced to happen."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
-from builders import NOW, a_link
+from builders import NOW, a_link, an_alert
 from queue_steps import LEASE, claim, claim_one, done, job, jobs, put
-from stores import opened
+from stores import Clock, opened
 
-from kuma_sync.core.alert import AlertId
+from kuma_sync.core.alert import AlertId, Picture
 from kuma_sync.core.incident import Link
-from kuma_sync.store import Lane, Put, Store
+from kuma_sync.daemon.prune import prune
+from kuma_sync.daemon.turn import READER
+from kuma_sync.store import Lane, Put, Shape, Shown, Store
 
 
 @asynccontextmanager
@@ -220,3 +222,50 @@ async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_
             links = await tx.links.many(SUBJECTS)
         assert witness.overlaps == []
         assert witness.delivered == {key: int(link.close_comment) for key, link in links.items()}
+
+
+# Pruning from the command line
+
+
+async def old_and_settled(store: Store, clock: Clock, *ids: str) -> None:
+    """Have alerts that were closed long ago, and that the last sweep did not show any more."""
+    async with store.begin() as tx:
+        for alert_id in map(AlertId, ids):
+            shown = Shown(picture=Picture(alert=an_alert(id=alert_id)), shape=Shape.LISTING, digest=None)
+            await tx.alerts.save([shown], now=tx.now, sweep=1)
+            await tx.links.add([a_link(alert_id=alert_id, alert_closed=True)], now=tx.now)
+    clock.advance(days=91)
+    async with store.begin() as tx:
+        await tx.records.move_cursor(sweep=2)
+        await tx.lease.take(READER, "reader", ttl=LEASE)
+
+
+async def test_what_a_read_is_just_showing_again_is_not_pruned(postgres_url: str) -> None:
+    clock = Clock()
+    async with opened(postgres_url, clock=clock) as reader, opened(postgres_url, clock=clock) as operator:
+        await old_and_settled(reader, clock, "a", "b")
+        async with asyncio.TaskGroup() as group, reader.begin() as tx:
+            turn = await tx.lease.take(READER, "reader", ttl=LEASE)
+            assert turn is not None
+            pruning = group.create_task(prune(operator, timedelta(days=90)))
+            await somebody_waits(postgres_url)
+            await tx.alerts.mark_shown([AlertId("a")], 3)
+            await tx.alerts.mark_shown([AlertId("b")], 0)
+        async with reader.read() as tx:
+            left = await tx.alerts.pictures([AlertId("a"), AlertId("b")])
+
+    assert (pruning.result(), list(left)) == (1, ["a"])
+
+
+async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(postgres_url: str) -> None:
+    clock = Clock()
+    async with opened(postgres_url, clock=clock) as door, opened(postgres_url, clock=clock) as operator:
+        await old_and_settled(door, clock, "a", "b")
+        async with door.begin() as tx:
+            await tx.links.get(AlertId("a"), lock=True)
+            removed = await prune(operator, timedelta(days=90))
+            await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
+        async with door.read() as tx:
+            left = await tx.links.many([AlertId("a"), AlertId("b")])
+
+    assert (removed, list(left)) == (1, ["a"])
