@@ -10,14 +10,17 @@ import asyncio
 import select
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 import aiohttp
 import httpx
 from yarl import URL
+
+from kuma_sync.core.errors import ConfigError
 
 KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept, less than the usual 5 of servers: one that the remote closes just when it is
@@ -38,7 +41,7 @@ class Connections(httpx.AsyncBaseTransport):
         self,
         *,
         tls: ssl.SSLContext | None,
-        proxy: httpx.Proxy | None,
+        proxy: Callable[[], httpx.Proxy | None],
         limit: int,
         connect_timeout: float,
         read_timeout: float,
@@ -46,7 +49,8 @@ class Connections(httpx.AsyncBaseTransport):
     ) -> None:
         self._tls = tls
         self._deadline = deadline
-        self._by_proxy = _by(proxy) if proxy else {}
+        self._proxy = proxy
+        self._by_proxy = _by(proxy())
         self._limit = limit
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=read_timeout)
         self._session: aiohttp.ClientSession | None = None
@@ -55,8 +59,19 @@ class Connections(httpx.AsyncBaseTransport):
         """Send one request; return as soon as the answer's head is there."""
         if self._session is None:
             self._session = self._open()
+        try:
+            answer = await self._sent(self._session, request)
+        except httpx.ProxyError:
+            self._ask_for_the_proxy_again()
+            raise
+        if not 200 <= answer.status < 600:
+            answer.close()
+            raise httpx.RemoteProtocolError("no status of a final answer")
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def _sent(self, session: aiohttp.ClientSession, request: httpx.Request) -> aiohttp.ClientResponse:
         with _as_httpx_says_it():
-            answer = await self._session.request(
+            answer = await session.request(
                 request.method,
                 # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
                 URL(str(request.url), encoded=True),
@@ -65,10 +80,15 @@ class Connections(httpx.AsyncBaseTransport):
                 allow_redirects=False,
                 **self._by_proxy,
             )
-        if not 200 <= answer.status < 600:
+        if self._by_proxy and answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             answer.close()
-            raise httpx.RemoteProtocolError("no status of a final answer")
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+            raise httpx.ProxyError("")
+        return answer
+
+    def _ask_for_the_proxy_again(self) -> None:
+        """Take its address and password as they are now; what cannot be used changes nothing."""
+        with suppress(ConfigError):
+            self._by_proxy = _by(self._proxy())
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -147,8 +167,10 @@ class _Body(httpx.AsyncByteStream):
         self._answer.release()
 
 
-def _by(proxy: httpx.Proxy) -> dict[str, Any]:
+def _by(proxy: httpx.Proxy | None) -> dict[str, Any]:
     """Return what sends a request through the proxy; aiohttp tells it `Proxy-Authorization`, in a tunnel or not."""
+    if proxy is None:
+        return {}
     said = {"Authorization": aiohttp.encode_basic_auth(*proxy.auth)} if proxy.auth else None
     return {"proxy": URL(str(proxy.url)), "proxy_headers": said}
 

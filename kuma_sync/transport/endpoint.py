@@ -6,7 +6,9 @@ Must not: send anything.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -19,7 +21,8 @@ from kuma_sync.transport.connections import Connections
 class Endpoint:
     """One remote (`kuma` or `irp`): `url` is the base without a trailing slash; times are seconds.
 
-    `read_timeout` is between two bytes, `deadline` for a whole request.
+    `read_timeout` is between two bytes, `deadline` for a whole request. `proxy` tells its address, user and password in
+    it, as it is now; it is asked again when the proxy refuses us.
     """
 
     remote: str
@@ -28,7 +31,7 @@ class Endpoint:
     verify_tls: bool = True
     client_cert: Path | None = None
     client_key: Path | None = None
-    proxy: str = ""
+    proxy: Callable[[], str] = str
     connect_timeout: float = 10
     read_timeout: float = 30
     deadline: float = 60
@@ -40,7 +43,7 @@ def make_connections(endpoint: Endpoint) -> Connections:
     return Connections(
         # Loading the system's certificates takes longer than all the rest.
         tls=tls_context(endpoint) if endpoint.url.startswith("https:") else None,
-        proxy=_proxy(endpoint),
+        proxy=partial(_proxy, endpoint),
         limit=endpoint.connections,
         connect_timeout=endpoint.connect_timeout,
         read_timeout=endpoint.read_timeout,
@@ -64,10 +67,11 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 
 def _proxy(endpoint: Endpoint) -> httpx.Proxy | None:
-    if not endpoint.proxy:
+    address = endpoint.proxy()
+    if not address:
         return None
     try:
-        proxy = httpx.Proxy(endpoint.proxy)
+        proxy = httpx.Proxy(address)
     except (ValueError, httpx.InvalidURL):
         proxy = None
     named = proxy is not None and ":" in (proxy.auth or ("", ""))[0]

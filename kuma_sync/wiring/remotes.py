@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.delivery import Desk
@@ -19,8 +20,9 @@ from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.irp.profile import Profile
 from kuma_sync.kuma.client import KumaClient
-from kuma_sync.settings import Settings
+from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection
+from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Endpoint, Wire
 
 PAGE_DEADLINE = timedelta(minutes=10)
@@ -96,7 +98,7 @@ def kuma_endpoint(section: KumaSection) -> Endpoint:
         verify_tls=section.verify_tls,
         client_cert=section.client_cert,
         client_key=section.client_key,
-        proxy=section.proxy.reveal(),
+        proxy=partial(_address_now, section.proxy),
         connect_timeout=section.connect_timeout.total_seconds(),
         read_timeout=section.read_timeout.total_seconds(),
         deadline=PAGE_DEADLINE.total_seconds(),
@@ -114,9 +116,16 @@ def irp_endpoint(section: IrpSection) -> Endpoint:
         verify_tls=section.verify_tls,
         client_cert=section.client_cert,
         client_key=section.client_key,
-        proxy=section.proxy.reveal(),
+        proxy=partial(_address_now, section.proxy),
         connect_timeout=section.connect_timeout.total_seconds(),
         read_timeout=read_timeout,
         deadline=read_timeout * 2,
         connections=section.concurrency + 2,
     )
+
+
+def _address_now(proxy: Secret) -> str:
+    """Return a proxy's address, read from its file again where it has one."""
+    proxy.reload()
+    hide(proxy.reveal())
+    return proxy.reveal()

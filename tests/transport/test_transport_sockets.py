@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gzip
+import re
 import socket
 import ssl
 import struct
@@ -365,7 +366,7 @@ async def test_an_unusable_file_is_a_configuration_error_that_names_its_key(auth
 )
 def test_an_unusable_proxy_is_a_configuration_error_that_does_not_show_it(proxy):
     with pytest.raises(ConfigError) as caught:
-        Wire(Endpoint(remote="irp", url="https://irp.test", proxy=proxy), clock=lambda: datetime.now(UTC))
+        Wire(Endpoint(remote="irp", url="https://irp.test", proxy=lambda: proxy), clock=lambda: datetime.now(UTC))
 
     assert caught.value.key == "irp.proxy"
     assert proxy not in str(caught.value)
@@ -384,7 +385,7 @@ async def test_only_the_configured_proxy_is_used(monkeypatch):
     proxy = await asyncio.start_server(forwards, "127.0.0.1", 0)
     async with proxy, a_server(says(OK)) as port:
         address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        async with a_wire("http://remote.test", proxy=address) as wire:
+        async with a_wire("http://remote.test", proxy=lambda: address) as wire:
             await wire.send(READ, operation="op", changes=False)
         async with a_wire(f"http://127.0.0.1:{port}") as wire:
             await wire.send(READ, operation="op", changes=False)
@@ -404,7 +405,7 @@ async def test_a_proxy_is_told_our_name_and_the_remote_is_not(remote, ca_file):
     proxy = await asyncio.start_server(refuses, "127.0.0.1", 0)
     async with proxy:
         address = f"http://u:s%C3%A4cret@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        async with a_wire(remote, proxy=address, ca_file=ca_file) as wire:
+        async with a_wire(remote, proxy=lambda: address, ca_file=ca_file) as wire:
             with suppress(Transient):
                 await wire.send(READ, operation="op", changes=False)
 
@@ -413,11 +414,35 @@ async def test_a_proxy_is_told_our_name_and_the_remote_is_not(remote, ca_file):
     assert b"\r\nAuthorization:" not in head
 
 
-async def test_a_proxy_that_refuses_is_not_ambiguous(ca_file):
+@pytest.mark.parametrize("remote", ["http://remote.test", "https://remote.test"])
+async def test_a_proxy_that_refuses_is_not_ambiguous(remote, ca_file):
     async with a_server(says(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")) as port:
-        error = await failure("https://remote.test", proxy=f"http://u:secret@127.0.0.1:{port}", ca_file=ca_file)
+        error = await failure(remote, proxy=lambda: f"http://u:secret@127.0.0.1:{port}", ca_file=ca_file)
 
     assert (error.summary, error.ambiguous) == ("the proxy refused the connection", False)
+
+
+@pytest.mark.parametrize("remote", ["http://remote.test", "https://remote.test"])
+async def test_a_proxys_new_password_is_used_after_it_refused_the_old_one(remote, ca_file):
+    told, passwords = [], ["old", "new", "new"]
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        told.append(re.search(rb"Proxy-Authorization: Basic (\S+)", head)[1])
+        writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    proxy = await asyncio.start_server(refuses, "127.0.0.1", 0)
+    async with proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        async with a_wire(
+            remote, proxy=lambda: f"http://u:{passwords.pop(0)}@127.0.0.1:{port}", ca_file=ca_file
+        ) as wire:
+            for _ in range(2):
+                with pytest.raises(Transient):
+                    await wire.send(REQUEST, operation="op", changes=True)
+
+    assert told == [base64.b64encode(b"u:old"), base64.b64encode(b"u:new")]
 
 
 async def test_every_connection_can_be_used_at_once():

@@ -27,9 +27,11 @@ from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Lane, Put
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.telemetry.redact import masked
 from kuma_sync.transport import Endpoint, Outgoing, Wire, refusal
 from kuma_sync.wiring.crew import make_crew, open_store
 from kuma_sync.wiring.ground import Ground
+from kuma_sync.wiring.remotes import kuma_endpoint
 
 SHIPPED = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
 """What `[retry]` is where nobody changed it."""
@@ -241,3 +243,16 @@ async def test_a_wait_that_a_remote_asked_for_outlives_a_reload(tmp_path: Path, 
                     raise Transient(remote=remote, operation="any", summary="busy", retry_after=timedelta(minutes=1))
 
         assert [remote for remote, side in after.sides.items() if side.open_at() is not None] == ["kuma", "irp"]
+
+
+async def test_a_proxys_password_is_read_again_from_its_file_and_kept_out_of_logs(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    secret = tmp_path / "proxy"
+    secret.write_text("http://u:0ld-passw0rd@proxy:3128\n")
+    async with staged(tmp_path, sqlite_url, kuma={"proxy_file": str(secret)}) as stage:
+        endpoint = kuma_endpoint(stage.settings().kuma)
+        secret.write_text("http://u:n3w-passw0rd@proxy:3128\n")
+
+    assert endpoint.proxy() == "http://u:n3w-passw0rd@proxy:3128"
+    assert "n3w-passw0rd" not in masked("by http://u:n3w-passw0rd@proxy:3128")
