@@ -68,7 +68,7 @@ def drop(config: Path | None, alert: str) -> None:
     "--since", callback=_moment, metavar="T", help="Those last seen since then: RFC 3339, or how long ago (2h)."
 )
 def resync(config: Path | None, alert: Sequence[str], everything: bool, since: datetime | None) -> None:
-    """Find the incident in the IRP, then send a full update."""
+    """Find the incident in the IRP, then send a full update, over analysts' edits too."""
     _one_of(alert, everything or since is not None, "--all or --since T")
     run_async(_resync, command_settings(config, remotes=False), alert, since)
 

@@ -95,14 +95,23 @@ def _not_told(link: Link) -> str:
 
 
 def _told(order: Order, link: Link, reason: Reason) -> str:
-    if link.alert_closed:
-        where = "in the IRP; in KUMA it is closed already"
-    elif order.to_kuma and order.to_irp:
-        where = "in KUMA and in the IRP"
+    sides = order.open_sides(link)
+    where = " and ".join(f"in {side}" for side in sides)
+    left_out = [f"in {side} {why}" for side, why in _not_asked(link) if side not in sides]
+    told = "".join(f"; {one}" for one in left_out)
+    return f"{order.alert_id} will be closed {where}{told}, reason {link.close_reason or reason.value!r}."
+
+
+def _not_asked(link: Link) -> list[tuple[str, str]]:
+    """Say of each side why it would not be asked."""
+    in_kuma = "it is closed already" if link.alert_closed else "it stays open: close.to_kuma is off"
+    if link.incident_closed:
+        in_irp = "it is closed already"
+    elif link.dropped or link.ignored:
+        in_irp = "it has no incident of ours: it was dropped or ignored"
     else:
-        off = "close.to_irp is off" if order.to_kuma else "close.to_kuma is off"
-        where = f"in {'KUMA' if order.to_kuma else 'the IRP'} only, because {off} or the profile cannot"
-    return f"{order.alert_id} will be closed {where}, reason {link.close_reason or reason.value!r}."
+        in_irp = "it stays open: close.to_irp is off, or the profile cannot close"
+    return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
 async def _wait(store: Store, order: Order) -> None:

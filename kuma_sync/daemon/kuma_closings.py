@@ -34,7 +34,7 @@ async def note_closings(
     ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
     plan = check(Plan(closings=ours if to_irp else ()), brake, open_links=open_links)
     if plan.held_closings:
-        log.error("brake_holds_closings", held=len(plan.held_closings), open=open_links)
+        log.error("brake_holds_closings", towards="irp", held=len(plan.held_closings), open=open_links)
     for alert_id, reason in closings.items():
         held = alert_id in plan.held_closings
         become = partial(delivery.alert_closed, origin=Origin.KUMA, reason=reason, held=held)

@@ -124,9 +124,10 @@ class Watch:
         links = await tx.links.many(news, lock=True)
         # Whose alert is closed already was closed after it, perhaps by us without an answer: that is carried nowhere.
         carried = [alert_id for alert_id in news if self._closings.to_kuma and not links[alert_id].alert_closed]
-        plan = check(Plan(closings=carried), self._watched.brake, open_links=await tx.links.open_count())
+        open_links = await tx.links.open_count()
+        plan = check(Plan(closings=carried), self._watched.brake, open_links=open_links)
         if plan.held_closings:
-            log.error("brake_holds_closings", held=len(plan.held_closings))
+            log.error("brake_holds_closings", towards="kuma", held=len(plan.held_closings), open=open_links)
         for alert_id, item in news.items():
             request = None
             if alert_id in carried:

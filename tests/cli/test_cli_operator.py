@@ -119,8 +119,8 @@ async def test_a_parked_closing_ends_the_wait_with_its_reason_and_can_be_retried
 @pytest.mark.parametrize(
     ("close", "said"),
     [
-        ({"to_irp": False}, "in KUMA only, because close.to_irp is off"),
-        ({"to_kuma": False}, "in the IRP only, because close.to_kuma is off"),
+        ({"to_irp": False}, "will be closed in KUMA; in the IRP it stays open: close.to_irp is off"),
+        ({"to_kuma": False}, "will be closed in the IRP; in KUMA it stays open: close.to_kuma is off"),
     ],
 )
 async def test_a_direction_that_is_off_is_said_and_not_taken(tmp_path: Path, close: dict[str, bool], said: str) -> None:
@@ -152,6 +152,16 @@ async def test_of_an_alert_closed_in_kuma_the_incident_can_still_be_closed(tmp_p
         assert "will be closed in the IRP; in KUMA it is closed already, reason 'incorrect data'" in taken.out
         assert (await ask("run", "--once", *switched_on)).code == 0
         assert [incident.status for incident in w.irp.incidents.values()] == ["closed"]
+
+
+async def test_of_an_ignored_alert_only_kuma_is_told(tmp_path: Path) -> None:
+    async with world(tmp_path, poll={"ignore_before": "2100-01-01T00:00:00Z"}) as w:
+        alert = w.kuma.raise_alert()
+        assert await passed(w) == 0
+
+        answer = await ask("close", alert, "--reason", "responded", *w.c)
+
+        assert f"{alert} will be closed in KUMA; in the IRP it has no incident of ours" in answer.out
 
 
 async def test_nothing_is_ordered_where_both_directions_are_off(tmp_path: Path) -> None:
