@@ -32,8 +32,7 @@ RUN groupadd --gid 10001 kuma-sync \
 COPY --from=build /opt/kuma-sync /opt/kuma-sync
 ENV PATH=/opt/kuma-sync/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    KUMA_SYNC_CONFIG=/etc/kuma-sync/config.toml
+    PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /data
 VOLUME /data

@@ -335,6 +335,40 @@ async def test_an_incident_that_is_found_though_its_address_answers_404_is_parke
     assert stage.agrees(), stage.verdict()
 
 
+async def test_an_incident_that_was_missing_for_a_moment_keeps_what_analysts_wrote(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert(priority="low")
+        await once(crew)
+        stage.irp.analyst_edit(stage.incident(alert_id).id, title="what an analyst wrote")
+        away = stage.irp.faults.add("status", code=404, method="PATCH", match="/incidents/", times=1)
+        stage.kuma.edit(alert_id, priority="critical")
+        await once(crew)
+        await until_rest(crew)
+
+    assert away.fired
+    incident = stage.incident(alert_id)
+    assert (incident.fields["title"], incident.fields["severity"]) == ("what an analyst wrote", "Critical")
+
+
+async def test_a_closing_that_the_irp_answers_with_404_is_settled_with_a_warning(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        alert_id = stage.kuma.raise_alert()
+        await once(crew)
+        away = stage.irp.faults.add("status", code=404, method="POST", match="/close$")
+        stage.kuma.close(alert_id)
+        with capture_logs() as said:
+            await once(crew)
+            await until_rest(crew)
+        state, calm = await state_of(crew, alert_id), await nothing_parked(crew)
+
+    assert (state, calm, away.fired) == ("closed", True, 1)
+    assert [line["alert_id"] for line in said if line["event"] == "incident_to_close_is_gone"] == [alert_id]
+
+
 # Waiting
 
 
