@@ -63,8 +63,7 @@ class DurableQueue(Backlog):
                 "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
             },
         )
-        # In one order, so that nobody waits in a circle.
-        await self._connection.execute(statement, [self._row(put) for put in sorted(puts, key=lambda put: put.subject)])
+        await self._connection.execute(statement, [self._row(put) for put in puts])
 
     async def claim(
         self,
