@@ -73,8 +73,11 @@ async def _close(settings: Settings, text: str, reason: Reason, comment: str, wa
                 alert_id=link.alert_id, reason=reason, origin=Origin.OPERATOR, by=asking(), comment=comment
             )
             fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
+            held = bool(await tx.closes.jobs(link.alert_id, states=["held"]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         click.echo(_told(order, link, reason) if fresh else _not_told(link))
+        if held:
+            click.echo("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
         if wait and fresh:
             await _wait(store, order)
 
@@ -108,7 +111,7 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     if link.incident_closed:
         in_irp = "it is closed already"
     elif link.dropped or link.ignored:
-        in_irp = "it has no incident of ours: it was dropped or ignored"
+        in_irp = "nothing is done: it was dropped or ignored"
     else:
         in_irp = "it stays open: close.to_irp is off, or the profile cannot close"
     return [("KUMA", in_kuma), ("the IRP", in_irp)]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -48,9 +49,20 @@ async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
 
 def _masked(request: Rendered) -> Rendered:
     """Mask what a template took from a secret of `irp.options`."""
-    body = json.loads(masked(json.dumps(request.body, ensure_ascii=False)))
     headers = {name: masked(value) for name, value in request.headers.items()}
-    return replace(request, url=masked(request.url), headers=headers, body=body)
+    return replace(request, url=masked(request.url), headers=headers, body=_leaves_masked(request.body))
+
+
+def _leaves_masked(node: Any) -> Any:
+    match node:
+        case str():
+            return masked(node)
+        case dict():
+            return {name: _leaves_masked(inner) for name, inner in node.items()}
+        case list():
+            return [_leaves_masked(inner) for inner in node]
+        case _:
+            return node
 
 
 def _show(requests: Sequence[Rendered]) -> None:

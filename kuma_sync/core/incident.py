@@ -119,8 +119,9 @@ class Link:
 
     def sent_to(self, found: Incident) -> Sent:
         """Return what an incident that `find` shows holds by our hand, as far as that is certain."""
-        if self.doubt is Doubt.MISSING and self.incident is not None and self.incident.id == found.id:
-            return self.forgotten if self.intent else self.sent  # it was there all the time
+        known = self.incident is not None and self.incident.id == found.id
+        if known and self.doubt is Doubt.MISSING and self.intent is None and self.not_found_at is None:
+            return self.sent  # it was there all the time
         # Where something may have been sent before the intent, nobody knows which of the two it is.
         surely_ours = self.doubt is Doubt.AMBIGUOUS and not self.sent.fields
         return self.intent.sent if self.intent and surely_ours else self.forgotten

@@ -71,7 +71,7 @@ class Steps:
             return self._found(work, found)
         now = self._head.clock()
         after = delivery.after_not_found(work.link, asked_at=asked_at, answered_at=now, settle=desk.settle)
-        if isinstance(after, RetryAt):
+        if after is not None:
             await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         return after or _absent(work)
 

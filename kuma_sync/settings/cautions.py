@@ -49,12 +49,17 @@ def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
     yield from _secret_options("irp.options", settings.irp.options)
 
 
-def _secret_options(place: str, options: Mapping[str, Any]) -> Iterator[tuple[str, Secret]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secret_options(f"{place}.{name}", value)
-        elif isinstance(value, str) and value and SECRET_NAME.search(name):
-            yield f"{place}.{name}", Secret(value)
+def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[tuple[str, Secret]]:
+    """Yield the texts under whatever has the name of a secret."""
+    match node:
+        case Mapping():
+            for name, inner in node.items():
+                yield from _secret_options(f"{place}.{name}", inner, secret=secret or bool(SECRET_NAME.search(name)))
+        case list() | tuple():
+            for inner in node:
+                yield from _secret_options(place, inner, secret=secret)
+        case str() if secret and node:
+            yield place, Secret(node)
 
 
 def _files(settings: Settings) -> Iterator[str]:

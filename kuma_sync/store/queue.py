@@ -23,6 +23,8 @@ from kuma_sync.store.dialect import LeaseClock, batches, insert_into
 from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Lane, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
 
+ORDERED_AGAIN = "ordered once more"
+
 
 class DurableQueue(Backlog):
     """One queue table, inside one transaction.
@@ -61,6 +63,7 @@ class DurableQueue(Backlog):
                 "attempts": case((parked, 0), else_=stored.attempts),
                 "put_at": case((parked, fresh.put_at), else_=stored.put_at),
                 "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
+                "reason": case((and_(stored.state == HELD, fresh.state != HELD), ORDERED_AGAIN), else_=stored.reason),
             },
         )
         await self._connection.execute(statement, [self._row(put) for put in puts])
@@ -165,8 +168,9 @@ class DurableQueue(Backlog):
         return await self._remove(self._table.c.subject == subject, self._table.c.state != RUNNING)
 
     async def unhold(self, subject: str) -> int:
-        """Take back what the brake holds for a subject."""
-        return await self._remove(self._table.c.subject == subject, self._table.c.state == HELD)
+        """Take back what the brake holds for a subject, unless somebody whom it does not hold put it once more."""
+        table = self._table.c
+        return await self._remove(table.subject == subject, table.state == HELD, table.reason != ORDERED_AGAIN)
 
     async def stop(self, subject: str) -> int:
         """Take the claim from the job that runs for a subject: it writes nothing any more."""

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.settings.secret import MASK, SECRET_NAME
@@ -22,8 +23,11 @@ _hidden: set[str] = set()
 
 
 def hide(*secrets: str) -> None:
-    """Never let these texts out again, wherever they turn up. Texts under 4 characters would blot out too much."""
-    _hidden.update(text for text in secrets if len(text) >= _SHORTEST)
+    """Never let these texts out again, wherever they turn up, as a part of an address too.
+
+    Texts under 4 characters would blot out too much.
+    """
+    _hidden.update(form for text in secrets if len(text) >= _SHORTEST for form in (text, quote(text, safe="")))
 
 
 def masked(text: str) -> str:

@@ -88,7 +88,8 @@ class Connections(httpx.AsyncBaseTransport):
     def _ask_for_the_proxy_again(self) -> None:
         """Take its address and password as they are now; what cannot be used changes nothing."""
         with suppress(ConfigError):
-            self._by_proxy = _by(self._proxy())
+            # A file that is just being written may be empty: never is the proxy left out for that.
+            self._by_proxy = _by(self._proxy()) or self._by_proxy
 
     async def aclose(self) -> None:
         """Close all connections."""

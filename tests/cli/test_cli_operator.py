@@ -161,7 +161,7 @@ async def test_of_an_ignored_alert_only_kuma_is_told(tmp_path: Path) -> None:
 
         answer = await ask("close", alert, "--reason", "responded", *w.c)
 
-        assert f"{alert} will be closed in KUMA; in the IRP it has no incident of ours" in answer.out
+        assert f"{alert} will be closed in KUMA; in the IRP nothing is done: it was dropped or ignored" in answer.out
 
 
 async def test_nothing_is_ordered_where_both_directions_are_off(tmp_path: Path) -> None:

@@ -361,6 +361,7 @@ def test_an_incident_that_was_there_all_the_time_keeps_what_analysts_wrote() -> 
 
     assert after_found(missed, Found(incident=INCIDENT)).sent == OUTDATED
     assert after_found(missed, Found(incident=an_incident(id="another"))).sent == FORGOTTEN
+    assert after_found(first_not_found(missed, NOW), Found(incident=INCIDENT)).sent == FORGOTTEN, "restored, from when?"
 
 
 def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_between() -> None:

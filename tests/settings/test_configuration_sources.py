@@ -346,7 +346,7 @@ def test_a_password_in_the_file_is_told_though_the_environment_gives_the_address
 
 
 def test_all_secrets_can_be_listed(tmp_path: Path) -> None:
-    options = "[irp.options]\norganization = 'ours'\nsap = {api_key = 'k', place = 'here'}"
+    options = "[irp.options]\norganization = 'ours'\nsap = {api_key = 'k', credentials = {words = ['w']}}"
     settings = loaded(tmp_path, f"[web.tokens]\nsv = 'abc'\n[irp]\npassword = 'p w'\n{options}")
 
     assert {key: secret.reveal() for key, secret in secrets_of(settings)} == {
@@ -354,6 +354,7 @@ def test_all_secrets_can_be_listed(tmp_path: Path) -> None:
         "irp.password": "p w",
         "web.tokens.sv": "abc",
         "irp.options.sap.api_key": "k",
+        "irp.options.sap.credentials.words": "w",
     }
 
 

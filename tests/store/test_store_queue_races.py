@@ -263,7 +263,8 @@ async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(pos
         await old_and_settled(door, clock, "a", "b")
         async with door.begin() as tx:
             await tx.links.get(AlertId("a"), lock=True)
-            removed = await prune(operator, timedelta(days=90))
+            async with asyncio.timeout(10):
+                removed = await prune(operator, timedelta(days=90))
             await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
         async with door.read() as tx:
             left = await tx.links.many([AlertId("a"), AlertId("b")])

@@ -14,7 +14,7 @@ import structlog
 
 from kuma_sync.core.errors import Permanent, StoreUnavailable
 from kuma_sync.settings import Secret, load
-from kuma_sync.telemetry import logs
+from kuma_sync.telemetry import logs, redact
 
 SECRET = "canary-5c1f"
 
@@ -155,6 +155,12 @@ def test_a_known_secret_is_masked_wherever_it_turns_up(style: str) -> None:
     assert SECRET not in stream.getvalue()
     assert "ab" in stream.getvalue()
     assert stream.getvalue().count("**********") == 6
+
+
+def test_a_known_secret_is_masked_as_a_part_of_an_address_too() -> None:
+    logs.hide("pass/w+rd of ours")
+
+    assert redact.masked("https://x/?p=pass%2Fw%2Brd%20of%20ours") == "https://x/?p=**********"
 
 
 def test_an_exception_is_told_by_type_and_frames_and_never_by_a_foreign_message() -> None:

@@ -424,7 +424,8 @@ async def test_a_proxy_that_refuses_is_not_ambiguous(remote, ca_file):
 
 @pytest.mark.parametrize("remote", ["http://remote.test", "https://remote.test"])
 async def test_a_proxys_new_password_is_used_after_it_refused_the_old_one(remote, ca_file):
-    told, passwords = [], ["old", "new", "new"]
+    told, addresses = [], [f"http://u:{word}@127.0.0.1:{{port}}" for word in ("old", "new")]
+    addresses.insert(1, "")  # the file is just being written
 
     async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -436,13 +437,13 @@ async def test_a_proxys_new_password_is_used_after_it_refused_the_old_one(remote
     async with proxy:
         port = proxy.sockets[0].getsockname()[1]
         async with a_wire(
-            remote, proxy=lambda: f"http://u:{passwords.pop(0)}@127.0.0.1:{port}", ca_file=ca_file
+            remote, proxy=lambda: (addresses.pop(0) if addresses else "").format(port=port), ca_file=ca_file
         ) as wire:
-            for _ in range(2):
-                with pytest.raises(Transient):
+            for _ in range(4):
+                with pytest.raises(Transient, match="the proxy refused"):
                     await wire.send(REQUEST, operation="op", changes=True)
 
-    assert told == [base64.b64encode(b"u:old"), base64.b64encode(b"u:new")]
+    assert [base64.b64decode(one) for one in told] == [b"u:old", b"u:old", b"u:new", b"u:new"]
 
 
 async def test_every_connection_can_be_used_at_once():

@@ -10,6 +10,8 @@ from stage import Stage, ask, staged, state_of, tell, until_rest
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, Reason
+from kuma_sync.core.incident import Origin
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.observe import look
 from kuma_sync.daemon.run import Crew, once
@@ -108,6 +110,8 @@ async def test_closings_held_by_mistake_are_taken_back_by_a_resync_of_the_reopen
         await carried(crew)
         for alert_id in ids[:9]:
             stage.irp.reopen(stage.incident(alert_id).id)
+        by_hand = CloseRequest(alert_id=AlertId(ids[8]), reason=Reason.RESPONDED, origin=Origin.OPERATOR, by="cli")
+        await tell(crew, lambda tx: operator.order_close(tx, by_hand, to_kuma=True))
         await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id) for alert_id in ids[:10]], by="cli"))
         await until_rest(crew)
         states = [await state_of(crew, alert_id) for alert_id in ids[:10]]
@@ -118,11 +122,11 @@ async def test_closings_held_by_mistake_are_taken_back_by_a_resync_of_the_reopen
 
         released = await release(crew)
 
-    assert states == ["open"] * 9 + ["held"]
+    assert states == ["open"] * 8 + ["held"] * 2, "what a human ordered as well is not taken back"
     assert grown in [event["ID"] for event in stage.incident(ids[0]).events], "it is kept true again"
     assert single == [(ids[1], "responded")], "what is closed later is not held"
-    assert released == [ids[9]]
-    assert stage.kuma.closes[1:] == [(ids[9], "incorrect data")]
+    assert released == sorted(ids[8:10])
+    assert sorted(stage.kuma.closes[1:]) == sorted((alert_id, "incorrect data") for alert_id in ids[8:10])
 
 
 @pytest.mark.parametrize(("alerts", "closed"), [(12, 9), (35, 10)], ids=["fewer than ten", "not above the share"])
