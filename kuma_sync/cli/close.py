@@ -76,7 +76,7 @@ async def _close(settings: Settings, text: str, reason: Reason, comment: str, wa
             held = bool(await tx.closes.jobs(link.alert_id, states=["held"]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         click.echo(_told(order, link, reason) if fresh else _not_told(link))
-        if held:
+        if held and not link.alert_closed:
             click.echo("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
         if wait and fresh:
             await _wait(store, order)

@@ -39,6 +39,7 @@ async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp
         await tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
     if in_kuma:
         await put_order(tx, request)
+        await tx.closes.want(request.alert_id, f"ordered by {request.by or request.origin.value} as well")
     elif in_irp or noted != link:
         action = "close_ordered" if request.origin is Origin.OPERATOR else "incident_closed"
         reason = request.reason.value if request.reason else ""

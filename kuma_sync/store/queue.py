@@ -23,8 +23,6 @@ from kuma_sync.store.dialect import LeaseClock, batches, insert_into
 from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Lane, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
 
-ORDERED_AGAIN = "ordered once more"
-
 
 class DurableQueue(Backlog):
     """One queue table, inside one transaction.
@@ -63,7 +61,6 @@ class DurableQueue(Backlog):
                 "attempts": case((parked, 0), else_=stored.attempts),
                 "put_at": case((parked, fresh.put_at), else_=stored.put_at),
                 "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
-                "reason": case((and_(stored.state == HELD, fresh.state != HELD), ORDERED_AGAIN), else_=stored.reason),
             },
         )
         await self._connection.execute(statement, [self._row(put) for put in puts])
@@ -168,9 +165,15 @@ class DurableQueue(Backlog):
         return await self._remove(self._table.c.subject == subject, self._table.c.state != RUNNING)
 
     async def unhold(self, subject: str) -> int:
-        """Take back what the brake holds for a subject, unless somebody whom it does not hold put it once more."""
-        table = self._table.c
-        return await self._remove(table.subject == subject, table.state == HELD, table.reason != ORDERED_AGAIN)
+        """Take back what the brake holds for a subject, unless somebody wants it."""
+        return await self._remove(
+            self._table.c.subject == subject, self._table.c.state == HELD, self._table.c.reason == ""
+        )
+
+    async def want(self, subject: str, reason: str) -> None:
+        """Note on what the brake holds for a subject that somebody wants it: it stays held, and is not taken back."""
+        held = and_(self._table.c.subject == subject, self._table.c.state == HELD)
+        await self._connection.execute(update(self._table).where(held).values(reason=reason))
 
     async def stop(self, subject: str) -> int:
         """Take the claim from the job that runs for a subject: it writes nothing any more."""
