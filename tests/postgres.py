@@ -43,10 +43,14 @@ def database(maintenance: str, name: str) -> Iterator[str]:
 
 
 class Server:
-    """Debian's PostgreSQL on a folder and a port of its own, which survive being killed."""
+    """Debian's PostgreSQL on a folder and a port of its own, which survive being killed.
 
-    def __init__(self, binaries: Path) -> None:
+    `durable` makes every commit reach the disk, as a production server does.
+    """
+
+    def __init__(self, binaries: Path, *, durable: bool = False) -> None:
         self._binaries = binaries
+        self._options = () if durable else ("-c", "fsync=off")
         self._folder = Path(tempfile.mkdtemp(prefix="kuma-pg-", dir="/tmp"))
         self._prefix = _unprivileged(self._folder)
         self._host, self._port = an_address()
@@ -63,7 +67,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it answers. What a killed one left behind may refuse the first tries."""
         where = ["-p", str(self._port), "-k", str(self._folder), "-c", f"listen_addresses={self._host}"]
-        command = [*self._prefix, self._binaries / "postgres", "-D", self._folder / "data", *where, "-c", "fsync=off"]
+        command = [*self._prefix, self._binaries / "postgres", "-D", self._folder / "data", *where, *self._options]
         deadline = time.monotonic() + 30
         while True:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
