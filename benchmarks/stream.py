@@ -30,7 +30,7 @@ from pathlib import Path
 import httpx
 
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.kuma.client import Element, KumaClient
+from kuma_sync.kuma.client import KumaClient, PageEnd
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.settings import Secret
 from kuma_sync.sim.tls import SimTls
@@ -136,7 +136,9 @@ async def take_alerts(client: KumaClient, known: set[bytes]) -> int:
     changed = 0
     async with aclosing(client.read(Query(kind=ReadKind.FULL))) as items:
         async for item in items:
-            if isinstance(item, Element) and item.digest not in known:
+            if isinstance(item, PageEnd):
+                break  # the server has this page alone
+            if item.digest not in known:
                 parsed = parse_alert(item.raw or b"", with_events=True, max_events=0)
                 known.add(item.digest)
                 changed += isinstance(parsed, Parsed)
@@ -149,7 +151,7 @@ async def taker(way: str, base: str, ca_file: Path) -> AsyncIterator[Callable[[]
     if way == "kuma":
         wire = Wire(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
         scope = {"statuses": ["new"], "tenants": [], "with_affected": False, "max_alert_size": 32 << 20}
-        kuma, known = KumaClient(wire=wire, token=Secret("t0ken"), api_version="v1", page_size=1 << 20, **scope), set()
+        kuma, known = KumaClient(wire=wire, token=Secret("t0ken"), api_version="v1", **scope), set()
         yield lambda: take_alerts(kuma, known)
         await wire.aclose()
         return

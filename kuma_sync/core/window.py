@@ -52,6 +52,11 @@ class Query:
         return _DATED_BY.get(self.kind)
 
     @property
+    def may_end_short(self) -> bool:
+        """Tell whether a page that is not full ends it: nothing is concluded from what it did not show."""
+        return self.kind in (ReadKind.WINDOW, ReadKind.LATE)
+
+    @property
     def lists_everything(self) -> bool:
         """Tell whether, read to its end, it shows the whole set asked for."""
         return self.kind in (ReadKind.FULL, ReadKind.SWEEP)

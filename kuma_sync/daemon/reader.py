@@ -79,7 +79,7 @@ class Reader:
             if _asks_to_wait(error):
                 raise
             return False
-        return round_.unnamed == unnamed
+        return round_.unnamed == unnamed and round_.passes[-1].complete
 
     async def _singly(self, query: Query, round_: Round) -> None:
         """Find out which of these are too large, and which KUMA cannot give."""
@@ -103,6 +103,8 @@ class Reader:
             in_a_row = slow = 0
             if round_.unnamed > unnamed:
                 round_.oversize.add(alert_id)
+            if not round_.passes[-1].complete:
+                return  # one id, and yet no end: asking for the next would be no better
 
     def _leave(self, alert_id: AlertId, kind: ReadKind, error: RemoteError, round_: Round) -> None:
         round_.unreadable[kind].add(alert_id)

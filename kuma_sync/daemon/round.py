@@ -50,8 +50,8 @@ class Pass:
 
     @property
     def complete(self) -> bool:
-        """Tell whether a short or empty page ended it."""
-        return self.end is End.SHORT
+        """Tell whether it came to its end."""
+        return self.end is not None and self.end.complete
 
     def page(self, page: PageEnd) -> None:
         """Count a page."""
@@ -151,7 +151,7 @@ class Round:
         Contents that could not be had are no such read, nor is a status: they were asked for one by one then.
         """
         for read in self.passes:
-            asked_singly = read.query.kind is ReadKind.STATUS and read.error
+            asked_singly = read.query.kind is ReadKind.STATUS and (read.error or len(read.query.ids) > 1)
             if not (read.complete or asked_singly or read.query.kind is ReadKind.CONTENTS):
                 return read.error or f"the {read.query.kind.value} read did not end: {read.end or 'no page'}"
         return ""

@@ -20,6 +20,7 @@ from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.known import Known
 from kuma_sync.kuma.page import End, Page, PageEnd
+from kuma_sync.kuma.paging import PageSize, Paging, Shown
 from kuma_sync.kuma.refusal import ALREADY_CLOSED, kuma_refusal
 from kuma_sync.kuma.request import Scope, query_string
 from kuma_sync.kuma.stream import Splitter
@@ -56,7 +57,6 @@ class KumaClient:
         tenants: Sequence[str],
         with_affected: bool,
         max_alert_size: int,
-        page_size: int = 250,
         page_cap: int = 4000,
     ) -> None:
         self._wire = wire
@@ -64,24 +64,23 @@ class KumaClient:
         self._version = api_version
         self._scope = Scope(statuses=tuple(statuses), tenants=tuple(tenants), with_affected=with_affected)
         self._max_alert_size = max_alert_size
-        self._page_size = page_size
+        self._page_size = PageSize()
         self._page_cap = page_cap
         self._known = Known()
 
     async def read(self, query: Query) -> AsyncGenerator[Element | PageEnd, None]:
         """Read all pages: their elements one by one, and a PageEnd after each page; raise RemoteError.
 
-        The read is complete only if its last PageEnd says SHORT. Close the iterator (`aclosing`) when leaving early:
-        it holds a connection.
+        Whether the read is complete, its last PageEnd says. Close the iterator (`aclosing`) when leaving early: it
+        holds a connection.
         """
-        seen: set[str] = set()
+        paging = Paging(query, self._page_size, cap=self._page_cap)
         for number in count(1):
             async with self._page(query, number) as page:
                 async with aclosing(page.elements()) as elements:
                     async for element in elements:
                         yield element
-                end = self._end(page, number, seen)
-                seen |= page.ids
+                end = paging.end(Shown(count=page.count, ids=frozenset(page.ids), digest=page.digest))
                 yield page.ended(number, end)
             if end is not End.MORE:
                 return
@@ -185,13 +184,6 @@ class KumaClient:
         # Compared with what was sent: another request may have read the new token meanwhile.
         self.reload_token()
         return self._token.reveal() != used
-
-    def _end(self, page: Page, number: int, seen: set[str]) -> End:
-        if page.count < self._page_size:
-            return End.SHORT
-        if page.ids <= seen:
-            return End.REPEATED
-        return End.CAP if number >= self._page_cap else End.MORE
 
 
 def _signed(request: Outgoing, token: str) -> Outgoing:

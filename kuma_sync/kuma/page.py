@@ -1,11 +1,12 @@
 """One page of an answer, taken alert by alert, and how a page may end.
 
-Must not: ask for a page, or decide whether there is another.
+Must not: ask for a page, or decide whether there is another (that is paging).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,12 +20,23 @@ from kuma_sync.transport import Stream, media_type
 
 
 class End(StrEnum):
-    """What a page says about the read. Only SHORT means that everything asked for was shown."""
+    """What a page says about the read.
+
+    EMPTY: nothing is behind it, so all of a listing was shown; ANSWERED: every id asked for was; SHORT: a window came
+    to a page that is not full. REPEATED (all of its ids were seen before) and CAP prove nothing.
+    """
 
     MORE = "more"
+    EMPTY = "empty"
+    ANSWERED = "answered"
     SHORT = "short"
     REPEATED = "repeated"
     CAP = "cap"
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether a read that ends so came to its end."""
+        return self in (End.EMPTY, End.ANSWERED, End.SHORT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +55,7 @@ class PageEnd:
 
 
 class Page:
-    """A page being read; `ids` holds what identifies its elements so far."""
+    """A page being read; `ids` holds what identifies its elements so far, `digest` stands for all of them in order."""
 
     def __init__(self, stream: Stream, splitter: Splitter, *, remote: str, operation: str) -> None:
         self._stream = stream
@@ -54,6 +66,12 @@ class Page:
         self._over = False
         self.count = 0
         self.ids: set[str] = set()
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> bytes:
+        """Return the digest of all elements so far."""
+        return self._digest.digest()
 
     async def first(self) -> None:
         """Read until there is an element to hand out, or the page is over; raise RemoteError."""
@@ -67,6 +85,7 @@ class Page:
             for element in taken:
                 self.count += 1
                 self.ids.add(_identity(element))
+                self._digest.update(element.digest)
                 yield element
             if not self._over:
                 await self._receive()

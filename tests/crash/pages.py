@@ -54,7 +54,7 @@ class Pages(House):
         return stage
 
     def begin_life(self) -> Crew:
-        """Start the program, told how large KUMA's pages are."""
+        """Start the program, told how many pages it may ask for."""
         assert self._remotes is not None
         settings = self._settings
         client = KumaClient(
@@ -65,7 +65,6 @@ class Pages(House):
             tenants=settings.kuma.tenants,
             with_affected=settings.kuma.with_affected,
             max_alert_size=settings.poll.max_alert_size,
-            page_size=self.stage.kuma.knobs.page_size,
             page_cap=self.page_cap,
         )
         return self.run(born(settings, self.store, replace(self._remotes, kuma=client)))

@@ -46,7 +46,7 @@ async def a_client(
     endpoint = Endpoint(remote="kuma", url=URL, connections=1)
     wire = Wire(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
     settings: dict = {"api_version": "v1", "statuses": ["new"], "tenants": [], "with_affected": False}
-    settings |= {"max_alert_size": 10_000, "page_size": 2, "page_cap": 9}
+    settings |= {"max_alert_size": 10_000, "page_cap": 9}
     try:
         yield KumaClient(wire=wire, token=token or Secret("t0ken"), **settings | changes)
     finally:
@@ -130,18 +130,19 @@ async def test_a_read_is_the_missions_request(version):
     assert request.headers["Authorization"] == "Bearer t0ken"
 
 
-async def test_all_pages_are_read_until_a_short_one():
-    router, route = pages(alerts("a", "b"), alerts("c", "d"), alerts("e"))
+async def test_all_pages_are_read_until_an_empty_one():
+    router, route = pages(alerts("a", "b"), alerts("c"), alerts("d", "e"), alerts())
 
     async with a_client(router) as client:
         items = await everything(client)
 
     assert ids(items) == ["a", "b", "c", "d", "e"]
-    assert [call.request.url.params["page"] for call in route.calls] == ["1", "2", "3"]
+    assert [call.request.url.params["page"] for call in route.calls] == ["1", "2", "3", "4"]
     assert [(item.number, item.count, item.end) for item in items if isinstance(item, PageEnd)] == [
         (1, 2, End.MORE),
-        (2, 2, End.MORE),
-        (3, 1, End.SHORT),
+        (2, 1, End.MORE),
+        (3, 2, End.MORE),
+        (4, 0, End.EMPTY),
     ]
 
 
@@ -150,7 +151,7 @@ async def test_an_empty_answer_is_a_complete_read(empty):
     router, _ = pages(alerts("a", "b"), httpx.Response(200, content=empty))
 
     async with a_client(router) as client:
-        assert ends(await everything(client)) == [End.MORE, End.SHORT]
+        assert ends(await everything(client)) == [End.MORE, End.EMPTY]
 
 
 async def test_a_page_of_known_ids_ends_the_read_incomplete():
@@ -180,10 +181,10 @@ async def test_the_page_cap_ends_the_read_incomplete():
 
 async def test_a_page_tells_kumas_clock_and_its_size():
     body = b'[{"id":"a"}]'
-    router, _ = pages(httpx.Response(200, content=body, headers={"Date": "Fri, 02 Jan 2026 03:00:00 GMT"}))
+    router, _ = pages(httpx.Response(200, content=body, headers={"Date": "Fri, 02 Jan 2026 03:00:00 GMT"}), alerts())
 
     async with a_client(router) as client:
-        end = (await everything(client))[-1]
+        end = (await everything(client))[1]
 
     assert isinstance(end, PageEnd)
     assert (end.bytes, end.server_date) == (len(body), datetime(2026, 1, 2, 3, tzinfo=UTC))
@@ -199,11 +200,11 @@ async def test_the_time_that_a_page_takes_to_arrive_is_no_difference_of_clocks()
             yield piece
 
     router, _ = pages(
-        httpx.Response(200, content=slow_body(), headers={"Date": "Fri, 02 Jan 2026 03:00:04 GMT"}),
+        httpx.Response(200, content=slow_body(), headers={"Date": "Fri, 02 Jan 2026 03:00:04 GMT"}), alerts()
     )
 
     async with a_client(router, clock=lambda: now) as client:
-        end = (await everything(client))[-1]
+        end = (await everything(client))[1]
 
     assert isinstance(end, PageEnd)
     assert end.skew == timedelta(seconds=4)
@@ -247,12 +248,12 @@ async def test_a_page_that_fails_at_its_beginning_is_tried_three_times(response,
 
 
 async def test_a_page_that_recovers_is_read_once():
-    router, route = pages(alerts("a", "b"), HTML, httpx.ConnectError("secret"), alerts("c"))
+    router, route = pages(alerts("a", "b"), HTML, httpx.ConnectError("secret"), alerts("c"), alerts())
 
     async with a_client(router) as client:
         items = await everything(client)
 
-    assert (ids(items), ends(items), route.call_count) == (["a", "b", "c"], [End.MORE, End.SHORT], 4)
+    assert (ids(items), ends(items), route.call_count) == (["a", "b", "c"], [End.MORE, End.MORE, End.EMPTY], 5)
 
 
 async def test_a_page_that_fails_after_its_first_alert_is_not_tried_again():
@@ -277,7 +278,7 @@ async def test_a_wish_to_wait_is_handed_to_the_caller_at_once():
 
 
 async def test_a_read_left_early_gives_its_connection_back():
-    router, _ = pages(alerts("a", "b"), alerts("c"))
+    router, _ = pages(alerts("a", "b"), alerts("c"), alerts())
 
     async with a_client(router) as client:
         async with aclosing(client.read(FULL)) as items:

@@ -62,8 +62,9 @@ async def received(client: KumaClient) -> list[object]:
     found = []
     async with aclosing(client.read(Query(kind=ReadKind.FULL))) as items:
         async for item in items:
-            if isinstance(item, Element):
-                found.append(json.loads(item.raw or b""))
+            if not isinstance(item, Element):
+                break  # the server has one page, and shows it again and again
+            found.append(json.loads(item.raw or b""))
     return found
 
 

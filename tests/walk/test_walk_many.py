@@ -76,7 +76,7 @@ async def test_hundreds_of_alerts_are_carried_by_complete_passes_and_then_by_the
             happenings.append(await the_daemon_carries_what_happens(stage, daemon, ids[300:317]))
 
     listed = [query for query in stage.queries() if query.startswith("withEvents&withAffected&status=new&page=")]
-    assert [query[-1] for query in listed] == ["1", "2", "3"], "the first read of a store, and only that, is full"
+    assert [query[-1] for query in listed] == ["1", "2", "3", "4"], "the first read of a store, and only that, is full"
     assert_carried(stage, *happenings)
 
 

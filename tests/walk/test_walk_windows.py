@@ -26,12 +26,12 @@ async def test_each_read_asks_exactly_what_the_contract_says(tmp_path: Path, sql
         alert_id = stage.kuma.raise_alert(seen=first_seen)
         asked = list[list[str]]()
         async with stage.crew() as crew:
-            for _ in range(2):
+            for _ in range(3):
                 await polled(crew)
                 asked.append(stage.queries()[sum(map(len, asked)) :])
             await polled(crew, sweep=True)
             asked.append(stage.queries()[sum(map(len, asked)) :])
-            stage.kuma.edit(alert_id, priority="critical")
+            stage.kuma.edit(alert_id, name="Another name")
             await polled(crew)
             asked.append(stage.queries()[sum(map(len, asked)) :])
             stage.kuma.assign(alert_id)
@@ -46,12 +46,17 @@ async def test_each_read_asks_exactly_what_the_contract_says(tmp_path: Path, sql
     late = f"status=new&timestampField=lastSeen&from={whole_second(first_seen - timedelta(minutes=30))}&page=1"
     sweep = "status=new&timestampField=firstSeen&page=1"
     contents, status = f"{flags}&id={alert_id}&page=1", f"id={alert_id}&page=1"
-    assert asked[0] == [f"{flags}&status=new&page=1"], "the first read of a store"
-    assert asked[1] == [window, late], "a quiet poll"
-    assert asked[2] == [window, late, sweep], "a poll with a sweep"
-    assert asked[3] == [window, late], "the window showed the edit with its contents"
-    assert asked[4] == [window, late, sweep, status, contents], "what the sweep did not show is asked for by id"
-    assert asked[5] == [window, late, sweep, status], "a process sweeps when it starts"
+
+    def both(query: str) -> list[str]:
+        return [query, query.replace("page=1", "page=2")]
+
+    assert asked[0] == both(f"{flags}&status=new&page=1"), "the first read of a store"
+    assert asked[1] == [*both(window), *both(late)], "no page was larger so far: is there another one?"
+    assert asked[2] == [window, late], "a quiet poll"
+    assert asked[3] == [window, late, *both(sweep)], "a poll with a sweep, which ends at an empty page"
+    assert asked[4] == [*both(window), *both(late)], "the window showed the edit with its contents"
+    assert asked[5] == [window, late, sweep, status, contents], "what the sweep did not show is asked for by id"
+    assert asked[6] == [window, late, sweep, status], "a process sweeps when it starts"
 
 
 async def test_tenants_go_along_with_every_read_and_affected_only_where_wanted(tmp_path: Path, sqlite_url: str) -> None:
@@ -88,7 +93,7 @@ async def test_the_full_strategy_lists_everything_with_its_contents_at_every_pol
             stage.kuma.close(alert_id)
             await polled(crew)
 
-    assert quiet == ["withEvents&withAffected&status=new&page=1"] * 3
+    assert quiet == [f"withEvents&withAffected&status=new&page={page}" for page in (1, 2)] * 3
     assert stage.incident(alert_id).status == "closed", "a full read is a complete sweep"
     assert len(stage.wrote("create")) == 1
 
@@ -184,6 +189,7 @@ async def test_sixty_alerts_of_one_second_are_listed_first_and_read_only_where_t
         second = ago(minutes=3)
         ids = [stage.kuma.raise_alert(seen=second, events=1, priority="low") for _ in range(60)]
         async with stage.crew() as crew:
+            await polled(crew)
             await polled(crew)
             before = len(stage.queries())
             await polled(crew)

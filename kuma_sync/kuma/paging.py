@@ -1,0 +1,89 @@
+"""When a read has come to its end: what its pages showed, and what is learnt of how many alerts a page holds.
+
+Must not: ask for a page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.kuma.page import End
+
+CLEARLY = 0.9
+"""A page that holds less than this share of the largest is the last one of a window. Closer to the largest, it may be
+a full one of which some rows were hidden after the cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a page held: how many elements, what identifies them, and a digest of all of them in their order."""
+
+    count: int
+    ids: frozenset[str]
+    digest: bytes
+
+
+@dataclass(slots=True)
+class PageSize:
+    """What reads taught of KUMA's pages: it says 250 (help 222254), but what stands between may cut them shorter.
+
+    `largest` is the largest page since the last listing of everything, that one included. `lone` are the pages, by
+    kind of read, that were a read's only one: an empty page came after them.
+    """
+
+    largest: int = 0
+    lone: dict[ReadKind, bytes] = field(default_factory=dict)
+
+
+class Paging:
+    """One read on its way from page to page.
+
+    A read by id ends when all ids were shown; a window where a page is clearly shorter than the largest, or is to the
+    byte what it was when an empty page came after it. Any other read, only at an empty page.
+    """
+
+    def __init__(self, query: Query, size: PageSize, *, cap: int) -> None:
+        self._query = query
+        self._size = size
+        self._cap = cap
+        self._ids: set[str] = set()
+        self._largest = 0
+        self._first = b""
+        self._pages = 0
+
+    def end(self, page: Shown) -> End:
+        """Take the next page, and tell what it says about the read."""
+        self._pages += 1
+        if not page.count:
+            self._learn()
+            return End.EMPTY
+        new = not page.ids <= self._ids
+        self._ids |= page.ids
+        if self._query.ids:
+            if self._ids.issuperset(self._query.ids):
+                return End.ANSWERED
+        elif self._short(page):
+            return End.SHORT
+        if not new:
+            return End.REPEATED
+        return End.CAP if self._pages >= self._cap else End.MORE
+
+    def _short(self, page: Shown) -> bool:
+        """Tell whether this page ends a window; take note of its size."""
+        size = self._size
+        self._largest = max(self._largest, page.count)
+        size.largest = max(size.largest, page.count)
+        self._first = self._first or page.digest
+        if not self._query.may_end_short:
+            return False
+        if self._pages == 2:
+            size.lone.pop(self._query.kind, None)
+        as_before = self._pages == 1 and size.lone.get(self._query.kind) == page.digest
+        return as_before or page.count < CLEARLY * size.largest
+
+    def _learn(self) -> None:
+        if self._query.lists_everything:
+            self._size.largest = self._largest  # what was larger once may be so no longer
+        elif self._query.may_end_short and self._pages == 2:
+            self._size.lone[self._query.kind] = self._first
