@@ -50,7 +50,7 @@ GUARANTEES = ROOT / "docs" / "guarantees.md"
 CONTRACT_KEYS = {
     "kuma": "url token api_version instance web_url statuses tenants with_affected ca_file verify_tls client_cert "
     "client_key proxy connect_timeout read_timeout",
-    "poll": "interval strategy overlap sweep_interval ignore_before max_events max_alert_size",
+    "poll": "interval strategy overlap sweep_interval unseen ignore_before max_events max_alert_size",
     "irp": "profile url token username password ca_file verify_tls client_cert client_key proxy connect_timeout "
     "read_timeout concurrency rate_limit find_first options",
     "close": "to_kuma to_irp watch watch_interval default_reason reasons",

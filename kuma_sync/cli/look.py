@@ -148,7 +148,7 @@ async def _view(settings: Settings, text: str) -> AlertView:
 
 
 def _link_view(link: Link) -> LinkView:
-    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone")
+    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "missed", "dropped", "gone")
     return LinkView(
         incident=link.incident,
         doubt=link.doubt.value if link.doubt else None,
@@ -199,7 +199,7 @@ def _show_alert(view: AlertView, alert: Alert) -> None:
 def _show_link(link: LinkView) -> None:
     incident = link.incident
     closed = " and ".join(name for name, on in (("alert", link.alert_closed), ("incident", link.incident_closed)) if on)
-    marks = ("held_create", "held_close", "ignored", "dropped", "gone")
+    marks = ("held_create", "held_close", "ignored", "missed", "dropped", "gone")
     click.echo("\nincident")
     show_pairs(
         [

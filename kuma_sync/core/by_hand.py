@@ -41,7 +41,7 @@ def _still_closing(link: Link) -> Origin | None:
 
 def resynced(link: Link) -> Link:
     """Have the incident looked for and fully updated, also of an alert that was ignored."""
-    return replace(link, doubt=Doubt.RESYNC, sent=link.forgotten, ignored=False)
+    return replace(link, doubt=Doubt.RESYNC, sent=link.forgotten, ignored=False, missed=False)
 
 
 def dropped(link: Link) -> Link:

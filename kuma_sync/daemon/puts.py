@@ -63,4 +63,4 @@ def _put(link: Link) -> Put:
 
 def _no_longer_ignored(link: Link, *, held: bool) -> Link:
     # An operator may have woken it meanwhile: what a human asked for is not held.
-    return replace(link, ignored=False, held_create=held) if link.ignored else link
+    return replace(link, ignored=False, missed=False, held_create=held) if link.ignored else link

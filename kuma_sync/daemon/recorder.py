@@ -6,21 +6,22 @@ Must not: read from KUMA, or decide beyond what the core says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
-from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
+from kuma_sync.core.diff import Admission, AdmissionRule, Appeared, Changed, Rejected, Unseen, diff, to_read
 from kuma_sync.core.incident import Doubt, Link
+from kuma_sync.core.moments import before
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.copies import in_order, later_copies
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
-from kuma_sync.daemon.rejects import KnownRejects, too_large
+from kuma_sync.daemon.rejects import REMEMBERED, KnownRejects, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_alert
@@ -31,10 +32,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The settings that decide what becomes of an alert."""
+    """The settings that decide what becomes of an alert.
+
+    `statuses` are those that KUMA is asked for; `retention` is for how long settled links are kept.
+    """
 
     overlap: timedelta
     ignore_before: datetime | None
+    statuses: frozenset[str]
+    unseen: Unseen
+    retention: timedelta
     max_events: int
     brake: Brake
     find_always: bool
@@ -59,7 +66,16 @@ class Recorder:
         self._rules = rules
         self.wake = wake
         self._rejects = KnownRejects()
+        self._left_alone: set[bytes] = set()
         self.swept = swept
+
+    async def first_read(self, round_: Round) -> None:
+        """Note when this store first read KUMA, by KUMA's clock."""
+        async with self._store.begin() as tx:
+            await tx.lease.assure(round_.turn)
+            at = round_.server_now or tx.now
+            await tx.records.move_cursor(first_read_at=at)
+        round_.cursor = replace(round_.cursor, first_read_at=at)
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
@@ -82,13 +98,13 @@ class Recorder:
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
         taken = [element for element in chunk.elements if element.raw is not None]
         large = [element for element in chunk.elements if element.raw is None]
-        digests = in_order(taken)
+        digests = {digest: one for digest, one in in_order(taken).items() if digest not in self._left_alone}
         async with self._store.read() as tx:
             unchanged = await tx.alerts.by_digest(shape, list(digests))
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
             round_.saw(await tx.alerts.newest(unchanged.values()))
             known_ids = set(unchanged.values())
-            to_mark = known_ids if round_.sweep else await tx.alerts.gone(known_ids)
+            to_mark = known_ids if round_.mark(read) else await tx.alerts.gone(known_ids)
         parsed = [
             (digest, await self._parsed(element, shape))
             for digest, element in digests.items()
@@ -112,7 +128,7 @@ class Recorder:
             await tx.lease.assure(round_.turn)
             read.rejected += await tx.records.park(rejected)
             # Links before jobs, in the order that whoever hands in a closing locks them.
-            await tx.alerts.mark_shown(to_mark, round_.sweep)
+            await tx.alerts.mark_shown(to_mark, round_.mark(read))
             await self._compare(tx, seen, shape, read, round_)
         self._rejects.note(rejected)
         self.wake()
@@ -125,7 +141,9 @@ class Recorder:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}
         items = [item.seen for item in seen.values()]
         known = await tx.alerts.pictures(digest_of)
-        await tx.alerts.mark_shown(known.keys(), round_.sweep)
+        await tx.alerts.mark_shown(known.keys(), round_.mark(read))
+        if read.query.kind is ReadKind.LATE:
+            items = await self._admit(tx, items, known, digest_of, read, round_)
         if shape is Shape.LISTING:
             items, unread = self._want(items, known, read, round_)
             await self._save(tx, diff(unread, known), {}, shape, read, round_)
@@ -134,6 +152,69 @@ class Recorder:
         self._warn(changes, seen)
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
+
+    async def _admit(
+        self,
+        tx: Tx,
+        listed: Sequence[Seen],
+        known: dict[AlertId, Picture],
+        digest_of: dict[AlertId, bytes],
+        read: Pass,
+        round_: Round,
+    ) -> list[Seen]:
+        """Return what goes on its way, of a listing of every status; what was missed is recorded as such."""
+        rule, was_missed = self._rule(round_), await tx.links.missed(known.keys())
+        judged = {
+            item.alert.id: rule.admit(item.alert)
+            for item in listed
+            if item.alert.id not in known or item.alert.id in was_missed
+        }
+        missed = [item for item in listed if judged.get(item.alert.id) is Admission.MISSED]
+        self._leave_alone(
+            digest_of[alert_id] for alert_id, admission in judged.items() if admission is Admission.LEFT_ALONE
+        )
+        await self._save_missed(tx, diff(missed, known), digest_of, read, round_)
+        return [item for item in listed if judged.get(item.alert.id, Admission.TAKEN) is Admission.TAKEN]
+
+    def _rule(self, round_: Round) -> AdmissionRule:
+        cursor, server_now = round_.cursor, round_.server_now
+        limits = [
+            before(at, by)
+            for at, by in ((cursor.watermark, self._rules.overlap), (server_now, self._rules.retention))
+            if at
+        ]
+        return AdmissionRule(
+            statuses=self._rules.statuses,
+            unseen=self._rules.unseen,
+            first_read_at=cursor.first_read_at,
+            forgotten_before=min(limits) if len(limits) == 2 else None,
+        )
+
+    def _leave_alone(self, digests: Iterable[bytes]) -> None:
+        """Remember what need not be looked at again; when that is too much, all is looked at once more."""
+        if len(self._left_alone) > REMEMBERED:
+            self._left_alone.clear()
+        self._left_alone.update(digests)
+
+    async def _save_missed(
+        self,
+        tx: Tx,
+        changes: Sequence[Appeared | Changed],
+        digest_of: dict[AlertId, bytes],
+        read: Pass,
+        round_: Round,
+    ) -> None:
+        shown = [
+            Shown(picture=change.picture, shape=Shape.LISTING, digest=digest_of[change.picture.alert.id])
+            for change in changes
+        ]
+        await tx.alerts.save(shown, now=tx.now, sweep=round_.mark(read))
+        appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
+        await tx.links.add([Link(alert_id=alert.id, ignored=True, missed=True) for alert in appeared], now=tx.now)
+        await tx.records.note_all(
+            "kuma-sync", [("missed", alert.id, f"was {alert.status} before it was read") for alert in appeared]
+        )
+        read.missed += len(appeared)
 
     def _want(
         self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round
@@ -176,7 +257,7 @@ class Recorder:
         ]
         if changes and round_.open_links is None:
             round_.open_links = await tx.links.open_count()
-        await tx.alerts.save(shown, now=tx.now, sweep=round_.sweep)
+        await tx.alerts.save(shown, now=tx.now, sweep=round_.mark(read))
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
         fresh = [alert.id for alert in appeared if not self._old(alert)]
         held = self._held([*fresh, *to_wake(told.values())], round_)

@@ -45,6 +45,7 @@ class Pass:
     left: int = 0
     rejected: int = 0
     late: int = 0
+    missed: int = 0
     end: End | None = None
     error: str = ""
 
@@ -116,6 +117,10 @@ class Round:
     unread: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
 
+    def mark(self, read: Pass) -> int:
+        """Return the number to mark what this read shows with; 0 where that is not the sweep's own showing."""
+        return self.sweep if read.query.lists_everything or read.query.kind is ReadKind.STATUS else 0
+
     def leave_contents(self, large: Iterable[Element]) -> None:
         """Note whose contents are too large to take: a listing must do."""
         for element in large:
@@ -142,6 +147,7 @@ class Round:
             metrics.alerts.labels(change="updated").inc(read.changed)
             metrics.alerts.labels(change="left").inc(read.left)
             metrics.alerts.labels(change="rejected").inc(read.rejected)
+            metrics.alerts.labels(change="missed").inc(read.missed)
             metrics.late_alerts.inc(read.late)
 
     @property

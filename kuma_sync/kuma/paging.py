@@ -1,4 +1,4 @@
-"""When a read has come to its end: what its pages showed, and what is learnt of how many alerts a page holds.
+"""When a read has come to its end, by what its pages showed and what earlier reads taught of how long pages are.
 
 Must not: ask for a page.
 """
@@ -11,8 +11,8 @@ from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.page import End
 
 CLEARLY = 0.9
-"""A page that holds less than this share of the largest is the last one of a window. Closer to the largest, it may be
-a full one of which some rows were hidden after the cut."""
+"""A window ends at a page that holds less than this share of the largest. Closer to the largest it may be a full one of
+which some rows were hidden after the cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ def query_string(query: Query, scope: Scope, *, page: int) -> str:
     parts: list[str] = []
     if query.with_events:
         parts += ["withEvents", "withAffected"] if scope.with_affected else ["withEvents"]
-    if not query.ids:
+    if not query.any_status:
         parts += [f"status={_quoted(status)}" for status in scope.statuses]
     parts += [f"tenantID={_quoted(tenant)}" for tenant in scope.tenants]
     if query.dated_by:

@@ -89,6 +89,7 @@ class PollSection(Section):
     strategy: Annotated[Literal["incremental", "full"], Lower] = "incremental"
     overlap: Duration = _default("30m")
     sweep_interval: PositiveDuration = _default("10m")
+    unseen: Annotated[Literal["open", "all", "none"], Lower] = "open"
     ignore_before: Moment = _default("")
     max_events: Whole = 1000
     max_alert_size: Size = _default("32MB")

@@ -17,7 +17,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.store import schema
 from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING
 
-STATES = ("parked", "held", "ignored", "pending", "closed", "gone", "open")
+STATES = ("parked", "held", "missed", "ignored", "pending", "closed", "gone", "open")
 """The states of an alert, the first that fits."""
 
 
@@ -94,6 +94,7 @@ def _state() -> ColumnElement[str]:
     return case(
         (_in(PARKED), "parked"),
         (or_(links.held_create, links.held_close, _in(HELD)), "held"),
+        (links.missed, "missed"),
         (or_(links.ignored, links.dropped), "ignored"),
         (_in(PENDING, RUNNING), "pending"),
         (or_(links.alert_closed, links.incident_closed), "closed"),

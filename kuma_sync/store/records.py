@@ -85,6 +85,7 @@ class Records:
         if row is None:
             return Cursor(born_at=self._now)
         return Cursor(
+            first_read_at=row.first_read_at,
             watermark=row.watermark,
             sweep=row.sweep,
             swept_at=row.swept_at,
@@ -102,7 +103,7 @@ class Records:
         return int(begun.scalar_one())
 
     async def move_cursor(self, **values: Any) -> None:
-        """Set some of: watermark, sweep, swept_at, watched_until."""
+        """Set some of: first_read_at, watermark, sweep, swept_at, watched_until."""
         await self._born()
         await self._connection.execute(update(schema.cursor).values(**values))
 

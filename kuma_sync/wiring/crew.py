@@ -13,6 +13,7 @@ from functools import partial
 
 import structlog
 
+from kuma_sync.core.diff import Unseen
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import Rhythm
@@ -130,6 +131,9 @@ class Fitter:
         rules = Rules(
             overlap=settings.poll.overlap,
             ignore_before=settings.poll.ignore_before,
+            statuses=frozenset(settings.kuma.statuses),
+            unseen=Unseen(settings.poll.unseen),
+            retention=settings.store.retention,
             max_events=settings.poll.max_events,
             brake=self._brake,
             find_always=remotes.desk.find_always,

@@ -90,7 +90,7 @@ ONE, TWO = AlertId("a"), AlertId("б&=")
         ),
         (
             Query(kind=ReadKind.LATE, since=SINCE + timedelta(microseconds=123_999)),
-            "status=new&timestampField=lastSeen&from=2026-01-02T03:04:05.123Z&page=3",
+            "timestampField=lastSeen&from=2026-01-02T03:04:05.123Z&page=3",
         ),
         (Query(kind=ReadKind.CONTENTS, ids=(ONE, TWO)), "withEvents&id=a&id=%D0%B1%26%3D&page=3"),
         (Query(kind=ReadKind.STATUS, ids=(ONE,)), "id=a&page=3"),

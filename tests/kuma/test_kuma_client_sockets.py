@@ -35,10 +35,11 @@ def _no_retries():
 @asynccontextmanager
 async def a_client(headers: bytes, body: bytes, *, piece: int = 1 << 20) -> AsyncIterator[KumaClient]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n" + headers + b"\r\n")
-        for at in range(0, len(body), piece):
-            writer.write(body[at : at + piece])
+        request = await reader.readuntil(b"\r\n\r\n")
+        more, page = (headers, body) if b"page=1 " in request else (b"", b"[]")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n" + more + b"\r\n")
+        for at in range(0, len(page), piece):
+            writer.write(page[at : at + piece])
             await writer.drain()
         writer.close()
 

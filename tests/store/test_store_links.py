@@ -36,6 +36,7 @@ FULL = Link(
     held_create=True,
     held_close=True,
     ignored=True,
+    missed=True,
     dropped=True,
     gone=True,
     spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),

@@ -35,6 +35,7 @@ MARKS: dict[str, Case] = {
     "held close": Case(link={"held_close": True}),
     "held closing": Case(jobs=(("closes", "held"),)),
     "ignored": Case(link={"ignored": True}),
+    "missed": Case(link={"ignored": True, "missed": True}),
     "dropped": Case(link={"dropped": True}),
     "pending": Case(jobs=(("delivery", "pending"),)),
     "pending in back-off": Case(jobs=(("delivery", "backoff"),)),
@@ -44,7 +45,7 @@ MARKS: dict[str, Case] = {
     "gone": Case(link={"gone": True}),
     "open": Case(),
 }
-ORDER = ["parked", "held", "ignored", "pending", "closed", "gone", "open"]
+ORDER = ["parked", "held", "missed", "ignored", "pending", "closed", "gone", "open"]
 STATE_OF = {
     "parked": "parked",
     "parked closing": "parked",
@@ -52,6 +53,7 @@ STATE_OF = {
     "held close": "held",
     "held closing": "held",
     "ignored": "ignored",
+    "missed": "missed",
     "dropped": "ignored",
     "pending": "pending",
     "pending in back-off": "pending",
@@ -189,7 +191,7 @@ async def left(store: Store) -> list[str]:
 
 async def test_only_what_is_settled_and_waits_for_nothing_is_pruned(database_url: str) -> None:
     clock = Clock()
-    settled = {"closed", "closed incident", "gone", "ignored", "dropped"}
+    settled = {"closed", "closed incident", "gone", "ignored", "missed", "dropped"}
     async with opened(database_url, clock=clock) as store:
         async with store.begin() as tx:
             for name, case in MARKS.items():
