@@ -63,7 +63,7 @@ def compare(kuma: KumaSim, irp: IrpSim, *, instance: str = "kuma", max_events: i
     for incident in irp.incidents.values():
         by_key.setdefault(incident.external_id, []).append(incident)
     for id_ in [*kuma.alerts, *sorted(kuma.shown - set(kuma.alerts))]:
-        key, alert = f"kuma:{instance}:{id_}", kuma.alerts.get(id_)
+        key, alert = irp.kept(f"kuma:{instance}:{id_}"), kuma.alerts.get(id_)
         owed = id_ in kuma.shown or (alert is not None and alert["status"] == "new")
         if owed and key not in by_key and key not in deleted:
             found.lost.append(id_)
