@@ -134,6 +134,16 @@ def incident_closed(link: Link, origin: Origin, reason: str = "", comment: str =
     return replace(link, incident_closed=True, close_origin=origin, close_reason=reason, close_comment=comment)
 
 
+def closing_named(link: Link, reason: str = "", comment: str = "") -> Link:
+    """Note a closing by whoever names an incident that we do not know yet; the first origin and reason stay.
+
+    Whatever shows the alert as closed after this follows that closing, and is not carried back.
+    """
+    if link.close_origin is not None:
+        return link
+    return replace(link, close_origin=Origin.IRP, close_reason=reason, close_comment=comment)
+
+
 def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = "", *, held: bool = False) -> Link:
     """Note that the alert is closed in KUMA; the first origin and reason stay."""
     closed = replace(link, alert_closed=True, held_close=held or link.held_close, gone=False)

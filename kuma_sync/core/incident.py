@@ -11,11 +11,22 @@ from datetime import datetime
 from enum import StrEnum
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+from kuma_sync.core.spelling import folded, same_incident_id
 
 
 def external_key(instance: str, alert_id: AlertId) -> str:
     """Return the key an incident carries in the IRP: `kuma:<instance>:<alert id>`."""
     return f"kuma:{instance}:{alert_id}"
+
+
+def alert_of(key: str, instance: str) -> AlertId | None:
+    """Return the alert that an incident's key names, in the spelling of the key; None where the key is not ours."""
+    prefix = external_key(instance, AlertId(""))
+    if key.startswith(prefix):
+        return AlertId(key.removeprefix(prefix))
+    # The IRP may have changed the case of the whole key, and some letters change their number with their case.
+    shown = folded(key)
+    return AlertId(shown.removeprefix(folded(prefix))) if shown.startswith(folded(prefix)) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +130,7 @@ class Link:
 
     def sent_to(self, found: Incident) -> Sent:
         """Return what an incident that `find` shows holds by our hand, as far as that is certain."""
-        known = self.incident is not None and self.incident.id == found.id
+        known = self.incident is not None and same_incident_id(self.incident.id, found.id)
         if known and self.doubt is Doubt.MISSING and self.intent is None and self.not_found_at is None:
             return self.sent  # it was there all the time
         # Where something may have been sent before the intent, nobody knows which of the two it is.

@@ -15,7 +15,7 @@ import structlog
 from kuma_sync.core import delivery
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.incident import Link, Origin, Resolution, external_key
+from kuma_sync.core.incident import Link, Origin, Resolution, alert_of
 from kuma_sync.core.moments import before
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import Cursor, next_watermark
@@ -144,12 +144,13 @@ class Watch:
     async def _news(self, tx: Tx, resolutions: Sequence[Resolution]) -> dict[AlertId, Resolution]:
         """Keep the closings of incidents that are ours and not known to be closed."""
         by_incident = await tx.links.by_incident([item.incident_id for item in resolutions if item.incident_id])
-        prefix = external_key(self._watched.instance, AlertId(""))
+        named = {item.key: alert_of(item.key, self._watched.instance) for item in resolutions}
+        stored = await tx.links.stored_as([alert_id for alert_id in named.values() if alert_id is not None])
         owners: dict[AlertId, Resolution] = {}
         for item in resolutions:
             owner = by_incident.get(item.incident_id)
-            if owner is None and item.key.startswith(prefix) and not item.incident_id:
-                owner = AlertId(item.key.removeprefix(prefix))
+            if owner is None and not item.incident_id:
+                owner = stored.get(named[item.key] or "")
             if owner is not None:
                 owners[owner] = item
         links = await tx.links.many(owners)

@@ -15,6 +15,7 @@ import structlog
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.spelling import folded
 from kuma_sync.irp.answers import REMOTE, Row
 from kuma_sync.irp.auth import Credentials, auth_headers, require
 from kuma_sync.irp.checking import compile_profile
@@ -97,10 +98,14 @@ class IrpClient:
         await self._send(draft, changes=True)
 
     async def find(self, key: str) -> list[Found]:
-        """Ask for the incidents of this external key, in the IRP's order; others' are discarded."""
+        """Ask for the incidents of this external key, in the IRP's order; others' are discarded.
+
+        An IRP may have changed the key's case, or have put blanks after it: that counts where no key is exact.
+        """
         answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
         rows = self._operations["find"].answers.rows(answer)
-        found = [row for row in rows if row.key == key]
+        exact = [row for row in rows if row.key == key]
+        found = exact or [row for row in rows if folded(row.key) == folded(key)]
         if any(not row.incident.id for row in found):
             # It is there: taking this for "not found" would double it.
             raise Permanent(remote=REMOTE, operation="find", summary="found the incident, but without its id")

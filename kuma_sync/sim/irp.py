@@ -68,14 +68,14 @@ class IrpSim:
     def by_key(self, key: str) -> list[Incident]:
         """Give the incidents of one external key, oldest first."""
         kept = self.kept(key)
-        return [incident for incident in self.incidents.values() if incident.external_id == kept]
+        return [incident for incident in self.incidents.values() if self.kept(incident.external_id) == kept]
 
     def by_id(self, id: str) -> Incident | None:
         """Give an incident by its id, in whatever case where ids are shown in another one than they were made in."""
         return self.incidents.get(id.lower() if self.knobs.id_case else id)
 
     def kept(self, key: str) -> str:
-        """Tell how a key is stored here."""
+        """Tell how this IRP writes a key."""
         if not self.knobs.key_case:
             return key
         return key.upper() if self.knobs.key_case == "upper" else key.lower()
@@ -88,7 +88,7 @@ class IrpSim:
 
     def doubled(self) -> list[str]:
         """Name the external keys with more than one incident."""
-        counted = Counter(incident.external_id for incident in self.incidents.values())
+        counted = Counter(self.kept(incident.external_id) for incident in self.incidents.values())
         return [key for key, number in counted.items() if number > 1]
 
     def create(self, body: Json) -> Incident:
@@ -98,7 +98,7 @@ class IrpSim:
         incident = Incident(
             id=self._new_id(),
             number=f"{self._prefix}-{self._numbers:06d}",
-            external_id=self.kept(str(body.get("externalId") or "")),
+            external_id=str(body.get("externalId") or ""),
             created_at=now,
             updated_at=now,
         )
@@ -137,11 +137,11 @@ class IrpSim:
         """Take the second step of a closing: say how the incident was resolved."""
         self._at_desk(id, "resolve", {"resolution": resolution}).resolution = resolution
 
-    def move(self, id: str) -> str:
-        """Move an incident elsewhere, where it has another id; return that."""
+    def move(self, id: str, to: str = "") -> str:
+        """Move an incident elsewhere, where it has another id (`to`, or a new one); return that."""
         incident = self._at_desk(id, "move", {})
         del self.incidents[id]
-        incident.id = self._new_id()
+        incident.id = to or self._new_id()
         self.incidents[incident.id] = incident
         return incident.id
 

@@ -166,7 +166,7 @@ class _Face:
         knobs = self._sim.knobs
         return {
             "id": incident.id.upper() if knobs.id_case else incident.id,
-            "externalId": incident.external_id + knobs.key_padding,
+            "externalId": self._sim.kept(incident.external_id) + knobs.key_padding,
             "status": incident.status,
             "resolution": incident.resolution,
             "updatedAt": written(incident.updated_at + timedelta(seconds=knobs.updated_shift), knobs.updated_form),

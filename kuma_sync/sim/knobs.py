@@ -33,6 +33,8 @@ class KumaKnobs:
     """A close that would work answers 500 `correlator API request failed`."""
     any_case_reason: bool = False
     """Accept `Responded` for `responded`."""
+    any_id_spelling: bool = False
+    """Close an alert whose id comes in capitals, without hyphens or in braces, as Go's library reads UUIDs."""
     past_end_null: bool = False
     """An empty page is `null` instead of `[]`."""
     clamp_page: bool = False
@@ -96,7 +98,7 @@ class IrpKnobs:
     date: str = ""
     """The Date header: "" is the clock, "absent" leaves it out, anything else is sent as it is."""
     key_case: Literal["", "upper", "lower"] = ""
-    """Keys are stored in this case; keys and ids are compared without case then."""
+    """Keys are shown in this case, and compared without case then."""
     key_padding: str = ""
     """Stands after every key that is shown, as the blanks of a column of fixed width do."""
     id_case: Literal["", "upper"] = ""
