@@ -47,6 +47,16 @@ class Resolution:
     resolution: str = ""
     updated: datetime | None = None
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Return what tells this incident from others."""
+        return (self.incident_id, "" if self.incident_id else self.key)
+
+    @property
+    def resolved(self) -> bool:
+        """Tell whether it says how the incident was resolved. Some servers say so in a second step only."""
+        return bool(self.resolution.strip())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -55,6 +65,11 @@ class Found:
     incident: Incident
     closed: bool = False
     resolution: str = ""
+
+    @property
+    def resolved(self) -> bool:
+        """Tell whether it says how the incident was resolved."""
+        return bool(self.resolution.strip())
 
 
 class Origin(StrEnum):
@@ -103,7 +118,8 @@ class Link:
 
     `alert_closed` and `incident_closed` say what is known to be closed; `held_*` are the brake's marks;
     `not_found_at` is when `find` first came back empty in the present doubt; `spent_until` until when the alert's
-    budget of updates is spent (core/budget).
+    budget of updates is spent (core/budget); `unresolved_at` when the incident was first seen closed without a
+    resolution, which is looked at once more before a default stands in.
     """
 
     alert_id: AlertId
@@ -123,6 +139,7 @@ class Link:
     dropped: bool = False
     gone: bool = False
     spent_until: datetime | None = None
+    unresolved_at: datetime | None = None
 
     def bound_to(self, incident: Incident) -> bool:
         """Tell whether this incident was written down before: then only the answer to that was lost."""

@@ -31,6 +31,7 @@ _same_named = same_named(
     "dropped",
     "gone",
     "spent_until",
+    "unresolved_at",
 )
 
 
@@ -177,6 +178,14 @@ class Links:
         """Return the alerts whose links the brake marked."""
         table = schema.links
         rows = await self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+    async def unresolved(self) -> list[AlertId]:
+        """Return the alerts whose incidents were seen closed without a resolution, those aside that are in doubt."""
+        table = schema.links
+        rows = await self._connection.execute(
+            select(table.c.alert_id).where(schema.UNRESOLVED, table.c.doubt.is_(None)).order_by(table.c.alert_id)
+        )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
     async def all_ids(self) -> list[AlertId]:

@@ -39,6 +39,7 @@ FULL = Link(
     dropped=True,
     gone=True,
     spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),
+    unresolved_at=datetime(2026, 1, 15, 12, 11, 0, 7, tzinfo=UTC),
 )
 
 
@@ -194,3 +195,15 @@ async def test_incidents_lead_to_their_alerts_in_every_spelling_of_a_uuid_alone(
             found = await tx.links.by_incident([uuid.upper(), f"{{{uuid}}}", "X7q", "x7Q"])
 
     assert found == {uuid.upper(): ALERT_ID, f"{{{uuid}}}": ALERT_ID, "x7Q": B}
+
+
+async def test_links_whose_resolution_is_awaited_are_told_unless_they_are_in_doubt(database_url: str) -> None:
+    async with opened(database_url) as store:
+        waiting = a_link(alert_id=B, unresolved_at=NOW)
+        doubted = a_link(alert_id=AlertId("c"), unresolved_at=NOW, doubt=Doubt.AMBIGUOUS)
+        await add(store, a_link(), waiting, doubted)
+
+        async with store.read() as tx:
+            found = await tx.links.unresolved()
+
+    assert found == [B]

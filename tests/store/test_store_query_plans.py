@@ -51,6 +51,7 @@ async def planned(store: Store) -> Plans:
             await tx.links.behind()
             await tx.links.open_count()
             await tx.links.held()
+            await tx.links.unresolved()
             await tx.links.by_incident(["unknown", "1d0c0000-0000-4000-8000-0000000000aa"])
             await tx.links.stored_as(["1d0c0000-0000-4000-8000-0000000000aa"])
             await tx.links.mark_gone([AlertId("unknown")], now=tx.now)
