@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from builders import ALERT_ID, NOW, a_link, an_incident, seconds
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId
@@ -68,9 +68,11 @@ def test_what_is_awaited_is_shown_again_by_the_next_round(
     assert next_watched(known, [awaited, a_row(incident_id="18")], [awaited], now=NOW) == expected
 
 
+RELAXED = settings(deadline=None)  # timings on a shared machine prove nothing
 TIMES = st.none() | st.integers(-(10**9), 10**9).map(lambda number: NOW + seconds(number))
 
 
+@RELAXED
 @given(TIMES, st.lists(TIMES, max_size=5), st.integers(0, 5))
 def test_the_mark_never_lies_ahead_and_never_behind_what_was_known(
     known: datetime | None, times: list[datetime | None], waiting: int
