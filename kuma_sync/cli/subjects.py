@@ -1,4 +1,4 @@
-"""What an operator means by an ALERT: an id, a parked piece's digest, or the unique beginning of either.
+"""What an operator means by an ALERT: an id, a parked piece's digest, or the unique beginning of either, in any case.
 
 Must not: change anything.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kuma_sync.cli.flags import Unfinished
+from kuma_sync.core.spelling import alert_spellings
 from kuma_sync.store import Tx
 
 SHORTEST_PREFIX = 6
@@ -17,10 +18,15 @@ _SEVERAL = 2
 async def named(tx: Tx, text: str) -> str:
     """Return the one subject that is meant, the exact one first; raise Unfinished for none, or several."""
     wanted = text.strip()
-    exact = await tx.overview.matching(wanted, limit=1) if wanted else []
-    if exact == [wanted]:
-        return wanted
-    found = await tx.overview.matching(wanted, limit=_SEVERAL) if len(wanted) >= SHORTEST_PREFIX else []
+    spellings = alert_spellings(wanted) if wanted else ()
+    known = await tx.overview.named(spellings)
+    for spelling in spellings:
+        if spelling in known:
+            return spelling
+    found: list[str] = []
+    for any_case in (False, True):
+        if len(wanted) >= SHORTEST_PREFIX and not found:
+            found = await tx.overview.matching(wanted, limit=_SEVERAL, any_case=any_case)
     if len(found) == 1:
         return found[0]
     if found:

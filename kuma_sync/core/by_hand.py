@@ -27,6 +27,7 @@ def retried(link: Link) -> Link:
         intent=None,
         doubt=Doubt.UNKNOWN,
         not_found_at=None,
+        unresolved_at=None,
         sent=link.forgotten,
         incident_closed=False,
         close_origin=_still_closing(link),

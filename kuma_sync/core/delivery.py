@@ -129,9 +129,35 @@ def events_added(link: Link, events: frozenset[EventDigest]) -> Link:
 
 def incident_closed(link: Link, origin: Origin, reason: str = "", comment: str = "") -> Link:
     """Note that the incident is closed; the first origin and reason stay."""
+    closed = replace(link, incident_closed=True, unresolved_at=None)
     if link.close_origin is not None:
-        return replace(link, incident_closed=True)
-    return replace(link, incident_closed=True, close_origin=origin, close_reason=reason, close_comment=comment)
+        return closed
+    return replace(closed, close_origin=origin, close_reason=reason, close_comment=comment)
+
+
+def resolution_awaited(link: Link, now: datetime) -> Link:
+    """Note that the incident was seen closed without a resolution: the next look decides, whatever it shows."""
+    return replace(link, unresolved_at=link.unresolved_at or now)
+
+
+def resolution_not_awaited(link: Link) -> Link:
+    """Note that the incident is closed no more: when it is closed again, its resolution is waited for again."""
+    return replace(link, unresolved_at=None)
+
+
+def moved(link: Link, incident: Incident) -> Link:
+    """Note what the incident is called now. It is the same one: what it holds by our hand stays."""
+    return replace(link, incident=incident)
+
+
+def closing_named(link: Link, reason: str = "", comment: str = "") -> Link:
+    """Note a closing by whoever names an incident that we do not know yet; the first origin and reason stay.
+
+    Whatever shows the alert as closed after this follows that closing, and is not carried back.
+    """
+    if link.close_origin is not None:
+        return link
+    return replace(link, close_origin=Origin.IRP, close_reason=reason, close_comment=comment)
 
 
 def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = "", *, held: bool = False) -> Link:
@@ -152,7 +178,8 @@ def after_found(link: Link, found: Found) -> Link:
     if link.bound_to(found.incident):
         return link
     sent = link.sent_to(found.incident)
-    bound = replace(link, incident=found.incident, sent=sent, intent=None, doubt=None, not_found_at=None)
+    bound = replace(resolution_not_awaited(link), incident=found.incident, sent=sent, intent=None, doubt=None)
+    bound = replace(bound, not_found_at=None)
     if found.closed:
         return incident_closed(bound, Origin.IRP)
     if link.alert_closed or not link.incident_closed:

@@ -11,11 +11,22 @@ from datetime import datetime
 from enum import StrEnum
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+from kuma_sync.core.spelling import folded, same_incident_id
 
 
 def external_key(instance: str, alert_id: AlertId) -> str:
     """Return the key an incident carries in the IRP: `kuma:<instance>:<alert id>`."""
     return f"kuma:{instance}:{alert_id}"
+
+
+def alert_of(key: str, instance: str) -> AlertId | None:
+    """Return the alert that an incident's key names, in the spelling of the key; None where the key is not ours."""
+    prefix = external_key(instance, AlertId(""))
+    if key.startswith(prefix):
+        return AlertId(key.removeprefix(prefix))
+    # The IRP may have changed the case of the whole key, and some letters change their number with their case.
+    shown = folded(key)
+    return AlertId(shown.removeprefix(folded(prefix))) if shown.startswith(folded(prefix)) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,16 @@ class Resolution:
     resolution: str = ""
     updated: datetime | None = None
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Return what tells this incident from others."""
+        return (self.incident_id, "" if self.incident_id else self.key)
+
+    @property
+    def resolved(self) -> bool:
+        """Tell whether it says how the incident was resolved. Some servers say so in a second step only."""
+        return bool(self.resolution.strip())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -44,6 +65,11 @@ class Found:
     incident: Incident
     closed: bool = False
     resolution: str = ""
+
+    @property
+    def resolved(self) -> bool:
+        """Tell whether it says how the incident was resolved."""
+        return bool(self.resolution.strip())
 
 
 class Origin(StrEnum):
@@ -93,7 +119,8 @@ class Link:
     `alert_closed` and `incident_closed` say what is known to be closed; `held_*` are the brake's marks; an `ignored`
     one is not delivered until it changes, a `missed` one among them for it left the asked-for statuses unread;
     `not_found_at` is when `find` first came back empty in the present doubt; `spent_until` until when the alert's
-    budget of updates is spent (core/budget).
+    budget of updates is spent (core/budget); `unresolved_at` when the incident was first seen closed without a
+    resolution, which is looked at once more before a default stands in.
     """
 
     alert_id: AlertId
@@ -114,6 +141,7 @@ class Link:
     dropped: bool = False
     gone: bool = False
     spent_until: datetime | None = None
+    unresolved_at: datetime | None = None
 
     def bound_to(self, incident: Incident) -> bool:
         """Tell whether this incident was written down before: then only the answer to that was lost."""
@@ -121,7 +149,7 @@ class Link:
 
     def sent_to(self, found: Incident) -> Sent:
         """Return what an incident that `find` shows holds by our hand, as far as that is certain."""
-        known = self.incident is not None and self.incident.id == found.id
+        known = self.incident is not None and same_incident_id(self.incident.id, found.id)
         if known and self.doubt is Doubt.MISSING and self.intent is None and self.not_found_at is None:
             return self.sent  # it was there all the time
         # Where something may have been sent before the intent, nobody knows which of the two it is.

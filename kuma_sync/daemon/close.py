@@ -81,7 +81,7 @@ class CloseAlert:
 
     async def _closed_already(self, job: OwnedJob, order: CloseRequest) -> bool:
         async with self._store.begin() as tx:
-            link = await tx.links.get(order.alert_id)
+            link = await tx.links.get(await _stored(tx, order))
             if link is None or not link.alert_closed:
                 return False
             await tx.closes.done(job.claim)
@@ -120,6 +120,11 @@ async def note_closed(tx: Tx, order: CloseRequest) -> None:
         origin = order.origin if link.incident is not None or order.incident else Origin.KUMA
         return delivery.alert_closed(link, origin, reason, order.comment)
 
-    link = await tx.links.change(AlertId(order.alert_id), become, now=tx.now)
+    link = await tx.links.change(await _stored(tx, order), become, now=tx.now)
     if link is not None and not link.incident_closed:
-        await tx.delivery.put([Put(subject=order.alert_id, lane=Lane.CLOSE)])
+        await tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE)])
+
+
+async def _stored(tx: Tx, order: CloseRequest) -> AlertId:
+    """Return the alert's id as it is stored: the order may have come before the alert, in another spelling."""
+    return (await tx.links.stored_as([order.alert_id])).get(order.alert_id, order.alert_id)

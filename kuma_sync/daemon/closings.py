@@ -6,6 +6,7 @@ Must not: queue or send it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 
 import structlog
 
@@ -15,12 +16,20 @@ from kuma_sync.core.incident import Origin
 
 log = structlog.get_logger(__name__)
 
+PATIENCE = timedelta(minutes=1)
+
 
 class Closings:
-    """The switch and the reason table of `[close]`. A resolution that is not listed is warned about once."""
+    """The switch and the reason table of `[close]`. A resolution that is not listed is warned about once.
 
-    def __init__(self, *, to_kuma: bool, reasons: Mapping[str, Reason], default: Reason | None) -> None:
+    `patience` is how long after the first look `find` looks again at what is closed without a resolution.
+    """
+
+    def __init__(
+        self, *, to_kuma: bool, reasons: Mapping[str, Reason], default: Reason | None, patience: timedelta = PATIENCE
+    ) -> None:
         self.to_kuma = to_kuma
+        self.patience = patience
         self._reasons = reasons
         self._default = default
         self._warned: set[str] = set()

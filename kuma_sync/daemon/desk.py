@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from kuma_sync.core import by_hand, delivery
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
@@ -52,7 +53,7 @@ def _noted(link: Link, request: CloseRequest) -> Link:
     if request.origin is Origin.OPERATOR:
         return by_hand.close_ordered(link, reason, request.comment)
     if link.incident is None:
-        return link
+        return delivery.closing_named(link, reason, request.comment) if request.incident else link
     return delivery.incident_closed(link, request.origin, reason, request.comment)
 
 
@@ -78,6 +79,7 @@ class Door:
         """
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")
+        request = await self._as_stored(request)
         with self._waiters.waiting(request.alert_id) as answer:
             async with self._store.begin() as tx:
                 fresh = await hand_in(tx, request)
@@ -85,6 +87,12 @@ class Door:
             if wait is None or not fresh:
                 return KumaAnswer(status=204)
             return await self._wait(request, answer, wait)
+
+    async def _as_stored(self, request: CloseRequest) -> CloseRequest:
+        """Name the alert as it is stored, whatever the id's spelling; KUMA decides about one that is unknown here."""
+        async with self._store.read() as tx:
+            stored = await tx.links.stored_as([request.alert_id])
+        return replace(request, alert_id=stored.get(request.alert_id, request.alert_id))
 
     async def _wait(
         self, request: CloseRequest, answer: asyncio.Future[KumaAnswer], seconds: float

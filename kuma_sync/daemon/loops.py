@@ -84,12 +84,13 @@ class Watching:
         self._health.beat("watch")
         trouble = ""
         try:
-            if await self._watch.watch_once():
-                self._ring()
+            await self._watch.watch_once()
         except SideStopped:
             return
         except (RemoteError, ClaimLost) as error:
             trouble = error.summary if isinstance(error, RemoteError) else str(error)
+        finally:
+            self._ring()  # a round that failed may have found closings before
         if trouble and trouble != self._trouble:
             log.warning("watch_failed", reason=trouble)
         elif self._trouble and not trouble:

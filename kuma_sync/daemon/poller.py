@@ -11,6 +11,7 @@ import structlog
 
 from kuma_sync.core.alert import AlertId, Seen
 from kuma_sync.core.diff import CompletePass, left
+from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.window import Query, ReadKind, by_id, next_reads, next_watermark
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.kuma_closings import note_closings
@@ -22,7 +23,7 @@ from kuma_sync.daemon.round import Round
 from kuma_sync.daemon.side import Side
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.kuma.client import KumaClient
-from kuma_sync.store import Store
+from kuma_sync.store import Store, Tx
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ class Poller:
         if turn is None:
             raise NotOurTurn("another copy of the daemon reads")
         async with self._store.read() as tx:
-            round_ = Round(turn=turn, cursor=await tx.records.cursor())
+            round_ = Round(turn=turn, cursor=await tx.records.cursor(), began_at=self._habits.clock())
         try:
             await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:
@@ -133,7 +134,7 @@ class Poller:
         habits, moves = self._habits, dict[str, datetime | int | None]()
         complete = sweeps and not round_.incomplete
         if not round_.incomplete:
-            mark = next_watermark(round_.cursor.watermark, round_.newest, round_.server_now)
+            mark = next_watermark(round_.cursor.watermark, round_.newest, round_.now)
             moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": habits.clock()}
@@ -149,10 +150,20 @@ class Poller:
                     log.info("deliveries_taken_up", count=behind)
                 if moves:
                     await tx.records.move_cursor(**moves)
+                    await self._tell_of_watermark(tx, round_)
             round_.passes[-1].left += len(closings)
             passed("cursor_moved")
             self._recorder.wake()
         self._recorder.swept.complete |= complete
+
+    async def _tell_of_watermark(self, tx: Tx, round_: Round) -> None:
+        """Say that the watermark we went by lay ahead of KUMA's clock, so that windows showed nothing."""
+        ahead, now = round_.cursor.watermark, round_.now
+        if round_.incomplete or ahead is None or ahead - now <= self._habits.rhythm.overlap:
+            return
+        log.warning("watermark_taken_back", side="kuma", was=rfc3339(ahead), to=rfc3339(now))
+        detail = f"kuma: {rfc3339(ahead)} lies ahead of {rfc3339(now)}"
+        await tx.records.note("kuma-sync", "watermark_taken_back", detail=detail)
 
     async def _recheck(self, round_: Round) -> None:
         """Look once more at contents whose lastSeen has just left the overlap: a listing has no event count."""

@@ -97,11 +97,12 @@ class Round:
     kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far; `late`
     those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet. `server_now`
     is KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an
-    earlier one had no chance to see.
+    earlier one had no chance to see. `began_at` is ours when the round began.
     """
 
     turn: Turn
     cursor: Cursor
+    began_at: datetime
     open_links: int | None = None
     sweep: int = 0
     created: int = 0
@@ -120,6 +121,11 @@ class Round:
     def mark(self, read: Pass) -> int:
         """Return the number to mark what this read shows with; 0 where that is not the sweep's own showing."""
         return self.sweep if read.query.lists_everything or read.query.kind is ReadKind.STATUS else 0
+
+    @property
+    def now(self) -> datetime:
+        """Return the time that the watermark is clamped to: KUMA's, or ours where it does not tell the time."""
+        return self.server_now or self.began_at
 
     def leave_contents(self, large: Iterable[Element]) -> None:
         """Note whose contents are too large to take: a listing must do."""

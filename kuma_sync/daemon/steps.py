@@ -67,6 +67,11 @@ class Steps:
             with timed(self._metrics, "find"):
                 found = await self._irp.find(self._head.key(work))
         passed("find_answered")
+        if found and self._awaits_resolution(work, delivery.choose(found)):
+            now = self._head.clock()
+            await self._bench.note(job, work, partial(delivery.resolution_awaited, now=now))
+            log.info("resolution_awaited", alert_id=work.alert_id)
+            return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
         if found:
             return self._found(work, found)
         now = self._head.clock()
@@ -210,6 +215,11 @@ class Steps:
             with timed(self._metrics, draft.operation):
                 await self._irp.write(draft)
         passed("incident_close_answered" if draft.operation == "close" else f"{draft.operation}_answered")
+
+    def _awaits_resolution(self, work: Work, found: Found) -> bool:
+        """Tell whether to look once more before a default reason stands in for a resolution."""
+        carried = self._closings.to_kuma and found.closed and not work.link.alert_closed
+        return carried and not found.resolved and work.link.unresolved_at is None
 
     def _found(self, work: Work, found: list[Found]) -> Change:
         chosen = delivery.choose(found)

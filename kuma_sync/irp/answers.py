@@ -16,7 +16,7 @@ from jmespath.functions import Functions
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
-from kuma_sync.core.moments import read_moment
+from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.text import fit
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
 from kuma_sync.irp.loading import meant
@@ -30,12 +30,16 @@ _REFUSALS = {404: Missing, 410: Missing, 413: TooLarge}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One incident of a list; empty where the answer says nothing. `closed` is what `closed_when` says of it."""
+    """One incident of a list; empty where the answer says nothing. `closed` is what `closed_when` says of it.
+
+    `undated` is the form of a time that could not be read; "" where it could.
+    """
 
     incident: Incident
     key: str
     resolution: str
     updated: datetime | None
+    undated: str
     closed: bool
 
     @property
@@ -104,11 +108,14 @@ class Answers:
         def text(part: str) -> str:
             return _text(self._extract[part].search(item))
 
+        told = self._extract["updated"].search(item)
+        updated = read_any_moment(told)
         return Row(
             incident=Incident(id=text("id"), number=text("number"), url=text("url")),
             key=text("key"),
             resolution=text("resolution"),
-            updated=read_moment(self._extract["updated"].search(item)),
+            updated=updated,
+            undated=form_of(told) if updated is None else "",
             closed=self._closed_when.given and self._closed_when.holds(item),
         )
 

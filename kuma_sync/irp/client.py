@@ -6,7 +6,7 @@ Must not: decide which operation comes when, keep anything, or retry a write.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,11 +15,13 @@ import structlog
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.spelling import folded
 from kuma_sync.irp.answers import REMOTE, Row
 from kuma_sync.irp.auth import Credentials, auth_headers, require
 from kuma_sync.irp.checking import compile_profile
 from kuma_sync.irp.draft import Draft
 from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
 from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Answer, Outgoing, Wire
@@ -34,11 +36,17 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedPage:
-    """One page of closed incidents, perhaps the last; `server_date` is the IRP's own clock, if it told."""
+    """One page of closed incidents: what it shows that is new or changed in this round.
+
+    `server_date` is the IRP's own clock, if it told. The `last` one may be `proven`: nothing of the list was missed.
+    `undated` is the form of a time that could not be read, "" where all could.
+    """
 
     items: list[Resolution]
     server_date: datetime | None
     last: bool
+    proven: bool
+    undated: str = ""
 
 
 class IrpClient:
@@ -61,6 +69,9 @@ class IrpClient:
         self._clock = clock
         self._operations = compile_profile(profile)
         self._filter_ignored = False
+        self._undated = False
+        self._ended_by: int | None = None
+        self._closed_memory = Memory()
 
     @property
     def batch(self) -> int | None:
@@ -97,10 +108,14 @@ class IrpClient:
         await self._send(draft, changes=True)
 
     async def find(self, key: str) -> list[Found]:
-        """Ask for the incidents of this external key, in the IRP's order; others' are discarded."""
+        """Ask for the incidents of this external key, in the IRP's order; others' are discarded.
+
+        An IRP may have changed the key's case, or have put blanks after it: that counts where no key is exact.
+        """
         answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
         rows = self._operations["find"].answers.rows(answer)
-        found = [row for row in rows if row.key == key]
+        exact = [row for row in rows if row.key == key]
+        found = exact or [row for row in rows if folded(row.key) == folded(key)]
         if any(not row.incident.id for row in found):
             # It is there: taking this for "not found" would double it.
             raise Permanent(remote=REMOTE, operation="find", summary="found the incident, but without its id")
@@ -108,29 +123,40 @@ class IrpClient:
             log.warning("irp_find_shows_others", discarded=len(rows) - len(found), kept=len(found))
         return [Found(incident=row.incident, closed=row.closed, resolution=row.resolution) for row in found]
 
-    async def list_closed(self, since: datetime) -> AsyncIterator[ClosedPage]:
-        """Read the incidents closed since then, page by page, each incident once.
+    async def list_closed(self, since: datetime) -> AsyncGenerator[ClosedPage, None]:
+        """Read the incidents closed since then, page by page, each incident once unless it changed meanwhile.
 
-        It is read to its end if no error is raised: a page was shorter than `PAGE`, or showed nothing new. Raises
-        Transient when that never comes.
+        Raises Transient for a list that does not end, or that moved at every reading; any failure behind the first
+        page leaves the pages before it as they are.
         """
-        seen: set[str] = set()
-        offset = discarded = 0
-        for page in range(1, MOST_PAGES + 1):
-            values = self._values(since=rfc3339(since), offset=offset, limit=PAGE, page=page)
-            answer = await self._send(self.draft("list_closed", values), changes=False)
-            rows = self._operations["list_closed"].answers.rows(answer)
-            fresh = _fresh(rows, seen)
-            closed = [_resolution(row) for row in fresh if row.closed]
-            discarded += sum(not (row.closed and row.identity) for row in rows)
-            last = not fresh or len(rows) < PAGE
-            yield ClosedPage(items=closed, server_date=answer.date, last=last)
-            if last:
-                self._note_filter(discarded)
-                return
-            offset += len(rows)
-        summary = f"the list of closed incidents did not end after {MOST_PAGES} pages"
-        raise Transient(remote=REMOTE, operation="list_closed", summary=summary)
+        paging, notes = Paging(self._closed_memory, limit=PAGE), _Notes()
+        restless = False
+        try:
+            while paging.page <= MOST_PAGES and not restless:
+                rows, date = await self._closed_rows(paging, since)
+                first = paging.at_start
+                fresh, follows = paging.take(rows, date)
+                if first or (fresh and paging.first_reading):
+                    notes.take(rows)
+                restless, last = follows is Next.RESTLESS, follows in (Next.PROVEN, Next.UNCHANGED)
+                yield ClosedPage(
+                    items=[_resolution(row) for row in fresh if row.closed],
+                    server_date=date,
+                    last=last,
+                    proven=follows is Next.PROVEN,
+                    undated=notes.undated,
+                )
+                if last:
+                    self._tell(notes)
+                    return
+        finally:
+            paging.leave()
+        how = (
+            f"kept moving while it was read {MOST_READINGS} times"
+            if restless
+            else f"did not end after {MOST_PAGES} pages"
+        )
+        raise Transient(remote=REMOTE, operation="list_closed", summary=f"the list of closed incidents {how}")
 
     async def probe(self) -> None:
         """Ask for something harmless, to learn whether we are let in. Does nothing where the profile has no probe."""
@@ -169,10 +195,27 @@ class IrpClient:
     def _values(self, **values: object) -> dict[str, object]:
         return {**values, "options": dict(self._options), "now": rfc3339(self._clock())}
 
-    def _note_filter(self, discarded: int) -> None:
-        if discarded and not self._filter_ignored:
-            log.warning("irp_list_closed_shows_others", discarded=discarded)
-        self._filter_ignored = discarded > 0
+    async def _closed_rows(self, paging: Paging, since: datetime) -> tuple[list[Row], datetime | None]:
+        """Ask for a page of closed incidents; return its rows, none behind the end, and the server's clock."""
+        values = self._values(since=rfc3339(since), offset=paging.offset, limit=PAGE, page=paging.page)
+        try:
+            answer = await self._send(self.draft("list_closed", values), changes=False)
+        except Permanent as error:
+            if not paging.ends_with(error.status):
+                raise
+            if error.status in BAD_PAGE and error.status != self._ended_by:
+                log.warning("irp_list_closed_ended_by_refusal", status=error.status)
+                self._ended_by = error.status
+            return [], None
+        return self._operations["list_closed"].answers.rows(answer), answer.date
+
+    def _tell(self, notes: _Notes) -> None:
+        """Say of a round what is odd, each once until it is over."""
+        if notes.discarded and not self._filter_ignored:
+            log.warning("irp_list_closed_shows_others", discarded=notes.discarded)
+        if notes.undated and not self._undated:
+            log.warning("irp_closings_undated", form=notes.undated)
+        self._filter_ignored, self._undated = notes.discarded > 0, bool(notes.undated)
 
 
 def _encoded(draft: Draft) -> bytes | None:
@@ -186,14 +229,17 @@ def _encoded(draft: Draft) -> bytes | None:
     return text.encode("utf-8", "replace")  # half a surrogate pair, which JSON may hold and UTF-8 may not, becomes "?"
 
 
-def _fresh(rows: list[Row], seen: set[str]) -> list[Row]:
-    """Return the rows not seen in this round; rows that name nothing are none."""
-    fresh = []
-    for row in rows:
-        if row.identity and row.identity not in seen:
-            seen.add(row.identity)
-            fresh.append(row)
-    return fresh
+@dataclass(slots=True)
+class _Notes:
+    """What is odd about the rows of one round: how many are no closed incidents, and how a time was written."""
+
+    discarded: int = 0
+    undated: str = ""
+
+    def take(self, rows: list[Row]) -> None:
+        ours = [row for row in rows if row.closed and row.identity]
+        self.discarded += len(rows) - len(ours)
+        self.undated = next((row.undated for row in ours if row.undated), self.undated)
 
 
 def _resolution(row: Row) -> Resolution:

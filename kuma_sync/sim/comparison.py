@@ -58,12 +58,12 @@ def compare(kuma: KumaSim, irp: IrpSim, *, instance: str = "kuma", max_events: i
     found.updates = sum(operation in ("update", "add_events") for operation, _, _ in irp.writes)
     found.closed_by_irp = len(kuma.closes)
     found.closed_by_kuma = sum(operation == "close" for operation, _, _ in irp.writes)
-    deleted = {incident.external_id for incident in irp.deleted}
+    deleted = {irp.kept(incident.external_id) for incident in irp.deleted}
     by_key: dict[str, list[Incident]] = {}
     for incident in irp.incidents.values():
-        by_key.setdefault(incident.external_id, []).append(incident)
+        by_key.setdefault(irp.kept(incident.external_id), []).append(incident)
     for id_ in [*kuma.alerts, *sorted(kuma.shown - set(kuma.alerts))]:
-        key, alert = f"kuma:{instance}:{id_}", kuma.alerts.get(id_)
+        key, alert = irp.kept(f"kuma:{instance}:{id_}"), kuma.alerts.get(id_)
         owed = id_ in kuma.shown or (alert is not None and alert["status"] == "new")
         if owed and key not in by_key and key not in deleted:
             found.lost.append(id_)

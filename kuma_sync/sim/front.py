@@ -40,7 +40,7 @@ class Side(Protocol):
 
     @property
     def knobs(self) -> Any:
-        """Give its knobs: a mutable dataclass with `clock_skew`."""
+        """Give its knobs: a mutable dataclass with `clock_skew` and `date`."""
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """Name what can be done to it."""
@@ -70,7 +70,7 @@ class Front:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"date", self._date())]
+                message["headers"] = [*message.get("headers", []), *self._date()]
             else:
                 record.size += len(message.get("body", b""))
                 record.complete = not message.get("more_body", False)
@@ -84,6 +84,9 @@ class Front:
         self._side.requests.append(record)
         del self._side.requests[:-KEPT_REQUESTS]
 
-    def _date(self) -> bytes:
+    def _date(self) -> list[tuple[bytes, bytes]]:
+        wanted = self._side.knobs.date
+        if wanted == "absent":
+            return []
         now = self._side.clock() + timedelta(seconds=self._side.knobs.clock_skew)
-        return format_datetime(now.astimezone(UTC), usegmt=True).encode()
+        return [(b"date", (wanted or format_datetime(now.astimezone(UTC), usegmt=True)).encode())]

@@ -17,7 +17,7 @@ from kuma_sync.sim.faults import Faults
 from kuma_sync.sim.front import Front, SimRequest
 from kuma_sync.sim.irp_routes import irp_app
 from kuma_sync.sim.knobs import IrpKnobs
-from kuma_sync.sim.values import Clock, Json, utc_now
+from kuma_sync.sim.values import Clock, Json, moment, utc_now
 
 DEFAULT_TOKEN = "sim-irp-token"  # noqa: S105  # the simulator's own, meant to be known
 
@@ -67,7 +67,18 @@ class IrpSim:
 
     def by_key(self, key: str) -> list[Incident]:
         """Give the incidents of one external key, oldest first."""
-        return [incident for incident in self.incidents.values() if incident.external_id == key]
+        kept = self.kept(key)
+        return [incident for incident in self.incidents.values() if self.kept(incident.external_id) == kept]
+
+    def by_id(self, id: str) -> Incident | None:
+        """Give an incident by its id, in whatever case where ids are shown in another one than they were made in."""
+        return self.incidents.get(id.lower() if self.knobs.id_case else id)
+
+    def kept(self, key: str) -> str:
+        """Tell how this IRP writes a key."""
+        if not self.knobs.key_case:
+            return key
+        return key.upper() if self.knobs.key_case == "upper" else key.lower()
 
     def findable(self, key: str) -> list[Incident]:
         """Give what a find shows: by key, less what is younger than the lag."""
@@ -77,7 +88,7 @@ class IrpSim:
 
     def doubled(self) -> list[str]:
         """Name the external keys with more than one incident."""
-        counted = Counter(incident.external_id for incident in self.incidents.values())
+        counted = Counter(self.kept(incident.external_id) for incident in self.incidents.values())
         return [key for key, number in counted.items() if number > 1]
 
     def create(self, body: Json) -> Incident:
@@ -85,7 +96,7 @@ class IrpSim:
         now = self.clock()
         self._numbers += 1
         incident = Incident(
-            id=str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+            id=self._new_id(),
             number=f"{self._prefix}-{self._numbers:06d}",
             external_id=str(body.get("externalId") or ""),
             created_at=now,
@@ -118,9 +129,39 @@ class IrpSim:
         self.writes.append((operation, incident.id, body))
 
     def analyst_close(self, id: str, resolution: str) -> None:
-        """Close an incident at the desk, with whatever resolution this IRP has."""
+        """Close an incident at the desk, with whatever resolution this IRP has; "" where a second step gives it."""
         incident = self._at_desk(id, "analyst_close", {"resolution": resolution})
         incident.status, incident.resolution = "closed", resolution
+
+    def resolve(self, id: str, resolution: str) -> None:
+        """Take the second step of a closing: say how the incident was resolved."""
+        self._at_desk(id, "resolve", {"resolution": resolution}).resolution = resolution
+
+    def move(self, id: str, to: str = "") -> str:
+        """Move an incident elsewhere, where it has another id (`to`, or a new one); return that."""
+        incident = self._at_desk(id, "move", {})
+        del self.incidents[id]
+        incident.id = to or self._new_id()
+        self.incidents[incident.id] = incident
+        return incident.id
+
+    def redate(self, id: str, updated: str) -> None:
+        """Have an incident say that it was changed at another time (RFC 3339)."""
+        when = moment(updated)
+        if when is None:
+            raise SimError("updated must be RFC 3339")
+        self._at_desk(id, "redate", {}).updated_at = when
+
+    def page_was_read(self, offset: int) -> None:
+        """Move the list of closed incidents under whoever pages it, as the knobs say."""
+        if self.knobs.after_page is not None:
+            self.knobs.after_page(offset)
+        if self.knobs.reopened_between_pages:
+            self.reopen(self.knobs.reopened_between_pages.pop(0))
+        for _ in range(self.knobs.joining):
+            stranger = self.create({"externalId": f"elsewhere:{len(self.incidents)}"})
+            self.analyst_close(stranger.id, "Solved")
+            stranger.updated_at -= timedelta(minutes=5)
 
     def reopen(self, id: str) -> None:
         """Open a closed incident again."""
@@ -140,13 +181,17 @@ class IrpSim:
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """Name what `POST /_sim/act` can do."""
-        return {call.__name__: call for call in (self.analyst_close, self.reopen, self.analyst_edit, self.delete)}
+        calls = (self.analyst_close, self.resolve, self.reopen, self.analyst_edit, self.move, self.redate, self.delete)
+        return {call.__name__: call for call in calls}
 
     def state(self) -> Json:
         """Count for `GET /_sim/state`."""
         by_status = Counter(incident.status for incident in self.incidents.values())
         writes = Counter(operation for operation, _, _ in self.writes)
         return {"incidents": dict(by_status), "doubled": self.doubled(), "writes": dict(writes)}
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
 
     def _take(self, incident: Incident, body: Json) -> None:
         incident.fields.update({name: value for name, value in body.items() if name not in ("events", "externalId")})

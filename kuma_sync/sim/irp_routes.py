@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from kuma_sync.sim.values import Json, milliseconds, moment
+from kuma_sync.sim.values import Json, moment, written
 
 if TYPE_CHECKING:
     from kuma_sync.sim.irp import Incident, IrpSim
@@ -100,7 +101,7 @@ class _Face:
         return Response(status_code=204)
 
     def listing(self, request: Request, _body: Json) -> Response:
-        """Find by externalId, or list: by status and updatedSince, oldest change first."""
+        """Find by externalId, or list: by status and updatedSince, oldest change first, by offset or by page."""
         asked = request.query_params
         if "externalId" in asked:
             return JSONResponse(
@@ -108,8 +109,15 @@ class _Face:
             )
         chosen = [incident for incident in self._sim.incidents.values() if self._listed(request, incident)]
         chosen.sort(key=lambda incident: (incident.updated_at, incident.id))
-        offset, limit = _number(request, "offset", 0), _number(request, "limit", DEFAULT_LIMIT)
-        items = [_row(incident) for incident in chosen[offset : offset + limit]]
+        limit = _number(request, "limit", DEFAULT_LIMIT)
+        limit = min(limit, self._sim.knobs.largest_page or limit)
+        offset = _number(request, "offset", (_number(request, "page", 1) - 1) * limit)
+        if self._sim.knobs.past_end and offset and offset >= len(chosen):
+            raise Refusal(self._sim.knobs.past_end, "there is no such page")
+        cut = [incident for incident in chosen[offset : offset + limit] if incident.id not in self._sim.knobs.hidden]
+        items = [self._row(incident) for incident in cut]
+        if asked.get("status") == "closed":
+            self._sim.page_was_read(offset)
         return JSONResponse({"items": items, "total": len(chosen)})
 
     def _listed(self, request: Request, incident: Incident) -> bool:
@@ -124,7 +132,7 @@ class _Face:
         )
 
     def _found(self, request: Request, incident: Incident) -> Json:
-        row = {**_row(incident), "number": incident.number, "url": self._url(request, incident)}
+        row = {**self._row(incident), "number": incident.number, "url": self._url(request, incident)}
         del row["updatedAt"]
         return row
 
@@ -146,7 +154,7 @@ class _Face:
         return body
 
     def _incident(self, request: Request) -> Incident:
-        found = self._sim.incidents.get(request.path_params["id"])
+        found = self._sim.by_id(request.path_params["id"])
         if found is None:
             raise Refusal(404, "incident not found")
         return found
@@ -154,15 +162,15 @@ class _Face:
     def _url(self, request: Request, incident: Incident) -> str:
         return f"{request.url.scheme}://{request.url.netloc}/incidents/{incident.id}"
 
-
-def _row(incident: Incident) -> Json:
-    return {
-        "id": incident.id,
-        "externalId": incident.external_id,
-        "status": incident.status,
-        "resolution": incident.resolution,
-        "updatedAt": milliseconds(incident.updated_at),
-    }
+    def _row(self, incident: Incident) -> Json:
+        knobs = self._sim.knobs
+        return {
+            "id": incident.id.upper() if knobs.id_case else incident.id,
+            "externalId": self._sim.kept(incident.external_id) + knobs.key_padding,
+            "status": incident.status,
+            "resolution": incident.resolution,
+            "updatedAt": written(incident.updated_at + timedelta(seconds=knobs.updated_shift), knobs.updated_form),
+        }
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -35,6 +35,8 @@ class KumaKnobs:
     """A close that would work answers 500 `correlator API request failed`."""
     any_case_reason: bool = False
     """Accept `Responded` for `responded`."""
+    any_id_spelling: bool = False
+    """Close an alert whose id comes in capitals, without hyphens or in braces, as Go's library reads UUIDs."""
     past_end_null: bool = False
     """An empty page is `null` instead of `[]`."""
     clamp_page: bool = False
@@ -65,6 +67,8 @@ class KumaKnobs:
     """Content-Type of listings."""
     clock_skew: float = 0.0
     """Seconds added to the clock in the Date header."""
+    date: str = ""
+    """The Date header: "" is the clock, "absent" leaves it out, anything else is sent as it is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,3 +97,29 @@ class IrpKnobs:
     """Expect the bare token in this header (X-Token) instead of `Authorization: Bearer`."""
     clock_skew: float = 0.0
     """Seconds added to the clock in the Date header."""
+    date: str = ""
+    """The Date header: "" is the clock, "absent" leaves it out, anything else is sent as it is."""
+    key_case: Literal["", "upper", "lower"] = ""
+    """Keys are shown in this case, and compared without case then."""
+    key_padding: str = ""
+    """Stands after every key that is shown, as the blanks of a column of fixed width do."""
+    id_case: Literal["", "upper"] = ""
+    """Lists and find show ids in this case; they are compared without case then."""
+    updated_form: Literal[
+        "", "seconds", "seconds_text", "milliseconds", "milliseconds_text", "naive", "points", "slashes"
+    ] = ""
+    """How `updatedAt` is written; "" is RFC 3339."""
+    updated_shift: float = 0.0
+    """Seconds added to the `updatedAt` that is shown: a local time that does not say so."""
+    largest_page: int = 0
+    """No page of the list is longer, whatever `limit` says; 0 = no such limit."""
+    hidden: set[str] = field(default_factory=set)
+    """Ids of incidents left out of a page of the list after it was cut."""
+    past_end: int = 0
+    """Status of a page of the list that begins behind its end; 0 = an empty page."""
+    after_page: Callable[[int], None] | None = None
+    """Called with the offset after a page of the list was cut out."""
+    reopened_between_pages: list[str] = field(default_factory=list)
+    """Ids of incidents that are reopened, one after each page of the list."""
+    joining: int = 0
+    """Others' incidents, closed a while ago, that join the list of closed ones after each page of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -147,7 +148,9 @@ class _Face:
         return None if known in REASONS else _error(400, "invalid reason")
 
     def _close(self, id_: str, reason: str) -> Response:
-        sim, alert = self._sim, self._sim.alerts.get(id_)
+        sim = self._sim
+        id_ = _canonical(id_) if sim.knobs.any_id_spelling else id_
+        alert = sim.alerts.get(id_)
         if alert is None:
             return _error(404, "alert not found")
         if sim.knobs.tenants is not None and alert["tenantID"] not in sim.knobs.tenants:
@@ -179,6 +182,13 @@ async def _json_object(request: Request) -> Json:
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
+
+
+def _canonical(id_: str) -> str:
+    try:
+        return str(UUID(id_))
+    except ValueError:
+        return id_
 
 
 def _text(body: Json, key: str) -> str:

@@ -38,3 +38,20 @@ def whole_second(when: datetime) -> str:
 def milliseconds(when: datetime) -> str:
     """Write a moment as the simulated IRP does: UTC, three decimals, `2024-02-16T17:47:08.250Z`."""
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+_FORMS: dict[str, Callable[[datetime], object]] = {
+    "": milliseconds,
+    "seconds": lambda when: int(when.timestamp()),
+    "seconds_text": lambda when: str(int(when.timestamp())),
+    "milliseconds": lambda when: int(when.timestamp() * 1000),
+    "milliseconds_text": lambda when: str(int(when.timestamp() * 1000)),
+    "naive": lambda when: when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
+    "points": lambda when: when.astimezone(UTC).strftime("%d.%m.%Y %H:%M:%S"),
+    "slashes": lambda when: when.astimezone(UTC).strftime("%m/%d/%Y %I:%M %p"),
+}
+
+
+def written(when: datetime, form: str) -> object:
+    """Write a moment in one of the forms that IRPs have."""
+    return _FORMS[form](when)

@@ -5,7 +5,7 @@ Must not: decide what a link becomes; callers hand in a pure function of the cor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
+from kuma_sync.core.spelling import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.same_named import same_named
@@ -31,6 +32,7 @@ _same_named = same_named(
     "dropped",
     "gone",
     "spent_until",
+    "unresolved_at",
 )
 
 
@@ -39,6 +41,7 @@ _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"
 _GET_LOCKED = _GET.with_for_update()
 _MANY = select(schema.links).where(one_of(schema.links.c.alert_id, "b_ids"))
 _MANY_LOCKED = _MANY.order_by(schema.links.c.alert_id).with_for_update()
+_STORED = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"))
 _SAVE = (
     update(schema.links)
     .where(schema.links.c.alert_id == bindparam("b_alert"))
@@ -66,15 +69,28 @@ class Links:
         return found
 
     async def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
-        """Return whose alerts these incidents are."""
+        """Return whose alerts these incidents are, each by the id as given; a UUID is known in whatever spelling."""
         table = schema.links
-        found: dict[str, AlertId] = {}
-        for some in batches(list(incident_ids)):
+        spellings = {incident_id: incident_spellings(incident_id) for incident_id in incident_ids}
+        stored: dict[str, AlertId] = {}
+        for some in batches(list({spelling for each in spellings.values() for spelling in each})):
             rows = await self._connection.execute(
                 select(table.c.incident_id, table.c.alert_id).where(table.c.incident_id.in_(some))
             )
-            found.update((incident_id, AlertId(alert_id)) for incident_id, alert_id in rows)
-        return found
+            stored.update((incident_id, AlertId(alert_id)) for incident_id, alert_id in rows)
+        return {given: stored[known] for given, known in _first_known(spellings, stored)}
+
+    async def stored_as(self, ids: Collection[str]) -> dict[str, AlertId]:
+        """Return under which ids alerts have links here: as given, else in another spelling; unknown ones are absent.
+
+        Every spelling is looked up by the primary key: a miss, which is normal, costs no more than a hit.
+        """
+        spellings = {given: alert_spellings(given) for given in ids}
+        stored: dict[str, AlertId] = {}
+        for some in batches(list({spelling for each in spellings.values() for spelling in each})):
+            rows = await self._connection.execute(_STORED, {"b_ids": some})
+            stored.update((alert_id, AlertId(alert_id)) for (alert_id,) in rows)
+        return {given: stored[known] for given, known in _first_known(spellings, stored)}
 
     async def add(self, links: Sequence[Link], *, now: datetime) -> None:
         """Insert new links; one that exists stays as it is."""
@@ -176,6 +192,14 @@ class Links:
             found.update(AlertId(alert_id) for (alert_id,) in rows)
         return found
 
+    async def unresolved(self) -> list[AlertId]:
+        """Return the alerts whose incidents were seen closed without a resolution, those aside that are in doubt."""
+        table = schema.links
+        rows = await self._connection.execute(
+            select(table.c.alert_id).where(schema.UNRESOLVED, table.c.doubt.is_(None)).order_by(table.c.alert_id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
     async def all_ids(self) -> list[AlertId]:
         """Return every link that is not given up, for a resync of all."""
         table = schema.links
@@ -185,6 +209,14 @@ class Links:
             .order_by(table.c.alert_id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
+
+
+def _first_known(spellings: Mapping[str, Sequence[str]], stored: Container[str]) -> Iterator[tuple[str, str]]:
+    """Yield each given id with the first of its spellings that is stored."""
+    for given, each in spellings.items():
+        known = next((spelling for spelling in each if spelling in stored), None)
+        if known is not None:
+            yield given, known
 
 
 def _row(link: Link, now: datetime) -> dict[str, Any]:

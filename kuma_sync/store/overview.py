@@ -5,7 +5,7 @@ Must not: change anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,14 @@ from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING
 
 STATES = ("parked", "held", "missed", "ignored", "pending", "closed", "gone", "open")
 """The states of an alert, the first that fits."""
+
+_SUBJECTS = (
+    schema.alerts.c.id,
+    schema.parked.c.digest,
+    schema.delivery_queue.c.subject,
+    schema.close_queue.c.subject,
+)
+"""What an operator may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +72,24 @@ class Overview:
         state: str | None = found.scalar_one_or_none()
         return state
 
-    async def matching(self, prefix: str, *, limit: int) -> list[str]:
-        """Return what begins with a prefix: alerts, parked pieces by digest, and closings for alerts unknown here."""
-        columns = (
-            schema.alerts.c.id,
-            schema.parked.c.digest,
-            schema.delivery_queue.c.subject,
-            schema.close_queue.c.subject,
-        )
+    async def named(self, names: Collection[str]) -> set[str]:
+        """Return which of these are subjects: alerts, parked pieces by digest, and closings for alerts unknown here."""
         found: set[str] = set()
-        for column in columns:
-            query = select(column).where(column.startswith(prefix, autoescape=True)).order_by(column).limit(limit)
-            found.update(name for (name,) in await self._connection.execute(query))
-        # SQLite's LIKE knows no case.
-        return sorted(name for name in found if name.startswith(prefix))[:limit]
+        for column in _SUBJECTS:
+            rows = await self._connection.execute(select(column).where(column.in_(names)))
+            found.update(name for (name,) in rows)
+        return found
+
+    async def matching(self, prefix: str, *, limit: int, any_case: bool = False) -> list[str]:
+        """Return the subjects that begin with a prefix, the first `limit` of them."""
+        found: set[str] = set()
+        for column in _SUBJECTS:
+            # LIKE knows no case on SQLite, and does on PostgreSQL.
+            beginning: ColumnElement[str] = func.substr(column, 1, len(prefix))
+            same = func.lower(beginning) == prefix.lower() if any_case else beginning == prefix
+            rows = await self._connection.execute(select(column).where(same).order_by(column).limit(limit))
+            found.update(name for (name,) in rows)
+        return sorted(found)[:limit]
 
 
 def _queued(table: Any, states: Sequence[str] = ()) -> ColumnElement[bool]:

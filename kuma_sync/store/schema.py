@@ -42,6 +42,9 @@ OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
 HELD = text("(held_create OR held_close)")
 """Links that the brake marked."""
 
+UNRESOLVED = text("unresolved_at IS NOT NULL")
+"""Links whose incident was seen closed without a resolution."""
+
 SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
 """Links that may be pruned one day."""
 
@@ -117,8 +120,10 @@ links = Table(
     _flag("gone"),
     Column("changed_at", UtcTime, nullable=False),
     Column("spent_until", UtcTime),
+    Column("unresolved_at", UtcTime),
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
+    Index("ix_links_unresolved", "alert_id", postgresql_where=UNRESOLVED, sqlite_where=UNRESOLVED),
     Index("ix_links_settled", "changed_at", "alert_id", postgresql_where=SETTLED, sqlite_where=SETTLED),
 )
 

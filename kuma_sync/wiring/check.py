@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 
+from kuma_sync.core.closed import lies_ahead
 from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.client import IrpClient
@@ -24,6 +25,7 @@ from kuma_sync.wiring.remotes import open_remotes
 
 MOST_NAMES = 5
 A_LITTLE = timedelta(minutes=1)
+LATELY = timedelta(days=30)
 
 
 async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
@@ -120,6 +122,8 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
     remote = Remote(name="IRP", section="irp", url=section.url, verified=section.verify_tls)
     if profile.probe is None:
         yield warning("IRP probe", f"not tried: the profile {profile.name} has no [probe]")
+        if finding := await _closed(settings, client):
+            yield finding
         return
     try:
         await client.probe()
@@ -132,3 +136,27 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
         yield finding
     yield ok("IRP login", "no login (auth kind none)" if profile.auth.kind == "none" else "accepted")
     yield ok("IRP probe", f"{profile.probe.method} {profile.probe.path}")
+    if finding := await _closed(settings, client):
+        yield finding
+
+
+async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
+    """Look at the first page of what was closed lately: can it be had, and can its times be read?"""
+    what, now = "IRP closed incidents", utc_now()
+    if not (settings.close.watch and client.can("list_closed")):
+        return None
+    try:
+        async with aclosing(client.list_closed(now - LATELY)) as pages:
+            page = await anext(pages)
+    except RemoteError as error:
+        return failed(what, f"cannot be listed: {error.summary}; is [list_closed] in the profile right?")
+    shown = f"{len(page.items)} of the last {LATELY.days} days"
+    if page.undated:
+        extract = f"list_closed.extract.updated finds {page.undated!r} (9 a digit, A a letter)"
+        return warning(what, f"{extract}, which is no time that can be read: every round reads a day of closings again")
+    if any(lies_ahead(row.updated, page.server_date or now) for row in page.items):
+        return warning(what, "dated ahead of the IRP's clock: is that a local time that does not name its zone?")
+    return ok(
+        what,
+        f"may be listed: {shown}" if page.items else f"may be listed; there is none of the last {LATELY.days} days",
+    )

@@ -96,6 +96,7 @@ class Fitter:
             to_kuma=settings.close.to_kuma,
             reasons=settings.close.reasons,
             default=settings.close.default_reason,
+            patience=settings.close.watch_interval,
         )
 
     def crew(self) -> Crew:

@@ -291,3 +291,39 @@ async def test_findings_come_as_json_too(tmp_path: Path) -> None:
             "hint": str(tmp_path / "other.toml"),
             "misconfigured": False,
         }
+
+
+@pytest.mark.parametrize(
+    ("knobs", "told"),
+    [
+        ({}, "ok: may be listed: 1 of the last 30 days"),
+        ({"updated_form": "seconds"}, "ok: may be listed: 1 of the last 30 days"),
+        ({"updated_form": "slashes"}, "warning: list_closed.extract.updated finds '99/99/9999 99:99 AA'"),
+        ({"updated_form": "naive", "updated_shift": 3 * 3600}, "warning: dated ahead of the IRP's clock"),
+        ({"updated_shift": 3 * 3600, "date": "absent"}, "warning: dated ahead of the IRP's clock"),
+    ],
+)
+async def test_the_list_of_closed_incidents_is_looked_at(tmp_path: Path, knobs: dict[str, Any], told: str) -> None:
+    async with world(tmp_path) as w:
+        empty = await ask("check", *w.c)
+        w.irp.analyst_close(w.irp.create({"externalId": "x"}).id, "Solved")
+        for name, value in knobs.items():
+            setattr(w.irp.knobs, name, value)
+
+        answer = await ask("check", *w.c)
+        off = await ask("check", *w.configured(close={"watch": False}))
+
+        assert line(empty, "IRP closed incidents") == "ok: may be listed; there is none of the last 30 days"
+        assert line(answer, "IRP closed incidents").startswith(told)
+        assert answer.code == 0
+        assert "IRP closed incidents" not in off.out
+
+
+async def test_a_list_of_closed_incidents_that_cannot_be_had_is_a_failure(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.irp.faults.add("status", code=400, match="status=closed")
+
+        answer = await ask("check", *w.c)
+
+        assert answer.code == 1
+        assert line(answer, "IRP closed incidents").startswith("failed: cannot be listed: answered 400")

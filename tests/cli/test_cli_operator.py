@@ -305,3 +305,36 @@ async def test_a_stored_alerts_requests_are_rendered_with_contents_read_from_kum
         assert len(w.irp.requests) == before
         assert unreachable.code == 1
         assert unreachable.sentence == "kuma-sync: kuma read: connection refused"
+
+
+async def test_an_alert_is_named_by_its_id_or_its_beginning_in_any_case(database_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w:
+        alert_id = w.kuma.raise_alert()
+        assert await passed(w) == 0
+        capitals = alert_id.upper()
+
+        shown = [await ask("show", "--json", each, *w.c) for each in (capitals, capitals[:8], f"{{{capitals}}}")]
+        closed = await ask("close", capitals, "--reason", "responded", *w.c)
+        resynced = await ask("resync", capitals, *w.c)
+        dropped = await ask("drop", capitals[:8], *w.c)
+
+        assert [one.json["id"] for one in shown] == [alert_id] * 3
+        assert closed.out.startswith(f"{alert_id} will be closed")
+        assert resynced.out == f"{alert_id}: will be found and fully updated\n"
+        assert dropped.out == f"{alert_id}: dropped for good.\n"
+
+
+async def test_the_spelling_that_was_typed_wins_over_another_case(database_url: str, tmp_path: Path) -> None:
+    small, large = "aaaa0000-0000-4000-8000-000000000001", "AAAA0000-0000-4000-8000-000000000001"
+    async with world(tmp_path, store={"url": database_url}) as w, opened(database_url) as store:
+        async with store.begin() as tx:
+            for each in (small, large, "AAAA0000-0000-4000-8000-000000000002"):
+                await hand_in(tx, CloseRequest(alert_id=AlertId(each), reason=Reason.RESPONDED, origin=Origin.IRP))
+
+        exact = [(await ask("show", "--json", each, *w.c)).json["id"] for each in (small, large)]
+        beginning = (await ask("show", "--json", small[:8], *w.c)).json["id"]
+        several = await ask("show", large[:8], *w.c)
+
+        assert exact == [small, large]
+        assert beginning == small
+        assert (several.code, "the beginning of several" in several.err) == (1, True)

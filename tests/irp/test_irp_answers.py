@@ -235,3 +235,21 @@ async def test_what_the_irp_answers_does_not_reach_the_log(caplog: pytest.LogCap
     assert error.detail == "title Подбор пароля is bad"
     assert "Подбор" not in str(error)
     assert "Подбор" not in caplog.text
+
+
+async def test_a_key_in_another_case_is_found_and_the_exact_one_wins() -> None:
+    shown = [
+        {"id": "1", "externalId": KEY.upper()},
+        {"id": "2", "externalId": f"{KEY}  "},
+        {"id": "3", "externalId": "x"},
+    ]
+
+    with capture_logs() as logged:
+        async with client(
+            Irp((200, {"items": shown}), (200, {"items": [*shown, {"id": "4", "externalId": KEY}]}))
+        ) as desk:
+            without, exact = await desk.find(KEY), await desk.find(KEY)
+
+    assert [one.incident.id for one in without] == ["1", "2"]
+    assert [one.incident.id for one in exact] == ["4"]
+    assert [line["discarded"] for line in logged] == [1, 3]

@@ -6,6 +6,7 @@ import pytest
 
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.kuma import KumaSim
 
 PATH = "/api/v1/incidents"
 
@@ -226,3 +227,126 @@ async def test_the_desk_closes_reopens_edits_and_deletes(reach, clock):
     assert (irp.incidents, irp.deleted) == ({}, [incident])
     with pytest.raises(SimError, match="no incident"):
         irp.reopen(id_)
+
+
+async def listed(client, **query):
+    answer = await client.get(PATH, params={"status": "closed", **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["items"]
+
+
+async def closed_ones(irp, client, count):
+    """Make incidents and close them; return their ids in the list's order."""
+    ids = [(await create(client, f"k{number}"))["id"] for number in range(count)]
+    for id_ in ids:
+        irp.analyst_close(id_, "Solved")
+    return [row["id"] for row in await listed(client)]
+
+
+async def test_keys_can_be_stored_in_capitals_and_are_found_in_whatever_case(reach):
+    irp = IrpSim()
+    irp.knobs.key_case, irp.knobs.key_padding, irp.knobs.id_case = "upper", "  ", "upper"
+
+    async with reach(irp) as client:
+        made = await create(client, "kuma:kuma:ab")
+        found = (await client.get(PATH, params={"externalId": "Kuma:kuma:AB"})).json()["items"]
+        changed = await client.patch(f"{PATH}/{found[0]['id']}", json={"title": "New"})
+
+    assert (found[0]["externalId"], found[0]["id"]) == ("KUMA:KUMA:AB  ", made["id"].upper())
+    assert changed.status_code == 204
+    assert irp.doubled() == []
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("", "2025-03-01T11:15:02.700Z"),
+        ("seconds", 1740827702),
+        ("seconds_text", "1740827702"),
+        ("milliseconds", 1740827702700),
+        ("milliseconds_text", "1740827702700"),
+        ("naive", "2025-03-01 11:15:02"),
+        ("points", "01.03.2025 11:15:02"),
+        ("slashes", "03/01/2025 11:15 AM"),
+    ],
+)
+async def test_times_can_be_written_in_many_forms_and_shifted(reach, clock, form, shown):
+    irp = IrpSim(clock=clock)
+    irp.knobs.updated_form, irp.knobs.updated_shift = form, 3 * 3600
+
+    async with reach(irp) as client:
+        await create(client)
+        row = (await client.get(PATH)).json()["items"][0]
+
+    assert row["updatedAt"] == shown
+
+
+@pytest.mark.parametrize("sim", [IrpSim, KumaSim])
+async def test_the_date_can_be_left_out_or_be_no_date(reach, sim):
+    side = sim()
+
+    async with reach(side) as client:
+        side.knobs.date = "absent"
+        absent = await client.get("/")
+        side.knobs.date = "soon"
+        soon = await client.get("/")
+
+    assert "date" not in absent.headers
+    assert soon.headers["date"] == "soon"
+
+
+async def test_pages_can_be_cut_short_hide_a_row_and_end_in_a_refusal(reach):
+    irp = IrpSim()
+
+    async with reach(irp) as client:
+        ids = await closed_ones(irp, client, 4)
+        irp.knobs.largest_page, irp.knobs.hidden = 2, {ids[0]}
+        pages = [[row["id"] for row in await listed(client, page=page, limit=100)] for page in (1, 2, 3)]
+        by_offset = [row["id"] for row in await listed(client, offset=1, limit=100)]
+        irp.knobs.past_end = 404
+        refused = [
+            (await client.get(PATH, params={"status": "closed", "offset": offset})).status_code for offset in (3, 4)
+        ]
+
+    assert pages == [[ids[1]], ids[2:], []]
+    assert by_offset == ids[1:3]
+    assert refused == [200, 404]
+
+
+async def test_the_list_can_move_while_it_is_paged(reach):
+    irp = IrpSim()
+    offsets = []
+
+    async with reach(irp) as client:
+        ids = await closed_ones(irp, client, 3)
+        irp.knobs.reopened_between_pages, irp.knobs.after_page = [ids[0]], offsets.append
+        first = [row["id"] for row in await listed(client, limit=1)]
+        second = [row["id"] for row in await listed(client, limit=1, offset=1)]
+        irp.knobs.joining = 2
+        before = len(await listed(client))
+        after = len(await listed(client))
+
+    assert (first, second) == ([ids[0]], [ids[2]])
+    assert offsets == [0, 1, 0, 0]
+    assert after == before + 2
+
+
+async def test_the_desk_closes_in_two_steps_moves_and_dates_incidents(reach):
+    irp = IrpSim()
+
+    async with reach(irp) as client:
+        id_ = (await create(client, "k1"))["id"]
+        irp.analyst_close(id_, "")
+        first = (await listed(client))[0]
+        irp.resolve(id_, "Solved")
+        moved = irp.move(id_)
+        irp.redate(moved, "2999-01-01T00:00:00Z")
+        second = (await listed(client))[0]
+        gone = await client.patch(f"{PATH}/{id_}", json={})
+
+    assert (first["id"], first["status"], first["resolution"]) == (id_, "closed", "")
+    assert (second["id"], second["externalId"], second["resolution"]) == (moved, "k1", "Solved")
+    assert second["updatedAt"] == "2999-01-01T00:00:00.000Z"
+    assert (gone.status_code, moved != id_) == (404, True)
+    with pytest.raises(SimError, match="RFC 3339"):
+        irp.redate(moved, "soon")

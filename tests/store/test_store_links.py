@@ -40,6 +40,7 @@ FULL = Link(
     dropped=True,
     gone=True,
     spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),
+    unresolved_at=datetime(2026, 1, 15, 12, 11, 0, 7, tzinfo=UTC),
 )
 
 
@@ -169,3 +170,41 @@ async def test_what_the_brake_marked_what_is_open_and_what_is_not_given_up(datab
         assert held == ["held close", "held create"]
         assert count == 4
         assert all_ids == sorted(marks.keys() - {"dropped", "ignored"})
+
+
+async def test_links_are_known_in_every_spelling_and_the_exact_one_wins(database_url: str) -> None:
+    capitals, odd = AlertId(ALERT_ID.upper()), AlertId("Odd")
+    async with opened(database_url) as store:
+        await add(store, a_link(), a_link(alert_id=odd))
+        async with store.read() as tx:
+            alone = await tx.links.stored_as([ALERT_ID, capitals, f"{{{capitals}}}", "ODD", "odd", "unknown"])
+        await add(store, a_link(alert_id=capitals))
+        async with store.read() as tx:
+            both = await tx.links.stored_as([ALERT_ID, capitals])
+
+    # KUMA's ids are UUIDs: of what is none, small letters and capitals are tried, and no mixture of them.
+    assert alone == {ALERT_ID: ALERT_ID, capitals: ALERT_ID, f"{{{capitals}}}": ALERT_ID}
+    assert both == {ALERT_ID: ALERT_ID, capitals: capitals}
+
+
+async def test_incidents_lead_to_their_alerts_in_every_spelling_of_a_uuid_alone(database_url: str) -> None:
+    uuid = "1d0c0000-0000-4000-8000-0000000000aa"
+    async with opened(database_url) as store:
+        await add(store, a_link(incident=an_incident(id=uuid)), a_link(alert_id=B, incident=an_incident(id="x7Q")))
+
+        async with store.read() as tx:
+            found = await tx.links.by_incident([uuid.upper(), f"{{{uuid}}}", "X7q", "x7Q"])
+
+    assert found == {uuid.upper(): ALERT_ID, f"{{{uuid}}}": ALERT_ID, "x7Q": B}
+
+
+async def test_links_whose_resolution_is_awaited_are_told_unless_they_are_in_doubt(database_url: str) -> None:
+    async with opened(database_url) as store:
+        waiting = a_link(alert_id=B, unresolved_at=NOW)
+        doubted = a_link(alert_id=AlertId("c"), unresolved_at=NOW, doubt=Doubt.AMBIGUOUS)
+        await add(store, a_link(), waiting, doubted)
+
+        async with store.read() as tx:
+            found = await tx.links.unresolved()
+
+    assert found == [B]

@@ -125,7 +125,7 @@ async def test_an_empty_resolution_is_parked_until_there_is_a_default_and_retrie
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.irp.analyst_close(stage.incident(alert_id).id, "")
-        await stage.passes()
+        await stage.passes(2)
         sent = len(stage.kuma.close_calls)
         stage.configure(close={"default_reason": "incorrect data"})
         async with stage.crew() as crew:

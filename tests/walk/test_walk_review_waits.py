@@ -182,9 +182,11 @@ async def test_a_list_of_closed_of_several_pages_stops_where_the_irp_asks_somebo
         with pytest.raises(SideStopped, match="asked to wait"):
             await watching
         orders = await ask(crew, lambda tx: tx.closes.jobs())
+        cursor = await ask(crew, lambda tx: tx.records.cursor())
 
     assert [request.query for request in stage.irp.requests if "offset=100" in request.query] == []
-    assert orders == []
+    assert len(orders) == 100, "what was read counts"
+    assert cursor.watched_until is None, "what was not read to its end is read again"
 
 
 async def refused(side: Side, answered: asyncio.Event | None = None) -> SideStopped:
