@@ -47,8 +47,8 @@ async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> 
         raise Refused(406, "closing is switched off")
     try:
         said = await desk.take(closing, wait)
-    except StoreUnavailable:
-        raise Refused(503, "store unavailable") from None
+    except StoreUnavailable as error:
+        raise Refused(503, "store unavailable", str(error)) from None
     if said is None:
         return answer(202, "accepted", "no final answer of KUMA yet; the queue goes on")
     return Response(status_code=204) if said.status == 204 else answer(said.status, said.message, said.details or None)
