@@ -540,6 +540,21 @@ async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_s
     assert SECRET not in str(refusal.value)
 
 
+@pytest.mark.parametrize("words", ["a NUL \x00", "half a pair \ud83d"])
+async def test_texts_for_people_are_kept_without_what_no_database_holds(database_url: str, words: str) -> None:
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            await tx.records.note(words, "action", "a", words)
+            await tx.links.add([replace(a_link(), close_comment=words)], now=tx.now)
+        async with store.read() as tx:
+            (entry,) = await tx.records.history("a")
+            link = await tx.links.get(ALERT_ID)
+
+    kept = f"{words[:-1]}\ufffd"
+    assert link is not None
+    assert (entry.actor, entry.detail, link.close_comment) == (kept, kept, kept)
+
+
 async def test_a_name_that_no_database_holds_is_refused_alone(database_url: str) -> None:
     async with opened(database_url) as store:
         with pytest.raises(ValueRefused):
