@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import URL, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from kuma_sync.core.errors import StoreError, StoreUnavailable, ValueRefused
+from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable, ValueRefused
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres
 from kuma_sync.store.file import StoreFile
@@ -19,6 +19,8 @@ from kuma_sync.store.sqlite import open_sqlite
 
 LIMIT_EXCEEDED = "54"
 """The class of what is too large for PostgreSQL: a value longer than an index takes."""
+
+NO_TABLE = "42P01"
 
 _SQLITE = (
     "database is locked",
@@ -93,6 +95,8 @@ def _told(error: exc.SQLAlchemyError) -> StoreError | None:
             return _unavailable(error)
         case exc.ProgrammingError() if sqlstate in postgres.NOT_ALLOWED:
             return postgres.not_allowed(sqlstate)
+        case exc.ProgrammingError() if sqlstate == NO_TABLE:
+            return StoreReplaced("the store was replaced: its tables are not in this database any more")
         case exc.DBAPIError() if error.connection_invalidated or type(error) is exc.DatabaseError:
             # SQLite says DatabaseError itself, none of its kinds, of a file that is damaged or no database.
             return _unavailable(error)

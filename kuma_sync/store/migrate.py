@@ -68,6 +68,15 @@ async def assure_writable(store: Store) -> None:
             await connection.run_sync(_assure_writable)
 
 
+async def cautions(store: Store) -> list[str]:
+    """Return what works with this store's server and should not stay so."""
+    if store.local:
+        return []
+    with translated():
+        async with store.engine.connect() as connection:
+            return await connection.run_sync(postgres.cautions)
+
+
 def _assure_writable(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         postgres.assure_writable(connection, metadata.tables, empty=_revision(connection) is None)

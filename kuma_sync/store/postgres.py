@@ -146,6 +146,13 @@ def assure_writable(connection: Connection, tables: Collection[str], *, empty: b
         raise not_allowed("42501")
 
 
+def cautions(connection: Connection) -> list[str]:
+    """Return what works and should not stay so: a server that may lose what it has acknowledged."""
+    names = ("fsync", "full_page_writes")
+    off = [name for name in names if connection.exec_driver_sql(f"SHOW {name}").scalar_one() == "off"]
+    return [f"{' and '.join(off)} off: the server may lose or damage all of it in a power cut"] if off else []
+
+
 def not_allowed(sqlstate: str) -> StoreError:
     """Return the error that says what our role lacks."""
     return StoreError(f"the store refuses: {NOT_ALLOWED[sqlstate]}")

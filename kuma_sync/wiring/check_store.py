@@ -12,9 +12,9 @@ from pathlib import Path
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, is_held, store_file, store_url
-from kuma_sync.store.migrate import assure_writable, check, head
+from kuma_sync.store.migrate import assure_writable, cautions, check, head
 from kuma_sync.wiring.crew import identity, open_store
-from kuma_sync.wiring.findings import Finding, failed, ok
+from kuma_sync.wiring.findings import Finding, failed, ok, warning
 from kuma_sync.wiring.ready import refuse_another
 
 
@@ -44,6 +44,8 @@ async def _opened(store: Store, settings: Settings, profile: str) -> AsyncIterat
     revision = await check(store)
     await assure_writable(store)
     yield ok("store", settings.store.url)
+    for problem in await cautions(store):
+        yield warning("store", problem)
     if revision is None:
         yield ok("store schema", "empty; run makes the tables")
         return

@@ -93,6 +93,23 @@ async def test_a_role_without_a_schema_is_told_so_by_everybody(new_postgres_url:
         assert "Traceback" not in answer.err
 
 
+@pytest.mark.parametrize("durable", [True, False])
+async def test_check_warns_of_a_server_that_may_lose_what_it_acknowledged(tmp_path: Path, durable: bool) -> None:
+    binaries = postgres.debian_binaries()
+    if binaries is None:
+        pytest.skip("needs Debian's PostgreSQL")
+    server = postgres.Server(binaries, durable=durable)
+    try:
+        server.start()
+        async with world(tmp_path, store={"url": server.url}) as w:
+            answer = await ask("check", *w.c)
+    finally:
+        server.stop()
+
+    assert answer.code == 0
+    assert any("fsync off" in line for line in answer.lines("warning")) is not durable
+
+
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

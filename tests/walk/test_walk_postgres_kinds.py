@@ -6,6 +6,7 @@ import asyncio
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 from odd_role import ODD, odd_role
 from pooler import pooled
@@ -61,3 +62,21 @@ async def test_a_role_that_may_have_two_connections_alone_loses_and_parks_nothin
     with odd_role(postgres_url, limit=2) as url:
         async with staged(tmp_path, url) as stage:
             await works_a_day(stage)
+
+
+@pytest.mark.parametrize("right", ["UPDATE", "SELECT"])
+async def test_a_right_that_is_taken_away_under_the_daemon_ends_it_with_a_sentence(
+    tmp_path: Path, postgres_url: str, right: str
+) -> None:
+    with odd_role(postgres_url) as url:
+        async with staged(tmp_path, url) as stage, stage.daemon() as daemon:
+            first = stage.kuma.raise_alert()
+            await eventually(lambda: stage.incidents(first))
+            with psycopg.connect(postgres_url, autocommit=True) as operator:
+                operator.execute(f"REVOKE {right} ON ALL TABLES IN SCHEMA public FROM odd")
+            code = await daemon.ended(within=90)
+
+    said = daemon.log.read_text()
+    assert code == 1
+    assert said.splitlines()[-1].startswith("kuma-sync: the store refuses: its role may not do that (42501)")
+    assert daemon.says("loop_failed") == daemon.says("job_failed") == [], "it is no bug"

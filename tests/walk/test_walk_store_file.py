@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from addresses import somewhere
 from mounts import bound
@@ -220,6 +221,25 @@ async def test_a_file_that_is_replaced_under_the_daemon_ends_it_with_a_sentence(
     assert words(child).startswith("kuma-sync: the store was ")
     assert str(file) in words(child)
     assert child.says("store_replaced")
+    assert "Traceback" not in child.log.read_text()
+
+
+async def test_a_database_that_is_emptied_under_the_daemon_ends_it_with_a_sentence(
+    tmp_path: Path, new_postgres_url: str
+) -> None:
+    async with staged(tmp_path, new_postgres_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with at_work(stage) as (child, door):
+            await eventually(lambda: stage.incidents(alert_id))
+            with psycopg.connect(new_postgres_url, autocommit=True) as operator:
+                operator.execute("DROP SCHEMA public CASCADE")
+                operator.execute("CREATE SCHEMA public")
+            refused = await door.close(alert_id)
+            code = await child.ended()
+
+    assert refused.status_code == 503
+    assert code == 1
+    assert words(child) == "kuma-sync: the store was replaced: its tables are not in this database any more"
     assert "Traceback" not in child.log.read_text()
 
 
