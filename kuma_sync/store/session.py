@@ -22,6 +22,7 @@ from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile
 from kuma_sync.store.hold import held
+from kuma_sync.store.inline import all_stopped
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.links import Links
 from kuma_sync.store.overview import Overview
@@ -152,6 +153,7 @@ class Store:
             await self._write_log_back(self._file)
         await self._engine.dispose()
         if self._file is not None:
+            await all_stopped()
             self._file.release()
 
     async def _write_log_back(self, file: StoreFile) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -142,3 +144,33 @@ async def test_a_link_that_comes_to_lead_elsewhere_is_a_file_that_was_replaced(t
             await put(store, "theirs")
 
     assert (subjects(path_of(sqlite_url)), subjects(other)) == (["ours"], [])
+
+
+LEFT = """
+import asyncio, sqlite3, sys, threading
+from datetime import UTC, datetime
+from kuma_sync.store import Store, store_url
+
+async def left_behind():
+    store = Store(store_url("sqlite:///" + sys.argv[1]), clock=lambda: datetime.now(UTC))
+    async with store.read():
+        pass
+    other = sqlite3.connect(sys.argv[1], isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(1.0, other.rollback).start()
+    writing = asyncio.create_task(store.begin().__aenter__())
+    await asyncio.sleep(0.2)
+    for _ in range(2):
+        writing.cancel()
+        await asyncio.sleep(0.05)
+
+asyncio.run(left_behind())
+print("ended")
+"""
+
+
+def test_a_thread_that_outlives_the_loop_has_nobody_to_tell_and_complains_to_nobody(sqlite_url: str) -> None:
+    command = [sys.executable, "-c", LEFT, str(path_of(sqlite_url))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
