@@ -21,6 +21,7 @@ ODD = {
     "statement_timeout": "1s",
     "lock_timeout": "1s",
     "idle_in_transaction_session_timeout": "1s",
+    "idle_session_timeout": "1s",
     "synchronous_commit": "off",
 }
 """What it may have been given."""

@@ -52,6 +52,9 @@ _DENIED = text(
     " WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, deed))"
 ).bindparams(bindparam("names", type_=ARRAY(Text)))
 
+_LATER_TIMEOUTS = {"idle_session_timeout": 14, "transaction_timeout": 17}
+"""Time-outs that a server has since which major version."""
+
 _SHARED = "kuma_sync_shared"
 """Mark of a connection that a pooler lends to others as well: what is said at the beginning of each transaction."""
 
@@ -217,8 +220,7 @@ def _settings(version: int, *, local: bool) -> str:
         # Behind a pooler it comes too late for its own transaction, which says so itself.
         "default_transaction_read_only": "off",
     }
-    if version >= 17:
-        values["transaction_timeout"] = "0"
+    values |= {name: "0" for name, since in _LATER_TIMEOUTS.items() if version >= since}
     flag = "true" if local else "false"
     sets = [f"set_config('{name}', '{value}', {flag})" for name, value in values.items()]
     # What is acknowledged must be on disk; how many copies of it the server waits for beyond that is its own matter.

@@ -41,6 +41,7 @@ RELIED_ON = {
     "statement_timeout": "0",
     "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
+    "idle_session_timeout": "0",
     "synchronous_commit": "on",
 }
 
