@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psycopg
 from addresses import an_address
+from psycopg import sql
+from sqlalchemy import make_url
 
 ACCOUNT = "postgres"
 """Debian makes it with the package."""
@@ -42,6 +44,20 @@ def database(maintenance: str, name: str) -> Iterator[str]:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+@contextlib.contextmanager
+def encoded(maintenance: str, encoding: str) -> Iterator[str]:
+    """Create an empty database of another encoding than UTF8, yield its URL, drop it."""
+    name = f"in_{encoding.lower()}"
+    with psycopg.connect(maintenance, autocommit=True) as operator:
+        operator.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'").format(
+                sql.Identifier(name), sql.Literal(encoding)
+            )
+        )
+        yield make_url(maintenance).set(database=name).render_as_string(hide_password=False)
+        operator.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 class Server:
     """Debian's PostgreSQL on a folder and a port of its own, which survive being killed.
 
@@ -52,7 +68,7 @@ class Server:
         self._binaries = binaries
         self._options = () if durable else ("-c", "fsync=off")
         self._folder = Path(tempfile.mkdtemp(prefix="kuma-pg-", dir="/tmp"))
-        self._prefix = _unprivileged(self._folder)
+        self._prefix = unprivileged(self._folder)
         self._host, self._port = an_address()
         self._process: subprocess.Popen[bytes] | None = None
         initdb = [*self._prefix, binaries / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", "postgres"]
@@ -64,10 +80,18 @@ class Server:
         """Return the URL of the maintenance database."""
         return f"postgresql://postgres@{self._host}:{self._port}/postgres"
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start, and wait until it answers. What a killed one left behind may refuse the first tries."""
         where = ["-p", str(self._port), "-k", str(self._folder), "-c", f"listen_addresses={self._host}"]
-        command = [*self._prefix, self._binaries / "postgres", "-D", self._folder / "data", *where, *self._options]
+        command = [
+            *self._prefix,
+            self._binaries / "postgres",
+            "-D",
+            self._folder / "data",
+            *where,
+            *self._options,
+            *options,
+        ]
         deadline = time.monotonic() + 30
         while True:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
@@ -81,6 +105,14 @@ class Server:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def demote(self) -> None:
+        """Stop it, and start it again as a standby: it can be read, and waits for somebody to promote it."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=30)
+        (self._folder / "data" / "standby.signal").touch()
+        self.start()
 
     def stop(self) -> None:
         """Stop it and remove its folder."""
@@ -127,13 +159,19 @@ def _bundled() -> Iterator[str]:
             running.cleanup()
 
 
-def _unprivileged(folder: Path) -> list[str]:
+def unprivileged(folder: Path) -> list[str]:
     """PostgreSQL refuses root: give the folder to its own account, and say how to run as that."""
     if os.geteuid() != 0:
         return []
     account = pwd.getpwnam(ACCOUNT)
     os.chown(folder, account.pw_uid, account.pw_gid)
     return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
+
+
+def wait_for_answer(url: str, process: subprocess.Popen[bytes], *, within: float = 30.0) -> None:
+    """Wait until what was started answers at this URL."""
+    if not _answers(url, process, time.monotonic() + within):
+        raise TimeoutError("it does not start")
 
 
 def _answers(url: str, process: subprocess.Popen[bytes], deadline: float) -> bool:

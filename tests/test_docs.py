@@ -36,7 +36,7 @@ from kuma_sync.irp.profile import (
 from kuma_sync.irp.values import NAMES, SHAPES
 from kuma_sync.settings import SECTIONS, example_text, secret_keys
 from kuma_sync.settings.load import _NEEDS_A_RESTART
-from kuma_sync.store import engine
+from kuma_sync.store import postgres
 from kuma_sync.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -407,7 +407,7 @@ def named_in(path: Path) -> frozenset[str]:
 
 
 def test_the_pages_tell_the_leases_that_are_given() -> None:
-    job, reader, frozen = owned.LEASE.total_seconds(), turn.TTL.total_seconds(), engine.PATIENCE
+    job, reader, frozen = owned.LEASE.total_seconds(), turn.TTL.total_seconds(), postgres.PATIENCE
 
     assert (job, reader, frozen) == (60, 30, 30)
     assert f"when its lease ({job:g} s) ends" in read(GUARANTEES)

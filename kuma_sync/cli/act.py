@@ -87,9 +87,15 @@ def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> No
 
 
 async def _retry(settings: Settings, texts: Sequence[str]) -> None:
-    async with opened_store(settings) as store, store.begin() as tx:
-        wanted = await all_named(tx, texts) if texts else await operator.parked_subjects(tx)
-        done = await operator.retry(tx, wanted, by=asking(), max_events=settings.poll.max_events)
+    async with opened_store(settings) as store:
+        async with store.begin() as tx:
+            wanted = await all_named(tx, texts) if texts else await operator.parked_subjects(tx)
+            done = await operator.retry(tx, wanted, by=asking())
+            pieces = {piece.digest for piece in await tx.records.parked()}
+        for name in sorted(pieces.intersection(wanted)):
+            # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
+            if await operator.read_again(store, name, by=asking(), max_events=settings.poll.max_events):
+                done.append(name)
     _tell(done, "back on the queue", nothing="Nothing is parked.")
     left = [name for name in wanted if name not in done]
     if left:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
 from kuma_sync.cli.status import ParkedJob, parked_jobs
 from kuma_sync.cli.subjects import named
-from kuma_sync.cli.tables import plain, show_json, show_pairs, show_table, since
+from kuma_sync.cli.tables import bytes_of, plain, show_json, show_pairs, show_raw, show_table, since
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident, Link
 from kuma_sync.settings import Settings
@@ -55,6 +56,7 @@ class AlertView:
     deliveries: list[Job]
     closes: list[Job]
     parked_because: str = ""
+    parked_size: int | None = None
     history: list[AuditEntry]
 
 
@@ -78,9 +80,15 @@ def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | N
 @click.command()
 @config_option
 @json_option
+@click.option("--raw", is_flag=True, help="Only what KUMA sent, of a parked piece that is no alert.")
 @click.argument("alert")
-def show(config: Path | None, as_json: bool, alert: str) -> None:
+def show(config: Path | None, as_json: bool, raw: bool, alert: str) -> None:
     """Show one alert with its whole history; ALERT is its id, or at least 6 characters of its beginning."""
+    if raw and as_json:
+        raise click.UsageError("Say --raw or --json, not both.")
+    if raw:
+        show_raw(run_async(_raw, command_settings(config, remotes=False), alert))
+        return
     view = run_async(_view, command_settings(config, remotes=False), alert)
     if as_json:
         show_json(view)
@@ -114,7 +122,7 @@ def _parked_row(job: ParkedJob) -> Row:
         last_seen=None,
         incident_id=None,
         incident_number="",
-        reason=job.reason,
+        reason=job.why,
     )
 
 
@@ -143,8 +151,18 @@ async def _view(settings: Settings, text: str) -> AlertView:
             deliveries=await tx.delivery.jobs(name),
             closes=await tx.closes.jobs(name),
             parked_because=parked.reason if parked else "",
+            parked_size=parked.size if parked else None,
             history=await tx.records.history(name),
         )
+
+
+async def _raw(settings: Settings, text: str) -> bytes:
+    async with opened_store(settings) as store, store.read() as tx:
+        name = await named(tx, text)
+        raw = await tx.records.parked_body(name)
+    if raw is None:
+        raise Unfinished(f"{name} is no parked piece of KUMA's answer: only those are kept as they came")
+    return raw
 
 
 def _link_view(link: Link) -> LinkView:
@@ -163,6 +181,8 @@ def _link_view(link: Link) -> LinkView:
 def _show(view: AlertView) -> None:
     click.echo(f"{view.id}  {view.state}")
     show_pairs([("parked because", view.parked_because)])
+    if view.parked_size is not None:
+        show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:

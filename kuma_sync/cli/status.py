@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
-from kuma_sync.cli.tables import plain, show_json, show_table, since, span
+from kuma_sync.cli.tables import bytes_of, plain, show_json, show_table, since, span
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
 from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
@@ -32,11 +32,20 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedJob:
-    """What waits for a human: an alert (or a piece of KUMA's answer that is none), and why."""
+    """What waits for a human: an alert (or a piece of KUMA's answer that is none), and why.
+
+    `size` is how many bytes a piece has; None for an alert.
+    """
 
     id: str
     queue: str
     reason: str
+    size: int | None = None
+
+    @property
+    def why(self) -> str:
+        """Return the reason as a table shows it, with a piece's size."""
+        return self.reason if self.size is None else f"{self.reason} ({bytes_of(self.size)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +109,10 @@ async def parked_jobs(tx: Tx) -> list[ParkedJob]:
     """Return everything that is parked: deliveries, closings, and pieces that are no alerts."""
     queues = (("delivery", tx.delivery), ("close", tx.closes))
     jobs = [(name, job) for name, queue in queues for job in await queue.jobs(states=["parked"])]
-    pieces = [ParkedJob(id=one.digest, queue="delivery", reason=one.reason) for one in await tx.records.parked()]
+    pieces = [
+        ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size)
+        for one in await tx.records.parked()
+    ]
     return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
 
 
@@ -156,7 +168,7 @@ def _show_parked(found: Status) -> None:
         return
     click.echo(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
-        ["id", "queue", "reason"], [[job.id, job.queue, job.reason] for job in found.parked[:MOST_SHOWN]], indent="  "
+        ["id", "queue", "reason"], [[job.id, job.queue, job.why] for job in found.parked[:MOST_SHOWN]], indent="  "
     )
     if len(found.parked) > MOST_SHOWN:
         click.echo(f"  … and {len(found.parked) - MOST_SHOWN} more: `kuma-sync alerts --state parked`")

@@ -6,6 +6,7 @@ Must not: know what is shown. KUMA's texts reach a terminal only through `plain`
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,16 @@ from kuma_sync.core.moments import rfc3339
 def show_json(value: object) -> None:
     """Write a value (dataclasses and times in it, too) as JSON."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=_as_json))
+
+
+def show_raw(raw: bytes) -> None:
+    """Write bytes as they are; on a terminal only what it shows as text, for they may hold its control sequences."""
+    if sys.stdout.isatty():
+        text = raw.decode("utf-8", "replace")
+        click.echo("".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text))
+    else:
+        sys.stdout.buffer.write(raw)
+        sys.stdout.buffer.flush()
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
@@ -63,6 +74,14 @@ def span(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def bytes_of(size: int) -> str:
+    """Write a number of bytes in its largest sensible unit."""
+    for length, unit in ((1 << 20, "MB"), (1 << 10, "KB")):
+        if size >= length:
+            return f"{size / length:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def since(now: datetime) -> Callable[[datetime | None], str]:

@@ -4,6 +4,8 @@ KumaSyncError
 ├── ConfigError            wrong configuration or usage: exit 2, one sentence naming the key
 ├── StoreError             the store cannot be used as it is: exit 1
 │   ├── StoreUnavailable   out of reach right now: loops wait, claims are kept
+│   │   └── StoreReplaced  another file is in its place: as above, and the process ends
+│   ├── ValueRefused       it works, but takes no value of this row: its neighbours go on
 │   ├── NewerSchema        written by a newer version
 │   └── StoreHeld          another daemon holds it
 ├── ClaimLost              somebody else owns this job or this turn now: let go of it, write nothing
@@ -45,6 +47,14 @@ class StoreUnavailable(StoreError):
     def __init__(self, problem: str, *, key: str = "") -> None:
         super().__init__(problem)
         self.key = key
+
+
+class StoreReplaced(StoreUnavailable):
+    """What is in the store's place is not what was opened, and will not become it again: the process must end."""
+
+
+class ValueRefused(StoreError):
+    """The database refuses a value of what was to be written: one row is at fault, its neighbours are not."""
 
 
 class NewerSchema(StoreError):

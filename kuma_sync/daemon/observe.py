@@ -12,7 +12,7 @@ from functools import partial
 
 import structlog
 
-from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import DurableQueue, Store
 from kuma_sync.store.backlog import DEPTHS, WAITING
@@ -32,7 +32,7 @@ LATE = 1.0
 
 
 async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapping[str, Side]) -> None:
-    """Keep the gauges true, for ever."""
+    """Keep the gauges true, for ever. Raise StoreReplaced where the store is not what was opened any more."""
     for name, side in sides.items():
         metrics.breaker_open.labels(remote=name).set_function(partial(_unwell, side))
     while True:
@@ -41,6 +41,10 @@ async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapp
                 pass  # a store that can be read may yet refuse every write
             await look(store, health=health, metrics=metrics)
             health.succeeded("store")
+        except StoreReplaced as error:
+            # It will not become ours again, and what is there instead nobody may touch with what was read from ours.
+            log.error("store_replaced", reason=str(error))
+            raise
         except StoreUnavailable as error:
             health.failed("store", str(error))
         await asyncio.sleep(EVERY)

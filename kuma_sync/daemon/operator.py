@@ -12,10 +12,11 @@ from kuma_sync.core import by_hand
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.diff import Rejected, diff
+from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Doubt, Link, Origin
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.kuma.wire import Parsed, parse_alert
-from kuma_sync.store import Lane, Put, Shape, Shown, Tx
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
 
 PARKED, HELD = "parked", "held"
 
@@ -25,11 +26,10 @@ async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: b
     return await hand_in(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma, to_irp=to_irp)
 
 
-async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) -> list[str]:
+async def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
     """Put parked jobs back to the queue; return what was put back.
 
-    An incident that was deleted, or could not be found, is made anew. A piece of KUMA's answer that is no alert is
-    tried once more as one.
+    An incident that was deleted, or could not be found, is made anew.
     """
     ids = [AlertId(subject) for subject in subjects]
     # Links before waiting jobs, as all others do. What an update woke meanwhile may be on its way, and is left alone.
@@ -38,10 +38,30 @@ async def retry(tx: Tx, subjects: Collection[str], *, by: str, max_events: int) 
     for subject in sorted(woken):
         await tx.links.change(AlertId(subject), by_hand.retried, now=tx.now)
     done = {*woken, *await tx.closes.wake(ids)}
-    done |= set(await _read_again(tx, set(subjects), max_events))
     for subject in sorted(done):
         await tx.records.note(by, "retry", subject)
     return sorted(done)
+
+
+async def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
+    """Try a parked piece of KUMA's answer once more as an alert; false where it waits no more, or still is none.
+
+    One piece, and no transaction while it is parsed: it may be large, and a daemon beside must not wait for that.
+    """
+    async with store.read() as tx:
+        raw = await tx.records.parked_body(digest)
+    parsed = None if raw is None else parse_alert(raw, with_events=True, max_events=max_events)
+    if parsed is None or isinstance(parsed, Rejected):
+        return False
+    try:
+        async with store.begin() as tx:
+            if not await tx.records.unpark(digest):
+                return False
+            await _take(tx, parsed)
+            await tx.records.note(by, "retry", digest)
+    except ValueRefused:
+        return False
+    return True
 
 
 async def parked_subjects(tx: Tx) -> list[str]:
@@ -89,20 +109,6 @@ async def release(tx: Tx, *, by: str) -> list[str]:
     for subject in released:
         await tx.records.note(by, "release", subject)
     return released
-
-
-async def _read_again(tx: Tx, subjects: Collection[str], max_events: int) -> list[str]:
-    read = []
-    for piece in await tx.records.parked():
-        if piece.digest not in subjects:
-            continue
-        parsed = parse_alert(piece.raw, with_events=True, max_events=max_events)
-        if isinstance(parsed, Rejected):
-            continue
-        await _take(tx, parsed)
-        await tx.records.unpark(piece.digest)
-        read.append(piece.digest)
-    return read
 
 
 async def _take(tx: Tx, parsed: Parsed) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
 from kuma_sync.store import Claim
 
 T = TypeVar("T")
@@ -54,11 +54,13 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
 
 
 async def insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
-    """Ask the store for something, however often it says no, while the claim is ours."""
+    """Ask the store for something, however often it is away, while the claim is ours."""
     job.unwritten = time.monotonic()
     while True:
         try:
             written = await write()
+        except StoreReplaced:
+            raise  # it will never take it
         except StoreUnavailable:  # the loops tell; told here, it would be a line a job and try
             job.assure()
             await asyncio.sleep(0.5)

@@ -14,6 +14,7 @@ import structlog
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
 from kuma_sync.core.diff import Admission, AdmissionRule, Appeared, Changed, Rejected, Unseen, diff, to_read
+from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.moments import before
 from kuma_sync.core.plan import Brake, Plan, check
@@ -21,8 +22,8 @@ from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.copies import in_order, later_copies
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
-from kuma_sync.daemon.rejects import REMEMBERED, KnownRejects, too_large
-from kuma_sync.daemon.round import Chunk, Pass, Round
+from kuma_sync.daemon.rejects import REMEMBERED, KnownRejects, RefusedAlerts, as_listed, refused, too_large
+from kuma_sync.daemon.round import Chunk, Pass, Round, taken_back
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
@@ -48,6 +49,14 @@ class Rules:
     can_find: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aside:
+    """What a chunk brings beside alerts that are new or changed: pieces that are none, and what is as known."""
+
+    rejected: Sequence[Rejected] = ()
+    to_mark: Collection[AlertId] = ()
+
+
 @dataclass(slots=True)
 class Swept:
     """Whether this process has completed a sweep of what it asks KUMA for; before that, every new link is doubtful."""
@@ -67,6 +76,7 @@ class Recorder:
         self.wake = wake
         self._rejects = KnownRejects()
         self._left_alone: set[bytes] = set()
+        self._refused = RefusedAlerts()
         self.swept = swept
 
     async def first_read(self, round_: Round) -> None:
@@ -88,19 +98,32 @@ class Recorder:
 
     async def seen(self, items: Sequence[Seen], read: Pass, round_: Round) -> None:
         """Record alerts of which there is no more than the listing; they are delivered without events."""
-        ids = [item.alert.id for item in items]
-        async with self._store.begin() as tx:
-            await tx.lease.assure(round_.turn)
-            await self._save(tx, diff(items, await tx.alerts.pictures(ids)), {}, Shape.LISTING, read, round_)
-            await put_unmade(tx, ids)
+        try:
+            await self._write_listed(items, read, round_)
+        except ValueRefused as error:
+            if len(items) > 1:
+                for item in items:
+                    await self.seen([item], read, round_)
+                return
+            alert = items[0].alert
+            await self._park(refused(alert.id, as_listed(alert), error), alert.id, read, round_)
         self.wake()
+
+    async def _write_listed(self, items: Sequence[Seen], read: Pass, round_: Round) -> None:
+        ids = [item.alert.id for item in items]
+        with taken_back(read, round_):
+            async with self._store.begin() as tx:
+                await tx.lease.assure(round_.turn)
+                await self._save(tx, diff(items, await tx.alerts.pictures(ids)), {}, Shape.LISTING, read, round_)
+                await put_unmade(tx, ids)
 
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
         taken = [element for element in chunk.elements if element.raw is not None]
         large = [element for element in chunk.elements if element.raw is None]
         digests = {digest: one for digest, one in in_order(taken).items() if digest not in self._left_alone}
         async with self._store.read() as tx:
-            unchanged = await tx.alerts.by_digest(shape, list(digests))
+            await self._refused.recall(tx)
+            unchanged = await tx.alerts.by_digest(shape, list(digests)) | self._refused.among(digests)
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
             round_.saw(await tx.alerts.newest(unchanged.values()))
             known_ids = set(unchanged.values())
@@ -124,14 +147,41 @@ class Recorder:
         round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
         if not (seen or rejected or to_mark):
             return
-        async with self._store.begin() as tx:
-            await tx.lease.assure(round_.turn)
-            read.rejected += await tx.records.park(rejected)
-            # Links before jobs, in the order that whoever hands in a closing locks them.
-            await tx.alerts.mark_shown(to_mark, round_.mark(read))
-            await self._compare(tx, seen, shape, read, round_)
+        aside = _Aside(rejected=rejected, to_mark=to_mark)
+        try:
+            await self._write(seen, aside, shape, read, round_)
+        except ValueRefused:
+            await self._write({}, aside, shape, read, round_)
+            for digest, item in seen.items():
+                await self._write_one(digests[digest], item, shape, read, round_)
         self._rejects.note(rejected)
         self.wake()
+
+    async def _write(self, seen: dict[bytes, Parsed], aside: _Aside, shape: Shape, read: Pass, round_: Round) -> None:
+        with taken_back(read, round_):
+            async with self._store.begin() as tx:
+                await tx.lease.assure(round_.turn)
+                read.rejected += await tx.records.park(aside.rejected)
+                # Links before jobs, in the order that whoever hands in a closing locks them.
+                await tx.alerts.mark_shown(aside.to_mark, round_.mark(read))
+                await self._compare(tx, seen, shape, read, round_)
+
+    async def _write_one(self, element: Element, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
+        """Write one alert of a chunk that the database refused as a whole, or park it with the reason."""
+        try:
+            await self._write({element.digest: item}, _Aside(), shape, read, round_)
+        except ValueRefused as error:
+            alert_id = item.seen.alert.id
+            await self._park(refused(alert_id, element.raw or element.head, error), alert_id, read, round_)
+            self._refused.note(alert_id, element.digest)
+
+    async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
+        async with self._store.begin() as tx:
+            await tx.lease.assure(round_.turn)
+            read.rejected += await tx.records.park([rejected])
+            await tx.alerts.mark_shown([alert_id], round_.sweep)
+        round_.refuse(alert_id)
+        self._rejects.note([rejected])
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
         await asyncio.sleep(0)  # a chunk of megabytes in one go would hold the loop
@@ -258,6 +308,7 @@ class Recorder:
         if changes and round_.open_links is None:
             round_.open_links = await tx.links.open_count()
         await tx.alerts.save(shown, now=tx.now, sweep=round_.mark(read))
+        await self._refused.taken(tx, [change.picture.alert.id for change in changes])
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
         fresh = [alert.id for alert in appeared if not self._old(alert)]
         held = self._held([*fresh, *to_wake(told.values())], round_)

@@ -1,16 +1,20 @@
-"""Elements that are no alerts and are parked by now, so that none is written or told again at every poll.
+"""Elements that are parked by now: no alerts, or refused by the database. None is written or told at every poll.
 
 Must not: park them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 import structlog
 
+from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.diff import Rejected
+from kuma_sync.core.errors import ValueRefused
 from kuma_sync.kuma.client import Element
+from kuma_sync.store import Tx
 
 log = structlog.get_logger(__name__)
 
@@ -21,6 +25,20 @@ def too_large(element: Element) -> Rejected:
     """Return what an element of a listing is that is too large even so: nothing that could be delivered."""
     reason = f"too large even without events: {element.size} bytes"
     return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=element.head)
+
+
+REFUSED = "refused:"
+"""How the parked piece of an alert begins that the database does not take; its id follows: there is one an alert."""
+
+
+def refused(alert_id: AlertId, raw: bytes, error: ValueRefused) -> Rejected:
+    """Return what is parked of an alert that the database does not take."""
+    return Rejected(digest=f"{REFUSED}{alert_id}", reason=str(error), raw=raw)
+
+
+def as_listed(alert: Alert) -> bytes:
+    """Return an alert as an element of which there is no more than this: the listing itself is gone by now."""
+    return json.dumps({"id": alert.id, "name": alert.name, "status": alert.status}).encode()
 
 
 class KnownRejects:
@@ -40,3 +58,35 @@ class KnownRejects:
         self._digests |= {item.digest for item in rejected}
         if rejected:
             log.error("alerts_rejected", count=len(rejected), reasons=sorted({item.reason for item in rejected}))
+
+
+class RefusedAlerts:
+    """Alerts that the database did not take, so that they are not tried at every poll, and forgotten once it does."""
+
+    def __init__(self) -> None:
+        self._by_bytes: dict[bytes, AlertId] = {}
+        self._parked: set[AlertId] | None = None
+
+    async def recall(self, tx: Tx) -> None:
+        """Learn once which are parked since earlier."""
+        if self._parked is None:
+            pieces = await tx.records.parked()
+            self._parked = {
+                AlertId(piece.digest.removeprefix(REFUSED)) for piece in pieces if piece.digest.startswith(REFUSED)
+            }
+
+    def among(self, digests: Iterable[bytes]) -> dict[bytes, AlertId]:
+        """Return which of these elements were refused before, and whose they are."""
+        return {digest: self._by_bytes[digest] for digest in digests if digest in self._by_bytes}
+
+    def note(self, alert_id: AlertId, digest: bytes) -> None:
+        """Remember an alert by the bytes that were refused."""
+        if len(self._by_bytes) > REMEMBERED:
+            self._by_bytes.clear()
+        self._by_bytes[digest] = alert_id
+        self._parked = (self._parked or set()) | {alert_id}
+
+    async def taken(self, tx: Tx, ids: Iterable[AlertId]) -> None:
+        """Forget the parked pieces of alerts that this transaction writes; they stay known until it is committed."""
+        for alert_id in (self._parked or set()).intersection(ids):
+            await tx.records.unpark(f"{REFUSED}{alert_id}")

@@ -6,15 +6,28 @@ Must not: read, write, or decide.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.window import Cursor, Query, ReadKind
 from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.store import PassRecord, Turn
 from kuma_sync.telemetry.metrics import Metrics
+
+
+@contextmanager
+def taken_back(read: Pass, round_: Round) -> Iterator[None]:
+    """Take back what was counted for a transaction whose values the database refused: it is written again, in parts."""
+    before = read.rejected, read.appeared, read.changed, read.late, read.missed, round_.created
+    try:
+        yield
+    except ValueRefused:
+        read.rejected, read.appeared, read.changed, read.late, read.missed, round_.created = before
+        raise
 
 
 @dataclass(slots=True)
@@ -140,6 +153,12 @@ class Round:
         """Take note of the lastSeen of an alert that a read showed."""
         if last_seen is not None and (self.newest is None or last_seen > self.newest):
             self.newest = last_seen
+
+    def refuse(self, alert_id: AlertId) -> None:
+        """Want nothing more of an alert that the database does not take."""
+        self.wanted.pop(alert_id, None)
+        self.late.discard(alert_id)
+        self.unread.discard(alert_id)
 
     def behind(self, alert: Alert) -> bool:
         """Tell whether an alert is dated before the watermark that this round began with."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from kuma_sync.core.errors import KumaSyncError
+from kuma_sync.core.errors import KumaSyncError, StoreError, ValueRefused
 from kuma_sync.daemon.schedule import Bell
 
 log = structlog.get_logger(__name__)
@@ -53,6 +53,8 @@ async def supervise(name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[
         try:
             await loop()
         except Exception as error:
+            if _ends_the_process(error):
+                raise
             # The other boundary: whatever a loop's bug is, the others go on.
             failures.append(clock())
             log.exception("loop_failed", loop=name, error=type(error).__name__)
@@ -66,6 +68,13 @@ async def supervise(name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[
             well.cancel()
         if await happens(stop, within=wait):
             return
+
+
+def _ends_the_process(error: Exception) -> bool:
+    """Tell a store that cannot be used, which is a sentence for people, from a bug."""
+    if isinstance(error, ExceptionGroup):
+        return all(map(_ends_the_process, error.exceptions))
+    return isinstance(error, StoreError) and not isinstance(error, ValueRefused)
 
 
 async def happens(event: asyncio.Event, *, within: float) -> bool:

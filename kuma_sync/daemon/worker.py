@@ -13,7 +13,7 @@ from typing import Literal
 
 import structlog
 
-from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.errors import ClaimLost, StoreError, StoreUnavailable, ValueRefused
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.duty import Duty, Handler
 from kuma_sync.daemon.outage import Outage
@@ -174,8 +174,11 @@ class Worker:
         except ClaimLost as error:
             log.warning("claim_lost", worker=self.name, subject=claim.subject, reason=str(error))
             return
-        except StoreUnavailable as error:
-            # No bug, and nothing of the job's doing: it is due again as soon as the store can be told so.
+        except ValueRefused as error:
+            # No bug, but tried again it would be refused again.
+            outcome = Park(reason=str(error))
+        except StoreError as error:
+            # No bug either, and nothing of the job's doing: it is due again as soon as the store can be told so.
             outcome = RetryAt(at=self._side.pace.clock(), reason=str(error), counts=False)
         except Exception as error:
             # The worker's boundary: one job's bug must not stop the line, nor lose the job.
@@ -190,12 +193,17 @@ class Worker:
         with contextlib.suppress(ClaimLost):
             try:
                 await persist(job, lambda: self._settle(job.claim, outcome))
-            except (ClaimLost, StoreUnavailable):
+            except ValueRefused as error:
+                # Whatever the database does not take, in plain letters it takes the reason.
+                plain = Park(reason=f"{_plain(outcome.reason)}; {error}")
+                await persist(job, lambda: self._settle(job.claim, plain))
+            except (ClaimLost, StoreError):
                 return
             except Exception as error:
-                # The same boundary: a reason that no database takes must not stop the line either.
+                # The same boundary: a bug in settling must not stop the line either.
                 log.exception("job_failed", worker=self.name, subject=job.claim.subject, error=type(error).__name__)
-                parked = Park(reason=f"a bug in kuma-sync: {type(error).__name__} while settling")
+                bug = f"a bug in kuma-sync: {type(error).__name__} while settling"
+                parked = Park(reason=f"{bug} {_plain(outcome.reason)}")
                 await persist(job, lambda: self._settle(job.claim, parked))
 
     async def _settle(self, claim: Claim, outcome: RetryAt | Bounce | Park) -> None:
@@ -230,3 +238,8 @@ class Worker:
             for job in flying:
                 if job.claim.id in kept:
                     job.valid_until = asked + self._lease.total_seconds() * 0.9
+
+
+def _plain(text: str) -> str:
+    """Return the beginning of a text with every unusual sign written out."""
+    return ascii(text)[1:-1][:300]

@@ -1,7 +1,7 @@
 """MEMORY: the only room that knows SQL."""
 
-from kuma_sync.store.engine import store_url
-from kuma_sync.store.hold import held, lock_path
+from kuma_sync.store.engine import store_file, store_url
+from kuma_sync.store.hold import is_held
 from kuma_sync.store.jobs import Claim, Job, Lane, Put
 from kuma_sync.store.lease import Turn
 from kuma_sync.store.pictures import Shape, Shown
@@ -26,7 +26,7 @@ __all__ = [
     "Store",
     "Turn",
     "Tx",
-    "held",
-    "lock_path",
+    "is_held",
+    "store_file",
     "store_url",
 ]

@@ -13,6 +13,7 @@ from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from kuma_sync.core.alert import EventDigest
+from kuma_sync.core.text import fit
 
 DIGEST_BYTES = 16
 
@@ -44,6 +45,20 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         moment: datetime = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return moment.astimezone(UTC)
+
+
+class Words(TypeDecorator[str]):
+    """Text for people, with what no database holds (NUL, half a surrogate pair) replaced: no row fails for it.
+
+    Not for what names something: a key must be refused where it comes from.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        """Write a text."""
+        return None if value is None else fit(value)
 
 
 class Digests(TypeDecorator[frozenset[EventDigest]]):

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from threading import Thread
 from typing import Any
+from weakref import WeakSet
 
 import aiosqlite
+from aiosqlite.core import _connection_worker_thread
 
 MANY_ROWS = 32
+
+_stopping = WeakSet[Thread]()
 
 
 class InlineConnection(aiosqlite.Connection):
@@ -24,6 +31,19 @@ class InlineConnection(aiosqlite.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._flying: set[object] = set()
+        self._thread = Thread(target=self._work, name="sqlite_connection_worker_thread")
+
+    def _work(self) -> None:
+        """Do what is handed to the thread. Where the loop has ended meanwhile, do the rest, and tell nobody."""
+        try:
+            _connection_worker_thread(self._tx)
+        except RuntimeError:
+            while not self._tx.empty():
+                _told, call = self._tx.get_nowait()
+                with suppress(sqlite3.Error):
+                    call()
+            if self._connection is not None:
+                self._connection.close()
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         # Whoever was cancelled left a call behind in the thread; what follows must not overtake it.
@@ -45,6 +65,7 @@ class InlineConnection(aiosqlite.Connection):
         """Roll back and close behind what is still in the thread, without waiting."""
         if self._connection is not None:
             self._tx.put_nowait((None, self._connection.rollback))
+        _stopping.add(self._thread)
         return super().stop()
 
     def _noted(self, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,6 +80,13 @@ class InlineConnection(aiosqlite.Connection):
 
         self._flying.add(flight)
         return noted
+
+
+async def all_stopped(seconds: float = 5.0) -> None:
+    """Wait until what was stopped has ended: a thread that outlives the loop would fail at telling it so."""
+    deadline = time.monotonic() + seconds
+    for thread in [thread for thread in _stopping if thread.is_alive()]:
+        await asyncio.to_thread(thread.join, max(deadline - time.monotonic(), 0.0))
 
 
 async def connect(path: str, *, busy_timeout: float, uri: bool = False) -> aiosqlite.Connection:

@@ -11,8 +11,11 @@ from sqlalchemy import column, inspect, select, table
 from sqlalchemy.engine import Connection
 
 from kuma_sync.core.errors import NewerSchema
-from kuma_sync.store.engine import WRITES, translated
+from kuma_sync.store import postgres
+from kuma_sync.store.engine import translated
+from kuma_sync.store.schema import metadata
 from kuma_sync.store.session import Store
+from kuma_sync.store.sqlite import WRITES
 
 _VERSION = table("alembic_version", column("version_num"))
 
@@ -58,6 +61,27 @@ async def check(store: Store) -> str | None:
     return revision
 
 
+async def assure_writable(store: Store) -> None:
+    """Raise StoreError where a server would refuse what a daemon writes, without trying it."""
+    with translated():
+        async with store.engine.connect() as connection:
+            await connection.run_sync(_assure_writable)
+
+
+async def cautions(store: Store) -> list[str]:
+    """Return what works with this store's server and should not stay so."""
+    if store.local:
+        return []
+    with translated():
+        async with store.engine.connect() as connection:
+            return await connection.run_sync(postgres.cautions)
+
+
+def _assure_writable(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        postgres.assure_writable(connection, metadata.tables, empty=_revision(connection) is None)
+
+
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(_VERSION.name):
         return None
@@ -74,6 +98,7 @@ def _upgrade(connection: Connection) -> None:
         _refuse_newer(revision)
     if revision == head():
         return
+    _assure_writable(connection)
     # Loaded where there is something to do: it takes a third of a start, and most starts have nothing.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415

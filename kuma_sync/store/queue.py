@@ -235,8 +235,10 @@ class DurableQueue(Backlog):
                     update(self._table).where(*self._mine(claim)).values(owner=None, lease_until=None, **values)
                 )
         except IntegrityError:
-            # A put on PostgreSQL got in between our look and our write.
-            return await self._successor(claim)
+            # A put on PostgreSQL got in between our look and our write; else it is the row itself that is refused.
+            if (successor := await self._successor(claim)) is None:
+                raise
+            return successor
         if changed.rowcount != 1:
             raise ClaimLost(f"job {claim.id} went to another worker")
         return None

@@ -60,11 +60,11 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedAlert:
-    """A piece of KUMA's answer that is no alert; `raw` as it came."""
+    """A piece of KUMA's answer that is no alert, or that the database did not take; `size` in bytes, as it came."""
 
     digest: str
     reason: str
-    raw: bytes
+    size: int
     first_seen: datetime
 
 
@@ -171,6 +171,7 @@ class Records:
                 {
                     "digest": item.digest,
                     "raw": zlib.compress(item.raw),
+                    "size": len(item.raw),
                     "reason": item.reason,
                     "first_seen": self._now,
                     "last_seen": self._now,
@@ -181,15 +182,22 @@ class Records:
         return await self.parked_count() - before
 
     async def parked(self) -> list[ParkedAlert]:
-        """Return the pieces that wait for a human, oldest first."""
+        """Return the pieces that wait for a human, oldest first, without what they hold."""
         table = schema.parked
+        columns = (table.c.digest, table.c.reason, table.c.size, table.c.first_seen)
         rows = await self._connection.execute(
-            select(table).where(table.c.dropped.is_(False)).order_by(table.c.first_seen, table.c.digest)
+            select(*columns).where(table.c.dropped.is_(False)).order_by(table.c.first_seen, table.c.digest)
         )
-        return [
-            ParkedAlert(digest=row.digest, reason=row.reason, raw=zlib.decompress(row.raw), first_seen=row.first_seen)
-            for row in rows
-        ]
+        return [ParkedAlert(**row) for row in rows.mappings()]
+
+    async def parked_body(self, digest: str) -> bytes | None:
+        """Return what a piece that waits for a human holds, as it came; None where there is no such piece."""
+        table = schema.parked
+        found = await self._connection.execute(
+            select(table.c.raw).where(table.c.digest == digest, table.c.dropped.is_(False))
+        )
+        packed: bytes | None = found.scalar_one_or_none()
+        return None if packed is None else zlib.decompress(packed)
 
     async def parked_count(self) -> int:
         """Count the pieces that wait for a human."""
@@ -205,9 +213,13 @@ class Records:
         )
         return dropped.rowcount == 1
 
-    async def unpark(self, digest: str) -> None:
-        """Forget a piece that turned out to be an alert after all."""
-        await self._connection.execute(delete(schema.parked).where(schema.parked.c.digest == digest))
+    async def unpark(self, digest: str) -> bool:
+        """Forget a piece that turned out to be an alert after all; false where it does not wait any more."""
+        table = schema.parked
+        forgotten = await self._connection.execute(
+            delete(table).where(table.c.digest == digest, table.c.dropped.is_(False))
+        )
+        return forgotten.rowcount == 1
 
     async def _born(self) -> None:
         insert = insert_into(self._connection, schema.cursor).values(id=1, born_at=self._now)

@@ -19,7 +19,7 @@ from sqlalchemy import (
     text,
 )
 
-from kuma_sync.store.columns import Digests, Json, UtcTime
+from kuma_sync.store.columns import Digests, Json, UtcTime, Words
 
 metadata = MetaData(
     naming_convention={
@@ -54,7 +54,7 @@ def _flag(name: str) -> Column[bool]:
 
 
 def _words(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False, server_default="")
+    return Column(name, Words, nullable=False, server_default="")
 
 
 alerts = Table(
@@ -158,7 +158,8 @@ parked = Table(
     metadata,
     Column("digest", Text, primary_key=True),
     Column("raw", LargeBinary, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("size", BigInteger, nullable=False, server_default="0"),
+    Column("reason", Words, nullable=False),
     Column("first_seen", UtcTime, nullable=False),
     Column("last_seen", UtcTime, nullable=False),
     _flag("dropped"),

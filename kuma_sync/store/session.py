@@ -6,25 +6,33 @@ Must not: hold queries; those are in the rooms a `Tx` joins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import URL
+from sqlalchemy import URL, QueuePool, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
-from kuma_sync.store import schema
+from kuma_sync.store import postgres, schema
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.dialect import LeaseClock
-from kuma_sync.store.engine import WRITES, open_engine, translated
+from kuma_sync.store.engine import open_engine, store_file, translated
+from kuma_sync.store.file import StoreFile
+from kuma_sync.store.hold import held
+from kuma_sync.store.inline import all_stopped
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.links import Links
 from kuma_sync.store.overview import Overview
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.records import Records
+from kuma_sync.store.sqlite import WRITES, save_log
+
+LOOK_AGAIN = 0.02
+"""Seconds between looks for a connection of ours that is free, where the server gives no more."""
 
 LONGEST = 240.0
 """Seconds a transaction may take, with all it waits for: a database that neither answers nor fails is away, too."""
@@ -61,7 +69,8 @@ class Store:
         horizon: timedelta = timedelta(hours=1),
         untouched: bool = False,
     ) -> None:
-        self._engine = open_engine(url, password=password, untouched=untouched)
+        self._file = store_file(url)
+        self._engine = open_engine(url, password=password, file=self._file, untouched=untouched)
         self._clock = clock
         self._horizon = horizon
         self._local = url.get_backend_name() == "sqlite"
@@ -77,6 +86,18 @@ class Store:
         """Tell whether it is a file that only one daemon may hold."""
         return self._local
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be the only daemon on this file while the block runs, or raise StoreHeld.
+
+        Close the store before the block ends: to let go of the file drops SQLite's own locks on it.
+        """
+        if self._file is None:  # a server is shared
+            yield
+            return
+        with held(self._file):
+            yield
+
     def expect_dues(self, *, within: timedelta) -> None:
         """Take a job put off as long as this for what it is; one due even later counts as due: the clock was set back.
 
@@ -86,27 +107,66 @@ class Store:
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
-        """Open a transaction that writes; it commits at the end, and rolls back on any exception."""
+        """Open a transaction that writes; it commits at the end, and rolls back on any exception.
+
+        Where its file went away meanwhile, what was committed is in that file, and StoreUnavailable says so.
+        """
         async with AsyncExitStack() as stack:
             stack.enter_context(translated())
             await stack.enter_async_context(asyncio.timeout(LONGEST))
             if self._local:
                 await stack.enter_async_context(self._writer)
-            connection = await stack.enter_async_context(self._engine.connect())
+            connection = await self._connect(stack)
             await connection.execution_options(**{WRITES: True})
-            await stack.enter_async_context(_transaction(connection))
-            yield self._tx(connection)
+            async with _transaction(connection):
+                yield self._tx(connection)
+            if self._file is not None:
+                self._file.assure_in_place()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
         """Open a transaction that only reads."""
-        with translated():
-            async with asyncio.timeout(LONGEST), self._engine.connect() as connection, connection.begin():
-                yield self._tx(connection)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(translated())
+            await stack.enter_async_context(asyncio.timeout(LONGEST))
+            connection = await self._connect(stack)
+            await stack.enter_async_context(connection.begin())
+            yield self._tx(connection)
+
+    async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
+        """Take a connection. Where the server gives us no more of them, wait for one of those that we have."""
+        deadline = asyncio.get_running_loop().time() + postgres.PATIENCE
+        while True:
+            try:
+                return await stack.enter_async_context(self._engine.connect())
+            except exc.OperationalError as error:
+                pool = self._engine.pool
+                ours = pool.checkedout() + pool.checkedin() if isinstance(pool, QueuePool) else 0
+                late = asyncio.get_running_loop().time() > deadline
+                if late or not ours or not postgres.is_full(error):
+                    raise
+            await asyncio.sleep(LOOK_AGAIN)
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._file is not None:
+            await self._write_log_back(self._file)
         await self._engine.dispose()
+        if self._file is not None:
+            await all_stopped()
+            self._file.release()
+
+    async def _write_log_back(self, file: StoreFile) -> None:
+        """Write what is in the log into a file that was moved, or whose log was: SQLite itself would leave it there.
+
+        A log that stays beside the name would be played into whatever file comes to be there.
+        """
+        with suppress(StoreError):
+            try:
+                file.assure_in_place()
+            except StoreUnavailable:
+                with translated():
+                    await save_log(self._engine)
 
     def _tx(self, connection: AsyncConnection) -> Tx:
         now = self._clock()

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer, parse_reason
-from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.errors import StoreError
 from kuma_sync.core.incident import Origin
 from kuma_sync.web.answers import Refused, answer, bearer_token, caller
 from kuma_sync.web.body import LARGEST_BODY, read_body
@@ -30,8 +30,8 @@ class ClosingDesk(Protocol):
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         """Put a closing on the durable queue, and return 204.
 
-        With `wait`, stay up to that many seconds for KUMA's final answer; None when it did not come. Raise
-        StoreUnavailable when nothing was stored.
+        With `wait`, stay up to that many seconds for KUMA's final answer; None when it did not come. Raise StoreError
+        when nothing was stored.
         """
 
 
@@ -47,8 +47,8 @@ async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> 
         raise Refused(406, "closing is switched off")
     try:
         said = await desk.take(closing, wait)
-    except StoreUnavailable:
-        raise Refused(503, "store unavailable") from None
+    except StoreError as error:
+        raise Refused(503, "store unavailable", str(error)) from None
     if said is None:
         return answer(202, "accepted", "no final answer of KUMA yet; the queue goes on")
     return Response(status_code=204) if said.status == 204 else answer(said.status, said.message, said.details or None)

@@ -5,25 +5,24 @@ Must not: create a file, upgrade, or wait for a lock.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
-from kuma_sync.store import Store, lock_path, store_url
-from kuma_sync.store.migrate import check, head
+from kuma_sync.store import Store, is_held, store_file, store_url
+from kuma_sync.store.migrate import assure_writable, cautions, check, head
 from kuma_sync.wiring.crew import identity, open_store
-from kuma_sync.wiring.findings import Finding, failed, ok
+from kuma_sync.wiring.findings import Finding, failed, ok, warning
 from kuma_sync.wiring.ready import refuse_another
 
 
 async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding]:
     """Yield what is found; nothing is raised for a store out of reach."""
-    shown, file = settings.store.url, _file(settings)
-    if file is not None and not os.access(file, os.R_OK | os.W_OK):
-        yield _unusable(file, shown)
+    shown, file = settings.store.url, store_file(store_url(settings.store.url))
+    if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
+        yield _unusable(file.path, shown)
         return
     store = open_store(settings, untouched=True)
     try:
@@ -33,15 +32,20 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
         yield failed("store", f"{shown}: {error}" + (f"; is {error.key} right?" if error.key else ""))
     except StoreError as error:
         yield failed("store", f"{shown}: {error}")
+    except ConfigError as error:
+        yield failed("store", f"{shown}: {error.problem}", misconfigured=True)
     finally:
         await store.close()
-    if file is not None and _held(file):
+    if file is not None and is_held(file):
         yield ok("store lock", "a running daemon holds the file")
 
 
 async def _opened(store: Store, settings: Settings, profile: str) -> AsyncIterator[Finding]:
     revision = await check(store)
+    await assure_writable(store)
     yield ok("store", settings.store.url)
+    for problem in await cautions(store):
+        yield warning("store", problem)
     if revision is None:
         yield ok("store schema", "empty; run makes the tables")
         return
@@ -59,11 +63,6 @@ async def _opened(store: Store, settings: Settings, profile: str) -> AsyncIterat
         yield ok("store identity", owner if known is not None else "nobody's yet")
 
 
-def _file(settings: Settings) -> Path | None:
-    url = store_url(settings.store.url)
-    return Path(url.database or "").absolute() if url.get_backend_name() == "sqlite" else None
-
-
 def _unusable(file: Path, shown: str) -> Finding:
     try:
         file.stat()
@@ -78,15 +77,3 @@ def _unusable(file: Path, shown: str) -> Finding:
     if not os.access(file.parent, os.W_OK | os.X_OK):
         return failed("store", f"{shown}: this user cannot write to {file.parent}")
     return ok("store", f"{shown}: will be created by run")
-
-
-def _held(file: Path) -> bool:
-    """Try the daemon's lock without making its file."""
-    try:
-        with lock_path(file).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

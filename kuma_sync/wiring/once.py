@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from kuma_sync.daemon.run import once
 from kuma_sync.settings import Settings
-from kuma_sync.store import Put, Store, held, store_url
+from kuma_sync.store import Put, Store
 from kuma_sync.store.backlog import WAITING
 from kuma_sync.store.jobs import PENDING
 from kuma_sync.wiring.crew import make_crew, open_store
@@ -50,9 +50,9 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     """Do one complete pass. Raise ConfigError, or StoreError."""
     settings = at_once(settings)
     ground = Ground(store=open_store(settings))
-    stack.push_async_callback(ground.store.close)
     crew = await make_crew(settings, ground, stack)
-    stack.enter_context(held(store_url(settings.store.url)))
+    stack.enter_context(ground.store.hold())
+    stack.push_async_callback(ground.store.close)  # closed before it is let go
     await make_ready(ground.store, crew.identity, ground.owner, can_find=crew.can_find)
     async with ground.store.begin() as tx:
         # What a daemon put off: an alert's updates that came too fast.

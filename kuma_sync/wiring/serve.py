@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from kuma_sync.core.errors import ConfigError, StoreUnavailable
+from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.daemon.desk import Door
 from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.outage import Outage
@@ -23,7 +23,6 @@ from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
 from kuma_sync.settings import Settings, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.settings.sections import WebSection
-from kuma_sync.store import held, store_url
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
@@ -72,11 +71,10 @@ class Daemon:
     async def run(self) -> None:
         """Run until stopped. Raise ConfigError, StoreHeld, NewerSchema or PortTaken where that cannot begin."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._ground.store.close)
             first = await stack.enter_async_context(AsyncExitStack())
             crew = await make_crew(self._settings, self._ground, first)
-            url = store_url(self._settings.store.url)
-            stack.enter_context(held(url))
+            stack.enter_context(self._ground.store.hold())
+            stack.push_async_callback(self._ground.store.close)  # closed before it is let go
             door = _door(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())
@@ -108,6 +106,8 @@ class Daemon:
         while True:
             try:
                 await make_ready(self._ground.store, crew.identity, self._ground.owner, can_find=crew.can_find)
+            except StoreReplaced:
+                raise
             except StoreUnavailable as error:
                 self._ground.health.failed("store", str(error))
                 outage.lasts(error)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import postgres
+import pytest
+from mounts import bound
+from odd_role import odd_role
 from prompt import ask, daemon, merged, shell, typed, usual, world, write_config
 from sqlalchemy import text
 from stores import make_the_first, opened
@@ -32,6 +37,77 @@ async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path)
         assert second.code == once.code == 1
         assert second.err.splitlines()[-1] == f"kuma-sync: another kuma-sync daemon holds {tmp_path}/store.db"
         assert status.code == 0
+
+
+@pytest.mark.parametrize("kind", ["mounted", "linked"])
+async def test_commands_refuse_a_file_under_a_second_name_and_leave_it_alone(
+    tmp_path: Path, sqlite_url: str, kind: str
+) -> None:
+    file = Path(sqlite_url.removeprefix("sqlite:///"))
+    name = tmp_path / "elsewhere" / "other.db"
+    name.parent.mkdir()
+    async with world(tmp_path, store={"url": f"sqlite:///{name}"}) as w:
+        with ExitStack() as stack:
+            if kind == "mounted":
+                stack.enter_context(bound(file, name))
+            else:
+                name.hardlink_to(file)
+            words = ("status", "retry --all", "db upgrade", "db current", "run --once", "check")
+            answers = [await ask(*one.split(), *w.c) for one in words]
+            beside = [path.name for path in name.parent.iterdir()]
+
+    said = "is a mount point" if kind == "mounted" else "has 2 hard links"
+    assert [answer.code for answer in answers] == [1] * len(words)
+    assert [said in answer.out + answer.err for answer in answers] == [True] * len(words)
+    assert "Traceback" not in "".join(answer.err for answer in answers)
+    assert beside == ["other.db"]
+
+
+@pytest.mark.parametrize("encoding", ["WIN1251", "SQL_ASCII"])
+async def test_a_database_of_another_encoding_is_refused_by_everybody(
+    postgres_server: str, tmp_path: Path, encoding: str
+) -> None:
+    with postgres.encoded(postgres_server, encoding) as url:
+        async with world(tmp_path, store={"url": url}) as w:
+            words = ("check", "run --once", "db upgrade", "status")
+            answers = [*[await ask(*one.split(), *w.c) for one in words], await shell("run", *w.c)]
+
+    assert [answer.code for answer in answers] == [2] * 5
+    assert "".join(answers[0].lines("failed")).count("expected UTF8, which holds every text") == 1
+    for answer in answers[1:]:
+        assert answer.err.splitlines()[-1].startswith("kuma-sync: store.url: this database is encoded in " + encoding)
+        assert "createdb --encoding=UTF8" in answer.err
+        assert "Traceback" not in answer.err
+
+
+async def test_a_role_without_a_schema_is_told_so_by_everybody(new_postgres_url: str, tmp_path: Path) -> None:
+    with odd_role(new_postgres_url, search_path="nowhere") as url:
+        async with world(tmp_path, store={"url": url}) as w:
+            words = ("check", "run --once", "db upgrade")
+            answers = [*[await ask(*one.split(), *w.c) for one in words], await shell("run", *w.c)]
+
+    assert [answer.code for answer in answers] == [1] * 4
+    assert "search_path names no schema that exists" in "".join(answers[0].lines("failed"))
+    for answer in answers[1:]:
+        assert answer.err.splitlines()[-1].startswith("kuma-sync: the store refuses: the role's search_path")
+        assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_check_warns_of_a_server_that_may_lose_what_it_acknowledged(tmp_path: Path, durable: bool) -> None:
+    binaries = postgres.debian_binaries()
+    if binaries is None:
+        pytest.skip("needs Debian's PostgreSQL")
+    server = postgres.Server(binaries, durable=durable)
+    try:
+        server.start()
+        async with world(tmp_path, store={"url": server.url}) as w:
+            answer = await ask("check", *w.c)
+    finally:
+        server.stop()
+
+    assert answer.code == 0
+    assert any("fsync off" in line for line in answer.lines("warning")) is not durable
 
 
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:

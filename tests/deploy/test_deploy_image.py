@@ -54,3 +54,11 @@ def test_the_build_is_given_what_it_copies_and_nothing_else() -> None:
     assert "*" in lines
     assert given == copied_from_the_tree()
     assert [name for name in given if not (ROOT / name).exists()] == []
+
+
+def test_compose_mounts_the_stores_folder_never_its_file() -> None:
+    lines = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8").splitlines()
+    mounts = [line.strip().removeprefix("- ") for line in lines if re.match(r"\s+- \S+:/", line)]
+
+    assert "data:/data" in mounts
+    assert [mount for mount in mounts if ".db" in mount] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from builders import NOW
 from queue_steps import jobs, put
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ProgrammingError
 from stores import opened, to_the_first
@@ -140,6 +141,29 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
     assert [picture.alert.name for picture in pictures.values()] == ["n"]
     assert [(job.subject, job.due) for job in await jobs(store)] == [("a", NOW)]
     assert await looked_at(store, differences) == []
+    await store.close()
+
+
+async def test_pieces_that_were_parked_before_are_given_their_size(empty_url: str) -> None:
+    store = a_store(empty_url)
+    raw = {"empty": b"", "small": b"5", "large": b"\x00" * 5_000_001}
+    async with store.engine.begin() as connection:
+        await connection.run_sync(to_the_first)
+        for digest, piece in raw.items():
+            moment = "2026-01-15T12:00:00.000000Z" if store.local else NOW
+            values = {"digest": digest, "raw": zlib.compress(piece), "moment": moment}
+            await connection.execute(
+                text(
+                    "INSERT INTO parked (digest, raw, reason, first_seen, last_seen)"
+                    " VALUES (:digest, :raw, 'no object', :moment, :moment)"
+                ),
+                values,
+            )
+    await upgrade(store)
+    async with store.read() as tx:
+        sizes = {piece.digest: piece.size for piece in await tx.records.parked()}
+
+    assert sizes == {digest: len(piece) for digest, piece in raw.items()}
     await store.close()
 
 

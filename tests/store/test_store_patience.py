@@ -16,7 +16,7 @@ from sqlalchemy import event
 from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.store import Store, engine, session
+from kuma_sync.store import Store, postgres, session
 
 STANDING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 
@@ -51,7 +51,7 @@ async def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     async with opened(url) as store:
         # Its migrations may take longer on a loaded machine: they are done, over connections that had their time.
         await store.close()
-        monkeypatch.setattr(engine, "PATIENCE", 1.0)
+        monkeypatch.setattr(postgres, "PATIENCE", 1.0)
         yield store
 
 

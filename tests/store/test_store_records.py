@@ -111,11 +111,13 @@ async def test_a_piece_that_is_no_alert_is_one_row_however_often_it_is_seen(data
             again = await tx.records.park([piece, Rejected(digest="d2", reason="no object", raw=b"7")])
             nothing = await tx.records.park([])
             parked = await tx.records.parked()
+            bodies = [await tx.records.parked_body(digest) for digest in ("d1", "d2", "d3")]
 
         assert (new, again, nothing) == (1, 1, 0)
+        assert bodies == [piece.raw, b"7", None]
         assert parked == [
-            ParkedAlert(digest="d1", reason="no id", raw=piece.raw, first_seen=birth),
-            ParkedAlert(digest="d2", reason="no object", raw=b"7", first_seen=clock.now),
+            ParkedAlert(digest="d1", reason="no id", size=len(piece.raw), first_seen=birth),
+            ParkedAlert(digest="d2", reason="no object", size=1, first_seen=clock.now),
         ]
 
 

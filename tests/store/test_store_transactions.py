@@ -20,16 +20,18 @@ import postgres
 import psycopg
 import pytest
 from builders import ALERT_ID, NOW, a_link, an_alert
+from mounts import small_disk
 from queue_steps import jobs, put
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from stores import opened
 
 from kuma_sync.core.alert import Picture
-from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.errors import StoreUnavailable, ValueRefused
 from kuma_sync.core.incident import Link
 from kuma_sync.settings import Secret
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, engine, store_url
+from kuma_sync.store import postgres as pg
 from kuma_sync.telemetry.redact import masked
 
 SECRET = "swordfish"
@@ -218,23 +220,6 @@ async def test_a_file_that_is_no_database_is_out_of_reach(tmp_path: Path) -> Non
             pass
 
     await store.close()
-
-
-@contextmanager
-def small_disk(path: Path) -> Iterator[None]:
-    """Mount a disk of 1 MB, where that is allowed."""
-    path.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", path], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", path], check=True)
 
 
 def remount(path: Path, mode: str) -> None:
@@ -431,7 +416,7 @@ async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(ne
 async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch, asleep: float
 ) -> None:
-    monkeypatch.setattr(engine, "ASLEEP", asleep)
+    monkeypatch.setattr(pg, "ASLEEP", asleep)
     async with opened(postgres_url) as store:
         async with store.read(), store.begin():
             pass
@@ -480,7 +465,7 @@ async def test_a_connection_that_slept_is_asked_before_it_is_used(
         far_end.recv(1)
         far_end.close()
 
-    monkeypatch.setattr(engine, "ASLEEP", 0.0)
+    monkeypatch.setattr(pg, "ASLEEP", 0.0)
     async with opened(postgres_url) as store:
         await put(store, "before")
         async with store.engine.connect() as connection:
@@ -536,22 +521,55 @@ async def test_what_is_too_long_for_postgresql_is_not_taken_for_a_store_out_of_r
     """Its neighbours would wait for it as for a server that is away."""
     endless = "".join(str(uuid.uuid4()) for _ in range(2000))  # so that it cannot be compressed
     async with opened(postgres_url) as store:
-        with pytest.raises(DBAPIError) as refusal:
+        with pytest.raises(ValueRefused, match=r"ProgramLimitExceeded \(54000\)"):
             await put(store, endless)
         await put(store, "neighbour")
 
-        assert getattr(refusal.value.orig, "sqlstate", "") == "54000"
         assert [row.subject for row in await jobs(store)] == ["neighbour"]
 
 
-async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach_and_shows_no_values(sqlite_url: str) -> None:
+async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_shows_no_values(
+    database_url: str,
+) -> None:
     nameless = Picture(alert=an_alert(name=None, assignee=SECRET))
-    async with opened(sqlite_url) as store:
-        with pytest.raises(IntegrityError) as mistake:
+    async with opened(database_url) as store:
+        with pytest.raises(ValueRefused, match="the database takes no such value: ") as refusal:
             async with store.begin() as tx:
                 await tx.alerts.save([Shown(picture=nameless, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
 
-    assert SECRET not in str(mistake.value)
+    assert SECRET not in str(refusal.value)
+
+
+@pytest.mark.parametrize("words", ["a NUL \x00", "half a pair \ud83d"])
+async def test_texts_for_people_are_kept_without_what_no_database_holds(database_url: str, words: str) -> None:
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            await tx.records.note(words, "action", "a", words)
+            await tx.links.add([replace(a_link(), close_comment=words)], now=tx.now)
+        async with store.read() as tx:
+            (entry,) = await tx.records.history("a")
+            link = await tx.links.get(ALERT_ID)
+
+    kept = f"{words[:-1]}\ufffd"
+    assert link is not None
+    assert (entry.actor, entry.detail, link.close_comment) == (kept, kept, kept)
+
+
+async def test_a_name_that_no_database_holds_is_refused_alone(database_url: str) -> None:
+    async with opened(database_url) as store:
+        with pytest.raises(ValueRefused):
+            await put(store, "half a pair \ud83d")
+        await put(store, "neighbour")
+
+        assert [row.subject for row in await jobs(store)] == ["neighbour"]
+
+
+async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach(postgres_url: str) -> None:
+    async with opened(postgres_url) as store, store.engine.connect() as connection:
+        with pytest.raises(DBAPIError) as mistake, engine.translated():
+            await connection.exec_driver_sql("SELECT FROM WHERE")
+
+    assert not isinstance(mistake.value, StoreUnavailable)
 
 
 # Addresses

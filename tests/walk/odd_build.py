@@ -19,7 +19,7 @@ from kuma_sync import cli
 from kuma_sync.daemon import observe, owned, points, run, supervise, turn
 from kuma_sync.daemon.loops import Polling
 from kuma_sync.daemon.worker import Worker
-from kuma_sync.store import engine, session
+from kuma_sync.store import engine, postgres, session
 from kuma_sync.store.lease import Lease
 from kuma_sync.telemetry import pulse
 
@@ -104,12 +104,12 @@ def shorten_leases() -> None:
     """Let leases end after seconds."""
     owned.LEASE = timedelta(seconds=CLAIM)
     turn.TTL = timedelta(seconds=TURN)
-    engine.PATIENCE = TRANSACTION
+    postgres.PATIENCE = TRANSACTION
 
 
 def shorten_limits() -> None:
     """Make every wait and every limit a small fraction of the real one, each in its order: what must be longer is."""
-    engine.PATIENCE = 1.0
+    postgres.PATIENCE = 1.0
     engine.open_engine.__kwdefaults__["busy_timeout"] = 1.0
     session.LONGEST = 3.0
     run.LONGEST_READ = run.LONGEST_JOB = timedelta(seconds=LIVE)

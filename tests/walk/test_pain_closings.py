@@ -79,7 +79,7 @@ async def test_a_closing_that_the_irp_refuses_for_a_missing_field_is_parked_afte
             incident = stage.incident(alert_id).status
         change_profile(stage, lambda text: text.replace("[close.body]\n", '[close.body]\nclosureCode = "77"\n'))
         async with stage.crew() as crew:
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
             await until_rest(crew)
             left = await parked(crew)
 
@@ -107,7 +107,7 @@ async def test_a_resolution_without_a_reason_is_parked_unsent_until_it_is_listed
             jobs, sent = await parked(crew), len(stage.kuma.close_calls)
         stage.configure(close={"reasons": {"Dealt with": "incorrect correlation rule"}})
         async with stage.crew() as crew:
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
             await until_rest(crew)
             left = await parked(crew)
 
@@ -130,7 +130,7 @@ async def test_an_empty_resolution_is_parked_until_there_is_a_default_and_retrie
         stage.configure(close={"default_reason": "incorrect data"})
         async with stage.crew() as crew:
             waiting = await parked(crew)
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
             await until_rest(crew)
             left = await parked(crew)
 

@@ -89,7 +89,7 @@ async def test_of_500_alerts_two_are_poison_and_the_others_are_delivered_in_the_
         change_profile(stage, lambda text: text.replace('high = "High"', 'high = "High"\ncritical = "Critical"'))
         stage.irp.knobs.reject_titles = ""
         async with stage.crew() as crew:
-            woken = await tell(crew, lambda tx: operator.retry(tx, [unmappable, refused], by="cli", max_events=1000))
+            woken = await tell(crew, lambda tx: operator.retry(tx, [unmappable, refused], by="cli"))
             await until_rest(crew)
             left = await parked(crew)
 

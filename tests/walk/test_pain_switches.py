@@ -83,7 +83,7 @@ async def _happens(stage: Stage, crew: Crew, alert_id: str, deed: str, *, to_kum
         case "resync":
             await tell(crew, lambda tx: operator.resync(tx, [id_], by="cli"))
         case "retry":
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         case "release":
             await tell(crew, lambda tx: operator.release(tx, by="cli"))
         case _:

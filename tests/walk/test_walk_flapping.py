@@ -136,7 +136,7 @@ async def test_a_parked_update_that_is_retried_does_not_wait(tmp_path: Path, sql
         stage.kuma.edit(alert_id, priority="high")
         await polled(crew)
         aside = [job.subject for job in await parked(crew)]
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=0))
+        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         await crew.deliveries.drain()
 
     assert aside == [alert_id]

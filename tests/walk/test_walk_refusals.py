@@ -280,7 +280,7 @@ async def test_a_deleted_incident_is_parked_and_made_anew_only_when_told(tmp_pat
             await until_rest(crew)
             jobs, between = await parked(crew), list(stage.incidents(alert_id))
 
-            done = await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            done = await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
             await until_rest(crew)
 
     assert [job.reason for job in jobs] == ["incident deleted"]

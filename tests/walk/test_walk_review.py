@@ -164,7 +164,7 @@ async def test_a_body_too_large_is_parked_where_nothing_can_follow_it(tmp_path: 
             state = await state_of(crew, alert_id)
             created, few = stage.incidents(alert_id), stage.incident(small).events
             stage.irp.knobs.max_body = 0
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
             await until_rest(crew)
 
     assert (job.subject, state) == (alert_id, "parked")
@@ -256,7 +256,7 @@ async def test_a_retry_after_a_parked_resync_keeps_the_incident(tmp_path: Path, 
         stage.irp.faults.clear()
         stage.irp.knobs.find_lag = 3600
 
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         await until_rest(crew)
         link, jobs = await link_of(crew, alert_id), await parked(crew)
 

@@ -376,7 +376,7 @@ async def test_an_old_order_is_parked_while_closing_is_switched_off_and_closed_w
         stage.configure(close={"to_kuma": True})
         async with stage.crew() as crew:
             (job,) = await parked(crew)
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
             await until_rest(crew)
             link = await link_of(crew, alert_id)
         after = await passed(stage)

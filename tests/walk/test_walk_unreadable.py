@@ -198,7 +198,7 @@ async def test_a_resync_is_parked_while_kuma_refuses_every_question_by_id(tmp_pa
         await until_rest(crew)
         left = await parked(crew)
         stage.kuma.faults.remove(rule)
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=0))
+        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         await until_rest(crew)
 
     assert len(left) == 1, "not done, with nothing to tell of the events"

@@ -161,11 +161,14 @@ async def test_a_closing_is_refused_while_it_is_switched_off_and_that_is_checked
     assert desk.orders == []
 
 
-async def test_a_store_out_of_reach_is_told() -> None:
-    async with door(Desk(said=StoreUnavailable("canary"))) as client:
+async def test_a_store_out_of_reach_is_told_with_the_reason() -> None:
+    async with door(Desk(said=StoreUnavailable("the disk is full"))) as client:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
-    assert (answer.status_code, answer.json()) == (503, {"message": "store unavailable", "details": None})
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"message": "store unavailable", "details": "the disk is full"},
+    )
 
 
 async def test_a_wait_that_is_no_number_up_to_thirty_is_refused() -> None:

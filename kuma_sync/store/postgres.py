@@ -1,0 +1,311 @@
+"""How a PostgreSQL is opened: what a transaction relies on is set, whatever role, database and environment say.
+
+Some servers are reached through a pooler that lends each of their connections for one transaction (pgbouncer, pool_mode
+transaction). Behind one nothing outlives a transaction: settings are made inside each, and no statement is prepared.
+
+Must not: know any table.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+import time
+from collections.abc import Collection
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ARRAY, URL, Text, bindparam, event, exc, text
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
+from kuma_sync.settings import Secret
+from kuma_sync.store.sqlite import WRITES
+from kuma_sync.telemetry.redact import hide
+
+PATIENCE = 30.0
+"""Seconds that another's lock is waited for, and that a transaction of ours may stand still."""
+
+UNREACHABLE = 10
+"""Seconds after which a PostgreSQL that neither connects nor acknowledges what was sent is out of reach."""
+
+ASLEEP = 5.0
+"""Seconds after which an unused connection to PostgreSQL is asked whether it still answers."""
+
+OLDEST = 10
+"""The oldest major version that can do all that is asked of it."""
+
+FULL = "too many connections"
+READ_ONLY = "the server takes no writes: it is a standby, or read only"
+
+NOT_ALLOWED = {
+    "42501": "its role may not do that (42501); it needs to read and write its tables, and for `run` and `db upgrade` "
+    "to create them in its schema",
+    "3F000": "the role's search_path names no schema that exists (3F000); create it, or let it name another one: "
+    "ALTER ROLE … SET search_path = public",
+}
+"""What a server refuses to our role, by SQLSTATE."""
+
+_DENIED = text(
+    "SELECT EXISTS (SELECT FROM unnest(:names) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS deed"
+    " WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(name, deed))"
+).bindparams(bindparam("names", type_=ARRAY(Text)))
+
+_LATER_TIMEOUTS = {"idle_session_timeout": 14, "transaction_timeout": 17}
+"""Time-outs that a server has since which major version."""
+
+_SHARED = "kuma_sync_shared"
+"""Mark of a connection that a pooler lends to others as well: what is said at the beginning of each transaction."""
+
+_STALE = {
+    "25006": READ_ONLY,
+    "0A000": "the connection is of no use any more",
+    "26000": "a pooler in between forgets prepared statements",
+    "42P05": "a pooler in between forgets prepared statements",
+}
+"""Errors, by SQLSTATE, that a new connection may not meet. 0A000: a statement was prepared before its table changed."""
+
+_FORGETFUL = ("26000", "42P05")
+
+_FAILURES = (
+    (
+        "password authentication failed|не прошёл проверку подлинности|Passwort-Authentifizierung",
+        "the password is refused",
+        "store.password",
+    ),
+    ("no password supplied", "the server asks for a password, and none is given", "store.password"),
+    (
+        'database ".*" does not exist|база данных ".*" не существует|Datenbank ».*« existiert nicht',
+        "the database does not exist",
+        "store.url",
+    ),
+    (
+        'role ".*" does not exist|роль ".*" не существует|Rolle ».*« existiert nicht',
+        "the role does not exist",
+        "store.url",
+    ),
+    (r"pg_hba\.conf", "the server's pg_hba.conf does not let us in", ""),
+    (
+        "too many (clients|connections)|connection slots are reserved|слишком много (клиентов|подключений)"
+        "|слоты подключений|zu viele Verbindungen|Verbindungen sind für|no more connections",
+        FULL,
+        "",
+    ),
+    ("the database system is |система баз данных |Datenbanksystem ", "the server is starting or stopping", ""),
+    ("statement pooling mode", "a pooler in between lends no connection for a whole transaction", "store.url"),
+    ("query_wait_timeout", "a pooler in between has no connection free", ""),
+    ('"trust" authentication failed', "a pooler in between does not know the role", "store.url"),
+    ("unsupported startup parameter", "a pooler in between takes no options for a connection", "store.url"),
+    ("server closed the connection|the connection is (lost|closed)", "the server closed the connection", ""),
+    ("Connection refused", "connection refused", "store.url"),
+    ("socket .* failed: No such file", "there is no such socket", "store.url"),
+    ("failed to resolve host|could not translate host name", "the host is unknown", "store.url"),
+    ("timeout expired|timed out", "timed out", "store.url"),
+)
+"""How a connection fails that has no SQLSTATE: a pattern of the driver's text, which names hosts and users and is never
+shown, as servers say it in English, Russian and German; what is said instead; and the key that it is a matter of."""
+
+
+def open_postgres(url: URL, *, password: Secret | None) -> AsyncEngine:
+    """Open an engine; nothing is connected yet. A `password` comes before the URL's own, read again when it is used."""
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_use_lifo=True,
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "connect_timeout": UNREACHABLE,
+            "tcp_user_timeout": UNREACHABLE * 1000,
+            "client_encoding": "utf8",
+        },
+    )
+    sync = engine.sync_engine
+    if password is not None:
+        event.listen(sync, "do_connect", partial(_give_password, password))
+    pooled = _Pooled()
+    event.listen(sync, "connect", pooled.prepare)
+    event.listen(sync, "begin", _begin)
+    event.listen(sync, "handle_error", pooled.give_up)
+    _see_that_connections_live(sync)
+    return engine
+
+
+def assure_writable(connection: Connection, tables: Collection[str], *, empty: bool) -> None:
+    """Raise StoreError where our role could not write these tables, or, where there are none yet, make them.
+
+    Raise StoreUnavailable where nobody can write.
+    """
+    standby, schema, may_create = connection.exec_driver_sql(
+        "SELECT pg_is_in_recovery(), current_schema(), has_schema_privilege(current_schema(), 'CREATE')"
+    ).one()
+    if standby:
+        raise StoreUnavailable(f"the store is out of reach: {READ_ONLY}")
+    if empty and schema is None:
+        raise not_allowed("3F000")
+    wanted = {"names": sorted(tables)}
+    denied = connection.execute(_DENIED, wanted).scalar_one() if not empty else not may_create
+    if denied:
+        raise not_allowed("42501")
+
+
+def cautions(connection: Connection) -> list[str]:
+    """Return what works and should not stay so: a server that may lose what it has acknowledged."""
+    names = ("fsync", "full_page_writes")
+    off = [name for name in names if connection.exec_driver_sql(f"SHOW {name}").scalar_one() == "off"]
+    return [f"{' and '.join(off)} off: the server may lose or damage all of it in a power cut"] if off else []
+
+
+def not_allowed(sqlstate: str) -> StoreError:
+    """Return the error that says what our role lacks."""
+    return StoreError(f"the store refuses: {NOT_ALLOWED[sqlstate]}")
+
+
+def is_full(error: exc.OperationalError) -> bool:
+    """Tell whether a connection is refused only because there are too many."""
+    return told_of(error.orig)[0] == FULL
+
+
+def told_of(original: BaseException | None) -> tuple[str, str]:
+    """Return what is said of a driver's error, and whose key it is; nothing of one that is not known."""
+    if (sqlstate := getattr(original, "sqlstate", None)) in _STALE:
+        return _STALE[str(sqlstate)], ""
+    text = str(original or "")
+    return next(((said, key) for pattern, said, key in _FAILURES if re.search(pattern, text)), ("", ""))
+
+
+class _Pooled:
+    """Whether a pooler shares the server's connections: seen by each connection, and remembered where it hides."""
+
+    def __init__(self) -> None:
+        self._known = False
+
+    def prepare(self, connection: Any, record: Any) -> None:
+        """Set what every transaction relies on, for as long as this connection lives."""
+        assure_suitable(connection)
+        process = _first(connection, _settings(_version(connection), local=False))
+        if self._known or is_shared(connection, process):
+            connection.rollback()  # and with it what was set: others will use it, too
+            connection.driver_connection.prepare_threshold = None
+            record.info[_SHARED] = _settings(_version(connection), local=True)
+            return
+        connection.commit()
+
+    def give_up(self, context: ExceptionContext) -> None:
+        """Have a connection replaced that cannot be used any more, or not as it was taken for."""
+        sqlstate = getattr(context.original_exception, "sqlstate", None)
+        if sqlstate in _STALE:
+            context.is_disconnect = True
+            self._known = self._known or sqlstate in _FORGETFUL
+
+
+def _settings(version: int, *, local: bool) -> str:
+    """Return the statement that sets what is relied on, until the transaction's end (`local`) or the connection's.
+
+    Its first column is the server's process.
+    """
+    values = {
+        "DateStyle": "ISO",
+        "IntervalStyle": "postgres",
+        "bytea_output": "hex",
+        "standard_conforming_strings": "on",
+        # East of Greenwich the last hours of the year 9999 would come back as the year 10000, which Python has not.
+        "TimeZone": "UTC",
+        # A copy that froze in the middle of a transaction holds the reader's row, and nobody could take the turn over:
+        # the server ends it. And whoever waits for a lock hears that the store is away, instead of waiting for ever.
+        "lock_timeout": f"{round(PATIENCE * 1000)}",
+        "idle_in_transaction_session_timeout": f"{round(PATIENCE * 1000)}",
+        # How long anything may take we measure ourselves: a migration may take longer than a query of others'.
+        "statement_timeout": "0",
+        # Behind a pooler it comes too late for its own transaction, which says so itself.
+        "default_transaction_read_only": "off",
+    }
+    values |= {name: "0" for name, since in _LATER_TIMEOUTS.items() if version >= since}
+    flag = "true" if local else "false"
+    sets = [f"set_config('{name}', '{value}', {flag})" for name, value in values.items()]
+    # What is acknowledged must be on disk; how many copies of it the server waits for beyond that is its own matter.
+    kept = "current_setting('synchronous_commit')"
+    sets.append(f"set_config('synchronous_commit', CASE {kept} WHEN 'off' THEN 'on' ELSE {kept} END, {flag})")
+    return f"SELECT pg_backend_pid(), {', '.join(sets)}"  # nothing in it is anybody's but ours
+
+
+def _begin(connection: Connection) -> None:
+    """Set what this transaction relies on, where the connection may have been another's a moment ago."""
+    settings = connection.info.get(_SHARED)
+    if settings is None:
+        return
+    writes = connection.get_execution_options().get(WRITES, False)
+    try:
+        connection.exec_driver_sql(f"SET TRANSACTION READ WRITE; {settings}" if writes else settings)
+    except exc.NotSupportedError:
+        raise StoreUnavailable(f"the store is out of reach: {READ_ONLY}") from None
+
+
+def assure_suitable(connection: Any) -> None:
+    """Raise ConfigError for a database that cannot hold what comes, or a server that cannot do what is asked of it."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise ConfigError(
+            "store.url",
+            f"this database is encoded in {encoding}, expected UTF8, which holds every text; make one with "
+            "`createdb --encoding=UTF8 --template=template0 --locale=C.UTF-8 NAME`",
+        )
+    version = _version(connection)
+    if version < OLDEST:
+        raise ConfigError("store.url", f"this server is PostgreSQL {version}, expected {OLDEST} or newer")
+
+
+def is_shared(connection: Any, process: int) -> bool:
+    """Tell whether a pooler is in between: it names a process of its own invention, not the one that just answered."""
+    return bool(process != connection.info.backend_pid)
+
+
+def _version(connection: Any) -> int:
+    return int(connection.info.server_version) // 10_000
+
+
+def _first(connection: Any, query: str) -> Any:
+    cursor = connection.execute(query)
+    try:
+        return cursor.fetchone()[0]
+    finally:
+        cursor.close()
+
+
+def _give_password(password: Secret, _dialect: object, _record: object, _args: object, given: dict[str, Any]) -> None:
+    if password.reload():
+        hide(password.reveal())
+    if password:
+        given["password"] = password.reveal()
+
+
+def _see_that_connections_live(engine: Engine) -> None:
+    """Notice a connection that PostgreSQL dropped when it is taken from the pool, not in the middle of a chunk.
+
+    What ends a connection can be read from its socket; one that slept is asked, too, for a firewall may have forgotten
+    it.
+    """
+
+    def note_use(_connection: Any, record: Any) -> None:
+        record.info["used"] = time.monotonic()
+
+    def look(connection: Any, record: Any, _fairy: object) -> None:
+        used = record.info.get("used")
+        if used is None:
+            return  # made just now, also in the place of a dead one: SQLAlchemy gives up where that is refused
+        try:
+            awake = time.monotonic() - used < ASLEEP
+            lives = not _can_be_read(connection) and (awake or engine.dialect.do_ping(connection))
+        except connection.dbapi.Error:
+            lives = False
+        if not lives:
+            raise exc.InvalidatePoolError
+
+    event.listen(engine, "checkin", note_use)
+    event.listen(engine, "checkout", look)
+
+
+def _can_be_read(connection: Any) -> bool:
+    socket = select.poll()
+    socket.register(connection.driver_connection.fileno(), select.POLLIN)
+    return bool(socket.poll(0))

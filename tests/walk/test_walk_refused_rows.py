@@ -1,0 +1,155 @@
+"""A row that the database does not take: its alert is parked with the reason, its neighbours and its loop go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from sqlite3 import connect
+
+import psycopg
+from stage import ask, eventually, leases_run_out, parked, polled, staged, state_of, until_rest
+
+from kuma_sync.daemon import operator
+
+
+@contextmanager
+def refusing(url: str, table: str, condition: str) -> Iterator[None]:
+    """Let a database refuse rows of a table for which a condition on `new` holds, as another's constraint would."""
+    if url.startswith("sqlite"):
+        with closing(connect(url.removeprefix("sqlite:///"))) as file:
+            for deed in ("INSERT", "UPDATE"):
+                file.execute(
+                    f"CREATE TRIGGER odd_{deed} BEFORE {deed} ON {table} WHEN {condition}"
+                    " BEGIN SELECT RAISE(ABORT, 'odd'); END"
+                )
+            file.commit()
+            yield
+            for deed in ("INSERT", "UPDATE"):
+                file.execute(f"DROP TRIGGER odd_{deed}")
+            file.commit()
+        return
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"ALTER TABLE {table} ADD CONSTRAINT odd CHECK (NOT ({condition.replace('new.', '')}))")
+        try:
+            yield
+        finally:
+            server.execute(f"ALTER TABLE {table} DROP CONSTRAINT odd")
+
+
+async def test_an_alert_that_the_database_refuses_is_parked_and_its_neighbours_are_not(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url, brake={"max_new": 5}) as stage, stage.crew() as crew:
+        with refusing(database_url, "alerts", "new.name = 'odd'"):
+            names = ["one", "odd", "two", "three", "four"]
+            ids = {name: stage.kuma.raise_alert(name=name) for name in names}
+            for _ in range(3):
+                await polled(crew)
+            delivered = {name for name, alert_id in ids.items() if stage.incidents(alert_id)}
+            pieces = await ask(crew, lambda tx: tx.records.parked())
+            passes = await ask(crew, lambda tx: tx.records.last_passes(50))
+
+    assert delivered == {"one", "two", "three", "four"}, "nor does the brake count them twice"
+    assert [piece.reason.split(":")[0] for piece in pieces] == ["the database takes no such value"]
+    assert sum(read.rejected for read in passes) == 1
+    assert sum(read.appeared for read in passes) == 4
+
+
+async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retried(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        with refusing(database_url, "alerts", "new.name = 'odd'"):
+            alert_id = stage.kuma.raise_alert(name="odd")
+            await polled(crew)
+            (piece,) = await ask(crew, lambda tx: tx.records.parked())
+            assert piece.digest == f"refused:{alert_id}"
+            in_vain = await operator.read_again(crew.store, piece.digest, by="cli", max_events=1000)
+        taken = await operator.read_again(crew.store, piece.digest, by="cli", max_events=1000)
+        await until_rest(crew)
+        left = await ask(crew, lambda tx: tx.records.parked())
+
+    assert (in_vain, taken, left) == (False, True, [])
+    assert stage.incident(alert_id).fields["title"] == "odd"
+
+
+async def test_an_alert_that_was_refused_and_changes_is_delivered_and_parked_no_more(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        with refusing(database_url, "alerts", "new.assignee = 'odd'"):
+            async with stage.crew() as crew:
+                alert_id = stage.kuma.raise_alert()
+                stage.kuma.edit(alert_id, assignee="odd")
+                await polled(crew)
+                pieces = await ask(crew, lambda tx: tx.records.parked())
+            await leases_run_out(stage)
+            async with stage.crew() as crew:
+                stage.kuma.edit(alert_id, assignee="even")
+                await polled(crew, sweep=True)
+                left = await ask(crew, lambda tx: tx.records.parked())
+
+    assert (len(pieces), left) == (1, [])
+    assert stage.incident(alert_id)
+
+
+async def test_an_update_that_the_database_refuses_leaves_the_alert_and_says_so(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        alert_id, other = stage.kuma.raise_alert(name="one"), stage.kuma.raise_alert(name="two")
+        await polled(crew)
+        with refusing(database_url, "alerts", "new.assignee = 'odd'"):
+            stage.kuma.edit(alert_id, assignee="odd")
+            stage.kuma.edit(other, assignee="even")
+            await polled(crew, sweep=True)
+            await polled(crew, sweep=True)
+            pieces = await ask(crew, lambda tx: tx.records.parked())
+            state = await state_of(crew, alert_id)
+
+    assert stage.incident(other).fields["assignee"] == "even"
+    assert state == "open", "neither gone nor lost"
+    assert len(pieces) == 1
+
+
+async def test_a_reason_with_a_nul_is_kept_as_the_reason_of_its_job(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+        stage.irp.faults.add("status", method="POST", code=422, body={"message": "no such\x00title"})
+        alert_id = stage.kuma.raise_alert()
+        await polled(crew)
+        (job,) = await parked(crew)
+        history = await ask(crew, lambda tx: tx.records.history(alert_id))
+
+    assert "no such\ufffdtitle" in job.reason
+    assert any("no such\ufffdtitle" in entry.detail for entry in history)
+
+
+async def test_a_reason_that_the_database_refuses_is_kept_in_plain_letters(tmp_path: Path, database_url: str) -> None:
+    wrong = "нет"
+    async with staged(tmp_path, database_url) as stage, stage.working() as crew:
+        with refusing(database_url, "delivery_queue", f"new.reason LIKE '%{wrong}%'"):
+            stage.irp.faults.add("status", method="POST", times=1, code=422, body={"message": wrong})
+            alert_id = stage.kuma.raise_alert()
+            (job,) = await eventually(lambda: parked(crew))
+            other = stage.kuma.raise_alert()
+            await eventually(lambda: stage.incidents(other))
+
+    assert job.subject == alert_id
+    assert "422" in job.reason
+    assert r"\u043d\u0435\u0442" in job.reason
+    assert "bug" not in job.reason
+
+
+async def test_what_an_irp_answers_and_the_database_refuses_parks_that_job_alone(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.working() as crew:
+        with refusing(database_url, "links", "new.incident_number LIKE '%3'"):
+            ids = [stage.kuma.raise_alert() for _ in range(9)]
+            (job,) = await eventually(lambda: parked(crew))
+            await eventually(lambda: len(stage.irp.incidents) == 9)
+            delivered = [alert_id for alert_id in ids if await state_of(crew, alert_id) == "open"]
+
+    assert job.reason.startswith("the database takes no such value")
+    assert len(delivered) == 8
