@@ -80,7 +80,8 @@ class Query:
         found.sort(key=lambda entry: entry[1])
         found.sort(key=lambda entry: entry[0], reverse=True)
         start = 0 if knobs.clamp_page else (self.page - 1) * knobs.page_size
-        return [alert for _, _, alert in found[start : start + knobs.page_size]]
+        page = found[start : start + knobs.page_size]
+        return [alert for _, id_, alert in page if id_ not in knobs.hidden]
 
     def _wants(self, alert: Json, when: datetime, knobs: KumaKnobs) -> bool:
         tenant, status = str(alert["tenantID"]), str(alert["status"])
