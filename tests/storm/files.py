@@ -135,7 +135,8 @@ class Files:
         alert_id = self._ground.kuma.raise_alert(events=1)
         self._world.ledger.spared.add(alert_id)
         self._order = {"id": alert_id, "reason": "responded"}
-        return daemon.up and await self._store_state(daemon) == "ok"
+        known = await until(lambda: f"kuma:kuma:{alert_id}" in self._ground.irp.keys, within=START / 3)
+        return known and daemon.up and await self._store_state(daemon) == "ok"
 
     async def _must_notice(self, daemon: Daemon, what: str) -> None:
         """Ask door and health until both say that the store is away; the door must never take an order."""

@@ -64,6 +64,7 @@ class World:
             self._menu |= {self.leave_unread: 4, self.close_unread: 3}
         self._harmless = (self.alert, self.burst, self.late, self.tomorrow, self.grow, self.edit)
         self._restrained = False
+        self._flapping = 0
 
     @property
     def never(self) -> list[str]:
@@ -97,10 +98,15 @@ class World:
 
     @asynccontextmanager
     async def nothing_final(self) -> AsyncIterator[None]:
-        """Let alerts come, grow and change, but nothing leave or be closed, until the end of the block."""
+        """Let alerts come, grow and change, but nothing leave or be closed, until the end of the block.
+
+        When it begins, what happened before has been read.
+        """
         self._restrained = True
         try:
-            await until(lambda: not self.desk.calls, within=10.0)
+            await until(lambda: not self.desk.calls and not self._flapping, within=20.0)
+            sweeps = self._witness.sweeps
+            await until(lambda: self._witness.sweeps >= sweeps + 2, within=20.0)
             yield
         finally:
             self._restrained = False
@@ -172,6 +178,7 @@ class World:
 
     async def flap(self, alert_id: str) -> None:
         """Let an alert leave `new` and come back, again and again, faster than anybody reads."""
+        self._flapping += 1
         with contextlib.suppress(SimError):
             for _ in range(self._random.choice((2, 4, 8))):
                 self._leave(alert_id)
@@ -179,6 +186,7 @@ class World:
                 self._kuma.unescalate(alert_id)
                 await asyncio.sleep(self._random.uniform(0.05, 0.6))
             self.ledger.deeds["flap"] += 1
+        self._flapping -= 1
 
     def close(self) -> None:
         alert_id, reason = self._alert("new", "assigned", "escalated")["id"], self._random.choice(REASONS)
