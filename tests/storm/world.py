@@ -38,6 +38,7 @@ class World:
     def __init__(self, ground: Ground, *, seed: int, long: bool, kinds: Kinds) -> None:
         self._bursts = (5, 10, 60) if long else (5, 10)
         self._kuma = ground.kuma
+        self._irp = ground.irp
         self._witness = ground.witness
         self._random = Random(f"world {seed}")
         self.ledger = Ledger()
@@ -196,8 +197,9 @@ class World:
 
     def vanish(self) -> None:
         """Take an alert out of KUMA's sight for a while."""
-        alert_id = self._alert("new", "assigned")["id"]
-        if alert_id in self.ledger.unread:
+        alert = self._alert("new", "assigned")
+        alert_id = alert["id"]
+        if alert["status"] != "new" and f"kuma:kuma:{alert_id}" not in self._irp.keys:
             raise SimError("it may not have been read yet, and when it comes back no read shows it")
         self.ledger.left_new[alert_id] = time.monotonic()
         self.ledger.vanished[alert_id] = self._kuma.alerts.pop(alert_id)
