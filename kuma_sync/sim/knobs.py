@@ -14,7 +14,7 @@ class KumaKnobs:
     page_size: int = 250
     """Alerts a page; KUMA's own number is 250."""
     hidden: set[str] = field(default_factory=set)
-    """Ids of alerts taken out of a page after it was cut: it comes shorter, and is not the last one."""
+    """Ids of alerts that are left out after a page was cut: they take a place on it, so a page of 250 holds 249."""
     only_v3: bool = False
     """KUMA 4.x: v1, v2 and v2.1 answer 404."""
     slash_redirect: Literal["", "add", "drop"] = ""

@@ -72,7 +72,10 @@ class Query:
         )
 
     def cut(self, alerts: Mapping[str, Json], knobs: KumaKnobs) -> list[Json]:
-        """Give one page of the alerts asked for: newest first by the chosen field, equal moments by id."""
+        """Give one page of the alerts asked for: newest first by the chosen field, equal moments by id.
+
+        What is `hidden` is left out after the cut, so that a page may be short though others follow.
+        """
         named = dict.fromkeys(self.ids)
         asked = [alerts[one] for one in named if one in alerts] if named else list(alerts.values())
         timed = [(shown_moment(alert, self.field, knobs), str(alert["id"]), alert) for alert in asked]
@@ -80,8 +83,8 @@ class Query:
         found.sort(key=lambda entry: entry[1])
         found.sort(key=lambda entry: entry[0], reverse=True)
         start = 0 if knobs.clamp_page else (self.page - 1) * knobs.page_size
-        page = found[start : start + knobs.page_size]
-        return [alert for _, id_, alert in page if id_ not in knobs.hidden]
+        cut = found[start : start + knobs.page_size]
+        return [alert for _, id_, alert in cut if id_ not in knobs.hidden]
 
     def _wants(self, alert: Json, when: datetime, knobs: KumaKnobs) -> bool:
         tenant, status = str(alert["tenantID"]), str(alert["status"])
