@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import postgres
+from cuts import Pages
 from disks import small_disk, tables_on
 from drain import Drained, drain
 from ground import Database, Ground, grounded
 from kinds import UNREAD, Kinds
 from machines import Machines
 from oracle import Oracle
-from pages import Pages
 from pulse import Pulse
 from report import Figures, Report, figures, table, write_json
 from weather import METHODS, WIRE, Weather

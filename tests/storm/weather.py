@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from cuts import Pages
 from ground import Ground
 from kinds import Kinds
 from machines import Machines
-from pages import Pages
 from supervised import until
 
 from kuma_sync.sim.faults import Rule
