@@ -33,8 +33,8 @@ test: setup ## every test, a minute's storm among them, on SQLite and on a real 
 	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 MINUTES ?= 20
-storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json]
-	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
+storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json] [ARGS="--only 'store file'"]
+	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 demo: setup ## a scripted day on both simulators, then both sides compared
 	$(BIN)/kuma-sync demo --seconds 30

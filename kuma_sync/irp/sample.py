@@ -37,7 +37,10 @@ _BASE_EVENT: JsonObject = {
     "DeviceHostName": "dc01.example.test",
     "SourceAddress": "192.0.2.15",
     "DestinationUserName": "svc-backup",
-    "FileHash": "44d88612fea8a8f36de82e1278abb02f",
+    "SourceNtDomain": "EXAMPLE",
+    "DestinationAddress": "10.0.0.8",
+    "FileName": "eicar.com",
+    "FileHash": "MD5=44d88612fea8a8f36de82e1278abb02f,SHA1=3395856ce81f2b7382dee72602f798b642f14140",
     "RequestUrl": "https://example.test/login",
 }
 _EVENT: JsonObject = {

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from kuma_sync.core.alert import Alert, Contents, JsonObject, Picture
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.irp.observables import KINDS, observables
+from kuma_sync.irp.observables import KEYS, observables
 
 UNKNOWN = "unknown"
 """Beside the values, hidden from templates: the names of values that are empty only because nobody knows them now."""
@@ -39,7 +39,7 @@ SHAPES: Mapping[str, frozenset[str]] = {
         | {"assignee", "closing_reason", "overflow", "url", "contents"}
     ),
     "incident": frozenset({"id", "number", "url"}),
-    "observables": frozenset(KINDS),
+    "observables": frozenset(KEYS),
 }
 """The keys of the values that have a fixed set of them."""
 

@@ -31,7 +31,12 @@ FIELDS: Mapping[str, object] = {
     "events": [EVENT],
     "assets": [an_asset()],
     "accounts": [an_account()],
-    "observables": {"hosts": ["dc01", "ws-17"], "ips": ["10.0.0.7", "10.0.0.8"], "users": ["ivanov"]},
+    "observables": {
+        "hosts": ["dc01", "ws-17"],
+        "ips": ["10.0.0.7", "10.0.0.8"],
+        "private_ips": ["10.0.0.7", "10.0.0.8"],
+        "users": ["ivanov"],
+    },
 }
 DESCRIPTION = "Подбор пароля\nRule: a11e0000-0000-4000-8000-000000000001\nEvents: 1, assets: 1, accounts: 1"
 

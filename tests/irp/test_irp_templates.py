@@ -111,6 +111,15 @@ def test_events_travel_as_they_came_with_their_empty_fields() -> None:
     assert field("{{ events }}", seen(events=[raw])) == [raw]
 
 
+def test_a_template_can_tell_the_marked_observables_from_the_others() -> None:
+    base = an_event(ID="e2", DestinationAddress="1.2.3.4", FileHash=f"MD5={'a' * 32},IMPHASH={'b' * 32}")
+    alert = seen(events=[an_event(BaseEvents=[base])])
+
+    assert field("{{ observables.public_ips }}", alert) == ["1.2.3.4"]
+    assert field('{{ observables.hashes | reject("in", observables.imphashes) | list }}', alert) == ["a" * 32]
+    assert field('{{ observables.ips | reject("in", observables.public_ips) | list }}', alert) == ["10.0.0.7"]
+
+
 # Filters
 
 

@@ -6,11 +6,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from builders import NOW, an_account, an_asset, an_event, seen
+from builders import NOW, an_event, seen
 from irp_desk import subject_of, values_of
 
-from kuma_sync.core.alert import Contents, Seen, first_picture
-from kuma_sync.irp.observables import DEEPEST, observables
+from kuma_sync.core.alert import Seen, first_picture
 from kuma_sync.irp.values import NAMES, SHAPES, UNKNOWN, values
 
 
@@ -97,46 +96,6 @@ def test_the_total_counts_events_that_kuma_no_longer_shows() -> None:
     given = values(subject_of(picture, after.contents), web_url="", options={}, now=NOW)
 
     assert given["events_total"] == 3
-
-
-def test_observables_come_once_in_the_order_first_seen_from_events_then_assets_then_accounts() -> None:
-    base = an_event(ID="b", SourceAddress="10.0.0.9", DeviceHostName="dc01", FileHash="aa", RequestUrl="https://x/?a=1")
-    contents = Contents(
-        events=(
-            an_event(SourceAddress="10.0.0.8", DestinationAddress="10.0.0.7", BaseEvents=[base]),
-            an_event(SourceUserName="root", OldFileHash="bb", FileHash="aa"),
-        ),
-        assets=(an_asset(ipAddresses=["10.0.0.7", "10.0.1.1"]), an_asset(fqdn=["a.example.com", "b.example.com"])),
-        accounts=(an_account(), an_account(sAMAccountName="", upn="petrov@example.com")),
-    )
-
-    assert observables(contents) == {
-        "hosts": ["dc01", "ws-17", "a.example.com", "b.example.com"],
-        "ips": ["10.0.0.8", "10.0.0.7", "10.0.0.9", "10.0.1.1"],
-        "users": ["ivanov", "root", "petrov@example.com"],
-        "hashes": ["aa", "bb"],
-        "urls": ["https://x/?a=1"],
-    }
-
-
-def test_observables_of_nonsense_are_none() -> None:
-    contents = Contents(
-        events=({"SourceAddress": 7, "FileHash": None, "DeviceHostName": "  ", "BaseEvents": "x"}, {"BaseEvents": [1]}),
-        assets=({"fqdn": None, "ipAddresses": None}, {}),
-        accounts=({},),
-    )
-
-    assert observables(contents) == observables(None)
-
-
-def test_events_nested_without_end_are_followed_to_a_depth() -> None:
-    event: dict[str, Any] = {"SourceAddress": "deepest"}
-    for level in range(5000):
-        event = {"SourceAddress": f"level {level}", "BaseEvents": [event]}
-
-    found = observables(Contents(events=(event,)))
-
-    assert found["ips"] == [f"level {level}" for level in range(4999, 4998 - DEEPEST, -1)]
 
 
 def test_now_is_utc() -> None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 from datetime import datetime
-from pathlib import Path
 
-import pytest
+from recorded import RECORDED, needs_recorded
 
 from kuma_sync.kuma.stream import Splitter
 from kuma_sync.kuma.wire import Parsed, parse_alert
 
-RECORDED = Path(__file__).parents[2].parent / "shared" / "data" / "recorded-alerts.json.gz"
 
-
-@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded alerts are not part of the project and not beside it")
+@needs_recorded
 def test_recorded_alerts_are_read_field_for_field():
     document = gzip.decompress(RECORDED.read_bytes())
     expected = json.loads(document)

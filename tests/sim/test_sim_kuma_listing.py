@@ -198,6 +198,19 @@ async def test_the_page_size_knob_cuts_smaller_pages(reach):
     assert sizes == [2, 2, 1, 0]
 
 
+async def test_a_row_hidden_after_the_cut_leaves_its_page_short_and_the_next_as_it_is(reach):
+    kuma = KumaSim()
+    ids = sorted(kuma.raise_alert(events=0, seen=kuma.clock()) for _ in range(5))
+    kuma.knobs.page_size, kuma.knobs.hidden = 2, {ids[0]}
+
+    async with reach(kuma) as client:
+        pages = [(await client.get(f"/api/v1/alerts/?page={page}")).json() for page in (1, 2, 3, 4)]
+        by_id = (await client.get(f"/api/v1/alerts/?id={ids[0]}")).json()
+
+    assert [len(page) for page in pages] == [1, 2, 1, 0]
+    assert by_id == []
+
+
 async def test_only_v3_leaves_the_other_versions_not_found(reach):
     kuma = KumaSim()
     kuma.knobs.only_v3 = True

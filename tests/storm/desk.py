@@ -26,6 +26,8 @@ class Desk:
         self._irp = ground.irp
         self._ledger = ledger
         self._random = random
+        self.calls = 0
+        """Orders that are on their way to a door."""
 
     def analyst_edits(self) -> None:
         incident = self.open_incident()
@@ -59,11 +61,14 @@ class Desk:
         else:
             self._close(incident, self._random.choice(RESOLUTIONS))
         order = {"id": alert_id, "reason": reason, "incident": incident.id}
-        async with self._ground.client(daemon) as client:
-            try:
+        self.calls += 1
+        try:
+            async with self._ground.client(daemon) as client:
                 answer = await client.post("/api/v3/alerts/close", json=order)
-            except httpx.TransportError:
-                return
+        except httpx.TransportError:
+            return
+        finally:
+            self.calls -= 1
         if answer.status_code == 204:
             self._ledger.by_door.add(alert_id)
             self._ledger.deeds["door"] += 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 
 import httpx
 from ground import Ground
+from ledger import ALERT
 from oracle import Oracle, Verdict
 from pulse import Pulse
 from supervised import Daemon, until
@@ -145,6 +145,7 @@ async def _look(ground: Ground, world: World, oracle: Oracle) -> Look:
         json.loads, await asyncio.gather(ground.command("alerts", "--json"), ground.command("status", "--json"))
     )
     states = {row["alert_id"]: (row["state"], row["reason"]) for row in rows}
+    pieces = {job["id"] for job in status["parked"] if not ALERT.fullmatch(job["id"])}
     return Look(
         verdict=await oracle.judge(states),
         waiting=[
@@ -158,13 +159,14 @@ async def _look(ground: Ground, world: World, oracle: Oracle) -> Look:
             f"{job['id']} is parked in queue {job['queue']}: {job['reason']}"
             for job in status["parked"]
             if not (job["queue"] == "close" and job["id"] in world.ledger.gone)
+            and not (job["id"] in pieces and len(pieces) <= len(world.ledger.costly))
         ],
     )
 
 
 async def _write_down(ground: Ground, wrong: list[str]) -> None:
     """Leave beside the logs what both sides and the store know of the first alerts that went wrong."""
-    ids = list(dict.fromkeys(word for line in wrong for word in re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", line)))
+    ids = list(dict.fromkeys(word for line in wrong for word in ALERT.findall(line)))
     with (ground.folder / "wrong.txt").open("w") as file:
         for alert_id in ids[:10]:
             alert, everyone = ground.kuma.alerts.get(alert_id), ground.irp.ever.values()

@@ -174,7 +174,7 @@ async def grounded(
     database = database or Database(url=f"sqlite:///{folder}/store.db")
     kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)
     irp.knobs.find_lag = 0.3
-    witness = Witness(kuma.app)
+    witness = Witness(kuma)
     async with (
         SimServer(witness, listen=somewhere()) as kuma_server,
         SimServer(irp.overheard, listen=somewhere()) as irp_server,

@@ -5,10 +5,14 @@ Must not: act, or judge.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from kuma_sync.sim.values import Json
+
+ALERT = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+"""An alert's id. Pieces of KUMA's answer that are no alerts have ids of another form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,4 +41,11 @@ class Ledger:
     gone: set[str] = field(default_factory=set)
     spared: set[str] = field(default_factory=set)
     """Alerts that nobody touches: what becomes of them tells how long a fresh one takes."""
+    unread: set[str] = field(default_factory=set)
+    """Alerts that left `new` in the moment when they were raised: nobody can have read them before."""
+    late: set[str] = field(default_factory=set)
+    """Alerts that were published too late for any read but a sweep."""
+    costly: set[str] = field(default_factory=set)
+    restored: int = 0
+    """How often the store was restored from an older copy."""
     deeds: Counter[str] = field(default_factory=Counter)

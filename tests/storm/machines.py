@@ -11,8 +11,12 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from callers import Callers
+from costly import Costly
 from databases import Databases
+from files import Files
 from ground import Ground
+from kinds import COSTLY, DATABASES, NEW, PROCESSES, RESTORED, SIDES, SILENT, Kinds
 from processes import Processes, replace
 from supervised import until
 from world import World
@@ -21,8 +25,8 @@ from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 
-SLOW = ("database locked for a minute", "frozen for longer than its leases")
-"""Faults of a minute: once in the first round, seldom later."""
+SLOW = ("database locked for a minute", "frozen for longer than its leases", RESTORED)
+"""Faults that take long: once in the first round, seldom later."""
 
 BREATH = 20.0
 
@@ -30,7 +34,7 @@ BREATH = 20.0
 class Machines:
     """Lets one fault follow another, in an order that the seed fixes."""
 
-    def __init__(self, ground: Ground, world: World, *, seed: int, long: bool) -> None:
+    def __init__(self, ground: Ground, world: World, *, seed: int, long: bool, full: bool, kinds: Kinds) -> None:
         self._ground = ground
         self._world = world
         self._random = Random(f"machines {seed}")
@@ -39,7 +43,11 @@ class Machines:
         self.fired: Counter[str] = Counter()
         self.spells: list[tuple[float, float]] = []
         """When the daemon or its store was in trouble: what it was told then may have died with it."""
-        self._faults: dict[str, Callable[[], Awaitable[bool]]] = {
+        files = Files(ground, world, random=self._random, full=full)
+        callers = Callers(ground, world.ledger, random=self._random, full=full)
+        costly = Costly(ground, world.ledger, random=self._random, full=full)
+        self._judged = (files, callers, costly)
+        faults: dict[str, Callable[[], Awaitable[bool]]] = {
             **Processes(ground, random=self._random, long=long).faults,
             **Databases(ground, random=self._random, long=long).faults,
             "KUMA down": lambda: self.down(ground.kuma_server),
@@ -47,17 +55,27 @@ class Machines:
             "new KUMA token": lambda: self.rotate(ground.kuma, "kuma"),
             "new IRP token": lambda: self.rotate(ground.irp, "irp"),
             "rows move between pages": self.moving,
+            **files.faults,
         }
+        if full or ground.database.sqlite is not None:  # in the minute's storm the other half has no time left
+            faults |= {SILENT: callers.silent, COSTLY: costly.alert}
+        assert set(faults) <= {*PROCESSES, *DATABASES, *SIDES, *NEW}, "kinds does not know every fault"
+        self._faults = {kind: fault for kind, fault in faults.items() if kind in kinds}
 
     @property
     def missed(self) -> list[str]:
         """Name the faults that are possible here and did not take hold yet."""
         return [kind for kind in self._faults if not self.fired[kind]]
 
+    @property
+    def troubles(self) -> list[str]:
+        """Say what did not hold while a fault was there, each once."""
+        return list(dict.fromkeys(line for fault in self._judged for line in fault.troubles))
+
     async def work_until(self, end: float) -> None:
         """Let one fault follow another."""
         deck, rounds = list[str](), 0
-        while time.monotonic() < end:
+        while self._faults and time.monotonic() < end:
             if not deck:
                 deck = self._shuffled(first=rounds == 0)
                 rounds += 1
@@ -79,7 +97,8 @@ class Machines:
 
     def _shuffled(self, *, first: bool) -> list[str]:
         kinds = [kind for kind in self._faults if first or kind not in SLOW or self._random.random() < 0.25]
-        return self._random.sample([*kinds, "kill -9", "kill -9"], len(kinds) + 2)
+        kinds += ["kill -9", "kill -9"] if "kill -9" in self._faults else []
+        return self._random.sample(kinds, len(kinds))
 
     async def _strike(self, kind: str) -> None:
         started = time.monotonic()

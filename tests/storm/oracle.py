@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from ground import Ground
 from ledger import Ledger
@@ -21,6 +22,8 @@ SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Cri
 PREFIX = "kuma:kuma:"
 BREATH = 10.0
 """Seconds after a trouble within which it may still have swallowed what was shown: KUMA is read a page at a time."""
+WHOLE = timedelta(seconds=1)
+"""What KUMA's times, in whole seconds, leave out."""
 SETTLED = {"sqlite": 20.0, "postgres": 120.0}
 """Seconds after which a write that was acknowledged is not repeated any more: back-offs, restarts, leases."""
 
@@ -36,6 +39,10 @@ class Verdict:
     edits: list[str] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
     """Shown to a daemon that died at that moment, and gone from KUMA's list before it was back."""
+    missed: list[str] = field(default_factory=list)
+    """Closed before it was read, and recorded as such."""
+    left_alone: list[str] = field(default_factory=list)
+    """There before the store's first read, and not asked for then."""
     deleted: list[str] = field(default_factory=list)
     """Deleted by an analyst, and not made anew."""
 
@@ -56,11 +63,15 @@ class Verdict:
 
 @dataclass(kw_only=True)
 class Oracle:
-    """Judges both sides at rest. `spells` are the times when the daemon or its store was in trouble."""
+    """Judges both sides at rest. `spells` are the times when the daemon or its store was in trouble.
+
+    `all_statuses` where alerts that leave `new` unread are played: then nothing that KUMA still has is excused.
+    """
 
     ground: Ground
     ledger: Ledger
     spells: list[tuple[float, float]]
+    all_statuses: bool = False
 
     async def judge(self, states: dict[str, tuple[str, str]]) -> Verdict:
         """Judge. `states` says of every alert in the store what state it is in and why (`kuma-sync alerts`).
@@ -69,8 +80,7 @@ class Oracle:
         """
         verdict, kuma, irp = Verdict(), self.ground.kuma, self.ground.irp
         living, deleted = _by_alert(irp.incidents.values()), _by_alert(irp.deleted)
-        now_new = {alert_id for alert_id, alert in kuma.alerts.items() if alert["status"] == "new"}
-        for number, alert_id in enumerate({**self.ground.witness.first_shown, **dict.fromkeys(now_new), **living}):
+        for number, alert_id in enumerate({**self._owed(), **dict.fromkeys(living)}):
             if number % 50 == 0:
                 await asyncio.sleep(0)
             alert, incidents, former = kuma.alerts.get(alert_id), living[alert_id], deleted[alert_id]
@@ -86,6 +96,14 @@ class Oracle:
         verdict.closings += self._wrong_closings()
         verdict.edits += self._overwritten()
         return verdict
+
+    def _owed(self) -> dict[str, None]:
+        """Return the alerts that must have an incident, or a row saying why not."""
+        kuma = self.ground.kuma
+        now_new = [alert_id for alert_id, alert in kuma.alerts.items() if alert["status"] == "new"]
+        owed = [*self.ground.witness.first_shown, *now_new, *self.ledger.unread]
+        judged_elsewhere = kuma.knobs.hidden | self.ledger.costly
+        return {alert_id: None for alert_id in owed if alert_id not in judged_elsewhere}
 
     def _deleted(self, verdict: Verdict, alert_id: str, former: Incident, state: tuple[str, str] | None) -> None:
         """Judge an alert whose incident was deleted: parked and said why, or never changed since.
@@ -109,13 +127,35 @@ class Oracle:
         if state is not None and state[0] == "parked" and state[1]:
             return
         alert = self.ground.kuma.alerts.get(alert_id)
+        if state is not None and state[0] == "missed" and (alert is None or alert["status"] == "closed"):
+            verdict.missed.append(alert_id)
+            return
+        if state is None and self._there_before(alert_id, alert):
+            verdict.left_alone.append(alert_id)
+            return
         shown, left = self.ground.witness.first_shown.get(alert_id), self.ledger.left_new.get(alert_id)
-        recorded_or_new = state is not None or (alert is not None and alert["status"] == "new")
-        if not recorded_or_new and shown is not None and left is not None and self._troubled(shown, left):
+        if (
+            self._excusable(alert_id, alert, state)
+            and shown is not None
+            and left is not None
+            and self._troubled(shown, left)
+        ):
             verdict.excused.append(alert_id)
             return
         told = "never shown whole" if shown is None or left is None else f"shown {left - shown:.1f} s before it left"
         verdict.lost.append(f"{alert_id} (now {alert['status'] if alert else 'gone'}, store {state}, {told})")
+
+    def _there_before(self, alert_id: str, alert: Json | None) -> bool:
+        """Tell whether an alert was there before the store's first read, which did not ask for its status."""
+        seen, first = moment(str((alert or {}).get("firstSeen"))), self.ground.witness.first_sweep
+        unasked = alert is not None and alert["status"] != "new" and alert_id not in self.ground.witness.shown_as_new
+        return unasked and seen is not None and (first is None or seen <= first + WHOLE)
+
+    def _excusable(self, alert_id: str, alert: Json | None, state: tuple[str, str] | None) -> bool:
+        """Tell whether no later read shows an alert that was shown to a daemon as it died."""
+        if state is not None or (alert is not None and alert["status"] == "new"):
+            return False
+        return alert is None or alert_id in self.ledger.late or not self.all_statuses
 
     def _troubled(self, shown: float, left: float) -> bool:
         """Tell whether daemon or store were in trouble between the moments an alert was shown and left the list."""
@@ -156,7 +196,7 @@ class Oracle:
         for alert_id, reason in kuma.closes:
             if reason not in ledger.allowed.get(alert_id, ()):
                 yield f"{alert_id}: closed in KUMA as {reason!r}, not {sorted(ledger.allowed.get(alert_id, ()))}"
-        for alert_id in {call.id for call in kuma.close_calls} - set(ledger.allowed):
+        for alert_id in {call.id for call in kuma.close_calls} - self._ordered():
             yield f"{alert_id}: a closing was sent to KUMA that nobody ordered (an echo)"
         for alert_id, times in Counter(alert_id for alert_id, _ in kuma.closes).items():
             if times > 1:
@@ -165,6 +205,12 @@ class Oracle:
         for operation, incident_id, body in irp.writes:
             if operation == "close":
                 yield from self._wrong_close(incidents[incident_id], body)
+
+    def _ordered(self) -> set[str]:
+        """Return the alerts of which KUMA may be told that they are to be closed."""
+        # An older copy of the store does not know who closed first; KUMA answers that it is closed already.
+        again = self.ledger.by_kuma if self.ledger.restored else ()
+        return {*self.ledger.allowed, *again}
 
     def _made_anew(self, incident: Incident) -> bool:
         """Tell whether it replaces a deleted one. What closed that one then closes it, too: its alert is closed."""
@@ -212,6 +258,8 @@ class Oracle:
             last = next(((body[edit.field], at) for body, at in reversed(sent) if edit.field in body), None)
             after = next((body for _, body in incident.history[edit.place + 1 :] if edit.field in body), None)
             if last is None or after is None or edit.at - last[1] < settled:
+                continue
+            if self.ledger.restored and "rule" in after:  # which never changes: a full update, as resync sends it
                 continue
             if after[edit.field] == last[0] != edit.value:
                 yield f"{incident.external_id}: {edit.field} was set back to {last[0]!r}"

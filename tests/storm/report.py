@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kinds import Kinds
 from oracle import Verdict
 
 Figures = dict[str, int | float]
@@ -32,6 +33,7 @@ class Report:
     verdict: Verdict
     troubles: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    kinds: Kinds = field(default_factory=Kinds)
 
     @property
     def good(self) -> bool:
@@ -46,8 +48,8 @@ class Report:
     @property
     def replay(self) -> str:
         """Return the command that plays it once more."""
-        words = f"--minutes {self.minutes:g} --seed {self.seed} --database {self.database}"
-        return f"PYTHONPATH=tests .venv/bin/python tests/storm/run.py {words}"
+        words = f"--minutes {self.minutes:g} --seed {self.seed} --database {self.database} {self.kinds.words}"
+        return f"PYTHONPATH=tests .venv/bin/python tests/storm/run.py {words.strip()}"
 
     def as_json(self) -> dict[str, object]:
         """Return everything as plain values."""
@@ -79,6 +81,8 @@ def figures(verdict: Verdict, counts: Figures, waits: Sequence[float]) -> Figure
         "fresh alert to incident, median s": round(statistics.median(waits), 1) if waits else 0,
         "fresh alert to incident, longest s": round(max(waits, default=0), 1),
         "excused: died with the reader": len(verdict.excused),
+        "closed before they were read, recorded as missed": len(verdict.missed),
+        "there before the first read, left alone": len(verdict.left_alone),
         "deleted by the desk, not made anew": len(verdict.deleted),
         "lost": len(verdict.lost),
         "doubled": len(verdict.doubled),

@@ -10,42 +10,59 @@ import argparse
 import asyncio
 import contextlib
 import random
+import shlex
 import signal
 import sys
 import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import postgres
+from cuts import Pages
 from disks import small_disk, tables_on
 from drain import Drained, drain
 from ground import Database, Ground, grounded
+from kinds import UNREAD, Kinds
 from machines import Machines
 from oracle import Oracle
 from pulse import Pulse
 from report import Figures, Report, figures, table, write_json
-from weather import Weather
+from weather import METHODS, WIRE, Weather
 from world import World
 
 Say = Callable[[str], None]
+EVERYTHING = Kinds()
 
 DATABASES = ("sqlite", "postgres")
 LONG = 240.0
 """Seconds of weather from which on faults that take a minute are played, and every deed must have been done."""
 
 
-async def storm(folder: Path, *, seed: int, database: str, seconds: float, say: Say) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a storm goes: `full` plays faults at their full size, and those that take their time."""
+
+    seed: int
+    seconds: float
+    kinds: Kinds = EVERYTHING
+    full: bool = True
+
+
+async def storm(folder: Path, course: Course, *, database: str, say: Say) -> Report:
     """Play one storm on `sqlite` or `postgres`, in a folder that keeps the daemons' logs."""
+    seed, seconds, kinds = course.seed, course.seconds, course.kinds
     left_out: list[str] = []
     long = seconds >= LONG
     copies = (3 if long else 2) if database == "postgres" else 1
     with _database(database, say=left_out.append) as where:
         async with grounded(folder, where, seed=seed, copies=copies, say=left_out.append) as ground:
-            world = World(ground, seed=seed, long=long)
-            machines = Machines(ground, world, seed=seed, long=long)
-            weather = Weather(ground, machines, seed=seed, long=long)
+            world = World(ground, seed=seed, long=long, kinds=kinds)
+            machines = Machines(ground, world, seed=seed, long=long, full=course.full, kinds=kinds)
+            pages = Pages(ground, world.ledger, seed=seed, kinds=kinds)
+            weather = Weather(ground, machines, pages, seed=seed, long=long, kinds=kinds)
             pulse = Pulse(ground, world.ledger)
             async with asyncio.TaskGroup() as life:
                 beside = [life.create_task(world.live()), life.create_task(pulse.go_on())]
@@ -55,23 +72,29 @@ async def storm(folder: Path, *, seed: int, database: str, seconds: float, say: 
                 for task in beside:
                     task.cancel()
             say(f"{database}: the weather cleared up")
-            oracle = Oracle(ground=ground, ledger=world.ledger, spells=machines.spells)
+            pages.settle()
+            oracle = Oracle(ground=ground, ledger=world.ledger, spells=machines.spells, all_statuses=UNREAD in kinds)
             drained = await drain(ground, world, oracle, pulse, say=lambda text: say(f"{database}: {text}"))
-            troubles = [*drained.troubles, *(f"no such fault took hold: {kind}" for kind in weather.missed)]
+            troubles = [
+                *machines.troubles,
+                *drained.troubles,
+                *(f"no such fault took hold: {kind}" for kind in weather.missed),
+            ]
             troubles += [f"nobody ever did this: {deed}" for deed in world.never if long]
-            troubles += await _idle(ground)
+            troubles += await _idle(ground) if "kill -9" in kinds else []
             return Report(
                 seed=seed,
                 minutes=seconds / 60,
                 database=database,
                 folder=folder,
                 figures=figures(drained.verdict, await _counts(ground, drained), pulse.waits),
-                faults=weather.fired + machines.fired,
+                faults=weather.fired + machines.fired + pages.fired,
                 deeds=world.ledger.deeds,
                 parked=drained.parked,
                 verdict=drained.verdict,
                 troubles=troubles,
                 left_out=left_out,
+                kinds=kinds,
             )
 
 
@@ -80,9 +103,9 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-async def both(folder: Path, *, seed: int, seconds: float, databases: tuple[str, ...] = DATABASES) -> list[Report]:
+async def both(folder: Path, course: Course, *, databases: tuple[str, ...] = DATABASES) -> list[Report]:
     """Play a storm on each database, all at the same time."""
-    halves = (storm(folder / name, seed=seed, database=name, seconds=seconds, say=_say) for name in databases)
+    halves = (storm(folder / name, course, database=name, say=_say) for name in databases)
     return await asyncio.gather(*halves)
 
 
@@ -93,7 +116,9 @@ def _database(kind: str, *, say: Say) -> Iterator[Database]:
         if kind == "sqlite":
             disk = stack.enter_context(small_disk(say=say))
             folder = disk or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kuma-store-")))
-            yield Database(url=f"sqlite:///{folder}/store.db", disk=disk)
+            own = folder / "store"  # for its folder may be moved away, too
+            own.mkdir()
+            yield Database(url=f"sqlite:///{own}/store.db", disk=disk)
             return
         server, disk, name = stack.enter_context(postgres.restartable()), None, f"storm_{uuid.uuid4().hex}"
         if server is None:
@@ -149,14 +174,20 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=20.0, help="length of the weather on each database")
     parser.add_argument("--seed", type=int, default=None, help="random unless given")
     parser.add_argument("--database", choices=(*DATABASES, "both"), default="both")
+    for option, help_ in (("--only", "play these kinds alone"), ("--without", "play all but these kinds")):
+        parser.add_argument(option, action="append", default=[], metavar="WORD", help=f"{help_}: part of their names")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="where to write the figures")
     asked = parser.parse_args()
+    kinds = Kinds(only=tuple(asked.only), without=tuple(asked.without))
+    if unknown := kinds.unknown(f"{side}: {name}" for side in METHODS for name in WIRE):
+        parser.error(f"no kind of weather is called {', '.join(unknown)}")
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
     databases = DATABASES if asked.database == "both" else (asked.database,)
+    course = Course(seed=seed, seconds=asked.minutes * 60, kinds=kinds)
     folder = Path(tempfile.mkdtemp(prefix="kuma-storm-"))
     _say(f"storm: seed {seed}, {asked.minutes:g} minutes on {' and '.join(databases)}; logs in {folder}")
     try:
-        reports = asyncio.run(_unless_stopped(both(folder, seed=seed, seconds=asked.minutes * 60, databases=databases)))
+        reports = asyncio.run(_unless_stopped(both(folder, course, databases=databases)))
     except asyncio.CancelledError:
         return 143
     _say("\n".join(table(reports)))
@@ -164,7 +195,7 @@ def main() -> int:
         write_json(asked.json, reports)
     good = all(report.good for report in reports)
     if not good:
-        _say(f"the whole once more: make storm MINUTES={asked.minutes:g} SEED={seed}")
+        _say(f"the whole once more: make storm MINUTES={asked.minutes:g} SEED={seed} ARGS={shlex.quote(kinds.words)}")
     return 0 if good else 1
 
 

@@ -6,17 +6,21 @@ Must not: act, or judge; world acts, oracle judges.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import MutableMapping
+from datetime import datetime
 from typing import Any
 
+from kinds import HIDDEN_ROW, SHORT_PAGES
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kuma_sync.sim.irp import Incident, IrpSim
+from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import TRANSPORT
 from kuma_sync.sim.values import Json
 
 LISTING = "/alerts/"
+PAGE = 250
 NO_CONTENT = 204
 CLOSED = (NO_CONTENT, 409)
 """Answers to a closing that say the incident is closed; 409: that it was already."""
@@ -44,22 +48,42 @@ async def answered(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> 
 class Witness:
     """Stands before KUMA's own door and its faults, and notes which alerts an answer sent whole has shown."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, kuma: KumaSim) -> None:
+        self._kuma = kuma
         self.first_shown: dict[str, float] = {}
+        self.shown_as_new: set[str] = set()
+        self.shown_with_events: set[str] = set()
         self.sweeps = 0
+        self.first_sweep: datetime | None = None
+        """KUMA's time at the first sweep that follows the store's first read."""
+        self.cut: Counter[str] = Counter()
+        """Pages that were shorter than usual although more was to come, by kind."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. What it shows was looked up after it came, and may leave KUMA's list before it is read."""
         came = time.monotonic()
-        status = await answered(self._app, scope, receive, send)
+        status = await answered(self._kuma.app, scope, receive, send)
         if status == 200 and scope["path"].endswith(LISTING):
             self._note(scope, came)
 
     def _note(self, scope: MutableMapping[str, Any], came: float) -> None:
-        for alert_id in scope["state"].get("sim.shown", ()):
+        shown, query = scope["state"].get("sim.shown", set()), scope["query_string"]
+        for alert_id in shown:
             self.first_shown.setdefault(alert_id, came)
-        self.sweeps += b"timestampField=firstSeen" in scope["query_string"]
+        self.shown_as_new |= shown if b"status=new" in query else set()
+        self.shown_with_events |= shown if b"withEvents" in query else set()
+        if b"timestampField=firstSeen" in query:
+            self.sweeps += 1
+            self.first_sweep = self.first_sweep or self._kuma.clock()
+        if b"id=" not in query:
+            self._note_cut(len(shown))
+
+    def _note_cut(self, rows: int) -> None:
+        knobs = self._kuma.knobs
+        if not knobs.page_size - len(knobs.hidden) <= rows < PAGE:
+            return
+        self.cut[SHORT_PAGES] += knobs.page_size < PAGE
+        self.cut[HIDDEN_ROW] += rows < knobs.page_size
 
 
 class StampedIrp(IrpSim):

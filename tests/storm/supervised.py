@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import sys
 import time
@@ -21,6 +22,8 @@ from typing import Any
 
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("KUMA_SYNC_")}
+FILES = 1024
+"""Files that a daemon may have open, as is usual for a service."""
 EVENT = re.compile(r'"event": "([^"]*)"')
 
 
@@ -37,6 +40,8 @@ class Daemon:
     clock: Path
     listen: str
     faked: bool = False
+    held: bool = False
+    """It is not started again as long as this is set."""
     process: asyncio.subprocess.Process | None = None
     starts: int = 0
     kills: int = 0
@@ -66,6 +71,8 @@ class Daemon:
                     self.strange.append(f"{self.name} ended by itself with {code}")
                 self.expected.clear()
                 await asyncio.sleep(0.1)
+                while self.held:
+                    await asyncio.sleep(0.05)
         finally:
             if self.process is not None and self.alive:
                 self.process.send_signal(signal.SIGCONT)
@@ -125,7 +132,10 @@ class Daemon:
                 "NO_FAKE_STAT": "1",
             }
         with self.log.open("a") as file:
-            return await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+            process = await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
+        return process
 
 
 async def until(condition: Callable[[], bool], *, within: float) -> bool:

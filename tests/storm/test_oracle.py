@@ -1,14 +1,15 @@
-"""The judge itself: what it takes for a second closing, and what it excuses."""
+"""The judge itself: what it takes for a second closing or a lost alert, and what it excuses."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ledger import Ledger
-from oracle import Oracle
+from oracle import Oracle, Verdict
 
 from kuma_sync.sim.irp import Incident
 
@@ -54,3 +55,55 @@ def test_what_was_known_to_be_closed_must_not_be_closed_again(
 
     assert bool(found) is wrong
     assert all("closed more than once" in line for line in found)
+
+
+def without_incident(
+    *,
+    status: str,
+    state: tuple[str, str] | None = None,
+    seen: datetime = NOW,
+    shown: float | None = None,
+    late: bool = False,
+    all_statuses: bool = True,
+) -> Verdict:
+    """Judge an alert that left `new` at 102 and has no incident; the daemon was dead from 99 to 101."""
+    alert = {"id": "a", "status": status, "firstSeen": seen.isoformat()}
+    witness = SimpleNamespace(
+        first_shown={} if shown is None else {"a": shown}, shown_as_new=set(), first_sweep=NOW - timedelta(minutes=5)
+    )
+    kuma = SimpleNamespace(
+        alerts={"a": alert} if status else {}, closes=[], close_calls=[], knobs=SimpleNamespace(hidden=set())
+    )
+    irp = SimpleNamespace(incidents={}, ever={}, deleted=[], stamps={}, heard={}, writes=[])
+    ground: Any = SimpleNamespace(irp=irp, kuma=kuma, witness=witness, database=SimpleNamespace(sqlite="store.db"))
+    ledger = Ledger(unread={"a"}, left_new={"a": 102.0}, late={"a"} if late else set())
+    oracle = Oracle(ground=ground, ledger=ledger, spells=[(99.0, 101.0)], all_statuses=all_statuses)
+    return asyncio.run(oracle.judge({} if state is None else {"a": state}))
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        pytest.param({"status": "assigned"}, "lost", id="taken over unread, and nobody knows it"),
+        pytest.param({"status": "closed"}, "lost", id="closed unread, and nobody knows it"),
+        pytest.param({"status": "closed", "state": ("missed", "")}, "missed", id="recorded"),
+        pytest.param({"status": "", "state": ("missed", "")}, "missed", id="recorded, removed since"),
+        pytest.param({"status": "assigned", "state": ("missed", "")}, "lost", id="still open, so owed an incident"),
+        pytest.param({"status": "assigned", "state": ("parked", "refused")}, "", id="parked"),
+        pytest.param({"status": "assigned", "state": ("parked", "")}, "lost", id="parked without a reason"),
+        pytest.param(
+            {"status": "closed", "seen": NOW - timedelta(minutes=6)}, "left_alone", id="before the first read"
+        ),
+        pytest.param({"status": "new", "seen": NOW - timedelta(minutes=6)}, "lost", id="before it, and asked for"),
+        pytest.param({"status": "assigned", "shown": 100.0}, "lost", id="died with the reader, and can be read again"),
+        pytest.param({"status": "", "shown": 100.0}, "excused", id="died with the reader, and KUMA removed it"),
+        pytest.param({"status": "assigned", "shown": 100.0, "late": True}, "excused", id="published late"),
+        pytest.param({"status": "assigned", "shown": 100.0, "all_statuses": False}, "excused", id="only new is read"),
+    ],
+)
+def test_an_alert_without_an_incident_is_lost_unless_something_says_why(case: dict[str, Any], kind: str) -> None:
+    found = without_incident(**case)
+
+    assert found.good is (kind != "lost")
+    kinds = ("lost", "missed", "left_alone", "excused")
+    assert [name for name in kinds if getattr(found, name)] == ([kind] if kind else [])

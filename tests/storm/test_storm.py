@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from ground import Ground, grounded
+from kinds import MINUTE
 from processes import START
 from report import table
-from run import both
+from run import Course, both
 from supervised import FAKETIME, until
 
 SECONDS = 60.0
@@ -20,7 +21,7 @@ STEP = 7200
 
 @pytest.mark.timeout(600)
 async def test_a_storm_loses_doubles_and_changes_nothing_on_either_database(tmp_path: Path) -> None:
-    reports = await both(tmp_path, seed=SEED, seconds=SECONDS)
+    reports = await both(tmp_path, Course(seed=SEED, seconds=SECONDS, kinds=MINUTE, full=False))
 
     assert all(report.good for report in reports), "\n".join(table(reports))
     assert {report.database for report in reports} == {"sqlite", "postgres"}

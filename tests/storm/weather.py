@@ -17,7 +17,9 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from cuts import Pages
 from ground import Ground
+from kinds import Kinds
 from machines import Machines
 from supervised import until
 
@@ -54,18 +56,22 @@ LAST_CHANCE = 90.0
 class Weather:
     """Blows for a while, then until every kind of fault has struck."""
 
-    def __init__(self, ground: Ground, machines: Machines, *, seed: int, long: bool) -> None:
+    def __init__(
+        self, ground: Ground, machines: Machines, pages: Pages, *, seed: int, long: bool, kinds: Kinds
+    ) -> None:
         self._long = long
         self._ground = ground
         self._machines = machines
+        self._pages = pages
         self._random = Random(f"weather {seed}")
+        self._wire = {side: [name for name in WIRE if f"{side}: {name}" in kinds] for side in METHODS}
         self.fired: Counter[str] = Counter()
 
     @property
     def missed(self) -> list[str]:
         """Name the kinds that this run must have and that have not struck yet."""
-        wire = [f"{side}: {name}" for side in METHODS for name in WIRE if not self._had(side, name)]
-        return [*wire, *self._machines.missed]
+        wire = [f"{side}: {name}" for side, names in self._wire.items() for name in names if not self._had(side, name)]
+        return [*wire, *self._machines.missed, *self._pages.missed]
 
     def _had(self, side: str, name: str) -> bool:
         """Tell whether a kind struck this side; in a short storm, whether it struck either."""
@@ -78,6 +84,8 @@ class Weather:
             for side in METHODS:
                 lanes.create_task(self._lane(side, end))
             lanes.create_task(self._machines.work_until(end))
+            lanes.create_task(self._pages.change_until(end))
+            lanes.create_task(asyncio.sleep(seconds))
 
     async def make_up(self) -> None:
         """Let each kind that has not struck yet strike at least once."""
@@ -87,15 +95,15 @@ class Weather:
             lanes.create_task(self._machines.make_up())
 
     async def _make_up(self, side: str) -> None:
-        for name in WIRE:
+        for name in self._wire[side]:
             if not self._had(side, name):
                 await self._gust(side, name, method="", every=1, until_struck=True)
 
     async def _lane(self, side: str, end: float) -> None:
         deck: list[str] = []
-        while time.monotonic() < end:
+        while self._wire[side] and time.monotonic() < end:
             if not deck:
-                deck = self._random.sample(list(WIRE), len(WIRE))
+                deck = self._random.sample(self._wire[side], len(self._wire[side]))
             method, every = self._random.choice(METHODS[side]), self._random.choice(EVERY)
             await self._gust(side, deck.pop(), method=method, every=every)
             await asyncio.sleep(self._random.uniform(0, 0.3))

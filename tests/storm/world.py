@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
 
 from desk import Desk
 from ground import Ground
+from kinds import UNREAD, Kinds
 from ledger import Ledger
+from supervised import until
 
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.values import Json, moment
@@ -24,15 +27,19 @@ FIRST = 280
 CROWD = 700
 """New alerts in KUMA beyond which a burst is answered by its analysts closing many at once."""
 OVERLAP = timedelta(seconds=5)
+SETTLED = 30.0
+"""Seconds after which KUMA's retention may remove a closed alert; in truth it is a year."""
 REASONS = ("responded", "incorrect data", "incorrect correlation rule")
 
 
 class World:
     """Plays both sides until told to stop."""
 
-    def __init__(self, ground: Ground, *, seed: int, long: bool) -> None:
+    def __init__(self, ground: Ground, *, seed: int, long: bool, kinds: Kinds) -> None:
         self._bursts = (5, 10, 60) if long else (5, 10)
         self._kuma = ground.kuma
+        self._irp = ground.irp
+        self._witness = ground.witness
         self._random = Random(f"world {seed}")
         self.ledger = Ledger()
         self.desk = Desk(ground, self.ledger, random=self._random)
@@ -54,6 +61,11 @@ class World:
             self.desk.analyst_reopens: 1,
             self.desk.analyst_deletes: 2,
         }
+        if UNREAD in kinds:
+            self._menu |= {self.leave_unread: 4, self.close_unread: 3}
+        self._harmless = (self.alert, self.burst, self.late, self.tomorrow, self.grow, self.edit)
+        self._restrained = False
+        self._flapping = 0
 
     @property
     def never(self) -> list[str]:
@@ -68,7 +80,7 @@ class World:
         async with asyncio.TaskGroup() as beside:
             while True:
                 await asyncio.sleep(self._random.uniform(0.02, 0.14))
-                chance = self._random.random()
+                chance = 1 if self._restrained else self._random.random()
                 with contextlib.suppress(SimError):
                     if chance < 0.03:
                         beside.create_task(self.desk.door(self.desk.open_incident()))
@@ -79,10 +91,26 @@ class World:
 
     def deed(self) -> None:
         """Do one thing; what the simulator refuses (nobody there, or closed meanwhile) is no deed."""
-        (act,) = self._random.choices(list(self._menu), weights=list(self._menu.values()))
+        menu = {act: self._menu[act] for act in self._harmless} if self._restrained else self._menu
+        (act,) = self._random.choices(list(menu), weights=list(menu.values()))
         with contextlib.suppress(SimError):
             act()
             self.ledger.deeds[act.__name__] += 1
+
+    @asynccontextmanager
+    async def nothing_final(self) -> AsyncIterator[None]:
+        """Let alerts come, grow and change, but nothing leave or be closed, until the end of the block.
+
+        When it begins, what happened before has been read.
+        """
+        self._restrained = True
+        try:
+            await until(lambda: not self.desk.calls and not self._flapping, within=20.0)
+            sweeps = self._witness.sweeps
+            await until(lambda: self._witness.sweeps >= sweeps + 2, within=20.0)
+            yield
+        finally:
+            self._restrained = False
 
     def between_pages(self) -> None:
         """Let rows move while they are read: one more at the head, one less anywhere."""
@@ -102,7 +130,7 @@ class World:
         """Raise many alerts in one second; where there are too many already, KUMA's analysts close as many."""
         second, size = self._kuma.clock().replace(microsecond=0), self._random.choice(self._bursts)
         if sum(alert["status"] == "new" for alert in self._kuma.alerts.values()) > CROWD:
-            for _ in range(size):
+            for _ in range(0 if self._restrained else size):
                 self.close()
             return
         for _ in range(size):
@@ -110,7 +138,10 @@ class World:
 
     def late(self) -> None:
         """Publish an alert whose time has long passed: only a sweep can show it."""
-        self._kuma.raise_alert(seen=self._kuma.clock() - timedelta(seconds=self._random.choice((1, 3, 30, 1800))))
+        age = timedelta(seconds=self._random.choice((1, 3, 30, 1800)))
+        alert_id = self._kuma.raise_alert(seen=self._kuma.clock() - age)
+        if age > OVERLAP / 2:
+            self.ledger.late.add(alert_id)
 
     def tomorrow(self) -> None:
         self._kuma.raise_alert(seen=self._kuma.clock() + timedelta(days=1))
@@ -132,11 +163,23 @@ class World:
     def leave(self) -> None:
         self._leave(self._alert("new")["id"])
 
+    def leave_unread(self) -> None:
+        """Let an alert be taken over in the moment when it is raised."""
+        self._leave(self._raise_unread())
+
+    def close_unread(self) -> None:
+        """Let an alert be closed in the moment when it is raised."""
+        alert_id, reason = self._raise_unread(), self._random.choice(REASONS)
+        self._kuma.close(alert_id, reason)
+        self.ledger.by_kuma[alert_id] = reason
+        self.ledger.left_new[alert_id] = time.monotonic()
+
     def come_back(self) -> None:
         self._kuma.unescalate(self._alert("assigned", "escalated")["id"])
 
     async def flap(self, alert_id: str) -> None:
         """Let an alert leave `new` and come back, again and again, faster than anybody reads."""
+        self._flapping += 1
         with contextlib.suppress(SimError):
             for _ in range(self._random.choice((2, 4, 8))):
                 self._leave(alert_id)
@@ -144,6 +187,7 @@ class World:
                 self._kuma.unescalate(alert_id)
                 await asyncio.sleep(self._random.uniform(0.05, 0.6))
             self.ledger.deeds["flap"] += 1
+        self._flapping -= 1
 
     def close(self) -> None:
         alert_id, reason = self._alert("new", "assigned", "escalated")["id"], self._random.choice(REASONS)
@@ -153,7 +197,10 @@ class World:
 
     def vanish(self) -> None:
         """Take an alert out of KUMA's sight for a while."""
-        alert_id = self._alert("new", "assigned")["id"]
+        alert = self._alert("new", "assigned")
+        alert_id = alert["id"]
+        if alert["status"] != "new" and f"kuma:kuma:{alert_id}" not in self._irp.keys:
+            raise SimError("it may not have been read yet, and when it comes back no read shows it")
         self.ledger.left_new[alert_id] = time.monotonic()
         self.ledger.vanished[alert_id] = self._kuma.alerts.pop(alert_id)
 
@@ -166,8 +213,17 @@ class World:
     def retention(self) -> None:
         """Let KUMA's retention remove a closed alert."""
         alert_id = self._alert("closed")["id"]
+        if time.monotonic() - self.ledger.left_new.get(alert_id, 0.0) < SETTLED:
+            raise SimError("it was closed just now")
         self._kuma.delete(alert_id)
         self.ledger.gone.add(alert_id)
+
+    def _raise_unread(self) -> str:
+        if self._witness.first_sweep is None:
+            raise SimError("what is there before the first read, and not asked for, is left alone")
+        alert_id = self._kuma.raise_alert(events=self._random.choice((0, 1, 2)))
+        self.ledger.unread.add(alert_id)
+        return alert_id
 
     def _leave(self, alert_id: str) -> None:
         if self._random.random() < 0.6:

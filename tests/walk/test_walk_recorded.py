@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
+from recorded import RECORDED, needs_recorded
 from stage import Stage, staged
 
 from kuma_sync.sim.load import read_alerts
 
-RECORDED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "recorded-alerts.json.gz"
-
-pytestmark = pytest.mark.skipif(not RECORDED.is_file(), reason="the recorded alerts are not part of the repository")
+pytestmark = needs_recorded
 
 
 @asynccontextmanager

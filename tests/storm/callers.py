@@ -1,0 +1,100 @@
+"""Callers that connect to a daemon's door and say nothing: the door, and all that the daemon does, must go on.
+
+Must not: know a token's rights; what is asked here is refused by anybody's door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from random import Random
+
+import httpx
+from ground import Ground
+from ledger import Ledger
+from supervised import Daemon, until
+
+CROWD = 1064
+"""Silent connections: more than a process may have files open (supervised.FILES)."""
+FEW = 300
+"""As many in the minute's storm: within what the door bears."""
+ANSWER = 30.0
+"""Seconds within which the door answers again, however many say nothing."""
+WORK = 60.0
+"""Seconds within which a fresh alert has its incident meanwhile."""
+LOGGED = 10_000_000
+"""Bytes of log that are too many for one such crowd."""
+BAD_REQUEST = 400
+
+
+class Callers:
+    """Lets a crowd connect to one door and stay silent. `troubles` say what did not hold."""
+
+    def __init__(self, ground: Ground, ledger: Ledger, *, random: Random, full: bool) -> None:
+        self._ground = ground
+        self._ledger = ledger
+        self._random = random
+        self._size = CROWD if full else FEW
+        self.troubles: list[str] = []
+
+    async def silent(self) -> bool:
+        """Connect many times to one copy, and see that it goes on."""
+        daemon = self._random.choice(self._ground.daemons)
+        if not daemon.up or not await self._answers(daemon):
+            return False
+        logged = daemon.size()
+        crowd = await _crowd(daemon.listen, self._size)
+        try:
+            answered, worked = await asyncio.gather(self._answers_again(daemon), self._works())
+        finally:
+            for connection in crowd:
+                connection.close()
+        told = f"{daemon.name} under {len(crowd)} silent connections"
+        self.troubles += [] if answered else [f"{told}: its door did not answer within {ANSWER:g} s"]
+        self.troubles += [] if worked else [f"{told}: a fresh alert had no incident after {WORK:g} s"]
+        grown = daemon.size() - logged
+        self.troubles += [] if grown < LOGGED else [f"{told}: {grown / 1e6:.0f} MB of log"]
+        return len(crowd) == self._size
+
+    async def _answers_again(self, daemon: Daemon) -> bool:
+        """Wait until the door has answered three times in a row."""
+        deadline, times = time.monotonic() + ANSWER, 0
+        while times < 3:
+            times = times + 1 if await self._answers(daemon) else 0
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.3)
+        return True
+
+    async def _answers(self, daemon: Daemon) -> bool:
+        """Ask health and door, by a connection of its own."""
+        with contextlib.suppress(httpx.TransportError):
+            async with self._ground.client(daemon) as client:
+                lives = await client.get("/livez")
+                refused = await client.post("/api/v3/alerts/close", json={"id": "", "reason": "responded"})
+                return lives.is_success and refused.status_code == BAD_REQUEST
+        return False
+
+    async def _works(self) -> bool:
+        alert_id = self._ground.kuma.raise_alert(events=1)
+        self._ledger.spared.add(alert_id)
+        return await until(lambda: f"kuma:kuma:{alert_id}" in self._ground.irp.keys, within=WORK)
+
+
+async def _crowd(listen: str, size: int) -> list[socket.socket]:
+    """Open so many connections; fewer where they are refused."""
+    host, _, port = listen.rpartition(":")
+    loop, crowd = asyncio.get_running_loop(), list[socket.socket]()
+    for _ in range(size):
+        connection = socket.socket()
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(5):
+                await loop.sock_connect(connection, (host, int(port)))
+        except (OSError, TimeoutError):
+            connection.close()
+            break
+        crowd.append(connection)
+    return crowd

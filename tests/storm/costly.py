@@ -1,0 +1,108 @@
+"""An alert that is costly to take in: megabytes of tiny values, beside good ones. Those must be delivered meanwhile.
+
+The costly one itself must have an incident, or be parked. Must not: leave it in KUMA, where it would be read for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from random import Random
+from typing import Any
+
+import httpx
+from ground import Ground
+from ledger import ALERT, Ledger
+from supervised import Daemon, until
+
+FORMS = ("values", "events", "assets")
+"""What there is so much of: empty lists inside one event, empty events, empty assets."""
+LARGE = 16_000_000
+"""Bytes of the costly alert; `poll.max_alert_size` lets it pass."""
+SMALL = 4_000_000
+GOOD = 60.0
+"""Seconds within which the good ones have their incidents."""
+STILL = 10.0
+"""Seconds without an answer after which a daemon's loop counts as standing still."""
+LONGEST = 60.0
+
+
+class Costly:
+    """Raises costly alerts, one at a time. `troubles` say what did not hold."""
+
+    def __init__(self, ground: Ground, ledger: Ledger, *, random: Random, full: bool) -> None:
+        self._ground = ground
+        self._ledger = ledger
+        self._random = random
+        self._size = LARGE if full else SMALL
+        self._forms: list[str] = []
+        self._silence = 0.0
+        self.troubles: list[str] = []
+
+    async def alert(self) -> bool:
+        """Raise a costly alert and five good ones; wait for these, and see that the daemons answer all the while."""
+        kuma, irp = self._ground.kuma, self._ground.irp
+        if self._ground.witness.first_sweep is None:  # good ones would wait for hundreds of others
+            return False
+        self._forms = self._forms or self._random.sample(FORMS, len(FORMS))
+        form = self._forms.pop()
+        costly, good = kuma.raise_alert(events=0), [kuma.raise_alert(events=1) for _ in range(5)]
+        kuma.alerts[costly].update(_contents(form, self._size))
+        self._ledger.costly.add(costly)
+        self._ledger.spared |= {costly, *good}
+        watching = asyncio.create_task(self._longest_silence())
+        came = await until(lambda: all(f"kuma:kuma:{alert_id}" in irp.keys for alert_id in good), within=GOOD)
+        shown = await until(lambda: costly in self._ground.witness.shown_with_events, within=STILL)
+        kept = await self._accounted_for(costly)
+        watching.cancel()
+        kuma.delete(costly)
+        self._ledger.gone.add(costly)
+        told, silence = f"a costly alert ({self._size / 1e6:.0f} MB of {form})", self._silence
+        self.troubles += [] if came else [f"{told}: the good ones beside it had no incidents after {GOOD:g} s"]
+        self.troubles += [] if silence < STILL else [f"{told}: a daemon did not answer for {silence:.0f} s"]
+        self.troubles += [] if kept or not shown else [f"{told}: it has no incident and is not parked, either"]
+        return shown
+
+    async def _accounted_for(self, costly: str) -> bool:
+        """Wait until the costly alert has an incident, or is parked: as itself, or as a piece that is no alert."""
+        deadline = time.monotonic() + GOOD
+        while time.monotonic() < deadline:
+            parked = json.loads(await self._ground.command("status", "--json"))["parked"]
+            if f"kuma:kuma:{costly}" in self._ground.irp.keys:
+                return True
+            if any(job["id"] == costly or not ALERT.fullmatch(job["id"]) for job in parked):
+                return True
+            await asyncio.sleep(1)
+        return False
+
+    async def _longest_silence(self) -> None:
+        self._silence = 0.0
+        async with asyncio.TaskGroup() as asking:
+            for daemon in self._ground.daemons:
+                asking.create_task(self._listen(daemon))
+
+    async def _listen(self, daemon: Daemon) -> None:
+        """Ask one daemon again and again, by a connection of its own, and note how long an answer took at most."""
+        while True:
+            asked, process = time.monotonic(), daemon.process
+            try:
+                with contextlib.suppress(httpx.TransportError):
+                    async with self._ground.client(daemon) as client:
+                        await client.get("/livez", timeout=LONGEST)
+            finally:  # an answer that is still awaited when nobody asks any more counts as well
+                if daemon.alive and daemon.process is process:
+                    self._silence = max(self._silence, time.monotonic() - asked)
+            await asyncio.sleep(0.3)
+
+
+def _contents(form: str, size: int) -> dict[str, Any]:
+    """Return what makes an alert so many bytes long."""
+    match form:
+        case "values":
+            return {"events": [{"ID": "costly", "Extra": {"values": [[]] * (size // 3)}}]}
+        case "events":
+            return {"events": [{}] * (size // 3)}
+        case _:
+            return {"affectedAssets": [{}] * (size // 3)}
