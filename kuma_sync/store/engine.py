@@ -9,8 +9,8 @@ import os
 import re
 import select
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kuma_sync.core.errors import StoreError, StoreUnavailable
-from kuma_sync.settings import Secret
+from kuma_sync.settings import Secret, sqlite_path
+from kuma_sync.store.hold import PRIVATE
 from kuma_sync.store.inline import connect
 from kuma_sync.telemetry.redact import hide
 
@@ -71,9 +72,9 @@ shown; what is said instead; and the key that it is a matter of, if of any."""
 
 def store_url(text: str) -> URL:
     """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the async driver named."""
-    url = make_url(text)
-    sqlite = url.get_backend_name() == "sqlite"
-    return url.set(drivername="sqlite+aiosqlite" if sqlite else "postgresql+psycopg")
+    if path := sqlite_path(text):
+        return URL.create("sqlite+aiosqlite", database=path)  # as it is: in an address `?` and `%` would mean something
+    return make_url(text).set(drivername="postgresql+psycopg")
 
 
 def open_engine(
@@ -97,11 +98,14 @@ def open_engine(
         _see_that_connections_live(engine)
         return engine
     path = url.database or ""
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,
-        async_creator=lambda: connect(_as_it_is(path) if untouched else path, busy_timeout=busy_timeout, uri=untouched),
-    )
+
+    def opened() -> Coroutine[Any, Any, Any]:
+        if untouched:
+            return connect(_as_it_is(path), busy_timeout=busy_timeout, uri=True)
+        _make_private(path)
+        return connect(path, busy_timeout=busy_timeout)
+
+    engine = create_async_engine(url, hide_parameters=True, async_creator=opened)
     if not untouched:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -155,6 +159,15 @@ def _can_be_read(connection: Any) -> bool:
     socket = select.poll()
     socket.register(connection.driver_connection.fileno(), select.POLLIN)
     return bool(socket.poll(0))
+
+
+def _make_private(path: str) -> None:
+    """Make the file of a new store for its owner alone: SQLite lets everybody read, and gives its logs the same mode.
+
+    A file that is there already is not even opened: to close it again would take SQLite's locks away.
+    """
+    with suppress(OSError):  # SQLite will say it better
+        os.close(os.open(os.path.realpath(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE))
 
 
 def _as_it_is(path: str) -> str:

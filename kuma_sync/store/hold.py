@@ -15,6 +15,9 @@ from sqlalchemy import URL
 
 from kuma_sync.core.errors import StoreHeld, StoreUnavailable
 
+PRIVATE = 0o600
+"""The mode of every file that we make: a store holds events."""
+
 
 def lock_path(database: str | Path) -> Path:
     """Return the lock's file: beside the database itself, for by another name, a link's, it is the same store."""
@@ -29,7 +32,7 @@ def held(url: URL) -> Iterator[None]:
         return
     path = lock_path(url.database)
     try:
-        file = path.open("w")
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, PRIVATE), "w")
     except OSError as error:
         raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None
     with file:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
+from kuma_sync.settings.pem import no_pair
 
 _STOP_SECONDS = 5
 
@@ -88,7 +89,7 @@ def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
         raise ConfigError(
             "web.cert_file",
             "the certificate or its key cannot be used; expected PEM, with the key that fits and is not encrypted"
-            " in web.key_file, else in the same file",
+            f" in web.key_file, else in the same file: {no_pair(cert_file, key_file)}",
         ) from None
 
 
