@@ -1,6 +1,6 @@
 """Ask the door of a running daemon, and tell it from whatever else may answer there.
 
-Must not: import more than the standard library: `health` asks every few seconds in a container.
+Must not: import more than the standard library and the core: `health` asks every few seconds in a container.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
+from kuma_sync.core.handshake import is_alert, speaks_no_tls
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # read, not bound
 STATES = {"ready", "not ready", "starting", "ok", "stuck"}
@@ -23,8 +25,6 @@ TIMEOUT = 5.0
 _PROBE = 2.0
 _NO_HTTP = "what listens there gives no HTTP answer"
 _LARGEST = 64 * 1024
-_NO_TLS = {"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"}
-"""What OpenSSL calls an answer that is no TLS at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +78,13 @@ def speaks_tls(host: str, port: int, *, timeout: float = _PROBE) -> bool:
         ):
             return True
     except ssl.SSLError as error:
-        return "ALERT" in (error.reason or "")
+        return is_alert(error.reason)
     except (OSError, ValueError):
         return False
 
 
-def is_no_tls(error: object) -> bool:
-    """Tell whether a handshake failed because the other side speaks no TLS."""
-    return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS
-
-
 def _not_heard(address: str, reason: object) -> Heard:
-    if is_no_tls(reason):
+    if isinstance(reason, ssl.SSLError) and speaks_no_tls(reason.reason):
         return Heard(other=f"no TLS is spoken there; ask {address.replace('https://', 'http://', 1)}")
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Heard(other="its certificate is not trusted here")

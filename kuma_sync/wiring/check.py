@@ -5,9 +5,12 @@ Must not: change anything, on either side or on disk.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
 from kuma_sync.core.window import Query, ReadKind
@@ -16,6 +19,7 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Settings
 from kuma_sync.settings.sections import WebSection
+from kuma_sync.web.asking import speaks_tls
 from kuma_sync.web.server import assure_certificate
 from kuma_sync.wiring.check_store import check_store
 from kuma_sync.wiring.crew import utc_now
@@ -73,13 +77,22 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
         yield warning("KUMA token", "may read alerts, but not GET /users/whoami: a later refusal cannot be judged")
         return
     except RemoteError as error:
-        for finding in remote.refused(error, "token"):
+        for finding in await _refused(remote, error, "token", direct=not section.proxy):
             yield finding
         return
     for finding in [*remote.reached(), *_rights(found), *_strange(section.tenants, found)]:
         yield finding
     refusal = await _may_read(client)
     yield failed("KUMA alerts", f"cannot be read: {refusal}") if refusal else ok("KUMA alerts", "may be read")
+
+
+async def _refused(remote: Remote, error: RemoteError, what: str, *, direct: bool) -> list[Finding]:
+    """Say why a request failed; where plain HTTP was answered by nothing of use, see whether TLS is spoken there."""
+    parts = urlsplit(remote.url)
+    if direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}:
+        if await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
+            return remote.needs_tls()
+    return remote.refused(error, what)
 
 
 def _rights(found: Whoami) -> list[Finding]:
@@ -125,7 +138,7 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
         await client.probe()
     except RemoteError as error:
         what = "login" if isinstance(error, AccessDenied) else "probe"
-        for finding in remote.refused(error, what):
+        for finding in await _refused(remote, error, what, direct=not section.proxy):
             yield finding
         return
     for finding in remote.reached():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +145,12 @@ async def test_a_kuma_that_serves_only_v3_says_which_key_to_change(tmp_path: Pat
     [
         ({}, True, "ok: trusted"),
         ({}, False, "failed: certificate not trusted (set kuma.ca_file)"),
-        ({"expired": True}, True, "failed: certificate has expired"),
-        ({"wrong_name": True}, True, "failed: certificate is for another host name"),
+        ({"expired": True}, True, "failed: certificate has expired; it must be renewed on that side"),
+        (
+            {"wrong_name": True},
+            True,
+            "failed: certificate is for another host name; kuma.url must have the name that is in it",
+        ),
     ],
 )
 async def test_a_certificate_is_judged_apart_from_the_address(
@@ -157,7 +163,66 @@ async def test_a_certificate_is_judged_apart_from_the_address(
         answer = await ask("check", *w.c)
 
     assert line(answer, "KUMA address").startswith("ok: https://")
-    assert line(answer, "KUMA certificate") == said or line(answer, "KUMA certificate").startswith(f"{said};")
+    assert line(answer, "KUMA certificate") == said
+
+
+async def test_https_to_a_plain_port_and_http_to_a_tls_port_are_told_and_no_ca_is_blamed(tmp_path: Path) -> None:
+    tls = SimTls.make(tmp_path / "tls")
+    async with world(tmp_path) as plain:
+        url = plain.tables["kuma"]["url"].replace("http://", "https://")
+        within = await ask("check", *plain.configured(kuma={"url": url}, irp={"url": url}))
+        ran = await ask("run", "--once", *plain.configured(kuma={"url": url}))
+    async with world(tmp_path / "tls", tls=tls) as safe:
+        bare = safe.tables["kuma"]["url"].replace("https://", "http://")
+        without = await ask("check", *safe.configured(kuma={"url": bare}, irp={"url": bare}))
+
+    assert within.code == without.code == 1
+    for side in ("kuma", "irp"):
+        told = f"failed: {url}: no TLS is spoken there (http://, or another port?); is {side}.url right"
+        assert line(within, f"{side.upper()} address").startswith(told)
+        told = f"failed: {bare}: TLS is spoken there; write https:// in {side}.url"
+        assert line(without, f"{side.upper()} address") == told
+    assert "kuma-sync: kuma read: no TLS is spoken there" in ran.err
+    assert "ca_file" not in within.out + without.out
+
+
+async def test_a_plain_answer_of_a_tls_server_is_no_answer_of_kuma(tmp_path: Path) -> None:
+    """Servers written in Go answer plain HTTP with 400 and go on speaking TLS."""
+    tls = SimTls.make(tmp_path / "tls")
+    async with world(tmp_path, tls=tls) as w, both_ways(w.tables["kuma"]["url"]) as port:
+        answer = await ask("check", *w.configured(kuma={"url": f"http://127.0.0.1:{port}"}))
+
+    assert line(answer, "KUMA address").endswith(": TLS is spoken there; write https:// in kuma.url")
+
+
+@contextlib.asynccontextmanager
+async def both_ways(url: str) -> AsyncIterator[int]:
+    """Pass TLS on to `url`, answer anything else with 400; yield the port."""
+    _, _, port = url.rpartition(":")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(1)
+        if first != b"\x16":
+            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+            writer.close()
+            return
+        behind, onward = await asyncio.open_connection("127.0.0.1", int(port))
+        onward.write(first)
+        await asyncio.wait(
+            [asyncio.create_task(copy(reader, onward)), asyncio.create_task(copy(behind, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        onward.close()
+        writer.close()
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
