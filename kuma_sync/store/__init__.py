@@ -1,7 +1,7 @@
 """MEMORY: the only room that knows SQL."""
 
 from kuma_sync.store.engine import store_url
-from kuma_sync.store.hold import held, lock_path
+from kuma_sync.store.hold import held, is_held, lock_path
 from kuma_sync.store.jobs import Claim, Job, Lane, Put
 from kuma_sync.store.lease import Turn
 from kuma_sync.store.pictures import Shape, Shown
@@ -27,6 +27,7 @@ __all__ = [
     "Turn",
     "Tx",
     "held",
+    "is_held",
     "lock_path",
     "store_url",
 ]

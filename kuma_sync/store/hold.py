@@ -24,6 +24,18 @@ def lock_path(database: str | Path) -> Path:
     return Path(f"{os.path.realpath(database)}.lock")
 
 
+def is_held(database: Path) -> bool:
+    """Tell whether a daemon holds the file; its lock is tried without being made."""
+    try:
+        with lock_path(database).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def held(url: URL) -> Iterator[None]:
     """Hold the store's file for this process, or raise StoreHeld; PostgreSQL is shared, nothing is locked."""

@@ -89,9 +89,9 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
 async def _refused(remote: Remote, error: RemoteError, what: str, *, direct: bool) -> list[Finding]:
     """Say why a request failed; where plain HTTP was answered by nothing of use, see whether TLS is spoken there."""
     parts = urlsplit(remote.url)
-    if direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}:
-        if await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
-            return remote.needs_tls()
+    puzzling = direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}
+    if puzzling and await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
+        return remote.needs_tls()
     return remote.refused(error, what)
 
 

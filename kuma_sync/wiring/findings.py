@@ -10,7 +10,6 @@ from enum import StrEnum
 
 from kuma_sync.core.errors import AccessDenied, RemoteError
 
-
 _OF_CERTIFICATES = {
     "another host name": "{section}.url must have the name that is in it",
     "expired": "it must be renewed on that side",

@@ -11,6 +11,7 @@ from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.store import Identity, Store, store_url
 from kuma_sync.store.migrate import check, head, upgrade
+from kuma_sync.wiring.second import refuse_moved
 
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
@@ -50,6 +51,7 @@ async def assure_usable(store: Store, settings: Settings, *, any_schema: bool = 
     """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
     url = store_url(settings.store.url)
     if store.local:
+        refuse_moved(settings)
         _assure_file(Path(url.database or ""))
     revision = await check(store)
     if revision is None:
