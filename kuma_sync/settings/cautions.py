@@ -44,9 +44,9 @@ def _connections(settings: Settings) -> Iterator[str]:
                 f"set {name}.ca_file instead"
             )
     web = settings.web
-    guarded = bool(web.tokens or web.metrics_token)
-    if guarded and web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
-        yield "web.listen: tokens arrive unencrypted; set web.cert_file, or put a proxy with TLS in front"
+    if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
+        open_ = "tokens arrive unencrypted" if web.tokens or web.metrics_token else "is open to the network without TLS"
+        yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
 
 
 def _door_tokens(settings: Settings) -> Iterator[str]:

@@ -90,6 +90,8 @@ def _not_heard(address: str, reason: object) -> Heard:
         return Heard(other="its certificate is not trusted here")
     if isinstance(reason, ConnectionResetError) and (there := _tls_there(address)):
         return Heard(other=there)
+    if isinstance(reason, TimeoutError):
+        return Heard(other="it gave no answer in time")
     why = str(getattr(reason, "strerror", None) or type(reason).__name__).lower()
     return Heard(other=why)
 

@@ -40,6 +40,22 @@ def bind(listen: str) -> socket.socket:
         raise PortTaken(f"web.listen: cannot listen on {listen}: {why}") from None
 
 
+def why_not_free(listen: str) -> OSError | None:
+    """Return why an address cannot be had; None where it can. Nothing listens on it meanwhile."""
+    host, port = host_and_port(listen)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the door does
+            probe.bind(address)
+    except UnicodeError:
+        return OSError(errno.EINVAL, "it is no host's name")
+    except OSError as error:
+        return error
+    return None
+
+
 async def serve(
     app: ASGIApp,
     door: socket.socket,

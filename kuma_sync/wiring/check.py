@@ -12,17 +12,16 @@ from datetime import timedelta
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
+from kuma_sync.core.errors import AccessDenied, RemoteError
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.profile import Profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Settings
-from kuma_sync.settings.sections import WebSection
 from kuma_sync.web.asking import speaks_tls
-from kuma_sync.web.server import assure_certificate
+from kuma_sync.wiring.check_door import check_door
 from kuma_sync.wiring.check_store import check_store
-from kuma_sync.wiring.crew import utc_now
+from kuma_sync.wiring.crew import identity, utc_now
 from kuma_sync.wiring.findings import Finding, Remote, failed, ok, warning
 from kuma_sync.wiring.remotes import open_remotes
 
@@ -39,7 +38,7 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
             yield warning("configuration", problem)
         for problem in remotes.warnings:
             yield warning("profile", problem)
-        for finding in _door(settings.web):
+        async for finding in check_door(settings.web, identity(settings, remotes.profile.name)):
             yield finding
         async for finding in check_store(settings, remotes.profile.name):
             yield finding
@@ -48,17 +47,6 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
         async for finding in _irp(settings, remotes.irp, remotes.profile):
             yield finding
         yield ok("templates", f"{len(remotes.profile.operations)} operations rendered on a sample alert")
-
-
-def _door(section: WebSection) -> Iterator[Finding]:
-    if not section.listen or section.cert_file is None:
-        return
-    try:
-        assure_certificate(section.cert_file, section.key_file)
-    except ConfigError as error:
-        yield failed("door certificate", str(error), misconfigured=True)
-    else:
-        yield ok("door certificate", str(section.cert_file))
 
 
 async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding]:
