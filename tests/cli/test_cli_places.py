@@ -11,10 +11,11 @@ import pytest
 from addresses import somewhere
 from prompt import World, ask, daemon, shell, until, world
 
-from kuma_sync.core.errors import ConfigError, StoreHeld
+from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
 from kuma_sync.settings import load
 from kuma_sync.store import held, store_url
-from kuma_sync.wiring.crew import identity
+from kuma_sync.wiring.crew import identity, open_store
+from kuma_sync.wiring.ready import assure_usable
 from kuma_sync.wiring.second import refuse_second
 
 RELATIVE = {"url": "sqlite:///kuma-sync.db"}
@@ -61,7 +62,25 @@ async def test_a_store_that_is_not_there_is_told_by_its_whole_path(tmp_path: Pat
     async with world(tmp_path, store=RELATIVE) as w:
         status = await ask("status", *w.c)
 
-    assert status.sentence == f"kuma-sync: there is no store at {tmp_path}/kuma-sync.db yet: `kuma-sync run` makes it"
+    told = f"kuma-sync: there is no store at {tmp_path}/kuma-sync.db yet: `kuma-sync run` makes it"
+    assert status.sentence.startswith(told)
+
+
+async def test_where_a_service_is_configured_a_missing_store_asks_whether_that_one_was_meant(
+    tmp_path: Path, elsewhere: Path
+) -> None:
+    async with world(tmp_path, store=RELATIVE) as w:
+        here = load(Path(moved(w, "sources")[1]), {})
+        store, said = open_store(here), f"; or is {w.config} meant (-c)? It may name another store"
+
+        with pytest.raises(StoreUnavailable) as caught:
+            await assure_usable(store, here, system_wide=w.config)
+        with pytest.raises(StoreUnavailable) as plain:
+            await assure_usable(store, here, system_wide=tmp_path / "gone.toml")
+        await store.close()
+
+    assert str(caught.value).endswith(f"`kuma-sync run` makes it{said}")
+    assert str(plain.value).endswith("`kuma-sync run` makes it")
 
 
 async def test_the_unit_and_a_command_outside_it_mean_the_same_store(
