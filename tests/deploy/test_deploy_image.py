@@ -45,18 +45,6 @@ def test_a_relative_store_lies_in_the_volume() -> None:
     assert f"STATE_DIRECTORY={instructions('VOLUME')[-1]} " in instructions("ENV")[-1]
 
 
-def test_compose_starts_no_daemon_before_the_configuration_was_judged() -> None:
-    """No restart policy tells a wrong configuration from a crash."""
-    text = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
-    part = text.split("\nservices:\n")[1].split("\nsecrets:\n")[0]
-    services = dict(re.findall(r"(?ms)^  ([a-z-]+):\n(.*?)(?=^  \S|\Z)", part))
-
-    assert 'command: ["config", "check"]' in services["configuration"]
-    assert 'restart: "no"' in services["configuration"]
-    assert re.search(r"configuration:\s+condition: service_completed_successfully", services["kuma-sync"])
-    assert "restart: unless-stopped" in services["kuma-sync"]
-
-
 def test_the_health_check_does_not_ask_about_the_other_side() -> None:
     (check,) = instructions("HEALTHCHECK")
 
