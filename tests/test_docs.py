@@ -148,7 +148,7 @@ def arguments(line: str) -> Iterator[tuple[str, ...]]:
             words.pop(0)
         if "exec" in words:
             words = words[words.index("exec") + 2 :]
-        if words[1:] and words[0].split("/")[-1] == "kuma-sync":
+        if words[1:] and words[0].split("/")[-1] == "kuma-sync" and not words[1].startswith('"$'):
             yield tuple(shlex.split(" ".join(words[1:])))
 
 

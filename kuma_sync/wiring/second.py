@@ -54,7 +54,7 @@ async def refuse_second(
 def refuse_moved(settings: Settings) -> None:
     """Raise ConfigError where a relative path led to a store before, and leads to none now."""
     former, store = settings.former_store, Path(sqlite_path(settings.store.url))
-    if former is None or _exists(store) or not _exists(former):
+    if former is None or not _is_absent(store) or not _exists(former):
         return
     raise ConfigError(
         "store.url",
@@ -66,7 +66,7 @@ def refuse_moved(settings: Settings) -> None:
 async def _is_new(settings: Settings) -> bool:
     """Tell whether a store belongs to nobody yet; one that cannot be looked at is not ours to judge."""
     path = sqlite_path(settings.store.url)
-    if path and not _exists(Path(path)):
+    if path and _is_absent(Path(path)):
         return True
     try:
         async with asyncio.timeout(LONGEST_LOOK):
@@ -112,8 +112,19 @@ def _of_the_service(system_wide: Path) -> Iterator[Path]:
         yield Path(store)
 
 
+def _is_absent(file: Path) -> bool:
+    """Tell whether there surely is nothing; of a folder that lets us not in nobody can tell."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _exists(file: Path) -> bool:
-    """Tell whether there surely is something; a folder that lets us not in holds nothing for us."""
+    """Tell whether there surely is a file."""
     try:
         return file.is_file()
     except OSError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from addresses import somewhere
+from locked import locked
 from prompt import World, ask, daemon, shell, until, world
 
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
@@ -115,6 +116,21 @@ async def test_a_store_where_relative_paths_led_before_is_told_and_no_other_is_b
     assert checked.code == 2
     assert f"there is one at {old}" in "".join(checked.lines("failed"))
     assert (names(elsewhere), names(tmp_path / "etc")) == (before, ["config.toml"])
+
+
+async def test_a_folder_that_lets_us_not_in_is_not_said_to_hold_no_store(tmp_path: Path, elsewhere: Path) -> None:
+    """An operator without rights stands in a folder with some store of that name."""
+    (tmp_path / "etc").mkdir()
+    (elsewhere / "kuma-sync.db").touch()
+    async with world(tmp_path, store=RELATIVE) as w:
+        settings = load(Path(moved(w, "etc")[1]), {})
+        store = open_store(settings)
+
+        with locked(tmp_path / "etc"), pytest.raises(StoreUnavailable) as caught:
+            await assure_usable(store, settings)
+        await store.close()
+
+    assert str(caught.value) == f"the store is out of reach: {tmp_path}/etc/kuma-sync.db: Permission denied"
 
 
 async def test_a_second_store_beside_a_running_daemon_is_not_begun(tmp_path: Path, elsewhere: Path) -> None:
