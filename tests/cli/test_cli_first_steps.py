@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from addresses import somewhere
-from prompt import ask, ended, until, world
+from prompt import ask, daemon, ended, until, world
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -154,6 +154,23 @@ async def test_the_first_configuration_is_made_checked_and_run_as_the_readme_say
     assert "config.toml: no problem" in answer
     assert "3 open" in ready[1]
     assert (ready[0], ran.code) == (0, 0)
+
+
+@needs_curl
+async def test_the_irps_close_command_is_answered_as_the_readme_says(tmp_path: Path) -> None:
+    (script,) = blocks("README.md", "How closings come back")
+    listen, token = somewhere(), "0123456789abcdef0123456789abcdef"
+    async with world(tmp_path, web={"listen": listen, "tokens": {"sv": token}}) as w:
+        alert = w.kuma.raise_alert()
+        async with daemon(w):
+            await until(lambda: w.irp.by_key(f"kuma:kuma:{alert}"))
+            for word, meant in (("127.0.0.1:8484", listen), ("TOKEN", token), ("ALERT-ID", alert)):
+                script = script.replace(word, meant)
+            code, answer = await bash(script.replace("curl ", "curl -sS -w '%{http_code}' "), tmp_path)
+            await until(lambda: w.kuma.closes)
+
+    assert (code, answer) == (0, "204")
+    assert w.kuma.closes == [(alert, "responded")]
 
 
 def test_the_units_header_gives_the_commands_of_the_readme() -> None:
