@@ -30,7 +30,9 @@ RUN groupadd --gid 10001 kuma-sync \
  && install -d -m 0755 /etc/kuma-sync \
  && install -d -m 0700 -o 10001 -g 10001 /data
 COPY --from=build /opt/kuma-sync /opt/kuma-sync
+# A relative store.url lies in the volume.
 ENV PATH=/opt/kuma-sync/bin:$PATH \
+    STATE_DIRECTORY=/data \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001

@@ -78,7 +78,7 @@ TRUNK = {
     "dist",
     "build",
 }
-"""Folders that hold nothing we wrote."""
+"""Folders, and the file of a further worktree, that hold nothing we wrote."""
 
 
 def read(path: Path) -> str:
@@ -148,7 +148,7 @@ def arguments(line: str) -> Iterator[tuple[str, ...]]:
             words.pop(0)
         if "exec" in words:
             words = words[words.index("exec") + 2 :]
-        if words[1:] and words[0].split("/")[-1] == "kuma-sync":
+        if words[1:] and words[0].split("/")[-1] == "kuma-sync" and not words[1].startswith('"$'):
             yield tuple(shlex.split(" ".join(words[1:])))
 
 
@@ -217,7 +217,7 @@ def test_both_readmes_give_the_same_commands() -> None:
     )
 
     assert {"make demo", "make test", "kuma-sync run"} <= russian
-    assert russian - english - {"pip install ."} == set()
+    assert russian - english == set()
 
 
 # Configuration

@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("act:release", "What the brake holds becomes due."),
     "render": ("render:render", "The requests that would be sent; sends nothing."),
     "init": ("write:init", "Write an example configuration."),
-    "config": ("write:config", "Show the effective configuration, or its JSON Schema."),
+    "config": ("config:config", "Judge the configuration offline, show it, or its JSON Schema."),
     "profile": ("write:profile", "List or show the built-in profiles."),
     "db": ("db:db", "The store: upgrade, current, prune, rebind."),
     "health": ("health:health", "Ask a running daemon whether it is ready, or alive."),

@@ -23,7 +23,8 @@ from kuma_sync.wiring.findings import Finding, Verdict
 def check(config: Path | None, as_json: bool) -> None:
     """Try configuration, store, KUMA, IRP and templates; change nothing."""
     settings = command_settings(config)
-    source = str(find_config(config, os.environ) or "from the environment")
+    path = find_config(config, os.environ)
+    source = str(path.absolute()) if path else "from the environment"
     found = run_async(_check, settings, source, as_json)
     if as_json:
         show_json(found)

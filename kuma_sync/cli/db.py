@@ -16,6 +16,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.settings.units import show_duration
 from kuma_sync.store import Identity, migrate
 from kuma_sync.wiring.crew import identity, open_store
+from kuma_sync.wiring.second import refuse_moved
 
 
 @click.group()
@@ -52,6 +53,7 @@ def rebind(config: Path | None) -> None:
 
 
 async def _upgrade(settings: Settings) -> None:
+    refuse_moved(settings)
     store = open_store(settings)
     try:
         before = await migrate.check(store)

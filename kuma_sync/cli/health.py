@@ -6,14 +6,10 @@ and a file that was broken after the start must not get a daemon restarted that 
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import ssl
 import tomllib
-import urllib.error
-import urllib.request
-from http.client import HTTPException
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -22,12 +18,10 @@ import click
 
 from kuma_sync.cli.flags import Unfinished, config_option
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.web.asking import EVERYWHERE, hear
 
-TIMEOUT = 5.0
 DEFAULT_LISTEN = "127.0.0.1:8484"
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # read, not bound
 SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command()
@@ -38,11 +32,15 @@ def health(config: Path | None, live: bool, url: str | None) -> None:
     """Ask a running daemon whether it is ready, or alive: exit 0 or 1."""
     door = _given(url) if url else _configured(config)
     path = door.path if door.path.strip("/") else "/livez" if live else "/readyz"
-    status, answer = _ask(door._replace(path=path).geturl())
+    address = door._replace(path=path).geturl()
+    heard = hear(address)
+    if not heard.ours:
+        who = "something else answers at" if heard.status else "no answer from"
+        raise Unfinished(f"{who} {address}: {heard.other}")
     words = "alive" if live else "ready"
-    if status != 200:
-        raise Unfinished(f"not {words}{_why(answer)}")
-    click.echo(words + _counted(answer))
+    if heard.status != 200:
+        raise Unfinished(f"not {words}{_why(heard.answer)}")
+    click.echo(words + _counted(heard.answer))
 
 
 def _given(url: str) -> SplitResult:
@@ -71,7 +69,7 @@ def _web(config: Path | None) -> dict[str, Any]:
     named = config or os.environ.get("KUMA_SYNC_CONFIG")
     for path in [Path(named)] if named else [Path("config.toml"), Path("/etc/kuma-sync/config.toml")]:
         try:
-            web = tomllib.loads(path.read_text(encoding="utf-8")).get("web", {})
+            web = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("web", {})
         except FileNotFoundError:
             if config:
                 raise ConfigError("--config", f"there is no file {path}") from None
@@ -96,40 +94,7 @@ def _address(url: str) -> SplitResult | None:
     return parts if sound else None
 
 
-def _ask(address: str) -> tuple[int, dict[str, Any]]:
-    context = ssl.create_default_context()
-    if urlsplit(address).hostname in LOOPBACK:
-        # The certificate is for the name that others call it by.
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    try:
-        with _answer(urllib.request.build_opener(*handlers), address) as answer:
-            return int(answer.status), _parsed(answer.read())
-    except HTTPException:
-        raise Unfinished(f"no answer from {address}: what listens there gives no HTTP answer") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        why = str(getattr(reason, "strerror", None) or type(reason).__name__).lower()
-        raise Unfinished(f"no answer from {address}: {why}") from None
-
-
-def _answer(opener: urllib.request.OpenerDirector, address: str) -> Any:
-    try:
-        return opener.open(address, timeout=TIMEOUT)
-    except urllib.error.HTTPError as refused:
-        return refused
-
-
-def _parsed(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _why(answer: dict[str, Any]) -> str:
+def _why(answer: Mapping[str, Any]) -> str:
     parts = answer.get("parts")
     found = parts.items() if isinstance(parts, dict) else ()
     bad = [
@@ -141,6 +106,6 @@ def _why(answer: dict[str, Any]) -> str:
     return f": {', '.join(bad)}" if bad else ""
 
 
-def _counted(answer: dict[str, Any]) -> str:
+def _counted(answer: Mapping[str, Any]) -> str:
     counts = [f"{answer[name]} {name}" for name in ("parked", "held") if answer.get(name)]
     return f", {', '.join(counts)}" if counts else ""

@@ -35,19 +35,20 @@ FAULTS = f"KIND[:key=value,…], repeatable. Kinds: {', '.join(ARGUMENTS)}; e.g.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaflet:
-    """What one is told about a simulator that runs: what it is, a request worth trying, and what can be done to it."""
+    """What one is told of a simulator that runs: how a configuration names it, and what can be asked of it."""
 
     what: str
+    section: str
     path: str
     acts: list[str]
 
     def hand_out(self, url: str, token: str, tls: SimTls | None) -> None:
-        """Print it, as lines for a shell."""
+        """Print it: lines for a configuration, then lines for a shell."""
         curl = f"curl -s -H 'Authorization: Bearer {token}'" + (f" --cacert {tls.ca_file}" if tls else "")
         click.echo(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
-        if tls:
-            click.echo(f"Its CA: {tls.ca_file}")
-        click.echo(f"\n{curl} '{url}{self.path}'")
+        ca_file = f'\nca_file = "{tls.ca_file.absolute()}"' if tls else ""
+        click.echo(f'\n[{self.section}]\nurl = "{url}"\ntoken = "{token}"{ca_file}\n')
+        click.echo(f"{curl} '{url}{self.path}'")
         click.echo(f"{curl} {url}/_sim/state")
         click.echo(f'{curl} {url}/_sim/faults -d \'{{"kind": "status", "code": 503, "times": 3}}\'')
         click.echo(f"{curl} {url}/_sim/faults -X DELETE")
@@ -111,7 +112,13 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
         side.raise_alert(events=events)
     acts = ['{"do": "raise_alert", "events": 2}', '{"do": "grow", "id": "…"}', '{"do": "close", "id": "…"}']
     what = f"KUMA with {len(side.alerts)} alerts"
-    _serve(side, listen, tls, faults, Leaflet(what=what, path="/api/v1/alerts/?withEvents&status=new", acts=acts))
+    _serve(
+        side,
+        listen,
+        tls,
+        faults,
+        Leaflet(what=what, section="kuma", path="/api/v1/alerts/?withEvents&status=new", acts=acts),
+    )
 
 
 @sim.command()
@@ -119,7 +126,7 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
 def irp(listen: str, token: str, seed: int, tls: str | None, faults: tuple[str, ...]) -> None:
     """An IRP that speaks the default wire shapes (profile security-vision)."""
     acts = ['{"do": "analyst_close", "id": "…", "resolution": "False positive"}', '{"do": "reopen", "id": "…"}']
-    leaflet = Leaflet(what="An IRP without incidents", path="/api/v1/incidents", acts=acts)
+    leaflet = Leaflet(what="An IRP without incidents", section="irp", path="/api/v1/incidents", acts=acts)
     _serve(IrpSim(token=token, seed=seed), listen, tls, faults, leaflet)
 
 

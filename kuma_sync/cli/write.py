@@ -1,4 +1,4 @@
-"""`init`, `config` and `profile`: what one reads and writes before the first run.
+"""`init` and `profile`: what one reads and writes before the first run.
 
 Must not: need a store, or any remote.
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import Unfinished, config_option, json_option, unread_config_option
+from kuma_sync.cli.flags import Unfinished, json_option, unread_config_option
 from kuma_sync.cli.tables import show_json, show_table
 from kuma_sync.irp.loading import built_in, load_profile, meant, profile_text
-from kuma_sync.settings import example_text, find_config, json_schema, load, masked, to_toml
+from kuma_sync.settings import example_text
 
 
 @click.command()
@@ -30,31 +30,6 @@ def init(file: Path) -> None:
     except OSError as error:
         raise Unfinished(f"{file} cannot be written: {error.strerror}") from None
     click.echo(f"{file} is written; fill in what is marked REQUIRED, then try it with `kuma-sync check -c {file}`.")
-
-
-@click.group()
-def config() -> None:
-    """The effective configuration, or its JSON Schema."""
-
-
-@config.command("show")
-@config_option
-@json_option
-def config_show(config: Path | None, as_json: bool) -> None:
-    """Show the effective configuration, secrets masked."""
-    path = find_config(config, os.environ)
-    settings = load(path, os.environ)
-    if as_json:
-        show_json(masked(settings))
-    else:
-        click.echo(f"# {path or 'no file'}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}", nl=False)
-
-
-@config.command("schema")
-@unread_config_option
-def config_schema() -> None:
-    """Print the JSON Schema of the configuration."""
-    show_json(json_schema())
 
 
 @click.group()

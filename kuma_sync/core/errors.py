@@ -17,6 +17,7 @@ KumaSyncError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -26,12 +27,24 @@ class KumaSyncError(Exception):
 
 
 class ConfigError(KumaSyncError):
-    """A configuration key (or a command's argument) is not as it must be."""
+    """A configuration key (or a command's argument) is not as it must be; `others` were found at the same time."""
 
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}" if key else problem)
+    def __init__(self, key: str, problem: str, *, others: Sequence[ConfigError] = ()) -> None:
         self.key = key
         self.problem = problem
+        self.others = tuple(others)
+        more = f" ({len(others)} more: `kuma-sync config check` lists them)" if others else ""
+        super().__init__(self.line + more)
+
+    @property
+    def line(self) -> str:
+        """Return this problem alone, as one line."""
+        return f"{self.key}: {self.problem}" if self.key else self.problem
+
+    @property
+    def lines(self) -> list[str]:
+        """Return every problem, a line each."""
+        return [self.line, *(one.line for one in self.others)]
 
 
 class StoreError(KumaSyncError):

@@ -5,8 +5,9 @@ Must not: talk to an IRP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import ConfigError
@@ -47,37 +48,42 @@ def compile_profile(profile: Profile) -> dict[str, Compiled]:
 
 def _compile(profile: Profile) -> dict[str, Compiled]:
     closed_when = _closed_when(profile)
-    try:
-        return {
-            name: Compiled(
+    compiled: dict[str, Compiled] = {}
+    problems = []
+    for name, operation in profile.operations.items():
+        try:
+            compiled[name] = Compiled(
                 rendering=Rendering(name, operation, profile.maps),
                 answers=Answers(name, operation, closed_when=closed_when.get(name, "")),
             )
-            for name, operation in profile.operations.items()
-        }
-    except Unrenderable as error:
-        raise _wrong(profile, f"{error.where} {error.problem}") from None
+        except Unrenderable as error:
+            problems.append(f"{error.where} {error.problem}")
+    _refuse(profile, problems)
+    return compiled
 
 
 def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
     """Return warnings about a usable profile; raise ConfigError with file, operation and key for one that is not."""
-    for problem in _missing(profile):
-        raise _wrong(profile, problem)
+    _refuse(profile, list(_missing(profile)))
     compiled = compile_profile(profile)
-    if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
-        raise _wrong(profile, "add_events.body has no field that uses the value events")
     full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
+    problems = [f"{where} fails on the sample alert: {problem}" for where, problem in _failures(compiled, full)]
+    if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
+        problems.append("add_events.body has no field that uses the value events")
+    _refuse(profile, problems)
     warnings = [] if profile.verified else [f"profile {profile.name} was never proven against the real product"]
+    poor = _failures(compiled, sparse)
+    warnings += [f"{where} fails on an alert without optional fields: {problem}" for where, problem in poor]
+    return warnings + [f"no [{name}] in the profile: {what}" for name, what in _ABSENT.items() if name not in compiled]
+
+
+def _failures(compiled: Mapping[str, Compiled], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Try every operation on a sample; yield where one fails, and why."""
     for one in compiled.values():
         try:
-            one.rendering.draft(full)
+            one.rendering.draft(values)
         except Unrenderable as error:
-            raise _wrong(profile, f"{error.where} fails on the sample alert: {error.problem}") from None
-        try:
-            one.rendering.draft(sparse)
-        except Unrenderable as error:
-            warnings.append(f"{error.where} fails on an alert without optional fields: {error.problem}")
-    return warnings + [f"no [{name}] in the profile: {what}" for name, what in _ABSENT.items() if name not in compiled]
+            yield error.where, error.problem
 
 
 def desk(profile: Profile, *, to_irp: bool) -> Desk:
@@ -111,5 +117,8 @@ def _missing(profile: Profile) -> Iterator[str]:
                 yield "list_closed.closed_when is missing"
 
 
-def _wrong(profile: Profile, problem: str) -> ConfigError:
-    return ConfigError(KEY, f"{profile.source}: {problem}")
+def _refuse(profile: Profile, problems: Sequence[str]) -> None:
+    """Raise ConfigError where there is a problem; it names them all."""
+    errors = [ConfigError(KEY, f"{profile.source}: {problem}") for problem in problems]
+    if errors:
+        raise ConfigError(KEY, errors[0].problem, others=errors[1:])

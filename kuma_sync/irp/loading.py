@@ -6,8 +6,7 @@ Must not: judge what the operations do (that is checking).
 from __future__ import annotations
 
 import difflib
-import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings.places import is_file
+from kuma_sync.settings.text import read_text
 from kuma_sync.settings.toml import parse_toml
 
 KEY = "irp.profile"
@@ -50,10 +50,12 @@ def load_profile(name_or_path: str) -> Profile:
             KEY, f'"{name_or_path}" is neither a built-in profile nor a file{meant(name_or_path, built_in())}'
         )
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it is no UTF-8 text"
-        raise ConfigError(KEY, f"{name_or_path} cannot be read: {why}") from None
+        text = read_text(path)
+    except OSError as error:
+        raise ConfigError(KEY, f"{name_or_path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        why = "it is no path" if "\x00" in name_or_path else str(error)
+        raise ConfigError(KEY, f"{name_or_path} {why}") from None
     return parse_profile(text, source=name_or_path)
 
 
@@ -62,14 +64,13 @@ def parse_profile(text: str, *, source: str) -> Profile:
     """Read a profile's TOML; `source` names it in errors. The same text is the same profile, already compiled."""
     try:
         tree = parse_toml(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(KEY, f"{source} is no valid TOML: {error}") from None
     except ValueError as error:
         raise ConfigError(KEY, f"{source} {error}") from None
     try:
         return Profile.parse(tree, source=source)
     except ValidationError as error:
-        raise ConfigError(KEY, f"{source}: {_sentence(error)}") from None
+        first, *others = [ConfigError(KEY, f"{source}: {sentence}") for sentence in _sentences(error)]
+        raise ConfigError(KEY, first.problem, others=others) from None
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -81,13 +82,17 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f" (known: {', '.join(known)})" if known else ""
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentences(error: ValidationError) -> list[str]:
     every = error.errors(include_url=False, include_input=False, include_context=False)
     # A key misspelt is one missing too; the spelling is the better news.
-    first = next((one for one in every if one["type"] == "extra_forbidden"), every[0])
-    place = [str(part) for part in first["loc"]]
+    every.sort(key=lambda one: one["type"] != "extra_forbidden")
+    return list(dict.fromkeys(map(_sentence, every)))
+
+
+def _sentence(found: Mapping[str, Any]) -> str:
+    place = [str(part) for part in found["loc"]]
     where = ".".join(part for part in place if part != "[key]")
-    match first["type"]:
+    match found["type"]:
         case "extra_forbidden":
             return f"{where} is not known{meant(place[-1], _keys(place[:-1]))}"
         case "missing" if len(place) == 1:
@@ -95,7 +100,7 @@ def _sentence(error: ValidationError) -> str:
         case "missing":
             return f"{where} is missing"
         case _:
-            problem = first["msg"].removeprefix("Value error, ")
+            problem = found["msg"].removeprefix("Value error, ")
             return f"{where}: {problem[:1].lower()}{problem[1:]}"
 
 

@@ -1,8 +1,9 @@
 """CONFIGURATION: frozen sections from one TOML file and the environment; errors that name the key, and no secret."""
 
-from kuma_sync.settings.addresses import host_and_port, normalised
+from kuma_sync.settings.addresses import host_and_port, normalised, sqlite_path
 from kuma_sync.settings.cautions import secrets_of
-from kuma_sync.settings.load import frozen_changes, load, waiting_changes
+from kuma_sync.settings.load import Reading, frozen_changes, load, read, waiting_changes
+from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.places import example_text, find_config
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
@@ -10,6 +11,8 @@ from kuma_sync.settings.show import json_schema, masked, to_toml
 
 __all__ = [
     "SECTIONS",
+    "Places",
+    "Reading",
     "Secret",
     "Section",
     "Settings",
@@ -21,8 +24,11 @@ __all__ = [
     "load",
     "masked",
     "normalised",
+    "places_of",
+    "read",
     "secret_keys",
     "secrets_of",
+    "sqlite_path",
     "to_toml",
     "waiting_changes",
 ]

@@ -15,6 +15,7 @@ from kuma_sync.settings.secret import MASK
 KUMA_PORT = 7223
 """KUMA's REST API listens there (KUMA help 217973)."""
 
+_SQLITE = "sqlite:///"
 _WEB_PORTS = {"http": 80, "https": 443}
 _LATE_AT = re.compile(r"postgresql://[^/?#]*[/?#].*@")
 _SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
@@ -75,8 +76,8 @@ def host_and_port(value: Any) -> tuple[str, int]:
 def store_address(value: Any) -> str:
     """Read `sqlite:///path` (relative, or absolute with four slashes) or `postgresql://user@host/db`."""
     text = value.strip() if isinstance(value, str) else ""
-    if text.startswith("sqlite:///"):
-        path = text.removeprefix("sqlite:///")
+    if text.startswith(_SQLITE):
+        path = sqlite_path(text)
         if not path or path.startswith((":", "file:")) or path.endswith("/") or "?" in path or "\x00" in path:
             raise ValueError("expected the path of a file after sqlite:/// (a store in memory would forget everything)")
         return text
@@ -84,6 +85,11 @@ def store_address(value: Any) -> str:
         _check_postgresql(text)
         return text
     raise ValueError('expected "sqlite:///path/of/file.db" or "postgresql://user@host/database"')
+
+
+def sqlite_path(url: str) -> str:
+    """Return the path in a SQLite store's address, relative or absolute; `""` for another store's."""
+    return url.removeprefix(_SQLITE) if url.startswith(_SQLITE) else ""
 
 
 def take_password(url: str) -> tuple[str, str]:

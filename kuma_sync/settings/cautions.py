@@ -14,11 +14,23 @@ from urllib.parse import urlsplit
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.secret import SECRET_NAME, Secret
 from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
+from kuma_sync.settings.sources import misspelt
+
+SHORTEST_TOKEN = 16
+"""Characters of a token that opens our door."""
 
 
-def cautions(settings: Settings, path: Path | None, origins: Mapping[str, str]) -> tuple[str, ...]:
+def cautions(
+    settings: Settings, path: Path | None, origins: Mapping[str, str], env: Mapping[str, str]
+) -> tuple[str, ...]:
     """Return one sentence for each thing an operator should change; `origins` are the keys the environment gave."""
-    return (*_connections(settings), *_files(settings), *_inline(settings, path, origins))
+    return (
+        *_connections(settings),
+        *_door_tokens(settings),
+        *_files(settings),
+        *_inline(settings, path, origins),
+        *misspelt(env).values(),
+    )
 
 
 def _connections(settings: Settings) -> Iterator[str]:
@@ -32,9 +44,25 @@ def _connections(settings: Settings) -> Iterator[str]:
                 f"set {name}.ca_file instead"
             )
     web = settings.web
-    guarded = bool(web.tokens or web.metrics_token)
-    if guarded and web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
-        yield "web.listen: tokens arrive unencrypted; set web.cert_file, or put a proxy with TLS in front"
+    if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
+        open_ = "tokens arrive unencrypted" if web.tokens or web.metrics_token else "is open to the network without TLS"
+        yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
+
+
+def _door_tokens(settings: Settings) -> Iterator[str]:
+    web = settings.web
+    door = {f"web.tokens.{name}": secret.reveal() for name, secret in web.tokens.items()}
+    if web.metrics_token:
+        door["web.metrics_token"] = web.metrics_token.reveal()
+    for key, token in door.items():
+        if len(token) < SHORTEST_TOKEN:
+            short = f"is shorter than {SHORTEST_TOKEN} characters and may be guessed"
+            yield f"{key}: {short}; `openssl rand -hex 32` makes one"
+    seen: dict[str, str] = {}
+    for key, token in door.items():
+        if token in seen:
+            yield f"{key}: is the same token as {seen[token]}: who calls cannot be told apart; give each its own"
+        seen.setdefault(token, key)
 
 
 def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:

@@ -6,8 +6,7 @@ Must not: know sections or keys.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,45 +15,33 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from kuma_sync.core.closing import Reason, parse_reason
 from kuma_sync.settings import addresses, units
+from kuma_sync.settings.paths import Places, places_of, profile_path, readable_file
 from kuma_sync.settings.secret import Secret
 
-CREDENTIALS = "CREDENTIALS_DIRECTORY"
 
-
-def expand(text: str, env: Mapping[str, str]) -> str:
-    """Put systemd's credentials directory in for `${CREDENTIALS_DIRECTORY}`."""
-    place = "${" + CREDENTIALS + "}"
-    if place not in text:
-        return text
-    if not env.get(CREDENTIALS):
-        raise ValueError(f"{place} is not set (systemd sets it where the unit has LoadCredential=)")
-    return text.replace(place, env[CREDENTIALS])
-
-
-def readable_file(text: Any, env: Mapping[str, str]) -> Path:
-    """Return the path of a readable file. Errors do not show it: it may be a secret gone astray."""
-    if not isinstance(text, str | Path) or "\x00" in str(text):
-        raise ValueError("expected the path of a file")
-    path = Path(expand(str(text), env))
-    try:
-        if not path.is_file():
-            raise ValueError("is a directory, expected a file" if path.is_dir() else "there is no such file")
-        readable = os.access(path, os.R_OK)
-    except OSError:
-        readable = False
-    if not readable:
-        raise ValueError("the file cannot be read")
-    return path
+def _places(info: ValidationInfo) -> Places | None:
+    """Return where relative paths lead; None for a section that is made by itself."""
+    return (info.context or {}).get("places")
 
 
 def _optional_file(value: Any, info: ValidationInfo) -> Path | None:
-    context = info.context or {}
     try:
-        return None if value == "" else readable_file(value, context.get("env", {}))
+        return None if value == "" else readable_file(value, _places(info) or places_of(None, {}))
     except ValueError:
-        if context.get("remotes", True):
+        if (info.context or {}).get("remotes", True):
             raise
         return None
+
+
+def _store_address(value: Any, info: ValidationInfo) -> str:
+    url, lie = addresses.store_address(value), _places(info)
+    path = addresses.sqlite_path(url)
+    return f"sqlite:///{lie.written(path)}" if path and lie else url
+
+
+def _profile(value: str, info: ValidationInfo) -> str:
+    lie = _places(info)
+    return profile_path(_nonempty(value), lie) if lie else _nonempty(value)
 
 
 def _whole_number(value: Any) -> Any:
@@ -164,7 +151,9 @@ KumaUrl = Annotated[str, _text(addresses.kuma_address)]
 WebUrl = Annotated[str, _text(addresses.web_address)]
 OptionalWebUrl = Annotated[str, _text(addresses.optional_web_address)]
 ListenAddress = Annotated[str, _text(addresses.listen_address)]
-StoreUrl = Annotated[str, _text(addresses.store_address)]
+StoreUrl = Annotated[str, BeforeValidator(_store_address)]
+ProfileName = Annotated[str, AfterValidator(_profile)]
+"""A built-in profile's name, or the path of a file."""
 Words = BeforeValidator(_words)
 """A list that may also come as one text."""
 Table = BeforeValidator(table)

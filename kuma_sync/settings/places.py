@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.sources import from_environment
+from kuma_sync.settings.paths import SYSTEM_WIDE
+from kuma_sync.settings.sources import from_environment, misspelt
 
-_SYSTEM_WIDE = Path("/etc/kuma-sync/config.toml")
 _EXAMPLE = "config.example.toml"
+_PACKAGE = Path(__file__).parents[1]
 
 
-def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Path = _SYSTEM_WIDE) -> Path | None:
+def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Path = SYSTEM_WIDE) -> Path | None:
     """Find the file: the option, KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.
 
     None where there is no file, but the environment gives keys: a container needs no file. ConfigError where there is
@@ -29,14 +30,16 @@ def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Pat
                 raise ConfigError(source, f"there is no file {named}")
             return Path(named)
     # A folder that lets us not in holds no file for us: `sudo -u` runs in its caller's home.
-    here = [Path("config.toml")] if os.access(".", os.X_OK, effective_ids=True) else []
-    for usual in (*here, system_wide):
+    current = [Path("config.toml")] if os.access(".", os.X_OK, effective_ids=True) else []
+    for usual in (*current, system_wide):
         if is_file(usual, "--config"):
             return usual
     if from_environment(env):
         return None
+    unread = "".join(f"; {one}" for one in misspelt(env).values())
     raise ConfigError(
-        "--config", f"no configuration found, neither ./config.toml nor {system_wide}; `kuma-sync init` writes one"
+        "--config",
+        f"no configuration found, neither ./config.toml nor {system_wide}; `kuma-sync init` writes one{unread}",
     )
 
 
@@ -54,7 +57,7 @@ def is_file(path: Path, key: str) -> bool:
         raise ConfigError(key, f"{path.absolute()} cannot be looked for ({why})") from None
 
 
-def example_text(*, package: Path = Path(__file__).parents[1]) -> str:
+def example_text(*, package: Path = _PACKAGE) -> str:
     """Return config.example.toml: from inside the package (a wheel), or beside it (a checkout)."""
     inside = package / _EXAMPLE
     place = inside if inside.is_file() else package.parent / _EXAMPLE

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, as one sentence of ours: the dotted key, and what is expected.
+"""What pydantic found wrong, one sentence of ours for each: the dotted key, and what is expected.
 
 Must not: show a value, but for the choices of a key that holds no secret.
 """
@@ -17,7 +17,7 @@ from kuma_sync.settings.sections import SECTIONS, secret_keys
 
 _EXPECTED = {
     "missing": "is required",
-    "string_type": "expected text",
+    "string_type": "expected text, in quotes",
     "int_type": "expected a whole number",
     "int_parsing": "expected a whole number",
     "int_from_float": "expected a whole number",
@@ -35,13 +35,21 @@ _EXPECTED = {
     "invalid-json-value": "holds a date or a time, expected text, a number, true or false, a list or a table of these",
 }
 _LONGEST_SHOWN = 40
+_SURE = 0.85
 _DEEPEST = 3
 """Section, key and entry; what follows in a free value of `irp.options` are pydantic's words as well as the site's."""
 
 
-def first_problem(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
-    """Turn the first finding into a ConfigError; `origins` says which keys the environment gave."""
-    found = error.errors(include_url=False)[0]
+def all_problems(error: ValidationError, origins: Mapping[str, str]) -> list[ConfigError]:
+    """Turn the findings into ConfigErrors; `origins` says which keys the environment gave."""
+    every = error.errors(include_url=False)
+    places = [found["loc"] for found in every if found["type"] != "too_short"]
+    # A list whose entries are all wrong is not too short besides.
+    every = [one for one in every if one["type"] != "too_short" or not any(one["loc"] == it[:-1] for it in places)]
+    return [_problem(found, origins) for found in every]
+
+
+def _problem(found: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigError:
     path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"][:_DEEPEST]
     key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
     # Of an unknown section only keys are given: the variable that gave the first of them tells enough.
@@ -86,5 +94,6 @@ def _did_you_mean(path: list[str]) -> str:
     close = get_close_matches(name.lower(), candidates, n=1)
     if close:
         return f", did you mean {'.'.join([*where, close[0]])}?"
-    elsewhere = [f"{section}.{name}" for section, model in SECTIONS.items() if name in model.model_fields]
-    return f", did you mean {elsewhere[0]}?" if elsewhere else ""
+    elsewhere = {key: f"{section}.{key}" for section, model in SECTIONS.items() for key in model.model_fields}
+    close = get_close_matches(name.lower(), elsewhere, n=1, cutoff=_SURE)
+    return f", did you mean {elsewhere[close[0]]}?" if close else ""

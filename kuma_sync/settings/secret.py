@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kuma_sync.settings.text import read_text
+
 MASK = "**********"
 SECRET_NAME = re.compile(
     r"token|passw|passphr|pwd|secret|authorization|cookie|credential|(api|private)[-_]?key", re.IGNORECASE
@@ -18,7 +20,7 @@ SECRET_NAME = re.compile(
 class Secret:
     """A secret given as text or as the path of a file that holds it (a trailing newline is stripped).
 
-    An empty secret is falsy.
+    The file is UTF-8, with a byte order mark or without; else ValueError says what it is. An empty secret is falsy.
     """
 
     __slots__ = ("_path", "_value")
@@ -44,7 +46,7 @@ class Secret:
             return False
         try:
             fresh = _read(self._path)
-        except (OSError, UnicodeDecodeError):
+        except (OSError, ValueError):
             return False
         changed = fresh != self._value
         self._value = fresh
@@ -58,4 +60,4 @@ class Secret:
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8").rstrip("\r\n")
+    return read_text(path).rstrip("\r\n")

@@ -6,6 +6,7 @@ Must not: read files or the environment. `docs/configuration.md` says what the k
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
@@ -25,6 +26,7 @@ from kuma_sync.settings.fields import (
     Options,
     Percent,
     PositiveDuration,
+    ProfileName,
     Rate,
     SecretText,
     Share,
@@ -35,6 +37,7 @@ from kuma_sync.settings.fields import (
     Whole,
     Words,
 )
+from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
 
 
@@ -98,7 +101,7 @@ class PollSection(Section):
 class IrpSection(Section):
     """How to reach the IRP, and how hard to press it."""
 
-    profile: NonEmpty = "security-vision"
+    profile: ProfileName = "security-vision"
     url: WebUrl
     token: SecretText = _no_secret()
     username: str = ""
@@ -189,11 +192,23 @@ class Settings(Section):
     log: LogSection
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _places: Places = PrivateAttr(default_factory=lambda: places_of(None, {}))
+    _former_store: Path | None = PrivateAttr(default=None)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what works but should not stay so, one sentence each."""
         return self._warnings
+
+    @property
+    def places(self) -> Places:
+        """Return where the relative paths in it lead."""
+        return self._places
+
+    @property
+    def former_store(self) -> Path | None:
+        """Return where the store lay while relative paths were taken from the current folder, if that is elsewhere."""
+        return self._former_store
 
 
 SECTIONS: Mapping[str, type[Section]] = {

@@ -33,7 +33,9 @@ class SimTls:
         try:
             import trustme  # noqa: PLC0415  # an optional package: only `--tls` needs it
         except ImportError as error:
-            raise SimError("TLS for the simulators needs trustme: pip install trustme") from error
+            raise SimError(
+                "TLS for the simulators needs trustme: `pip install trustme`, where kuma-sync is installed"
+            ) from error
         authority = trustme.CA()
         end = utc_now() - timedelta(days=1) if expired else utc_now() + timedelta(days=30)
         identities = ("elsewhere.invalid",) if wrong_name else names

@@ -12,7 +12,7 @@ from sqlalchemy import URL, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable, ValueRefused
-from kuma_sync.settings import Secret
+from kuma_sync.settings import Secret, sqlite_path
 from kuma_sync.store import postgres
 from kuma_sync.store.file import StoreFile
 from kuma_sync.store.sqlite import open_sqlite
@@ -36,9 +36,9 @@ _SQLITE = (
 
 def store_url(text: str) -> URL:
     """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the async driver named."""
-    url = make_url(text)
-    sqlite = url.get_backend_name() == "sqlite"
-    return url.set(drivername="sqlite+aiosqlite" if sqlite else "postgresql+psycopg")
+    if path := sqlite_path(text):
+        return URL.create("sqlite+aiosqlite", database=path)  # as it is: in an address `?` and `%` would mean something
+    return make_url(text).set(drivername="postgresql+psycopg")
 
 
 def store_file(url: URL) -> StoreFile | None:

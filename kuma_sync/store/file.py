@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable
 
 LOGS = ("-wal", "-shm")
 """What SQLite has beside a file while it is open: what was committed and is not in the file yet, and an index of it."""
+
+
+PRIVATE = 0o600
+"""The mode of every file that we make: a store holds events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,14 @@ class StoreFile:
                 f"the store cannot be used: {self.path} is a mount point, so that its log would not lie beside the "
                 "file itself; mount its folder instead"
             )
+
+    def make(self) -> None:
+        """Make the file of a new store for its owner alone: SQLite lets all read, and gives its logs the same mode.
+
+        A file that is there already is not even opened: to close it again would take SQLite's locks away.
+        """
+        with suppress(OSError):  # SQLite will say it better
+            os.close(os.open(self.real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
 
     def pin(self) -> None:
         """Remember which file is at the path now; later calls change nothing."""

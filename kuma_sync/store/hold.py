@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kuma_sync.core.errors import StoreHeld, StoreUnavailable
-from kuma_sync.store.file import StoreFile
+from kuma_sync.store.file import PRIVATE, StoreFile
 
 _BYTE = 0x40000000 + 512
 """The byte of the file that is locked: the first after those that SQLite locks (sqlite.org/fileformat2, "lock-byte
@@ -41,10 +41,10 @@ def held(file: StoreFile) -> Iterator[None]:
     file.assure_sound()
     with ExitStack() as stack:
         try:
-            beside = os.open(lock_path(file), _OPENED, 0o666)
+            beside = os.open(lock_path(file), _OPENED, PRIVATE)
             stack.callback(os.close, beside)
             fcntl.flock(beside, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            itself = os.open(file.path, _OPENED, 0o644)
+            itself = os.open(file.path, _OPENED, PRIVATE)
             stack.callback(os.close, itself)
             _lock(itself)
             file.pin()

@@ -55,6 +55,8 @@ async def _connect(url: URL, file: StoreFile | None, busy_timeout: float, untouc
         file.assure_in_place()
     else:
         file.assure_sound()
+        if not untouched:
+            file.make()
     address = _as_it_is(file) if untouched else f"{file.path.as_uri()}?mode={'rw' if file.pinned else 'rwc'}"
     return await connect(address, busy_timeout=busy_timeout, uri=True)
 

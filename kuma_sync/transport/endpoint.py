@@ -5,6 +5,7 @@ Must not: send anything.
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.pem import no_certificate, no_pair
 from kuma_sync.transport.connections import Connections
 
 
@@ -55,8 +57,9 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     """Return the TLS settings: the installation's own CA alone where one is given, else the system's."""
     try:
         context = ssl.create_default_context(cafile=endpoint.ca_file)
-    except OSError as error:
-        raise _unusable(endpoint, "ca_file", error, "holds no certificate in PEM form") from None
+    except OSError:
+        told = no_certificate(endpoint.ca_file) if endpoint.ca_file else "the system's certificates cannot be read"
+        raise ConfigError(f"{endpoint.remote}.ca_file", told) from None
     # Python 3.13 switched this on; CAs that installations make for themselves often lack the extensions it demands.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not endpoint.verify_tls:
@@ -87,29 +90,12 @@ def _load_client_certificate(context: ssl.SSLContext, endpoint: Endpoint) -> Non
             raise ConfigError(f"{endpoint.remote}.client_cert", "is needed where client_key is set")
         return
     for key, path in (("client_cert", endpoint.client_cert), ("client_key", endpoint.client_key)):
-        _readable(endpoint, key, path)
+        if path is not None and not os.access(path, os.R_OK):
+            raise ConfigError(f"{endpoint.remote}.{key}", no_certificate(path))
     try:
         # Without a password of our own OpenSSL would ask for one on the terminal.
         context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password=lambda: b"")
     except OSError:
-        problem = "and client_key must be a matching PEM pair, the key without a passphrase"
-        raise ConfigError(f"{endpoint.remote}.client_cert", problem) from None
-
-
-def _readable(endpoint: Endpoint, key: str, path: Path | None) -> None:
-    try:
-        if path is not None:
-            path.read_bytes()
-    except OSError as error:
-        raise _unusable(endpoint, key, error, "cannot be read") from None
-
-
-def _unusable(endpoint: Endpoint, key: str, error: OSError, otherwise: str) -> ConfigError:
-    match error:
-        case FileNotFoundError():
-            problem = "no such file"
-        case PermissionError():
-            problem = "the file cannot be read (permission denied)"
-        case _:
-            problem = otherwise
-    return ConfigError(f"{endpoint.remote}.{key}", problem)
+        fault = no_pair(endpoint.client_cert, endpoint.client_key)
+        told = f"the certificate or its key (client_key) cannot be used: {fault}"
+        raise ConfigError(f"{endpoint.remote}.client_cert", told) from None

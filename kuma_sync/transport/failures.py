@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httpx
 
 from kuma_sync.core.errors import Permanent, Transient
+from kuma_sync.core.handshake import speaks_no_tls
 from kuma_sync.transport.endpoint import Endpoint
 
 _CERTIFICATE_EXPIRED = 10
@@ -74,8 +75,10 @@ def _connect_words(error: Exception, remote: str) -> str:
         match cause:
             case ssl.SSLCertVerificationError():
                 return _certificate_words(cause, remote)
-            case ssl.SSLError():
-                return "TLS handshake failed"
+            case ssl.SSLError(reason=reason) if speaks_no_tls(reason):
+                return "no TLS is spoken there (http://, or another port?)"
+            case ssl.SSLError(reason=reason):
+                return f"TLS handshake failed{f' ({reason})' if reason else ''}"
             case socket.gaierror():
                 return "host name not found"
             case ConnectionRefusedError():

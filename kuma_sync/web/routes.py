@@ -23,16 +23,21 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def build_app(
-    *, rules: Callable[[], DoorRules], desk: ClosingDesk, health: Health, render_metrics: Callable[[], bytes]
+    *,
+    rules: Callable[[], DoorRules],
+    desk: ClosingDesk,
+    health: Health,
+    render_metrics: Callable[[], bytes],
+    serves: str = "",
 ) -> Starlette:
-    """Put the doors together. `rules` is asked at every request."""
+    """Put the doors together. `rules` is asked at every request; `serves` marks the KUMA and IRP that are joined."""
 
     async def livez(_request: Request) -> Response:
         stuck = health.stuck()
         return JSONResponse({"state": "stuck" if stuck else "ok", "stuck": stuck}, status_code=503 if stuck else 200)
 
     async def readyz(_request: Request) -> Response:
-        return _readiness(health)
+        return _readiness(health, serves)
 
     async def metrics(request: Request) -> Response:
         refusal = _metrics_refusal(request, rules())
@@ -55,14 +60,14 @@ def build_app(
     return app
 
 
-def _readiness(health: Health) -> Response:
+def _readiness(health: Health, serves: str) -> Response:
     readiness = health.ready()
     state = "ready" if readiness.ready else "starting" if readiness.starting else "not ready"
     parts = {
         name: {"state": part.state, "age_seconds": part.age_seconds, "reason": part.reason}
         for name, part in readiness.parts.items()
     }
-    body = {"state": state, "parts": parts, "parked": readiness.parked, "held": readiness.held}
+    body = {"state": state, "parts": parts, "parked": readiness.parked, "held": readiness.held, "serves": serves}
     return JSONResponse(body, status_code=200 if readiness.ready else 503)
 
 

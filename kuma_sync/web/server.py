@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
+from kuma_sync.settings.pem import no_pair
 
 _STOP_SECONDS = 5
 
@@ -37,6 +38,22 @@ def bind(listen: str) -> socket.socket:
     except OSError as error:
         why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror or "it cannot be had"
         raise PortTaken(f"web.listen: cannot listen on {listen}: {why}") from None
+
+
+def why_not_free(listen: str) -> OSError | None:
+    """Return why an address cannot be had; None where it can. Nothing listens on it meanwhile."""
+    host, port = host_and_port(listen)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the door does
+            probe.bind(address)
+    except UnicodeError:
+        return OSError(errno.EINVAL, "it is no host's name")
+    except OSError as error:
+        return error
+    return None
 
 
 async def serve(
@@ -88,7 +105,7 @@ def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
         raise ConfigError(
             "web.cert_file",
             "the certificate or its key cannot be used; expected PEM, with the key that fits and is not encrypted"
-            " in web.key_file, else in the same file",
+            f" in web.key_file, else in the same file: {no_pair(cert_file, key_file)}",
         ) from None
 
 

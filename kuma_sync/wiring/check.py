@@ -5,21 +5,24 @@ Must not: change anything, on either side or on disk.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
+from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from kuma_sync.core.closed import lies_ahead
-from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
+from kuma_sync.core.errors import AccessDenied, RemoteError
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.profile import Profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Settings
-from kuma_sync.settings.sections import WebSection
-from kuma_sync.web.server import assure_certificate
+from kuma_sync.web.asking import speaks_tls
+from kuma_sync.wiring.check_door import check_door
 from kuma_sync.wiring.check_store import check_store
-from kuma_sync.wiring.crew import utc_now
+from kuma_sync.wiring.crew import identity, utc_now
 from kuma_sync.wiring.findings import Finding, Remote, failed, ok, warning
 from kuma_sync.wiring.remotes import open_remotes
 
@@ -37,7 +40,7 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
             yield warning("configuration", problem)
         for problem in remotes.warnings:
             yield warning("profile", problem)
-        for finding in _door(settings.web):
+        async for finding in check_door(settings.web, identity(settings, remotes.profile.name)):
             yield finding
         async for finding in check_store(settings, remotes.profile.name):
             yield finding
@@ -46,17 +49,6 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
         async for finding in _irp(settings, remotes.irp, remotes.profile):
             yield finding
         yield ok("templates", f"{len(remotes.profile.operations)} operations rendered on a sample alert")
-
-
-def _door(section: WebSection) -> Iterator[Finding]:
-    if not section.listen or section.cert_file is None:
-        return
-    try:
-        assure_certificate(section.cert_file, section.key_file)
-    except ConfigError as error:
-        yield failed("door certificate", str(error), misconfigured=True)
-    else:
-        yield ok("door certificate", str(section.cert_file))
 
 
 async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding]:
@@ -75,13 +67,22 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
         yield warning("KUMA token", "may read alerts, but not GET /users/whoami: a later refusal cannot be judged")
         return
     except RemoteError as error:
-        for finding in remote.refused(error, "token"):
+        for finding in await _refused(remote, error, "token", direct=not section.proxy):
             yield finding
         return
     for finding in [*remote.reached(), *_rights(found), *_strange(section.tenants, found)]:
         yield finding
     refusal = await _may_read(client)
     yield failed("KUMA alerts", f"cannot be read: {refusal}") if refusal else ok("KUMA alerts", "may be read")
+
+
+async def _refused(remote: Remote, error: RemoteError, what: str, *, direct: bool) -> list[Finding]:
+    """Say why a request failed; where plain HTTP was answered by nothing of use, see whether TLS is spoken there."""
+    parts = urlsplit(remote.url)
+    puzzling = direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}
+    if puzzling and await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
+        return remote.needs_tls()
+    return remote.refused(error, what)
 
 
 def _rights(found: Whoami) -> list[Finding]:
@@ -129,7 +130,7 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
         await client.probe()
     except RemoteError as error:
         what = "login" if isinstance(error, AccessDenied) else "probe"
-        for finding in remote.refused(error, what):
+        for finding in await _refused(remote, error, what, direct=not section.proxy):
             yield finding
         return
     for finding in remote.reached():

@@ -11,20 +11,37 @@ from pathlib import Path
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
+from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.store import Store, is_held, store_file, store_url
 from kuma_sync.store.migrate import assure_writable, cautions, check, head
+from kuma_sync.wiring.check_folder import check_folder
 from kuma_sync.wiring.crew import identity, open_store
 from kuma_sync.wiring.findings import Finding, failed, ok, warning
 from kuma_sync.wiring.ready import refuse_another
+from kuma_sync.wiring.second import refuse_moved
 
 
 async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding]:
     """Yield what is found; nothing is raised for a store out of reach."""
-    shown, file = settings.store.url, store_file(store_url(settings.store.url))
-    if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
-        yield _unusable(file.path, shown)
+    file = store_file(store_url(settings.store.url))
+    try:
+        refuse_moved(settings)
+    except ConfigError as error:
+        yield failed("store", str(error), misconfigured=True)
         return
-    store = open_store(settings, untouched=True)
+    if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
+        yield _unusable(file.path, settings.store.url)
+    else:
+        async for finding in _looked_into(settings, profile):
+            yield finding
+    if file is not None and os.access(file.path.parent, os.X_OK):
+        yield check_folder(file.path)
+    if file is not None and is_held(file):
+        yield ok("store lock", "a running daemon holds the file")
+
+
+async def _looked_into(settings: Settings, profile: str) -> AsyncIterator[Finding]:
+    shown, store = settings.store.url, open_store(settings, untouched=True)
     try:
         async for finding in _opened(store, settings, profile):
             yield finding
@@ -36,8 +53,6 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
         yield failed("store", f"{shown}: {error.problem}", misconfigured=True)
     finally:
         await store.close()
-    if file is not None and is_held(file):
-        yield ok("store lock", "a running daemon holds the file")
 
 
 async def _opened(store: Store, settings: Settings, profile: str) -> AsyncIterator[Finding]:
@@ -72,6 +87,9 @@ def _unusable(file: Path, shown: str) -> Finding:
         return failed("store", f"{shown}: {error.strerror}; may this user enter {file.parent}?")
     else:
         return failed("store", f"{shown}: the file cannot be read and written by this user")
+    if file.parent == SYSTEM_STATE and not file.parent.exists():
+        made = "systemd makes it when the service starts; to run it by hand: install -d -m 0700"
+        return warning("store", f"{shown}: there is no directory {file.parent} yet; {made} {file.parent}")
     if not file.parent.is_dir():
         return failed("store", f"{shown}: there is no directory {file.parent}")
     if not os.access(file.parent, os.W_OK | os.X_OK):

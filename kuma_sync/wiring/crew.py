@@ -194,7 +194,7 @@ class Fitter:
             head=Letterhead(
                 instance=settings.kuma.instance,
                 web_url=settings.kuma.web_url,
-                options=options(settings),
+                options=options(settings.irp),
                 clock=utc_now,
             ),
             metrics=ground.metrics,

@@ -10,6 +10,11 @@ from enum import StrEnum
 
 from kuma_sync.core.errors import AccessDenied, RemoteError
 
+_OF_CERTIFICATES = {
+    "another host name": "{section}.url must have the name that is in it",
+    "expired": "it must be renewed on that side",
+}
+
 
 class Verdict(StrEnum):
     """How a line of `check` begins."""
@@ -61,11 +66,19 @@ class Remote:
         """Say how far a request came before it failed; `what` is what it was to prove."""
         if error.status is not None:
             return [*self.reached(), failed(f"{self.name} {what}", self._advice(error))]
-        if error.summary.startswith(("certificate", "TLS")):
-            hint = f"{error.summary}; the installation's own CA belongs into {self.section}.ca_file"
-            hint = error.summary if "ca_file" in error.summary else hint
+        if error.summary.startswith("certificate"):
+            hint = next((f"; {hint}" for words, hint in _OF_CERTIFICATES.items() if words in error.summary), "")
+            told = f"{error.summary}{hint.format(section=self.section)}"
+            return [ok(f"{self.name} address", self.url), failed(f"{self.name} certificate", told)]
+        if error.summary.startswith("TLS"):
+            hint = f"{error.summary}; does it ask for a certificate of ours ({self.section}.client_cert)?"
             return [ok(f"{self.name} address", self.url), failed(f"{self.name} certificate", hint)]
         return [failed(f"{self.name} address", f"{self.url}: {error.summary}; {self._way()}")]
+
+    def needs_tls(self) -> list[Finding]:
+        """Say that TLS is spoken where http:// was tried."""
+        there = f"TLS is spoken there; write https:// in {self.section}.url"
+        return [failed(f"{self.name} address", f"{self.url}: {there}")]
 
     def _certificate(self) -> Finding:
         what = f"{self.name} certificate"

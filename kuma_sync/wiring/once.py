@@ -17,6 +17,7 @@ from kuma_sync.store.jobs import PENDING
 from kuma_sync.wiring.crew import make_crew, open_store
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
+from kuma_sync.wiring.second import refuse_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
     settings = at_once(settings)
     ground = Ground(store=open_store(settings))
     crew = await make_crew(settings, ground, stack)
+    await refuse_second(settings, crew.identity)
     stack.enter_context(ground.store.hold())
     stack.push_async_callback(ground.store.close)  # closed before it is let go
     await make_ready(ground.store, crew.identity, ground.owner, can_find=crew.can_find)

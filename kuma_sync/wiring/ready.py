@@ -5,12 +5,15 @@ Must not: choose the store.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
-from kuma_sync.settings import Settings
-from kuma_sync.store import Identity, Store, store_url
+from kuma_sync.settings import Settings, sqlite_path
+from kuma_sync.settings.paths import SYSTEM_WIDE
+from kuma_sync.store import Identity, Store
 from kuma_sync.store.migrate import check, head, upgrade
+from kuma_sync.wiring.second import refuse_moved
 
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
@@ -46,11 +49,15 @@ def refuse_another(known: Identity, identity: Identity) -> None:
             )
 
 
-async def assure_usable(store: Store, settings: Settings, *, any_schema: bool = False) -> None:
+async def assure_usable(
+    store: Store, settings: Settings, *, any_schema: bool = False, system_wide: Path = SYSTEM_WIDE
+) -> None:
     """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
-    url = store_url(settings.store.url)
     if store.local:
-        _assure_file(Path(url.database or ""))
+        refuse_moved(settings)
+        other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
+        hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
+        _assure_file(Path(sqlite_path(settings.store.url)), hint)
     revision = await check(store)
     if revision is None:
         raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
@@ -61,10 +68,10 @@ async def assure_usable(store: Store, settings: Settings, *, any_schema: bool = 
         )
 
 
-def _assure_file(path: Path) -> None:
+def _assure_file(path: Path, hint: str) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreUnavailable(f"there is no store at {path} yet: `kuma-sync run` makes it") from None
+        raise StoreUnavailable(f"there is no store at {path} yet: `kuma-sync run` makes it{hint}") from None
     except OSError as error:
         raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None

@@ -40,23 +40,28 @@ class Remotes:
     warnings: tuple[str, ...]
 
 
-def checked_profile(settings: Settings) -> tuple[Profile, tuple[str, ...]]:
+def checked_profile(section: IrpSection) -> tuple[Profile, tuple[str, ...]]:
     """Load and check the profile with this configuration's options; raise ConfigError."""
-    profile = load_profile(settings.irp.profile)
-    warnings = check_profile(profile, options=options(settings))
-    if settings.irp.find_first == "always" and profile.find is None:
+    profile = load_profile(section.profile)
+    warnings = check_profile(profile, options=options(section))
+    if section.find_first == "always" and profile.find is None:
         raise ConfigError("irp.find_first", '"always" needs a profile with a [find] operation')
     return profile, tuple(warnings)
 
 
-def options(settings: Settings) -> dict[str, str]:
+def options(section: IrpSection) -> dict[str, str]:
     """Return the free values for the profile's templates."""
-    return {name: value for name, value in settings.irp.options.items()}  # type: ignore[misc]  # JSON values pass through
+    return {name: value for name, value in section.options.items()}  # type: ignore[misc]  # JSON values pass through
+
+
+def credentials(section: IrpSection) -> Credentials:
+    """Return what the configuration holds for the IRP's login."""
+    return Credentials(token=section.token, username=section.username, password=section.password)
 
 
 async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Remotes:
     """Make both clients; `stack` closes them."""
-    profile, warnings = checked_profile(settings)
+    profile, warnings = checked_profile(settings.irp)
     kuma_wire = Wire(kuma_endpoint(settings.kuma), clock=clock)
     stack.push_async_callback(kuma_wire.aclose)
     irp_wire = Wire(irp_endpoint(settings.irp), clock=clock)
@@ -75,8 +80,8 @@ async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack:
         irp=IrpClient(
             wire=irp_wire,
             profile=profile,
-            secrets=Credentials(token=irp.token, username=irp.username, password=irp.password),
-            options=options(settings),
+            secrets=credentials(irp),
+            options=options(settings.irp),
             clock=clock,
         ),
         profile=profile,

@@ -80,14 +80,14 @@ async def with_contents(settings: Settings, stored: Stored) -> Stored:
 
 def sample_requests(settings: Settings) -> list[Rendered]:
     """Render the built-in sample alert."""
-    profile, _warnings = checked_profile(settings)
+    profile, _warnings = checked_profile(settings.irp)
     subject = sample_subject(settings.kuma.instance)
     return _Press(settings, profile).all(Stored(subject=subject, link=Link(alert_id=subject.picture.alert.id)))
 
 
 def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
     """Render a stored alert. Raise Permanent where a template fails on it."""
-    profile, _warnings = checked_profile(settings)
+    profile, _warnings = checked_profile(settings.irp)
     return _Press(settings, profile).all(stored)
 
 
@@ -132,7 +132,7 @@ class _Press:
 
     def _draft(self, operation: str, subject: Subject) -> Draft:
         settings = self._settings
-        mine = values(subject, web_url=settings.kuma.web_url, options=options(settings), now=utc_now())
+        mine = values(subject, web_url=settings.kuma.web_url, options=options(settings.irp), now=utc_now())
         try:
             return self._compiled[operation].rendering.draft(mine)
         except Unrenderable as error:

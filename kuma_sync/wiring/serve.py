@@ -31,9 +31,10 @@ from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
 from kuma_sync.wiring.crew import make_crew, open_store
-from kuma_sync.wiring.door import door_rules
+from kuma_sync.wiring.door import door_rules, served
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
+from kuma_sync.wiring.second import refuse_second
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Daemon:
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(AsyncExitStack())
             crew = await make_crew(self._settings, self._ground, first)
+            await refuse_second(self._settings, crew.identity)
             stack.enter_context(self._ground.store.hold())
             stack.push_async_callback(self._ground.store.close)  # closed before it is let go
             door = _door(self._settings.web)
@@ -87,6 +89,7 @@ class Daemon:
                         desk=self._door,
                         health=self._ground.health,
                         render_metrics=self._ground.metrics.render,
+                        serves=served(crew.identity),
                     )
                     group.create_task(
                         serve(app, door, stop=closed, cert_file=web.cert_file, key_file=web.key_file), name="door"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
+import os
+import socket
 import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prompt import NOWHERE, Answered, ask, merged, python, shell, typed, usual, world, write_config
+import trustme
+from addresses import somewhere
+from prompt import NOWHERE, Answered, ask, daemon, merged, python, shell, typed, usual, world, write_config
 
 from kuma_sync.sim.tls import SimTls
 from kuma_sync.store.migrate import head
@@ -38,6 +45,8 @@ async def test_all_is_well_and_nothing_was_made_or_changed(tmp_path: Path) -> No
         assert {text.split()[0] for text in answer.out.splitlines()} == {"ok", "warning"}
         assert answer.lines("warning") == [one for one in answer.out.splitlines() if "never proven" in one]
         assert line(answer, "store").endswith("will be created by run")
+        assert line(answer, "store folder").startswith(f"ok: {tmp_path}, owner ")
+        assert line(answer, "door") == "ok: none, web.listen is empty"
         assert line(answer, "KUMA tenants").startswith("ok: ")
         assert "Main" in line(answer, "KUMA tenants")
         assert line(answer, "IRP probe") == "ok: GET /api/v1/incidents"
@@ -143,8 +152,12 @@ async def test_a_kuma_that_serves_only_v3_says_which_key_to_change(tmp_path: Pat
     [
         ({}, True, "ok: trusted"),
         ({}, False, "failed: certificate not trusted (set kuma.ca_file)"),
-        ({"expired": True}, True, "failed: certificate has expired"),
-        ({"wrong_name": True}, True, "failed: certificate is for another host name"),
+        ({"expired": True}, True, "failed: certificate has expired; it must be renewed on that side"),
+        (
+            {"wrong_name": True},
+            True,
+            "failed: certificate is for another host name; kuma.url must have the name that is in it",
+        ),
     ],
 )
 async def test_a_certificate_is_judged_apart_from_the_address(
@@ -157,7 +170,66 @@ async def test_a_certificate_is_judged_apart_from_the_address(
         answer = await ask("check", *w.c)
 
     assert line(answer, "KUMA address").startswith("ok: https://")
-    assert line(answer, "KUMA certificate") == said or line(answer, "KUMA certificate").startswith(f"{said};")
+    assert line(answer, "KUMA certificate") == said
+
+
+async def test_https_to_a_plain_port_and_http_to_a_tls_port_are_told_and_no_ca_is_blamed(tmp_path: Path) -> None:
+    tls = SimTls.make(tmp_path / "tls")
+    async with world(tmp_path) as plain:
+        url = plain.tables["kuma"]["url"].replace("http://", "https://")
+        within = await ask("check", *plain.configured(kuma={"url": url}, irp={"url": url}))
+        ran = await ask("run", "--once", *plain.configured(kuma={"url": url}))
+    async with world(tmp_path / "tls", tls=tls) as safe:
+        bare = safe.tables["kuma"]["url"].replace("https://", "http://")
+        without = await ask("check", *safe.configured(kuma={"url": bare}, irp={"url": bare}))
+
+    assert within.code == without.code == 1
+    for side in ("kuma", "irp"):
+        told = f"failed: {url}: no TLS is spoken there (http://, or another port?); is {side}.url right"
+        assert line(within, f"{side.upper()} address").startswith(told)
+        told = f"failed: {bare}: TLS is spoken there; write https:// in {side}.url"
+        assert line(without, f"{side.upper()} address") == told
+    assert "kuma-sync: kuma read: no TLS is spoken there" in ran.err
+    assert "ca_file" not in within.out + without.out
+
+
+async def test_a_plain_answer_of_a_tls_server_is_no_answer_of_kuma(tmp_path: Path) -> None:
+    """Servers written in Go answer plain HTTP with 400 and go on speaking TLS."""
+    tls = SimTls.make(tmp_path / "tls")
+    async with world(tmp_path, tls=tls) as w, both_ways(w.tables["kuma"]["url"]) as port:
+        answer = await ask("check", *w.configured(kuma={"url": f"http://127.0.0.1:{port}"}))
+
+    assert line(answer, "KUMA address").endswith(": TLS is spoken there; write https:// in kuma.url")
+
+
+@contextlib.asynccontextmanager
+async def both_ways(url: str) -> AsyncIterator[int]:
+    """Pass TLS on to `url`, answer anything else with 400; yield the port."""
+    _, _, port = url.rpartition(":")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.read(1)
+        if first != b"\x16":
+            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+            writer.close()
+            return
+        behind, onward = await asyncio.open_connection("127.0.0.1", int(port))
+        onward.write(first)
+        await asyncio.wait(
+            [asyncio.create_task(copy(reader, onward)), asyncio.create_task(copy(behind, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        onward.close()
+        writer.close()
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                target.write(data)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
@@ -183,12 +255,120 @@ async def test_a_door_whose_certificate_run_would_refuse_is_refused_here_too(tmp
         ran = await shell("run", *w.configured(web=wrong[0]))
 
     said = "web.cert_file: the certificate or its key cannot be used; expected PEM, with the key that fits"
-    assert (fine.code, line(fine, "door certificate")) == (0, f"ok: {good.cert_file}")
+    assert (fine.code, line(fine, "door certificate")) == (0, f"ok: {good.cert_file}, 29 days left")
     assert [answer.code for answer in checked] == [2, 2]
     assert all(line(answer, "door certificate").startswith(f"failed: {said}") for answer in checked)
     assert ran.code == 2
     assert said in ran.err.splitlines()[-1]
     assert "canary" not in checked[0].out
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (13, "warning: {}, 12 days left; after a renewal restart kuma-sync, it is read at start only"),
+        (15, "ok: {}, 14 days left"),
+        (-1, "failed: {} has expired already, or is not valid yet: no caller accepts it"),
+    ],
+)
+@pytest.mark.parametrize("apart", [True, False])
+async def test_the_doors_certificate_tells_its_days(tmp_path: Path, days: int, said: str, apart: bool) -> None:
+    end = datetime.now(UTC) + timedelta(days=days)
+    leaf = trustme.CA().issue_cert("door.example.com", not_before=end - timedelta(days=90), not_after=end)
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "door.pem"))
+    if apart:
+        leaf.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+        (tmp_path / "door.pem").write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+    files = {"cert_file": str(tmp_path / "door.pem")} | ({"key_file": str(tmp_path / "key.pem")} if apart else {})
+
+    async with world(tmp_path, web={"listen": "127.0.0.1:0", **files}) as w:
+        answer = await ask("check", *w.c)
+
+    assert line(answer, "door certificate") == said.format(tmp_path / "door.pem")
+    assert answer.code == (1 if days < 0 else 0)
+
+
+async def test_the_doors_port_is_free_ours_or_somebody_elses(tmp_path: Path) -> None:
+    listen = somewhere()
+    async with world(tmp_path, web={"listen": listen}) as w:
+        free = await ask("check", *w.c)
+        w.kuma.requests.clear()
+        async with daemon(w):
+            ours = await ask("check", *w.c)
+            other = await ask(
+                "check", *w.configured(kuma={"instance": "other"}, store={"url": f"sqlite:///{tmp_path}/other.db"})
+            )
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            strange = await ask("check", *w.configured(web={"listen": f"127.0.0.1:{port}"}))
+        absent = await ask("check", *w.configured(web={"listen": "192.0.2.1:8484"}))
+        gone = await ask("check", *w.configured(web={"listen": "nowhere.invalid:8484"}))
+
+    assert (free.code, line(free, "door")) == (0, f"ok: {listen} is free")
+    assert ours.code == 0
+    assert line(ours, "door").startswith(f"ok: a running kuma-sync answers at {listen}: ")
+    assert line(other, "door") == f"failed: {listen} is taken by a kuma-sync of another KUMA or IRP; set web.listen"
+    assert line(strange, "door") == (
+        f"failed: 127.0.0.1:{port} is taken by another program (it gave no answer in time); set web.listen"
+    )
+    assert line(absent, "door").startswith("failed: cannot listen on 192.0.2.1:8484: Cannot assign requested address")
+    assert line(gone, "door").startswith("failed: cannot listen on nowhere.invalid:8484: ")
+    assert [one.code for one in (other, strange, absent, gone)] == [1, 1, 1, 1]
+
+
+async def test_a_door_that_is_open_to_the_network_without_tls_earns_a_warning(tmp_path: Path) -> None:
+    async with world(tmp_path, web={"listen": "0.0.0.0:0"}) as w:
+        bare = await ask("check", *w.c)
+        guarded = await ask("check", *w.configured(web={"listen": "0.0.0.0:0", "metrics_token": "canary-of-the-door"}))
+
+    warned = ["web.listen: is open to the network without TLS", "web.listen: tokens arrive unencrypted"]
+    for answer, said in zip((bare, guarded), warned, strict=True):
+        assert answer.code == 0
+        assert any(said in one for one in answer.lines("warning")), answer.out
+    assert "canary" not in guarded.out
+
+
+async def test_a_stores_folder_that_cannot_be_written_to_fails_before_the_first_run(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0o500)
+    async with world(tmp_path, store={"url": f"sqlite:///{tmp_path}/shut/store.db"}) as w:
+        new = await shell("check", *w.c, unprivileged=True)
+        (tmp_path / "shut" / "store.db").touch(mode=0o600)
+        there = await shell("check", *w.c, unprivileged=True)
+
+    assert new.code == there.code == 1
+    assert f"this user cannot write to {tmp_path}/shut" in line(new, "store")
+    assert line(there, "store folder").startswith(f"failed: {tmp_path}/shut, owner ")
+    assert "this user cannot write there" in line(there, "store folder")
+
+
+async def test_files_of_the_store_that_belong_to_another_user_earn_a_warning(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give a file away")
+    async with world(tmp_path) as w:
+        await ask("run", "--once", *w.c)
+        os.chown(tmp_path / "store.db.lock", 4711, 4711)
+        (tmp_path / "store.db").chmod(0o644)
+        tmp_path.chmod(0o755)
+
+        answer = await ask("check", *w.c)
+
+    assert answer.code == 0
+    told = line(answer, "store folder")
+    assert told.startswith("warning: ")
+    assert f"some belong to 4711, which may keep the service's user out; `chown --reference={tmp_path} " in told
+    assert "store.db can be read by every user of this machine" in told
+
+
+async def test_short_and_repeated_tokens_of_the_door_earn_warnings(tmp_path: Path) -> None:
+    tokens = {"sv": "canary-1", "desk": "canary-of-the-door", "copy": "canary-of-the-door"}
+    async with world(tmp_path, web={"listen": "", "tokens": tokens}) as w:
+        answer = await ask("check", *w.c)
+
+    assert answer.code == 0
+    warned = "".join(answer.lines("warning"))
+    assert "web.tokens.sv: is shorter than 16 characters" in warned
+    assert "web.tokens.copy: is the same token as web.tokens.desk" in warned
+    assert "canary" not in answer.out
 
 
 async def test_a_store_is_looked_at_without_being_touched(empty_url: str, tmp_path: Path) -> None:

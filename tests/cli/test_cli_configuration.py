@@ -100,6 +100,63 @@ def test_the_configuration_is_shown_with_every_secret_masked(tmp_path: Path, mon
     assert "canary" not in shown.out + shown.err + as_json.out + as_json.err
 
 
+def test_a_good_configuration_is_told_offline_with_what_should_not_stay_so(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), {"web": {"metrics_token": "canary-1"}}))
+
+    good, as_json = typed("config", "check", "-c", str(path)), typed("config", "check", "--json", "-c", str(path))
+
+    assert good.code == as_json.code == 0
+    assert good.out.splitlines()[-1] == f"{path}: no problem"
+    assert [line.partition("  ")[0] for line in good.out.splitlines()[:-1]] == ["warning", "warning"]
+    assert as_json.json["problems"] == []
+    assert "canary" not in good.out + as_json.out
+    assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_every_problem_of_configuration_profile_and_certificates_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / "ours.toml").write_text(BROKEN_PROFILE.replace("id = ", "nr = ").replace("[create.b", "[close.b"))
+    (tmp_path / "empty.pem").write_text("")
+    tables = {
+        "kuma": {"url": "https://localhost:1", "ca_file": "empty.pem"},
+        "poll": {"intervall": "5s", "interval": "soon"},
+        "irp": {"url": "https://localhost:1", "profile": "ours.toml", "client_cert": "empty.pem"},
+        "web": {"listen": "127.0.0.1:0", "cert_file": "empty.pem"},
+        "log": {"level": "loud"},
+    }
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), tables))
+
+    answer, as_json = typed("config", "check", "-c", str(path)), typed("config", "check", "--json", "-c", str(path))
+
+    lines = answer.lines("problem  ")
+    assert answer.code == as_json.code == 2
+    assert [line.removeprefix("problem  ").partition(": ")[0] for line in lines] == [
+        *("poll.interval", "poll.intervall", "log.level", "kuma.ca_file", "irp.client_cert"),
+        *("irp.profile", "irp.profile", "irp.profile", "web.cert_file"),
+    ]
+    assert as_json.json["problems"] == [line.removeprefix("problem  ") for line in lines]
+    assert answer.err == as_json.err == ""
+
+
+def test_a_broken_file_is_one_line_of_the_offline_check(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[kuma]\ntoken = canary\n")
+
+    answer = typed("config", "check", "-c", str(path))
+
+    said = f"{path}: is not valid TOML at line 2, column 9: text is written in quotation marks"
+    assert (answer.code, answer.out) == (2, f"problem  {said}\n")
+
+
+def test_a_command_tells_one_problem_and_how_many_more_there_are(tmp_path: Path) -> None:
+    tables = {"poll": {"intervall": "5s"}, "log": {"level": "loud"}}
+    path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), tables))
+
+    sentence = typed("run", "-c", str(path)).sentence
+
+    assert sentence.startswith("kuma-sync: poll.intervall: is not a known key, did you mean poll.interval? (1 more: ")
+    assert sentence.endswith("`kuma-sync config check` lists them)")
+
+
 def test_the_schema_is_json_and_knows_every_section() -> None:
     schema = typed("config", "schema").json
 

@@ -44,6 +44,21 @@ async def door(status: int, body: Any, tls: ssl.SSLContext | None = None) -> Asy
         yield server.sockets[0].getsockname()[1], asked
 
 
+@asynccontextmanager
+async def speaking(said: str) -> AsyncIterator[int]:
+    """Something that says the same to everybody, whatever it is asked; yields its port."""
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(said.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(say, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
 async def test_ready_and_alive_are_exit_0() -> None:
     async with door(200, READY) as (port, asked):
         ready, alive = [await ask("health", *words, "--url", f"http://127.0.0.1:{port}") for words in ([], ["--live"])]
@@ -67,6 +82,62 @@ async def test_a_stuck_loop_is_named() -> None:
 
     assert answer.code == 1
     assert answer.sentence == "kuma-sync: not alive: poll is stuck"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "said"),
+    [
+        (200, "text/html; charset=utf-8", "<!DOCTYPE html><html>", "a web page (HTTP 200, text/html)"),
+        (200, "application/octet-stream", "\n <html>", "a web page (HTTP 200, application/octet-stream)"),
+        (200, "application/json", '{"state": "up"}', "another program (HTTP 200, application/json)"),
+        (200, "application/json", '{"state": "ok"}', "another program (HTTP 200, application/json)"),
+        (200, "application/json", "[]", "another program (HTTP 200, application/json)"),
+        (200, "text/plain", "ok", "another program (HTTP 200, text/plain)"),
+        (404, "text/html", "<h1>nginx</h1>", "a web page (HTTP 404, text/html)"),
+        (302, "text/html\r\nLocation: /login", "<h1>moved</h1>", "a web page (HTTP 302, text/html)"),
+        (503, "application/json", '{"error": "no"}', "another program (HTTP 503, application/json)"),
+    ],
+)
+@pytest.mark.parametrize("words", [(), ("--live",)])
+async def test_what_is_no_kuma_sync_is_told_and_never_ready(
+    status: int, kind: str, body: str, said: str, words: tuple[str, ...]
+) -> None:
+    async with speaking(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n{body}") as port:
+        answer = await ask("health", *words, "--url", f"http://127.0.0.1:{port}")
+
+    path = "livez" if words else "readyz"
+    assert answer.code == 1
+    assert answer.sentence == f"kuma-sync: something else answers at http://127.0.0.1:{port}/{path}: {said}"
+
+
+async def test_a_door_with_tls_that_is_asked_without_is_told_and_the_other_way_round(tmp_path: Path) -> None:
+    tls = SimTls.make(tmp_path / "tls")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.cert_file)
+
+    async with door(200, READY, context) as (port, _asked):
+        without = await ask("health", "--url", f"http://127.0.0.1:{port}")
+    async with speaking("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as plain:
+        within = await ask("health", "--url", f"https://127.0.0.1:{plain}")
+
+    assert without.code == within.code == 1
+    assert without.sentence == (
+        f"kuma-sync: no answer from http://127.0.0.1:{port}/readyz: TLS is spoken there; "
+        f"ask https://127.0.0.1:{port}/readyz"
+    )
+    assert within.sentence == (
+        f"kuma-sync: no answer from https://127.0.0.1:{plain}/readyz: no TLS is spoken there; "
+        f"ask http://127.0.0.1:{plain}/readyz"
+    )
+
+
+async def test_a_configuration_with_a_byte_order_mark_tells_where_to_ask(tmp_path: Path) -> None:
+    async with door(200, READY) as (port, _asked):
+        (tmp_path / "config.toml").write_text(f'[web]\nlisten = "127.0.0.1:{port}"\n', encoding="utf-8-sig")
+
+        answer = await ask("health", "-c", str(tmp_path / "config.toml"))
+
+    assert answer.code == 0
 
 
 def test_no_answer_is_exit_1() -> None:

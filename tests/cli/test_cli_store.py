@@ -228,7 +228,8 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> Non
     answers = [typed(*words.split(), "-c", str(path)) for words in ABSENT]
 
     assert {answer.code for answer in answers} == {1}
-    assert {answer.sentence for answer in answers} == {
+    # What follows asks about the service of this very machine, where it has one.
+    assert {answer.sentence.partition("; or is ")[0] for answer in answers} == {
         f"kuma-sync: there is no store at {tmp_path}/store.db yet: `kuma-sync run` makes it"
     }
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]

@@ -41,6 +41,10 @@ def test_the_daemon_is_not_root_and_writes_only_to_its_data() -> None:
     assert instructions("WORKDIR")[-1] == instructions("VOLUME")[-1] == "/data"
 
 
+def test_a_relative_store_lies_in_the_volume() -> None:
+    assert f"STATE_DIRECTORY={instructions('VOLUME')[-1]} " in instructions("ENV")[-1]
+
+
 def test_the_health_check_does_not_ask_about_the_other_side() -> None:
     (check,) = instructions("HEALTHCHECK")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 UNIT = Path(__file__).resolve().parents[2] / "deploy" / "kuma-sync.service"
+
+TARGETS = ("basic", "multi-user", "network-online", "shutdown", "sysinit", "time-sync")
 EXPOSURE_ALLOWED = 15  # tenths; systemd's scale goes from 0 (nothing exposed) to 100
 
 needs_systemd = pytest.mark.skipif(
@@ -19,15 +22,21 @@ needs_systemd = pytest.mark.skipif(
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """Return a copy of the unit whose program exists on this machine."""
-    copy = tmp_path / UNIT.name
+    """Return a copy of the unit whose program exists on this machine, among the targets that it leans on."""
+    folder = tmp_path / "units"
+    folder.mkdir()
+    for target in TARGETS:
+        (folder / f"{target}.target").write_text(f"[Unit]\nDescription={target}\n", encoding="utf-8")
+    copy = folder / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
     copy.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text), encoding="utf-8")
     return copy
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False)
+    """Let systemd judge a unit among those beside it, and not among those of this machine."""
+    env = {**os.environ, "SYSTEMD_UNIT_PATH": str(Path(arguments[-1]).parent)}
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False, env=env)
 
 
 def values(key: str) -> list[str]:
@@ -42,6 +51,18 @@ def seconds(key: str) -> int:
 @needs_systemd
 def test_systemd_has_nothing_to_say_about_the_unit(unit: Path) -> None:
     """It exits with 0 on unknown keys and bad values too, so any line is a failure."""
+    result = analyze("verify", str(unit))
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@needs_systemd
+def test_what_another_package_did_wrong_on_this_machine_is_not_ours(
+    unit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "postgresql.service").write_text("[Service]\nTypo=yes\n", encoding="utf-8")
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", f"{tmp_path}:")
+
     result = analyze("verify", str(unit))
 
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

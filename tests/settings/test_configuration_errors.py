@@ -182,7 +182,9 @@ def test_a_wrong_variable_is_one_sentence_and_shows_no_secret(env: dict[str, str
 def test_a_broken_file_is_named_with_line_and_column_and_not_quoted(tmp_path: Path) -> None:
     told = problem(tmp_path, "[kuma]\ntoken = canary\n")
 
-    assert told == f"{tmp_path / 'config.toml'}: is not valid TOML at line 2, column 9"
+    assert told == (
+        f"{tmp_path / 'config.toml'}: is not valid TOML at line 2, column 9: text is written in quotation marks"
+    )
 
 
 def test_a_file_that_is_cut_off_is_named(tmp_path: Path) -> None:
@@ -206,7 +208,13 @@ def test_what_is_more_than_toml_promises_is_refused(tmp_path: Path, value: str, 
 
 
 @pytest.mark.parametrize(
-    ("content", "ending"), [(None, ": there is no such file"), (b"\xff\xfe", ": is not UTF-8 text")]
+    ("content", "ending"),
+    [
+        (None, ": there is no such file"),
+        (b"[kuma]\ninstance = '\xcf'", ": is not UTF-8 text (line 2); save it as UTF-8"),
+        ("[kuma]".encode("utf-16"), ": is UTF-16 text, as some editors on Windows write it; save it as UTF-8"),
+        ("[kuma]".encode("utf-16-le"), ": is UTF-16 text, as some editors on Windows write it; save it as UTF-8"),
+    ],
 )
 def test_a_file_that_cannot_be_read_as_text_is_named(tmp_path: Path, content: bytes | None, ending: str) -> None:
     file = tmp_path / "config.toml"

@@ -71,7 +71,10 @@ def test_the_example_mentions_the_file_form_of_every_secret(section: str) -> Non
     assert all(f"# {key}_file = " in body for key in secret_keys(section))
 
 
-def test_the_example_loads_once_addresses_and_token_are_filled_in(tmp_path: Path) -> None:
+def test_the_example_loads_once_addresses_and_token_are_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     file = tmp_path / "config.toml"
     file.write_text(example_text(), encoding="utf-8")
 

@@ -199,7 +199,7 @@ def test_a_password_inside_the_stores_address_is_moved_out_of_it(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite:///kuma.db", "sqlite:////var/lib/kuma.db", "postgresql://u@h/d", "postgresql:///d"]
+    "url", ["sqlite:////var/lib/kuma.db", "sqlite:////var/lib/50%.db", "postgresql://u@h/d", "postgresql:///d"]
 )
 def test_these_stores_are_accepted(tmp_path: Path, url: str) -> None:
     assert loaded(tmp_path, f"[store]\nurl = '{url}'").store.url == url
@@ -292,8 +292,51 @@ def test_what_should_not_stay_so_earns_a_warning(tmp_path: Path) -> None:
         "kuma.url",
         "irp.verify_tls",
         "web.listen",
+        "web.tokens.sv",
         "irp.token_file",
     ]
+
+
+def test_a_short_token_of_the_door_and_one_that_is_there_twice_earn_warnings(tmp_path: Path) -> None:
+    toml = "[web]\nmetrics_token = 'canary-of-the-door'\n[web.tokens]\na = 'canary-of-doors'\nb = 'canary-of-the-door'"
+
+    warnings = loaded(tmp_path, toml).warnings
+
+    assert warnings == (
+        "web.tokens.a: is shorter than 16 characters and may be guessed; `openssl rand -hex 32` makes one",
+        "web.metrics_token: is the same token as web.tokens.b: who calls cannot be told apart; give each its own",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("KUMA_SYNC_KUMA_URL", "KUMA_SYNC_KUMA__URL"),
+        ("kuma_sync_irp_token_file", "KUMA_SYNC_IRP__TOKEN_FILE"),
+        ("KUMA_SYNC_POLL_SWEEP_INTERVAL", "KUMA_SYNC_POLL__SWEEP_INTERVAL"),
+        ("KUMA_SYNC_POLL_INTERVALL", "KUMA_SYNC_POLL__INTERVAL"),
+        ("KUMA_SYNC_WEB_TOKENS_SECURITY_VISION", "KUMA_SYNC_WEB__TOKENS__SECURITY_VISION"),
+        ("KUMA_SYNC_IRP_OPTIONS_ORGANIZATION", "KUMA_SYNC_IRP__OPTIONS__ORGANIZATION"),
+    ],
+)
+def test_a_variable_with_one_underscore_is_told_with_its_right_name(tmp_path: Path, name: str, right: str) -> None:
+    (warning,) = loaded(tmp_path, env={name: "canary"}).warnings
+
+    assert warning == f"the environment variable {name} is not read; write {right}, with two underscores"
+
+
+def test_a_missing_key_tells_the_variable_that_was_meant_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("")
+    env = {"KUMA_SYNC_KUMA_URL": "canary", "KUMA_SYNC_KUMA__TOKEN": "t", "KUMA_SYNC_IRP__URL": "sv"}
+
+    with pytest.raises(ConfigError) as caught:
+        load(file, env)
+    with pytest.raises(ConfigError, match="write KUMA_SYNC_KUMA__URL, with two underscores"):
+        find_config(None, {"KUMA_SYNC_KUMA_URL": "canary"}, system_wide=tmp_path / "gone.toml")
+
+    meant = "the environment variable KUMA_SYNC_KUMA_URL is not read; write KUMA_SYNC_KUMA__URL, with two underscores"
+    assert str(caught.value) == f"kuma.url: is required; {meant}"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "[::1]:1"])
@@ -323,8 +366,8 @@ def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_pa
 @pytest.mark.parametrize(
     "env",
     [
-        {"KUMA_SYNC_STORE__URL": "postgresql://u:canary@h/d", "KUMA_SYNC_WEB__TOKENS": '{"a": "canary"}'},
-        {"KUMA_SYNC_STORE__PASSWORD": "canary", "KUMA_SYNC_WEB__TOKENS__A": "canary"},
+        {"KUMA_SYNC_STORE__URL": "postgresql://u:canary@h/d", "KUMA_SYNC_WEB__TOKENS": '{"a": "canary-of-the-door"}'},
+        {"KUMA_SYNC_STORE__PASSWORD": "canary", "KUMA_SYNC_WEB__TOKENS__A": "canary-of-the-door"},
     ],
 )
 def test_secrets_that_the_environment_gives_are_not_in_the_file(tmp_path: Path, env: dict[str, str]) -> None:
@@ -337,7 +380,7 @@ def test_secrets_that_the_environment_gives_are_not_in_the_file(tmp_path: Path, 
 
 def test_a_password_in_the_file_is_told_though_the_environment_gives_the_address(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text("[store]\npassword = 'canary'\n[web.tokens]\nproxy = '['")
+    file.write_text("[store]\npassword = 'canary'\n[web.tokens]\nproxy = '[canary-of-the-door'")
     file.chmod(0o644)
 
     (warning,) = load(file, {**GOOD, "KUMA_SYNC_STORE__URL": "postgresql://u@h/d"}).warnings

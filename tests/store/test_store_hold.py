@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from stores import Clock, opened
 
 from kuma_sync.core.errors import StoreError, StoreHeld, StoreUnavailable
 from kuma_sync.store import Store, store_url
+from kuma_sync.store.file import StoreFile
+from kuma_sync.store.hold import held
 from kuma_sync.store.migrate import check, head
 
 HOLDER = """
@@ -212,3 +215,33 @@ async def test_a_file_that_is_only_looked_at_shows_under_a_links_name_what_is_in
             assert await check(looking) == head()
         finally:
             await looking.close()
+
+
+async def test_every_file_of_a_new_store_is_its_owners_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with held(StoreFile(tmp_path / "store.db")):
+            async with opened(f"sqlite:///{tmp_path}/store.db") as store, store.begin():
+                modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys(("store.db", "store.db-wal", "store.db-shm", "store.db.lock"), 0o600)
+
+
+async def test_a_link_to_a_new_store_makes_it_its_owners_alone_too(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "store.db")
+
+    async with opened(f"sqlite:///{tmp_path}/link.db"):
+        pass
+
+    assert (tmp_path / "store.db").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_mode_of_a_store_that_is_there_is_its_owners_choice(tmp_path: Path) -> None:
+    (tmp_path / "store.db").touch(mode=0o640)
+
+    async with opened(f"sqlite:///{tmp_path}/store.db"):
+        pass
+
+    assert (tmp_path / "store.db").stat().st_mode & 0o777 == 0o640

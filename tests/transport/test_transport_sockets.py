@@ -324,7 +324,7 @@ async def test_a_server_without_tls_is_named(ca_file):
     async with server:
         error = await failure(f"https://localhost:{server.sockets[0].getsockname()[1]}", ca_file=ca_file)
 
-    assert (error.summary, error.ambiguous) == ("TLS handshake failed", False)
+    assert (error.summary, error.ambiguous) == ("no TLS is spoken there (http://, or another port?)", False)
 
 
 async def test_a_client_certificate_is_shown(authority, ca_file, tmp_path):

@@ -1,0 +1,64 @@
+"""`config`: the configuration judged offline, shown as it is in force, or its JSON Schema.
+
+Must not: need a store, or any remote.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.flags import config_option, json_option, unread_config_option
+from kuma_sync.cli.tables import plain, show_json
+from kuma_sync.settings import find_config, json_schema, load, masked, read, to_toml
+from kuma_sync.wiring.offline import judge
+
+
+@click.group()
+def config() -> None:
+    """The configuration: judged offline, shown as it is in force, or its JSON Schema."""
+
+
+@config.command("show")
+@config_option
+@json_option
+def config_show(config: Path | None, as_json: bool) -> None:
+    """Show the effective configuration, secrets masked."""
+    path = find_config(config, os.environ)
+    settings = load(path, os.environ)
+    if as_json:
+        show_json(masked(settings))
+    else:
+        click.echo(
+            f"# {path.absolute() if path else 'no file'}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}",
+            nl=False,
+        )
+
+
+@config.command("check")
+@config_option
+@json_option
+def config_check(config: Path | None, as_json: bool) -> None:
+    """Judge the configuration alone: every problem, a line each; ask nobody, change nothing."""
+    path = find_config(config, os.environ)
+    reading = read(path, os.environ)
+    found = judge(reading)
+    if as_json:
+        show_json(found)
+    else:
+        for problem in found.problems:
+            click.echo(f"problem  {plain(problem)}")
+        for warning in found.warnings:
+            click.echo(f"warning  {plain(warning)}")
+        if not found.problems:
+            click.echo(f"{path.absolute() if path else 'the environment'}: no problem")
+    raise SystemExit(2 if found.problems else 0)
+
+
+@config.command("schema")
+@unread_config_option
+def config_schema() -> None:
+    """Print the JSON Schema of the configuration."""
+    show_json(json_schema())

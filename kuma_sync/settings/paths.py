@@ -1,0 +1,142 @@
+"""Where the paths in a configuration lead, and what of them may be told.
+
+Must not: read the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SYSTEM_WIDE = Path("/etc/kuma-sync/config.toml")
+SYSTEM_STATE = Path("/var/lib/kuma-sync")
+STATE_DIRECTORY = "STATE_DIRECTORY"
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+_PROFILES = Path(__file__).parents[1] / "irp" / "profiles"
+_LONGEST_TOLD = 300
+_ROOT_AND_NAME = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the relative paths of one configuration lead, whatever folder a command is called in.
+
+    The store lies in `state`. A file that is only read is looked for there, then in `beside`, the configuration's own
+    folder. `env` has systemd's credentials directory.
+    """
+
+    state: Path
+    beside: Path
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def written(self, path: str) -> Path:
+        """Return where a file of ours lies."""
+        return self.state / path
+
+    def read(self, path: str) -> tuple[Path, ...]:
+        """Return where a file of the operator's may lie, the first place first: one place for an absolute path."""
+        return tuple(dict.fromkeys((self.state / path, self.beside / path)))
+
+
+def places_of(path: Path | None, env: Mapping[str, str]) -> Places:
+    """Return the places of the configuration at `path`: systemd's state directory, else ours, else its own folder.
+
+    Without a file, what the environment says counts as written in the current folder.
+    """
+    beside = Path(os.path.abspath(path)).parent if path else here()  # noqa: PTH100  # ".." must go, links must stay
+    state = Path(env.get(STATE_DIRECTORY, "").partition(":")[0])
+    if not state.is_absolute():
+        state = SYSTEM_STATE if path and beside.is_relative_to(SYSTEM_WIDE.parent) else beside
+    return Places(state=state, beside=beside, env=env)
+
+
+def here() -> Path:
+    """Return the current folder; where it was removed meanwhile, the root."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return Path("/")
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """Put systemd's credentials directory in for `${CREDENTIALS_DIRECTORY}`."""
+    place = "${" + CREDENTIALS + "}"
+    if place not in text:
+        return text
+    if not env.get(CREDENTIALS):
+        raise ValueError(
+            f"{place} is not set: systemd sets it where the unit has LoadCredential=; for a command set it to the"
+            " folder with the secrets"
+        )
+    return text.replace(place, env[CREDENTIALS])
+
+
+def readable_file(text: Any, places: Places, *, secret: bool = False) -> Path:
+    """Return the path of a readable file; a ValueError names it.
+
+    What stands where the path of a `secret` should may be the secret itself: only what is surely a path is told.
+    """
+    if not isinstance(text, str | Path) or "\x00" in str(text):
+        raise ValueError("expected the path of a file")
+    wanted = expand(str(text), places.env)
+    tried = places.read(wanted)
+    for path in tried:
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            told = "" if secret and not _is_a_path(wanted, tried) else f": {_short(path)}"
+            raise ValueError(f"the file cannot be read ({error.strerror}){told}") from None
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"is {'a directory' if stat.S_ISDIR(mode) else 'no plain file'}, expected a file: {path}")
+        if not os.access(path, os.R_OK):
+            raise ValueError(f"the file cannot be read by this user (uid {os.getuid()}): {path}")
+        return path
+    if secret and not _is_a_path(wanted, tried):
+        folders = [str(path.parent) for path in tried if "/" not in wanted]
+        raise ValueError(f"there is no such file{' in ' if folders else ''}{' or '.join(folders)}")
+    raise ValueError(f"there is no such file: {' or '.join(map(_short, tried))}")
+
+
+def profile_path(text: str, places: Places) -> str:
+    """Return a built-in profile's name as it is, and the path of a profile's file as an absolute one."""
+    if "\x00" in text or is_built_in(text):
+        return text
+    tried = places.read(text)
+    found = next((path for path in tried if _may_be(path)), None)
+    named = "/" in text or text.endswith(".toml")
+    return str(found or tried[-1]) if found or named else text
+
+
+def is_built_in(profile: str) -> bool:
+    """Tell whether a profile comes with the program."""
+    return "/" not in profile and (_PROFILES / f"{profile}.toml").is_file()
+
+
+def _may_be(path: Path) -> bool:
+    """Tell whether there is a file, or nobody can tell."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_a_path(text: str, tried: tuple[Path, ...]) -> bool:
+    """Tell whether a text is surely a path, and no secret that was written where one belongs."""
+    if "/" not in text:
+        return False
+    if text.startswith("/"):
+        return len(Path(text).parts) > _ROOT_AND_NAME and Path(*Path(text).parts[:_ROOT_AND_NAME]).exists()
+    return any(path.parent.is_dir() for path in tried)
+
+
+def _short(path: Path) -> str:
+    return str(path) if len(str(path)) <= _LONGEST_TOLD else f"a name of {len(str(path))} characters"
