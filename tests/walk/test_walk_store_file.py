@@ -184,22 +184,6 @@ def take_away(file: Path, elsewhere: Path, kind: str) -> Any:
             return lambda: [there.rename(here) for here, there in pairs]
 
 
-async def test_a_file_by_a_relative_path_does_not_go_with_a_folder_that_is_renamed(
-    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder that a process works in goes along with a new name; who starts anew would find nothing there."""
-    file = own_folder(tmp_path, sqlite_url)
-    monkeypatch.chdir(file.parent)
-    async with staged(tmp_path, "sqlite:///store.db") as stage:
-        alert_id = stage.kuma.raise_alert()
-        async with at_work(stage) as (_child, door):
-            await eventually(lambda: stage.incidents(alert_id))
-            file.parent.rename(tmp_path / "renamed")
-            refused = await door.close(alert_id)
-
-    assert refused.status_code == 503
-
-
 # Replaced
 
 
