@@ -75,7 +75,7 @@ async def _current(settings: Settings) -> None:
 
 async def _prune(settings: Settings) -> None:
     async with opened_store(settings) as store:
-        removed = await pruning.prune(store, settings.store.retention)
+        removed = await pruning.prune(store, settings.store.retention, overlap=settings.poll.overlap)
         async with store.begin() as tx:
             await tx.records.note(asking(), "prune", detail=f"{removed} alerts")
     click.echo(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")

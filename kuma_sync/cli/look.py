@@ -40,6 +40,7 @@ class LinkView:
     ignored: bool
     dropped: bool
     gone: bool
+    missed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ async def _raw(settings: Settings, text: str) -> bytes:
 
 
 def _link_view(link: Link) -> LinkView:
-    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "missed", "dropped", "gone")
+    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone", "missed")
     return LinkView(
         incident=link.incident,
         doubt=link.doubt.value if link.doubt else None,
@@ -219,7 +220,7 @@ def _show_alert(view: AlertView, alert: Alert) -> None:
 def _show_link(link: LinkView) -> None:
     incident = link.incident
     closed = " and ".join(name for name, on in (("alert", link.alert_closed), ("incident", link.incident_closed)) if on)
-    marks = ("held_create", "held_close", "ignored", "missed", "dropped", "gone")
+    marks = ("held_create", "held_close", "missed", "ignored", "dropped", "gone")
     click.echo("\nincident")
     show_pairs(
         [

@@ -41,13 +41,13 @@ def _still_closing(link: Link) -> Origin | None:
 
 
 def resynced(link: Link) -> Link:
-    """Have the incident looked for and fully updated, also of an alert that was ignored."""
+    """Have the incident looked for and fully updated, also of an alert that was ignored or missed."""
     return replace(link, doubt=Doubt.RESYNC, sent=link.forgotten, ignored=False, missed=False)
 
 
 def dropped(link: Link) -> Link:
     """Give the alert up for good; the brake holds nothing of it any more."""
-    return replace(released(link), dropped=True)
+    return replace(released(link), dropped=True, missed=False)
 
 
 def released(link: Link) -> Link:

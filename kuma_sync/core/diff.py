@@ -1,4 +1,4 @@
-"""What is new, what changed, what left, and what was missed: seen against known, as values.
+"""What is new, what changed, what left: seen against known, as values.
 
 Must not: act on it, or judge whether it is plausible (that is plan).
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum, StrEnum, auto
 
 from kuma_sync.core.alert import Alert, AlertId, Picture, Seen, first_picture
 
@@ -62,48 +60,6 @@ class Left:
 
     elsewhere: frozenset[AlertId]
     gone: frozenset[AlertId]
-
-
-class Unseen(StrEnum):
-    """Which alerts become incidents although they left the asked-for statuses before they were ever read."""
-
-    OPEN = "open"
-    ALL = "all"
-    NONE = "none"
-
-
-class Admission(Enum):
-    """What becomes of an alert that a listing of every status shows and of which nothing is known."""
-
-    TAKEN = auto()
-    MISSED = auto()
-    LEFT_ALONE = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdmissionRule:
-    """What decides about an alert outside the asked-for `statuses`.
-
-    What KUMA held before the store's first read, `first_read_at`, is left alone unless its status is asked for. So is
-    what was first seen before `forgotten_before`: it may have been known, settled and pruned.
-    """
-
-    statuses: frozenset[str]
-    unseen: Unseen
-    first_read_at: datetime | None = None
-    forgotten_before: datetime | None = None
-
-    def admit(self, alert: Alert) -> Admission:
-        """Decide about one alert. An unknown status counts as open, an unknown firstSeen as recent."""
-        if alert.status in self.statuses or not alert.status:
-            return Admission.TAKEN
-        first_seen = alert.first_seen
-        limits = (limit for limit in (self.first_read_at, self.forgotten_before) if limit is not None)
-        if first_seen is not None and any(first_seen < limit.replace(microsecond=0) for limit in limits):
-            return Admission.LEFT_ALONE
-        if self.unseen is Unseen.NONE or (alert.closed and self.unseen is Unseen.OPEN):
-            return Admission.MISSED
-        return Admission.TAKEN
 
 
 def diff(seen: Iterable[Seen], known: Mapping[AlertId, Picture]) -> list[Appeared | Changed]:

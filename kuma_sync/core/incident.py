@@ -116,8 +116,8 @@ class Intent:
 class Link:
     """One alert joined to its incident, and everything that decides what comes next for the two.
 
-    `alert_closed` and `incident_closed` say what is known to be closed; `held_*` are the brake's marks; an `ignored`
-    one is not delivered until it changes, a `missed` one among them for it left the asked-for statuses unread;
+    `alert_closed` and `incident_closed` say what is known to be closed; `held_*` are the brake's marks;
+    an alert that is `missed` is ignored because it had left the statuses asked for before it was ever read.
     `not_found_at` is when `find` first came back empty in the present doubt; `spent_until` until when the alert's
     budget of updates is spent (core/budget); `unresolved_at` when the incident was first seen closed without a
     resolution, which is looked at once more before a default stands in.
@@ -137,9 +137,9 @@ class Link:
     held_create: bool = False
     held_close: bool = False
     ignored: bool = False
-    missed: bool = False
     dropped: bool = False
     gone: bool = False
+    missed: bool = False
     spent_until: datetime | None = None
     unresolved_at: datetime | None = None
 

@@ -35,7 +35,7 @@ _DATED_BY = {ReadKind.WINDOW: "lastSeen", ReadKind.LATE: "lastSeen", ReadKind.SW
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One read: what it asks of `GET alerts/`. `since` is inclusive (KUMA help 222254); `ids` excludes a status."""
+    """One read: what it asks of `GET alerts/`. `since` is inclusive (KUMA help 222254)."""
 
     kind: ReadKind
     since: datetime | None = None
@@ -47,17 +47,14 @@ class Query:
         return self.kind in (ReadKind.FULL, ReadKind.WINDOW, ReadKind.CONTENTS)
 
     @property
-    def any_status(self) -> bool:
-        """Tell whether alerts of every status are asked for.
-
-        A late listing does: it also finds what left the asked-for statuses before it was ever read.
-        """
-        return bool(self.ids) or self.kind is ReadKind.LATE
-
-    @property
     def dated_by(self) -> str | None:
         """Return the alert's time that `since` means and pages are ordered by; None leaves that to KUMA."""
         return _DATED_BY.get(self.kind)
+
+    @property
+    def any_status(self) -> bool:
+        """Tell whether alerts of every status are asked for, not only those of `kuma.statuses`."""
+        return self.kind is ReadKind.LATE or bool(self.ids)
 
     @property
     def may_end_short(self) -> bool:
@@ -72,17 +69,16 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far the store has come.
+    """How far the store has come. `sweep` numbers the complete sweeps; `watched_until` is the IRP's own time.
 
-    `first_read_at` is KUMA's clock when the store first read it; `sweep` numbers the complete sweeps; `watched_until`
-    is the IRP's own time.
+    `first_read` is when its first read began, by KUMA's clock; None as long as KUMA has answered none.
     """
 
-    first_read_at: datetime | None = None
     watermark: datetime | None = None
     sweep: int = 0
     swept_at: datetime | None = None
     watched_until: datetime | None = None
+    first_read: datetime | None = None
     born_at: datetime
 
 
@@ -95,33 +91,36 @@ class Rhythm:
     sweep_interval: timedelta
 
 
-def next_reads(
-    cursor: Cursor, now: datetime, rhythm: Rhythm, *, tied: int, sweep_now: bool, looked_at: datetime | None = None
-) -> list[Query]:
+def next_reads(cursor: Cursor, now: datetime, rhythm: Rhythm, *, tied: int, sweep_now: bool) -> list[Query]:
     """Return the reads of one round, in order.
 
     `tied` counts the known alerts that share the watermark's second: too many of them and the window would re-read
     them all at every poll, so the listing shows them instead. `sweep_now` asks for a sweep whatever the clock says.
-    `looked_at` is when this process last listed every status: where every poll is a full read (also because none has
-    shown an alert yet), that is done as often as a sweep would be.
     """
-    if cursor.watermark is None or rhythm.full_only:
-        begin = cursor.watermark or (cursor.first_read_at if cursor.swept_at else None)
-        back = max(rhythm.overlap, rhythm.sweep_interval)
-        due = begin is not None and (sweep_now or _over(looked_at, now, rhythm.sweep_interval))
-        late_too = [Query(kind=ReadKind.LATE, since=before(begin, back))] if begin and due else []
-        return [Query(kind=ReadKind.FULL), *late_too]
-    late = Query(kind=ReadKind.LATE, since=before(cursor.watermark, rhythm.overlap))
-    reads = [Query(kind=ReadKind.WINDOW, since=cursor.watermark)] if tied <= IDS_PER_READ else []
-    reads.append(late)
+    since = late_since(cursor, rhythm.overlap)
+    late = [] if since is None else [Query(kind=ReadKind.LATE, since=since)]
+    if rhythm.full_only or cursor.watermark is None:
+        return [Query(kind=ReadKind.FULL), *late]
+    reads = []
+    if tied <= IDS_PER_READ:
+        reads.append(Query(kind=ReadKind.WINDOW, since=cursor.watermark))
+    reads += late
     if sweep_now or sweep_due(cursor, now, rhythm.sweep_interval):
         reads.append(Query(kind=ReadKind.SWEEP))
     return reads
 
 
+def late_since(cursor: Cursor, overlap: timedelta) -> datetime | None:
+    """Return from when on the late listing shows what was last seen: what a daemon that was away missed is among it.
+
+    As long as nothing was ever received, that is since the first read. None before that.
+    """
+    return cursor.first_read if cursor.watermark is None else before(cursor.watermark, overlap)
+
+
 def sweep_due(cursor: Cursor, now: datetime, interval: timedelta) -> bool:
     """Tell whether the last complete sweep is too old, or lies in the future because the clock was set back."""
-    return _over(cursor.swept_at, now, interval)
+    return cursor.swept_at is None or not timedelta() <= now - cursor.swept_at < interval
 
 
 def next_watermark(known: datetime | None, received: datetime | None, server_now: datetime | None) -> datetime | None:
@@ -137,7 +136,3 @@ def by_id(kind: ReadKind, ids: Sequence[AlertId]) -> list[Query]:
     return [
         Query(kind=kind, ids=tuple(ids[start : start + IDS_PER_READ])) for start in range(0, len(ids), IDS_PER_READ)
     ]
-
-
-def _over(since: datetime | None, now: datetime, interval: timedelta) -> bool:
-    return since is None or not timedelta() <= now - since < interval

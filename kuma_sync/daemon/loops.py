@@ -102,10 +102,11 @@ class Watching:
 class Housekeeping:
     """Prunes what is old, in the reader's turn."""
 
-    def __init__(self, store: Store, *, turns: ReadersTurn, retention: timedelta) -> None:
+    def __init__(self, store: Store, *, turns: ReadersTurn, retention: timedelta, overlap: timedelta) -> None:
         self._store = store
         self._turns = turns
         self._retention = retention
+        self._overlap = overlap
 
     async def __call__(self) -> None:
         """Prune once."""
@@ -113,7 +114,7 @@ class Housekeeping:
         if turn is None:
             return
         try:
-            removed = await prune(self._store, self._retention, turn=turn)
+            removed = await prune(self._store, self._retention, overlap=self._overlap, turn=turn)
         except ClaimLost:
             # The clock jumped, or another copy reads now: the next hour will do.
             return

@@ -40,7 +40,6 @@ class Poller:
         self._recorder = recorder
         self._habits = habits
         self._refused: set[AlertId] = set()
-        self._looked_at: datetime | None = None  # when every status was listed, or all that there was at the first read
 
     async def poll_once(self, *, sweep: bool = False) -> Round:
         """Read one round; `sweep` lists everything whatever the clock says.
@@ -65,14 +64,11 @@ class Poller:
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
                 round_.sweep = await tx.records.begin_sweep()
-        looks = round_.cursor.first_read_at is None or any(query.kind is ReadKind.LATE for query in reads)
         for query in reads:
             await self._reader.read(query, round_)
-        if looks:
-            self._looked_at = self._habits.clock()
         await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
         unnamed = round_.unnamed or round_.oversize - round_.answered
-        if unnamed and not any(query.kind is ReadKind.LATE for query in reads):
+        if unnamed and any(query.kind is ReadKind.FULL for query in reads):
             # Alerts too large to hold and not to be had by id: only a listing can name them.
             await self._reader.read(Query(kind=ReadKind.SWEEP), round_)
         await self._read_wanted(round_)
@@ -86,10 +82,7 @@ class Poller:
         if watermark is not None:
             async with self._store.read() as tx:
                 tied = await tx.alerts.tied(watermark)
-        now = self._habits.clock()
-        return next_reads(
-            round_.cursor, now, self._habits.rhythm, tied=tied, sweep_now=sweep, looked_at=self._looked_at
-        )
+        return next_reads(round_.cursor, self._habits.clock(), self._habits.rhythm, tied=tied, sweep_now=sweep)
 
     async def _read_wanted(self, round_: Round) -> None:
         """Read the contents of what listings showed as new or changed; without contents, record the listing."""

@@ -9,17 +9,32 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import partial
 
-from kuma_sync.core.alert import AlertId
+from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.diff import Changed
 from kuma_sync.core.incident import Link
+from kuma_sync.core.unseen import Wanted
 from kuma_sync.store import Lane, Put, Tx
 
 
-async def to_tell(tx: Tx, changed: Iterable[Changed]) -> dict[AlertId, Link]:
-    """Return the links of changed alerts; a first look at the contents of an ignored one is nothing to tell of."""
-    first_read = {change.picture.alert.id: change.first_read for change in changed}
-    links = await tx.links.many(first_read)
-    return {alert_id: link for alert_id, link in links.items() if not (link.ignored and first_read[alert_id])}
+async def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[AlertId, Link]:
+    """Return the links of changed alerts.
+
+    Of an ignored one, neither a first look at its contents is worth telling, nor a change to what nobody wants.
+    """
+    changes = {change.picture.alert.id: change for change in changed}
+    links = await tx.links.many(changes)
+
+    def silent(change: Changed) -> bool:
+        return change.first_read or not wanted.wants(change.picture.alert)
+
+    return {alert_id: link for alert_id, link in links.items() if not (link.ignored and silent(changes[alert_id]))}
+
+
+async def to_leave(tx: Tx, listed: Iterable[Alert], wanted: Wanted) -> set[AlertId]:
+    """Return which of these known alerts are ignored and stay so: what they changed to is not wanted."""
+    unwanted = [alert.id for alert in listed if not wanted.wants(alert)]
+    links = await tx.links.many(unwanted) if unwanted else {}
+    return {alert_id for alert_id, link in links.items() if link.ignored}
 
 
 def to_wake(links: Iterable[Link]) -> list[AlertId]:

@@ -79,7 +79,6 @@ class Reader:
             if _asks_to_wait(error):
                 raise
             return False
-        # A server that ignores `page` may have shown some of them only.
         return round_.unnamed == unnamed and round_.passes[-1].complete
 
     async def _singly(self, query: Query, round_: Round) -> None:
@@ -128,8 +127,6 @@ class Reader:
                     chunk.add(item)
                 case PageEnd():
                     self._turn_page(item, read, round_)
-                    if round_.cursor.first_read_at is None:
-                        await self._recorder.first_read(round_)
             if isinstance(item, PageEnd) or chunk.size >= CHUNK:
                 await record(chunk, read, round_)
                 passed("page_committed")
@@ -144,7 +141,7 @@ class Reader:
         round_.server_now = round_.server_now or page.server_date
         if page.skew is not None:
             self._habits.metrics.clock_skew_seconds.set(page.skew.total_seconds())
-        if page.end in (End.REPEATED, End.CAP) and not read.query.ids:
+        if page.end in (End.REPEATED, End.CAP):
             log.error("paging_does_not_end", read=read.query.kind.value, page=page.number, how=page.end.value)
 
 

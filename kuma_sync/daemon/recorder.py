@@ -6,23 +6,24 @@ Must not: read from KUMA, or decide beyond what the core says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
-from kuma_sync.core.diff import Admission, AdmissionRule, Appeared, Changed, Rejected, Unseen, diff, to_read
+from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Doubt, Link
-from kuma_sync.core.moments import before
 from kuma_sync.core.plan import Brake, Plan, check
+from kuma_sync.core.unseen import Fate, Wanted
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.copies import in_order, later_copies
-from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
-from kuma_sync.daemon.rejects import REMEMBERED, KnownRejects, RefusedAlerts, as_listed, refused, too_large
+from kuma_sync.daemon.left_alone import LeftAlone
+from kuma_sync.daemon.puts import put_changed, put_unmade, to_leave, to_tell, to_wake
+from kuma_sync.daemon.rejects import KnownRejects, RefusedAlerts, as_listed, refused, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round, taken_back
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_alert
@@ -33,20 +34,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The settings that decide what becomes of an alert.
-
-    `statuses` are those that KUMA is asked for; `retention` is for how long settled links are kept.
-    """
+    """The settings that decide what becomes of an alert."""
 
     overlap: timedelta
     ignore_before: datetime | None
-    statuses: frozenset[str]
-    unseen: Unseen
-    retention: timedelta
     max_events: int
     brake: Brake
     find_always: bool
     can_find: bool
+    wanted: Wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +71,9 @@ class Recorder:
         self._rules = rules
         self.wake = wake
         self._rejects = KnownRejects()
-        self._left_alone: set[bytes] = set()
+        self._left_alone = LeftAlone()
         self._refused = RefusedAlerts()
         self.swept = swept
-
-    async def first_read(self, round_: Round) -> None:
-        """Note when this store first read KUMA, by KUMA's clock."""
-        async with self._store.begin() as tx:
-            await tx.lease.assure(round_.turn)
-            at = round_.server_now or tx.now
-            await tx.records.move_cursor(first_read_at=at)
-        round_.cursor = replace(round_.cursor, first_read_at=at)
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
@@ -95,6 +83,8 @@ class Recorder:
     async def listing(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements of a listing: what differs is wanted with its contents, and only then written."""
         await self._record(chunk, read, round_, Shape.LISTING)
+        if read.of_any_status and read.complete:
+            self._left_alone.listed()
 
     async def seen(self, items: Sequence[Seen], read: Pass, round_: Round) -> None:
         """Record alerts of which there is no more than the listing; they are delivered without events."""
@@ -120,14 +110,16 @@ class Recorder:
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
         taken = [element for element in chunk.elements if element.raw is not None]
         large = [element for element in chunk.elements if element.raw is None]
-        digests = {digest: one for digest, one in in_order(taken).items() if digest not in self._left_alone}
+        digests = in_order(taken)
+        if read.of_any_status:
+            digests = self._not_left_alone(digests, round_)
         async with self._store.read() as tx:
             await self._refused.recall(tx)
             unchanged = await tx.alerts.by_digest(shape, list(digests)) | self._refused.among(digests)
             # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
             round_.saw(await tx.alerts.newest(unchanged.values()))
             known_ids = set(unchanged.values())
-            to_mark = known_ids if round_.mark(read) else await tx.alerts.gone(known_ids)
+            to_mark = known_ids if read.sweep(round_) else await tx.alerts.gone(known_ids)
         parsed = [
             (digest, await self._parsed(element, shape))
             for digest, element in digests.items()
@@ -145,7 +137,7 @@ class Recorder:
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
         round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
-        if not (seen or rejected or to_mark):
+        if not (seen or rejected or to_mark or round_.first_read_due):
             return
         aside = _Aside(rejected=rejected, to_mark=to_mark)
         try:
@@ -161,10 +153,12 @@ class Recorder:
         with taken_back(read, round_):
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
+                first_read = await self._note_first_read(tx, round_)
                 read.rejected += await tx.records.park(aside.rejected)
                 # Links before jobs, in the order that whoever hands in a closing locks them.
-                await tx.alerts.mark_shown(aside.to_mark, round_.mark(read))
+                await tx.alerts.mark_shown(aside.to_mark, read.sweep(round_))
                 await self._compare(tx, seen, shape, read, round_)
+        round_.cursor = replace(round_.cursor, first_read=first_read)
 
     async def _write_one(self, element: Element, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
         """Write one alert of a chunk that the database refused as a whole, or park it with the reason."""
@@ -179,9 +173,24 @@ class Recorder:
         async with self._store.begin() as tx:
             await tx.lease.assure(round_.turn)
             read.rejected += await tx.records.park([rejected])
-            await tx.alerts.mark_shown([alert_id], round_.sweep)
+            await tx.alerts.mark_shown([alert_id], read.sweep(round_))
         round_.refuse(alert_id)
         self._rejects.note([rejected])
+
+    def _not_left_alone(self, digests: dict[bytes, Element], round_: Round) -> dict[bytes, Element]:
+        left_alone = self._left_alone.among(digests)
+        for last_seen in left_alone.values():
+            round_.saw(last_seen)
+        return {digest: element for digest, element in digests.items() if digest not in left_alone}
+
+    async def _note_first_read(self, tx: Tx, round_: Round) -> datetime | None:
+        """Return when this store was first read; note it if that is now, or if it turned out to lie ahead."""
+        if not round_.first_read_due:
+            return round_.cursor.first_read
+        # Without KUMA's clock, what it showed last errs towards an incident too many.
+        moment = round_.server_now or min(round_.newest or tx.now, tx.now)
+        await tx.records.move_cursor(first_read_at=moment)
+        return moment
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
         await asyncio.sleep(0)  # a chunk of megabytes in one go would hold the loop
@@ -191,10 +200,13 @@ class Recorder:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}
         items = [item.seen for item in seen.values()]
         known = await tx.alerts.pictures(digest_of)
-        await tx.alerts.mark_shown(known.keys(), round_.mark(read))
-        if read.query.kind is ReadKind.LATE:
-            items = await self._admit(tx, items, known, digest_of, read, round_)
+        await tx.alerts.mark_shown(known.keys(), read.sweep(round_))
+        if read.of_any_status:
+            items = self._judged(items, known, digest_of, round_)
+        round_.left = set()
         if shape is Shape.LISTING:
+            known_now = [item.alert for item in items if item.alert.id in known]
+            round_.left = await to_leave(tx, known_now, self._rules.wanted)
             items, unread = self._want(items, known, read, round_)
             await self._save(tx, diff(unread, known), {}, shape, read, round_)
         changes = diff(items, known)
@@ -203,80 +215,35 @@ class Recorder:
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
 
-    async def _admit(
-        self,
-        tx: Tx,
-        listed: Sequence[Seen],
-        known: dict[AlertId, Picture],
-        digest_of: dict[AlertId, bytes],
-        read: Pass,
-        round_: Round,
+    def _judged(
+        self, listed: Sequence[Seen], known: dict[AlertId, Picture], digest_of: dict[AlertId, bytes], round_: Round
     ) -> list[Seen]:
-        """Return what goes on its way, of a listing of every status; what was missed is recorded as such."""
-        rule, was_missed = self._rule(round_), await tx.links.missed(known.keys())
-        judged = {
-            item.alert.id: rule.admit(item.alert)
-            for item in listed
-            if item.alert.id not in known or item.alert.id in was_missed
-        }
-        missed = [item for item in listed if judged.get(item.alert.id) is Admission.MISSED]
-        self._leave_alone(
-            digest_of[alert_id] for alert_id, admission in judged.items() if admission is Admission.LEFT_ALONE
-        )
-        await self._save_missed(tx, diff(missed, known), digest_of, read, round_)
-        return [item for item in listed if judged.get(item.alert.id, Admission.TAKEN) is Admission.TAKEN]
-
-    def _rule(self, round_: Round) -> AdmissionRule:
-        cursor, server_now = round_.cursor, round_.server_now
-        limits = [
-            before(at, by)
-            for at, by in ((cursor.watermark, self._rules.overlap), (server_now, self._rules.retention))
-            if at
-        ]
-        return AdmissionRule(
-            statuses=self._rules.statuses,
-            unseen=self._rules.unseen,
-            first_read_at=cursor.first_read_at,
-            forgotten_before=min(limits) if len(limits) == 2 else None,
-        )
-
-    def _leave_alone(self, digests: Iterable[bytes]) -> None:
-        """Remember what need not be looked at again; when that is too much, all is looked at once more."""
-        if len(self._left_alone) > REMEMBERED:
-            self._left_alone.clear()
-        self._left_alone.update(digests)
-
-    async def _save_missed(
-        self,
-        tx: Tx,
-        changes: Sequence[Appeared | Changed],
-        digest_of: dict[AlertId, bytes],
-        read: Pass,
-        round_: Round,
-    ) -> None:
-        shown = [
-            Shown(picture=change.picture, shape=Shape.LISTING, digest=digest_of[change.picture.alert.id])
-            for change in changes
-        ]
-        await tx.alerts.save(shown, now=tx.now, sweep=round_.mark(read))
-        appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
-        await tx.links.add([Link(alert_id=alert.id, ignored=True, missed=True) for alert in appeared], now=tx.now)
-        await tx.records.note_all(
-            "kuma-sync", [("missed", alert.id, f"was {alert.status} before it was read") for alert in appeared]
-        )
-        read.missed += len(appeared)
+        """Return what of a listing of all statuses is ours, and note which new ones left the statuses asked for."""
+        ours, wanted = list[Seen](), self._rules.wanted
+        for item in listed:
+            alert = item.alert
+            fate = Fate.TAKEN if alert.id in known else wanted.fate(alert, round_.cursor.first_read)
+            if fate is Fate.LEFT_ALONE:
+                self._left_alone.note(digest_of.pop(alert.id), alert.last_seen)
+                continue
+            if fate is Fate.MISSED and not self._old(alert):
+                round_.missed.add(alert.id)
+            elif alert.id not in known and alert.status not in wanted.statuses:
+                round_.unseen.add(alert.id)
+            ours.append(item)
+        return ours
 
     def _want(
         self, listed: Sequence[Seen], known: dict[AlertId, Picture], read: Pass, round_: Round
     ) -> tuple[list[Seen], list[Seen]]:
         """Want the contents of what a listing shows as new or changed.
 
-        Returns what can be recorded as it is (unchanged, too large, or too old to be delivered), and the new alerts
-        among the wanted: they are recorded at once, so that none is forgotten should its contents not be had.
+        Returns what can be recorded as it is (unchanged, too large, or not to be delivered), and the new alerts among
+        the wanted: they are recorded at once, so that none is forgotten should its contents not be had.
         """
         large = {item.alert.id for item in listed} & round_.oversize
-        old = {item.alert.id for item in listed if item.alert.id not in known and self._old(item.alert)}
-        wanted = set(to_read([item.alert for item in listed], known)) - large - old
+        idle = {item.alert.id for item in listed if item.alert.id not in known and self._idle(item.alert, round_)}
+        wanted = set(to_read([item.alert for item in listed], known)) - large - idle - round_.left
         unread = [item for item in listed if item.alert.id in wanted and item.alert.id not in known]
         round_.unread |= {item.alert.id for item in unread}
         if read.query.kind is ReadKind.LATE:
@@ -294,29 +261,33 @@ class Recorder:
         read: Pass,
         round_: Round,
     ) -> None:
-        told = await to_tell(tx, [change for change in changes if isinstance(change, Changed)])
+        changed = [change for change in changes if isinstance(change, Changed)]
+        told = await to_tell(tx, changed, self._rules.wanted)
         shown = [
             Shown(
                 picture=change.picture,
                 shape=shape,
                 digest=digest_of.get(change.picture.alert.id),
-                contents=self._to_keep(change, told),
+                contents=self._to_keep(change, told, round_),
                 recheck=self._recheck(change, round_),
             )
             for change in changes
         ]
         if changes and round_.open_links is None:
             round_.open_links = await tx.links.open_count()
-        await tx.alerts.save(shown, now=tx.now, sweep=round_.mark(read))
+        await tx.alerts.save(shown, now=tx.now, sweep=read.sweep(round_))
         await self._refused.taken(tx, [change.picture.alert.id for change in changes])
         appeared = [change.picture.alert for change in changes if isinstance(change, Appeared)]
-        fresh = [alert.id for alert in appeared if not self._old(alert)]
+        fresh = [alert.id for alert in appeared if not self._idle(alert, round_)]
         held = self._held([*fresh, *to_wake(told.values())], round_)
         await self._join(tx, appeared, held, round_)
         await put_changed(tx, told.values(), held=held)
         # A closing that is parked is tried once more, just as a delivery is.
         await tx.closes.wake([*fresh, *told])
-        read.appeared += len(appeared)
+        missed = [alert for alert in appeared if alert.id in round_.missed]
+        await tx.records.note_all("kuma", [("missed", alert.id, alert.closing_reason) for alert in missed])
+        read.missed += len(missed)
+        read.appeared += len(appeared) - len(missed)
         read.late += sum(alert.id in round_.late for alert in appeared)
         read.changed += sum(alert_id not in round_.unread for alert_id in told)
 
@@ -330,13 +301,15 @@ class Recorder:
 
     async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
         """Make the links of new alerts, and queue those whose contents are there."""
-        doubtful = self._rules.can_find and (self._rules.find_always or not self.swept.complete)
+        doubtful = self._rules.find_always or not self.swept.complete
         links = [
             Link(
                 alert_id=alert.id,
-                doubt=Doubt.UNKNOWN if doubtful else None,
+                # One that left the statuses asked for may be known no more, for it was pruned.
+                doubt=Doubt.UNKNOWN if self._rules.can_find and (doubtful or alert.id in round_.unseen) else None,
                 held_create=alert.id in held,
-                ignored=self._old(alert),
+                ignored=self._idle(alert, round_),
+                missed=alert.id in round_.missed,
             )
             for alert in appeared
         ]
@@ -353,11 +326,15 @@ class Recorder:
                     "fields_left_out", alert_id=change.picture.alert.id, fields=sorted(set(fields)), count=len(fields)
                 )
 
-    def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId]) -> Contents | None:
+    def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId], round_: Round) -> Contents | None:
         """Keep the contents of what will be delivered."""
         alert = change.picture.alert
-        keep = alert.id in told if isinstance(change, Changed) else not self._old(alert)
+        keep = alert.id in told if isinstance(change, Changed) else not self._idle(alert, round_)
         return change.seen.contents if keep else None
+
+    def _idle(self, alert: Alert, round_: Round) -> bool:
+        """Tell whether no incident is made of a new alert until it changes."""
+        return self._old(alert) or alert.id in round_.missed
 
     def _old(self, alert: Alert) -> bool:
         limit = self._rules.ignore_before
@@ -366,7 +343,7 @@ class Recorder:
     def _recheck(self, change: Appeared | Changed, round_: Round) -> bool:
         """Tell whether to look once more when lastSeen leaves the overlap: until then a listing may hide growth."""
         last_seen = change.picture.alert.last_seen
-        if last_seen is None or change.picture.oversize:
+        if last_seen is None or change.picture.oversize or change.picture.alert.id in round_.missed | round_.left:
             return False
         unread = change.seen.contents is None
         return unread or round_.server_now is None or last_seen >= round_.server_now - self._rules.overlap

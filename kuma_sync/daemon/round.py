@@ -67,6 +67,18 @@ class Pass:
         """Tell whether it came to its end."""
         return self.end is not None and self.end.complete
 
+    @property
+    def of_any_status(self) -> bool:
+        """Tell whether it lists alerts whose status is not asked for, too."""
+        return self.query.kind is ReadKind.LATE
+
+    def sweep(self, round_: Round) -> int:
+        """Return the number of the sweep under way that marks what this read shows; 0 where it marks nothing.
+
+        What only the late listing shows may have left the statuses asked for: the sweep has to ask for it by id.
+        """
+        return 0 if self.of_any_status else round_.sweep
+
     def page(self, page: PageEnd) -> None:
         """Count a page."""
         self.pages += 1
@@ -108,7 +120,9 @@ class Round:
     contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
     counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
     kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far; `late`
-    those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet. `server_now`
+    those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet; of new ones
+    that had left the statuses asked for, `unseen` are those of which incidents are made, `missed` the others; `left`
+    are known ones that are ignored, and changed to what nobody wants. `server_now`
     is KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an
     earlier one had no chance to see. `began_at` is ours when the round began.
     """
@@ -129,11 +143,10 @@ class Round:
     answered: set[AlertId] = field(default_factory=set)
     late: set[AlertId] = field(default_factory=set)
     unread: set[AlertId] = field(default_factory=set)
+    unseen: set[AlertId] = field(default_factory=set)
+    missed: set[AlertId] = field(default_factory=set)
+    left: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
-
-    def mark(self, read: Pass) -> int:
-        """Return the number to mark what this read shows with; 0 where that is not the sweep's own showing."""
-        return self.sweep if read.query.lists_everything or read.query.kind is ReadKind.STATUS else 0
 
     @property
     def now(self) -> datetime:
@@ -164,6 +177,12 @@ class Round:
         """Tell whether an alert is dated before the watermark that this round began with."""
         watermark = self.cursor.watermark
         return watermark is not None and alert.last_seen is not None and alert.last_seen < watermark
+
+    @property
+    def first_read_due(self) -> bool:
+        """Tell whether a page was read, and when this store was first read is not known, or lies ahead of KUMA."""
+        known, now = self.cursor.first_read, self.server_now
+        return any(read.pages for read in self.passes) and (known is None or (now is not None and known > now))
 
     def tally(self, metrics: Metrics) -> None:
         """Count what the reads brought."""

@@ -53,7 +53,10 @@ class Comparison:
 
 
 def compare(kuma: KumaSim, irp: IrpSim, *, instance: str = "kuma", max_events: int = 1000) -> Comparison:
-    """Compare two simulators at rest. An alert is owed an incident once it was shown, or while it is new."""
+    """Compare two simulators at rest. An alert is owed an incident once it was shown as new, by id or by its status.
+
+    So it is while it is new.
+    """
     found = Comparison(alerts=len(kuma.alerts), incidents=len(irp.incidents), doubled=irp.doubled())
     found.updates = sum(operation in ("update", "add_events") for operation, _, _ in irp.writes)
     found.closed_by_irp = len(kuma.closes)

@@ -53,7 +53,7 @@ class KumaSim:
         self.close_calls: list[CloseCall] = []
         self.requests: list[SimRequest] = []
         self.shown: set[str] = set()
-        """Ids of alerts that went out in an answer sent whole."""
+        """Ids of alerts that went out in an answer sent whole, while they were new, or as what was asked for."""
         self._content = Content(seed)
         self.app: ASGIApp = Front(self, kuma_app(self))
 

@@ -86,6 +86,10 @@ class Query:
         cut = found[start : start + knobs.page_size]
         return [alert for _, id_, alert in cut if id_ not in knobs.hidden]
 
+    def means(self, alert: Json) -> bool:
+        """Tell whether an alert is shown to somebody who asked for such: new, or of a status or id that was named."""
+        return bool(self.ids or self.statuses) or alert["status"] == "new"
+
     def _wants(self, alert: Json, when: datetime, knobs: KumaKnobs) -> bool:
         tenant, status = str(alert["tenantID"]), str(alert["status"])
         return (

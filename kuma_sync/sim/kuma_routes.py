@@ -66,7 +66,7 @@ class _Face:
         except BadQuery as error:
             return _error(400, error.message, error.details)
         page = query.cut(self._sim.alerts, self._sim.knobs)
-        request.scope["state"]["sim.shown"].update(str(alert["id"]) for alert in page)
+        request.scope["state"]["sim.shown"].update(str(alert["id"]) for alert in page if query.means(alert))
         return self._listing(request, query, page)
 
     async def close(self, request: Request) -> Response:

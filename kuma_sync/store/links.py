@@ -28,9 +28,9 @@ _same_named = same_named(
     "held_create",
     "held_close",
     "ignored",
-    "missed",
     "dropped",
     "gone",
+    "missed",
     "spent_until",
     "unresolved_at",
 )
@@ -180,17 +180,6 @@ class Links:
         table = schema.links
         rows = await self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
-
-    async def missed(self, ids: Collection[AlertId]) -> set[AlertId]:
-        """Return those of these alerts that were missed."""
-        table = schema.links
-        found: set[AlertId] = set()
-        for some in batches(list(ids)):
-            rows = await self._connection.execute(
-                select(table.c.alert_id).where(table.c.alert_id.in_(some), table.c.missed)
-            )
-            found.update(AlertId(alert_id) for (alert_id,) in rows)
-        return found
 
     async def unresolved(self) -> list[AlertId]:
         """Return the alerts whose incidents were seen closed without a resolution, those aside that are in doubt."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, func, select, tuple_
+from sqlalchemy import delete, exists, func, or_, select, true, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.store import schema
@@ -41,13 +41,16 @@ class Pruning:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def alerts(self, before: datetime, *, after: Mark | None = None) -> Pruned:
+    async def alerts(
+        self, before: datetime, *, listed_since: datetime | None = None, after: Mark | None = None
+    ) -> Pruned:
         """Look at the next few settled links not touched since `before`, and remove what nobody needs any more.
 
-        A settled alert that the last complete sweep still showed would be born again as a new one if it were forgotten.
+        A settled alert that the last complete sweep still showed, or that was last seen at `listed_since` or later, so
+        that the late listing shows it, would be born again as a new one if it were forgotten.
         """
         looked_at = await self._settled(before, after)
-        old = await self._unneeded([mark.alert_id for mark in looked_at], before)
+        old = await self._unneeded([mark.alert_id for mark in looked_at], before, listed_since)
         for table, column in (
             (schema.alerts, schema.alerts.c.id),
             (schema.links, schema.links.c.alert_id),
@@ -81,13 +84,15 @@ class Pruning:
         rows = await self._connection.execute(few)
         return [Mark(changed_at=row.changed_at, alert_id=row.alert_id) for row in rows]
 
-    async def _unneeded(self, ids: list[str], before: datetime) -> list[str]:
+    async def _unneeded(self, ids: list[str], before: datetime, listed_since: datetime | None) -> list[str]:
         alerts = schema.alerts.c
+        unlisted = true() if listed_since is None else or_(alerts.last_seen.is_(None), alerts.last_seen < listed_since)
         last_sweep = select(func.coalesce(func.max(schema.cursor.c.sweep), 0)).scalar_subquery()
         found = await self._connection.execute(
             select(alerts.id).where(
                 alerts.id.in_(ids),
                 alerts.shown_at < before,
+                unlisted,
                 alerts.sweep < last_sweep,  # what the sweep under way has shown already bears the next number
             )
         )

@@ -85,11 +85,11 @@ class Records:
         if row is None:
             return Cursor(born_at=self._now)
         return Cursor(
-            first_read_at=row.first_read_at,
             watermark=row.watermark,
             sweep=row.sweep,
             swept_at=row.swept_at,
             watched_until=row.watched_until,
+            first_read=row.first_read_at,
             born_at=row.born_at,
         )
 
@@ -103,7 +103,7 @@ class Records:
         return int(begun.scalar_one())
 
     async def move_cursor(self, **values: Any) -> None:
-        """Set some of: first_read_at, watermark, sweep, swept_at, watched_until."""
+        """Set some of: watermark, sweep, swept_at, watched_until, first_read_at."""
         await self._born()
         await self._connection.execute(update(schema.cursor).values(**values))
 

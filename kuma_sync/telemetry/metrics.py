@@ -25,7 +25,7 @@ class Metrics:
         self.polls = self._counter("polls", "Reads of KUMA.", "kind", "result")
         self.poll_seconds = self._histogram("poll_seconds", "How long a poll with all its reads took.", _SECONDS)
         self.poll_bytes = self._counter("poll_bytes", "Bytes received from KUMA's listings.")
-        self.alerts = self._counter("alerts", "What reads brought: new, updated, left, missed, rejected.", "change")
+        self.alerts = self._counter("alerts", "What reads brought: new, updated, left, rejected, missed.", "change")
         self.late_alerts = self._counter("late_alerts", "Alerts that KUMA published behind the watermark.")
         self.deliveries = self._counter("deliveries", "Attempts towards the IRP.", "operation", "result")
         self.delivery_seconds = self._histogram("delivery_seconds", "How long a request took.", _SECONDS, "operation")
@@ -50,7 +50,7 @@ class Metrics:
 
     def _start_at_zero(self) -> None:
         """Show what may stay zero for long from the start, so that alarms have something to look at."""
-        for change in ("new", "updated", "left", "missed", "rejected"):
+        for change in ("new", "updated", "left", "rejected", "missed"):
             self.alerts.labels(change=change)
         for queue in QUEUES:
             self.parked.labels(queue=queue)

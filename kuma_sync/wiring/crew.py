@@ -13,9 +13,9 @@ from functools import partial
 
 import structlog
 
-from kuma_sync.core.diff import Unseen
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
+from kuma_sync.core.unseen import Unseen, Wanted
 from kuma_sync.core.window import Rhythm
 from kuma_sync.daemon.allowance import CONTENTS_IN_WORK, Allowance
 from kuma_sync.daemon.close import CloseAlert
@@ -112,7 +112,9 @@ class Fitter:
             deliveries=deliveries,
             closes=closes,
             turns=self._turns,
-            housekeeping=Housekeeping(ground.store, turns=self._turns, retention=settings.store.retention),
+            housekeeping=Housekeeping(
+                ground.store, turns=self._turns, retention=settings.store.retention, overlap=settings.poll.overlap
+            ),
             sides={"kuma": self._gates.kuma, "irp": self._gates.irp.irp},
             health=ground.health,
             metrics=ground.metrics,
@@ -132,13 +134,11 @@ class Fitter:
         rules = Rules(
             overlap=settings.poll.overlap,
             ignore_before=settings.poll.ignore_before,
-            statuses=frozenset(settings.kuma.statuses),
-            unseen=Unseen(settings.poll.unseen),
-            retention=settings.store.retention,
             max_events=settings.poll.max_events,
             brake=self._brake,
             find_always=remotes.desk.find_always,
             can_find=remotes.desk.can_find,
+            wanted=Wanted(statuses=frozenset(settings.kuma.statuses), unseen=Unseen(settings.poll.unseen)),
         )
         return Poller(
             store=self._ground.store,

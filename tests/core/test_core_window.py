@@ -40,15 +40,8 @@ def a_rhythm(**fields: Any) -> Rhythm:
     return Rhythm(**usual | fields)
 
 
-def reads(
-    cursor: Cursor,
-    rhythm: Rhythm | None = None,
-    *,
-    tied: int = 1,
-    sweep_now: bool = False,
-    looked_at: datetime | None = None,
-) -> list[Query]:
-    return next_reads(cursor, NOW, rhythm or a_rhythm(), tied=tied, sweep_now=sweep_now, looked_at=looked_at)
+def reads(cursor: Cursor, rhythm: Rhythm | None = None, *, tied: int = 1, sweep_now: bool = False) -> list[Query]:
+    return next_reads(cursor, NOW, rhythm or a_rhythm(), tied=tied, sweep_now=sweep_now)
 
 
 # Which reads
@@ -59,9 +52,6 @@ def reads(
     [
         (a_cursor(watermark=None, swept_at=None), {}, [FULL]),  # the first read of a store
         (a_cursor(watermark=None, swept_at=None), {"sweep_now": True, "tied": 51}, [FULL]),
-        (a_cursor(watermark=None, first_read_at=NOW, swept_at=None), {"sweep_now": True}, [FULL]),  # it broke off
-        (a_cursor(watermark=None, first_read_at=NOW), {}, [FULL, LATE]),  # it showed nothing
-        (a_cursor(watermark=None, first_read_at=NOW), {"looked_at": NOW}, [FULL]),
         (a_cursor(), {}, [WINDOW, LATE]),
         (a_cursor(), {"sweep_now": True}, [WINDOW, LATE, SWEEP]),  # at start
         (a_cursor(swept_at=NOW - timedelta(minutes=9, seconds=59)), {}, [WINDOW, LATE]),
@@ -78,23 +68,34 @@ def test_a_round_reads_what_the_table_of_reads_says(
     assert reads(cursor, **options) == expected
 
 
-@pytest.mark.parametrize("cursor", [a_cursor(), a_cursor(swept_at=None)])
-def test_the_full_strategy_asks_for_everything_at_every_poll(cursor: Cursor) -> None:
-    assert reads(cursor, a_rhythm(full_only=True), tied=51, looked_at=NOW) == [FULL]
-
-
 @pytest.mark.parametrize(
-    "when", [{"sweep_now": True, "looked_at": NOW}, {}, {"looked_at": NOW - timedelta(minutes=10)}]
+    ("cursor", "expected"),
+    [
+        (a_cursor(), [FULL, LATE]),
+        (a_cursor(watermark=None, swept_at=None), [FULL]),
+        (a_cursor(swept_at=None), [FULL, LATE]),
+    ],
 )
-def test_the_full_strategy_lists_every_status_as_often_as_it_would_sweep(when: dict[str, Any]) -> None:
-    assert reads(a_cursor(), a_rhythm(full_only=True), **when) == [FULL, LATE]
+def test_the_full_strategy_asks_for_everything_at_every_poll(cursor: Cursor, expected: list[Query]) -> None:
+    assert reads(cursor, a_rhythm(full_only=True), tied=51, sweep_now=True) == expected
 
 
-@pytest.mark.parametrize("full_only", [True, False])
-def test_the_first_read_of_a_store_asks_for_everything(full_only: bool) -> None:
-    cursor = a_cursor(watermark=None, swept_at=None)
+@pytest.mark.parametrize("full_only", [False, True])
+def test_what_left_unread_since_the_first_read_is_looked_for_though_nothing_was_received(full_only: bool) -> None:
+    cursor = a_cursor(watermark=None, first_read=NOW)
 
-    assert reads(cursor, a_rhythm(full_only=full_only), tied=0, sweep_now=True) == [FULL]
+    assert reads(cursor, a_rhythm(full_only=full_only)) == [FULL, Query(kind=ReadKind.LATE, since=NOW)]
+
+
+def test_the_late_listing_alone_and_reads_by_id_ask_for_every_status() -> None:
+    status = Query(kind=ReadKind.STATUS, ids=(AlertId("a"),))
+
+    assert [query.any_status for query in (FULL, WINDOW, LATE, SWEEP, status)] == [False, False, True, False, True]
+
+
+@pytest.mark.parametrize(("query", "may"), [(FULL, False), (WINDOW, True), (LATE, True), (SWEEP, False)])
+def test_only_a_window_may_end_at_a_page_that_is_not_full(query: Query, may: bool) -> None:
+    assert query.may_end_short is may
 
 
 def test_a_full_read_is_the_missions_request_and_nothing_more() -> None:

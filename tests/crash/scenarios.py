@@ -49,6 +49,14 @@ def _create(stage: Stage, _delivered: list[str]) -> Expected:
     return Expected(alerts=(many, *(stage.kuma.raise_alert(events=BATCH) for _ in range(2))))
 
 
+def _taken(stage: Stage, _delivered: list[str]) -> Expected:
+    """Alerts appear, and are taken before anybody reads them."""
+    assigned, escalated = stage.kuma.raise_alert(events=2 * BATCH + 1), stage.kuma.raise_alert(events=BATCH)
+    stage.kuma.assign(assigned)
+    stage.kuma.escalate(escalated)
+    return Expected(alerts=(assigned, escalated))
+
+
 def _update(stage: Stage, delivered: list[str]) -> Expected:
     for alert_id in delivered:
         stage.kuma.grow(alert_id)
@@ -91,6 +99,20 @@ SCENARIOS = {
             "link_committed",
         ),
         again=(("intent_committed", 2), ("create_answered", 3), ("link_committed", 3)),
+        repeats=("add_events_answered",),
+    ),
+    "taken": Scenario(
+        delivered=1,
+        change=_taken,
+        reaches=(
+            *ALWAYS,
+            "job_claimed",
+            "intent_committed",
+            "create_answered",
+            "add_events_answered",
+            "link_committed",
+        ),
+        again=(("page_committed", 2), ("page_committed", 3), ("link_committed", 2)),
         repeats=("add_events_answered",),
     ),
     "update": Scenario(

@@ -271,8 +271,10 @@ def test_a_listing_longer_than_the_cap_is_not_taken_for_complete_and_ends(house:
 
     assert "cap" in polled.trouble
     assert "cap" in again.trouble
-    assert [line["how"] for line in logs if line["event"] == "paging_does_not_end"] == ["cap"] * 2
-    assert asked(eye) == [f"{FULL}{page}" for _ in range(2) for page in (1, 2, 3)]
+    assert [line["how"] for line in logs if line["event"] == "paging_does_not_end"] == ["cap"] * 3
+    assert [query for query in asked(eye) if query.startswith(FULL)] == [
+        f"{FULL}{page}" for _ in range(2) for page in (1, 2, 3)
+    ]
     assert len(eye.known()) == 6
     assert eye.cursor().watermark is None
 

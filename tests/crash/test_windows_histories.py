@@ -68,6 +68,13 @@ class Windows(RuleBasedStateMachine):
         """A rule fires; its alerts are published at once, or up to half an hour late."""
         self._appear(number, age)
 
+    @rule(number=FEW, age=st.sampled_from([0, 0, 1, 60, 1500]))
+    def alerts_appear_and_are_taken_before_anybody_reads_them(self, number: int, age: int) -> None:
+        before = set(self.kuma.alerts)
+        self._appear(number, age)
+        for alert_id in self.kuma.alerts.keys() - before:
+            self.kuma.assign(alert_id)
+
     @rule(number=st.sampled_from([1, 3, 6]), behind=st.sampled_from([0, 0, 1799, 1800]))
     def alerts_appear_in_the_newest_second_or_as_far_behind_it_as_the_overlap(self, number: int, behind: int) -> None:
         seen = [when for when in map(self.eye.moment, self.kuma.alerts.values()) if when <= self.kuma.clock()]
