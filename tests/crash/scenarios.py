@@ -107,6 +107,7 @@ SCENARIOS = {
         reaches=(
             *ALWAYS,
             "job_claimed",
+            "find_answered",
             "intent_committed",
             "create_answered",
             "add_events_answered",
