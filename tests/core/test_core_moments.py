@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from builders import NOW
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.moments import EPOCH, before, form_of, read_any_moment, read_moment, rfc3339
@@ -33,6 +33,7 @@ def test_a_time_that_was_never_set_is_none(text: str) -> None:
     assert read_moment(text) is None
 
 
+RELAXED = settings(deadline=None)  # timings on a shared machine prove nothing
 AT = datetime(2026, 11, 28, 11, 0, tzinfo=UTC)
 
 
@@ -86,6 +87,7 @@ def test_what_is_no_time_or_could_be_two_is_none(value: object) -> None:
     assert read_any_moment(value) is None
 
 
+@RELAXED
 @given(
     st.text() | st.integers() | st.floats() | st.none() | st.datetimes().map(str) | st.from_regex(r"[\d./: -]{8,25}")
 )
@@ -98,6 +100,7 @@ def test_whatever_is_read_in_any_form_is_utc_and_its_form_tells_nothing(value: o
     assert not any(sign.isdigit() and sign != "9" for sign in form)
 
 
+@RELAXED
 @given(st.integers(10**8, 10**10 - 1))
 def test_a_number_tells_its_unit(second: int) -> None:
     whole = EPOCH + timedelta(seconds=second)
