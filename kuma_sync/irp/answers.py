@@ -65,9 +65,8 @@ class Answers:
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
         if answer.status not in operation.ok_status:
             raise self._refused(answer)
-        if answer.is_page and not isinstance(operation, CreateOperation):
-            # A create's answer is judged by the id it must hold.
-            raise answer.not_json()
+        if answer.is_page:
+            raise self._not_json(answer)
         if self._ok_when.given and not self._ok_when.holds(self.tree(answer)):
             raise Permanent(
                 remote=REMOTE,
@@ -81,8 +80,8 @@ class Answers:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""
         try:
             return answer.json()
-        except Transient as error:
-            raise replace(error, unidentified=isinstance(self._operation, CreateOperation)) from None
+        except Transient:
+            raise self._not_json(answer) from None
 
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
@@ -123,6 +122,9 @@ class Answers:
             summary=f"answered {answer.status}, which is not in ok_status",
             status=answer.status,
         )
+
+    def _not_json(self, answer: Answer) -> Transient:
+        return replace(answer.not_json(), unidentified=isinstance(self._operation, CreateOperation))
 
     def _unidentified(self, answer: Answer) -> Transient:
         return Transient(

@@ -87,14 +87,17 @@ class KumaClient:
                 return
 
     async def close(self, alert_id: str, reason: str) -> bool:
-        """Close an alert (KUMA help 222255, 269917); false if it was closed already. Raise RemoteError otherwise."""
+        """Close an alert (KUMA help 222255, 269917); false if it was closed already. Raise RemoteError otherwise.
+
+        KUMA says 204. Another success counts only with JSON: a page for people, or nothing, is not KUMA's word.
+        """
         body = json.dumps({"id": alert_id, "reason": reason}, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         path = f"/api/{self._version}/alerts/close"
         answer = await self._send(Outgoing(method="POST", path=path, headers=headers, body=body), _CLOSE, changes=True)
         if 200 <= answer.status < 300:
-            if answer.is_page:
-                raise answer.not_json()
+            if answer.status != 204:
+                answer.json()
             return True
         if answer.status == 406 and answer.message.casefold() == ALREADY_CLOSED:
             return False

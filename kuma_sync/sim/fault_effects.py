@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kuma_sync.sim.errors import SimError
@@ -68,10 +68,11 @@ async def answer_status(exchange: Exchange, *, code: int, headers: dict[str, str
     await response(exchange.scope, exchange.receive, exchange.send)
 
 
-async def answer_html(exchange: Exchange, *, code: int) -> None:
-    """Answer with a balancer's page, with 200 by default."""
+async def answer_html(exchange: Exchange, *, code: int, content_type: str, encoding: str) -> None:
+    """Answer with a balancer's page, with 200 by default, in any encoding; with "" as its type it is sent without."""
     await exchange.swallow_request()
-    response = HTMLResponse(PAGE.format("502 Bad Gateway"), status_code=code)
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = Response(PAGE.format("502 Bad Gateway").encode(encoding), status_code=code, headers=headers)
     await response(exchange.scope, exchange.receive, exchange.send)
 
 

@@ -21,6 +21,9 @@ from kuma_sync.core.text import fit
 from kuma_sync.telemetry.redact import masked
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+_PAGE = re.compile(rb"[\x00\xef\xbb\xbf\xfe\xff\s]*+<")
+"""A `<` behind blanks and byte order marks: the zeros are those of UTF-16 and UTF-32, with a mark or without one."""
+
 _MESSAGE_KEYS = ("message", "error", "detail", "title")
 _LONGEST_DETAIL = 300
 
@@ -71,8 +74,11 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """Tell whether it is a page for people: something in front of the remote answered, a balancer or a login."""
-        return media_type(self.headers) == "text/html" and self.body.lstrip().startswith(b"<")
+        """Tell whether it is a page for people: something in front of the remote answered, a balancer or a login.
+
+        Only the body tells: such a page comes with any Content-Type, or none.
+        """
+        return _PAGE.match(self.body) is not None
 
     @property
     def message(self) -> str:
