@@ -78,7 +78,7 @@ TRUNK = {
     "dist",
     "build",
 }
-"""Folders that hold nothing we wrote."""
+"""Folders that hold nothing we wrote; `.git` may be a file."""
 
 
 def read(path: Path) -> str:
@@ -94,7 +94,7 @@ def files() -> tuple[Path, ...]:
     found: list[Path] = []
     for folder, inner, names in os.walk(ROOT):
         inner[:] = [one for one in inner if one not in TRUNK]
-        found += [Path(folder) / one for one in names]
+        found += [Path(folder) / one for one in names if one not in TRUNK]
     return tuple(path for path in found if b"\0" not in path.read_bytes()[:4096])
 
 
