@@ -166,7 +166,7 @@ async def _ring_for_trials(crew: Crew, polls: Bell, stop: asyncio.Event) -> None
     """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
     side = crew.sides["kuma"]
     while not await happens(stop, within=LOOK):
-        if crew.turns.ours and side.paused is not None and side.open_at() is None:
+        if crew.turns.ours and side.stands_still(reads=True) and side.open_at(reads=True) is None:
             polls.ring()
 
 

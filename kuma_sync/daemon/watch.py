@@ -70,7 +70,7 @@ class Watch:
         turn = await self._turns.take() if self._watched.on else None
         if turn is None:
             if self._irp.can("probe"):
-                async with self._side.admit(paced=True):
+                async with self._side.admit(paced=True, reads=True):
                     await self._irp.probe()
             return 0
         started = self._watched.clock()
@@ -109,7 +109,7 @@ class Watch:
         """Read the list to its end; its server's clock is that of the first page, the safe side."""
         resolutions: list[Resolution] = []
         server_now: datetime | None = None
-        async with self._side.admit(paced=True):
+        async with self._side.admit(paced=True, reads=True):
             async for page in self._irp.list_closed(moment):
                 self._watched.moved()
                 resolutions += page.items

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -20,7 +21,7 @@ from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.schedule import Bell
-from kuma_sync.store import Claim, Lane, Store
+from kuma_sync.store import Claim, DurableQueue, Lane, Store
 from kuma_sync.telemetry.health import Health
 
 log = structlog.get_logger(__name__)
@@ -104,9 +105,7 @@ class Worker:
                 queue = self._queue(tx)
                 if self._in_doubt:
                     await queue.disown(self._owner, keep=self._flying)
-                claims = await queue.claim(
-                    free, owner=self._owner, lease=self._lease, lanes=self._lanes(), since=self._since
-                )
+                claims = await self._claims(queue, free)
                 weights = await self._duty.weigh(tx, [claim.subject for claim in claims])
         except StoreUnavailable as error:
             self._in_doubt = True
@@ -143,11 +142,21 @@ class Worker:
             flying.valid_until = valid_until
         return flying is not None
 
-    def _lanes(self) -> tuple[Lane, ...]:
-        """Leave creates alone while their own gate is shut."""
-        creates = self._duty.creates
-        shut = creates is not None and creates.open_at() is not None and self._since is None
-        return tuple(lane for lane in Lane if lane is not Lane.CREATE or not shut)
+    async def _claims(self, queue: DurableQueue, free: int) -> list[Claim]:
+        """Claim what may be done; of what waits for an operation that stands still, one job to try it with."""
+        claim = partial(queue.claim, owner=self._owner, lease=self._lease, since=self._since)
+        if self._since is not None or not self._duty.gates:
+            return await claim(free)
+        claims: list[Claim] = []
+        open_lanes, tried = list[Lane](), {job.claim.lane for job in self._flying.values()}
+        for lane in Lane:
+            gates = self._duty.gates.get(lane, ())
+            if not any(gate.stands_still() for gate in gates):
+                open_lanes.append(lane)
+            elif lane not in tried and all(gate.open_at() is None for gate in gates):
+                # One after the other: of two at once the same one might always be the trial.
+                claims += await claim(min(1, free - len(claims)), lanes=[lane])
+        return claims + await claim(free - len(claims), lanes=open_lanes) if open_lanes else claims
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Sleep until a bell, which the end of a job rings as well, the stop, or the next look."""
@@ -203,12 +212,12 @@ class Worker:
             queue = self._queue(tx)
             match outcome:
                 case RetryAt():
-                    await queue.again(claim, at=outcome.at, reason=outcome.reason, counts=outcome.counts)
+                    at, lane = outcome.at, outcome.lane
+                    await queue.again(claim, at=at, reason=outcome.reason, counts=outcome.counts, lane=lane)
                 case Bounce():
                     # Due at once, for the gate alone decides: the first success there lets all go on.
                     at = outcome.until if self._since is not None else tx.now
-                    lane = Lane.CREATE if outcome.creates_only else None
-                    await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
+                    await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=outcome.lane)
                 case Park():
                     await queue.park(claim, outcome.reason)
                     await tx.records.note("kuma-sync", "parked", claim.subject, outcome.reason)

@@ -63,10 +63,11 @@ class Answers:
         duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
         if duplicate is not None and duplicate.status == answer.status:
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if answer.status not in operation.ok_status:
-            raise self._refused(answer)
-        if answer.is_page:
+        accepted = answer.status in operation.ok_status
+        if answer.is_page and (accepted or 200 <= answer.status < 300):
             raise self._not_json(answer)
+        if not accepted:
+            raise self._refused(answer)
         if self._ok_when.given and not self._ok_when.holds(self.tree(answer)):
             raise Permanent(
                 remote=REMOTE,

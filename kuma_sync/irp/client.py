@@ -75,6 +75,11 @@ class IrpClient:
         """Tell whether the profile has this operation."""
         return operation in self._operations
 
+    def address(self, operation: str) -> str:
+        """Return the method and address of an operation as the profile has them, without any value of an alert."""
+        described = self._profile.operations[operation]
+        return f"{described.method} {self._wire.endpoint.url}{described.path}"
+
     def draft(self, operation: str, values: Mapping[str, object]) -> Draft:
         """Render a request without sending it. Raises Permanent where a template fails on these values."""
         try:

@@ -57,6 +57,10 @@ class Exchange:
         await self.gone()
 
 
+async def _nowhere(_message: Message) -> None:
+    return
+
+
 async def answer_status(exchange: Exchange, *, code: int, headers: dict[str, str], body: Json | str | None) -> None:
     """Answer with a status before any effect; the body is text, or JSON, by default an error in KUMA's shape."""
     await exchange.swallow_request()
@@ -76,6 +80,16 @@ async def answer_html(exchange: Exchange, *, code: int, content_type: str, encod
     await response(exchange.scope, exchange.receive, exchange.send)
 
 
+async def redirect(exchange: Exchange, *, code: int, location: str, effect: bool) -> None:
+    """Lead elsewhere, as a login in front does; with `effect` after the request was carried out, as a form is ended."""
+    if effect:
+        await exchange.app(exchange.scope, exchange.receive, _nowhere)
+    else:
+        await exchange.swallow_request()
+    response = Response(status_code=code, headers={"Location": location})
+    await response(exchange.scope, exchange.receive, exchange.send)
+
+
 async def unauthorized(exchange: Exchange, *, code: int) -> None:
     """Refuse the token, whatever it is."""
     await answer_status(exchange, code=code, headers={}, body={"message": "access denied", "details": ""})
@@ -89,11 +103,7 @@ async def reset_before(exchange: Exchange) -> None:
 
 async def reset_after(exchange: Exchange) -> None:
     """Have the effect, throw the answer away, reset the connection."""
-
-    async def nowhere(_message: Message) -> None:
-        return
-
-    await exchange.app(exchange.scope, exchange.receive, nowhere)
+    await exchange.app(exchange.scope, exchange.receive, _nowhere)
     await exchange.reset()
 
 
@@ -141,6 +151,7 @@ async def drip(exchange: Exchange, *, seconds: float, piece: int) -> None:
 EFFECTS: dict[str, Callable[..., Awaitable[Any]]] = {
     "status": answer_status,
     "html": answer_html,
+    "redirect": redirect,
     "unauthorized": unauthorized,
     "reset_before": reset_before,
     "reset_after": reset_after,

@@ -42,6 +42,9 @@ OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
 HELD = text("(held_create OR held_close)")
 """Links that the brake marked."""
 
+UNSHOWN = text("doubt = 'unshown'")
+"""Links whose incidents tell whether find shows what create makes. Literal for the same reason."""
+
 SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
 """Links that may be pruned one day."""
 
@@ -118,6 +121,7 @@ links = Table(
     Column("spent_until", UtcTime),
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
+    Index("ix_links_unshown", "alert_id", postgresql_where=UNSHOWN, sqlite_where=UNSHOWN),
     Index("ix_links_settled", "changed_at", "alert_id", postgresql_where=SETTLED, sqlite_where=SETTLED),
 )
 
@@ -171,6 +175,8 @@ cursor = Table(
     Column("kuma_instance", Text),
     Column("irp_url", Text),
     Column("profile", Text),
+    Column("profile_digest", Text),
+    _flag("profile_shown"),
 )
 
 passes = Table(

@@ -29,20 +29,19 @@ from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
+from kuma_sync.daemon.sides import LANES
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.settings import Settings, normalised
-from kuma_sync.store import Identity, Store, store_url
-from kuma_sync.wiring.gates import make_gates
+from kuma_sync.store import Identity, Lane, Store, store_url
+from kuma_sync.wiring.gates import CLOSES_IN_FLIGHT, make_gates
 from kuma_sync.wiring.ground import Ground, new_owner
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
 
 log = structlog.get_logger(__name__)
-
-CLOSES_IN_FLIGHT = 4
 
 
 def utc_now() -> datetime:
@@ -111,7 +110,7 @@ class Fitter:
             closes=closes,
             turns=self._turns,
             housekeeping=Housekeeping(ground.store, turns=self._turns, retention=settings.store.retention),
-            sides={"kuma": self._gates.kuma, "irp": self._gates.irp.irp},
+            sides={"kuma": self._gates.kuma.whole, "irp": self._gates.irp.whole},
             health=ground.health,
             metrics=ground.metrics,
             poll_interval=settings.poll.interval,
@@ -138,7 +137,7 @@ class Fitter:
         return Poller(
             store=self._ground.store,
             kuma=remotes.kuma,
-            side=self._gates.kuma,
+            side=self._gates.kuma.whole,
             turns=self._turns,
             recorder=Recorder(
                 store=self._ground.store,
@@ -172,7 +171,7 @@ class Fitter:
         return Watch(
             store=self._ground.store,
             irp=remotes.irp,
-            side=self._gates.irp.irp,
+            side=self._gates.irp.whole,
             turns=self._turns,
             closings=self._closings,
             watched=watched,
@@ -194,14 +193,15 @@ class Fitter:
             ),
             metrics=ground.metrics,
         )
-        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=self._gates.kuma.admit)
+        admit = partial(self._gates.kuma.whole.admit, reads=True)
+        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         return Worker(
             duty=Duty(
                 name="delivery",
                 queue=lambda tx: tx.delivery,
-                side=self._gates.irp.irp,
+                side=self._gates.irp.whole,
                 concurrency=settings.irp.concurrency,
-                creates=self._gates.irp.creates,
+                gates={LANES[operation]: [kind] for operation, kind in self._gates.irp.kinds.items()},
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 allowance=self._allowance,
@@ -217,13 +217,19 @@ class Fitter:
         handler = CloseAlert(
             store=ground.store,
             kuma=self._remotes.kuma,
-            side=self._gates.kuma,
+            sides=self._gates.kuma,
             waiters=ground.waiters,
             metrics=ground.metrics,
             closings=self._closings,
         )
         return Worker(
-            duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._gates.kuma, concurrency=CLOSES_IN_FLIGHT),
+            duty=Duty(
+                name="close",
+                queue=lambda tx: tx.closes,
+                side=self._gates.kuma.whole,
+                concurrency=CLOSES_IN_FLIGHT,
+                gates={lane: list(self._gates.kuma.kinds.values()) for lane in Lane},
+            ),
             store=ground.store,
             handler=handler,
             owner=self._worker,

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from stores import Clock
 
 from kuma_sync.core.errors import ClaimLost
+from kuma_sync.core.lanes import STOPPED
 from kuma_sync.store import Claim, DurableQueue, Job, Lane, Put, Store, store_url
 
 T = TypeVar("T")
@@ -79,7 +80,8 @@ class Model:
             )
             self.rows.append(ModelRow(job, self._numbers))
             return
-        row.job = replace(row.job, lane=min(row.job.lane, put.lane))
+        stopped = row.job.lane in STOPPED
+        row.job = replace(row.job, lane=put.lane if stopped else min(row.job.lane, put.lane))
         if row.job.state == "pending" and row.job.attempts == 0 and row.job.due > now:
             row.job = replace(row.job, due=now)
         if row.job.state == "parked":
