@@ -187,11 +187,16 @@ def after_not_found(
         case Doubt.MISSING:
             return Park(reason="incident deleted")
         case Doubt.AMBIGUOUS | Doubt.DUPLICATE | Doubt.UNCLOSED | Doubt.UNSHOWN:
-            if not _seen_twice(link, asked_at, settle):
+            if not seen_twice(link, asked_at, settle):
                 return RetryAt(at=_first_look(link, answered_at) + settle, reason="not found yet", counts=False)
             return _why_not_again(link)
         case _:
             return None
+
+
+def seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
+    """Tell whether an empty answer to what was asked then is the second one, `settle` after the first."""
+    return link.not_found_at is not None and asked_at - link.not_found_at >= settle
 
 
 def absent(link: Link) -> Link:
@@ -251,10 +256,6 @@ def _doubt(link: Link) -> Doubt | None:
 def _first_look(link: Link, now: datetime) -> datetime:
     # One that lies ahead was noted before the clock was set back: the looks start over.
     return min(link.not_found_at or now, now)
-
-
-def _seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
-    return link.not_found_at is not None and asked_at - link.not_found_at >= settle
 
 
 def _why_not_again(link: Link) -> Park | None:

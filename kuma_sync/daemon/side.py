@@ -218,6 +218,11 @@ class Side:
         self._health.paused(self.remote, reason)
         return SideStopped(self, reason, self._trial_at, cause)
 
+    def go_on(self) -> None:
+        """End a pause: another way told that it is over."""
+        if self._pause is not None:
+            self._resume()
+
     async def _learn(self, error: RemoteError, *, reads: bool = False, subject: str | None = "") -> None:
         match error:
             case AccessDenied():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -14,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from kuma_sync.core import budget, delivery
-from kuma_sync.core.alert import EventDigest, JsonObject
+from kuma_sync.core.alert import AlertId, EventDigest, JsonObject
 from kuma_sync.core.errors import LedAway, Permanent, RemoteError
 from kuma_sync.core.incident import Doubt, Found, Incident, Link, Origin, Sent
 from kuma_sync.core.lanes import Lane
@@ -25,6 +26,7 @@ from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.meter import timed
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.points import passed
+from kuma_sync.daemon.proof import Proof
 from kuma_sync.daemon.refusals import after_failed_create, surely_not, wrong_address
 from kuma_sync.daemon.side import SideStopped
 from kuma_sync.daemon.sides import Asking, Sides
@@ -43,11 +45,20 @@ Events = Mapping[EventDigest, JsonObject]
 class Steps:
     """Find, create, update, add events, close."""
 
-    def __init__(
-        self, *, irp: IrpClient, sides: Sides, bench: Workbench, closings: Closings, head: Letterhead, metrics: Metrics
+    def __init__(  # noqa: PLR0913  one keyword a part, given once, in the composition root
+        self,
+        *,
+        irp: IrpClient,
+        sides: Sides,
+        proof: Proof,
+        bench: Workbench,
+        closings: Closings,
+        head: Letterhead,
+        metrics: Metrics,
     ) -> None:
         self._irp = irp
         self._sides = sides
+        self._proof = proof
         self._bench = bench
         self._closings = closings
         self._head = head
@@ -55,6 +66,8 @@ class Steps:
 
     def bounced(self, stopped: SideStopped) -> Bounce | RetryAt:
         """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
+        if stopped.side is self._proof.gate:
+            return Bounce(until=stopped.until, reason=stopped.summary, lane=Lane.CREATE)
         ours = (self._sides.whole, *self._sides.kinds.values())
         if stopped.side not in ours:
             return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
@@ -69,22 +82,60 @@ class Steps:
         desk = self._bench.desk
         if not desk.can_find:
             return delivery.without_find(work.link, desk) or _absent(work)
-        asked_at = self._head.clock()
-
-        async def send() -> list[Found]:
-            nonlocal asked_at
-            asked_at = self._head.clock()  # the waits for a place and for our turn may have been long
-            return await self._irp.find(self._head.key(work))
-
-        found = await self._ask("find", job, send)
-        passed("find_answered")
+        if work.link.doubt is Doubt.UNSHOWN:
+            return await self._look(job, work)
+        found, asked_at = await self._find(job, work)
         if found:
+            if self._proof.concerns(work.alert_id) and work.link.intent is not None:
+                await self._proof.found()
             return self._found(work, found)
         now = self._head.clock()
         after = delivery.after_not_found(work.link, asked_at=asked_at, answered_at=now, settle=desk.settle)
         if after is not None:
             await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         return after or _absent(work)
+
+    async def _find(self, job: OwnedJob, work: Work) -> tuple[list[Found], datetime]:
+        """Ask for the incident; return when it was asked, too: the waits for a place and a turn may have been long."""
+        asked_at = self._head.clock()
+
+        async def send() -> list[Found]:
+            nonlocal asked_at
+            asked_at = self._head.clock()
+            return await self._irp.find(self._head.key(work))
+
+        found = await self._ask("find", job, send)
+        passed("find_answered")
+        return found, asked_at
+
+    async def _look(self, job: OwnedJob, work: Work) -> Change | RetryAt:
+        """Learn whether `find` shows what `create` made; where it does not, twice, creates stand still."""
+        settle = self._bench.desk.settle
+        try:
+            async with self._proof.gate.admit():
+                found, asked_at = await self._shown(job, work)
+                if not found and delivery.seen_twice(work.link, asked_at, settle):
+                    raise self._proof.not_shown()
+        except SideStopped as stopped:
+            if stopped.side is not self._proof.gate:
+                raise
+            # On the first lane: all creates wait for it.
+            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False, lane=Lane.CLOSE)
+        if found:
+            await self._proof.found()
+            ours = [item for item in found if work.link.incident and item.incident.id == work.link.incident.id]
+            return Change(become=delivery.shown) if ours and not ours[0].closed else self._found(work, found)
+        now = self._head.clock()
+        await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
+        at = self._proof.looks_again(now + settle)
+        return RetryAt(at=at, reason="not found yet", counts=False, lane=Lane.CLOSE)
+
+    async def _shown(self, job: OwnedJob, work: Work) -> tuple[list[Found], datetime]:
+        try:
+            return await self._find(job, work)
+        except Permanent as error:
+            # Whatever it was asked, it shows nothing.
+            raise self._proof.not_shown(f"find {error.summary}") from None
 
     async def create(self, job: OwnedJob, work: Work) -> Change:
         """Make the incident."""
@@ -95,7 +146,12 @@ class Steps:
         except Duplicate:
             return Change(become=delivery.duplicated, audit=("duplicate", "the IRP says it exists already"))
         log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
-        return Change(become=partial(delivery.created, incident=incident), audit=("created", incident.id))
+        become = partial(delivery.created, incident=incident, proven=self._proof.shown)
+        return Change(become=become, audit=("created", incident.id))
+
+    async def ended(self, job: OwnedJob) -> None:
+        """Note that a job ended, whatever came of it."""
+        await self._proof.leave(AlertId(job.claim.subject))
 
     async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
@@ -167,6 +223,7 @@ class Steps:
         draft = self._draft("create", work, events)
         sent = Sent(fingerprint=work.picture.fingerprint, fields=draft.fields, events=frozenset(events))
         self._sides.assure_open("create")
+        await self._proof.enter(work.alert_id)
         await self._bench.note(job, work, partial(delivery.intended, sent=sent, now=self._head.clock()))
         passed("intent_committed")
         try:

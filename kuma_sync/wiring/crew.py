@@ -5,6 +5,7 @@ Must not: hold globals, or start anything.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -21,12 +22,13 @@ from kuma_sync.daemon.close import CloseAlert
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.deliver import Deliver
-from kuma_sync.daemon.duty import Duty
+from kuma_sync.daemon.duty import Duty, Gate
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.loops import Housekeeping
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.poller import Poller
+from kuma_sync.daemon.proof import Proof
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
 from kuma_sync.daemon.sides import LANES
@@ -35,6 +37,7 @@ from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
+from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.store import Identity, Lane, Store, store_url
 from kuma_sync.wiring.gates import CLOSES_IN_FLIGHT, make_gates
@@ -60,6 +63,12 @@ def identity(settings: Settings, profile: str) -> Identity:
     return Identity(kuma_instance=settings.kuma.instance, irp_url=normalised(settings.irp.url), profile=profile)
 
 
+def profile_digest(profile: Profile, settings: Settings) -> str:
+    """Return what stands for a profile and the IRP it is used with."""
+    text = f"{normalised(settings.irp.url)}\n{profile.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, stack)
@@ -82,6 +91,15 @@ class Fitter:
             jitter=random.SystemRandom().random,
         )
         self._gates = make_gates(settings, ground, remotes, self._pace)
+        digest = profile_digest(remotes.profile, settings)
+        self._proof = Proof(
+            store=ground.store,
+            gate=self._gates.proof,
+            desk=remotes.desk,
+            digest=digest,
+            again=digest in ground.profiles,
+        )
+        ground.profiles.add(digest)
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
@@ -107,6 +125,7 @@ class Fitter:
             poller=self._poller(deliveries.bell.ring),
             watch=self._watch(),
             deliveries=deliveries,
+            proof=self._proof,
             closes=closes,
             turns=self._turns,
             housekeeping=Housekeeping(ground.store, turns=self._turns, retention=settings.store.retention),
@@ -183,6 +202,7 @@ class Fitter:
         steps = Steps(
             irp=remotes.irp,
             sides=self._gates.irp,
+            proof=self._proof,
             bench=bench,
             closings=self._closings,
             head=Letterhead(
@@ -201,7 +221,7 @@ class Fitter:
                 queue=lambda tx: tx.delivery,
                 side=self._gates.irp.whole,
                 concurrency=settings.irp.concurrency,
-                gates={LANES[operation]: [kind] for operation, kind in self._gates.irp.kinds.items()},
+                gates=self._lanes(),
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 allowance=self._allowance,
@@ -211,6 +231,12 @@ class Fitter:
             owner=self._worker,
             health=ground.health,
         )
+
+    def _lanes(self) -> dict[Lane, list[Gate]]:
+        """Return the gates that jobs on each lane of the delivery queue wait for."""
+        gates = {LANES[operation]: list[Gate]([kind]) for operation, kind in self._gates.irp.kinds.items()}
+        gates[Lane.CREATE].append(self._proof)
+        return gates
 
     def _closes(self) -> Worker:
         ground = self._ground

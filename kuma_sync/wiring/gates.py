@@ -23,10 +23,11 @@ CLOSES_IN_FLIGHT = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """Those of KUMA and of the IRP."""
+    """Those of KUMA and of the IRP; `proof` is where creates wait while nobody knows whether `find` shows them."""
 
     kuma: Sides
     irp: Sides
+    proof: Side
 
 
 def make_gates(settings: Settings, ground: Ground, remotes: Remotes, pace: Pace) -> Gates:
@@ -37,23 +38,26 @@ def make_gates(settings: Settings, ground: Ground, remotes: Remotes, pace: Pace)
         "irp": Token(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
     }
 
-    def sides(remote: Part, kinds: Collection[str], *, places: int, rate_limit: float = 0) -> Sides:
-        wait = ground.waits[remote]
+    def narrow(remote: Part) -> Side:
         # An outage is the whole side's matter, not that of one kind of requests.
-        traffic = Traffic(requested_wait=wait, trips_after=None)
-        narrow = {kind: Side(remote, pace=pace, health=ground.health, traffic=traffic) for kind in kinds}
+        traffic = Traffic(requested_wait=ground.waits[remote], trips_after=None)
+        return Side(remote, pace=pace, health=ground.health, traffic=traffic)
+
+    def sides(remote: Part, kinds: Collection[str], *others: Side, places: int, rate_limit: float = 0) -> Sides:
+        gates = {kind: narrow(remote) for kind in kinds}
         whole = Side(
             remote,
             pace=pace,
             health=ground.health,
             token=tokens[remote],
-            traffic=Traffic(turnstile=Turnstile(rate_limit), requested_wait=wait),
-            narrower=narrow.values(),
+            traffic=Traffic(turnstile=Turnstile(rate_limit), requested_wait=ground.waits[remote]),
+            narrower=[*gates.values(), *others],
         )
-        return Sides(whole=whole, kinds=narrow, places=asyncio.Semaphore(places))
+        return Sides(whole=whole, kinds=gates, places=asyncio.Semaphore(places))
 
-    section = settings.irp
+    section, proof = settings.irp, narrow("irp")
     return Gates(
         kuma=sides("kuma", ["close"], places=CLOSES_IN_FLIGHT),
-        irp=sides("irp", LANES, places=section.concurrency, rate_limit=section.rate_limit),
+        irp=sides("irp", LANES, proof, places=section.concurrency, rate_limit=section.rate_limit),
+        proof=proof,
     )
