@@ -24,15 +24,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryAt:
-    """Try again at this moment. `counts` is false where nothing was attempted, so that no back-off is burnt.
-
-    `lane` is where it waits, if not where it was.
-    """
+    """Try again at this moment. `counts` is false where nothing was attempted, so that no back-off is burnt."""
 
     at: datetime
     reason: str
     counts: bool = True
-    lane: Lane | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

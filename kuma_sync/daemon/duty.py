@@ -31,6 +31,9 @@ class Gate(Protocol):
     def open_at(self) -> datetime | None:
         """Return when the next request may go out; None means now."""
 
+    def nothing_waits(self) -> None:
+        """Note that there is nothing to try it with, so that nobody can tell how it is."""
+
 
 class Handler(Protocol):
     """What a worker does with a job."""

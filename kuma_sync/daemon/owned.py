@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.lanes import Lane
 from kuma_sync.store import Claim
 
 T = TypeVar("T")
@@ -26,7 +27,7 @@ class OwnedJob:
 
     `unwritten` is the moment since which the store has not taken what came of it, None while nothing waits; `weight` is
     how many bytes of contents it takes up; `missed` names the operation that the IRP answered last as if it did not
-    know the incident.
+    know the incident; `lane` is where the job waits whatever comes of it, None: where it was.
     """
 
     claim: Claim
@@ -34,6 +35,7 @@ class OwnedJob:
     unwritten: float | None = None
     weight: int = 0
     missed: str = ""
+    lane: Lane | None = None
 
     def assure(self) -> None:
         """Raise ClaimLost when the lease may have run out (a frozen process wakes up late); ask before sending."""

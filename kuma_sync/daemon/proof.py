@@ -69,6 +69,9 @@ class Proof:
         """Return when it is worth asking again whether creates wait; None means now."""
         return self._clock() + LOOK if self.stands_still() else None
 
+    def nothing_waits(self) -> None:
+        """Go on as before: whether creates wait is known without them."""
+
     def concerns(self, alert_id: AlertId) -> bool:
         """Tell whether `find` showing this alert's incident would be the proof: we made it, by this profile."""
         return not self._shown and alert_id in self._made
@@ -109,6 +112,8 @@ class Proof:
 
         `leave` lets the next one in.
         """
+        if self.shown:
+            return
         async with self._changed:
             await self._changed.wait_for(lambda: self._shown or self._making in (None, alert_id))
             if self._shown:

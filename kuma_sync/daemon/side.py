@@ -223,6 +223,11 @@ class Side:
         if self._pause is not None:
             self._resume()
 
+    def nothing_waits(self) -> None:
+        """End a pause that nothing would end: no request of its kind is left to try it with. The next one will tell."""
+        if self._family[0] is not self or self._ends is Ends.WRITE:
+            self.go_on()
+
     async def _learn(self, error: RemoteError, *, reads: bool = False, subject: str | None = "") -> None:
         match error:
             case AccessDenied():

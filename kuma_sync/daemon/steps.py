@@ -111,6 +111,7 @@ class Steps:
     async def _look(self, job: OwnedJob, work: Work) -> Change | RetryAt:
         """Learn whether `find` shows what `create` made; where it does not, twice, creates stand still."""
         settle = self._bench.desk.settle
+        job.lane = Lane.CLOSE  # whatever comes of it: all creates wait for this one, and those on their lane for them
         try:
             async with self._proof.gate.admit():
                 found, asked_at = await self._shown(job, work)
@@ -119,8 +120,7 @@ class Steps:
         except SideStopped as stopped:
             if stopped.side is not self._proof.gate:
                 raise
-            # On the first lane: all creates wait for it.
-            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False, lane=Lane.CLOSE)
+            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
         if found:
             await self._proof.found()
             ours = [item for item in found if work.link.incident and item.incident.id == work.link.incident.id]
@@ -128,7 +128,7 @@ class Steps:
         now = self._head.clock()
         await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         at = self._proof.looks_again(now + settle)
-        return RetryAt(at=at, reason="not found yet", counts=False, lane=Lane.CLOSE)
+        return RetryAt(at=at, reason="not found yet", counts=False)
 
     async def _shown(self, job: OwnedJob, work: Work) -> tuple[list[Found], datetime]:
         try:

@@ -16,7 +16,7 @@ import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreUnavailable
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon.duty import Duty, Handler
+from kuma_sync.daemon.duty import Duty, Gate, Handler
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
@@ -156,7 +156,20 @@ class Worker:
             elif lane not in tried and all(gate.open_at() is None for gate in gates):
                 # One after the other: of two at once the same one might always be the trial.
                 claims += await claim(min(1, free - len(claims)), lanes=[lane])
-        return claims + await claim(free - len(claims), lanes=open_lanes) if open_lanes else claims
+        claims += await claim(free - len(claims), lanes=open_lanes) if open_lanes else []
+        if not claims and not self._flying:
+            await self._let_go(queue)
+        return claims
+
+    async def _let_go(self, queue: DurableQueue) -> None:
+        """Let no gate stand still that no job is left to try: it was done otherwise, or dropped."""
+        lanes: dict[Gate, list[Lane]] = {self._side: list(Lane)}
+        for lane, gates in self._duty.gates.items():
+            for gate in gates:
+                lanes.setdefault(gate, []).append(lane)
+        for gate, its in lanes.items():
+            if gate.stands_still() and gate.open_at() is None and not await queue.waits(its):
+                gate.nothing_waits()
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Sleep until a bell, which the end of a job rings as well, the stop, or the next look."""
@@ -198,26 +211,28 @@ class Worker:
     async def _write(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:
         with contextlib.suppress(ClaimLost):
             try:
-                await persist(job, lambda: self._settle(job.claim, outcome))
+                await persist(job, lambda: self._settle(job, outcome))
             except (ClaimLost, StoreUnavailable):
                 return
             except Exception as error:
                 # The same boundary: a reason that no database takes must not stop the line either.
                 log.exception("job_failed", worker=self.name, subject=job.claim.subject, error=type(error).__name__)
                 parked = Park(reason=f"a bug in kuma-sync: {type(error).__name__} while settling")
-                await persist(job, lambda: self._settle(job.claim, parked))
+                await persist(job, lambda: self._settle(job, parked))
 
-    async def _settle(self, claim: Claim, outcome: RetryAt | Bounce | Park) -> None:
+    async def _settle(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:
+        claim = job.claim
         async with self._store.begin() as tx:
             queue = self._queue(tx)
             match outcome:
                 case RetryAt():
-                    at, lane = outcome.at, outcome.lane
-                    await queue.again(claim, at=at, reason=outcome.reason, counts=outcome.counts, lane=lane)
+                    at, counts = outcome.at, outcome.counts
+                    await queue.again(claim, at=at, reason=outcome.reason, counts=counts, lane=job.lane)
                 case Bounce():
                     # Due at once, for the gate alone decides: the first success there lets all go on.
                     at = outcome.until if self._since is not None else tx.now
-                    await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=outcome.lane)
+                    lane = outcome.lane if job.lane is None else job.lane
+                    await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():
                     await queue.park(claim, outcome.reason)
                     await tx.records.note("kuma-sync", "parked", claim.subject, outcome.reason)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -157,8 +157,18 @@ class IrpClient:
             fresh = auth_headers(self._profile.auth, self._secrets, operation=draft.operation)
             if fresh != used:
                 answer = await self._exchange(draft, fresh, changes=changes)
-        self._operations[draft.operation].answers.judge(answer)
+        try:
+            self._operations[draft.operation].answers.judge(answer)
+        except Permanent as error:
+            raise self._located(error) from None
         return answer
+
+    def _located(self, error: Permanent) -> Permanent:
+        """Name the address of a list, or of the probe, that is not there: it is about no single incident."""
+        if error.operation not in ("list_closed", "probe") or error.status not in (404, 405, 410):
+            return error
+        told = f"{error.summary} at {self.address(error.operation)}: is the profile's path right?"
+        return replace(error, summary=told)
 
     async def _exchange(self, draft: Draft, auth: Mapping[str, str], *, changes: bool) -> Answer:
         content = {"Content-Type": "application/json"} if draft.body is not None else {}

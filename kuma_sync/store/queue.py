@@ -76,7 +76,7 @@ class DurableQueue(Backlog):
         lanes: Collection[Lane] = tuple(Lane),
         since: datetime | None = None,
     ) -> list[Claim]:
-        """Take up to `limit` jobs: those whose owner's lease ran out, then due ones, the most urgent lane first.
+        """Take up to `limit` jobs: those whose owner's lease ran out, then due ones of `lanes`, the most urgent first.
 
         With `since` only what was due by that moment, and what came later and did not fail yet.
         """
@@ -89,7 +89,9 @@ class DurableQueue(Backlog):
         claims: list[Claim] = []
         for kind in Claimable:
             if len(claims) < limit:
-                statement = claim_statement(self._table, kind, tuple(sorted(set(lanes))))
+                # What somebody died over is taken from every lane: it may be what the others on its lane wait for.
+                wanted = tuple(Lane) if kind is Claimable.ABANDONED else tuple(sorted(set(lanes)))
+                statement = claim_statement(self._table, kind, wanted)
                 rows = await self._connection.execute(statement, values | {"b_limit": limit - len(claims)})
                 # RETURNING promises no order.
                 claims += [as_claim(row) for row in sorted(rows, key=lambda row: (row.lane, row.due, row.id))]

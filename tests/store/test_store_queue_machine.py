@@ -90,7 +90,7 @@ class Model:
 
     def claim(self, limit: int, owner: str, wanted: Collection[Lane]) -> list[str]:
         ready = sorted(
-            (row for row in self.rows if row.job.lane in wanted and self._ready(row)),
+            (row for row in self.rows if (row.job.lane in wanted or row.job.state == "running") and self._ready(row)),
             key=lambda row: (self._kind(row), row.job.lane, row.job.due, row.number),
         )[:limit]
         for row in ready:

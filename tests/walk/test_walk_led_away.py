@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import change_profile, eventually, parked, staged, until_rest, without
+from stage import change_profile, eventually, parked, staged, tell, until_rest, without
 
+from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.sim.faults import Rule
 from kuma_sync.telemetry.health import State
@@ -246,3 +247,22 @@ async def test_a_single_pass_leaves_what_was_led_away_waiting_and_the_next_one_d
 
     assert calm
     assert [len(stage.incidents(alert_id)) for alert_id in ids] == [1, 1, 1]
+
+
+async def test_a_pause_that_no_request_is_left_to_end_is_over(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(stage.agrees)
+            stage.kuma.faults.add("redirect", method="POST")
+            away = stage.irp.faults.add("status", code=404, method="POST", match="/incidents$")
+            wrong = stage.kuma.raise_alert()
+            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
+            await eventually(lambda: away.fired and crew.sides["irp"].unwell and crew.sides["kuma"].unwell)
+            ready = crew.health.ready().ready
+            stage.kuma.close(alert_id)  # somebody does it by hand
+            await tell(crew, lambda tx: operator.drop(tx, wrong, by="cli"))
+
+            await eventually(lambda: crew.health.ready().ready)
+
+    assert not ready

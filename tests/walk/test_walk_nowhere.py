@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.daemon.run import Crew, once
+from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}
 
@@ -238,6 +239,22 @@ async def test_without_find_a_first_404_stops_its_kind_and_neither_parks_nor_set
             await eventually(stage.agrees)
 
     assert (calm, state) == (True, "pending")
+
+
+async def test_a_wrong_path_of_the_list_of_closed_is_named_and_stops_nothing_else(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
+        text = '[list_closed]\nmethod = "GET"\npath = "/api/v1/incidents"'
+        change_profile(stage, lambda profile: profile.replace(text, text.replace("/api/v1/incidents", "/closed")))
+        alert_id = stage.kuma.raise_alert()
+        async with stage.working() as crew:
+            await eventually(lambda: crew.health.ready().parts["close"].state is State.FAILING)
+            part = crew.health.ready().parts["close"]
+            await eventually(lambda: stage.incidents(alert_id))
+
+    address = f"GET {stage.irp_server.url}/closed"
+    assert part.reason == f"watch: answered 404 Not Found at {address}: is the profile's path right?"
 
 
 # A closing in the IRP

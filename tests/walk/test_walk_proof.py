@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stage import Stage, ask, change_profile, eventually, link_of, parked, staged, state_of, tell, until_rest, without
 from structlog.testing import capture_logs
 
@@ -271,6 +272,33 @@ async def test_what_is_being_looked_for_outlives_the_process(tmp_path: Path, dat
             await eventually(stage.agrees)
 
     assert (made, still) == (1, 1)
+    assert creates(stage) == 5
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [("status", {"code": 503}), ("unauthorized", {"code": 401}), ("reset_before", {}), ("status", {"code": 404})],
+    ids=["503", "401", "reset", "404"],
+)
+async def test_creates_go_on_when_find_answers_again(
+    tmp_path: Path, sqlite_url: str, fault: tuple[str, dict[str, Any]]
+) -> None:
+    kind, arguments = fault
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.working() as crew:
+        away = stage.irp.faults.add(kind, match="externalId=", **arguments)
+        probe = stage.irp.faults.add("unauthorized", match="?limit=1") if kind == "unauthorized" else None
+        await eventually(lambda: crew.health.ready().ready or probe)
+        for _ in range(5):
+            stage.kuma.raise_alert()
+        await eventually(lambda: away.fired >= 4)
+        calm, made = await nothing_parked(crew), creates(stage)
+        stage.irp.faults.clear()
+        await eventually(stage.agrees, within=40)
+        await eventually(lambda: crew.health.ready().ready)
+        calm = calm and await nothing_parked(crew)
+
+    assert calm
+    assert made <= 1
     assert creates(stage) == 5
 
 
