@@ -201,11 +201,13 @@ async def test_an_irp_that_shows_a_fresh_incident_later_than_settle_goes_on_by_i
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
-        stage.irp.knobs.find_lag = 1.5
+        stage.irp.knobs.find_lag = 3600
         for _ in range(10):
             stage.kuma.raise_alert()
         with capture_logs() as said:
             async with stage.working() as crew:
+                await shut(stage, crew)
+                stage.irp.knobs.find_lag = 0
                 await eventually(stage.agrees)
                 await eventually(lambda: crew.health.ready().ready)
 
