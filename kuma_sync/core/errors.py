@@ -12,7 +12,7 @@ KumaSyncError
     ├── Permanent          this request will never work: park it
     │   └── NotAllowed     401 or 403 on this one request, though the token is accepted: once more, then park it
     ├── AccessDenied       401 or 403: judge the token, then stop that side or park that one job
-    └── LedAway            a write was answered with a redirect: stop that side
+    └── Redirected         a write was answered with a redirect: stop that side
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class AccessDenied(RemoteError):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LedAway(RemoteError):
+class Redirected(RemoteError):
     """A write was answered with a redirect: its address is wrong, or something in front of the remote answered.
 
     `ambiguous` as in Transient: 302 and 303 are also how a server ends a request that it carried out.

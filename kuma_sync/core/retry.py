@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kuma_sync.core.errors import AccessDenied, LedAway, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.lanes import Lane
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
@@ -69,7 +69,7 @@ def after_failure(
         case Transient():
             asked = min(clamp_retry_after(error.retry_after) * (1 + jitter / 4), LONGEST_RETRY_AFTER)
             return RetryAt(at=now + max(asked, backoff(attempts, policy, jitter)), reason=error.summary)
-        case AccessDenied() | LedAway():
+        case AccessDenied() | Redirected():
             return Pause(reason=error.summary)
         case Permanent():
             return Park(reason=f"{error.summary}: {error.detail}" if error.detail else error.summary)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from kuma_sync.core import delivery
 from kuma_sync.core.delivery import Desk
-from kuma_sync.core.errors import LedAway, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.incident import Link
 from kuma_sync.daemon.side import SideStopped
 
@@ -17,7 +17,7 @@ _NOWHERE = (404, 405, 410)
 def surely_not(error: RemoteError | SideStopped) -> bool:
     """Tell whether the write certainly did not happen."""
     cause = error.cause if isinstance(error, SideStopped) else error
-    return not (isinstance(cause, Transient | LedAway) and cause.ambiguous)
+    return not (isinstance(cause, Transient | Redirected) and cause.ambiguous)
 
 
 def after_failed_create(link: Link, error: RemoteError | SideStopped, desk: Desk) -> Link:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import structlog
 
-from kuma_sync.core.errors import AccessDenied, KumaSyncError, LedAway, NotAllowed, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.retry import backoff
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.traffic import Passes, Traffic
@@ -174,7 +174,7 @@ class Side:
 
         In an outage a `paced` request, one that comes at its own interval, is the trial; before any other the probe
         is, so that no job's attempt is burnt to find out that the remote is still away. One that only `reads` is let
-        through where writes alone are led away. `subject` names what the request is about, to tell what concerns that
+        through where writes alone are redirected. `subject` names what the request is about, to tell what concerns that
         one alone; None is known to.
         """
         self.assure_open(paced=paced, reads=reads)
@@ -232,8 +232,8 @@ class Side:
         match error:
             case AccessDenied():
                 await self._judge(error)
-            case LedAway():
-                self._led_away(error, subject)
+            case Redirected():
+                self._redirected(error, subject)
             case Transient():
                 if error.retry_after is not None:
                     self._requested_wait.add(error.retry_after, self.pace.clock())
@@ -249,8 +249,8 @@ class Side:
                 # It answered, and it took the token.
                 self._resume(reads=reads)
 
-    def _led_away(self, error: LedAway, subject: str | None) -> None:
-        """Stop the side: where one write is led away, all are. Only a write can tell that this is over.
+    def _redirected(self, error: Redirected, subject: str | None) -> None:
+        """Stop the side: where one write is redirected, all are. Only a write can tell that this is over.
 
         Where others pass, it is a matter of the gate behind this one, and in the end of one job.
         """

@@ -57,7 +57,7 @@ class Sides:
         self.whole.assure_open()
 
     async def ask(self, asking: Asking, send: Callable[[], Awaitable[T]]) -> T:
-        """Send through both gates; a wrong address stops its kind, for a first request or a single alert is no proof.
+        """Send through both gates; a wrong address stops its kind, unless others of that kind passed since.
 
         Raise SideStopped or RemoteError.
         """

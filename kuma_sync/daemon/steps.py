@@ -16,7 +16,7 @@ import structlog
 
 from kuma_sync.core import budget, delivery
 from kuma_sync.core.alert import AlertId, EventDigest, JsonObject
-from kuma_sync.core.errors import LedAway, Permanent, RemoteError
+from kuma_sync.core.errors import Permanent, Redirected, RemoteError
 from kuma_sync.core.incident import Doubt, Found, Incident, Link, Origin, Sent
 from kuma_sync.core.lanes import Lane
 from kuma_sync.core.retry import Bounce, Park, RetryAt
@@ -72,7 +72,7 @@ class Steps:
         if stopped.side not in ours:
             return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
         lane = self._sides.lane(stopped.side)
-        if lane is None and isinstance(stopped.cause, LedAway):
+        if lane is None and isinstance(stopped.cause, Redirected):
             # It waits behind the others: else it would be the next trial, and the next.
             lane = Lane.UPDATE
         return Bounce(until=stopped.until, reason=stopped.summary, lane=lane)

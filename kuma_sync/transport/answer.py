@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 import httpx
 
-from kuma_sync.core.errors import AccessDenied, LedAway, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.text import fit
 from kuma_sync.telemetry.redact import masked
 
@@ -113,9 +113,9 @@ def media_type(headers: Mapping[str, str]) -> str:
 def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyType({})) -> RemoteError:
     """Translate an unwelcome status: 408, 429, 5xx → Transient; 401, 403 → AccessDenied; all else → Permanent.
 
-    A redirect is LedAway after a write, and Transient after a read, which follows those that it may. A 5xx other than
-    503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`. `kinds` names the statuses
-    that mean something of their own to this remote.
+    A redirect is Redirected after a write, and Transient after a read, which follows those that it may. A 5xx other
+    than 503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`. `kinds` names the
+    statuses that mean something of their own to this remote.
     """
     summary = f"answered {answer.status} {_phrase(answer.status)}".rstrip()
     detail = answer.message or _location(answer)
@@ -137,7 +137,7 @@ def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyT
 
 def _redirected(answer: Answer, summary: str, detail: str) -> RemoteError:
     origin = _origin(answer)
-    error = LedAway(
+    error = Redirected(
         remote=answer.remote,
         operation=answer.operation,
         summary=f"{summary}, which leads to {origin}" if origin else summary,

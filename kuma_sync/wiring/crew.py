@@ -91,15 +91,7 @@ class Fitter:
             jitter=random.SystemRandom().random,
         )
         self._gates = make_gates(settings, ground, remotes, self._pace)
-        digest = profile_digest(remotes.profile, settings)
-        self._proof = Proof(
-            store=ground.store,
-            gate=self._gates.proof,
-            desk=remotes.desk,
-            digest=digest,
-            again=digest in ground.profiles,
-        )
-        ground.profiles.add(digest)
+        self._proof = self._make_proof()
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
@@ -136,6 +128,14 @@ class Fitter:
             watch_interval=settings.close.watch_interval,
             closes_on=settings.close.to_kuma,
             irp_asked=self._remotes.irp.can("probe") or self._watches(),
+        )
+
+    def _make_proof(self) -> Proof:
+        digest, known = profile_digest(self._remotes.profile, self._settings), self._ground.profiles
+        again = digest in known
+        known.add(digest)
+        return Proof(
+            store=self._ground.store, gate=self._gates.proof, desk=self._remotes.desk, digest=digest, again=again
         )
 
     def _poller(self, wake: Callable[[], None]) -> Poller:

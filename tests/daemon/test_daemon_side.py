@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from stores import Clock
 
-from kuma_sync.core.errors import AccessDenied, LedAway, NotAllowed, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped, Token
@@ -29,10 +29,10 @@ def transient(retry_after: float | None = None, *, ambiguous: bool = False) -> T
     )
 
 
-def led_away(*, ambiguous: bool = False) -> LedAway:
+def redirected(*, ambiguous: bool = False) -> Redirected:
     status = 302 if ambiguous else 307
     summary = f"answered {status}, which leads to https://login.example.com"
-    return LedAway(remote="irp", operation="update", summary=summary, status=status, ambiguous=ambiguous)
+    return Redirected(remote="irp", operation="update", summary=summary, status=status, ambiguous=ambiguous)
 
 
 class Remote:
@@ -190,9 +190,9 @@ async def test_a_token_that_is_revoked_between_the_two_requests_pauses_the_side(
 # Led away
 
 
-async def test_a_write_that_is_led_away_pauses_the_side_and_tells_whether_it_is_in_doubt() -> None:
+async def test_a_write_that_is_redirected_pauses_the_side_and_tells_whether_it_is_in_doubt() -> None:
     for ambiguous in (False, True):
-        remote, error = Remote(), led_away(ambiguous=ambiguous)
+        remote, error = Remote(), redirected(ambiguous=ambiguous)
 
         with pytest.raises(SideStopped) as stopped:
             await remote.write(error)
@@ -206,10 +206,10 @@ async def test_a_write_that_is_led_away_pauses_the_side_and_tells_whether_it_is_
         assert remote.state is State.PAUSED
 
 
-async def test_reads_go_on_while_writes_are_led_away_and_end_no_pause() -> None:
+async def test_reads_go_on_while_writes_are_redirected_and_end_no_pause() -> None:
     remote = Remote()
     with pytest.raises(SideStopped):
-        await remote.write(led_away())
+        await remote.write(redirected())
 
     await remote.read()
     with pytest.raises(Permanent):
@@ -220,12 +220,12 @@ async def test_reads_go_on_while_writes_are_led_away_and_end_no_pause() -> None:
     assert not remote.side.stands_still(reads=True)
 
 
-async def test_the_first_write_that_is_not_led_away_ends_the_pause() -> None:
+async def test_the_first_write_that_is_not_redirected_ends_the_pause() -> None:
     remote = Remote()
     waits = []
     for _ in range(3):
         with pytest.raises(SideStopped) as stopped:
-            await remote.write(led_away(), subject="a")
+            await remote.write(redirected(), subject="a")
         waits.append((stopped.value.until - remote.clock.now).total_seconds())
         remote.clock.now = stopped.value.until
 
@@ -236,15 +236,15 @@ async def test_the_first_write_that_is_not_led_away_ends_the_pause() -> None:
     assert remote.state is State.OK
 
 
-async def test_one_subject_that_alone_is_led_away_does_not_keep_the_others_waiting() -> None:
+async def test_one_subject_that_alone_is_redirected_does_not_keep_the_others_waiting() -> None:
     remote = Remote()
     with pytest.raises(SideStopped) as stopped:
-        await remote.write(led_away(ambiguous=True), subject="moved")
+        await remote.write(redirected(ambiguous=True), subject="moved")
     remote.clock.now = stopped.value.until
     await remote.write(subject="other")
 
     with pytest.raises(Transient) as failed:
-        await remote.write(led_away(ambiguous=True), subject="moved")
+        await remote.write(redirected(ambiguous=True), subject="moved")
 
     assert failed.value.ambiguous
     assert remote.side.paused is None

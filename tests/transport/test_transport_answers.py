@@ -12,7 +12,7 @@ import pytest
 import respx
 
 from kuma_sync import __version__
-from kuma_sync.core.errors import AccessDenied, LedAway, Permanent, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, Transient
 from kuma_sync.transport import Answer, Endpoint, Outgoing, Wire, refusal
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -142,7 +142,7 @@ async def test_a_redirect_stops_a_write_and_is_a_passing_failure_of_a_read(statu
     headers = {"Location": "https://user@login.example.com:8443/?next=/secret"}
     errors = [refusal(await answered(httpx.Response(status, headers=headers), changes=c)) for c in (True, False)]
 
-    assert [type(error) for error in errors] == [LedAway, Transient]
+    assert [type(error) for error in errors] == [Redirected, Transient]
     assert [error.ambiguous for error in errors] == [ambiguous, False]
     for error in errors:
         assert error.status == status

@@ -1,4 +1,4 @@
-"""Writes that are led away, by a login in front or a wrong address: nothing is lost, doubled or parked."""
+"""Writes that are redirected, by a login in front or a wrong address: nothing is lost, doubled or parked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def nothing_parked(crew: Crew) -> bool:
 
 
 @CODES
-async def test_a_window_in_which_every_write_is_led_away_loses_doubles_and_parks_nothing(
+async def test_a_window_in_which_every_write_is_redirected_loses_doubles_and_parks_nothing(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
@@ -94,7 +94,7 @@ async def test_a_redirect_of_any_write_pauses_the_side_and_parks_nothing(
     assert reason.startswith(f"{operation} answered 302")
 
 
-async def test_what_is_closed_in_the_irp_is_learnt_while_its_writes_are_led_away(
+async def test_what_is_closed_in_the_irp_is_learnt_while_its_writes_are_redirected(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
@@ -114,7 +114,7 @@ async def test_what_is_closed_in_the_irp_is_learnt_while_its_writes_are_led_away
 
 
 @pytest.mark.parametrize("code", [302, 303])
-async def test_a_create_that_was_carried_out_and_then_led_away_is_found_and_not_doubled(
+async def test_a_create_that_was_carried_out_and_then_redirected_is_found_and_not_doubled(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
@@ -130,7 +130,7 @@ async def test_a_create_that_was_carried_out_and_then_led_away_is_found_and_not_
 
 
 @pytest.mark.parametrize("code", [302, 307])
-async def test_a_profile_without_find_parks_nothing_when_creates_are_led_away(
+async def test_a_profile_without_find_parks_nothing_when_creates_are_redirected(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
@@ -148,7 +148,7 @@ async def test_a_profile_without_find_parks_nothing_when_creates_are_led_away(
     assert [len(stage.incidents(alert_id)) for alert_id in ids] == [1, 1, 1]
 
 
-async def test_one_incident_whose_writes_alone_are_led_away_does_not_stop_the_line(
+async def test_one_incident_whose_writes_alone_are_redirected_does_not_stop_the_line(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
@@ -174,7 +174,7 @@ async def test_one_incident_whose_writes_alone_are_led_away_does_not_stop_the_li
     assert (ready, calm) == (True, True)
 
 
-async def test_an_operation_that_alone_is_led_away_stands_still_alone(tmp_path: Path, sqlite_url: str) -> None:
+async def test_an_operation_that_alone_is_redirected_stands_still_alone(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 3"))
         async with stage.working() as crew:
@@ -198,7 +198,7 @@ async def test_an_operation_that_alone_is_led_away_stands_still_alone(tmp_path: 
 
 
 @pytest.mark.parametrize("match", ["externalId=", "status=closed"], ids=["find", "list_closed"])
-async def test_reads_that_are_led_away_park_nothing_and_go_on_by_themselves(
+async def test_reads_that_are_redirected_park_nothing_and_go_on_by_themselves(
     tmp_path: Path, sqlite_url: str, match: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
@@ -216,9 +216,7 @@ async def test_reads_that_are_led_away_park_nothing_and_go_on_by_themselves(
     assert stage.agrees(), stage.verdict()
 
 
-async def test_alerts_that_kuma_leads_away_from_are_read_when_it_no_longer_does(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_reads_of_kuma_that_are_redirected_go_on_when_they_no_longer_are(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         led: Rule = stage.kuma.faults.add("redirect", method="GET")
         alert_id = stage.kuma.raise_alert()
@@ -231,7 +229,7 @@ async def test_alerts_that_kuma_leads_away_from_are_read_when_it_no_longer_does(
     assert calm
 
 
-async def test_a_single_pass_leaves_what_was_led_away_waiting_and_the_next_one_does_it(
+async def test_a_single_pass_leaves_what_was_redirected_waiting_and_the_next_one_does_it(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
