@@ -17,14 +17,14 @@ from kuma_sync.store import Store
 ROWS = 50_000
 FILL = [
     "INSERT INTO delivery_queue (subject, state, lane, due, put_at) "
-    "SELECT 'parked' || n, 'parked', 2, {time}, {time} FROM {numbers}",
+    "SELECT 'parked' || n, 'parked', 20, {time}, {time} FROM {numbers}",
     "INSERT INTO links (alert_id, incident_id, sent_fields, sent_events, intent_events, alert_closed, incident_closed,"
     " changed_at) SELECT 'old' || n, 'inc' || n, '{{}}', {bytes}, {bytes}, true, true, {time} FROM {numbers}",
     "INSERT INTO alerts (id, status, event_ids, fingerprint, contents_digest, listing_digest, last_seen, shown_at) "
     "SELECT 'old' || n, 'closed', {bytes}, '1:' || n, {digest}, {digest}, {time}, {time} FROM {numbers}",
 ]
 
-PARTIAL = ("ix_links_open", "ix_links_held", "ix_links_unresolved", "ix_alerts_recheck")
+PARTIAL = ("ix_links_open", "ix_links_held", "ix_links_unresolved", "ix_links_unshown", "ix_alerts_recheck")
 """Indexes that hold no settled row: to read one of them from end to end is cheap."""
 
 

@@ -18,8 +18,11 @@ def close_ordered(link: Link, reason: str = "", comment: str = "") -> Link:
 
 
 def retried(link: Link) -> Link:
-    """Have what is in doubt found once more, and made anew where it is not, for a human looked."""
-    if link.doubt is None or link.doubt is Doubt.RESYNC:
+    """Have what is in doubt found once more, and made anew where it is not, for a human looked.
+
+    An incident that there is is not made anew: only whether `find` shows it, or how it is closed, is in doubt.
+    """
+    if link.doubt in (None, Doubt.RESYNC, Doubt.UNCLOSED, Doubt.UNSHOWN):
         return link
     return replace(
         link,

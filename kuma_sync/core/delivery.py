@@ -89,12 +89,16 @@ def intended(link: Link, sent: Sent, now: datetime) -> Link:
     return replace(link, intent=intent, doubt=Doubt.AMBIGUOUS, not_found_at=None, sent=link.forgotten)
 
 
-def created(link: Link, incident: Incident) -> Link:
-    """Bind the incident that our create made: what the intent held is what it holds."""
-    if link.bound_to(incident):
+def created(link: Link, incident: Incident, *, proven: bool = True) -> Link:
+    """Bind the incident that our create made: what the intent held is what it holds.
+
+    Where it is not `proven` that `find` shows what this profile's create makes, it is to be looked for.
+    """
+    doubt = None if proven else Doubt.UNSHOWN
+    if link.bound_to(incident, doubt=doubt):
         return link
     sent = link.intent.sent if link.intent else Sent()
-    return replace(link, incident=incident, sent=sent, intent=None, doubt=None, not_found_at=None)
+    return replace(link, incident=incident, sent=sent, intent=None, doubt=doubt, not_found_at=None)
 
 
 def refused(link: Link, desk: Desk) -> Link:
@@ -115,6 +119,16 @@ def duplicated(link: Link) -> Link:
 def missing(link: Link) -> Link:
     """Note that the IRP no longer knows the incident."""
     return replace(link, doubt=Doubt.MISSING, not_found_at=None)
+
+
+def unclosed(link: Link) -> Link:
+    """Note that the IRP does not know the incident that it was to close."""
+    return replace(link, doubt=Doubt.UNCLOSED, not_found_at=None)
+
+
+def shown(link: Link) -> Link:
+    """Note that `find` shows the incident that our create made."""
+    return replace(link, doubt=None, not_found_at=None) if link.doubt is Doubt.UNSHOWN else link
 
 
 def updated(link: Link, fingerprint: Fingerprint, fields: Mapping[str, str], events: frozenset[EventDigest]) -> Link:
@@ -199,16 +213,29 @@ def after_not_found(
     match _doubt(link):
         case Doubt.MISSING:
             return Park(reason="incident deleted")
-        case Doubt.AMBIGUOUS | Doubt.DUPLICATE:
-            if not _seen_twice(link, asked_at, settle):
+        case Doubt.AMBIGUOUS | Doubt.DUPLICATE | Doubt.UNCLOSED | Doubt.UNSHOWN:
+            if not seen_twice(link, asked_at, settle):
                 return RetryAt(at=_first_look(link, answered_at) + settle, reason="not found yet", counts=False)
             return _why_not_again(link)
         case _:
             return None
 
 
+def seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
+    """Tell whether an empty answer to what was asked then is the second one, `settle` after the first."""
+    return link.not_found_at is not None and asked_at - link.not_found_at >= settle
+
+
 def absent(link: Link) -> Link:
-    """End the doubt: no incident holds what we may have sent. A bound one gets a full update, else one is made."""
+    """End the doubt: no incident holds what we may have sent. A bound one gets a full update, else one is made.
+
+    Of a closing that the IRP did not know nothing is left to be done.
+    """
+    match _doubt(link):
+        case Doubt.UNCLOSED:
+            return incident_closed(replace(link, doubt=None, not_found_at=None), Origin.KUMA)
+        case Doubt.UNSHOWN:
+            return shown(link)
     return replace(link, intent=None, doubt=None, not_found_at=None, sent=link.forgotten)
 
 
@@ -256,10 +283,6 @@ def _doubt(link: Link) -> Doubt | None:
 def _first_look(link: Link, now: datetime) -> datetime:
     # One that lies ahead was noted before the clock was set back: the looks start over.
     return min(link.not_found_at or now, now)
-
-
-def _seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
-    return link.not_found_at is not None and asked_at - link.not_found_at >= settle
 
 
 def _why_not_again(link: Link) -> Park | None:

@@ -12,7 +12,9 @@ KumaSyncError
 └── RemoteError            KUMA or the IRP
     ├── Transient          try again later; `ambiguous` when the effect may have happened
     ├── Permanent          this request will never work: park it
-    └── AccessDenied       401 or 403: judge the token, then stop that side or park that one job
+    │   └── NotAllowed     401 or 403 on this one request, though the token is accepted: once more, then park it
+    ├── AccessDenied       401 or 403: judge the token, then stop that side or park that one job
+    └── Redirected         a write was answered with a redirect: stop that side
 """
 
 from __future__ import annotations
@@ -118,5 +120,19 @@ class Permanent(RemoteError):
     """This request, sent again unchanged, would be refused again."""
 
 
+class NotAllowed(Permanent):
+    """This one request was answered 401 or 403, although the token is accepted."""
+
+
 class AccessDenied(RemoteError):
     """401 or 403: the token is refused, or this one request is not allowed."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Redirected(RemoteError):
+    """A write was answered with a redirect: its address is wrong, or something in front of the remote answered.
+
+    `ambiguous` as in Transient: 302 and 303 are also how a server ends a request that it carried out.
+    """
+
+    ambiguous: bool = False

@@ -87,8 +87,13 @@ class Doubt(StrEnum):
     AMBIGUOUS = "ambiguous"  # a create may have happened
     DUPLICATE = "duplicate"  # the IRP refused a create as existing already
     MISSING = "missing"  # the IRP no longer knows the incident
+    UNCLOSED = "unclosed"  # the IRP did not know the incident that was to be closed
+    UNSHOWN = "unshown"  # made by a profile of which nobody knows yet whether find shows what create made
     RESYNC = "resync"  # an operator asked
 
+
+_THERE_ALL_THE_TIME = (Doubt.MISSING, Doubt.UNCLOSED)
+"""Doubts that are over, with nothing to be sent anew, where `find` shows the same incident at once."""
 
 UNSURE = "?"
 """Stands for the digest of what may be anything: no field's, and no alert's."""
@@ -143,15 +148,15 @@ class Link:
     spent_until: datetime | None = None
     unresolved_at: datetime | None = None
 
-    def bound_to(self, incident: Incident) -> bool:
+    def bound_to(self, incident: Incident, *, doubt: Doubt | None = None) -> bool:
         """Tell whether this incident was written down before: then only the answer to that was lost."""
-        return self.incident == incident and self.intent is None and self.doubt is None
+        return self.incident == incident and self.intent is None and self.doubt is doubt
 
     def sent_to(self, found: Incident) -> Sent:
         """Return what an incident that `find` shows holds by our hand, as far as that is certain."""
         known = self.incident is not None and same_incident_id(self.incident.id, found.id)
-        if known and self.doubt is Doubt.MISSING and self.intent is None and self.not_found_at is None:
-            return self.sent  # it was there all the time
+        if known and self.doubt in _THERE_ALL_THE_TIME and self.intent is None and self.not_found_at is None:
+            return self.sent
         # Where something may have been sent before the intent, nobody knows which of the two it is.
         surely_ours = self.doubt is Doubt.AMBIGUOUS and not self.sent.fields
         return self.intent.sent if self.intent and surely_ours else self.forgotten

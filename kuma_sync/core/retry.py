@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, RemoteError, Transient
+from kuma_sync.core.lanes import Lane
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 
@@ -32,11 +33,14 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounce:
-    """Nothing was attempted: that side, or its creates alone, is shut until then. No back-off is burnt."""
+    """Nothing was attempted: that side, or one operation alone, is shut until then. No back-off is burnt.
+
+    `lane` is where it waits, if not where it was.
+    """
 
     until: datetime
     reason: str
-    creates_only: bool = False
+    lane: Lane | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ def after_failure(
         case Transient():
             asked = min(clamp_retry_after(error.retry_after) * (1 + jitter / 4), LONGEST_RETRY_AFTER)
             return RetryAt(at=now + max(asked, backoff(attempts, policy, jitter)), reason=error.summary)
-        case AccessDenied():
+        case AccessDenied() | Redirected():
             return Pause(reason=error.summary)
         case Permanent():
             return Park(reason=f"{error.summary}: {error.detail}" if error.detail else error.summary)

@@ -20,7 +20,8 @@ from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.orders import read_order
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
-from kuma_sync.daemon.side import Side, SideStopped
+from kuma_sync.daemon.side import SideStopped
+from kuma_sync.daemon.sides import Asking, Sides
 from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.kuma.refusal import KumaRefusal
@@ -36,12 +37,12 @@ class CloseAlert:
     """Does closings towards KUMA. Whoever waits at the door for KUMA's answer gets it, and then nothing is parked."""
 
     def __init__(
-        self, *, store: Store, kuma: KumaClient, side: Side, waiters: Waiters, metrics: Metrics, closings: Closings
+        self, *, store: Store, kuma: KumaClient, sides: Sides, waiters: Waiters, metrics: Metrics, closings: Closings
     ) -> None:
         self._store = store
         self._kuma = kuma
-        self._side = side
-        self._pace = side.pace
+        self._sides = sides
+        self._pace = sides.whole.pace
         self._waiters = waiters
         self._metrics = metrics
         self._closings = closings
@@ -56,9 +57,8 @@ class CloseAlert:
         if order.reason is None:
             return Park(reason=f"the resolution {order.resolution!r} has no reason for KUMA (close.reasons)")
         try:
-            async with self._side.admit():
-                job.assure()
-                by_us = await self._kuma.close(order.alert_id, order.reason.value)
+            asking = Asking(kind="close", subject=order.alert_id, nowhere=self._nowhere)
+            by_us = await self._sides.ask(asking, partial(self._send, job, order))
         except SideStopped as stopped:
             return Bounce(until=stopped.until, reason=stopped.summary)
         except RemoteError as error:
@@ -71,6 +71,18 @@ class CloseAlert:
         passed("close_acknowledged")
         self._waiters.answer(order.alert_id, KumaAnswer(status=204))
         return None
+
+    async def _send(self, job: OwnedJob, order: CloseRequest) -> bool:
+        job.assure()
+        return await self._kuma.close(order.alert_id, order.reason.value if order.reason else "")
+
+    def _nowhere(self, error: Permanent) -> str:
+        if isinstance(error, KumaRefusal) and error.documented:
+            # What KUMA says in words of its own is about the alert.
+            self._sides.known.add("close")
+        if error.status not in (404, 405) or "close" in self._sides.known:
+            return ""
+        return f"close at {self._kuma.close_address} {error.summary}"
 
     def _reasoned(self, order: CloseRequest) -> CloseRequest:
         """Look again for the reason of a resolution (an empty one, too) that had none: there may be one by now."""

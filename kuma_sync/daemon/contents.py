@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 import structlog
 
 from kuma_sync.core.alert import AlertId, Contents
-from kuma_sync.core.errors import Permanent, Transient
+from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import Element, KumaClient
 from kuma_sync.kuma.wire import Parsed, parse_alert
@@ -43,7 +43,7 @@ class ContentsReader:
         cannot show gives None.
         """
         try:
-            return await self._read(alert_id)
+            return await self._asked(alert_id)
         except (Permanent, Transient) as error:
             if isinstance(error, Transient) and (needed or error.retry_after is not None):
                 raise
@@ -51,6 +51,12 @@ class ContentsReader:
                 await self._kuma.assure_answers(ReadKind.CONTENTS)
             log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
             return None
+
+    async def _asked(self, alert_id: AlertId) -> Contents | None:
+        try:
+            return await self._read(alert_id)
+        except NotAllowed:
+            return await self._read(alert_id)
 
     async def _read(self, alert_id: AlertId) -> Contents | None:
         query = Query(kind=ReadKind.CONTENTS, ids=(alert_id,))

@@ -39,16 +39,21 @@ class Deliver:
 
     async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
         """Bring the incident of one alert up to date."""
+        try:
+            return await self._handle(job)
+        except SideStopped as stopped:
+            return self._steps.bounced(stopped)
+        except RemoteError as error:
+            return self._failed(job, error)
+        finally:
+            await self._steps.ended(job)
+
+    async def _handle(self, job: OwnedJob) -> RetryAt | Park | None:
         work = await self._bench.load(job)
         if work is None:
             return None
         while work is not None:
-            try:
-                outcome = await self._act(job, work, work.step(self._bench.desk))
-            except SideStopped as stopped:
-                return self._steps.bounced(stopped)
-            except RemoteError as error:
-                return self._failed(job, error)
+            outcome = await self._act(job, work, work.step(self._bench.desk))
             if not isinstance(outcome, Change):
                 return outcome
             if outcome.deferred:

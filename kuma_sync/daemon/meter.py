@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kuma_sync.core.errors import AccessDenied, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, Redirected, RemoteError, Transient
 from kuma_sync.telemetry.metrics import Metrics
 
 
@@ -32,7 +32,7 @@ def timed(metrics: Metrics, operation: str) -> Iterator[None]:
 
 def _result(error: RemoteError) -> str:
     match error:
-        case Transient(ambiguous=True):
+        case Transient(ambiguous=True) | Redirected(ambiguous=True):
             return "ambiguous"
         case Transient():
             return "transient"

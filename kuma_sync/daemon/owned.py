@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
+from kuma_sync.core.lanes import Lane
 from kuma_sync.store import Claim
 
 T = TypeVar("T")
@@ -25,14 +26,16 @@ class OwnedJob:
     """A claim together with the certainty that it is still ours.
 
     `unwritten` is the moment since which the store has not taken what came of it, None while nothing waits; `weight` is
-    how many bytes of contents it takes up; `missed` tells whether the IRP said that it does not know the incident.
+    how many bytes of contents it takes up; `missed` names the operation that the IRP answered last as if it did not
+    know the incident; `lane` is where the job waits whatever comes of it, None: where it was.
     """
 
     claim: Claim
     valid_until: float
     unwritten: float | None = None
     weight: int = 0
-    missed: bool = False
+    missed: str = ""
+    lane: Lane | None = None
 
     def assure(self) -> None:
         """Raise ClaimLost when the lease may have run out (a frozen process wakes up late); ask before sending."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 import structlog
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import Permanent, RemoteError, Transient
+from kuma_sync.core.errors import NotAllowed, Permanent, RemoteError, Transient
 from kuma_sync.core.window import Query, ReadKind, by_id
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.points import passed
@@ -46,12 +46,18 @@ class Reader:
         self._warned: set[tuple[ReadKind, AlertId]] = set()
 
     async def read(self, query: Query, round_: Round) -> None:
-        """Take one read to its end."""
+        """Take one read to its end; once more from its start where it alone was answered 401 or 403."""
+        try:
+            await self._read(query, round_)
+        except NotAllowed:
+            await self._read(query, round_)
+
+    async def _read(self, query: Query, round_: Round) -> None:
         self._habits.health.beat("poll")  # however often KUMA fails, each read of it is bounded
         read = Pass(query=query, started_at=self._habits.clock())
         round_.passes.append(read)
         try:
-            async with self._side.admit(paced=True), aclosing(self._kuma.read(query)) as items:
+            async with self._side.admit(paced=True, reads=True), aclosing(self._kuma.read(query)) as items:
                 await self._take(items, read, round_)
         except (RemoteError, SideStopped) as error:
             read.error = error.summary
@@ -95,7 +101,7 @@ class Reader:
                 if _asks_to_wait(error) or slow == FAILURES_IN_A_ROW:
                     raise
                 if in_a_row % FAILURES_IN_A_ROW == 0:
-                    async with self._side.admit(paced=True):
+                    async with self._side.admit(paced=True, reads=True):
                         await self._kuma.assure_answers(query.kind)
                 in_a_row += 1
                 self._leave(alert_id, query.kind, error, round_)

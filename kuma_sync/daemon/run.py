@@ -19,6 +19,7 @@ from kuma_sync.daemon.loops import Housekeeping, Polling, Watching
 from kuma_sync.daemon.observe import observe
 from kuma_sync.daemon.outage import outlasting
 from kuma_sync.daemon.poller import Poller
+from kuma_sync.daemon.proof import Proof
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.supervise import LAST_MOMENTS, happens, supervise, whenever
@@ -44,6 +45,12 @@ SILENCE = timedelta(seconds=15)
 
 LOOK = 1.0
 """Seconds between looks at whether a paused side may be tried."""
+
+LONGEST_LOOK = timedelta(seconds=30)
+"""How long a single pass waits to see whether `find` shows what `create` made."""
+
+A_MOMENT = 0.1
+"""Seconds: two clocks never agree."""
 
 DROUGHT = timedelta(minutes=15)
 """How long work may wait and none of it be done before that part is not ready."""
@@ -72,6 +79,7 @@ class Crew:
     poller: Poller
     watch: Watch
     deliveries: Worker
+    proof: Proof
     closes: Worker
     turns: ReadersTurn
     housekeeping: Housekeeping
@@ -92,6 +100,7 @@ async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
             waiting = group.create_task(_limit(stop, limit, grace))
             aides = [
                 group.create_task(crew.turns.keep()),
+                group.create_task(crew.proof.watch(), name="proof"),
                 group.create_task(observe(crew.store, health=crew.health, metrics=crew.metrics, sides=crew.sides)),
             ]
             await _loops(crew, stop)
@@ -115,6 +124,7 @@ async def once(crew: Crew) -> list[str]:
     Raise StoreUnavailable.
     """
     troubles: list[str] = []
+    await crew.proof.take_up()
     for side in crew.sides.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
         side.never_trip()
@@ -124,10 +134,22 @@ async def once(crew: Crew) -> list[str]:
                 troubles += await read()
             except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
                 troubles.append(str(error))
+    await _drain(crew)
+    if (again := crew.proof.second_look) is not None:
+        wait = again - crew.sides["irp"].pace.clock()
+        if wait <= LONGEST_LOOK:
+            # No back-off, and all creates wait for it, once in the life of a profile.
+            await asyncio.sleep(max(wait.total_seconds(), 0) + A_MOMENT)
+            await _drain(crew)
+            if crew.proof.shown:
+                await _drain(crew)
+    return troubles
+
+
+async def _drain(crew: Crew) -> None:
     since = crew.sides["irp"].pace.clock()
     while await crew.deliveries.drain(since) + await crew.closes.drain(since):
         continue
-    return troubles
 
 
 async def _sweep(crew: Crew) -> list[str]:
@@ -166,7 +188,7 @@ async def _ring_for_trials(crew: Crew, polls: Bell, stop: asyncio.Event) -> None
     """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
     side = crew.sides["kuma"]
     while not await happens(stop, within=LOOK):
-        if crew.turns.ours and side.paused is not None and side.open_at() is None:
+        if crew.turns.ours and side.stands_still(reads=True) and side.open_at(reads=True) is None:
             polls.ring()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -14,9 +15,10 @@ from typing import TypeVar
 import structlog
 
 from kuma_sync.core import budget, delivery
-from kuma_sync.core.alert import EventDigest, JsonObject
-from kuma_sync.core.errors import Permanent, RemoteError
-from kuma_sync.core.incident import Found, Incident, Link, Origin, Sent
+from kuma_sync.core.alert import AlertId, EventDigest, JsonObject
+from kuma_sync.core.errors import Permanent, Redirected, RemoteError
+from kuma_sync.core.incident import Doubt, Found, Incident, Link, Origin, Sent
+from kuma_sync.core.lanes import Lane
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.core.unanswered import update_begun, update_refused
 from kuma_sync.daemon.closings import Closings
@@ -24,8 +26,10 @@ from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.meter import timed
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.points import passed
-from kuma_sync.daemon.refusals import after_failed_create, surely_not, wrong_path
-from kuma_sync.daemon.side import Sides, SideStopped
+from kuma_sync.daemon.proof import Proof
+from kuma_sync.daemon.refusals import after_failed_create, surely_not, wrong_address
+from kuma_sync.daemon.side import SideStopped
+from kuma_sync.daemon.sides import Asking, Sides
 from kuma_sync.daemon.work import Change, Work, Workbench
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.draft import Draft
@@ -41,11 +45,20 @@ Events = Mapping[EventDigest, JsonObject]
 class Steps:
     """Find, create, update, add events, close."""
 
-    def __init__(
-        self, *, irp: IrpClient, sides: Sides, bench: Workbench, closings: Closings, head: Letterhead, metrics: Metrics
+    def __init__(  # noqa: PLR0913  one keyword a part, given once, in the composition root
+        self,
+        *,
+        irp: IrpClient,
+        sides: Sides,
+        proof: Proof,
+        bench: Workbench,
+        closings: Closings,
+        head: Letterhead,
+        metrics: Metrics,
     ) -> None:
         self._irp = irp
         self._sides = sides
+        self._proof = proof
         self._bench = bench
         self._closings = closings
         self._head = head
@@ -53,32 +66,81 @@ class Steps:
 
     def bounced(self, stopped: SideStopped) -> Bounce | RetryAt:
         """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
-        if stopped.side not in (self._sides.irp, self._sides.creates):
+        if stopped.side is self._proof.gate:
+            return Bounce(until=stopped.until, reason=stopped.summary, lane=Lane.CREATE)
+        ours = (self._sides.whole, *self._sides.kinds.values())
+        if stopped.side not in ours:
             return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
-        return Bounce(until=stopped.until, reason=stopped.summary, creates_only=stopped.side is self._sides.creates)
+        lane = self._sides.lane(stopped.side)
+        if lane is None and isinstance(stopped.cause, Redirected):
+            # It waits behind the others: else it would be the next trial, and the next.
+            lane = Lane.UPDATE
+        return Bounce(until=stopped.until, reason=stopped.summary, lane=lane)
 
     async def find(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Look for the incident before anything is written."""
         desk = self._bench.desk
         if not desk.can_find:
             return delivery.without_find(work.link, desk) or _absent(work)
-        async with self._sides.places, self._sides.irp.admit():
-            asked_at = self._head.clock()  # the waits for a place and for our turn may have been long
-            with timed(self._metrics, "find"):
-                found = await self._irp.find(self._head.key(work))
-        passed("find_answered")
+        if work.link.doubt is Doubt.UNSHOWN:
+            return await self._look(job, work)
+        found, asked_at = await self._find(job, work)
         if found and self._awaits_resolution(work, delivery.choose(found)):
             now = self._head.clock()
             await self._bench.note(job, work, partial(delivery.resolution_awaited, now=now))
             log.info("resolution_awaited", alert_id=work.alert_id)
             return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
         if found:
+            if self._proof.concerns(work.alert_id) and work.link.intent is not None:
+                await self._proof.found()
             return self._found(work, found)
         now = self._head.clock()
         after = delivery.after_not_found(work.link, asked_at=asked_at, answered_at=now, settle=desk.settle)
         if after is not None:
             await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         return after or _absent(work)
+
+    async def _find(self, job: OwnedJob, work: Work) -> tuple[list[Found], datetime]:
+        """Ask for the incident; return when it was asked, too: the waits for a place and a turn may have been long."""
+        asked_at = self._head.clock()
+
+        async def send() -> list[Found]:
+            nonlocal asked_at
+            asked_at = self._head.clock()
+            return await self._irp.find(self._head.key(work))
+
+        found = await self._ask("find", job, send)
+        passed("find_answered")
+        return found, asked_at
+
+    async def _look(self, job: OwnedJob, work: Work) -> Change | RetryAt:
+        """Learn whether `find` shows what `create` made; where it does not, twice, creates stand still."""
+        settle = self._bench.desk.settle
+        job.lane = Lane.CLOSE  # whatever comes of it: all creates wait for this one, and those on their lane for them
+        try:
+            async with self._proof.gate.admit():
+                found, asked_at = await self._shown(job, work)
+                if not found and delivery.seen_twice(work.link, asked_at, settle):
+                    raise self._proof.not_shown()
+        except SideStopped as stopped:
+            if stopped.side is not self._proof.gate:
+                raise
+            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
+        if found:
+            await self._proof.found()
+            ours = [item for item in found if work.link.incident and item.incident.id == work.link.incident.id]
+            return Change(become=delivery.shown) if ours and not ours[0].closed else self._found(work, found)
+        now = self._head.clock()
+        await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
+        at = self._proof.looks_again(now + settle)
+        return RetryAt(at=at, reason="not found yet", counts=False)
+
+    async def _shown(self, job: OwnedJob, work: Work) -> tuple[list[Found], datetime]:
+        try:
+            return await self._find(job, work)
+        except Permanent as error:
+            # Whatever it was asked, it shows nothing.
+            raise self._proof.not_shown(f"find {error.summary}") from None
 
     async def create(self, job: OwnedJob, work: Work) -> Change:
         """Make the incident."""
@@ -89,7 +151,12 @@ class Steps:
         except Duplicate:
             return Change(become=delivery.duplicated, audit=("duplicate", "the IRP says it exists already"))
         log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
-        return Change(become=partial(delivery.created, incident=incident), audit=("created", incident.id))
+        become = partial(delivery.created, incident=incident, proven=self._proof.shown)
+        return Change(become=become, audit=("created", incident.id))
+
+    async def ended(self, job: OwnedJob) -> None:
+        """Note that a job ended, whatever came of it."""
+        await self._proof.leave(AlertId(job.claim.subject))
 
     async def update(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
@@ -128,13 +195,12 @@ class Steps:
 
     async def close(self, job: OwnedJob, work: Work) -> Change | RetryAt | Park:
         """Close the incident, because its alert is closed."""
-        audit = ("incident_closed", work.link.close_reason)
         try:
             await self._send(job, self._draft("close", work, {}))
-        except Missing:
-            log.warning("incident_to_close_is_gone", alert_id=work.alert_id)
-            audit = ("incident_closed", "the IRP no longer has it")
+        except Missing as error:
+            return _missing(job, error, become=delivery.unclosed)
         log.info("incident_closed", alert_id=work.alert_id)
+        audit = ("incident_closed", work.link.close_reason)
         return Change(become=partial(delivery.incident_closed, origin=Origin.KUMA), audit=audit)
 
     def _carried(self, operation: str, work: Work) -> Events:
@@ -161,8 +227,8 @@ class Steps:
         """Commit the intent, then send; an intent that certainly did not happen is taken back."""
         draft = self._draft("create", work, events)
         sent = Sent(fingerprint=work.picture.fingerprint, fields=draft.fields, events=frozenset(events))
-        for side in (self._sides.creates, self._sides.irp):
-            side.assure_open()
+        self._sides.assure_open("create")
+        await self._proof.enter(work.alert_id)
         await self._bench.note(job, work, partial(delivery.intended, sent=sent, now=self._head.clock()))
         passed("intent_committed")
         try:
@@ -184,7 +250,7 @@ class Steps:
         if not (upsert or draft.body):
             return whole, frozenset()
         fields = frozenset(draft.body or ()) - draft.event_fields
-        self._sides.irp.assure_open()
+        self._sides.assure_open(whole.operation)
         await self._bench.note(job, work, partial(update_begun, fields=fields))
         passed("update_begun")
         try:
@@ -196,30 +262,39 @@ class Steps:
         return whole, frozenset(draft.body or ())
 
     async def _create(self, job: OwnedJob, draft: Draft) -> Incident:
-        async with self._sides.places, self._sides.creates.admit():
-            try:
-                async with self._sides.irp.admit():
-                    job.assure()
-                    with timed(self._metrics, draft.operation):
-                        return await self._irp.create(draft)
-            except Permanent as error:
-                if wrong_path(error):
-                    raise self._sides.creates.stand_still(
-                        f"create {error.summary}: is the profile's path right?"
-                    ) from None
-                raise
+        return await self._ask("create", job, partial(self._irp.create, draft))
 
     async def _send(self, job: OwnedJob, draft: Draft) -> None:
-        async with self._sides.places, self._sides.irp.admit():
-            job.assure()
-            with timed(self._metrics, draft.operation):
-                await self._irp.write(draft)
+        await self._ask(draft.operation, job, partial(self._irp.write, draft))
         passed("incident_close_answered" if draft.operation == "close" else f"{draft.operation}_answered")
 
     def _awaits_resolution(self, work: Work, found: Found) -> bool:
         """Tell whether to look once more before a default reason stands in for a resolution."""
         carried = self._closings.to_kuma and found.closed and not work.link.alert_closed
         return carried and not found.resolved and work.link.unresolved_at is None
+
+    async def _ask(self, operation: str, job: OwnedJob, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a request while the claim is ours, in its turn, through the gates."""
+
+        async def sent() -> T:
+            job.assure()
+            with timed(self._metrics, operation):
+                return await send()
+
+        asking = Asking(
+            kind=operation,
+            subject=job.claim.subject,
+            nowhere=partial(self._nowhere, operation, job),
+            reads=operation == "find",
+        )
+        return await self._sides.ask(asking, sent)
+
+    def _nowhere(self, operation: str, job: OwnedJob, error: Permanent) -> str:
+        # An incident has an address of its own: whether that is wrong, or the incident gone, `find` tells.
+        sure = job.missed == operation or self._sides.kinds[operation].stands_still() or not self._bench.desk.can_find
+        if not wrong_address(operation, error, known=operation in self._sides.known, sure=sure):
+            return ""
+        return f"{operation} {error.summary} at {self._irp.address(operation)}: is the profile's path right?"
 
     def _found(self, work: Work, found: list[Found]) -> Change:
         chosen = delivery.choose(found)
@@ -239,15 +314,18 @@ class Steps:
         return self._irp.draft(operation, self._head.values(work, list(events.values())))
 
 
-def _missing(job: OwnedJob, error: Missing) -> Change | Park:
+def _missing(job: OwnedJob, error: Missing, *, become: Callable[[Link], Link] = delivery.missing) -> Change | Park:
     """Find the incident again; where it was found and is still not known, its address is wrong."""
-    if job.missed:
+    if job.missed == error.operation:
         told = f"the incident was found, but {error.operation} {error.summary}"
         return Park(reason=f"{told}: is the profile's path right?")
-    job.missed = True
-    return Change(become=delivery.missing)
+    job.missed = error.operation
+    return Change(become=become)
 
 
 def _absent(work: Work) -> Change:
+    if work.link.doubt is Doubt.UNCLOSED:
+        log.warning("incident_to_close_is_gone", alert_id=work.alert_id)
+        return Change(become=delivery.absent, audit=("incident_closed", "the IRP no longer has it"))
     # Without an incident a create follows, whose intent replaces the doubt in one go.
     return Change(become=delivery.absent, deferred=work.link.incident is None)

@@ -51,6 +51,23 @@ class RequestedWait:
         return self._until if self._until is not None and self._until > now else None
 
 
+class Passes:
+    """Which requests went through: tells what concerns all of a kind from what concerns one subject alone."""
+
+    def __init__(self) -> None:
+        self._through = 0
+        self._refused: dict[str, int] = {}
+
+    def through(self, subject: str) -> None:
+        """Note that a request about this subject went through."""
+        self._through += 1
+        self._refused.pop(subject, None)
+
+    def refused(self, subject: str) -> bool:
+        """Note that one was refused; tell whether others went through since this subject was first refused."""
+        return self._refused.setdefault(subject, self._through) < self._through
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """What limits the requests of one gate.

@@ -113,7 +113,7 @@ class Watch:
         turn = await self._turns.take() if self._watched.on else None
         if turn is None:
             if self._irp.can("probe"):
-                async with self._side.admit(paced=True):
+                async with self._side.admit(paced=True, reads=True):
                     await self._irp.probe()
             return 0
         async with self._store.read() as tx:
@@ -159,7 +159,7 @@ class Watch:
     async def _read(self, moment: datetime) -> Listing:
         listing = Listing(started=self._watched.clock())
         try:
-            async with self._side.admit(paced=True), aclosing(self._irp.list_closed(moment)) as pages:
+            async with self._side.admit(paced=True, reads=True), aclosing(self._irp.list_closed(moment)) as pages:
                 async for page in pages:
                     self._watched.moved()
                     listing.rows |= {row.identity: row for row in page.items}
@@ -235,7 +235,7 @@ class Watch:
         if not self._irp.can("find"):
             return []
         self._watched.moved()
-        async with self._side.admit(paced=True):
+        async with self._side.admit(paced=True, reads=True):
             return await self._irp.find(external_key(self._watched.instance, alert_id))
 
     async def _conclude(self, tx: Tx, cursor: Cursor, listing: Listing, verdicts: Verdicts) -> int:

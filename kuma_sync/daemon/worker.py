@@ -9,18 +9,19 @@ import asyncio
 import contextlib
 import time
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreError, StoreUnavailable, ValueRefused
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon.duty import Duty, Handler
+from kuma_sync.daemon.duty import Duty, Gate, Handler
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.schedule import Bell
-from kuma_sync.store import Claim, Lane, Store
+from kuma_sync.store import Claim, DurableQueue, Lane, Store
 from kuma_sync.telemetry.health import Health
 
 log = structlog.get_logger(__name__)
@@ -104,9 +105,7 @@ class Worker:
                 queue = self._queue(tx)
                 if self._in_doubt:
                     await queue.disown(self._owner, keep=self._flying)
-                claims = await queue.claim(
-                    free, owner=self._owner, lease=self._lease, lanes=self._lanes(), since=self._since
-                )
+                claims = await self._claims(queue, free)
                 weights = await self._duty.weigh(tx, [claim.subject for claim in claims])
         except StoreUnavailable as error:
             self._in_doubt = True
@@ -143,11 +142,34 @@ class Worker:
             flying.valid_until = valid_until
         return flying is not None
 
-    def _lanes(self) -> tuple[Lane, ...]:
-        """Leave creates alone while their own gate is shut."""
-        creates = self._duty.creates
-        shut = creates is not None and creates.open_at() is not None and self._since is None
-        return tuple(lane for lane in Lane if lane is not Lane.CREATE or not shut)
+    async def _claims(self, queue: DurableQueue, free: int) -> list[Claim]:
+        """Claim what may be done; of what waits for an operation that stands still, one job to try it with."""
+        claim = partial(queue.claim, owner=self._owner, lease=self._lease, since=self._since)
+        if self._since is not None or not self._duty.gates:
+            return await claim(free)
+        claims: list[Claim] = []
+        open_lanes, tried = list[Lane](), {job.claim.lane for job in self._flying.values()}
+        for lane in Lane:
+            gates = self._duty.gates.get(lane, ())
+            if not any(gate.stands_still() for gate in gates):
+                open_lanes.append(lane)
+            elif lane not in tried and all(gate.open_at() is None for gate in gates):
+                # One after the other: of two at once the same one might always be the trial.
+                claims += await claim(min(1, free - len(claims)), lanes=[lane])
+        claims += await claim(free - len(claims), lanes=open_lanes) if open_lanes else []
+        if not claims and not self._flying:
+            await self._let_go(queue)
+        return claims
+
+    async def _let_go(self, queue: DurableQueue) -> None:
+        """Let no gate stand still that no job is left to try: it was done otherwise, or dropped."""
+        lanes: dict[Gate, list[Lane]] = {self._side: list(Lane)}
+        for lane, gates in self._duty.gates.items():
+            for gate in gates:
+                lanes.setdefault(gate, []).append(lane)
+        for gate, its in lanes.items():
+            if gate.stands_still() and gate.open_at() is None and not await queue.waits(its):
+                gate.nothing_waits()
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Sleep until a bell, which the end of a job rings as well, the stop, or the next look."""
@@ -192,11 +214,11 @@ class Worker:
     async def _write(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:
         with contextlib.suppress(ClaimLost):
             try:
-                await persist(job, lambda: self._settle(job.claim, outcome))
+                await persist(job, lambda: self._settle(job, outcome))
             except ValueRefused as error:
                 # Whatever the database does not take, in plain letters it takes the reason.
                 plain = Park(reason=f"{_plain(outcome.reason)}; {error}")
-                await persist(job, lambda: self._settle(job.claim, plain))
+                await persist(job, lambda: self._settle(job, plain))
             except (ClaimLost, StoreError):
                 return
             except Exception as error:
@@ -204,18 +226,20 @@ class Worker:
                 log.exception("job_failed", worker=self.name, subject=job.claim.subject, error=type(error).__name__)
                 bug = f"a bug in kuma-sync: {type(error).__name__} while settling"
                 parked = Park(reason=f"{bug} {_plain(outcome.reason)}")
-                await persist(job, lambda: self._settle(job.claim, parked))
+                await persist(job, lambda: self._settle(job, parked))
 
-    async def _settle(self, claim: Claim, outcome: RetryAt | Bounce | Park) -> None:
+    async def _settle(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:
+        claim = job.claim
         async with self._store.begin() as tx:
             queue = self._queue(tx)
             match outcome:
                 case RetryAt():
-                    await queue.again(claim, at=outcome.at, reason=outcome.reason, counts=outcome.counts)
+                    at, counts = outcome.at, outcome.counts
+                    await queue.again(claim, at=at, reason=outcome.reason, counts=counts, lane=job.lane)
                 case Bounce():
                     # Due at once, for the gate alone decides: the first success there lets all go on.
                     at = outcome.until if self._since is not None else tx.now
-                    lane = Lane.CREATE if outcome.creates_only else None
+                    lane = outcome.lane if job.lane is None else job.lane
                     await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():
                     await queue.park(claim, outcome.reason)

@@ -67,11 +67,11 @@ class Answers:
         duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
         if duplicate is not None and duplicate.status == answer.status:
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if answer.status not in operation.ok_status:
+        accepted = answer.status in operation.ok_status
+        if answer.is_page and (accepted or 200 <= answer.status < 300):
+            raise self._not_json(answer)
+        if not accepted:
             raise self._refused(answer)
-        if answer.is_page and not isinstance(operation, CreateOperation):
-            # A create's answer is judged by the id it must hold.
-            raise answer.not_json()
         if self._ok_when.given and not self._ok_when.holds(self.tree(answer)):
             raise Permanent(
                 remote=REMOTE,
@@ -85,8 +85,8 @@ class Answers:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""
         try:
             return answer.json()
-        except Transient as error:
-            raise replace(error, unidentified=isinstance(self._operation, CreateOperation)) from None
+        except Transient:
+            raise self._not_json(answer) from None
 
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
@@ -130,6 +130,9 @@ class Answers:
             summary=f"answered {answer.status}, which is not in ok_status",
             status=answer.status,
         )
+
+    def _not_json(self, answer: Answer) -> Transient:
+        return replace(answer.not_json(), unidentified=isinstance(self._operation, CreateOperation))
 
     def _unidentified(self, answer: Answer) -> Transient:
         return Transient(

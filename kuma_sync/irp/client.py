@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -85,6 +85,11 @@ class IrpClient:
     def can(self, operation: str) -> bool:
         """Tell whether the profile has this operation."""
         return operation in self._operations
+
+    def address(self, operation: str) -> str:
+        """Return the method and address of an operation as the profile has them, without any value of an alert."""
+        described = self._profile.operations[operation]
+        return f"{described.method} {self._wire.endpoint.url}{described.path}"
 
     def draft(self, operation: str, values: Mapping[str, object]) -> Draft:
         """Render a request without sending it. Raises Permanent where a template fails on these values."""
@@ -178,8 +183,18 @@ class IrpClient:
             fresh = auth_headers(self._profile.auth, self._secrets, operation=draft.operation)
             if fresh != used:
                 answer = await self._exchange(draft, fresh, changes=changes)
-        self._operations[draft.operation].answers.judge(answer)
+        try:
+            self._operations[draft.operation].answers.judge(answer)
+        except Permanent as error:
+            raise self._located(error) from None
         return answer
+
+    def _located(self, error: Permanent) -> Permanent:
+        """Name the address of a list, or of the probe, that is not there: it is about no single incident."""
+        if error.operation not in ("list_closed", "probe") or error.status not in (404, 405, 410):
+            return error
+        told = f"{error.summary} at {self.address(error.operation)}: is the profile's path right?"
+        return replace(error, summary=told)
 
     async def _exchange(self, draft: Draft, auth: Mapping[str, str], *, changes: bool) -> Answer:
         content = {"Content-Type": "application/json"} if draft.body is not None else {}

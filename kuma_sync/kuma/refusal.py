@@ -28,9 +28,13 @@ _DOCUMENTED = frozenset(
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class KumaRefusal(Permanent):
-    """KUMA will not do this; `answer` is how it said so, for whoever asked through us."""
+    """KUMA will not do this; `answer` is how it said so, for whoever asked through us.
+
+    `documented` tells whether it said so in words of its own: else anything on the way may have answered.
+    """
 
     answer: KumaAnswer
+    documented: bool = False
 
 
 def kuma_refusal(answer: Answer, *, api_version: str) -> RemoteError:
@@ -48,13 +52,14 @@ def kuma_refusal(answer: Answer, *, api_version: str) -> RemoteError:
         )
     if said in _DOCUMENTED:
         summary, detail = said, answer.details
-    elif answer.status == 404 and api_version != "v3":
-        summary += ": is kuma.url right? KUMA 4.x serves only v3 (kuma.api_version)"
+    elif answer.status in (404, 405):
+        summary += ": is kuma.url right?" + (" KUMA 4.x serves only v3 (kuma.api_version)" * (api_version != "v3"))
     return KumaRefusal(
         remote=answer.remote,
         operation=answer.operation,
         summary=summary,
         status=answer.status,
         detail=detail,
+        documented=said in _DOCUMENTED,
         answer=KumaAnswer(status=answer.status, message=answer.message or summary, details=answer.details),
     )

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kuma_sync.sim.errors import SimError
@@ -57,6 +57,10 @@ class Exchange:
         await self.gone()
 
 
+async def _nowhere(_message: Message) -> None:
+    return
+
+
 async def answer_status(exchange: Exchange, *, code: int, headers: dict[str, str], body: Json | str | None) -> None:
     """Answer with a status before any effect; the body is text, or JSON, by default an error in KUMA's shape."""
     await exchange.swallow_request()
@@ -68,10 +72,21 @@ async def answer_status(exchange: Exchange, *, code: int, headers: dict[str, str
     await response(exchange.scope, exchange.receive, exchange.send)
 
 
-async def answer_html(exchange: Exchange, *, code: int) -> None:
-    """Answer with a balancer's page, with 200 by default."""
+async def answer_html(exchange: Exchange, *, code: int, content_type: str, encoding: str) -> None:
+    """Answer with a balancer's page, with 200 by default, in any encoding; with "" as its type it is sent without."""
     await exchange.swallow_request()
-    response = HTMLResponse(PAGE.format("502 Bad Gateway"), status_code=code)
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = Response(PAGE.format("502 Bad Gateway").encode(encoding), status_code=code, headers=headers)
+    await response(exchange.scope, exchange.receive, exchange.send)
+
+
+async def redirect(exchange: Exchange, *, code: int, location: str, effect: bool) -> None:
+    """Lead elsewhere, as a login in front does; with `effect` after the request was carried out, as a form is ended."""
+    if effect:
+        await exchange.app(exchange.scope, exchange.receive, _nowhere)
+    else:
+        await exchange.swallow_request()
+    response = Response(status_code=code, headers={"Location": location})
     await response(exchange.scope, exchange.receive, exchange.send)
 
 
@@ -88,11 +103,7 @@ async def reset_before(exchange: Exchange) -> None:
 
 async def reset_after(exchange: Exchange) -> None:
     """Have the effect, throw the answer away, reset the connection."""
-
-    async def nowhere(_message: Message) -> None:
-        return
-
-    await exchange.app(exchange.scope, exchange.receive, nowhere)
+    await exchange.app(exchange.scope, exchange.receive, _nowhere)
     await exchange.reset()
 
 
@@ -140,6 +151,7 @@ async def drip(exchange: Exchange, *, seconds: float, piece: int) -> None:
 EFFECTS: dict[str, Callable[..., Awaitable[Any]]] = {
     "status": answer_status,
     "html": answer_html,
+    "redirect": redirect,
     "unauthorized": unauthorized,
     "reset_before": reset_before,
     "reset_after": reset_after,

@@ -16,12 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kuma_sync.sim.content import dice
 from kuma_sync.sim.errors import SimError
-from kuma_sync.sim.fault_effects import EFFECTS, Exchange
+from kuma_sync.sim.fault_effects import EFFECTS, PAGE, Exchange
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "delay": {"seconds": 1.0},
     "status": {"code": 503, "headers": {}, "body": None},
-    "html": {"code": 200},
+    "html": {"code": 200, "content_type": "text/html; charset=utf-8", "encoding": "utf-8"},
+    "redirect": {"code": 302, "location": "https://login.example.test/?next=/", "effect": False},
     "reset_before": {},
     "reset_after": {},
     "cut": {"after": 4096},
@@ -161,6 +162,13 @@ def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _encoding(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(PAGE.encode(value))
+    except (LookupError, ValueError):
+        return False
+
+
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "match": (_text, "text"),
     "method": (_text, "text"),
@@ -169,8 +177,12 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "probability": (_number((int, float), 0, 1), "a number from 0 to 1"),
     "seconds": (_number((int, float), 0), "a number of seconds, 0 or more"),
     "code": (_number((int,), 200, 599), "a status from 200 to 599"),
+    "location": (_text, "text"),
+    "effect": (lambda value: isinstance(value, bool), "true or false"),
     "headers": (lambda value: isinstance(value, dict) and all(map(_text, value.values())), "an object of texts"),
     "body": (lambda _: True, "anything"),
+    "content_type": (_text, "text"),
+    "encoding": (_encoding, "the name of an encoding"),
     "after": (_number((int,), 0), "a whole number, 0 or more"),
     "piece": (_number((int,), 1), "a whole number, 1 or more"),
 }

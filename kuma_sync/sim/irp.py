@@ -98,7 +98,7 @@ class IrpSim:
         incident = Incident(
             id=self._new_id(),
             number=f"{self._prefix}-{self._numbers:06d}",
-            external_id=str(body.get("externalId") or ""),
+            external_id="" if self.knobs.drop_key else str(body.get("externalId") or ""),
             created_at=now,
             updated_at=now,
         )

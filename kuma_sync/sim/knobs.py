@@ -85,6 +85,8 @@ class IrpKnobs:
     """The list ignores `status` and `updatedSince` and shows everything (still limit and offset)."""
     ignore_external_id: bool = False
     """Find ignores `externalId` and shows everything."""
+    drop_key: bool = False
+    """A create's externalId is dropped silently, as servers drop fields they do not know: it is found by nothing."""
     no_id: bool = False
     """A create works but answers 201 `{}`."""
     latency: float = 0.0

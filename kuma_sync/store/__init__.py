@@ -1,8 +1,9 @@
 """MEMORY: the only room that knows SQL."""
 
+from kuma_sync.core.lanes import Lane
 from kuma_sync.store.engine import store_file, store_url
 from kuma_sync.store.hold import is_held
-from kuma_sync.store.jobs import Claim, Job, Lane, Put
+from kuma_sync.store.jobs import Claim, Job, Put
 from kuma_sync.store.lease import Turn
 from kuma_sync.store.pictures import Shape, Shown
 from kuma_sync.store.pruning import Mark

@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Table, and_, case, func, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kuma_sync.core.lanes import Lane
 from kuma_sync.store.dialect import batches
 from kuma_sync.store.jobs import PENDING, RUNNING, Job, as_job
 
@@ -45,6 +46,14 @@ class Backlog:
             rows = await self._connection.execute(select(self._table.c.subject).where(self._table.c.subject.in_(some)))
             found.update(rows.scalars())
         return found
+
+    async def waits(self, lanes: Collection[Lane] = tuple(Lane)) -> bool:
+        """Tell whether there is a job on these lanes that somebody does, or will do."""
+        table = self._table
+        found = await self._connection.execute(
+            select(table.c.id).where(table.c.state.in_((PENDING, RUNNING)), table.c.lane.in_(sorted(lanes))).limit(1)
+        )
+        return found.first() is not None
 
     async def depths(self) -> dict[str, int]:
         """Count rows by state; pending ones whose due lies ahead are in `backoff`, or `postponed` if nothing failed."""

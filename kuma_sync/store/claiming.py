@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Delete, Table, Update, and_, bindparam, delete, or_, select, update
 
+from kuma_sync.core.lanes import Lane
 from kuma_sync.store.dialect import lease_now, lease_until, one_of
-from kuma_sync.store.jobs import PENDING, RUNNING, Lane
+from kuma_sync.store.jobs import PENDING, RUNNING
 
 
 class Claimable(Enum):

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import IntEnum
 from typing import Any
 
 from sqlalchemy import Row
 
+from kuma_sync.core.lanes import Lane
+
 PENDING, RUNNING, PARKED, HELD = "pending", "running", "parked", "held"
-
-
-class Lane(IntEnum):
-    """Closes never wait behind updates, creates never behind a flood of them. A hint given at `put`."""
-
-    CLOSE = 0
-    CREATE = 1
-    UPDATE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

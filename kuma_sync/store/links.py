@@ -17,6 +17,7 @@ from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
 from kuma_sync.core.spelling import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
+from kuma_sync.store.jobs import PARKED
 from kuma_sync.store.same_named import same_named
 
 _same_named = same_named(
@@ -152,6 +153,24 @@ class Links:
             .values(doubt=Doubt.UNKNOWN.value)
         )
         return found.rowcount
+
+    async def unshown(self) -> list[Link]:
+        """Return the links whose incidents are looked for to learn whether `find` shows them; not those given up."""
+        links, jobs = schema.links, schema.delivery_queue
+        rows = await self._connection.execute(
+            select(links).where(
+                schema.UNSHOWN,
+                links.c.dropped.is_(False),
+                exists().where(jobs.c.subject == links.c.alert_id, jobs.c.state != PARKED),
+            )
+        )
+        return [_link(row) for row in rows]
+
+    async def look_no_more(self, *, now: datetime) -> None:
+        """Take those incidents for what they are, whether or not `find` shows them."""
+        await self._connection.execute(
+            update(schema.links).where(schema.UNSHOWN).values(doubt=None, not_found_at=None, changed_at=now)
+        )
 
     async def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
         """Note that KUMA no longer has these alerts; return those for which that is news."""

@@ -17,10 +17,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
+from kuma_sync.core.lanes import STOPPED, Lane
 from kuma_sync.store.backlog import Backlog
 from kuma_sync.store.claiming import Claimable, all_done_statement, claim_statement, done_statement, renew_statement
 from kuma_sync.store.dialect import LeaseClock, batches, insert_into
-from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Lane, Put, as_claim
+from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
 
 
@@ -49,6 +50,7 @@ class DurableQueue(Backlog):
         insert = insert_into(self._connection, self._table)
         stored, fresh = self._table.c, insert.excluded
         parked = stored.state == PARKED
+        stopped = or_(*(stored.lane == lane for lane in sorted(STOPPED)))
         postponed = and_(stored.state == PENDING, stored.attempts == 0, stored.due > fresh.due)
         # DO UPDATE, not DO NOTHING: it waits for a worker that is just claiming the row, and so never loses a change.
         statement = insert.on_conflict_do_update(
@@ -56,7 +58,7 @@ class DurableQueue(Backlog):
             index_where=NOT_RUNNING,
             set_={
                 "state": case((parked, fresh.state), else_=stored.state),
-                "lane": case((fresh.lane < stored.lane, fresh.lane), else_=stored.lane),
+                "lane": case((or_(fresh.lane < stored.lane, stopped), fresh.lane), else_=stored.lane),
                 "due": case((or_(parked, postponed), fresh.due), else_=stored.due),
                 "attempts": case((parked, 0), else_=stored.attempts),
                 "put_at": case((parked, fresh.put_at), else_=stored.put_at),
@@ -74,7 +76,7 @@ class DurableQueue(Backlog):
         lanes: Collection[Lane] = tuple(Lane),
         since: datetime | None = None,
     ) -> list[Claim]:
-        """Take up to `limit` jobs: those whose owner's lease ran out, then due ones, the most urgent lane first.
+        """Take up to `limit` jobs: those whose owner's lease ran out, then due ones of `lanes`, the most urgent first.
 
         With `since` only what was due by that moment, and what came later and did not fail yet.
         """
@@ -87,7 +89,9 @@ class DurableQueue(Backlog):
         claims: list[Claim] = []
         for kind in Claimable:
             if len(claims) < limit:
-                statement = claim_statement(self._table, kind, tuple(sorted(set(lanes))))
+                # What somebody died over is taken from every lane: it may be what the others on its lane wait for.
+                wanted = tuple(Lane) if kind is Claimable.ABANDONED else tuple(sorted(set(lanes)))
+                statement = claim_statement(self._table, kind, wanted)
                 rows = await self._connection.execute(statement, values | {"b_limit": limit - len(claims)})
                 # RETURNING promises no order.
                 claims += [as_claim(row) for row in sorted(rows, key=lambda row: (row.lane, row.due, row.id))]

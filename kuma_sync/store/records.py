@@ -30,6 +30,14 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownProfile:
+    """The profile that creates are made by, as a digest, and whether `find` showed what one made; None: nobody said."""
+
+    digest: str | None = None
+    shown: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PassRecord:
     """One read of KUMA, or one watch round, as it went. `error` is empty when it did."""
 
@@ -118,6 +126,16 @@ class Records:
         """Say whose store this is."""
         await self._born()
         await self._connection.execute(update(schema.cursor).values(**asdict(identity)))
+
+    async def profile(self) -> KnownProfile:
+        """Return which profile was the last, and what is known of it."""
+        row = (await self._connection.execute(select(schema.cursor))).one_or_none()
+        return KnownProfile() if row is None else KnownProfile(digest=row.profile_digest, shown=row.profile_shown)
+
+    async def note_profile(self, digest: str, *, shown: bool) -> None:
+        """Remember a profile, and whether `find` shows what its create makes."""
+        await self._born()
+        await self._connection.execute(update(schema.cursor).values(profile_digest=digest, profile_shown=shown))
 
     async def note_pass(self, record: PassRecord) -> None:
         """Remember how a read went."""

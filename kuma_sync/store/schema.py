@@ -45,6 +45,9 @@ HELD = text("(held_create OR held_close)")
 UNRESOLVED = text("unresolved_at IS NOT NULL")
 """Links whose incident was seen closed without a resolution."""
 
+UNSHOWN = text("doubt = 'unshown'")
+"""Links whose incidents tell whether find shows what create makes. Literal for the same reason."""
+
 SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
 """Links that may be pruned one day."""
 
@@ -124,6 +127,7 @@ links = Table(
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
     Index("ix_links_unresolved", "alert_id", postgresql_where=UNRESOLVED, sqlite_where=UNRESOLVED),
+    Index("ix_links_unshown", "alert_id", postgresql_where=UNSHOWN, sqlite_where=UNSHOWN),
     Index("ix_links_settled", "changed_at", "alert_id", postgresql_where=SETTLED, sqlite_where=SETTLED),
 )
 
@@ -179,6 +183,8 @@ cursor = Table(
     Column("kuma_instance", Text),
     Column("irp_url", Text),
     Column("profile", Text),
+    Column("profile_digest", Text),
+    _flag("profile_shown"),
 )
 
 passes = Table(

@@ -16,13 +16,17 @@ from types import MappingProxyType
 
 import httpx
 
-from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.text import fit
 from kuma_sync.telemetry.redact import masked
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
+_PAGE = re.compile(rb"[\x00\xef\xbb\xbf\xfe\xff\s]*+<")
+"""A `<` behind blanks and byte order marks: the zeros are those of UTF-16 and UTF-32, with a mark or without one."""
+
 _MESSAGE_KEYS = ("message", "error", "detail", "title")
 _LONGEST_DETAIL = 300
+_LONGEST_ORIGIN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +75,11 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """Tell whether it is a page for people: something in front of the remote answered, a balancer or a login."""
-        return media_type(self.headers) == "text/html" and self.body.lstrip().startswith(b"<")
+        """Tell whether it is a page for people: something in front of the remote answered, a balancer or a login.
+
+        Only the body tells: such a page comes with any Content-Type, or none.
+        """
+        return _PAGE.match(self.body) is not None
 
     @property
     def message(self) -> str:
@@ -106,11 +113,14 @@ def media_type(headers: Mapping[str, str]) -> str:
 def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyType({})) -> RemoteError:
     """Translate an unwelcome status: 408, 429, 5xx → Transient; 401, 403 → AccessDenied; all else → Permanent.
 
-    A 5xx other than 503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`. `kinds`
-    names the statuses that mean something of their own to this remote.
+    A redirect is Redirected after a write, and Transient after a read, which follows those that it may. A 5xx other
+    than 503 after a write is ambiguous. What the answer says is in `detail`, never in `summary`. `kinds` names the
+    statuses that mean something of their own to this remote.
     """
     summary = f"answered {answer.status} {_phrase(answer.status)}".rstrip()
     detail = answer.message or _location(answer)
+    if 300 <= answer.status < 400:
+        return _redirected(answer, summary, detail)
     if answer.status in (408, 429) or answer.status >= 500:
         return Transient(
             remote=answer.remote,
@@ -123,6 +133,23 @@ def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyT
         )
     kind = AccessDenied if answer.status in (401, 403) else kinds.get(answer.status, Permanent)
     return kind(remote=answer.remote, operation=answer.operation, summary=summary, status=answer.status, detail=detail)
+
+
+def _redirected(answer: Answer, summary: str, detail: str) -> RemoteError:
+    origin = _origin(answer)
+    error = Redirected(
+        remote=answer.remote,
+        operation=answer.operation,
+        summary=f"{summary}, which leads to {origin}" if origin else summary,
+        status=answer.status,
+        detail=detail,
+        ambiguous=answer.status in (302, 303),
+    )
+    if answer.changes:
+        return error
+    return Transient(
+        remote=error.remote, operation=error.operation, summary=error.summary, status=error.status, detail=detail
+    )
 
 
 def parse_date(text: str | None) -> datetime | None:
@@ -154,6 +181,15 @@ def _phrase(status: int) -> str:
 def _location(answer: Answer) -> str:
     location = httpx.Headers(answer.headers).get("Location", "")
     return fit(masked(f"redirects to {location}")[:_LONGEST_DETAIL]) if location and 300 <= answer.status < 400 else ""
+
+
+def _origin(answer: Answer) -> str:
+    """Return where a redirect leads to, less its path: that may hold what no log may."""
+    try:
+        target = httpx.URL(httpx.Headers(answer.headers).get("Location", ""))
+    except httpx.InvalidURL:
+        return ""
+    return f"{target.scheme}://{target.netloc.decode('ascii')}"[:_LONGEST_ORIGIN] if target.host else ""
 
 
 def _message(value: object) -> str:

@@ -5,6 +5,7 @@ Must not: hold globals, or start anything.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -22,28 +23,29 @@ from kuma_sync.daemon.close import CloseAlert
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
 from kuma_sync.daemon.deliver import Deliver
-from kuma_sync.daemon.duty import Duty
+from kuma_sync.daemon.duty import Duty, Gate
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.letterhead import Letterhead
 from kuma_sync.daemon.loops import Housekeeping
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.poller import Poller
+from kuma_sync.daemon.proof import Proof
 from kuma_sync.daemon.recorder import Recorder, Rules
 from kuma_sync.daemon.run import Crew
+from kuma_sync.daemon.sides import LANES
 from kuma_sync.daemon.steps import Steps
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.daemon.watch import Watch, Watched
 from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
+from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, normalised
-from kuma_sync.store import Identity, Store, store_url
-from kuma_sync.wiring.gates import make_gates
+from kuma_sync.store import Identity, Lane, Store, store_url
+from kuma_sync.wiring.gates import CLOSES_IN_FLIGHT, make_gates
 from kuma_sync.wiring.ground import Ground, new_owner
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
 
 log = structlog.get_logger(__name__)
-
-CLOSES_IN_FLIGHT = 4
 
 
 def utc_now() -> datetime:
@@ -60,6 +62,12 @@ def open_store(settings: Settings, *, untouched: bool = False) -> Store:
 def identity(settings: Settings, profile: str) -> Identity:
     """Return which KUMA and IRP this configuration means."""
     return Identity(kuma_instance=settings.kuma.instance, irp_url=normalised(settings.irp.url), profile=profile)
+
+
+def profile_digest(profile: Profile, settings: Settings) -> str:
+    """Return what stands for a profile and the IRP it is used with."""
+    text = f"{normalised(settings.irp.url)}\n{profile.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
@@ -84,6 +92,7 @@ class Fitter:
             jitter=random.SystemRandom().random,
         )
         self._gates = make_gates(settings, ground, remotes, self._pace)
+        self._proof = self._make_proof()
         self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
@@ -110,18 +119,27 @@ class Fitter:
             poller=self._poller(deliveries.bell.ring),
             watch=self._watch(),
             deliveries=deliveries,
+            proof=self._proof,
             closes=closes,
             turns=self._turns,
             housekeeping=Housekeeping(
                 ground.store, turns=self._turns, retention=settings.store.retention, overlap=settings.poll.overlap
             ),
-            sides={"kuma": self._gates.kuma, "irp": self._gates.irp.irp},
+            sides={"kuma": self._gates.kuma.whole, "irp": self._gates.irp.whole},
             health=ground.health,
             metrics=ground.metrics,
             poll_interval=settings.poll.interval,
             watch_interval=settings.close.watch_interval,
             closes_on=settings.close.to_kuma,
             irp_asked=self._remotes.irp.can("probe") or self._watches(),
+        )
+
+    def _make_proof(self) -> Proof:
+        digest, known = profile_digest(self._remotes.profile, self._settings), self._ground.profiles
+        again = digest in known
+        known.add(digest)
+        return Proof(
+            store=self._ground.store, gate=self._gates.proof, desk=self._remotes.desk, digest=digest, again=again
         )
 
     def _poller(self, wake: Callable[[], None]) -> Poller:
@@ -143,7 +161,7 @@ class Fitter:
         return Poller(
             store=self._ground.store,
             kuma=remotes.kuma,
-            side=self._gates.kuma,
+            side=self._gates.kuma.whole,
             turns=self._turns,
             recorder=Recorder(
                 store=self._ground.store,
@@ -177,7 +195,7 @@ class Fitter:
         return Watch(
             store=self._ground.store,
             irp=remotes.irp,
-            side=self._gates.irp.irp,
+            side=self._gates.irp.whole,
             turns=self._turns,
             closings=self._closings,
             watched=watched,
@@ -189,6 +207,7 @@ class Fitter:
         steps = Steps(
             irp=remotes.irp,
             sides=self._gates.irp,
+            proof=self._proof,
             bench=bench,
             closings=self._closings,
             head=Letterhead(
@@ -199,14 +218,15 @@ class Fitter:
             ),
             metrics=ground.metrics,
         )
-        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=self._gates.kuma.admit)
+        admit = partial(self._gates.kuma.whole.admit, reads=True)
+        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         return Worker(
             duty=Duty(
                 name="delivery",
                 queue=lambda tx: tx.delivery,
-                side=self._gates.irp.irp,
+                side=self._gates.irp.whole,
                 concurrency=settings.irp.concurrency,
-                creates=self._gates.irp.creates,
+                gates=self._lanes(),
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 allowance=self._allowance,
@@ -217,18 +237,30 @@ class Fitter:
             health=ground.health,
         )
 
+    def _lanes(self) -> dict[Lane, list[Gate]]:
+        """Return the gates that jobs on each lane of the delivery queue wait for."""
+        gates = {LANES[operation]: list[Gate]([kind]) for operation, kind in self._gates.irp.kinds.items()}
+        gates[Lane.CREATE].append(self._proof)
+        return gates
+
     def _closes(self) -> Worker:
         ground = self._ground
         handler = CloseAlert(
             store=ground.store,
             kuma=self._remotes.kuma,
-            side=self._gates.kuma,
+            sides=self._gates.kuma,
             waiters=ground.waiters,
             metrics=ground.metrics,
             closings=self._closings,
         )
         return Worker(
-            duty=Duty(name="close", queue=lambda tx: tx.closes, side=self._gates.kuma, concurrency=CLOSES_IN_FLIGHT),
+            duty=Duty(
+                name="close",
+                queue=lambda tx: tx.closes,
+                side=self._gates.kuma.whole,
+                concurrency=CLOSES_IN_FLIGHT,
+                gates={lane: list(self._gates.kuma.kinds.values()) for lane in Lane},
+            ),
             store=ground.store,
             handler=handler,
             owner=self._worker,

@@ -6,44 +6,58 @@ Must not: send anything.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.side import Side, Sides, Token
+from kuma_sync.daemon.side import Side, Token
+from kuma_sync.daemon.sides import LANES, Sides
 from kuma_sync.daemon.traffic import Traffic, Turnstile
 from kuma_sync.settings import Settings
+from kuma_sync.telemetry.health import Part
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.remotes import Remotes
+
+CLOSES_IN_FLIGHT = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """One for KUMA, two for the IRP."""
+    """Those of KUMA and of the IRP; `proof` is where creates wait while nobody knows whether `find` shows them."""
 
-    kuma: Side
+    kuma: Sides
     irp: Sides
+    proof: Side
 
 
 def make_gates(settings: Settings, ground: Ground, remotes: Remotes, pace: Pace) -> Gates:
     """Make the gates; what a remote asked for holds whichever gate heard it."""
-    health, kuma, irp = ground.health, remotes.kuma, remotes.irp
-    # An outage is the whole side's matter, not that of creates alone.
-    creates = Side("irp", pace=pace, health=health, traffic=Traffic(trips_after=None))
-    side = Side(
-        "irp",
-        pace=pace,
-        health=health,
-        token=Token(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
-        traffic=Traffic(turnstile=Turnstile(settings.irp.rate_limit), requested_wait=ground.waits["irp"]),
-        narrower=creates,
-    )
-    return Gates(
-        kuma=Side(
-            "kuma",
+    kuma, irp = remotes.kuma, remotes.irp
+    tokens: dict[Part, Token] = {
+        "kuma": Token(probe=kuma.probe, reload=kuma.reload_token),
+        "irp": Token(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
+    }
+
+    def narrow(remote: Part) -> Side:
+        # An outage is the whole side's matter, not that of one kind of requests.
+        traffic = Traffic(requested_wait=ground.waits[remote], trips_after=None)
+        return Side(remote, pace=pace, health=ground.health, traffic=traffic)
+
+    def sides(remote: Part, kinds: Collection[str], *others: Side, places: int, rate_limit: float = 0) -> Sides:
+        gates = {kind: narrow(remote) for kind in kinds}
+        whole = Side(
+            remote,
             pace=pace,
-            health=health,
-            token=Token(probe=kuma.probe, reload=kuma.reload_token),
-            traffic=Traffic(requested_wait=ground.waits["kuma"]),
-        ),
-        irp=Sides(irp=side, creates=creates, places=asyncio.Semaphore(settings.irp.concurrency)),
+            health=ground.health,
+            token=tokens[remote],
+            traffic=Traffic(turnstile=Turnstile(rate_limit), requested_wait=ground.waits[remote]),
+            narrower=[*gates.values(), *others],
+        )
+        return Sides(whole=whole, kinds=gates, places=asyncio.Semaphore(places))
+
+    section, proof = settings.irp, narrow("irp")
+    return Gates(
+        kuma=sides("kuma", ["close"], places=CLOSES_IN_FLIGHT),
+        irp=sides("irp", LANES, proof, places=section.concurrency, rate_limit=section.rate_limit),
+        proof=proof,
     )

@@ -40,6 +40,8 @@ class Ground:
     owner: str = field(default_factory=new_owner)
     waits: defaultdict[str, RequestedWait] = field(default_factory=lambda: defaultdict(RequestedWait))
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
+    profiles: set[str] = field(default_factory=set)
+    """Digests of the profiles that this process has worked by: one that comes again was read again by a human."""
 
     def swept_of(self, kuma: KumaSection) -> Swept:
         """Return what is known of sweeps that ask for these statuses and tenants; others prove nothing about them."""

@@ -37,6 +37,9 @@ from kuma_sync.core.delivery import (
     missing,
     next_step,
     refused,
+    seen_twice,
+    shown,
+    unclosed,
     unidentified,
     updated,
     without_find,
@@ -597,3 +600,67 @@ def test_a_deleted_incident_is_doubted_but_not_forgotten() -> None:
 
     assert (link.incident, link.doubt) == (INCIDENT, Doubt.MISSING)
     assert step(link) == FindFirst()
+
+
+# Whether find shows what create made, and a closing that met 404
+
+
+def test_an_incident_of_an_unproven_profile_is_looked_for_before_anything_else() -> None:
+    link = created(a_link(intent=INTENT, doubt=Doubt.AMBIGUOUS), INCIDENT, proven=False)
+
+    assert link == a_link(incident=INCIDENT, sent=UP_TO_DATE, doubt=Doubt.UNSHOWN)
+    assert step(link) == FindFirst()
+    assert created(link, INCIDENT, proven=False) == link, "only the answer to the commit was lost"
+    assert shown(link) == a_link(incident=INCIDENT, sent=UP_TO_DATE)
+
+
+def test_an_incident_that_is_not_shown_is_looked_for_twice_and_never_made_anew() -> None:
+    link = a_link(incident=INCIDENT, sent=UP_TO_DATE, doubt=Doubt.UNSHOWN)
+    first = after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE)
+    noted = first_not_found(link, NOW)
+
+    assert first == RetryAt(at=NOW + SETTLE, reason="not found yet", counts=False)
+    assert not seen_twice(link, NOW + SETTLE, SETTLE)
+    assert not seen_twice(noted, NOW + SETTLE - seconds(0.1), SETTLE)
+    assert seen_twice(noted, NOW + SETTLE, SETTLE)
+    assert absent(noted) == shown(noted) == a_link(incident=INCIDENT, sent=UP_TO_DATE)
+    assert retried(noted) == noted
+
+
+def test_an_incident_shown_under_another_id_is_linked_and_told_everything() -> None:
+    link = a_link(incident=INCIDENT, sent=UP_TO_DATE, doubt=Doubt.UNSHOWN)
+    other = an_incident(id="another")
+
+    assert after_found(link, Found(incident=other)) == a_link(incident=other, sent=FORGOTTEN)
+
+
+def test_a_closing_that_met_404_is_done_where_the_incident_is_not_found_twice() -> None:
+    link = a_link(incident=INCIDENT, sent=UP_TO_DATE, alert_closed=True, close_origin=Origin.KUMA)
+    doubted = unclosed(link)
+    first = after_not_found(doubted, asked_at=NOW, answered_at=NOW, settle=SETTLE)
+    noted = first_not_found(doubted, NOW)
+    later = NOW + SETTLE
+    second = after_not_found(noted, asked_at=later, answered_at=later, settle=SETTLE)
+
+    assert step(doubted) == FindFirst()
+    assert first == RetryAt(at=later, reason="not found yet", counts=False)
+    assert second is None
+    assert absent(noted) == replace(link, incident_closed=True)
+    assert step(absent(noted)) == Nothing()
+
+
+def test_a_closing_that_met_404_is_tried_again_where_the_incident_is_found() -> None:
+    link = a_link(incident=INCIDENT, sent=UP_TO_DATE, alert_closed=True, close_origin=Origin.KUMA)
+
+    found = after_found(unclosed(link), Found(incident=INCIDENT))
+
+    assert found == link
+    assert step(found) == Close()
+    assert retried(unclosed(link)) == unclosed(link), "it is there: a human's retry makes no other one"
+
+
+def test_without_find_a_closing_that_met_404_is_done() -> None:
+    link = unclosed(a_link(incident=INCIDENT, sent=UP_TO_DATE, alert_closed=True, close_origin=Origin.KUMA))
+
+    assert without_find(link, Desk(can_find=False)) is None
+    assert absent(link).incident_closed

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from stores import Clock
 
-from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped, Token
@@ -29,6 +29,12 @@ def transient(retry_after: float | None = None, *, ambiguous: bool = False) -> T
     )
 
 
+def redirected(*, ambiguous: bool = False) -> Redirected:
+    status = 302 if ambiguous else 307
+    summary = f"answered {status}, which leads to https://login.example.com"
+    return Redirected(remote="irp", operation="update", summary=summary, status=status, ambiguous=ambiguous)
+
+
 class Remote:
     """A side, its clock and its health; the probe answers as told."""
 
@@ -37,6 +43,7 @@ class Remote:
         self.health = Health(monotonic=lambda: 0.0)
         self.probe_error: RemoteError | None = None
         self.probes = 0
+        self.sent = 0
         self.secret_changed = False
         self.side = Side(
             "irp",
@@ -59,6 +66,31 @@ class Remote:
         async with self.side.admit(paced=paced):
             if error:
                 raise error
+
+    async def write(self, error: RemoteError | None = None, *, subject: str = "") -> None:
+        async with self.side.admit(subject=subject):
+            if error:
+                raise error
+
+    async def read(self, error: RemoteError | None = None) -> None:
+        async with self.side.admit(paced=True, reads=True):
+            if error:
+                raise error
+
+    async def answered(self, *errors: RemoteError | None) -> int:
+        """Send through `ask`, each request answered with the next of these; return how many went out."""
+        left = list(errors)
+
+        async def send() -> None:
+            error = left.pop(0)
+            if error:
+                raise error
+
+        try:
+            await self.side.ask(send)
+        finally:
+            self.sent = len(errors) - len(left)
+        return self.sent
 
     @property
     def state(self) -> State:
@@ -105,6 +137,136 @@ async def test_a_token_that_the_probe_accepts_means_that_only_this_request_is_no
         await remote.ask(denied(403))
 
     assert remote.side.paused is None
+    assert remote.state is State.OK
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_request_that_alone_is_refused_goes_out_once_more(status: int) -> None:
+    remote = Remote()
+
+    sent = await remote.answered(denied(status), None, None)
+
+    assert sent == 2
+    assert remote.probes == 1
+    assert remote.side.paused is None
+
+
+async def test_a_request_that_alone_is_refused_twice_is_given_up() -> None:
+    remote = Remote()
+
+    with pytest.raises(NotAllowed, match="not allowed"):
+        await remote.answered(denied(), denied(), None)
+
+    assert (remote.sent, remote.probes) == (2, 2)
+    assert remote.side.paused is None
+
+
+async def test_a_refused_token_costs_no_second_request() -> None:
+    remote = Remote()
+    remote.probe_error = denied()
+
+    with pytest.raises(SideStopped):
+        await remote.answered(denied(), None)
+
+    assert (remote.sent, remote.probes) == (1, 1)
+    assert remote.side.paused is not None
+
+
+async def test_a_token_that_is_revoked_between_the_two_requests_pauses_the_side() -> None:
+    remote = Remote()
+
+    async def send() -> None:
+        first = remote.probes == 0
+        if not first:
+            remote.probe_error = denied()
+        raise denied()
+
+    with pytest.raises(SideStopped):
+        await remote.side.ask(send)
+
+    assert remote.side.paused == "token refused (answered 401)"
+
+
+# Led away
+
+
+async def test_a_write_that_is_redirected_pauses_the_side_and_tells_whether_it_is_in_doubt() -> None:
+    for ambiguous in (False, True):
+        remote, error = Remote(), redirected(ambiguous=ambiguous)
+
+        with pytest.raises(SideStopped) as stopped:
+            await remote.write(error)
+        with pytest.raises(SideStopped) as kept:
+            await remote.write()
+
+        assert stopped.value.cause is error
+        assert kept.value.cause is None, "it was not sent"
+        assert "update answered" in (remote.side.paused or "")
+        assert "https://login.example.com" in (remote.side.paused or "")
+        assert remote.state is State.PAUSED
+
+
+async def test_reads_go_on_while_writes_are_redirected_and_end_no_pause() -> None:
+    remote = Remote()
+    with pytest.raises(SideStopped):
+        await remote.write(redirected())
+
+    await remote.read()
+    with pytest.raises(Permanent):
+        await remote.read(Permanent(remote="irp", operation="find", summary="answered 400", status=400))
+
+    assert remote.side.paused is not None
+    assert remote.state is State.PAUSED
+    assert not remote.side.stands_still(reads=True)
+
+
+async def test_the_first_write_that_is_not_redirected_ends_the_pause() -> None:
+    remote = Remote()
+    waits = []
+    for _ in range(3):
+        with pytest.raises(SideStopped) as stopped:
+            await remote.write(redirected(), subject="a")
+        waits.append((stopped.value.until - remote.clock.now).total_seconds())
+        remote.clock.now = stopped.value.until
+
+    await remote.write(subject="b")
+
+    assert waits == [2, 4, 8]
+    assert remote.side.paused is None
+    assert remote.state is State.OK
+
+
+async def test_one_subject_that_alone_is_redirected_does_not_keep_the_others_waiting() -> None:
+    remote = Remote()
+    with pytest.raises(SideStopped) as stopped:
+        await remote.write(redirected(ambiguous=True), subject="moved")
+    remote.clock.now = stopped.value.until
+    await remote.write(subject="other")
+
+    with pytest.raises(Transient) as failed:
+        await remote.write(redirected(ambiguous=True), subject="moved")
+
+    assert failed.value.ambiguous
+    assert remote.side.paused is None
+    await remote.write(subject="other")
+
+
+async def test_the_reason_that_remains_is_told_when_another_one_is_over() -> None:
+    remote = Remote()
+    narrow = Side("irp", pace=remote.side.pace, health=remote.health)
+    wide = Side("irp", pace=remote.side.pace, health=remote.health, narrower=[narrow])
+    narrow.stand_still("create answered 404")
+    with pytest.raises(SideStopped):
+        async with wide.admit():
+            raise denied()
+    remote.clock.advance(seconds=3)
+
+    async with wide.admit():
+        pass
+
+    assert remote.health.ready().parts["irp"].reason == "create answered 404"
+    async with narrow.admit():
+        pass
     assert remote.state is State.OK
 
 

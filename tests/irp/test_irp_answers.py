@@ -11,7 +11,7 @@ from builders import seen
 from irp_desk import KEY, Irp, changed_profile, client, small_profile, values_of
 from structlog.testing import capture_logs
 
-from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.incident import Found, Incident
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
 from kuma_sync.irp.profile import Profile
@@ -78,7 +78,9 @@ async def test_without_duplicate_when_a_409_is_a_refusal_like_others() -> None:
         (404, Missing, False),
         (410, Missing, False),
         (405, Permanent, False),
-        (307, Permanent, False),
+        (302, Redirected, True),
+        (303, Redirected, True),
+        (307, Redirected, False),
         (413, TooLarge, False),
         (429, Transient, False),
         (503, Transient, False),

@@ -295,7 +295,7 @@ async def test_a_read_left_early_gives_its_connection_back():
         (httpx.Response(404, text="404 page not found"), "v3", Permanent, "read: answered 404 Not Found$"),
         (httpx.Response(403, json={"message": "access denied"}), "v1", AccessDenied, "answered 403"),
         (httpx.Response(401), "v1", AccessDenied, "answered 401"),
-        (httpx.Response(302, headers={"Location": "https://other.test"}), "v1", Permanent, "answered 302"),
+        (httpx.Response(302, headers={"Location": "https://other.test"}), "v1", Transient, "answered 302"),
         (
             httpx.Response(400, json={"message": "invalid authorization header", "details": "Example: Bearer 0"}),
             "v1",

@@ -73,6 +73,20 @@ async def test_html_takes_the_place_of_json(reach, code):
     assert answer.text.startswith("<html>")
 
 
+async def test_html_comes_in_any_encoding_and_under_any_name(reach):
+    kuma = KumaSim()
+    kuma.faults.add("html", encoding="utf-16", content_type="text/plain", times=1)
+    kuma.faults.add("html", content_type="", times=1)
+
+    async with reach(kuma) as client:
+        named, unnamed = await client.get(ALERTS), await client.get(ALERTS)
+
+    assert (named.headers["content-type"], named.content[:4]) == ("text/plain", b"\xff\xfe<\0")
+    assert "content-type" not in unnamed.headers
+    with pytest.raises(SimError, match="the name of an encoding"):
+        kuma.faults.add("html", encoding="rot13")
+
+
 async def test_a_reset_before_has_no_effect(reach):
     irp = IrpSim()
     irp.faults.add("reset_before", method="POST")

@@ -34,6 +34,18 @@ async def test_a_job_whose_lease_ran_out_goes_to_whoever_asks_next(database_url:
         assert await claim(store, owner="w3") == []
 
 
+async def test_a_job_whose_lease_ran_out_is_taken_whatever_lane_it_was_on(database_url: str) -> None:
+    """It may be what the others on its lane are waiting for."""
+    async with opened(database_url) as store:
+        await put(store, "a", Lane.CREATE)
+        first = await claim_one(store, owner="w1", lease=EXPIRED)
+        await put(store, "b", Lane.CREATE)
+
+        taken = await claim(store, owner="w2", lanes=[Lane.UPDATE])
+
+        assert [(one.id, one.owner) for one in taken] == [(first.id, "w2")]
+
+
 @settlements
 async def test_a_stale_owner_settles_nothing(database_url: str, settle: Settle) -> None:
     async with opened(database_url) as store:

@@ -56,6 +56,8 @@ async def planned(store: Store) -> Plans:
             await tx.links.stored_as(["1d0c0000-0000-4000-8000-0000000000aa"])
             await tx.links.mark_gone([AlertId("unknown")], now=tx.now)
             await tx.links.doubt_unmade()
+            await tx.links.unshown()
+            await tx.links.look_no_more(now=tx.now)
             await tx.pruning.alerts(tx.now)
             await tx.pruning.alerts(tx.now, after=Mark(changed_at=tx.now - timedelta(days=1), alert_id="a"))
             await tx.pruning.records(tx.now, now=tx.now)

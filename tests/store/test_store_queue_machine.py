@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from stores import Clock
 
 from kuma_sync.core.errors import ClaimLost
+from kuma_sync.core.lanes import STOPPED
 from kuma_sync.store import Claim, DurableQueue, Job, Lane, Put, Store, store_url
 
 T = TypeVar("T")
@@ -79,7 +80,8 @@ class Model:
             )
             self.rows.append(ModelRow(job, self._numbers))
             return
-        row.job = replace(row.job, lane=min(row.job.lane, put.lane))
+        stopped = row.job.lane in STOPPED
+        row.job = replace(row.job, lane=put.lane if stopped else min(row.job.lane, put.lane))
         if row.job.state == "pending" and row.job.attempts == 0 and row.job.due > now:
             row.job = replace(row.job, due=now)
         if row.job.state == "parked":
@@ -88,7 +90,7 @@ class Model:
 
     def claim(self, limit: int, owner: str, wanted: Collection[Lane]) -> list[str]:
         ready = sorted(
-            (row for row in self.rows if row.job.lane in wanted and self._ready(row)),
+            (row for row in self.rows if (row.job.lane in wanted or row.job.state == "running") and self._ready(row)),
             key=lambda row: (self._kind(row), row.job.lane, row.job.due, row.number),
         )[:limit]
         for row in ready:

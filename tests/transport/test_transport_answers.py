@@ -12,7 +12,7 @@ import pytest
 import respx
 
 from kuma_sync import __version__
-from kuma_sync.core.errors import AccessDenied, Permanent, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, Transient
 from kuma_sync.transport import Answer, Endpoint, Outgoing, Wire, refusal
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -119,7 +119,6 @@ async def test_an_answer_that_is_no_json_is_transient(content_type, body, words,
         (503, Transient, False),
         (504, Transient, True),
         (599, Transient, True),
-        (302, Permanent, False),
         (202, Permanent, False),
     ],
 )
@@ -133,6 +132,30 @@ async def test_a_status_says_what_to_do(status, kind, ambiguous, changes):
     assert error.status == status
     assert error.summary.startswith(f"answered {status}")
     assert getattr(error, "ambiguous", False) is (ambiguous and changes)
+
+
+@pytest.mark.parametrize(
+    ("status", "ambiguous"),
+    [(300, False), (301, False), (302, True), (303, True), (304, False), (307, False), (308, False)],
+)
+async def test_a_redirect_stops_a_write_and_is_a_passing_failure_of_a_read(status, ambiguous):
+    headers = {"Location": "https://user@login.example.com:8443/?next=/secret"}
+    errors = [refusal(await answered(httpx.Response(status, headers=headers), changes=c)) for c in (True, False)]
+
+    assert [type(error) for error in errors] == [Redirected, Transient]
+    assert [error.ambiguous for error in errors] == [ambiguous, False]
+    for error in errors:
+        assert error.status == status
+        assert error.summary.endswith(", which leads to https://login.example.com:8443"), "what comes behind may tell"
+
+
+@pytest.mark.parametrize("location", ["/other", "", "http://[::1", "?x", None])
+async def test_a_redirect_that_names_no_host_is_told_without_one(location):
+    headers = {} if location is None else {"Location": location}
+
+    error = refusal(await answered(httpx.Response(308, headers=headers), changes=True))
+
+    assert error.summary == "answered 308 Permanent Redirect"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +229,7 @@ async def test_a_read_never_follows_a_redirect_elsewhere(target):
         error = refusal(await wire.send(GET, operation="op", changes=False))
 
     assert route.call_count == 1
-    assert (type(error), error.status, error.detail) == (Permanent, 307, f"redirects to {target}")
+    assert (type(error), error.status, error.detail) == (Transient, 307, f"redirects to {target}")
 
 
 async def test_a_read_follows_three_redirects_at_most():

@@ -18,38 +18,6 @@ from kuma_sync.daemon.run import once
 from kuma_sync.store import Lane, Put, Store
 
 
-async def test_a_page_for_people_is_no_success_of_a_closing_in_kuma(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage:
-        alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await crew.poller.poll_once(sweep=True)
-            await until_rest(crew)
-            stage.kuma.faults.add("html", match="alerts/close", times=1)
-            stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-
-            await crew.watch.watch_once()
-            await until_rest(crew)
-
-        assert stage.kuma.faults.fired["html"] == 1
-        assert stage.kuma.closes == [(alert_id, "incorrect data")]
-
-
-async def test_a_page_for_people_is_no_success_of_an_update(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage:
-        alert_id = stage.kuma.raise_alert(priority="low")
-        async with stage.crew() as crew:
-            await crew.poller.poll_once(sweep=True)
-            await until_rest(crew)
-            stage.irp.faults.add("html", method="PATCH", times=1)
-            stage.kuma.edit(alert_id, priority="critical")
-
-            await crew.poller.poll_once(sweep=True)
-            await until_rest(crew)
-
-        assert stage.irp.faults.fired["html"] == 1
-        assert stage.incident(alert_id).fields["severity"] == "Critical"
-
-
 async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create_is_in_doubt(
     tmp_path: Path, sqlite_url: str
 ) -> None:
