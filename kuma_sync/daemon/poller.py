@@ -119,7 +119,7 @@ class Poller:
             news = await tx.links.mark_gone(found.gone, now=tx.now)
         last.left += len(news)
         for alert_id in news:
-            log.warning("alert_gone", alert_id=alert_id)
+            round_.told.gone.add(alert_id)
 
     async def _conclude(self, round_: Round, *, sweeps: bool) -> None:
         """Write the round's closings and the cursor in one transaction."""
@@ -170,6 +170,7 @@ class Poller:
     async def _remember(self, round_: Round) -> None:
         """Write down how the round's reads went, and count what they brought."""
         round_.tally(self._habits.metrics)
+        round_.told.tell()
         async with self._store.begin() as tx:
             for read in round_.passes:
                 await tx.records.note_pass(read.record())

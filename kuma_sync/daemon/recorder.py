@@ -5,12 +5,9 @@ Must not: read from KUMA, or decide beyond what the core says.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-
-import structlog
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
 from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
@@ -23,10 +20,8 @@ from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
 from kuma_sync.daemon.rejects import KnownRejects, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round
 from kuma_sync.kuma.client import Element
-from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.kuma.wire import Parsed, parse_in_turns
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,23 +84,24 @@ class Recorder:
             round_.saw(await tx.alerts.newest(unchanged.values()))
             known_ids = set(unchanged.values())
             to_mark = known_ids if round_.sweep else await tx.alerts.gone(known_ids)
-        parsed = [
+        read_out = [
             (digest, await self._parsed(element, shape))
             for digest, element in digests.items()
             if digest not in unchanged
         ]
-        seen = later_copies(digests, unchanged, {key: item for key, item in parsed if isinstance(item, Parsed)})
-        no_alerts = [item for _digest, item in parsed if isinstance(item, Rejected)]
+        seen = later_copies(digests, unchanged, {key: item for key, item in read_out if isinstance(item, Parsed)})
+        no_alerts = [item for _digest, item in read_out if isinstance(item, Rejected)]
         if shape is Shape.CONTENTS:
             round_.leave_contents(large)
         else:
             no_alerts += map(too_large, large)
-            round_.answered |= {AlertId(hint) for element in large if (hint := element.alert_id_hint())}
+            hints = (element.alert_id_hint() for element in large)
+            round_.shown(read.query, {AlertId(hint) for hint in hints if hint})
         rejected = self._rejects.fresh(no_alerts)
         read.seen += len(taken)
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
-        round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
+        round_.shown(read.query, known_ids | {item.seen.alert.id for item in seen.values()})
         if not (seen or rejected or to_mark):
             return
         async with self._store.begin() as tx:
@@ -115,11 +111,12 @@ class Recorder:
             await tx.alerts.mark_shown(to_mark, round_.sweep)
             await self._compare(tx, seen, shape, read, round_)
         self._rejects.note(rejected)
+        round_.told.reject(rejected)
         self.wake()
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
-        await asyncio.sleep(0)  # a chunk of megabytes in one go would hold the loop
-        return parse_alert(element.raw or b"", with_events=shape is Shape.CONTENTS, max_events=self._rules.max_events)
+        whole = shape is Shape.CONTENTS
+        return await parse_in_turns(element.raw or b"", with_events=whole, max_events=self._rules.max_events)
 
     async def _compare(self, tx: Tx, seen: dict[bytes, Parsed], shape: Shape, read: Pass, round_: Round) -> None:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}
@@ -131,7 +128,7 @@ class Recorder:
             await self._save(tx, diff(unread, known), {}, shape, read, round_)
         changes = diff(items, known)
         await self._save(tx, changes, digest_of, shape, read, round_)
-        self._warn(changes, seen)
+        _warn(changes, seen, round_)
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
 
@@ -192,8 +189,7 @@ class Recorder:
         """Count these creates of the round, and return which of them the brake holds."""
         plan = check(Plan(creates=creates), self._rules.brake, created_before=round_.created)
         round_.created += len(creates)
-        if plan.held_creates:
-            log.error("brake_holds_creates", held=len(plan.held_creates))
+        round_.told.held_creates += len(plan.held_creates)
         return plan.held_creates
 
     async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
@@ -212,15 +208,6 @@ class Recorder:
         ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
 
-    def _warn(self, changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed]) -> None:
-        left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
-        for change in changes:
-            fields = left_out.get(change.picture.alert.id)
-            if fields:
-                log.warning(
-                    "fields_left_out", alert_id=change.picture.alert.id, fields=sorted(set(fields)), count=len(fields)
-                )
-
     def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId]) -> Contents | None:
         """Keep the contents of what will be delivered."""
         alert = change.picture.alert
@@ -238,3 +225,11 @@ class Recorder:
             return False
         unread = change.seen.contents is None
         return unread or round_.server_now is None or last_seen >= round_.server_now - self._rules.overlap
+
+
+def _warn(changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed], round_: Round) -> None:
+    left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
+    for change in changes:
+        alert_id = change.picture.alert.id
+        if alert_id in left_out:
+            round_.told.left_out.add(alert_id, *left_out[alert_id])

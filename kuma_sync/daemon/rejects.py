@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import structlog
-
 from kuma_sync.core.diff import Rejected
 from kuma_sync.kuma.client import Element
-
-log = structlog.get_logger(__name__)
 
 REMEMBERED = 10_000
 
 
 def too_large(element: Element) -> Rejected:
     """Return what an element of a listing is that is too large even so: nothing that could be delivered."""
-    reason = f"too large even without events: {element.size} bytes"
+    reason = f"too {'many values' if element.crowded else 'large'} even without events: {element.size} bytes"
     return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=element.head)
 
 
@@ -34,9 +30,7 @@ class KnownRejects:
         return [item for item in rejected if item.digest not in self._digests]
 
     def note(self, rejected: Sequence[Rejected]) -> None:
-        """Remember what is parked by now, and tell."""
+        """Remember what is parked by now."""
         if len(self._digests) > REMEMBERED:
             self._digests.clear()
         self._digests |= {item.digest for item in rejected}
-        if rejected:
-            log.error("alerts_rejected", count=len(rejected), reasons=sorted({item.reason for item in rejected}))

@@ -12,9 +12,14 @@ from datetime import datetime
 
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.window import Cursor, Query, ReadKind
+from kuma_sync.daemon.told import Told
 from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.store import PassRecord, Turn
 from kuma_sync.telemetry.metrics import Metrics
+
+CHUNK = 4 * 1024 * 1024
+PORTION = 500
+"""Bytes, and number, of the alerts that one transaction takes at most, a single larger alert aside."""
 
 
 @dataclass(slots=True)
@@ -23,6 +28,11 @@ class Chunk:
 
     elements: list[Element] = field(default_factory=list)
     size: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Tell whether this is as much as one transaction takes."""
+        return self.size >= CHUNK or len(self.elements) >= PORTION
 
     def add(self, element: Element) -> None:
         """Take one element."""
@@ -93,7 +103,8 @@ class Round:
     the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
     contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
     counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
-    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far; `late`
+    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far to who
+    asked for them by id; `late`
     those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet. `server_now`
     is KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an
     earlier one had no chance to see.
@@ -115,6 +126,7 @@ class Round:
     late: set[AlertId] = field(default_factory=set)
     unread: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
 
     def leave_contents(self, large: Iterable[Element]) -> None:
         """Note whose contents are too large to take: a listing must do."""
@@ -124,6 +136,11 @@ class Round:
                 self.unnamed += 1
             else:
                 self.oversize.add(AlertId(hint))
+
+    def shown(self, query: Query, ids: Iterable[AlertId]) -> None:
+        """Note which alerts KUMA showed, where they were asked for: of a listing of very many nobody wants to know."""
+        if query.ids:
+            self.answered |= set(ids)
 
     def saw(self, last_seen: datetime | None) -> None:
         """Take note of the lastSeen of an alert that a read showed."""

@@ -17,6 +17,7 @@ import stamina.instrumentation
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, Transient
 from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.kuma.bounds import bounds
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.known import Known
 from kuma_sync.kuma.page import End, Page, PageEnd
@@ -74,14 +75,13 @@ class KumaClient:
         The read is complete only if its last PageEnd says SHORT. Close the iterator (`aclosing`) when leaving early:
         it holds a connection.
         """
-        seen: set[str] = set()
+        seen: set[int] = set()
         for number in count(1):
             async with self._page(query, number) as page:
-                async with aclosing(page.elements()) as elements:
+                async with aclosing(page.elements(seen)) as elements:
                     async for element in elements:
                         yield element
-                end = self._end(page, number, seen)
-                seen |= page.ids
+                end = self._end(page, number)
                 yield page.ended(number, end)
             if end is not End.MORE:
                 return
@@ -158,9 +158,9 @@ class KumaClient:
                 raise kuma_refusal(await stream.answer(), api_version=self._version)
             # A listing's elements are small: quicker looked into than looked up.
             known = self._known if query.with_events else None
-            size = self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED)
-            splitter = Splitter(max_size=size, known=known)
-            yield Page(stream, splitter, remote=self._wire.remote, operation=_READ)
+            limit = bounds(self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED))
+            splitter = Splitter(max_size=limit.size, known=known)
+            yield Page(stream, splitter, limit, remote=self._wire.remote, operation=_READ)
 
     @asynccontextmanager
     async def _stream(self, request: Outgoing) -> AsyncIterator[Stream]:
@@ -186,10 +186,10 @@ class KumaClient:
         self.reload_token()
         return self._token.reveal() != used
 
-    def _end(self, page: Page, number: int, seen: set[str]) -> End:
+    def _end(self, page: Page, number: int) -> End:
         if page.count < self._page_size:
             return End.SHORT
-        if page.ids <= seen:
+        if not page.news:
             return End.REPEATED
         return End.CAP if number >= self._page_cap else End.MORE
 

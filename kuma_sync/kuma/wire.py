@@ -5,6 +5,7 @@ Must not: raise on bad data, or change what it does not understand: events, asse
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from kuma_sync.kuma.loading import load
 _T = TypeVar("_T")
 _PRIORITIES = ("low", "medium", "high", "critical")
 _LONGEST_ID = 200
+
+LONG = 64 * 1024
+"""Bytes; a longer element is parsed away from the event loop's thread: it may take longer than a few milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,18 @@ def parse_alert(raw: bytes, *, with_events: bool, max_events: int) -> Parsed | R
     alert = _alert(alert_id, fields)
     contents = _contents(fields, max_events) if with_events else None
     return Parsed(seen=Seen(alert=alert, contents=contents), left_out=tuple(left_out))
+
+
+async def parse_in_turns(raw: bytes, *, with_events: bool, max_events: int) -> Parsed | Rejected:
+    """Do what parse_alert does, without keeping the event loop from its other work for long.
+
+    A long element takes a thread. The interpreter's lock is held while JSON becomes objects, a tenth of a second at
+    most for what the bounds let pass; all the rest is done in turns with the loop.
+    """
+    if len(raw) > LONG:
+        return await asyncio.to_thread(parse_alert, raw, with_events=with_events, max_events=max_events)
+    await asyncio.sleep(0)  # many short ones in one go would hold the loop as well
+    return parse_alert(raw, with_events=with_events, max_events=max_events)
 
 
 def usable_id(value: object) -> AlertId | None:
@@ -88,12 +104,14 @@ def _alert(alert_id: AlertId, fields: _Fields) -> Alert:
 
 
 def _contents(fields: _Fields, max_events: int) -> Contents:
-    return take_contents(
+    contents = take_contents(
         fields.objects("events"),
         assets=fields.objects("affectedAssets"),
         accounts=fields.objects("affectedAccounts"),
         max_events=max_events,
     )
+    _ = contents.affected  # remembered from here on: of very many it takes long, and here nobody waits for it
+    return contents
 
 
 class _Fields:

@@ -33,7 +33,9 @@ def _no_retries():
 
 
 @asynccontextmanager
-async def a_client(headers: bytes, body: bytes, *, piece: int = 1 << 20) -> AsyncIterator[KumaClient]:
+async def a_client(
+    headers: bytes, body: bytes, *, piece: int = 1 << 20, limit: int = 1 << 20
+) -> AsyncIterator[KumaClient]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n" + headers + b"\r\n")
@@ -53,7 +55,7 @@ async def a_client(headers: bytes, body: bytes, *, piece: int = 1 << 20) -> Asyn
             statuses=["new"],
             tenants=[],
             with_affected=True,
-            max_alert_size=1 << 20,
+            max_alert_size=limit,
         )
         await wire.aclose()
 
