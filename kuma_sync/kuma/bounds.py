@@ -13,6 +13,11 @@ VALUES = 2_000_000
 CONTAINERS = 250_000
 """What an element may always hold; a real alert of 32 MB has two thirds of the values, a tenth of the rest."""
 
+_SHORT = 16 * 1024
+_SOME_VALUES = 50_000
+_SOME_CONTAINERS = 5_000
+"""What takes a few milliseconds to parse and to digest."""
+
 _AT_ONCE = 1000
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 
@@ -51,6 +56,13 @@ def bounds(max_alert_size: int) -> Bounds:
         values=max(VALUES, max_alert_size // 16),
         containers=max(CONTAINERS, max_alert_size // 128),
     )
+
+
+def takes_long(raw: bytes) -> bool:
+    """Tell whether to parse an element takes longer than other work should have to wait."""
+    if len(raw) <= _SHORT:
+        return False
+    return raw.count(b",") > _SOME_VALUES or raw.count(b"{") + raw.count(b"[") > _SOME_CONTAINERS
 
 
 def _more(signs: re.Pattern[bytes], raw: bytes, most: int) -> bool:

@@ -10,12 +10,13 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.kuma.bounds import Bounds
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.stream import NotAnArray, Splitter
-from kuma_sync.kuma.wire import LONG, read_id
+from kuma_sync.kuma.wire import in_turns, read_id
 from kuma_sync.transport import Stream, media_type
 
 
@@ -116,7 +117,7 @@ class Page:
         """Leave the bytes of an element that holds too many values."""
         if element.raw is None or not self._bounds.doubtful(element.raw):
             return element
-        crowded = await asyncio.to_thread(self._bounds.crowded, element.raw)
+        crowded = await in_turns(element.raw, partial(self._bounds.crowded, element.raw))
         return replace(element, raw=None, crowded=True) if crowded else element
 
     def _unreadable(self, error: NotAnArray) -> RemoteError:
@@ -132,6 +133,5 @@ class Page:
 async def _identity(element: Element) -> str:
     known = element.alert_id_hint()
     if known is None and element.raw is not None:
-        short = len(element.raw) <= LONG
-        known = read_id(element.raw) if short else await asyncio.to_thread(read_id, element.raw)
+        known = await in_turns(element.raw, partial(read_id, element.raw))
     return known or "sha256:" + element.digest.hex()
