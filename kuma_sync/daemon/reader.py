@@ -113,22 +113,28 @@ class Reader:
         kept.add(alert_id, error.summary)
 
     async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:
-        record = self._recorder.contents if read.query.with_events else self._recorder.listing
         chunk = Chunk()
         async for item in items:
             match item:
                 case Element():
+                    if not chunk.takes(item):
+                        chunk = await self._record(chunk, read, round_)
                     chunk.add(item)
                 case PageEnd():
                     self._turn_page(item, read, round_)
             if isinstance(item, PageEnd) or chunk.full:
-                await record(chunk, read, round_)
-                passed("page_committed")
-                chunk = Chunk()
-                self._habits.health.moved_on("poll")
-                self._habits.health.beat("poll")
+                chunk = await self._record(chunk, read, round_)
             if isinstance(item, PageEnd) and item.end is End.MORE:
                 await self._side.turn_page()
+
+    async def _record(self, chunk: Chunk, read: Pass, round_: Round) -> Chunk:
+        """Write down what is in hand, and return room for more."""
+        record = self._recorder.contents if read.query.with_events else self._recorder.listing
+        await record(chunk, read, round_)
+        passed("page_committed")
+        self._habits.health.moved_on("poll")
+        self._habits.health.beat("poll")
+        return Chunk()
 
     def _turn_page(self, page: PageEnd, read: Pass, round_: Round) -> None:
         read.page(page)

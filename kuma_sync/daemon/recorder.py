@@ -14,7 +14,6 @@ from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
 from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.window import ReadKind
-from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.copies import in_order, later_copies
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_tell, to_wake
 from kuma_sync.daemon.rejects import KnownRejects, too_large
@@ -46,11 +45,8 @@ class Swept:
 class Recorder:
     """Writes chunks."""
 
-    def __init__(
-        self, *, store: Store, rules: Rules, swept: Swept, wake: Callable[[], None], allowance: Allowance
-    ) -> None:
+    def __init__(self, *, store: Store, rules: Rules, swept: Swept, wake: Callable[[], None]) -> None:
         self._store = store
-        self._allowance = allowance
         self._rules = rules
         self.wake = wake
         self._rejects = KnownRejects()
@@ -58,8 +54,7 @@ class Recorder:
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
-        async with self._allowance.take(chunk.size):
-            await self._record(chunk, read, round_, Shape.CONTENTS)
+        await self._record(chunk, read, round_, Shape.CONTENTS)
 
     async def listing(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements of a listing: what differs is wanted with its contents, and only then written."""
@@ -84,13 +79,15 @@ class Recorder:
             round_.saw(await tx.alerts.newest(unchanged.values()))
             known_ids = set(unchanged.values())
             to_mark = known_ids if round_.sweep else await tx.alerts.gone(known_ids)
-        read_out = [
-            (digest, await self._parsed(element, shape))
-            for digest, element in digests.items()
-            if digest not in unchanged
-        ]
-        seen = later_copies(digests, unchanged, {key: item for key, item in read_out if isinstance(item, Parsed)})
-        no_alerts = [item for _digest, item in read_out if isinstance(item, Rejected)]
+        count, order = len(taken), list(digests)
+        chunk.elements.clear()
+        taken.clear()
+        # Bytes that were parsed are let go: what they become takes enough room.
+        read_out = {
+            digest: await self._parsed(digests.pop(digest), shape) for digest in order if digest not in unchanged
+        }
+        seen = later_copies(order, unchanged, {key: item for key, item in read_out.items() if isinstance(item, Parsed)})
+        no_alerts = [item for item in read_out.values() if isinstance(item, Rejected)]
         if shape is Shape.CONTENTS:
             round_.leave_contents(large)
         else:
@@ -98,7 +95,7 @@ class Recorder:
             hints = (element.alert_id_hint() for element in large)
             round_.shown(read.query, {AlertId(hint) for hint in hints if hint})
         rejected = self._rejects.fresh(no_alerts)
-        read.seen += len(taken)
+        read.seen += count
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
         round_.shown(read.query, known_ids | {item.seen.alert.id for item in seen.values()})

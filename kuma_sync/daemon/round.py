@@ -21,6 +21,9 @@ CHUNK = 4 * 1024 * 1024
 PORTION = 500
 """Bytes, and number, of the alerts that one transaction takes at most, a single larger alert aside."""
 
+ENOUGH = 3 * 1024 * 1024
+"""Bytes with which it does not wait for more: they would be held in memory meanwhile."""
+
 
 @dataclass(slots=True)
 class Chunk:
@@ -29,10 +32,14 @@ class Chunk:
     elements: list[Element] = field(default_factory=list)
     size: int = 0
 
+    def takes(self, element: Element) -> bool:
+        """Tell whether one transaction takes this element, too."""
+        return not self.elements or self.size + element.size <= CHUNK
+
     @property
     def full(self) -> bool:
-        """Tell whether this is as much as one transaction takes."""
-        return self.size >= CHUNK or len(self.elements) >= PORTION
+        """Tell whether there is enough for one transaction."""
+        return self.size >= ENOUGH or len(self.elements) >= PORTION
 
     def add(self, element: Element) -> None:
         """Take one element."""

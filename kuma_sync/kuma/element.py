@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 HEAD = 4096
-LARGE = 4 * 1024 * 1024
+LARGE = 1024 * 1024
 """Bytes; room for an element beyond it is given back."""
 
 _FIRST_ID = re.compile(

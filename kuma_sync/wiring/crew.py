@@ -83,7 +83,6 @@ class Fitter:
             jitter=random.SystemRandom().random,
         )
         self._gates = make_gates(settings, ground, remotes, self._pace)
-        self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
         self._brake = Brake(
@@ -145,7 +144,6 @@ class Fitter:
                 rules=rules,
                 swept=self._ground.swept_of(settings.kuma),
                 wake=wake,
-                allowance=self._allowance,
             ),
             habits=Habits(
                 clock=utc_now,
@@ -204,7 +202,7 @@ class Fitter:
                 creates=self._gates.irp.creates,
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
-                allowance=self._allowance,
+                allowance=Allowance(CONTENTS_IN_WORK),
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),
