@@ -21,7 +21,9 @@ from urllib.parse import SplitResult, urlsplit
 import click
 
 from kuma_sync.cli.flags import Unfinished, config_option
+from kuma_sync.cli.out import say
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.text import printable
 
 TIMEOUT = 5.0
 DEFAULT_LISTEN = "127.0.0.1:8484"
@@ -42,7 +44,7 @@ def health(config: Path | None, live: bool, url: str | None) -> None:
     words = "alive" if live else "ready"
     if status != 200:
         raise Unfinished(f"not {words}{_why(answer)}")
-    click.echo(words + _counted(answer))
+    say(words + _counted(answer))
 
 
 def _given(url: str) -> SplitResult:
@@ -142,5 +144,5 @@ def _why(answer: dict[str, Any]) -> str:
 
 
 def _counted(answer: dict[str, Any]) -> str:
-    counts = [f"{answer[name]} {name}" for name in ("parked", "held") if answer.get(name)]
+    counts = [printable(f"{answer[name]} {name}") for name in ("parked", "held") if answer.get(name)]
     return f", {', '.join(counts)}" if counts else ""
