@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
 from types import ModuleType
 
 import click
 
 from kuma_sync import __version__
+from kuma_sync.cli.out import NobodyReads, complain, open_streams, unwritten
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -69,14 +68,14 @@ def kuma_sync() -> None:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run the command (`words`, else what was typed); every expected failure ends as one sentence and an exit code."""
-    _write_any_letter()
+    open_streams()
     try:
         words = _readable(sys.argv[1:] if words is None else words)
         kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        complain(error.format_message(), lines=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         sys.exit(_misused(error))
@@ -86,17 +85,8 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.exit(_failed(_first(group)))
     except KumaSyncError as error:
         sys.exit(_failed(error))
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter must not complain about it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-
-
-def _write_any_letter() -> None:
-    """Let a terminal of another encoding see an escape where it has no such letter."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    except OSError as error:
+        sys.exit(_unwritten(error))
 
 
 def _readable(words: Sequence[str]) -> list[str]:
@@ -125,15 +115,26 @@ def _misused(error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "kuma-sync"
     message = " ".join(error.format_message().split())
-    click.echo(f"{command}: {message} (see {command} --help)", err=True)
+    complain(f"{command}: {message} (see {command} --help)")
     return error.exit_code
 
 
 def _failed(error: BaseException) -> int:
     if not isinstance(error, KumaSyncError):
         raise error
-    click.echo(f"kuma-sync: {error}", err=True)
+    if not isinstance(error, NobodyReads):
+        complain(f"kuma-sync: {error}")
     return 2 if isinstance(error, ConfigError) else 1
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that the help could not be written, for click writes it; any other error of this kind is a bug of ours."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    if where is None or where.tb_frame.f_globals.get("__name__") != "click.utils":
+        raise error
+    return _failed(unwritten(error))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

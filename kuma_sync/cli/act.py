@@ -13,7 +13,9 @@ import click
 
 from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.out import say
 from kuma_sync.cli.subjects import all_named, named
+from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon import operator
@@ -107,7 +109,7 @@ async def _drop(settings: Settings, text: str) -> None:
         name = await named(tx, text)
         if not await operator.drop(tx, name, by=asking()):
             raise Unfinished(f"{name} was dropped already")
-    click.echo(f"{name}: dropped for good.")
+    say(f"{plain(name)}: dropped for good.")
 
 
 async def _resync(settings: Settings, texts: Sequence[str], since: datetime | None) -> None:
@@ -120,7 +122,7 @@ async def _resync(settings: Settings, texts: Sequence[str], since: datetime | No
                 async with store.begin() as tx:
                     done += await operator.resync(tx, some, by=asking())
         except StoreUnavailable:
-            click.echo(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
+            say(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
             raise
     _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
     left = [name for name in wanted if name not in done]
@@ -145,8 +147,8 @@ async def _release(settings: Settings) -> None:
 
 def _tell(names: Sequence[str], what: str, *, nothing: str) -> None:
     for name in names:
-        click.echo(f"{name}: {what}")
+        say(f"{plain(name)}: {what}")
     if len(names) > 1:
-        click.echo(f"{len(names)} alerts {what}.")
+        say(f"{len(names)} alerts {what}.")
     elif not names:
-        click.echo(nothing)
+        say(nothing)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.options import command_settings, config_option, json_option, run_async
+from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.settings import Settings, find_config
 from kuma_sync.wiring.check import findings
@@ -37,7 +38,7 @@ async def _check(settings: Settings, source: str, as_json: bool) -> list[Finding
         found.append(finding)
         if not as_json:
             # At once, not at the end: a dead address takes its time.
-            click.echo(f"{finding.verdict.value:<7}  {finding.what:<16}  {plain(finding.hint)}")
+            say(f"{finding.verdict.value:<7}  {finding.what:<16}  {plain(finding.hint)}")
     return found
 
 

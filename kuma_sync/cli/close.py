@@ -13,7 +13,9 @@ import click
 
 from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.out import say
 from kuma_sync.cli.subjects import named
+from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
 from kuma_sync.core.incident import Link, Origin
@@ -75,9 +77,9 @@ async def _close(settings: Settings, text: str, reason: Reason, comment: str, wa
             fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(await tx.closes.jobs(link.alert_id, states=["held"]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        click.echo(_told(order, link, reason) if fresh else _not_told(link))
+        say(plain(_told(order, link, reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
-            click.echo("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
+            say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
         if wait and fresh:
             await _wait(store, order)
 
@@ -126,7 +128,7 @@ async def _wait(store: Store, order: Order) -> None:
                 " (is the daemon running?)"
             )
         await asyncio.sleep(LOOK_AGAIN)
-    click.echo("Closed.")
+    say("Closed.")
 
 
 async def _still_open(store: Store, order: Order) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.flags import config_option, json_option, unread_config_option
+from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.settings import find_config, json_schema, load, masked, read, to_toml
 from kuma_sync.wiring.offline import judge
@@ -31,10 +32,8 @@ def config_show(config: Path | None, as_json: bool) -> None:
     if as_json:
         show_json(masked(settings))
     else:
-        click.echo(
-            f"# {path.absolute() if path else 'no file'}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}",
-            nl=False,
-        )
+        named = path.absolute() if path else "no file"
+        say(f"# {named}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}".removesuffix("\n"))
 
 
 @config.command("check")
@@ -49,11 +48,11 @@ def config_check(config: Path | None, as_json: bool) -> None:
         show_json(found)
     else:
         for problem in found.problems:
-            click.echo(f"problem  {plain(problem)}")
+            say(f"problem  {plain(problem)}")
         for warning in found.warnings:
-            click.echo(f"warning  {plain(warning)}")
+            say(f"warning  {plain(warning)}")
         if not found.problems:
-            click.echo(f"{path.absolute() if path else 'the environment'}: no problem")
+            say(f"{path.absolute() if path else 'the environment'}: no problem")
     raise SystemExit(2 if found.problems else 0)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.options import config_option, read_settings, run_async
+from kuma_sync.cli.out import complain, say
 from kuma_sync.settings import Settings
 from kuma_sync.telemetry import logs
 from kuma_sync.wiring.once import complete_pass
@@ -37,7 +38,7 @@ async def _daemon(settings: Settings, config: Path | None) -> None:
 async def _once(settings: Settings) -> int:
     async with AsyncExitStack() as stack:
         outcome = await complete_pass(settings, stack)
-    click.echo(outcome.summary())
+    say(outcome.summary())
     for trouble in outcome.troubles:
-        click.echo(f"kuma-sync: {trouble}", err=True)
+        complain(f"kuma-sync: {trouble}")
     return 0 if outcome.clean else 1

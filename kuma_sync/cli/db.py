@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.out import say
+from kuma_sync.cli.tables import plain
 from kuma_sync.daemon import prune as pruning
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
@@ -61,16 +63,16 @@ async def _upgrade(settings: Settings) -> None:
     finally:
         await store.close()
     if before == migrate.head():
-        click.echo(f"The schema is {before} already.")
+        say(f"The schema is {before} already.")
     else:
-        click.echo(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
+        say(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
 
 
 async def _current(settings: Settings) -> None:
     async with opened_store(settings, any_owner=True, any_schema=True) as store:
         revision = await migrate.check(store)
     newest = "the newest" if revision == migrate.head() else f"this program knows {migrate.head()}"
-    click.echo(f"{revision} ({newest})")
+    say(f"{revision} ({newest})")
 
 
 async def _prune(settings: Settings) -> None:
@@ -78,7 +80,7 @@ async def _prune(settings: Settings) -> None:
         removed = await pruning.prune(store, settings.store.retention, overlap=settings.poll.overlap)
         async with store.begin() as tx:
             await tx.records.note(asking(), "prune", detail=f"{removed} alerts")
-    click.echo(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
+    say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 
 async def _rebind(settings: Settings) -> None:
@@ -87,12 +89,12 @@ async def _rebind(settings: Settings) -> None:
         known = await tx.records.identity()
         await tx.records.bind(ours)
         await tx.records.note(asking(), "rebind", detail=f"{_told(known)} → {_told(ours)}")
-    click.echo(f"was  {_told(known)}\nnow  {_told(ours)}")
+    say(f"was  {_told(known)}\nnow  {_told(ours)}")
     if known is not None and known.irp_url != ours.irp_url:
-        click.echo("Links lead to incidents of the IRP before; `kuma-sync resync --all` looks for them in this one.")
+        say("Links lead to incidents of the IRP before; `kuma-sync resync --all` looks for them in this one.")
 
 
 def _told(owner: Identity | None) -> str:
     if owner is None:
         return "nobody's"
-    return f"KUMA {owner.kuma_instance!r}, IRP {owner.irp_url}, profile {owner.profile}"
+    return plain(f"KUMA {owner.kuma_instance!r}, IRP {owner.irp_url}, profile {owner.profile}")

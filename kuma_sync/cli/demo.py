@@ -20,6 +20,7 @@ import click
 
 from kuma_sync.cli.child import DOOR_TOKEN, Daemon, Place, free_listen
 from kuma_sync.cli.flags import Unfinished, unread_config_option
+from kuma_sync.cli.out import say
 from kuma_sync.settings import host_and_port
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
@@ -112,11 +113,11 @@ class _Demo:
             return await self._end(daemon)
 
     def _explain(self, place: Place) -> None:
-        click.echo("A day at a SOC, in half a minute. A simulated KUMA raises alerts, a simulated IRP takes incidents,")
-        click.echo("and the real daemon stands between them. Some things will go wrong; that is the point.\n")
-        click.echo(f"  KUMA        {place.kuma[0]}")
-        click.echo(f"  IRP         {place.irp[0]}")
-        click.echo(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}\n")
+        say("A day at a SOC, in half a minute. A simulated KUMA raises alerts, a simulated IRP takes incidents,")
+        say("and the real daemon stands between them. Some things will go wrong; that is the point.\n")
+        say(f"  KUMA        {place.kuma[0]}")
+        say(f"  IRP         {place.irp[0]}")
+        say(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}\n")
 
     async def _until(self, stop: asyncio.Event, daemon: Daemon, work: Coroutine[Any, Any, object]) -> None:
         """Do something until it ends, Ctrl-C comes, or the daemon dies."""
@@ -182,31 +183,29 @@ class _Demo:
         (kuma, kuma_token), (irp, irp_token) = place.kuma, place.irp
         listing = f"curl -s -H 'Authorization: Bearer {kuma_token}' '{kuma}/api/v1/alerts/?status=new'"
         closing = f"curl -i -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/api/v1/alerts/close"
-        click.echo("\nThe day is over; everything stays up until Ctrl-C. Things to try from another terminal:\n")
-        click.echo(f"  curl -s http://{place.listen}/readyz")
-        click.echo(f"  curl -s -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/metrics")
-        click.echo(f"  kuma-sync status -c {place.config}")
-        click.echo(f"  {listing}")
-        click.echo(f"  curl -s -H 'Authorization: Bearer {irp_token}' {irp}/api/v1/incidents")
-        click.echo(
-            f"  curl -s -H 'Authorization: Bearer {kuma_token}' {kuma}/_sim/act -d '{{\"do\": \"raise_alert\"}}'"
-        )
-        click.echo(f'  {closing} -d \'{{"id": "ALERT", "reason": "responded"}}\'\n')
+        say("\nThe day is over; everything stays up until Ctrl-C. Things to try from another terminal:\n")
+        say(f"  curl -s http://{place.listen}/readyz")
+        say(f"  curl -s -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/metrics")
+        say(f"  kuma-sync status -c {place.config}")
+        say(f"  {listing}")
+        say(f"  curl -s -H 'Authorization: Bearer {irp_token}' {irp}/api/v1/incidents")
+        say(f"  curl -s -H 'Authorization: Bearer {kuma_token}' {kuma}/_sim/act -d '{{\"do\": \"raise_alert\"}}'")
+        say(f'  {closing} -d \'{{"id": "ALERT", "reason": "responded"}}\'\n')
 
     async def _end(self, daemon: Daemon) -> bool:
         for side in (self._kuma, self._irp):
             side.faults.clear()
         found = await self._drained()
         code = await daemon.stop()
-        click.echo("\nBoth sides compared:\n")
+        say("\nBoth sides compared:\n")
         for line in found.lines():
-            click.echo(f"  {line}")
+            say(f"  {line}")
         by_watch = max(found.closed_by_irp - self._by_door, 0)
-        click.echo(
+        say(
             f"\nClosed each way: {self._by_door} through the door, {by_watch} found by asking the IRP,"
             f" {found.closed_by_kuma} in KUMA."
         )
-        click.echo(f"The daemon exited {code} after SIGTERM.")
+        say(f"The daemon exited {code} after SIGTERM.")
         return found.agrees and code == 0
 
     async def _drained(self) -> Comparison:
@@ -222,7 +221,7 @@ class _Demo:
         return compare(self._kuma, self._irp)
 
     def _tell(self, line: str) -> None:
-        click.echo(f"{time.monotonic() - self._began:5.1f} s  {line}")
+        say(f"{time.monotonic() - self._began:5.1f} s  {line}")
 
 
 def _on_signals() -> asyncio.Event:

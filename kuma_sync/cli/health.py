@@ -17,7 +17,9 @@ from urllib.parse import SplitResult, urlsplit
 import click
 
 from kuma_sync.cli.flags import Unfinished, config_option
+from kuma_sync.cli.out import say
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.text import printable
 from kuma_sync.web.asking import EVERYWHERE, hear
 
 DEFAULT_LISTEN = "127.0.0.1:8484"
@@ -40,7 +42,7 @@ def health(config: Path | None, live: bool, url: str | None) -> None:
     words = "alive" if live else "ready"
     if heard.status != 200:
         raise Unfinished(f"not {words}{_why(heard.answer)}")
-    click.echo(words + _counted(heard.answer))
+    say(words + _counted(heard.answer))
 
 
 def _given(url: str) -> SplitResult:
@@ -107,5 +109,5 @@ def _why(answer: Mapping[str, Any]) -> str:
 
 
 def _counted(answer: Mapping[str, Any]) -> str:
-    counts = [f"{answer[name]} {name}" for name in ("parked", "held") if answer.get(name)]
+    counts = [printable(f"{answer[name]} {name}") for name in ("parked", "held") if answer.get(name)]
     return f", {', '.join(counts)}" if counts else ""

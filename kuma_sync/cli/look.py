@@ -13,6 +13,7 @@ import click
 
 from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.out import say
 from kuma_sync.cli.status import ParkedJob, parked_jobs
 from kuma_sync.cli.subjects import named
 from kuma_sync.cli.tables import bytes_of, plain, show_json, show_pairs, show_raw, show_table, since
@@ -72,7 +73,7 @@ def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | N
     if as_json:
         show_json(rows)
     elif not rows:
-        click.echo("No alerts." if state is None else f"No alerts are {state}.")
+        say("No alerts." if state is None else f"No alerts are {state}.")
     else:
         columns = ["alert", "state", "priority", "status", "last seen", "incident", "name", "reason"]
         show_table(columns, [_cells(row) for row in rows])
@@ -180,7 +181,7 @@ def _link_view(link: Link) -> LinkView:
 
 
 def _show(view: AlertView) -> None:
-    click.echo(f"{view.id}  {view.state}")
+    say(f"{plain(view.id)}  {view.state}")
     show_pairs([("parked because", view.parked_because)])
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
@@ -194,9 +195,9 @@ def _show(view: AlertView) -> None:
             due = f", due {ago(job.due)}" if job.state == "pending" else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""
             why = f": {plain(job.reason)}" if job.reason else ""
-            click.echo(f"\non the {name} queue: {job.state}{due}{tried}{why}")
+            say(f"\non the {name} queue: {job.state}{due}{tried}{why}")
     if view.history:
-        click.echo("\nhistory")
+        say("\nhistory")
         show_table(
             ["when", "who", "what", "detail"],
             [[entry.at, entry.actor, entry.action, entry.detail or " "] for entry in view.history],
@@ -206,7 +207,7 @@ def _show(view: AlertView) -> None:
 
 def _show_alert(view: AlertView, alert: Alert) -> None:
     tenant = f"{alert.tenant_name} ({alert.tenant_id})" if alert.tenant_id else alert.tenant_name
-    click.echo("\nalert")
+    say("\nalert")
     show_pairs(
         [
             *(("name", alert.name), ("priority", alert.priority), ("status", alert.status), ("tenant", tenant)),
@@ -221,7 +222,7 @@ def _show_link(link: LinkView) -> None:
     incident = link.incident
     closed = " and ".join(name for name, on in (("alert", link.alert_closed), ("incident", link.incident_closed)) if on)
     marks = ("held_create", "held_close", "missed", "ignored", "dropped", "gone")
-    click.echo("\nincident")
+    say("\nincident")
     show_pairs(
         [
             ("id", incident.id if incident else "none yet"),

@@ -15,8 +15,9 @@ import click
 
 from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.out import say, say_json
 from kuma_sync.cli.subjects import named
-from kuma_sync.cli.tables import show_json
+from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.alert import AlertId
 from kuma_sync.settings import Settings
 from kuma_sync.telemetry.redact import masked
@@ -67,10 +68,11 @@ def _leaves_masked(node: Any) -> Any:
 
 def _show(requests: Sequence[Rendered]) -> None:
     for request in requests:
-        click.echo(f"# {request.operation}: {request.note}")
-        click.echo(f"{request.method} {request.url}")
+        say(f"# {request.operation}: {plain(request.note)}")
+        say(f"{request.method} {plain(request.url)}")
         for name, value in request.headers.items():
-            click.echo(f"{name}: {value}")
+            say(f"{plain(name)}: {plain(value)}")
         if request.body is not None:
-            click.echo(f"\n{json.dumps(request.body, ensure_ascii=False, indent=2)}")
-        click.echo()
+            say()
+            say_json(json.dumps(request.body, ensure_ascii=False, indent=2))
+        say()

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from kuma_sync.cli.flags import Unfinished, unread_config_option
+from kuma_sync.cli.out import say
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.faults import ARGUMENTS, Faults
 from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
@@ -45,15 +46,15 @@ class Leaflet:
     def hand_out(self, url: str, token: str, tls: SimTls | None) -> None:
         """Print it: lines for a configuration, then lines for a shell."""
         curl = f"curl -s -H 'Authorization: Bearer {token}'" + (f" --cacert {tls.ca_file}" if tls else "")
-        click.echo(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
+        say(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
         ca_file = f'\nca_file = "{tls.ca_file.absolute()}"' if tls else ""
-        click.echo(f'\n[{self.section}]\nurl = "{url}"\ntoken = "{token}"{ca_file}\n')
-        click.echo(f"{curl} '{url}{self.path}'")
-        click.echo(f"{curl} {url}/_sim/state")
-        click.echo(f'{curl} {url}/_sim/faults -d \'{{"kind": "status", "code": 503, "times": 3}}\'')
-        click.echo(f"{curl} {url}/_sim/faults -X DELETE")
+        say(f'\n[{self.section}]\nurl = "{url}"\ntoken = "{token}"{ca_file}\n')
+        say(f"{curl} '{url}{self.path}'")
+        say(f"{curl} {url}/_sim/state")
+        say(f'{curl} {url}/_sim/faults -d \'{{"kind": "status", "code": 503, "times": 3}}\'')
+        say(f"{curl} {url}/_sim/faults -X DELETE")
         for act in self.acts:
-            click.echo(f"{curl} {url}/_sim/act -d '{act}'")
+            say(f"{curl} {url}/_sim/act -d '{act}'")
 
 
 def shared_options(listen: str, token: str) -> Callable[[F], F]:
@@ -173,7 +174,7 @@ def _serve(side: KumaSim | IrpSim, listen: str, tls: str | None, faults: tuple[s
         asyncio.run(_served(server, lambda: leaflet.hand_out(server.url, side.token, certificate)))
     except SimError as error:
         raise Unfinished(str(error)) from None
-    click.echo("Stopped.")
+    say("Stopped.")
 
 
 async def _served(server: SimServer, explain: Callable[[], None]) -> None:

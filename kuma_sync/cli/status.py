@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import bytes_of, plain, show_json, show_table, since, span
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
@@ -123,15 +124,14 @@ async def _held(tx: Tx) -> list[str]:
 def _show(found: Status) -> None:
     ago = since(found.now)
     owner = found.identity
-    click.echo(f"store     {found.store}, schema {plain(found.schema)}")
+    say(f"store     {plain(found.store)}, schema {plain(found.schema)}")
     if owner is not None:
-        click.echo(f"joins     KUMA {owner.kuma_instance!r} and {owner.irp_url} by profile {owner.profile}")
-    click.echo(f"KUMA      newest alert seen {plain(found.cursor.watermark)}")
-    click.echo(f"          last complete sweep {ago(found.cursor.swept_at)}")
-    click.echo(
-        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none")
-    )
-    click.echo()
+        joined = f"KUMA {owner.kuma_instance!r} and {owner.irp_url} by profile {owner.profile}"
+        say(f"joins     {plain(joined)}")
+    say(f"KUMA      newest alert seen {plain(found.cursor.watermark)}")
+    say(f"          last complete sweep {ago(found.cursor.swept_at)}")
+    say("alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"))
+    say()
     _show_reads(found)
     show_table(
         ["queue", *DEPTHS, "oldest"],
@@ -142,13 +142,13 @@ def _show(found: Status) -> None:
     )
     _show_parked(found)
     if found.held:
-        click.echo(f"\n{len(found.held)} held by the brake; `kuma-sync alerts --state held`, then `kuma-sync release`")
+        say(f"\n{len(found.held)} held by the brake; `kuma-sync alerts --state held`, then `kuma-sync release`")
 
 
 def _show_reads(found: Status) -> None:
     ago = since(found.now)
     if not found.reads:
-        click.echo("No read yet.\n")
+        say("No read yet.\n")
         return
     show_table(
         ["last read", "when", "took", "complete", "seen", "new", "changed", "left", "rejected", "error"],
@@ -160,15 +160,15 @@ def _show_reads(found: Status) -> None:
             for read in found.reads
         ],
     )
-    click.echo()
+    say()
 
 
 def _show_parked(found: Status) -> None:
     if not found.parked:
         return
-    click.echo(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
+    say(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
         ["id", "queue", "reason"], [[job.id, job.queue, job.why] for job in found.parked[:MOST_SHOWN]], indent="  "
     )
     if len(found.parked) > MOST_SHOWN:
-        click.echo(f"  … and {len(found.parked) - MOST_SHOWN} more: `kuma-sync alerts --state parked`")
+        say(f"  … and {len(found.parked) - MOST_SHOWN} more: `kuma-sync alerts --state parked`")

@@ -1,6 +1,6 @@
 """How results look: tables and times for people, JSON for programs.
 
-Must not: know what is shown. KUMA's texts reach a terminal only through `plain`: they may hold its control sequences.
+Must not: know what is shown. Texts from elsewhere are put into a line only through `plain`: they may hold line breaks.
 """
 
 from __future__ import annotations
@@ -13,24 +13,22 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-import click
-
+from kuma_sync.cli.out import say, say_bytes, say_json
 from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.text import printable
 
 
 def show_json(value: object) -> None:
     """Write a value (dataclasses and times in it, too) as JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=_as_json))
+    say_json(json.dumps(value, ensure_ascii=False, indent=2, default=_as_json))
 
 
 def show_raw(raw: bytes) -> None:
     """Write bytes as they are; on a terminal only what it shows as text, for they may hold its control sequences."""
     if sys.stdout.isatty():
-        text = raw.decode("utf-8", "replace")
-        click.echo("".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text))
+        say(raw.decode("utf-8", "replace"))
     else:
-        sys.stdout.buffer.write(raw)
-        sys.stdout.buffer.flush()
+        say_bytes(raw)
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
@@ -39,7 +37,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, inde
     widths = [max(len(line[position]) for line in lines) for position in range(len(columns))]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo((indent + "  ".join(cells)).rstrip())
+        say((indent + "  ".join(cells)).rstrip())
 
 
 def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> None:
@@ -47,11 +45,11 @@ def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> No
     shown = [(name, plain(value)) for name, value in pairs if value not in (None, "", False)]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        click.echo(f"{indent}{name.ljust(width)}  {value}")
+        say(f"{indent}{name.ljust(width)}  {value}")
 
 
 def plain(value: object) -> str:
-    """Return a value as one line without control characters; a dash where there is nothing."""
+    """Return a value as one line, what a terminal would obey escaped; a dash where there is nothing."""
     match value:
         case None | "":
             return "-"
@@ -60,7 +58,7 @@ def plain(value: object) -> str:
         case datetime():
             return moment(value)
         case _:
-            return "".join(sign if sign.isprintable() else " " for sign in str(value)).strip()
+            return printable(" ".join(str(value).split()))
 
 
 def moment(when: datetime) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.flags import Unfinished, json_option, unread_config_option
-from kuma_sync.cli.tables import show_json, show_table
+from kuma_sync.cli.out import say
+from kuma_sync.cli.tables import plain, show_json, show_table
 from kuma_sync.irp.loading import built_in, load_profile, meant, profile_text
 from kuma_sync.settings import example_text
 
@@ -29,7 +30,8 @@ def init(file: Path) -> None:
         raise Unfinished(f"{file} exists already and stays as it is") from None
     except OSError as error:
         raise Unfinished(f"{file} cannot be written: {error.strerror}") from None
-    click.echo(f"{file} is written; fill in what is marked REQUIRED, then try it with `kuma-sync check -c {file}`.")
+    name = plain(file)
+    say(f"{name} is written; fill in what is marked REQUIRED, then try it with `kuma-sync check -c {name}`.")
 
 
 @click.group()
@@ -58,4 +60,4 @@ def profile_show(name: str) -> None:
     """Print a built-in profile as TOML, ready to copy and change."""
     if name not in built_in():
         raise click.BadParameter(f"there is no built-in profile {name!r}{meant(name, built_in())}", param_hint="NAME")
-    click.echo(profile_text(name), nl=False)
+    say(profile_text(name).removesuffix("\n"))

@@ -72,6 +72,11 @@ class Contents:
         """Return the kept events by their identity, in KUMA's order."""
         return {event_digest(event): event for event in self.events}
 
+    @cached_property
+    def affected(self) -> Fingerprint:
+        """Digest assets and accounts; their order does not count."""
+        return _digest([sorted(map(canonical_json, self.assets)), sorted(map(canonical_json, self.accounts))])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
@@ -112,7 +117,7 @@ class Picture:
         return Picture(
             alert=seen.alert,
             event_ids=self.event_ids | seen.contents.event_ids,
-            affected=affected_fingerprint(seen.contents),
+            affected=seen.contents.affected,
         )
 
     def same_scalars(self, alert: Alert) -> bool:
@@ -160,11 +165,6 @@ def event_time(event: JsonObject) -> float:
     except OverflowError:  # JSON knows integers that no float can hold
         return 0.0
     return number if math.isfinite(number) else 0.0  # NaN has no order, so it would make the choice arbitrary
-
-
-def affected_fingerprint(contents: Contents) -> Fingerprint:
-    """Digest assets and accounts; their order does not count."""
-    return _digest([sorted(map(canonical_json, contents.assets)), sorted(map(canonical_json, contents.accounts))])
 
 
 def canonical_json(value: object) -> str:

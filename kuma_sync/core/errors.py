@@ -84,6 +84,10 @@ class ClaimLost(KumaSyncError):
     """The lease on a job, or the reader's turn, went to somebody else meanwhile."""
 
 
+class TooManyWait(KumaSyncError):
+    """As many callers wait for KUMA's answer as may; nothing was stored."""
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class RemoteError(KumaSyncError):
     """KUMA or the IRP did not do what was asked.

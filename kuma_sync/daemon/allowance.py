@@ -1,7 +1,8 @@
-"""How many bytes of contents may be in work at once, by the poller and all workers together.
+"""How many bytes of contents deliveries may have in work at once.
 
-Contents take five to ten times their bytes as objects; without a limit a page of large alerts, or many deliveries of
-them at once, would take all the memory there is. Must not: measure anything itself.
+Contents take up to ten times their bytes as objects; without a limit many deliveries of large alerts at once would take
+all the memory there is. The poller needs none: it has one portion in hand at a time, and must not wait for an IRP that
+is slow. Must not: measure anything itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 CONTENTS_IN_WORK = 6 * 1024 * 1024
-"""Bytes of contents that are unpacked at once, a single larger alert aside."""
+"""Bytes of contents that are unpacked for deliveries at once, a single larger alert aside."""
 
 
 class Allowance:

@@ -14,7 +14,7 @@ from kuma_sync.core.alert import AlertId, Contents
 from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import Element, KumaClient
-from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.kuma.wire import Parsed, parse_in_turns
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class ContentsReader:
                 raise
             async with self._admit():
                 await self._kuma.assure_answers(ReadKind.CONTENTS)
-            log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
+            log.warning("contents_unreadable", count=1, alert_ids=[alert_id], reasons=[error.summary])
             return None
 
     async def _asked(self, alert_id: AlertId) -> Contents | None:
@@ -64,7 +64,7 @@ class ContentsReader:
         async with self._admit(), aclosing(self._kuma.read(query)) as items:
             async for item in items:
                 if isinstance(item, Element) and item.raw is not None:
-                    parsed = parse_alert(item.raw, with_events=True, max_events=self._max_events)
-                    if isinstance(parsed, Parsed) and parsed.seen.alert.id == alert_id:
-                        found = parsed.seen.contents
+                    alert = await parse_in_turns(item.raw, with_events=True, max_events=self._max_events)
+                    if isinstance(alert, Parsed) and alert.seen.alert.id == alert_id:
+                        found = alert.seen.contents
         return found

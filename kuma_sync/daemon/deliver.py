@@ -24,6 +24,9 @@ from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+EVENT = 1500
+"""Bytes of a usual event."""
+
 
 class Deliver:
     """Does deliveries: load, decide, act, write; until nothing is left to do or something failed."""
@@ -88,6 +91,9 @@ class Deliver:
             return work
         # A plain update can do without them: what it does not know it leaves as it is.
         plain = work.link.incident is not None and work.link.sent.fingerprint is not None
+        if not job.weight:
+            # What is read again takes room as what is stored does. Whoever holds some must not wait for more.
+            await job.take(len(work.picture.event_ids) * EVENT)
         contents = await self._contents.read(work.alert_id, needed=not plain)
         return work if contents is None else await self._bench.keep_contents(job, work, contents)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from kuma_sync.core import by_hand, delivery
+from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Link, Origin
@@ -19,7 +20,7 @@ from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.store import Lane, Put, Store, Tx
 
 LOOK_AGAIN = 0.5
-"""Seconds between looks at the store while waiting: another copy of the daemon may do the job."""
+"""Seconds between looks at the store while somebody waits: another copy of the daemon may do the job."""
 
 
 async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool = True) -> bool:
@@ -75,18 +76,21 @@ class Door:
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         """Store a closing. Without `wait` the answer is 204; else KUMA's own, or None when it did not come in time.
 
-        Raise StoreUnavailable when nothing was stored.
+        Raise StoreUnavailable or TooManyWait when nothing was stored.
         """
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")
         request = await self._as_stored(request)
+        if wait is None:
+            await self._store_order(request)
+            return KumaAnswer(status=204)
         with self._waiters.waiting(request.alert_id) as answer:
-            async with self._store.begin() as tx:
-                fresh = await hand_in(tx, request)
-            self._ring()
-            if wait is None or not fresh:
+            if not await self._store_order(request):
                 return KumaAnswer(status=204)
-            return await self._wait(request, answer, wait)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    return await answer
+        return None
 
     async def _as_stored(self, request: CloseRequest) -> CloseRequest:
         """Name the alert as it is stored, whatever the id's spelling; KUMA decides about one that is unknown here."""
@@ -94,20 +98,24 @@ class Door:
             stored = await tx.links.stored_as([request.alert_id])
         return replace(request, alert_id=stored.get(request.alert_id, request.alert_id))
 
-    async def _wait(
-        self, request: CloseRequest, answer: asyncio.Future[KumaAnswer], seconds: float
-    ) -> KumaAnswer | None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while True:
-                    done, _ = await asyncio.wait([answer], timeout=LOOK_AGAIN)
-                    if done:
-                        return answer.result()
-                    if await self._closed_elsewhere(request):
-                        return KumaAnswer(status=204)
-        return None
+    async def _store_order(self, request: CloseRequest) -> bool:
+        """Store a closing; false where nothing is left to be closed."""
+        async with self._store.begin() as tx:
+            fresh = await hand_in(tx, request)
+        self._ring()
+        return fresh
 
-    async def _closed_elsewhere(self, request: CloseRequest) -> bool:
-        async with self._store.read() as tx:
-            link = await tx.links.get(request.alert_id)
-        return link is not None and link.alert_closed
+    async def look_out(self) -> None:
+        """Answer, for ever, those who wait for closings that another copy of the daemon does.
+
+        One question for all of them; a local file is ours alone.
+        """
+        while not self._store.local:
+            ids = [AlertId(one) for one in await self._waiters.somebody()]
+            with contextlib.suppress(StoreUnavailable):
+                async with self._store.read() as tx:
+                    links = await tx.links.many(ids)
+                for alert_id, link in links.items():
+                    if link.alert_closed:
+                        self._waiters.answer(alert_id, KumaAnswer(status=204))
+            await asyncio.sleep(LOOK_AGAIN)

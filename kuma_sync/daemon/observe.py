@@ -16,6 +16,7 @@ from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import DurableQueue, Store
 from kuma_sync.store.backlog import DEPTHS, WAITING
+from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.pulse import Pulse, end_process
@@ -90,6 +91,7 @@ async def report(systemd: Systemd, health: Health, pulse: Pulse) -> None:
     interval = min(systemd.watchdog_interval.total_seconds() if systemd.watchdog_interval else EVERY, EVERY)
     while True:
         pulse.beat()
+        logs.tell_repeats()
         status = _status(health)
         if status != said:
             systemd.status(status)

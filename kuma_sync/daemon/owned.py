@@ -21,19 +21,25 @@ T = TypeVar("T")
 LEASE = timedelta(seconds=60)
 
 
+async def _nothing(_size: int) -> None:
+    return
+
+
 @dataclass(slots=True)
 class OwnedJob:
     """A claim together with the certainty that it is still ours.
 
     `unwritten` is the moment since which the store has not taken what came of it, None while nothing waits; `weight` is
-    how many bytes of contents it takes up; `missed` names the operation that the IRP answered last as if it did not
-    know the incident; `lane` is where the job waits whatever comes of it, None: where it was.
+    how many bytes of contents it takes up, and `take` waits for room for more, until the job ends; `missed` names the
+    operation that the IRP answered last as if it did not know the incident; `lane` is where the job waits whatever
+    comes of it, None: where it was.
     """
 
     claim: Claim
     valid_until: float
     unwritten: float | None = None
     weight: int = 0
+    take: Callable[[int], Awaitable[object]] = _nothing
     missed: str = ""
     lane: Lane | None = None
 

@@ -120,7 +120,7 @@ class Poller:
             news = await tx.links.mark_gone(found.gone, now=tx.now)
         last.left += len(news)
         for alert_id in news:
-            log.warning("alert_gone", alert_id=alert_id)
+            round_.told.gone.add(alert_id)
 
     async def _conclude(self, round_: Round, *, sweeps: bool) -> None:
         """Write the round's closings and the cursor in one transaction."""
@@ -183,6 +183,7 @@ class Poller:
         round_.tally(self._habits.metrics)
         if missed := sum(read.missed for read in round_.passes):
             log.warning("alerts_missed", count=missed)
+        round_.told.tell()
         async with self._store.begin() as tx:
             for read in round_.passes:
                 await tx.records.note_pass(read.record())

@@ -31,9 +31,6 @@ fail quickly before KUMA has to show again that it is well."""
 SLOW = 10.0
 """Seconds."""
 
-CHUNK = 4 * 1024 * 1024
-"""Bytes of alerts that one transaction takes at most, a single larger alert aside."""
-
 
 class Reader:
     """Takes the reads of a round, chunk by chunk."""
@@ -119,28 +116,33 @@ class Reader:
         if (kind, alert_id) in self._warned:
             return
         self._warned.add((kind, alert_id))
-        if kind is ReadKind.CONTENTS:
-            log.warning("contents_unreadable", alert_id=alert_id, reason=error.summary)
-        else:
-            log.warning("status_unreadable", alert_id=alert_id, reason=error.summary)
+        told = round_.told
+        kept = told.contents_unreadable if kind is ReadKind.CONTENTS else told.status_unreadable
+        kept.add(alert_id, error.summary)
 
     async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:
-        record = self._recorder.contents if read.query.with_events else self._recorder.listing
         chunk = Chunk()
         async for item in items:
             match item:
                 case Element():
+                    if not chunk.takes(item):
+                        chunk = await self._record(chunk, read, round_)
                     chunk.add(item)
                 case PageEnd():
                     self._turn_page(item, read, round_)
-            if isinstance(item, PageEnd) or chunk.size >= CHUNK:
-                await record(chunk, read, round_)
-                passed("page_committed")
-                chunk = Chunk()
-                self._habits.health.moved_on("poll")
-                self._habits.health.beat("poll")
+            if isinstance(item, PageEnd) or chunk.full:
+                chunk = await self._record(chunk, read, round_)
             if isinstance(item, PageEnd) and item.end is End.MORE:
                 await self._side.turn_page()
+
+    async def _record(self, chunk: Chunk, read: Pass, round_: Round) -> Chunk:
+        """Write down what is in hand, and return room for more."""
+        record = self._recorder.contents if read.query.with_events else self._recorder.listing
+        await record(chunk, read, round_)
+        passed("page_committed")
+        self._habits.health.moved_on("poll")
+        self._habits.health.beat("poll")
+        return Chunk()
 
     def _turn_page(self, page: PageEnd, read: Pass, round_: Round) -> None:
         read.page(page)

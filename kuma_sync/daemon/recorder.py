@@ -5,12 +5,9 @@ Must not: read from KUMA, or decide beyond what the core says.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-
-import structlog
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
 from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
@@ -19,17 +16,14 @@ from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.unseen import Fate, Wanted
 from kuma_sync.core.window import ReadKind
-from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.copies import in_order, later_copies
 from kuma_sync.daemon.left_alone import LeftAlone
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_leave, to_tell, to_wake
-from kuma_sync.daemon.rejects import KnownRejects, RefusedAlerts, as_listed, refused, too_large
+from kuma_sync.daemon.rejects import KnownRejects, RefusedAlerts, as_read, refused, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round, taken_back
 from kuma_sync.kuma.client import Element
-from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.kuma.wire import Parsed, parse_in_turns
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +57,8 @@ class Swept:
 class Recorder:
     """Writes chunks."""
 
-    def __init__(
-        self, *, store: Store, rules: Rules, swept: Swept, wake: Callable[[], None], allowance: Allowance
-    ) -> None:
+    def __init__(self, *, store: Store, rules: Rules, swept: Swept, wake: Callable[[], None]) -> None:
         self._store = store
-        self._allowance = allowance
         self._rules = rules
         self.wake = wake
         self._rejects = KnownRejects()
@@ -77,8 +68,7 @@ class Recorder:
 
     async def contents(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements that came with their contents."""
-        async with self._allowance.take(chunk.size):
-            await self._record(chunk, read, round_, Shape.CONTENTS)
+        await self._record(chunk, read, round_, Shape.CONTENTS)
 
     async def listing(self, chunk: Chunk, read: Pass, round_: Round) -> None:
         """Record elements of a listing: what differs is wanted with its contents, and only then written."""
@@ -96,7 +86,7 @@ class Recorder:
                     await self.seen([item], read, round_)
                 return
             alert = items[0].alert
-            await self._park(refused(alert.id, as_listed(alert), error), alert.id, read, round_)
+            await self._park(refused(alert.id, as_read(items[0]), error), alert.id, read, round_)
         self.wake()
 
     async def _write_listed(self, items: Sequence[Seen], read: Pass, round_: Round) -> None:
@@ -120,23 +110,26 @@ class Recorder:
             round_.saw(await tx.alerts.newest(unchanged.values()))
             known_ids = set(unchanged.values())
             to_mark = known_ids if read.sweep(round_) else await tx.alerts.gone(known_ids)
-        parsed = [
-            (digest, await self._parsed(element, shape))
-            for digest, element in digests.items()
-            if digest not in unchanged
-        ]
-        seen = later_copies(digests, unchanged, {key: item for key, item in parsed if isinstance(item, Parsed)})
-        no_alerts = [item for _digest, item in parsed if isinstance(item, Rejected)]
+        count, order = len(taken), list(digests)
+        chunk.elements.clear()
+        taken.clear()
+        # Bytes that were parsed are let go: what they become takes enough room.
+        read_out = {
+            digest: await self._parsed(digests.pop(digest), shape) for digest in order if digest not in unchanged
+        }
+        seen = later_copies(order, unchanged, {key: item for key, item in read_out.items() if isinstance(item, Parsed)})
+        no_alerts = [item for item in read_out.values() if isinstance(item, Rejected)]
         if shape is Shape.CONTENTS:
             round_.leave_contents(large)
         else:
             no_alerts += map(too_large, large)
-            round_.answered |= {AlertId(hint) for element in large if (hint := element.alert_id_hint())}
+            hints = (element.alert_id_hint() for element in large)
+            round_.shown(read.query, {AlertId(hint) for hint in hints if hint})
         rejected = self._rejects.fresh(no_alerts)
-        read.seen += len(taken)
+        read.seen += count
         for item in seen.values():
             round_.saw(item.seen.alert.last_seen)
-        round_.answered |= known_ids | {item.seen.alert.id for item in seen.values()}
+        round_.shown(read.query, known_ids | {item.seen.alert.id for item in seen.values()})
         if not (seen or rejected or to_mark or round_.first_read_due):
             return
         aside = _Aside(rejected=rejected, to_mark=to_mark)
@@ -145,8 +138,9 @@ class Recorder:
         except ValueRefused:
             await self._write({}, aside, shape, read, round_)
             for digest, item in seen.items():
-                await self._write_one(digests[digest], item, shape, read, round_)
+                await self._write_one(digest, item, shape, read, round_)
         self._rejects.note(rejected)
+        round_.told.reject(rejected)
         self.wake()
 
     async def _write(self, seen: dict[bytes, Parsed], aside: _Aside, shape: Shape, read: Pass, round_: Round) -> None:
@@ -160,14 +154,14 @@ class Recorder:
                 await self._compare(tx, seen, shape, read, round_)
         round_.cursor = replace(round_.cursor, first_read=first_read)
 
-    async def _write_one(self, element: Element, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
+    async def _write_one(self, digest: bytes, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
         """Write one alert of a chunk that the database refused as a whole, or park it with the reason."""
         try:
-            await self._write({element.digest: item}, _Aside(), shape, read, round_)
+            await self._write({digest: item}, _Aside(), shape, read, round_)
         except ValueRefused as error:
             alert_id = item.seen.alert.id
-            await self._park(refused(alert_id, element.raw or element.head, error), alert_id, read, round_)
-            self._refused.note(alert_id, element.digest)
+            await self._park(refused(alert_id, as_read(item.seen), error), alert_id, read, round_)
+            self._refused.note(alert_id, digest)
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         async with self._store.begin() as tx:
@@ -176,6 +170,7 @@ class Recorder:
             await tx.alerts.mark_shown([alert_id], read.sweep(round_))
         round_.refuse(alert_id)
         self._rejects.note([rejected])
+        round_.told.reject([rejected])
 
     def _not_left_alone(self, digests: dict[bytes, Element], round_: Round) -> dict[bytes, Element]:
         left_alone = self._left_alone.among(digests)
@@ -193,8 +188,8 @@ class Recorder:
         return moment
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
-        await asyncio.sleep(0)  # a chunk of megabytes in one go would hold the loop
-        return parse_alert(element.raw or b"", with_events=shape is Shape.CONTENTS, max_events=self._rules.max_events)
+        whole = shape is Shape.CONTENTS
+        return await parse_in_turns(element.raw or b"", with_events=whole, max_events=self._rules.max_events)
 
     async def _compare(self, tx: Tx, seen: dict[bytes, Parsed], shape: Shape, read: Pass, round_: Round) -> None:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}
@@ -211,7 +206,7 @@ class Recorder:
             await self._save(tx, diff(unread, known), {}, shape, read, round_)
         changes = diff(items, known)
         await self._save(tx, changes, digest_of, shape, read, round_)
-        self._warn(changes, seen)
+        _warn(changes, seen, round_)
         done = {change.picture.alert.id for change in changes} | round_.wanted.keys()
         await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
 
@@ -295,8 +290,7 @@ class Recorder:
         """Count these creates of the round, and return which of them the brake holds."""
         plan = check(Plan(creates=creates), self._rules.brake, created_before=round_.created)
         round_.created += len(creates)
-        if plan.held_creates:
-            log.error("brake_holds_creates", held=len(plan.held_creates))
+        round_.told.held_creates += len(plan.held_creates)
         return plan.held_creates
 
     async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
@@ -316,15 +310,6 @@ class Recorder:
         await tx.links.add(links, now=tx.now)
         ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
-
-    def _warn(self, changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed]) -> None:
-        left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
-        for change in changes:
-            fields = left_out.get(change.picture.alert.id)
-            if fields:
-                log.warning(
-                    "fields_left_out", alert_id=change.picture.alert.id, fields=sorted(set(fields)), count=len(fields)
-                )
 
     def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId], round_: Round) -> Contents | None:
         """Keep the contents of what will be delivered."""
@@ -347,3 +332,11 @@ class Recorder:
             return False
         unread = change.seen.contents is None
         return unread or round_.server_now is None or last_seen >= round_.server_now - self._rules.overlap
+
+
+def _warn(changes: Sequence[Appeared | Changed], seen: dict[bytes, Parsed], round_: Round) -> None:
+    left_out = {item.seen.alert.id: item.left_out for item in seen.values() if item.left_out}
+    for change in changes:
+        alert_id = change.picture.alert.id
+        if alert_id in left_out:
+            round_.told.left_out.add(alert_id, *left_out[alert_id])

@@ -8,22 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-import structlog
-
-from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.alert import AlertId, Contents, Seen
 from kuma_sync.core.diff import Rejected
 from kuma_sync.core.errors import ValueRefused
+from kuma_sync.core.moments import rfc3339
 from kuma_sync.kuma.client import Element
 from kuma_sync.store import Tx
-
-log = structlog.get_logger(__name__)
 
 REMEMBERED = 10_000
 
 
 def too_large(element: Element) -> Rejected:
     """Return what an element of a listing is that is too large even so: nothing that could be delivered."""
-    reason = f"too large even without events: {element.size} bytes"
+    reason = f"too {'many values' if element.crowded else 'large'} even without events: {element.size} bytes"
     return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=element.head)
 
 
@@ -36,9 +33,27 @@ def refused(alert_id: AlertId, raw: bytes, error: ValueRefused) -> Rejected:
     return Rejected(digest=f"{REFUSED}{alert_id}", reason=str(error), raw=raw)
 
 
-def as_listed(alert: Alert) -> bytes:
-    """Return an alert as an element of which there is no more than this: the listing itself is gone by now."""
-    return json.dumps({"id": alert.id, "name": alert.name, "status": alert.status}).encode()
+def as_read(seen: Seen) -> bytes:
+    """Return an alert as KUMA would send what was read of it: its bytes were let go once they were parsed."""
+    alert, contents = seen.alert, seen.contents or Contents()
+    item = {
+        "id": alert.id,
+        "tenantID": alert.tenant_id,
+        "tenantName": alert.tenant_name,
+        "name": alert.name,
+        "correlationRuleID": alert.rule_id,
+        "priority": alert.priority,
+        "status": alert.status,
+        "firstSeen": alert.first_seen and rfc3339(alert.first_seen),
+        "lastSeen": alert.last_seen and rfc3339(alert.last_seen),
+        "assignee": alert.assignee,
+        "closingReason": alert.closing_reason,
+        "overflow": alert.overflow,
+        "events": contents.events,
+        "affectedAssets": contents.assets,
+        "affectedAccounts": contents.accounts,
+    }
+    return json.dumps(item, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
 class KnownRejects:
@@ -52,12 +67,10 @@ class KnownRejects:
         return [item for item in rejected if item.digest not in self._digests]
 
     def note(self, rejected: Sequence[Rejected]) -> None:
-        """Remember what is parked by now, and tell."""
+        """Remember what is parked by now."""
         if len(self._digests) > REMEMBERED:
             self._digests.clear()
         self._digests |= {item.digest for item in rejected}
-        if rejected:
-            log.error("alerts_rejected", count=len(rejected), reasons=sorted({item.reason for item in rejected}))
 
 
 class RefusedAlerts:

@@ -14,19 +14,29 @@ from datetime import datetime
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.window import Cursor, Query, ReadKind
+from kuma_sync.daemon.told import Told
 from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.store import PassRecord, Turn
 from kuma_sync.telemetry.metrics import Metrics
+
+CHUNK = 4 * 1024 * 1024
+PORTION = 500
+"""Bytes, and number, of the alerts that one transaction takes at most, a single larger alert aside."""
+
+ENOUGH = 3 * 1024 * 1024
+"""Bytes with which it does not wait for more: they would be held in memory meanwhile."""
 
 
 @contextmanager
 def taken_back(read: Pass, round_: Round) -> Iterator[None]:
     """Take back what was counted for a transaction whose values the database refused: it is written again, in parts."""
-    before = read.rejected, read.appeared, read.changed, read.late, read.missed, round_.created
+    before = read.rejected, read.appeared, read.changed, read.late, read.missed
+    created, held = round_.created, round_.told.held_creates
     try:
         yield
     except ValueRefused:
-        read.rejected, read.appeared, read.changed, read.late, read.missed, round_.created = before
+        read.rejected, read.appeared, read.changed, read.late, read.missed = before
+        round_.created, round_.told.held_creates = created, held
         raise
 
 
@@ -36,6 +46,15 @@ class Chunk:
 
     elements: list[Element] = field(default_factory=list)
     size: int = 0
+
+    def takes(self, element: Element) -> bool:
+        """Tell whether one transaction takes this element, too."""
+        return not self.elements or self.size + element.size <= CHUNK
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there is enough for one transaction."""
+        return self.size >= ENOUGH or len(self.elements) >= PORTION
 
     def add(self, element: Element) -> None:
         """Take one element."""
@@ -119,10 +138,10 @@ class Round:
     the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
     contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
     counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
-    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far; `late`
-    those that a look behind the watermark found, `unread` new ones that only a listing has shown as yet; of new ones
-    that had left the statuses asked for, `unseen` are those of which incidents are made, `missed` the others; `left`
-    are known ones that are ignored, and changed to what nobody wants. `server_now`
+    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far to who
+    asked for them by id; `late` those that a look behind the watermark found, `unread` new ones that only a listing has
+    shown as yet; of new ones that had left the statuses asked for, `unseen` are those of which incidents are made,
+    `missed` the others; `left` are known ones that are ignored, and changed to what nobody wants. `server_now`
     is KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an
     earlier one had no chance to see. `began_at` is ours when the round began.
     """
@@ -147,6 +166,7 @@ class Round:
     missed: set[AlertId] = field(default_factory=set)
     left: set[AlertId] = field(default_factory=set)
     passes: list[Pass] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
 
     @property
     def now(self) -> datetime:
@@ -161,6 +181,11 @@ class Round:
                 self.unnamed += 1
             else:
                 self.oversize.add(AlertId(hint))
+
+    def shown(self, query: Query, ids: Iterable[AlertId]) -> None:
+        """Note which alerts KUMA showed, where they were asked for: of a listing of very many nobody wants to know."""
+        if query.ids:
+            self.answered |= set(ids)
 
     def saw(self, last_seen: datetime | None) -> None:
         """Take note of the lastSeen of an alert that a read showed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from typing import Literal
@@ -183,7 +184,9 @@ class Worker:
     async def _work(self, job: OwnedJob) -> None:
         passed("job_claimed")
         try:
-            async with self._duty.allowance.take(job.weight):
+            async with AsyncExitStack() as held:
+                job.take = lambda size: held.enter_async_context(self._duty.allowance.take(size))
+                await job.take(job.weight)
                 await self._handle(job)
         finally:
             self._flying.pop(job.claim.id, None)

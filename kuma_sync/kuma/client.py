@@ -17,6 +17,7 @@ import stamina.instrumentation
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, Transient
 from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.kuma.bounds import bounds
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.known import Known
 from kuma_sync.kuma.page import End, Page, PageEnd
@@ -75,13 +76,16 @@ class KumaClient:
         Whether the read is complete, its last PageEnd says. Close the iterator (`aclosing`) when leaving early: it
         holds a connection.
         """
-        paging = Paging(query, self._page_size, cap=self._page_cap)
+        paging, seen = Paging(query, self._page_size, cap=self._page_cap), set[int]()
+        asked = frozenset(query.ids)
         for number in count(1):
             async with self._page(query, number) as page:
-                async with aclosing(page.elements()) as elements:
+                async with aclosing(page.elements(seen, asked)) as elements:
                     async for element in elements:
                         yield element
-                end = paging.end(Shown(count=page.count, ids=frozenset(page.ids), digest=page.digest))
+                end = paging.end(
+                    Shown(count=page.count, news=page.news, asked=frozenset(page.asked), digest=page.digest)
+                )
                 yield page.ended(number, end)
             if end is not End.MORE:
                 return
@@ -166,9 +170,9 @@ class KumaClient:
                 raise kuma_refusal(await stream.answer(), api_version=self._version)
             # A listing's elements are small: quicker looked into than looked up.
             known = self._known if query.with_events else None
-            size = self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED)
-            splitter = Splitter(max_size=size, known=known)
-            yield Page(stream, splitter, remote=self._wire.remote, operation=_READ)
+            limit = bounds(self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED))
+            splitter = Splitter(max_size=limit.size, known=known)
+            yield Page(stream, splitter, limit, remote=self._wire.remote, operation=_READ)
 
     @asynccontextmanager
     async def _stream(self, request: Outgoing) -> AsyncIterator[Stream]:

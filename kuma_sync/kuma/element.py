@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 HEAD = 4096
-LARGE = 4 * 1024 * 1024
+LARGE = 1024 * 1024
 """Bytes; room for an element beyond it is given back."""
 
 _FIRST_ID = re.compile(
@@ -24,13 +24,15 @@ _FIRST_ID = re.compile(
 class Element:
     """One element of the array. `raw` is None where it was larger than allowed: then only `head` was kept.
 
-    `digest` is the SHA-256 of the whole element, also of one that was not kept.
+    `digest` is the SHA-256 of the whole element, also of one that was not kept. `crowded`: it was not too large, but
+    holds too many values.
     """
 
     raw: bytes | None = field(repr=False)
     size: int
     head: bytes = field(repr=False)
     digest: bytes = field(repr=False)
+    crowded: bool = False
 
     def alert_id_hint(self) -> str | None:
         """Return the alert's id without parsing, where only plain values stand before it; None where in doubt."""

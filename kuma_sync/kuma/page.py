@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Collection, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from kuma_sync.core.errors import Permanent, RemoteError, Transient
+from kuma_sync.kuma.bounds import Bounds
 from kuma_sync.kuma.element import Element
 from kuma_sync.kuma.stream import NotAnArray, Splitter
-from kuma_sync.kuma.wire import read_id
+from kuma_sync.kuma.wire import in_turns, read_id
 from kuma_sync.transport import Stream, media_type
 
 
@@ -55,22 +57,30 @@ class PageEnd:
 
 
 class Page:
-    """A page being read; `ids` holds what identifies its elements so far, `digest` stands for all of them in order."""
+    """A page being read. `seen` remembers, as numbers, what identified the elements of a read so far.
 
-    def __init__(self, stream: Stream, splitter: Splitter, *, remote: str, operation: str) -> None:
+    `news` tells whether this page has shown an element that no page of the read before it had, `asked` which of the
+    ids asked for it has shown.
+    """
+
+    def __init__(self, stream: Stream, splitter: Splitter, bounds: Bounds, *, remote: str, operation: str) -> None:
         self._stream = stream
         self._splitter = splitter
+        self._bounds = bounds
         self._remote = remote
         self._operation = operation
+        self._steps: Iterator[list[Element]] | None = None
+        self._last = False
         self._waiting: list[Element] = []
         self._over = False
         self.count = 0
-        self.ids: set[str] = set()
+        self.news = False
+        self.asked: set[str] = set()
         self._digest = hashlib.sha256()
 
     @property
     def digest(self) -> bytes:
-        """Return the digest of all elements so far."""
+        """Return what stands for all elements so far, in their order."""
         return self._digest.digest()
 
     async def first(self) -> None:
@@ -78,15 +88,21 @@ class Page:
         while not self._waiting and not self._over:
             await self._receive()
 
-    async def elements(self) -> AsyncGenerator[Element, None]:
+    async def elements(self, seen: set[int], asked: Collection[str] = ()) -> AsyncGenerator[Element, None]:
         """Hand out one element after the other; raise RemoteError where the page ends before its closing bracket."""
         while self._waiting or not self._over:
             taken, self._waiting = self._waiting, []
             for element in taken:
                 self.count += 1
-                self.ids.add(_identity(element))
+                bounded = await self._bounded(element)
+                identity = await _identity(bounded)
+                if identity in asked:
+                    self.asked.add(identity)
+                number = hash(identity)
+                self.news = self.news or number not in seen
+                seen.add(number)
                 self._digest.update(element.digest)
-                yield element
+                yield bounded
             if not self._over:
                 await self._receive()
 
@@ -103,18 +119,30 @@ class Page:
         )
 
     async def _receive(self) -> None:
-        piece = await anext(self._stream.chunks, None)
-        self._over = piece is None
-        steps = self._splitter.end() if piece is None else self._splitter.steps(piece)
+        """Take the next step through what came, or wait for more."""
+        if self._steps is None:
+            piece = await anext(self._stream.chunks, None)
+            self._last = piece is None
+            self._steps = self._splitter.end() if piece is None else self._splitter.steps(piece)
         try:
-            for number, found in enumerate(steps):
-                if number:
-                    await asyncio.sleep(0)
-                self._waiting += found
+            found = next(self._steps, None)
         except NotAnArray as error:
             raise self._unreadable(error) from None
+        self._waiting += found or ()
+        if self._splitter.busy or (self._last and found is not None):
+            await asyncio.sleep(0)
+            return
+        self._steps = None
+        self._over = self._last
         if self._over and not self._splitter.complete:
             raise self._failed(Transient, "answer ended early")
+
+    async def _bounded(self, element: Element) -> Element:
+        """Leave the bytes of an element that holds too many values."""
+        if element.raw is None or not self._bounds.doubtful(element.raw):
+            return element
+        crowded = await in_turns(element.raw, partial(self._bounds.crowded, element.raw))
+        return replace(element, raw=None, crowded=True) if crowded else element
 
     def _unreadable(self, error: NotAnArray) -> RemoteError:
         kind = media_type(self._stream.headers)
@@ -126,6 +154,8 @@ class Page:
         return kind(remote=self._remote, operation=self._operation, summary=summary, status=self._stream.status)
 
 
-def _identity(element: Element) -> str:
-    known = element.alert_id_hint() or (read_id(element.raw) if element.raw is not None else None)
+async def _identity(element: Element) -> str:
+    known = element.alert_id_hint()
+    if known is None and element.raw is not None:
+        known = await in_turns(element.raw, partial(read_id, element.raw))
     return known or "sha256:" + element.digest.hex()

@@ -17,10 +17,15 @@ which some rows were hidden after the cut."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a page held: how many elements, what identifies them, and a digest of all of them in their order."""
+    """What a page held: how many elements, and a digest of all of them in their order.
+
+    `news` tells whether it showed one that no page of the read had shown before; `asked` are those of the ids asked for
+    that it showed.
+    """
 
     count: int
-    ids: frozenset[str]
+    news: bool
+    asked: frozenset[str]
     digest: bytes
 
 
@@ -58,14 +63,13 @@ class Paging:
         if not page.count:
             self._learn()
             return End.EMPTY
-        new = not page.ids <= self._ids
-        self._ids |= page.ids
+        self._ids |= page.asked
         if self._query.ids:
             if self._ids.issuperset(self._query.ids):
                 return End.ANSWERED
         elif self._short(page):
             return End.SHORT
-        if not new:
+        if not page.news:
             return End.REPEATED
         return End.CAP if self._pages >= self._cap else End.MORE
 

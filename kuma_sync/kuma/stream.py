@@ -19,7 +19,11 @@ BRACKET = re.compile(rb'[^"{}\[\]]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^"{}\[\]]*+)*
 """From outside a string: all up to the next bracket, or up to a string that does not end in these bytes."""
 
 STEP = 256 * 1024
-"""Bytes; bracket by bracket they take two milliseconds."""
+"""Bytes; bracket by bracket they take two milliseconds, where brackets are as rare as in an alert."""
+
+BRACKETS = 10_000
+ELEMENTS = 500
+"""Of one step at most: a quarter of a megabyte may hold a hundred thousand, and would take half a second."""
 
 _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.S)
 _SPACE = re.compile(rb"[ \t\r\n]*+")
@@ -64,6 +68,7 @@ class Splitter:
         self._known = known
         self._at = _At.START
         self._depth = 0
+        self._brackets = 0
         self._escaped = False
         self._null = 0
         self._start = 0
@@ -71,6 +76,11 @@ class Splitter:
         self._expected = (0, b"")
         self._found: list[Element] = []
         self._rest: list[bytes] = []
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether bytes that were fed wait for another step."""
+        return bool(self._rest)
 
     @property
     def complete(self) -> bool:
@@ -82,7 +92,10 @@ class Splitter:
         return [element for found in self.steps(data) for element in found]
 
     def steps(self, data: bytes) -> Iterator[list[Element]]:
-        """Do the same in steps of `STEP` bytes, so that whoever has other things to do can do them in between."""
+        """Do the same in steps of a few milliseconds, so that whoever has other things to do can do them in between.
+
+        A step is `STEP` bytes, `BRACKETS` or `ELEMENTS`, whichever comes first.
+        """
         self._put(data)
         while self._rest:
             self._take(self._rest.pop())
@@ -99,22 +112,28 @@ class Splitter:
 
     def _take(self, data: bytes) -> None:
         self._start = position = 0
-        while position < len(data):
-            match self._at:
-                case _At.NESTED:
-                    position = self._nested(data, position)
-                case _At.STRING:
-                    position = self._string(data, position)
-                case _At.ATOM:
-                    position = self._atom(data, position)
-                case _At.NULL:
-                    position = self._literal_null(data, position)
-                case _At.RECALL:
-                    position = self._recall(data, position)
-                case _:
-                    position = self._between(data, _end(_SPACE, data, position))
+        self._brackets = BRACKETS
+        while position < len(data) and self._brackets and len(self._found) < ELEMENTS:
+            position = self._go_on(data, position)
         if self._at in (_At.NESTED, _At.STRING, _At.ATOM):
-            self._element.keep(memoryview(data)[self._start :])
+            self._element.keep(memoryview(data)[self._start : position])
+        if position < len(data):
+            self._rest.append(data[position:])
+
+    def _go_on(self, data: bytes, position: int) -> int:
+        match self._at:
+            case _At.NESTED:
+                return self._nested(data, position)
+            case _At.STRING:
+                return self._string(data, position)
+            case _At.ATOM:
+                return self._atom(data, position)
+            case _At.NULL:
+                return self._literal_null(data, position)
+            case _At.RECALL:
+                return self._recall(data, position)
+            case _:
+                return self._between(data, _end(_SPACE, data, position))
 
     def _between(self, data: bytes, position: int) -> int:
         if position == len(data):
@@ -181,22 +200,25 @@ class Splitter:
         return gathered or b""
 
     def _nested(self, data: bytes, position: int) -> int:
-        match, depth = BRACKET.match, self._depth
-        while (reached := match(data, position)) is not None:
+        match, depth, left = BRACKET.match, self._depth, 0
+        for left in range(self._brackets - 1, -1, -1):  # noqa: B007  # how many are left is used after the loop
+            reached = match(data, position)
+            if reached is None:
+                position = len(data)
+                break
             position = reached.end() + 1
             byte = data[position - 1]
             if byte in b"{[":
                 depth += 1
             elif byte == 0x22:
-                self._at, self._depth = _At.STRING, depth
-                return position
+                self._at = _At.STRING
+                break
             else:
                 depth -= 1
                 if depth == 0:
-                    self._depth = 0
-                    return self._finish(data, position)
-        self._depth = depth
-        return len(data)
+                    break
+        self._brackets, self._depth = left, depth
+        return position if depth else self._finish(data, position)
 
     def _string(self, data: bytes, position: int) -> int:
         end = _end(_STRING, data, position + self._escaped)

@@ -5,21 +5,29 @@ Must not: raise on bad data, or change what it does not understand: events, asse
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, JsonObject, Seen, take_contents
 from kuma_sync.core.diff import Rejected
 from kuma_sync.core.moments import EPOCH, read_moment
 from kuma_sync.core.text import fit
+from kuma_sync.kuma.bounds import takes_long
 from kuma_sync.kuma.loading import load
 
 _T = TypeVar("_T")
 _PRIORITIES = ("low", "medium", "high", "critical")
 _LONGEST_ID = 200
+
+_PARSING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parsing")
+"""One thread: several would keep several heaps, and could parse no faster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +58,23 @@ def parse_alert(raw: bytes, *, with_events: bool, max_events: int) -> Parsed | R
     alert = _alert(alert_id, fields)
     contents = _contents(fields, max_events) if with_events else None
     return Parsed(seen=Seen(alert=alert, contents=contents), left_out=tuple(left_out))
+
+
+async def parse_in_turns(raw: bytes, *, with_events: bool, max_events: int) -> Parsed | Rejected:
+    """Do what parse_alert does, without keeping the event loop from its other work for long."""
+    return await in_turns(raw, partial(parse_alert, raw, with_events=with_events, max_events=max_events))
+
+
+async def in_turns(raw: bytes, work: Callable[[], _T]) -> _T:
+    """Work on an element; where that takes long, in a thread.
+
+    The interpreter's lock is held while JSON becomes objects, a tenth of a second at most for what the bounds let pass;
+    all the rest is done in turns with the loop.
+    """
+    if takes_long(raw):
+        return await asyncio.get_running_loop().run_in_executor(_PARSING, work)
+    await asyncio.sleep(0)  # many short ones in one go would hold the loop as well
+    return work()
 
 
 def usable_id(value: object) -> AlertId | None:
@@ -88,12 +113,14 @@ def _alert(alert_id: AlertId, fields: _Fields) -> Alert:
 
 
 def _contents(fields: _Fields, max_events: int) -> Contents:
-    return take_contents(
+    contents = take_contents(
         fields.objects("events"),
         assets=fields.objects("affectedAssets"),
         accounts=fields.objects("affectedAccounts"),
         max_events=max_events,
     )
+    _ = contents.affected  # remembered from here on: of very many it takes long, and here nobody waits for it
+    return contents
 
 
 class _Fields:

@@ -7,15 +7,21 @@ it they show requests (httpx), parameters (aiosqlite) and arguments (stamina).
 
 from __future__ import annotations
 
+import atexit
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
 
+from kuma_sync.core.text import printable, printable_json
+from kuma_sync.telemetry.outlet import Outlet, Repeats
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
-__all__ = ["configure", "hide"]
+__all__ = ["configure", "hide", "tell_repeats"]
+
+log = structlog.get_logger(__name__)
 
 _SILENT = ("stamina", "uvicorn.access")
 """stamina's own hook logs the arguments of what it retries; there is no access log."""
@@ -26,7 +32,8 @@ def configure(
 ) -> None:
     """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins."""
     stream = stream or sys.stderr
-    console = format == "console" or (format == "auto" and stream.isatty())
+    terminal = stream.isatty()
+    console = format == "console" or (format == "auto" and terminal)
     ours = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -38,14 +45,41 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(console=console, colors=console and stream.isatty()))
+    tell_repeats(everything=True)
+    handler = logging.StreamHandler(_outlet(stream))
+    handler.setFormatter(_formatter(console=console, colors=console and terminal))
+    handler.addFilter(_repeats)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(ours, logging.WARNING))
     logging.getLogger("kuma_sync").setLevel(ours)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def tell_repeats(*, everything: bool = False) -> None:
+    """Say how many lines were left out because there were many like them; call it now and then."""
+    _repeats.tell(everything=everything)
+
+
+def _outlet(stream: TextIO) -> TextIO | Outlet:
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return stream
+    return Outlet(descriptor, lost=_lost)
+
+
+def _lost(count: int) -> None:
+    log.warning("log_lines_lost", count=count)
+
+
+def _left_out(event: str, count: int) -> None:
+    log.warning("lines_left_out", of=event, count=count)
+
+
+_repeats = Repeats(told=_left_out)
+atexit.register(tell_repeats, everything=True)
 
 
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
@@ -63,6 +97,27 @@ def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
             safe_traceback,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redact,
-            renderer,
+            *([_shown, renderer] if console else [renderer, _json_shown]),
         ],
     )
+
+
+def _shown(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape, as a structlog processor, what a terminal would obey; a traceback keeps its lines."""
+    return {key: _plain(value, keep="\n" if key == "exception" else "") for key, value in event.items()}
+
+
+def _plain(value: Any, *, keep: str) -> Any:
+    match value:
+        case str():
+            return printable(value, keep=keep)
+        case dict():
+            return {printable(str(name)): _plain(inner, keep="") for name, inner in value.items()}
+        case list():
+            return [_plain(inner, keep="") for inner in value]
+        case _:
+            return value
+
+
+def _json_shown(_logger: Any, _method: str, line: str) -> str:
+    return printable_json(line)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer, parse_reason
-from kuma_sync.core.errors import StoreError
+from kuma_sync.core.errors import StoreError, TooManyWait
 from kuma_sync.core.incident import Origin
 from kuma_sync.web.answers import Refused, answer, bearer_token, caller
 from kuma_sync.web.body import LARGEST_BODY, read_body
@@ -31,7 +31,7 @@ class ClosingDesk(Protocol):
         """Put a closing on the durable queue, and return 204.
 
         With `wait`, stay up to that many seconds for KUMA's final answer; None when it did not come. Raise StoreError
-        when nothing was stored.
+        or TooManyWait when nothing was stored.
         """
 
 
@@ -49,6 +49,8 @@ async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> 
         said = await desk.take(closing, wait)
     except StoreError as error:
         raise Refused(503, "store unavailable", str(error)) from None
+    except TooManyWait as error:
+        raise Refused(503, "too many wait", f"{error}; nothing was stored, call again without wait") from None
     if said is None:
         return answer(202, "accepted", "no final answer of KUMA yet; the queue goes on")
     return Response(status_code=204) if said.status == 204 else answer(said.status, said.message, said.details or None)

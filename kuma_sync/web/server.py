@@ -1,6 +1,6 @@
 """uvicorn as one awaitable among ours: no signal handlers, no access log, no `Server` header, a bounded stop.
 
-Must not: know what is served.
+Connections are taken by a listener of our own, which bounds their number and their time. Must not: know what is served.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
 from kuma_sync.settings.pem import no_pair
+from kuma_sync.web.listener import Guest, Limits, Listener, most_connections
 
 _STOP_SECONDS = 5
 
@@ -63,6 +65,7 @@ async def serve(
     stop: asyncio.Event,
     cert_file: Path | None = None,
     key_file: Path | None = None,
+    limits: Limits | None = None,
 ) -> None:
     """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed.
 
@@ -85,12 +88,15 @@ async def serve(
         )
         config.load()
         server = _Server(config)
+        listener = Listener(door, server.talk, limits=limits or Limits(most=most_connections()), tls=config.ssl)
         try:
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(_stop_when(stop, server), name="door-stop")
-                await server.serve(sockets=[door])
+                watching = tasks.create_task(_stop_when(stop, server, listener), name="door-stop")
+                listener.start()
+                await server.serve(sockets=[])
                 watching.cancel()
         finally:
+            listener.close()
             server.abort()
 
 
@@ -109,8 +115,63 @@ def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
         ) from None
 
 
+class _Talk(H11Protocol):
+    """uvicorn's side of one connection, which tells the listener what it waits for."""
+
+    guest: Guest
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self.guest.talk = self
+        self.guest.silent()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.guest.left()
+
+    def data_received(self, data: bytes) -> None:
+        before = self._phase()
+        super().data_received(data)
+        if self._phase() != before:
+            self._tell()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._tell()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._tell()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._tell()
+
+    def end(self) -> None:
+        self.transport.abort()
+
+    def _phase(self) -> tuple[object, bool, bool]:
+        cycle = self.cycle
+        return (cycle, True, True) if cycle is None else (cycle, cycle.response_complete, cycle.more_body)
+
+    def _tell(self) -> None:
+        _cycle, over, unfinished = self._phase()
+        if over:
+            self.guest.silent()
+        elif unfinished or self.flow.write_paused:
+            self.guest.slow()
+        else:
+            self.guest.answering()
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server without its hands on our signals."""
+
+    def talk(self, guest: Guest) -> _Talk:
+        """Make what serves one connection."""
+        talk = _Talk(config=self.config, server_state=self.server_state, app_state={})
+        talk.guest = guest
+        return talk
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -119,8 +180,6 @@ class _Server(uvicorn.Server):
 
     def abort(self) -> None:
         """Break what is still open: after a cancellation uvicorn has closed nothing."""
-        for listener in getattr(self, "servers", ()):
-            listener.close()
         for task in self.server_state.tasks:
             task.cancel()
         for connection in list(self.server_state.connections):
@@ -128,6 +187,7 @@ class _Server(uvicorn.Server):
                 connection.transport.abort()
 
 
-async def _stop_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+async def _stop_when(stop: asyncio.Event, server: uvicorn.Server, listener: Listener) -> None:
     await stop.wait()
+    listener.close()
     server.should_exit = True

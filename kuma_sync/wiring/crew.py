@@ -93,7 +93,6 @@ class Fitter:
         )
         self._gates = make_gates(settings, ground, remotes, self._pace)
         self._proof = self._make_proof()
-        self._allowance = Allowance(CONTENTS_IN_WORK)
         self._turns = ReadersTurn(ground.store, owner=ground.owner)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
         self._brake = Brake(
@@ -168,7 +167,6 @@ class Fitter:
                 rules=rules,
                 swept=self._ground.swept_of(settings.kuma),
                 wake=wake,
-                allowance=self._allowance,
             ),
             habits=Habits(
                 clock=utc_now,
@@ -229,7 +227,7 @@ class Fitter:
                 gates=self._lanes(),
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
-                allowance=self._allowance,
+                allowance=Allowance(CONTENTS_IN_WORK),
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),

@@ -21,6 +21,7 @@ from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
+from kuma_sync.daemon.waiters import MOST
 from kuma_sync.settings import Settings, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.settings.sections import WebSection
 from kuma_sync.telemetry import logs
@@ -28,6 +29,7 @@ from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
+from kuma_sync.web.listener import Limits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
 from kuma_sync.wiring.crew import make_crew, open_store
@@ -58,6 +60,8 @@ class Daemon:
             metrics=metrics,
         )
         self._crew: Crew | None = None
+        self._limits = Limits(most=most_connections())
+        self._ground.waiters.most = min(MOST, self._limits.most // 2)
         self._door = Door(store=self._ground.store, waiters=self._ground.waiters, ring=self._ring)
 
     def stop(self) -> None:
@@ -91,16 +95,19 @@ class Daemon:
                         render_metrics=self._ground.metrics.render,
                         serves=served(crew.identity),
                     )
-                    group.create_task(
-                        serve(app, door, stop=closed, cert_file=web.cert_file, key_file=web.key_file), name="door"
-                    )
-                reporting = group.create_task(report(self._systemd, self._ground.health, self._pulse), name="report")
+                    files = {"cert_file": web.cert_file, "key_file": web.key_file}
+                    group.create_task(serve(app, door, stop=closed, limits=self._limits, **files), name="door")
+                beside = [
+                    group.create_task(report(self._systemd, self._ground.health, self._pulse), name="report"),
+                    group.create_task(self._door.look_out(), name="look-out"),
+                ]
                 self._systemd.ready()
                 log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
                 if await self._make_ready(crew):
                     await self._generations(crew, first, group)
                 closed.set()
-                reporting.cancel()
+                for task in beside:
+                    task.cancel()
             log.info("stopped")
 
     async def _make_ready(self, crew: Crew) -> bool:

@@ -33,7 +33,9 @@ def _no_retries():
 
 
 @asynccontextmanager
-async def a_client(headers: bytes, body: bytes, *, piece: int = 1 << 20) -> AsyncIterator[KumaClient]:
+async def a_client(
+    headers: bytes, body: bytes, *, piece: int = 1 << 20, limit: int = 1 << 20
+) -> AsyncIterator[KumaClient]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
         more, page = (headers, body) if b"page=1 " in request else (b"", b"[]")
@@ -54,7 +56,7 @@ async def a_client(headers: bytes, body: bytes, *, piece: int = 1 << 20) -> Asyn
             statuses=["new"],
             tenants=[],
             with_affected=True,
-            max_alert_size=1 << 20,
+            max_alert_size=limit,
         )
         await wire.aclose()
 

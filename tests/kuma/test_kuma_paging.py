@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ MORE, EMPTY, SHORT = End.MORE, End.EMPTY, End.SHORT
 
 
 def shown(ids: Sequence[str], digest: str = "") -> Shown:
-    return Shown(count=len(ids), ids=frozenset(ids), digest=(digest or ",".join(ids)).encode())
+    return Shown(count=len(ids), news=True, asked=frozenset(ids), digest=(digest or ",".join(ids)).encode())
 
 
 def rows(counts: Sequence[int]) -> list[Shown]:
@@ -30,9 +31,11 @@ def rows(counts: Sequence[int]) -> list[Shown]:
 
 def read(query: Query, pages: Sequence[Shown], size: PageSize | None = None, *, cap: int = 99) -> list[End]:
     """Return what is said of each page, up to the one that ends the read."""
-    paging, ends = Paging(query, size or PageSize(), cap=cap), list[End]()
+    paging, ends, seen = Paging(query, size or PageSize(), cap=cap), list[End](), set[str]()
     for page in pages:
-        ends.append(paging.end(page))
+        ids, known = page.asked, frozenset(seen)
+        seen |= ids
+        ends.append(paging.end(replace(page, news=not ids <= known, asked=ids.intersection(query.ids))))
         if ends[-1] is not MORE:
             break
     return ends

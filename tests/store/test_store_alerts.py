@@ -10,7 +10,7 @@ import pytest
 from builders import ALERT_ID, NOW, a_link, an_account, an_alert, an_asset, an_event, events
 from stores import opened
 
-from kuma_sync.core.alert import AlertId, Contents, Picture, affected_fingerprint, event_digest, take_contents
+from kuma_sync.core.alert import AlertId, Contents, Picture, event_digest, take_contents
 from kuma_sync.store import Shape, Shown, Store
 
 B, C = AlertId("b"), AlertId("c")
@@ -20,7 +20,7 @@ def a_picture(*event_ids: str, oversize: bool = False, affected: bool = True, **
     return Picture(
         alert=an_alert(**fields),
         event_ids=frozenset(event_digest({"ID": each}) for each in event_ids),
-        affected=affected_fingerprint(Contents()) if affected else None,
+        affected=Contents().affected if affected else None,
         oversize=oversize,
     )
 

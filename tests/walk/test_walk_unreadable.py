@@ -143,8 +143,8 @@ async def test_what_kuma_refuses_a_second_time_is_told_a_second_time(tmp_path: P
             stage.kuma.edit(odd, priority="critical")
             await crew.poller.poll_once()
 
-    told = [line["alert_id"] for line in logs if line["event"] == "contents_unreadable"]
-    assert told == [odd, odd]
+    told = [line["alert_ids"] for line in logs if line["event"] == "contents_unreadable"]
+    assert told == [[odd], [odd]]
 
 
 @pytest.mark.parametrize("code", [400, 500])

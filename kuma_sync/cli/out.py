@@ -1,0 +1,94 @@
+"""Where commands write: results to stdout, sentences about failures to stderr. Nothing else in the program prints.
+
+What comes from elsewhere (an id, a name, a remote's words) may hold a terminal's control sequences: they leave here as
+escapes. Must not: import more than the core: `--help` and `health` must stay quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from io import TextIOWrapper
+from typing import TextIO
+
+from kuma_sync.core.errors import KumaSyncError
+from kuma_sync.core.text import printable, printable_json
+
+
+class OutputFailed(KumaSyncError):
+    """Results could not be written, though the work may well be done: exit 1."""
+
+
+class NobodyReads(OutputFailed):
+    """Whoever read our results has seen enough: exit 1, without a word."""
+
+
+def open_streams() -> None:
+    """See to it that no file or connection of ours takes the place of a standard stream that is closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for as long as the process lives
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal of another encoding shows an escape where it has no such letter.
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str = "") -> None:
+    """Write a line, or several, of results; raise OutputFailed."""
+    _write(printable(text, keep="\n\t") + "\n")
+
+
+def say_bytes(raw: bytes) -> None:
+    """Write bytes as they are, for another program; raise OutputFailed."""
+    try:
+        sys.stdout.buffer.write(raw)
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        raise unwritten(error) from None
+
+
+def say_json(text: str) -> None:
+    """Write JSON text; raise OutputFailed."""
+    _write(printable_json(text) + "\n")
+
+
+def complain(text: str, *, lines: bool = False) -> None:
+    """Write one line (or several) to stderr; where that takes none, the exit code must do."""
+    try:
+        sys.stderr.write(printable(text if lines else " ".join(text.split()), keep="\n") + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _give_up(sys.stderr)
+
+
+def _write(text: str) -> None:
+    if sys.stdout is None:
+        raise OutputFailed("standard output is closed, so nobody can be told the result")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        raise unwritten(error) from None
+
+
+def unwritten(error: Exception) -> OutputFailed:
+    """Return the failure that it is when stdout raised this; nothing more is written to it."""
+    _give_up(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return NobodyReads()
+    why = getattr(error, "strerror", None) or "it is closed"
+    return OutputFailed(f"standard output cannot be written: {str(why).lower()}")
+
+
+def _give_up(stream: TextIO | None) -> None:
+    """Let the rest go nowhere: at its end the interpreter would complain about it, and change the exit code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]  # there is one where it was written to
+        os.close(nowhere)

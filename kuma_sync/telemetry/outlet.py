@@ -1,0 +1,109 @@
+"""The log stream as it leaves the process: nothing that happens to it stops, delays or silences the program.
+
+It may be closed, its disk full, its reader gone, or its reader there and not reading. A line that cannot be written is
+counted, and the count is the first thing said when lines can be written again. A fault that repeats is counted as well,
+after some lines of it. Must not: know what a line says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+ATOMIC = 4096
+"""Bytes that a pipe which is ready takes without blocking (PIPE_BUF)."""
+
+PATIENCE = 0.5
+"""Seconds for which a reader that is behind may hold us up, once; then its lines are counted instead."""
+
+MOST_ALIKE = 10
+WINDOW = 60.0
+"""Lines of one warning that are written in so many seconds; the rest is counted."""
+
+MOST_KINDS = 1000
+
+
+class Outlet:
+    """Takes text for a file descriptor, a line at a time; `lost` hears how many were lost when one is written again."""
+
+    def __init__(self, descriptor: int, *, lost: Callable[[int], None]) -> None:
+        self._descriptor = descriptor
+        self._tell = lost
+        self._lost = 0
+        self._cut = False
+        self._ready = select.poll()
+        self._ready.register(descriptor, select.POLLOUT)
+
+    def write(self, text: str) -> None:
+        """Write a line, or count it."""
+        line = text.encode("utf-8", "backslashreplace")
+        if not self._written(b"\n" + line if self._cut else line):
+            self._lost += 1
+        elif self._lost:
+            lost, self._lost = self._lost, 0
+            self._tell(lost)
+
+    def flush(self) -> None:
+        """Do nothing: nothing is kept."""
+
+    def _written(self, line: bytes) -> bool:
+        until = time.monotonic() + (0 if self._lost else PATIENCE)
+        rest = line
+        with contextlib.suppress(OSError):
+            while rest and self._ready.poll(max(0, round((until - time.monotonic()) * 1000))):
+                rest = rest[os.write(self._descriptor, rest[:ATOMIC]) :]
+        self._cut = 0 < len(rest) < len(line) or (self._cut and bool(rest))
+        return not rest
+
+
+@dataclass(slots=True)
+class _Kind:
+    since: float
+    count: int = 0
+
+
+class Repeats(logging.Filter):
+    """Lets some lines of one kind through, and counts the rest; `told` hears what was left out, kind by kind."""
+
+    def __init__(self, *, told: Callable[[str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._told = told
+        self._clock = clock
+        self._kinds: dict[tuple[str, int, str], _Kind] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is to be written. Only warnings and errors repeat; last words never do."""
+        if not logging.WARNING <= record.levelno < logging.CRITICAL:
+            return True
+        name = _event(record)
+        if name == LEFT_OUT:
+            return True
+        if len(self._kinds) >= MOST_KINDS:
+            self.tell(everything=True)
+        kind = self._kinds.setdefault((record.name, record.levelno, name), _Kind(self._clock()))
+        kind.count += 1
+        return kind.count <= MOST_ALIKE
+
+    def tell(self, *, everything: bool = False) -> None:
+        """Say what was left out of kinds whose time is over, and begin anew with them."""
+        now = self._clock()
+        over = [key for key, kind in self._kinds.items() if everything or now - kind.since >= WINDOW]
+        for key in over:
+            kind = self._kinds.pop(key)
+            if kind.count > MOST_ALIKE:
+                self._told(key[2], kind.count - MOST_ALIKE)
+
+
+LEFT_OUT = "lines_left_out"
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return what a line is about: our event's name, another library's message before its arguments."""
+    if isinstance(record.msg, dict):
+        return str(record.msg.get("event", ""))
+    return str(record.msg).partition("\n")[0][:200]

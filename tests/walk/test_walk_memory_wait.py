@@ -1,0 +1,78 @@
+"""Large alerts and a slow IRP: deliveries wait for room in memory, reading waits for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+from stage import Stage, ask, eventually, polled, staged, tell
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.daemon import operator
+from kuma_sync.daemon.allowance import CONTENTS_IN_WORK
+from kuma_sync.daemon.deliver import EVENT
+from kuma_sync.daemon.run import Crew
+
+
+def raise_large(stage: Stage) -> str:
+    """Raise an alert of more events than half of what deliveries may have in work."""
+    alert_id = stage.kuma.raise_alert(events=0)
+    few = CONTENTS_IN_WORK // 2 // 400
+    stage.kuma.alerts[alert_id]["events"] = [{"ID": str(number), "Message": "x" * 400} for number in range(few)]
+    return alert_id
+
+
+async def test_reading_goes_on_while_large_alerts_wait_for_an_irp_that_hangs(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
+        hanging = stage.irp.faults.add("hang", method="POST")
+        async with stage.working() as crew:
+            for _ in range(3):
+                raise_large(stage)
+            await eventually(lambda: hanging.waiting)
+            late = raise_large(stage)
+            seen = await eventually(lambda: ask(crew, lambda tx: tx.links.get(AlertId(late))))
+            in_flight, ready = len(hanging.waiting), crew.health.ready().parts["poll"].state
+            stage.irp.faults.clear()
+            await eventually(lambda: stage.agrees(max_events=0), within=60)
+
+    assert seen is not None
+    assert in_flight == 1, "two of them are more than there is room for"
+    assert ready == "ok"
+
+
+async def test_contents_that_are_read_again_take_room_as_stored_ones_do(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+        large = [stage.kuma.raise_alert(events=CONTENTS_IN_WORK // EVENT) for _ in range(3)]
+        small = [stage.kuma.raise_alert(events=3) for _ in range(3)]
+        await polled(crew)
+
+        of_large, of_small = await read_at_once(stage, crew, large), await read_at_once(stage, crew, small)
+
+    assert (of_large, of_small) == (1, 3)
+    assert stage.agrees(), stage.verdict()
+
+
+async def read_at_once(stage: Stage, crew: Crew, alerts: list[str]) -> int:
+    """Have alerts resynced by a KUMA that hangs; return how many of their contents were asked for at once."""
+    hanging = stage.kuma.faults.add("hang", match="withAffected&id=")
+    await tell(crew, lambda tx: operator.resync(tx, [AlertId(name) for name in alerts], by="operator:test"))
+    working = asyncio.create_task(crew.deliveries.drain())
+    await eventually(lambda: hanging.waiting)
+    await eventually(lambda: all_run(crew, len(alerts)))
+    for _ in range(3):
+        await whoami(stage)  # who has something to ask has asked by then
+    found = len(hanging.waiting)
+    stage.kuma.faults.clear()
+    await working
+    return found
+
+
+async def all_run(crew: Crew, number: int) -> bool:
+    return (await ask(crew, lambda tx: tx.delivery.depths())).get("running", 0) == number
+
+
+async def whoami(stage: Stage) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {stage.kuma.token}"}
+        assert (await client.get(f"{stage.kuma_server.url}/api/v1/users/whoami", headers=headers)).status_code == 200
