@@ -54,7 +54,7 @@ class Worker:
         self._handler = handler
         self._owner = owner
         self._health = health
-        self._outage = Outage(worker=duty.name)
+        self._outage = Outage(queue=duty.name)
         self._flying: dict[int, OwnedJob] = {}
         self._in_doubt = False  # whether a claim may have been committed although its answer never came
         self._since: datetime | None = None
@@ -172,14 +172,14 @@ class Worker:
         try:
             outcome = await self._handler.handle(job)
         except ClaimLost as error:
-            log.warning("claim_lost", worker=self.name, subject=claim.subject, reason=str(error))
+            log.warning("claim_lost", queue=self.name, alert_id=claim.subject, reason=str(error))
             return
         except StoreUnavailable as error:
             # No bug, and nothing of the job's doing: it is due again as soon as the store can be told so.
             outcome = RetryAt(at=self._side.pace.clock(), reason=str(error), counts=False)
         except Exception as error:
             # The worker's boundary: one job's bug must not stop the line, nor lose the job.
-            log.exception("job_failed", worker=self.name, subject=claim.subject, error=type(error).__name__)
+            log.exception("job_failed", queue=self.name, alert_id=claim.subject, error=type(error).__name__)
             outcome = Park(reason=f"a bug in kuma-sync: {type(error).__name__}")
         if outcome is None:
             self._health.worked(self.name)
@@ -194,7 +194,7 @@ class Worker:
                 return
             except Exception as error:
                 # The same boundary: a reason that no database takes must not stop the line either.
-                log.exception("job_failed", worker=self.name, subject=job.claim.subject, error=type(error).__name__)
+                log.exception("job_failed", queue=self.name, alert_id=job.claim.subject, error=type(error).__name__)
                 parked = Park(reason=f"a bug in kuma-sync: {type(error).__name__} while settling")
                 await persist(job, lambda: self._settle(job.claim, parked))
 
@@ -210,10 +210,10 @@ class Worker:
                     lane = Lane.CREATE if outcome.creates_only else None
                     await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():
-                    await queue.park(claim, outcome.reason)
-                    await tx.records.note("kuma-sync", "parked", claim.subject, outcome.reason)
+                    await queue.park(claim, outcome.kept)
+                    await tx.records.note("kuma-sync", "parked", claim.subject, outcome.kept)
         if isinstance(outcome, Park):
-            log.error("job_parked", worker=self.name, subject=claim.subject)
+            log.error("job_parked", queue=self.name, alert_id=claim.subject, reason=outcome.reason)
 
     async def _renew(self) -> None:
         while True:
