@@ -25,6 +25,7 @@ from kuma_sync.daemon.supervise import LAST_MOMENTS, happens, supervise, wheneve
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.daemon.worker import Worker
+from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
@@ -67,6 +68,7 @@ class Crew:
     """
 
     identity: Identity
+    profile: Profile
     can_find: bool
     store: Store
     poller: Poller

@@ -2,7 +2,7 @@
 
 from kuma_sync.settings.addresses import host_and_port, normalised
 from kuma_sync.settings.cautions import secrets_of
-from kuma_sync.settings.load import frozen_changes, load, waiting_changes
+from kuma_sync.settings.load import changed_keys, frozen_changes, load, load_store, waiting_changes
 from kuma_sync.settings.places import example_text, find_config
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
@@ -13,12 +13,14 @@ __all__ = [
     "Secret",
     "Section",
     "Settings",
+    "changed_keys",
     "example_text",
     "find_config",
     "frozen_changes",
     "host_and_port",
     "json_schema",
     "load",
+    "load_store",
     "masked",
     "normalised",
     "secret_keys",

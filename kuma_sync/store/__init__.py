@@ -1,7 +1,8 @@
 """MEMORY: the only room that knows SQL."""
 
 from kuma_sync.store.engine import store_url
-from kuma_sync.store.hold import held, lock_path
+from kuma_sync.store.heartbeats import Heartbeat, Process
+from kuma_sync.store.hold import held, is_held, lock_path
 from kuma_sync.store.jobs import Claim, Job, Lane, Put
 from kuma_sync.store.lease import Turn
 from kuma_sync.store.pictures import Shape, Shown
@@ -14,12 +15,14 @@ __all__ = [
     "AuditEntry",
     "Claim",
     "DurableQueue",
+    "Heartbeat",
     "Identity",
     "Job",
     "Lane",
     "Mark",
     "ParkedAlert",
     "PassRecord",
+    "Process",
     "Put",
     "Shape",
     "Shown",
@@ -27,6 +30,7 @@ __all__ = [
     "Turn",
     "Tx",
     "held",
+    "is_held",
     "lock_path",
     "store_url",
 ]

@@ -19,6 +19,7 @@ from kuma_sync.store import schema
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import WRITES, open_engine, translated
+from kuma_sync.store.heartbeats import Heartbeats
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.links import Links
 from kuma_sync.store.overview import Overview
@@ -41,6 +42,7 @@ class Tx:
     closes: DurableQueue
     records: Records
     lease: Lease
+    heartbeats: Heartbeats
     overview: Overview
     pruning: Pruning
 
@@ -123,6 +125,7 @@ class Store:
             closes=closes,
             records=Records(connection, now),
             lease=Lease(connection, lease_clock),
+            heartbeats=Heartbeats(connection, lease_clock),
             overview=Overview(connection),
             pruning=Pruning(connection),
         )

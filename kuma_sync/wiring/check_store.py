@@ -5,14 +5,13 @@ Must not: create a file, upgrade, or wait for a lock.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
-from kuma_sync.store import Store, lock_path, store_url
+from kuma_sync.store import Store, is_held, store_url
 from kuma_sync.store.migrate import check, head
 from kuma_sync.wiring.crew import identity, open_store
 from kuma_sync.wiring.findings import Finding, failed, ok
@@ -35,7 +34,7 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
         yield failed("store", f"{shown}: {error}")
     finally:
         await store.close()
-    if file is not None and _held(file):
+    if is_held(store_url(settings.store.url)):
         yield ok("store lock", "a running daemon holds the file")
 
 
@@ -78,15 +77,3 @@ def _unusable(file: Path, shown: str) -> Finding:
     if not os.access(file.parent, os.W_OK | os.X_OK):
         return failed("store", f"{shown}: this user cannot write to {file.parent}")
     return ok("store", f"{shown}: will be created by run")
-
-
-def _held(file: Path) -> bool:
-    """Try the daemon's lock without making its file."""
-    try:
-        with lock_path(file).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
