@@ -15,12 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import URL, event, exc, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
+from kuma_sync.store.files import assure_database
 from kuma_sync.store.inline import connect
 from kuma_sync.telemetry.redact import hide
 
@@ -97,11 +99,14 @@ def open_engine(
         _see_that_connections_live(engine)
         return engine
     path = url.database or ""
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,
-        async_creator=lambda: connect(_as_it_is(path) if untouched else path, busy_timeout=busy_timeout, uri=untouched),
-    )
+
+    async def creator() -> aiosqlite.Connection:
+        if untouched:
+            return await connect(_as_it_is(path), busy_timeout=busy_timeout, uri=True)
+        assure_database(path)
+        return await connect(path, busy_timeout=busy_timeout)
+
+    engine = create_async_engine(url, hide_parameters=True, async_creator=creator)
     if not untouched:
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

@@ -16,6 +16,7 @@ from typing import IO
 from sqlalchemy import URL
 
 from kuma_sync.core.errors import StoreHeld, StoreUnavailable
+from kuma_sync.store.files import open_lock
 
 PROBED = 0.5
 """Seconds for which a lock may be somebody's who only looks whether it is held."""
@@ -34,7 +35,7 @@ def held(url: URL) -> Iterator[None]:
         return
     path = lock_path(url.database)
     try:
-        file = path.open("w")
+        file = os.fdopen(open_lock(path, Path(os.path.realpath(url.database))), "r")
     except OSError as error:
         raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None
     with file:
