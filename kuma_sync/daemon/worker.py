@@ -75,13 +75,16 @@ class Worker:
                 self._health.beat(self.name)
             renewing.cancel()
 
-    async def drain(self, since: datetime | None = None) -> int:
-        """Attempt once what was due at that moment (now), and what came since; return how many jobs were taken."""
+    async def drain(self, since: datetime | None = None, stop: asyncio.Event | None = None) -> int:
+        """Attempt once what was due at that moment (now), and what came since; return how many jobs were taken.
+
+        Told to stop, take nothing more and finish what is in flight.
+        """
         taken, self._since = 0, since or self._side.pace.clock()
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             jobs: set[asyncio.Task[None]] = set()
-            while (started := await self._start_some(group, jobs)) or jobs:
+            while (started := await self._start_some(group, jobs) if stop is None or not stop.is_set() else 0) or jobs:
                 taken += started
                 if jobs:
                     await self.bell.wait()
