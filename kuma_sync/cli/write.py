@@ -12,6 +12,7 @@ import click
 
 from kuma_sync.cli.flags import Unfinished, config_option, json_option, unread_config_option
 from kuma_sync.cli.tables import show_json, show_table
+from kuma_sync.irp.checking import check_profile
 from kuma_sync.irp.loading import built_in, load_profile, meant, profile_text
 from kuma_sync.settings import example_text, find_config, json_schema, load, masked, to_toml
 
@@ -48,6 +49,15 @@ def config_show(config: Path | None, as_json: bool) -> None:
         show_json(masked(settings))
     else:
         click.echo(f"# {path or 'no file'}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}", nl=False)
+
+
+@config.command("check")
+@config_option
+def config_check(config: Path | None) -> None:
+    """Try the configuration and its profile alone, offline: exit 0 or 2."""
+    settings = load(find_config(config, os.environ), os.environ)
+    check_profile(load_profile(settings.irp.profile), options=settings.irp.options)  # type: ignore[arg-type]  # JSON passes
+    click.echo("The configuration is valid.")
 
 
 @config.command("schema")

@@ -16,7 +16,7 @@ from kuma_sync.cli import COMMANDS
 
 HEAVY = ("httpx", "sqlalchemy", "pydantic", "structlog", "jinja2", "starlette", "apscheduler", "alembic")
 GROUPS = {
-    "config": ("show", "schema"),
+    "config": ("check", "show", "schema"),
     "profile": ("list", "show"),
     "db": ("upgrade", "current", "prune", "rebind"),
     "sim": ("kuma", "irp"),

@@ -22,7 +22,7 @@ def unit(tmp_path: Path) -> Path:
     """Return a copy of the unit whose program exists on this machine."""
     copy = tmp_path / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
-    copy.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text), encoding="utf-8")
+    copy.write_text(re.sub(r"(?m)^(Exec\w+)=/opt/\S+", rf"\1={shutil.which('true')}", text), encoding="utf-8")
     return copy
 
 
@@ -70,6 +70,13 @@ def test_systemd_waits_longer_for_the_end_than_the_daemon_does() -> None:
 def test_a_configuration_error_is_not_tried_again() -> None:
     assert values("Restart") == ["on-failure"]
     assert values("RestartPreventExitStatus") == ["2"]
+
+
+def test_a_reload_checks_the_configuration_before_the_daemon_hears_of_it() -> None:
+    first, second = values("ExecReload")
+
+    assert first == f"{values('ExecStart')[0].removesuffix(' run')} config check", "no `-`: it must fail"
+    assert second.endswith("/kill -HUP $MAINPID")
 
 
 def test_the_secrets_it_documents_are_the_secrets_it_loads() -> None:
