@@ -31,6 +31,8 @@ from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
 from kuma_sync.store.backlog import DEPTHS
 from kuma_sync.store.migrate import check
 from kuma_sync.store.overview import Held
+from kuma_sync.wiring.crew import identity as meant
+from kuma_sync.wiring.ready import refuse_another
 from kuma_sync.wiring.running import Running, running
 from kuma_sync.wiring.store_files import file_troubles
 
@@ -107,11 +109,13 @@ def _readable_settings(config: Path | None) -> tuple[Settings, str]:
 
 
 async def _look(settings: Settings, refused: str) -> Status:
-    async with opened_store(settings, any_owner=bool(refused), untouched=True) as store:
+    async with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = await check(store)
         async with store.read() as tx:
             parked, held = await parked_jobs(tx), await tx.overview.held()
             running_now = await running(tx, settings.store)
+            identity = await tx.records.identity()
+            refused = refused or _of_another(settings, identity, running_now)
             facts = Facts(
                 now=tx.now,
                 store=settings.store.url,
@@ -130,7 +134,7 @@ async def _look(settings: Settings, refused: str) -> Status:
                 refused=refused,
                 store=settings.store.url,
                 schema=schema,
-                identity=await tx.records.identity(),
+                identity=identity,
                 cursor=await tx.records.cursor(),
                 reads=await tx.records.last_pass_by_kind(),
                 alerts=await tx.overview.counts(),
@@ -138,6 +142,20 @@ async def _look(settings: Settings, refused: str) -> Status:
                 parked=parked,
                 held=held,
             )
+
+
+def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
+    """Say that the store belongs to another KUMA or IRP than the configuration on disk means; raise ConfigError where
+    no daemon works on it: then it is another's store, and not a configuration that was changed meanwhile.
+    """
+    try:
+        if owner is not None:
+            refuse_another(owner, meant(settings, load_profile(settings.irp.profile).name))
+    except ConfigError as error:
+        if not running_now.daemon:
+            raise
+        return str(error)
+    return ""
 
 
 async def _queue(queue: DurableQueue) -> Queue:

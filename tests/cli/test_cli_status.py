@@ -175,6 +175,22 @@ async def test_a_key_that_needs_a_restart_is_told_as_refused(tmp_path: Path) -> 
     assert "\nconfiguration on disk refused: web.listen: cannot change while the daemon runs" in answer.out
 
 
+async def test_an_address_changed_on_disk_is_told_and_hides_no_daemon(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, running(*w.c) as process:
+        await told(w.c, works)
+        write_config(w.config, merged(w.tables, {"irp": {"url": "http://127.0.0.1:2"}}))
+
+        during = await ask("status", *w.c)
+        process.kill()
+        await process.wait()
+        after = await ask("status", *w.c)
+
+    assert during.code == 1
+    assert during.out.startswith("daemon running since ")
+    assert "\nconfiguration on disk refused: irp.url: the store belongs to " in during.out
+    assert (after.code, after.out) == (2, "")
+
+
 async def test_a_file_that_is_no_toml_is_one_sentence(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         assert (await ask("run", "--once", *w.c)).code == 0
