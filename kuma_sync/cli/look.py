@@ -109,7 +109,7 @@ class Page:
 
 
 async def _page(settings: Settings, state: str | None, limit: int | None) -> Page:
-    async with opened_store(settings) as store, store.read() as tx:
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
         rows = await tx.overview.rows(state=state, limit=limit)
         counts = await tx.overview.counts()
         total = sum(counts.values()) if state is None else counts[state]
@@ -154,7 +154,7 @@ def _show_rows(page: Page) -> None:
     ]
     rows = [[*_cells(row, seen(row.last_seen)), *_why(row)] for row in page.rows]
     if any(row.reason for row in page.rows):
-        columns += [Column("towards"), Column("reason", least=16)]
+        columns += [Column("towards"), Column("reason", wraps=True)]
     show_table(columns, [row[: len(columns)] for row in rows])
 
 
@@ -168,7 +168,7 @@ def _why(row: Row) -> list[object]:
 
 
 async def _view(settings: Settings, text: str) -> AlertView:
-    async with opened_store(settings) as store, store.read() as tx:
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
         name = await looked_for(tx, text)
         alert_id = AlertId(name)
         picture = (await tx.alerts.pictures([alert_id])).get(alert_id)

@@ -39,7 +39,7 @@ def render(config: Path | None, as_json: bool, alert: str | None) -> None:
 
 
 async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
-    async with opened_store(settings) as store, store.read() as tx:
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
         alert_id = AlertId(await looked_for(tx, text))
         stored = await load_stored(tx, alert_id, settings.kuma.instance)
     if stored is None:

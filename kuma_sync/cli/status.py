@@ -235,7 +235,7 @@ def _show_parked(found: Status) -> None:
         return
     click.echo(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
-        ["id", "towards", Column("reason", least=20)],
+        ["id", "towards", Column("reason", wraps=True)],
         [[job.id, SIDES[TOWARDS[job.queue]], job.reason] for job in found.parked[:MOST_SHOWN]],
         indent="  ",
     )
@@ -247,8 +247,8 @@ def _show_held(found: Status) -> None:
         return
     click.echo(f"\n{len(found.held)} held by the brake; `kuma-sync release` lets go of all, or of some:")
     show_table(
-        ["id", "towards", Column("reason", least=20), Column("name", least=8, spared=True)],
-        [[one.id, SIDES[one.towards], one.reason, one.name] for one in found.held[:MOST_SHOWN]],
+        ["id", "towards", Column("name", least=8, spared=True), Column("reason", wraps=True)],
+        [[one.id, SIDES[one.towards], one.name, one.reason] for one in found.held[:MOST_SHOWN]],
         indent="  ",
     )
     _and_more(len(found.held), "held")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from kuma_sync.core.alert import AlertId
 
-CREATE_HELD = "its create is held: one round brought more new alerts than brake.max_new"
-CLOSING_HELD = "its closing is held: one round would have closed more than brake.max_closed_percent of what is open"
+CREATE_HELD = "its create is beyond brake.max_new"
+CLOSING_HELD = "its closing is beyond brake.max_closed_percent"
 """Why the brake holds something, as it is told to a human."""
 
 

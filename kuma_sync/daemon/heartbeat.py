@@ -62,9 +62,10 @@ class Heart:
                     await tx.heartbeats.end(self._process.owner)
 
     async def _beat(self, over: asyncio.Event) -> None:
-        while not await happens(over, within=LOOK):
+        while not over.is_set():
             with contextlib.suppress(StoreUnavailable):
                 await self.beat()
+            await happens(over, within=LOOK)
 
     async def beat(self) -> None:
         """Say how it is, if that is news or was not said for long. Raise StoreUnavailable."""

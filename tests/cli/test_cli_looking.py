@@ -58,9 +58,9 @@ async def test_held_rows_say_why_and_in_which_direction_in_every_list(tmp_path: 
         created: ("irp", CREATE_HELD),
     }
     for text in (table.out, status.out):
-        assert re.search(f"{to_irp} .*the IRP  {re.escape(CLOSING_HELD)}", text)
+        assert re.search(f"{to_irp} .*the IRP .*{re.escape(CLOSING_HELD)}", text)
         assert re.search(f"{to_kuma} .*KUMA .*{re.escape(CLOSING_HELD)}", text)
-        assert re.search(f"{created} .*the IRP  {re.escape(CREATE_HELD)}", text)
+        assert re.search(f"{created} .*the IRP .*{re.escape(CREATE_HELD)}", text)
     assert sorted((one["id"], one["what"], one["towards"]) for one in found) == sorted(
         [(to_irp, "close", "irp"), (to_kuma, "close", "kuma"), (created, "create", "irp")]
     )

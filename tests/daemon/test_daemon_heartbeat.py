@@ -106,6 +106,15 @@ async def test_while_it_beats_it_is_heard_and_at_the_end_it_takes_leave(database
     assert left == []
 
 
+async def test_it_is_heard_at_once_and_not_only_at_the_first_look(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "LOOK", 1000)
+    async with opened(sqlite_url) as store, a_heart(store).beating(), asyncio.timeout(10):
+        while not await heard(store):
+            await asyncio.sleep(0.02)
+
+
 async def test_on_a_file_what_dead_processes_left_is_forgotten_and_copies_stay(database_url: str) -> None:
     async with opened(database_url) as store:
         await a_heart(store, owner="host:0:dead").beat()
