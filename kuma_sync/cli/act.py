@@ -185,16 +185,20 @@ async def _described(tx: Tx, name: str) -> str:
 async def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datetime | None) -> None:
     async with opened_store(settings) as store:
         async with store.read() as tx:
-            wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
-            dropped = await operator.dropped_among(tx, wanted)
-            known = await tx.links.many(wanted)
+            if texts:
+                wanted = [AlertId(name) for name in await all_named(tx, texts)]
+                dropped, known = await operator.dropped_among(tx, wanted), len(await tx.links.many(wanted))
+            else:
+                # All that have a link and are not dropped; links are heavy, and there may be very many.
+                wanted = await _seen_since(tx, since)
+                dropped, known = [], len(wanted)
             described = [f"{name}: {await _described(tx, name)}, was dropped" for name in dropped]
         if not texts and wanted:
             show_line(_overwritten(settings, len(wanted)))
         for line in described:
             show_line(line)
         if order.dry_run:
-            click.echo(f"{len(known)} alerts would be found and fully updated.")
+            click.echo(f"{known} alerts would be found and fully updated.")
             return
         if not texts and wanted:
             agreed(f"Resync {len(wanted)} alerts?", yes=order.yes)
