@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -96,7 +97,7 @@ async def test_a_killed_daemon_is_not_running_a_minute_later_on_postgres(tmp_pat
 
     assert at_once.code == 0, "nothing tells yet"
     assert later[45].code == 1
-    assert f"pid {process.pid} was not heard for 45 s" in later[45].out
+    assert re.search(rf"pid {process.pid} was not heard for (4[5-9]|5\d) s", later[45].out)
     assert later[61].code == 3
 
 
