@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import click
 
 from kuma_sync import __version__
 from kuma_sync.core.errors import ConfigError, KumaSyncError
+from kuma_sync.telemetry.journal import is_journal, with_priority
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("daemon:run", "The daemon; with --once, one complete pass."),
@@ -125,15 +127,19 @@ def _misused(error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "kuma-sync"
     message = " ".join(error.format_message().split())
-    click.echo(f"{command}: {message} (see {command} --help)", err=True)
+    _complain(f"{command}: {message} (see {command} --help)")
     return error.exit_code
 
 
 def _failed(error: BaseException) -> int:
     if not isinstance(error, KumaSyncError):
         raise error
-    click.echo(f"kuma-sync: {error}", err=True)
+    _complain(f"kuma-sync: {error}")
     return 2 if isinstance(error, ConfigError) else 1
+
+
+def _complain(sentence: str) -> None:
+    click.echo(with_priority(sentence, logging.ERROR) if is_journal(sys.stderr) else sentence, err=True)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

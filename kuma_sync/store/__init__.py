@@ -1,6 +1,7 @@
 """MEMORY: the only room that knows SQL."""
 
 from kuma_sync.store.engine import store_file, store_url
+from kuma_sync.store.heartbeats import Heartbeat, Process
 from kuma_sync.store.hold import is_held
 from kuma_sync.store.jobs import Claim, Job, Lane, Put
 from kuma_sync.store.lease import Turn
@@ -14,12 +15,14 @@ __all__ = [
     "AuditEntry",
     "Claim",
     "DurableQueue",
+    "Heartbeat",
     "Identity",
     "Job",
     "Lane",
     "Mark",
     "ParkedAlert",
     "PassRecord",
+    "Process",
     "Put",
     "Shape",
     "Shown",

@@ -13,6 +13,7 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from kuma_sync.telemetry.journal import is_journal, with_priority
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
 __all__ = ["configure", "hide"]
@@ -24,7 +25,10 @@ _SILENT = ("stamina", "uvicorn.access")
 def configure(
     *, level: str = "info", format: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
 ) -> None:
-    """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins."""
+    """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins.
+
+    Where that is systemd's journal, every line carries its priority.
+    """
     stream = stream or sys.stderr
     console = format == "console" or (format == "auto" and stream.isatty())
     ours = logging.getLevelNamesMapping()[level.upper()]
@@ -39,13 +43,26 @@ def configure(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_formatter(console=console, colors=console and stream.isatty()))
+    formatter = _formatter(console=console, colors=console and stream.isatty())
+    handler.setFormatter(_Prioritised(formatter) if is_journal(stream) else formatter)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(ours, logging.WARNING))
     logging.getLogger("kuma_sync").setLevel(ours)
     for name in _SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class _Prioritised(logging.Formatter):
+    """Writes what another formatter writes, for the journal."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record, its priority before each of its lines."""
+        return with_priority(self._inner.format(record), record.levelno)
 
 
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
