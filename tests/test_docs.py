@@ -142,7 +142,9 @@ def command_lines(*, in_blocks: bool) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def arguments(line: str) -> Iterator[tuple[str, ...]]:
-    for part in re.split(r"&&|[|;>…]", re.sub(r"(^|\s)#.*", "", line.strip().removeprefix("ExecStart="))):
+    for part in re.split(
+        r"&&|[|;>…]", re.sub(r"(^|\s)#.*", "", re.sub(r"^Exec\w+=(.* exec )?", "", line.strip().rstrip("'")))
+    ):
         words = part.split()
         while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             words.pop(0)

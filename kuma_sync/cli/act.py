@@ -6,22 +6,28 @@ Must not: decide anything; that is daemon.operator, and the daemon does the work
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import Unfinished
-from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.asking import actor, agreed, as_option
+from kuma_sync.cli.flags import Unfinished, dry_run_option, yes_option
+from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.out import say
+from kuma_sync.cli.status import MOST_SHOWN, SIDES, by_direction
 from kuma_sync.cli.subjects import all_named, named
-from kuma_sync.cli.tables import plain
+from kuma_sync.cli.tables import Column, plain, show_line, show_table
+from kuma_sync.cli.waiting import say_if_it_waits
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.daemon import operator
+from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings, units
-from kuma_sync.store import Tx
+from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
+from kuma_sync.store.overview import Held
 
 AT_ONCE = 500
 """Alerts that one transaction takes up: a daemon beside it must not wait for all of them."""
@@ -46,40 +52,86 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
 
 @click.command()
 @config_option
+@as_option
 @click.argument("alert", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All that is parked.")
-def retry(config: Path | None, alert: Sequence[str], everything: bool) -> None:
+def retry(config: Path | None, said: str | None, alert: Sequence[str], everything: bool) -> None:
     """Put parked jobs back to the queue."""
     _one_of(alert, everything)
-    run_async(_retry, command_settings(config, remotes=False), alert)
+    run_async(_retry, command_settings(config, remotes=False), actor(said), alert)
 
 
 @click.command()
 @config_option
+@as_option
+@yes_option
+@dry_run_option
 @click.argument("alert")
-def drop(config: Path | None, alert: str) -> None:
-    """Give an alert or a parked job up for good; later changes of the alert do not wake it."""
-    run_async(_drop, command_settings(config, remotes=False), alert)
+def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert: str) -> None:
+    """Give an alert or a parked job up; later changes of the alert do not wake it. Shows which one it is, and asks."""
+    order = Order(by=actor(said), yes=yes, dry_run=dry_run)
+    run_async(_drop, command_settings(config, remotes=False), order, alert)
 
 
 @click.command()
 @config_option
+@as_option
+@yes_option
+@dry_run_option
 @click.argument("alert", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All alerts that are not ignored or dropped.")
 @click.option(
     "--since", callback=_moment, metavar="T", help="Those last seen since then: RFC 3339, or how long ago (2h)."
 )
-def resync(config: Path | None, alert: Sequence[str], everything: bool, since: datetime | None) -> None:
-    """Find the incident in the IRP, then send a full update, over analysts' edits too."""
+def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in
+    config: Path | None,
+    said: str | None,
+    yes: bool,
+    dry_run: bool,
+    alert: Sequence[str],
+    everything: bool,
+    since: datetime | None,
+) -> None:
+    """Find the incident in the IRP, then send a full update, over analysts' edits too.
+
+    With --all or --since it says how many and what is overwritten, and asks; so it does before an alert is taken up
+    again that was dropped.
+    """
     _one_of(alert, everything or since is not None, "--all or --since T")
-    run_async(_resync, command_settings(config, remotes=False), alert, since)
+    order = Order(by=actor(said), yes=yes, dry_run=dry_run)
+    run_async(_resync, command_settings(config, remotes=False), order, alert, since)
 
 
 @click.command()
 @config_option
-def release(config: Path | None) -> None:
-    """Let go what the brake holds."""
-    run_async(_release, command_settings(config, remotes=False))
+@as_option
+@yes_option
+@dry_run_option
+@click.argument("alert", nargs=-1)
+@click.option("--creates", is_flag=True, help="Only incidents to be created.")
+@click.option("--closings", is_flag=True, help="Only closings, towards KUMA and the IRP.")
+def release(  # noqa: PLR0913, PLR0917  # as above
+    config: Path | None,
+    said: str | None,
+    yes: bool,
+    dry_run: bool,
+    alert: Sequence[str],
+    creates: bool,
+    closings: bool,
+) -> None:
+    """Let go what the brake holds: all of it, or these. Says how many and what, and asks."""
+    order = Order(by=actor(said), yes=yes, dry_run=dry_run)
+    kinds = {kind for kind, wanted in (("create", creates), ("close", closings)) if wanted} or {"create", "close"}
+    run_async(_release, command_settings(config, remotes=False), order, alert, kinds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Who gives an order, and whether it is given: `yes` answers the question, `dry_run` only looks."""
+
+    by: str
+    yes: bool
+    dry_run: bool
 
 
 def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> None:
@@ -88,46 +140,104 @@ def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> No
         raise click.UsageError(f"Name alerts, or say {option}: {both}.")
 
 
-async def _retry(settings: Settings, texts: Sequence[str]) -> None:
+async def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
     async with opened_store(settings) as store:
         async with store.begin() as tx:
             wanted = await all_named(tx, texts) if texts else await operator.parked_subjects(tx)
-            done = await operator.retry(tx, wanted, by=asking())
+            done = await operator.retry(tx, wanted, by=by)
             pieces = {piece.digest for piece in await tx.records.parked()}
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
-            if await operator.read_again(store, name, by=asking(), max_events=settings.poll.max_events):
+            if await operator.read_again(store, name, by=by, max_events=settings.poll.max_events):
                 done.append(name)
-    _tell(done, "back on the queue", nothing="Nothing is parked.")
+        _tell(done, "back on the queue", nothing="Nothing is parked.")
+        await say_if_it_waits(store, done)
     left = [name for name in wanted if name not in done]
     if left:
         raise Unfinished(f"not parked, or still no alert: {', '.join(left)}; `kuma-sync show` tells more")
 
 
-async def _drop(settings: Settings, text: str) -> None:
-    async with opened_store(settings) as store, store.begin() as tx:
-        name = await named(tx, text)
-        if not await operator.drop(tx, name, by=asking()):
-            raise Unfinished(f"{name} was dropped already")
-    say(f"{plain(name)}: dropped for good.")
-
-
-async def _resync(settings: Settings, texts: Sequence[str], since: datetime | None) -> None:
-    done: list[str] = []
+async def _drop(settings: Settings, order: Order, text: str) -> None:
     async with opened_store(settings) as store:
         async with store.read() as tx:
-            wanted = [AlertId(name) for name in await all_named(tx, texts)] if texts else await _seen_since(tx, since)
-        try:
-            for some in batches(wanted, AT_ONCE):
-                async with store.begin() as tx:
-                    done += await operator.resync(tx, some, by=asking())
-        except StoreUnavailable:
-            say(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
-            raise
-    _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+            name = await named(tx, text)
+            what = await _described(tx, name)
+            dropped_before = bool(await operator.dropped_among(tx, [AlertId(name)]))
+        if dropped_before:
+            raise Unfinished(f"{name} was dropped already; `kuma-sync resync {name}` takes it up again")
+        show_line(f"{name}: {what}")
+        if order.dry_run:
+            say("It would be dropped.")
+            return
+        agreed("Drop it: no incident, update or closing any more, whatever becomes of the alert?", yes=order.yes)
+        async with store.begin() as tx:
+            if not await operator.drop(tx, name, by=order.by):
+                raise Unfinished(f"{name} was dropped already")
+    say(f"{name}: dropped. An alert can be taken up again: `kuma-sync resync {name}`.")
+
+
+async def _described(tx: Tx, name: str) -> str:
+    """Say which alert it is, how it stands and what the IRP has of it."""
+    alert_id = AlertId(name)
+    picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
+    if picture is None:
+        return "no alert that is known here, but what is parked for it"
+    link = await tx.links.get(alert_id)
+    incident = link.incident if link else None
+    has = f"incident {incident.number or incident.id}" if incident else "no incident yet"
+    return f"{plain(picture.alert.name)!r} ({await tx.overview.state(alert_id)}, {has})"
+
+
+async def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datetime | None) -> None:
+    async with opened_store(settings) as store:
+        async with store.read() as tx:
+            if texts:
+                wanted = [AlertId(name) for name in await all_named(tx, texts)]
+                dropped, known = await operator.dropped_among(tx, wanted), len(await tx.links.many(wanted))
+            else:
+                # All that have a link and are not dropped; links are heavy, and there may be very many.
+                wanted = await _seen_since(tx, since)
+                dropped, known = [], len(wanted)
+            described = [f"{name}: {await _described(tx, name)}, was dropped" for name in dropped]
+        if not texts and wanted:
+            show_line(_overwritten(settings, len(wanted)))
+        for line in described:
+            show_line(line)
+        if order.dry_run:
+            say(f"{known} alerts would be found and fully updated.")
+            return
+        if not texts and wanted:
+            agreed(f"Resync {len(wanted)} alerts?", yes=order.yes)
+        if dropped:
+            agreed("Take up again what was dropped?", yes=order.yes)
+        done = await _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
+        _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+        await say_if_it_waits(store, done)
     left = [name for name in wanted if name not in done]
     if left:
-        raise Unfinished(f"dropped, or no alert: {', '.join(left)}")
+        raise Unfinished(f"no alert: {', '.join(left)}; `kuma-sync show` tells what it is")
+
+
+async def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
+    done: list[AlertId] = []
+    try:
+        for some in batches(wanted, AT_ONCE):
+            async with store.begin() as tx:
+                done += await operator.resync(tx, some, by=by, dropped=dropped)
+    except StoreUnavailable:
+        say(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
+        raise
+    return done
+
+
+def _overwritten(settings: Settings, count: int) -> str:
+    profile = load_profile(settings.irp.profile)
+    operation = profile.update or profile.create
+    fields = ", ".join(operation.body or {}) or "everything"
+    return (
+        f"{count} alerts: each one's incident is looked for and gets all that we send, over what analysts wrote there:"
+        f" {fields}."
+    )
 
 
 async def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
@@ -139,10 +249,34 @@ async def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
     return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
 
 
-async def _release(settings: Settings) -> None:
-    async with opened_store(settings) as store, store.begin() as tx:
-        released = await operator.release(tx, by=asking())
-    _tell(released, "released", nothing="The brake holds nothing.")
+async def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[str]) -> None:
+    async with opened_store(settings) as store:
+        async with store.read() as tx:
+            wanted = await all_named(tx, texts)
+            held = [one for one in await tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+        if held:
+            _show_held(held)
+            if order.dry_run:
+                say("They would be released.")
+                return
+            agreed(f"Release {len(held)}?", yes=order.yes)
+            async with store.begin() as tx:
+                released = await operator.release(tx, by=order.by, what=held)
+            _tell(released, "released", nothing="The brake holds nothing of these any more.")
+            await say_if_it_waits(store, released)
+        elif not texts:
+            say("The brake holds nothing.")
+    if left := [name for name in wanted if name not in {one.id for one in held}]:
+        raise Unfinished(f"not held by the brake: {', '.join(left)}; `kuma-sync show` tells more")
+
+
+def _show_held(held: Sequence[Held]) -> None:
+    counts = ", ".join(f"{count} {what}" for what, count in by_direction(held).items())
+    say(f"{len(held)} held by the brake: {counts}")
+    rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
+    show_table(["alert", "what", Column("name", least=12)], rows, indent="  ")
+    if len(held) > MOST_SHOWN:
+        say(f"  … and {len(held) - MOST_SHOWN} more: `kuma-sync alerts --state held`")
 
 
 def _tell(names: Sequence[str], what: str, *, nothing: str) -> None:

@@ -6,16 +6,18 @@ Must not: close anything itself; the daemon does.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
+from kuma_sync.cli.asking import actor, as_option
 from kuma_sync.cli.flags import Unfinished
-from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.out import say
 from kuma_sync.cli.subjects import named
 from kuma_sync.cli.tables import plain
+from kuma_sync.cli.waiting import say_if_it_waits
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
 from kuma_sync.core.incident import Link, Origin
@@ -54,16 +56,19 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 
 @click.command()
 @config_option
+@as_option
 @click.argument("alert")
 @click.option("--reason", required=True, callback=_reason, help="; ".join(Reason))
 @click.option("--comment", default="", help="Goes to the IRP and into the history.")
 @click.option("--wait", is_flag=True, help="Until both sides are closed, or 60 s.")
-def close(config: Path | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
+def close(config: Path | None, said: str | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
     """Close an alert in KUMA and its incident in the IRP."""
-    run_async(_close, command_settings(config, remotes=False), alert, reason, comment, wait)
+    # Whose it is, the store will tell.
+    asked = CloseRequest(alert_id=AlertId(""), reason=reason, origin=Origin.OPERATOR, by=actor(said), comment=comment)
+    run_async(_close, command_settings(config, remotes=False), alert, asked, wait)
 
 
-async def _close(settings: Settings, text: str, reason: Reason, comment: str, wait: bool) -> None:
+async def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> None:
     to_irp = desk(load_profile(settings.irp.profile), to_irp=settings.close.to_irp).may_close
     to_kuma = settings.close.to_kuma
     if not (to_kuma or to_irp):
@@ -71,17 +76,16 @@ async def _close(settings: Settings, text: str, reason: Reason, comment: str, wa
     async with opened_store(settings) as store:
         async with store.begin() as tx:
             link = await _known(tx, text)
-            request = CloseRequest(
-                alert_id=link.alert_id, reason=reason, origin=Origin.OPERATOR, by=asking(), comment=comment
-            )
+            request = replace(asked, alert_id=link.alert_id)
             fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(await tx.closes.jobs(link.alert_id, states=["held"]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        say(plain(_told(order, link, reason) if fresh else _not_told(link)))
+        say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
             say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
+        waits = await say_if_it_waits(store, [link.alert_id] if fresh else [])
         if wait and fresh:
-            await _wait(store, order)
+            await _wait(store, order, daemon=not waits)
 
 
 async def _known(tx: Tx, text: str) -> Link:
@@ -99,12 +103,12 @@ def _not_told(link: Link) -> str:
     return f"{link.alert_id} is {why}; nothing was ordered{held}."
 
 
-def _told(order: Order, link: Link, reason: Reason) -> str:
+def _told(order: Order, link: Link, reason: Reason | None) -> str:
     sides = order.open_sides(link)
     where = " and ".join(f"in {side}" for side in sides)
     left_out = [f"in {side} {why}" for side, why in _not_asked(link) if side not in sides]
     told = "".join(f"; {one}" for one in left_out)
-    return f"{order.alert_id} will be closed {where}{told}, reason {link.close_reason or reason.value!r}."
+    return f"{order.alert_id} will be closed {where}{told}, reason {link.close_reason or str(reason)!r}."
 
 
 def _not_asked(link: Link) -> list[tuple[str, str]]:
@@ -119,13 +123,13 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
-async def _wait(store: Store, order: Order) -> None:
+async def _wait(store: Store, order: Order, *, daemon: bool) -> None:
     until = asyncio.get_running_loop().time() + LONGEST_WAIT
     while left := await _still_open(store, order):
         if asyncio.get_running_loop().time() > until:
             raise Unfinished(
                 f"not closed in {' and '.join(left)} within {LONGEST_WAIT:.0f} s; the order stays on the queue"
-                " (is the daemon running?)"
+                + ("; `kuma-sync status` tells more" if daemon else ", for no daemon was running")
             )
         await asyncio.sleep(LOOK_AGAIN)
     say("Closed.")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.options import asking, command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.asking import actor, as_option
+from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain
 from kuma_sync.daemon import prune as pruning
@@ -42,16 +43,18 @@ def current(config: Path | None) -> None:
 
 @db.command()
 @config_option
-def prune(config: Path | None) -> None:
+@as_option
+def prune(config: Path | None, said: str | None) -> None:
     """Remove settled alerts older than store.retention now."""
-    run_async(_prune, command_settings(config, remotes=False))
+    run_async(_prune, command_settings(config, remotes=False), actor(said))
 
 
 @db.command()
 @config_option
-def rebind(config: Path | None) -> None:
+@as_option
+def rebind(config: Path | None, said: str | None) -> None:
     """Accept the configured KUMA and IRP as those this store belongs to."""
-    run_async(_rebind, command_settings(config, remotes=False))
+    run_async(_rebind, command_settings(config, remotes=False), actor(said))
 
 
 async def _upgrade(settings: Settings) -> None:
@@ -75,20 +78,20 @@ async def _current(settings: Settings) -> None:
     say(f"{revision} ({newest})")
 
 
-async def _prune(settings: Settings) -> None:
+async def _prune(settings: Settings, by: str) -> None:
     async with opened_store(settings) as store:
         removed = await pruning.prune(store, settings.store.retention, overlap=settings.poll.overlap)
         async with store.begin() as tx:
-            await tx.records.note(asking(), "prune", detail=f"{removed} alerts")
+            await tx.records.note(by, "prune", detail=f"{removed} alerts")
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 
-async def _rebind(settings: Settings) -> None:
+async def _rebind(settings: Settings, by: str) -> None:
     ours = identity(settings, load_profile(settings.irp.profile).name)
     async with opened_store(settings, any_owner=True) as store, store.begin() as tx:
         known = await tx.records.identity()
         await tx.records.bind(ours)
-        await tx.records.note(asking(), "rebind", detail=f"{_told(known)} → {_told(ours)}")
+        await tx.records.note(by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
     if known is not None and known.irp_url != ours.irp_url:
         say("Links lead to incidents of the IRP before; `kuma-sync resync --all` looks for them in this one.")

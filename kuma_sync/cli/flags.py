@@ -25,6 +25,8 @@ unread_config_option = click.option(
     help="Taken as by every command, but not read: there is nothing in it for this one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say how many and what.")
 
 
 class Unfinished(KumaSyncError):

@@ -110,4 +110,6 @@ def _why(answer: Mapping[str, Any]) -> str:
 
 def _counted(answer: Mapping[str, Any]) -> str:
     counts = [printable(f"{answer[name]} {name}") for name in ("parked", "held") if answer.get(name)]
+    if refused := answer.get("configuration_refused"):
+        counts.append(printable(f"configuration on disk refused: {refused}"))
     return f", {', '.join(counts)}" if counts else ""

@@ -5,7 +5,7 @@ Must not: change anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,14 +14,17 @@ import click
 from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
 from kuma_sync.cli.out import say
-from kuma_sync.cli.status import ParkedJob, parked_jobs
-from kuma_sync.cli.subjects import named
-from kuma_sync.cli.tables import bytes_of, plain, show_json, show_pairs, show_raw, show_table, since
+from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
+from kuma_sync.cli.subjects import looked_for
+from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident, Link
 from kuma_sync.settings import Settings
 from kuma_sync.store import AuditEntry, Job, Tx
-from kuma_sync.store.overview import STATES, Row
+from kuma_sync.store.overview import STATES, Held, Row
+
+PAGE = 50
+"""Alerts that a table shows unless another number is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ class AlertView:
     closes: list[Job]
     parked_because: str = ""
     parked_size: int | None = None
+    held: list[Held]
     history: list[AuditEntry]
 
 
@@ -66,17 +70,21 @@ class AlertView:
 @config_option
 @json_option
 @click.option("--state", type=click.Choice(STATES), help="Only alerts in this state.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many, the latest first.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help=f"At most so many, the latest first; {PAGE} unless --json is given."
+)
 def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
-    rows = run_async(_rows, command_settings(config, remotes=False), state, limit)
+    page = run_async(_page, command_settings(config, remotes=False), state, limit or (None if as_json else PAGE))
     if as_json:
-        show_json(rows)
-    elif not rows:
+        show_json(page.rows)
+    elif not page.rows:
         say("No alerts." if state is None else f"No alerts are {state}.")
     else:
-        columns = ["alert", "state", "priority", "status", "last seen", "incident", "name", "reason"]
-        show_table(columns, [_cells(row) for row in rows])
+        _show_rows(page)
+        if page.more and limit is None:
+            among = f" --state {state}" if state else ""
+            say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
 
 
 @click.command()
@@ -85,7 +93,10 @@ def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | N
 @click.option("--raw", is_flag=True, help="Only what KUMA sent, of a parked piece that is no alert.")
 @click.argument("alert")
 def show(config: Path | None, as_json: bool, raw: bool, alert: str) -> None:
-    """Show one alert with its whole history; ALERT is its id, or at least 6 characters of its beginning."""
+    """Show one alert with its whole history.
+
+    ALERT is its id, or at least 6 characters of its beginning, its incident's id or number, or a part of its name.
+    """
     if raw and as_json:
         raise click.UsageError("Say --raw or --json, not both.")
     if raw:
@@ -98,13 +109,24 @@ def show(config: Path | None, as_json: bool, raw: bool, alert: str) -> None:
         _show(view)
 
 
-async def _rows(settings: Settings, state: str | None, limit: int | None) -> list[Row]:
-    async with opened_store(settings) as store, store.read() as tx:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The alerts that are listed, and how many more there are."""
+
+    now: datetime
+    rows: list[Row]
+    more: int
+
+
+async def _page(settings: Settings, state: str | None, limit: int | None) -> Page:
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
         rows = await tx.overview.rows(state=state, limit=limit)
+        counts = await tx.overview.counts()
+        total = sum(counts.values()) if state is None else counts[state]
         if state in (None, "parked"):
-            rows += await _without_alert(tx)
-    # A reason outlives its failure on the row; only a parked alert has one that still holds.
-    return [row if row.state == "parked" else replace(row, reason="") for row in rows][:limit]
+            others = await _without_alert(tx)
+            rows, total = (rows + others)[:limit], total + len(others)
+        return Page(now=tx.now, rows=rows, more=total - len(rows))
 
 
 async def _without_alert(tx: Tx) -> list[Row]:
@@ -124,19 +146,40 @@ def _parked_row(job: ParkedJob) -> Row:
         last_seen=None,
         incident_id=None,
         incident_number="",
+        towards=TOWARDS[job.queue],
         reason=job.why,
     )
 
 
-def _cells(row: Row) -> list[object]:
+def _show_rows(page: Page) -> None:
+    seen = ago_first(page.now)
+    columns = [
+        Column("alert", least=9),
+        Column("state"),
+        Column("priority", spared=True),
+        Column("status", spared=True),
+        Column("last seen", brief=","),
+        Column("incident"),
+        Column("name", least=12),
+    ]
+    rows = [[*_cells(row, seen(row.last_seen)), *_why(row)] for row in page.rows]
+    if any(row.reason for row in page.rows):
+        columns += [Column("towards"), Column("reason", wraps=True)]
+    show_table(columns, [row[: len(columns)] for row in rows])
+
+
+def _cells(row: Row, seen: str) -> list[object]:
     incident = row.incident_number or row.incident_id
-    cells = [row.alert_id, row.state, row.priority, row.status, row.last_seen, incident, row.name]
-    return [*cells, row.reason or " "]
+    return [row.alert_id, row.state, row.priority, row.status, seen if row.last_seen else None, incident, row.name]
+
+
+def _why(row: Row) -> list[object]:
+    return [" and ".join(SIDES[side] for side in row.towards.split(", ")) if row.towards else " ", row.reason or " "]
 
 
 async def _view(settings: Settings, text: str) -> AlertView:
-    async with opened_store(settings) as store, store.read() as tx:
-        name = await named(tx, text)
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
+        name = await looked_for(tx, text)
         alert_id = AlertId(name)
         picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
         link = await tx.links.get(alert_id)
@@ -154,13 +197,14 @@ async def _view(settings: Settings, text: str) -> AlertView:
             closes=await tx.closes.jobs(name),
             parked_because=parked.reason if parked else "",
             parked_size=parked.size if parked else None,
+            held=[one for one in await tx.overview.held() if one.id == name],
             history=await tx.records.history(name),
         )
 
 
 async def _raw(settings: Settings, text: str) -> bytes:
-    async with opened_store(settings) as store, store.read() as tx:
-        name = await named(tx, text)
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
+        name = await looked_for(tx, text)
         raw = await tx.records.parked_body(name)
     if raw is None:
         raise Unfinished(f"{name} is no parked piece of KUMA's answer: only those are kept as they came")
@@ -181,37 +225,41 @@ def _link_view(link: Link) -> LinkView:
 
 
 def _show(view: AlertView) -> None:
+    when = beside(view.now)
     say(f"{plain(view.id)}  {view.state}")
     show_pairs([("parked because", view.parked_because)])
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
+    show_pairs([(f"held towards {SIDES[one.towards]}", one.reason) for one in view.held])
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:
         _show_link(view.link)
-    ago = since(view.now)
-    for name, jobs in (("delivery", view.deliveries), ("close", view.closes)):
+    for queue, jobs in (("delivery", view.deliveries), ("close", view.closes)):
         for job in jobs:
-            due = f", due {ago(job.due)}" if job.state == "pending" else ""
+            due = f", due {when(job.due)}" if job.state == "pending" else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""
             why = f": {plain(job.reason)}" if job.reason else ""
-            say(f"\non the {name} queue: {job.state}{due}{tried}{why}")
+            say(f"\non the {queue} queue, towards {SIDES[TOWARDS[queue]]}: {job.state}{due}{tried}{why}")
     if view.history:
         say("\nhistory")
         show_table(
-            ["when", "who", "what", "detail"],
-            [[entry.at, entry.actor, entry.action, entry.detail or " "] for entry in view.history],
+            [Column("when", brief=" ("), "who", "what", Column("detail", wraps=True)],
+            [[when(entry.at), entry.actor, entry.action, entry.detail or " "] for entry in view.history],
             indent="  ",
         )
 
 
 def _show_alert(view: AlertView, alert: Alert) -> None:
     tenant = f"{alert.tenant_name} ({alert.tenant_id})" if alert.tenant_id else alert.tenant_name
+    when = beside(view.now)
     say("\nalert")
     show_pairs(
         [
             *(("name", alert.name), ("priority", alert.priority), ("status", alert.status), ("tenant", tenant)),
-            *(("rule", alert.rule_id), ("first seen", alert.first_seen), ("last seen", alert.last_seen)),
+            ("rule", alert.rule_id),
+            ("first seen", when(alert.first_seen) if alert.first_seen else None),
+            ("last seen", when(alert.last_seen) if alert.last_seen else None),
             *(("assignee", alert.assignee), ("closing reason", alert.closing_reason)),
             ("events", f"{view.events_seen}" + (" (above the size limit: not read)" if view.oversize else "")),
         ]

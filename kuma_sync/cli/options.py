@@ -1,4 +1,4 @@
-"""What commands share once they work: the loaded settings, a store that is open, and who is asking.
+"""What commands share once they work: the loaded settings, and a store that is open.
 
 Must not: print results.
 """
@@ -6,7 +6,6 @@ Must not: print results.
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -14,21 +13,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kuma_sync.cli.flags import config_option, json_option
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.loading import load_profile
-from kuma_sync.settings import Settings, find_config, load, secrets_of
+from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
 from kuma_sync.store import Store
 from kuma_sync.telemetry import logs
 from kuma_sync.wiring.crew import identity, open_store
 from kuma_sync.wiring.ready import assure_usable, refuse_another
 
 __all__ = [
-    "asking",
     "command_settings",
     "config_option",
     "json_option",
     "opened_store",
     "read_settings",
     "run_async",
+    "store_settings",
 ]
 
 T = TypeVar("T")
@@ -52,16 +52,30 @@ def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
     return settings
 
 
+def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
+    """Load what leads to the store, though something is `wrong`; raise that where the store's part cannot be read."""
+    try:
+        settings = load_store(find_config(config, os.environ), os.environ)
+    except ConfigError:
+        raise wrong from None
+    for _key, secret in secrets_of(settings):
+        logs.hide(secret.reveal())
+    logs.configure(level="warning")
+    return settings
+
+
 @asynccontextmanager
 async def opened_store(
-    settings: Settings, *, any_owner: bool = False, any_schema: bool = False
+    settings: Settings, *, any_owner: bool = False, any_schema: bool = False, untouched: bool = False
 ) -> AsyncIterator[Store]:
-    """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no file.
+    """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no store.
+
+    One that stays `untouched` is only read: that works, too, where this user may not write.
 
     Raise StoreError where it is out of reach or its schema is newer (or, without `any_schema`, older), or ConfigError
     where it belongs to another KUMA or IRP.
     """
-    store = open_store(settings)
+    store = open_store(settings, untouched=untouched)
     try:
         await assure_usable(store, settings, any_schema=any_schema)
         if not any_owner:
@@ -74,16 +88,6 @@ async def opened_store(
 def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
     """Run a command's coroutine."""
     return asyncio.run(work(*arguments))
-
-
-def asking() -> str:
-    """Return who gives the order, for the audit trail."""
-    try:
-        name = getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        # A container's user may have no name.
-        name = str(os.getuid())
-    return f"operator:{name}"
 
 
 async def _assure_ours(store: Store, settings: Settings) -> None:

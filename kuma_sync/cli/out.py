@@ -1,12 +1,13 @@
 """Where commands write: results to stdout, sentences about failures to stderr. Nothing else in the program prints.
 
 What comes from elsewhere (an id, a name, a remote's words) may hold a terminal's control sequences: they leave here as
-escapes. Must not: import more than the core: `--help` and `health` must stay quick.
+escapes. Must not: import more than the core and the journal's priorities: `--help` and `health` must stay quick.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from io import TextIOWrapper
@@ -14,6 +15,7 @@ from typing import TextIO
 
 from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.core.text import printable, printable_json
+from kuma_sync.telemetry.journal import is_journal, with_priority
 
 
 class OutputFailed(KumaSyncError):
@@ -60,8 +62,9 @@ def say_json(text: str) -> None:
 
 def complain(text: str, *, lines: bool = False) -> None:
     """Write one line (or several) to stderr; where that takes none, the exit code must do."""
+    text = printable(text if lines else " ".join(text.split()), keep="\n")
     try:
-        sys.stderr.write(printable(text if lines else " ".join(text.split()), keep="\n") + "\n")
+        sys.stderr.write((with_priority(text, logging.ERROR) if is_journal(sys.stderr) else text) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         _give_up(sys.stderr)

@@ -16,7 +16,7 @@ import click
 from kuma_sync.cli.flags import Unfinished
 from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
 from kuma_sync.cli.out import say, say_json
-from kuma_sync.cli.subjects import named
+from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.alert import AlertId
 from kuma_sync.settings import Settings
@@ -40,8 +40,8 @@ def render(config: Path | None, as_json: bool, alert: str | None) -> None:
 
 
 async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
-    async with opened_store(settings) as store, store.read() as tx:
-        alert_id = AlertId(await named(tx, text))
+    async with opened_store(settings, untouched=True) as store, store.read() as tx:
+        alert_id = AlertId(await looked_for(tx, text))
         stored = await load_stored(tx, alert_id, settings.kuma.instance)
     if stored is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")

@@ -5,22 +5,43 @@ Must not: change anything.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import click
 
-from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.options import (
+    command_settings,
+    config_option,
+    json_option,
+    opened_store,
+    run_async,
+    store_settings,
+)
 from kuma_sync.cli.out import say
-from kuma_sync.cli.tables import bytes_of, plain, show_json, show_table, since, span
+from kuma_sync.cli.standing import Facts, Verdict, standing
+from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.window import Cursor
+from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
 from kuma_sync.store.backlog import DEPTHS
 from kuma_sync.store.migrate import check
+from kuma_sync.store.overview import Held
+from kuma_sync.wiring.crew import identity as meant
+from kuma_sync.wiring.ready import refuse_another
+from kuma_sync.wiring.running import Running, running
+from kuma_sync.wiring.store_files import file_troubles
 
 MOST_SHOWN = 10
+
+SIDES = {"irp": "the IRP", "kuma": "KUMA"}
+TOWARDS = {"delivery": "irp", "close": "kuma"}
+"""Where each queue's jobs go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +72,13 @@ class ParkedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a store stands."""
+    """How a store stands, and who works on it. `refused` says why the configuration on disk cannot be read."""
 
     now: datetime
+    verdict: Verdict
+    standing: list[str]
+    running: Running
+    refused: str
     store: str
     schema: str | None
     identity: Identity | None
@@ -62,37 +87,85 @@ class Status:
     alerts: dict[str, int]
     queues: dict[str, Queue]
     parked: list[ParkedJob]
-    held: list[str]
+    held: list[Held]
 
 
 @click.command()
 @config_option
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
-    """Tell the last reads, counts by state, both queues, and what is parked or held."""
-    found = run_async(_look, command_settings(config, remotes=False))
+    """Tell whether the daemon runs and what needs a look: exit 0, or 1 (needs a look), or 3 (not running)."""
+    settings, refused = _readable_settings(config)
+    found = run_async(_look, settings, refused)
     if as_json:
         show_json(found)
     else:
         _show(found)
+    raise SystemExit(found.verdict.exit_code)
 
 
-async def _look(settings: Settings) -> Status:
-    async with opened_store(settings) as store:
+def _readable_settings(config: Path | None) -> tuple[Settings, str]:
+    """Return the configuration and nothing; where it is broken, what leads to the store, and what is wrong.
+
+    A daemon goes on with the configuration that it started with.
+    """
+    try:
+        settings = command_settings(config, remotes=False)
+        load_profile(settings.irp.profile)
+    except ConfigError as error:
+        settings = store_settings(config, error)
+        return settings, str(error)
+    return settings, ""
+
+
+async def _look(settings: Settings, refused: str) -> Status:
+    async with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = await check(store)
         async with store.read() as tx:
-            return Status(
+            parked, held = await parked_jobs(tx), await tx.overview.held()
+            running_now = await running(store, tx)
+            identity = await tx.records.identity()
+            refused = refused or _of_another(settings, identity, running_now)
+            facts = Facts(
                 now=tx.now,
                 store=settings.store.url,
+                running=running_now,
+                refused=refused,
+                files=file_troubles(settings.store),
+                parked=len(parked),
+                held=by_direction(held),
+            )
+            judged = standing(facts)
+            return Status(
+                now=tx.now,
+                verdict=judged.verdict,
+                standing=judged.lines,
+                running=running_now,
+                refused=refused,
+                store=settings.store.url,
                 schema=schema,
-                identity=await tx.records.identity(),
+                identity=identity,
                 cursor=await tx.records.cursor(),
                 reads=await tx.records.last_pass_by_kind(),
                 alerts=await tx.overview.counts(),
                 queues={"delivery": await _deliveries(tx), "close": await _queue(tx.closes)},
-                parked=await parked_jobs(tx),
-                held=await _held(tx),
+                parked=parked,
+                held=held,
             )
+
+
+def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
+    """Say that the store belongs to another KUMA or IRP than the configuration on disk means; raise ConfigError where
+    no daemon works on it: then it is another's store, and not a configuration that was changed meanwhile.
+    """
+    try:
+        if owner is not None:
+            refuse_another(owner, meant(settings, load_profile(settings.irp.profile).name))
+    except ConfigError as error:
+        if not running_now.daemon:
+            raise
+        return str(error)
+    return ""
 
 
 async def _queue(queue: DurableQueue) -> Queue:
@@ -117,20 +190,26 @@ async def parked_jobs(tx: Tx) -> list[ParkedJob]:
     return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
 
 
-async def _held(tx: Tx) -> list[str]:
-    return sorted({*await tx.links.held(), *(job.subject for job in await tx.closes.jobs(states=["held"]))})
+def by_direction(held: Sequence[Held]) -> dict[str, int]:
+    """Count what the brake holds, by what it is and where it would go."""
+    counts = Counter((one.what, one.towards) for one in held)
+    return {f"to {what} in {SIDES[towards]}": count for (what, towards), count in sorted(counts.items())}
 
 
 def _show(found: Status) -> None:
-    ago = since(found.now)
+    when = beside(found.now)
     owner = found.identity
-    say(f"store     {plain(found.store)}, schema {plain(found.schema)}")
+    for line in found.standing:
+        show_line(line)
+    say()
+    show_line(f"store     {found.store}, schema {plain(found.schema)}")
     if owner is not None:
-        joined = f"KUMA {owner.kuma_instance!r} and {owner.irp_url} by profile {owner.profile}"
-        say(f"joins     {plain(joined)}")
-    say(f"KUMA      newest alert seen {plain(found.cursor.watermark)}")
-    say(f"          last complete sweep {ago(found.cursor.swept_at)}")
-    say("alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"))
+        show_line(f"joins     KUMA {owner.kuma_instance!r} and {owner.irp_url} by profile {owner.profile}")
+    show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
+    show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
+    show_line(
+        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none")
+    )
     say()
     _show_reads(found)
     show_table(
@@ -141,17 +220,18 @@ def _show(found: Status) -> None:
         ],
     )
     _show_parked(found)
-    if found.held:
-        say(f"\n{len(found.held)} held by the brake; `kuma-sync alerts --state held`, then `kuma-sync release`")
+    _show_held(found)
 
 
 def _show_reads(found: Status) -> None:
-    ago = since(found.now)
+    ago = ago_first(found.now)
     if not found.reads:
         say("No read yet.\n")
         return
+    columns: list[str | Column] = ["last read", Column("when", brief=","), Column("took", spared=True), "complete"]
+    numbers = [Column(name, spared=True) for name in ("seen", "new", "changed", "left", "rejected")]
     show_table(
-        ["last read", "when", "took", "complete", "seen", "new", "changed", "left", "rejected", "error"],
+        [*columns, *numbers, Column("error", least=12)],
         [
             [
                 *(read.kind, ago(read.started_at), f"{read.seconds:.1f} s", read.complete),
@@ -168,7 +248,25 @@ def _show_parked(found: Status) -> None:
         return
     say(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
-        ["id", "queue", "reason"], [[job.id, job.queue, job.why] for job in found.parked[:MOST_SHOWN]], indent="  "
+        ["id", "towards", Column("reason", wraps=True)],
+        [[job.id, SIDES[TOWARDS[job.queue]], job.why] for job in found.parked[:MOST_SHOWN]],
+        indent="  ",
     )
-    if len(found.parked) > MOST_SHOWN:
-        say(f"  … and {len(found.parked) - MOST_SHOWN} more: `kuma-sync alerts --state parked`")
+    _and_more(len(found.parked), "parked")
+
+
+def _show_held(found: Status) -> None:
+    if not found.held:
+        return
+    say(f"\n{len(found.held)} held by the brake; `kuma-sync release` lets go of all, or of some:")
+    show_table(
+        ["id", "towards", Column("name", least=8, spared=True), Column("reason", wraps=True)],
+        [[one.id, SIDES[one.towards], one.name, one.reason] for one in found.held[:MOST_SHOWN]],
+        indent="  ",
+    )
+    _and_more(len(found.held), "held")
+
+
+def _and_more(count: int, state: str) -> None:
+    if count > MOST_SHOWN:
+        say(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")

@@ -6,10 +6,12 @@ Must not: know what is shown. Texts from elsewhere are put into a line only thro
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, is_dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
@@ -31,13 +33,99 @@ def show_raw(raw: bytes) -> None:
         say_bytes(raw)
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
-    """Write rows under their columns; the last column is as wide as it likes."""
-    lines = [list(columns), *([plain(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[position]) for line in lines) for position in range(len(columns))]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        say((indent + "  ".join(cells)).rstrip())
+SHORTEST_LINE = 20
+"""Characters that a cell which goes on below itself has at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table, and what may be done to it where the terminal is too narrow, in this order."""
+
+    title: str
+    brief: str = ""
+    """What follows this in a cell may be left out."""
+    spared: bool = False
+    """All of it may be left out, if cutting to the least would not do; the last such column first."""
+    least: int | None = None
+    """It may be cut to so many characters; None: never."""
+    wraps: bool = False
+    """The last one may go on below itself, and is never cut."""
+
+
+def show_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
+    """Write rows under their columns, fitted to the terminal's width; where there is no terminal, whole."""
+    heads = [column if isinstance(column, Column) else Column(column) for column in columns]
+    lines = [[column.title for column in heads], *([plain(cell) for cell in row] for row in rows)]
+    for line in fitted(heads, lines, _room(indent)):
+        say((indent + line).rstrip())
+
+
+def fitted(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int | None) -> list[str]:
+    """Return the lines as they are written; none is longer than `room`, as far as the columns may give way."""
+    cells = [list(line) for line in lines]
+    widths = _widths(cells)
+    if room is None or _together(widths) <= room:
+        return [_line(line, widths) for line in cells]
+    for at, column in enumerate(columns):
+        for line in cells:
+            line[at] = line[at].partition(column.brief)[0] if column.brief else line[at]
+    widths = _widths(cells)
+    least = [_least(column, width) for column, width in zip(columns, widths, strict=True)]
+    kept = list(range(len(columns)))
+    while _together(least[at] for at in kept) > room and (spared := [at for at in kept if columns[at].spared]):
+        kept.remove(spared[-1])
+    excess = _together(widths[at] for at in kept) - room
+    while excess > 0 and (loose := [at for at in kept if widths[at] > least[at]]):
+        widths[max(loose, key=lambda at: widths[at])] -= 1
+        excess -= 1
+    kept_widths = [widths[at] for at in kept]
+    rows = [[line[at] for at in kept] for line in cells]
+    return [part for row in rows for part in _parts(row, kept_widths, wraps=columns[kept[-1]].wraps)]
+
+
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _least(column: Column, width: int) -> int:
+    if column.wraps:
+        return min(width, SHORTEST_LINE)
+    return width if column.least is None else min(width, column.least)
+
+
+def _parts(row: Sequence[str], widths: Sequence[int], *, wraps: bool) -> list[str]:
+    """Return a row's line, and those in which its last cell goes on."""
+    if not wraps:
+        return [_line(row, widths)]
+    first, *others = textwrap.wrap(row[-1], widths[-1]) or [""]
+    empty = [""] * (len(row) - 1)
+    return [_line([*row[:-1], first], widths), *(_line([*empty, other], widths) for other in others)]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
+
+
+def cut(text: str, width: int) -> str:
+    """Return a text of at most so many characters; an ellipsis shows that there was more."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def _together(widths: Iterable[int]) -> int:
+    each = list(widths)
+    return sum(each) + 2 * (len(each) - 1)
+
+
+def _room(indent: str) -> int | None:
+    """Return how many characters a line may have; None where nobody looks at a terminal."""
+    return shutil.get_terminal_size().columns - len(indent) if sys.stdout.isatty() else None
+
+
+def show_line(text: str) -> None:
+    """Write one line, wrapped at words where the terminal is narrower: nothing of it may be cut."""
+    room = _room("")
+    for line in textwrap.wrap(text, room, subsequent_indent="    ", break_on_hyphens=False) if room else [text]:
+        say(line)
 
 
 def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> None:
@@ -82,6 +170,26 @@ def bytes_of(size: int) -> str:
     return f"{size} bytes"
 
 
+def beside(now: datetime) -> Callable[[datetime | None], str]:
+    """Return a writer of exact times, each with how long before (or after) `now` it lies."""
+    ago = since(now)
+
+    def written(when: datetime | None) -> str:
+        return "never" if when is None else f"{moment(when)} ({ago(when)})"
+
+    return written
+
+
+def ago_first(now: datetime) -> Callable[[datetime | None], str]:
+    """Return a writer of times for a table: the exact one comes last, so that a narrow terminal cuts that."""
+    ago = since(now)
+
+    def written(when: datetime | None) -> str:
+        return "never" if when is None else f"{ago(when)}, {moment(when)}"
+
+    return written
+
+
 def since(now: datetime) -> Callable[[datetime | None], str]:
     """Return a writer of times as they lie before (or after) `now`."""
 
@@ -98,6 +206,8 @@ def _as_json(value: Any) -> Any:
     match value:
         case datetime():
             return rfc3339(value)
+        case timedelta():
+            return value.total_seconds()
         case Enum():
             return value.value
         case set() | frozenset():

@@ -53,6 +53,17 @@ def dropped(link: Link) -> Link:
     return replace(released(link), dropped=True, missed=False)
 
 
-def released(link: Link) -> Link:
-    """Let go what the brake holds."""
-    return replace(link, held_create=False, held_close=False)
+def taken_up(link: Link) -> Link:
+    """Take up again what was dropped: what the IRP has of it is looked for first.
+
+    A closing that an operator had ordered was given up with it, towards both sides.
+    """
+    again = replace(resynced(link), dropped=False)
+    if link.close_origin is not Origin.OPERATOR or link.alert_closed or link.incident_closed:
+        return again
+    return replace(again, close_origin=None, close_reason="", close_comment="")
+
+
+def released(link: Link, *, creates: bool = True, closings: bool = True) -> Link:
+    """Let go what the brake holds: the creates, the closings, or both."""
+    return replace(link, held_create=link.held_create and not creates, held_close=link.held_close and not closings)

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from kuma_sync.core.alert import AlertId
 
+CREATE_HELD = "its create is beyond brake.max_new"
+CLOSING_HELD = "its closing is beyond brake.max_closed_percent"
+"""Why the brake holds something, as it is told to a human."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brake:

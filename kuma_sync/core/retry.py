@@ -45,9 +45,18 @@ class Bounce:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Park:
-    """Set the job aside for a human, with its reason."""
+    """Set the job aside for a human, with its reason.
+
+    `detail` is what the other side answered: it is kept with the job, and never logged.
+    """
 
     reason: str
+    detail: str = ""
+
+    @property
+    def kept(self) -> str:
+        """Return the whole reason, for the record of the one job."""
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +81,7 @@ def after_failure(
         case AccessDenied() | Redirected():
             return Pause(reason=error.summary)
         case Permanent():
-            return Park(reason=f"{error.summary}: {error.detail}" if error.detail else error.summary)
+            return Park(reason=error.summary, detail=error.detail)
         case _:
             return Park(reason=error.summary)
 

@@ -115,6 +115,5 @@ def _status(health: Health) -> str:
     readiness = health.ready()
     unwell = [f"{name} {part.state}" for name, part in readiness.parts.items() if part.state not in ("ok", "off")]
     status = "ready" if readiness.ready else "not ready: " + ", ".join(unwell)
-    return status + (
-        f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
-    )
+    counts = f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
+    return status + counts + (f"; configuration on disk refused: {readiness.refused}" if readiness.refused else "")

@@ -5,8 +5,9 @@ Must not: talk to KUMA or the IRP; the daemon does that when it finds what was p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from kuma_sync.core import by_hand
 from kuma_sync.core.alert import AlertId
@@ -17,6 +18,7 @@ from kuma_sync.core.incident import Doubt, Link, Origin
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.overview import Held
 
 PARKED, HELD = "parked", "held"
 
@@ -85,30 +87,54 @@ async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     return known
 
 
-async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str) -> list[AlertId]:
-    """Have the incidents of these alerts found and fully updated; return those that have a link."""
+async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:
+    """Have the incidents of these alerts found and fully updated; return those that have a link.
+
+    With `dropped` those that were dropped are taken up again; else they are left alone.
+    """
     links = await tx.links.many(ids)
-    wanted = [alert_id for alert_id in ids if alert_id in links and not links[alert_id].dropped]
+    wanted = [alert_id for alert_id in ids if alert_id in links and (dropped or not links[alert_id].dropped)]
     for alert_id in wanted:
-        await tx.links.change(alert_id, by_hand.resynced, now=tx.now)
-        await tx.records.note(by, "resync", alert_id)
+        again = links[alert_id].dropped
+        await tx.links.change(alert_id, by_hand.taken_up if again else by_hand.resynced, now=tx.now)
+        await tx.records.note(by, "resync", alert_id, "dropped before, taken up again" if again else "")
     await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
     await tx.delivery.wake(wanted)
     return wanted
 
 
-async def release(tx: Tx, *, by: str) -> list[str]:
-    """Let go what the brake holds; return whose it was."""
-    links = await tx.links.held()
-    for alert_id in links:
-        await tx.links.change(alert_id, by_hand.released, now=tx.now)
-    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in links])
-    closes = [job.subject for job in await tx.closes.jobs(states=[HELD])]
-    await tx.closes.wake(closes, states=[HELD])
-    released = sorted({*links, *closes})
-    for subject in released:
+async def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
+    """Return which of these alerts were dropped."""
+    links = await tx.links.many(ids)
+    return [alert_id for alert_id in ids if alert_id in links and links[alert_id].dropped]
+
+
+async def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[str]:
+    """Let go what the brake holds, all of it or `what` was shown; return whose it was.
+
+    What it holds since it was shown stays held: nobody agreed to that.
+    """
+    going = set(await tx.overview.held())
+    going &= going if what is None else set(what)
+    marks = _kinds(one for one in going if one.towards == "irp")
+    released = set()
+    for subject, kinds in sorted(marks.items()):
+        become = partial(by_hand.released, creates="create" in kinds, closings="close" in kinds)
+        await tx.links.change(AlertId(subject), become, now=tx.now)
+        released.add(subject)
+    await tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
+    closes = sorted(one.id for one in going if one.towards == "kuma")
+    released |= set(await tx.closes.wake(closes, states=[HELD]))
+    for subject in sorted(released):
         await tx.records.note(by, "release", subject)
-    return released
+    return sorted(released)
+
+
+def _kinds(held: Iterable[Held]) -> dict[str, set[str]]:
+    kinds: dict[str, set[str]] = {}
+    for one in held:
+        kinds.setdefault(one.id, set()).add(one.what)
+    return kinds
 
 
 async def _take(tx: Tx, parsed: Parsed) -> None:

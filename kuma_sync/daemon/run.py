@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,6 +28,7 @@ from kuma_sync.daemon.supervise import LAST_MOMENTS, happens, supervise, wheneve
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.daemon.worker import Worker
+from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
@@ -74,6 +77,7 @@ class Crew:
     """
 
     identity: Identity
+    profile: Profile
     can_find: bool
     store: Store
     poller: Poller
@@ -118,38 +122,118 @@ async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
     return True
 
 
-async def once(crew: Crew) -> list[str]:
+STOPPED = "stopped by a signal before the pass was complete"
+
+TELL = 2.0
+"""Seconds between words about what a pass does, beside those that say what it begins."""
+
+
+async def once(crew: Crew, *, stop: asyncio.Event | None = None, grace: timedelta = timedelta()) -> list[str]:
     """Do one complete pass: sweep, ask the IRP, attempt every due delivery and closing; return what went wrong.
 
-    Raise StoreUnavailable.
+    Told to stop it takes up nothing more, and what is in flight has `grace` to end. Raise StoreUnavailable.
     """
+    stop = stop or asyncio.Event()
     troubles: list[str] = []
     await crew.proof.take_up()
     for side in crew.sides.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
         side.never_trip()
-    async with crew.turns.kept():
-        for read in (partial(_sweep, crew), partial(_watch, crew)):
-            try:
-                troubles += await read()
-            except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
-                troubles.append(str(error))
-    await _drain(crew)
-    if (again := crew.proof.second_look) is not None:
-        wait = again - crew.sides["irp"].pace.clock()
-        if wait <= LONGEST_LOOK:
-            # No back-off, and all creates wait for it, once in the life of a profile.
-            await asyncio.sleep(max(wait.total_seconds(), 0) + A_MOMENT)
-            await _drain(crew)
-            if crew.proof.shown:
-                await _drain(crew)
+    async with _said() as doing:
+        try:
+            async with asyncio.timeout(None) as limit:
+                limiting = asyncio.ensure_future(_limit(stop, limit, grace))
+                try:
+                    await _pass(crew, stop, troubles, doing)
+                finally:
+                    limiting.cancel()
+        except TimeoutError:
+            log.warning("grace_ran_out", seconds=grace.total_seconds())
+            troubles.append(STOPPED)
     return troubles
 
 
-async def _drain(crew: Crew) -> None:
+async def _pass(crew: Crew, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
+    async with crew.turns.kept():
+        for what, read in (("reading KUMA", _sweep), ("asking the IRP what was closed", _watch)):
+            doing.begin(what)
+            try:
+                troubles += await _unless_stopped(partial(read, crew), stop)
+            except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
+                troubles.append(str(error))
+    await _drain(crew, stop, troubles, doing)
+    if (again := crew.proof.second_look) is not None and not stop.is_set():
+        wait = again - crew.sides["irp"].pace.clock()
+        if wait <= LONGEST_LOOK:
+            # No back-off, and all creates wait for it, once in the life of a profile.
+            doing.begin("waiting until find shows what create made")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(wait.total_seconds(), 0) + A_MOMENT):
+                    await stop.wait()
+            await _drain(crew, stop, troubles, doing)
+            if crew.proof.shown and not stop.is_set():
+                await _drain(crew, stop, troubles, doing)
+
+
+async def _drain(crew: Crew, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     since = crew.sides["irp"].pace.clock()
-    while await crew.deliveries.drain(since) + await crew.closes.drain(since):
-        continue
+    doing.begin("delivering and closing")
+    while not stop.is_set():
+        taken = await crew.deliveries.drain(since, stop) + await crew.closes.drain(since, stop)
+        if not taken:
+            return
+    troubles.append(STOPPED)
+
+
+async def _unless_stopped(read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event) -> list[str]:
+    """Read; what is still being read a moment after the stop is cut off, for it is simply read again."""
+    if stop.is_set():
+        return []
+    reading, stopping = asyncio.ensure_future(read()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reading}, timeout=LAST_MOMENTS)
+        if not reading.done():
+            reading.cancel()
+            await asyncio.wait({reading})
+        return [] if reading.cancelled() else reading.result()
+    finally:
+        reading.cancel()
+        stopping.cancel()
+
+
+class _Doing:
+    """What a pass does now, for the log."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._since = 0.0
+
+    def begin(self, what: str) -> None:
+        """Say what begins."""
+        self._what, self._since = what, time.monotonic()
+        log.info("pass_goes_on", doing=what, seconds=0)
+
+    def goes_on(self) -> None:
+        """Say that it goes on."""
+        log.info("pass_goes_on", doing=self._what, seconds=round(time.monotonic() - self._since))
+
+
+@asynccontextmanager
+async def _said() -> AsyncIterator[_Doing]:
+    """Say every now and then what is being done, while the block runs."""
+    doing = _Doing()
+
+    async def say() -> None:
+        while True:
+            await asyncio.sleep(TELL)
+            doing.goes_on()
+
+    saying = asyncio.ensure_future(say())
+    try:
+        yield doing
+    finally:
+        saying.cancel()
 
 
 async def _sweep(crew: Crew) -> list[str]:

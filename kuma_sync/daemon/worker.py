@@ -56,7 +56,7 @@ class Worker:
         self._handler = handler
         self._owner = owner
         self._health = health
-        self._outage = Outage(worker=duty.name)
+        self._outage = Outage(queue=duty.name)
         self._flying: dict[int, OwnedJob] = {}
         self._in_doubt = False  # whether a claim may have been committed although its answer never came
         self._since: datetime | None = None
@@ -77,13 +77,16 @@ class Worker:
                 self._health.beat(self.name)
             renewing.cancel()
 
-    async def drain(self, since: datetime | None = None) -> int:
-        """Attempt once what was due at that moment (now), and what came since; return how many jobs were taken."""
+    async def drain(self, since: datetime | None = None, stop: asyncio.Event | None = None) -> int:
+        """Attempt once what was due at that moment (now), and what came since; return how many jobs were taken.
+
+        Told to stop, take nothing more and finish what is in flight.
+        """
         taken, self._since = 0, since or self._side.pace.clock()
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             jobs: set[asyncio.Task[None]] = set()
-            while (started := await self._start_some(group, jobs)) or jobs:
+            while (started := await self._start_some(group, jobs) if stop is None or not stop.is_set() else 0) or jobs:
                 taken += started
                 if jobs:
                     await self.bell.wait()
@@ -197,7 +200,7 @@ class Worker:
         try:
             outcome = await self._handler.handle(job)
         except ClaimLost as error:
-            log.warning("claim_lost", worker=self.name, subject=claim.subject, reason=str(error))
+            log.warning("claim_lost", queue=self.name, alert_id=claim.subject, reason=str(error))
             return
         except ValueRefused as error:
             # No bug, but tried again it would be refused again.
@@ -207,7 +210,7 @@ class Worker:
             outcome = RetryAt(at=self._side.pace.clock(), reason=str(error), counts=False)
         except Exception as error:
             # The worker's boundary: one job's bug must not stop the line, nor lose the job.
-            log.exception("job_failed", worker=self.name, subject=claim.subject, error=type(error).__name__)
+            log.exception("job_failed", queue=self.name, alert_id=claim.subject, error=type(error).__name__)
             outcome = Park(reason=f"a bug in kuma-sync: {type(error).__name__}")
         if outcome is None:
             self._health.worked(self.name)
@@ -220,15 +223,15 @@ class Worker:
                 await persist(job, lambda: self._settle(job, outcome))
             except ValueRefused as error:
                 # Whatever the database does not take, in plain letters it takes the reason.
-                plain = Park(reason=f"{_plain(outcome.reason)}; {error}")
+                plain = Park(reason=f"{_plain(outcome.reason)}; {error}", detail=_plain(_detail(outcome)))
                 await persist(job, lambda: self._settle(job, plain))
             except (ClaimLost, StoreError):
                 return
             except Exception as error:
                 # The same boundary: a bug in settling must not stop the line either.
-                log.exception("job_failed", worker=self.name, subject=job.claim.subject, error=type(error).__name__)
+                log.exception("job_failed", queue=self.name, alert_id=job.claim.subject, error=type(error).__name__)
                 bug = f"a bug in kuma-sync: {type(error).__name__} while settling"
-                parked = Park(reason=f"{bug} {_plain(outcome.reason)}")
+                parked = Park(reason=f"{bug} {_plain(outcome.reason)}", detail=_plain(_detail(outcome)))
                 await persist(job, lambda: self._settle(job, parked))
 
     async def _settle(self, job: OwnedJob, outcome: RetryAt | Bounce | Park) -> None:
@@ -245,10 +248,10 @@ class Worker:
                     lane = outcome.lane if job.lane is None else job.lane
                     await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():
-                    await queue.park(claim, outcome.reason)
-                    await tx.records.note("kuma-sync", "parked", claim.subject, outcome.reason)
+                    await queue.park(claim, outcome.kept)
+                    await tx.records.note("kuma-sync", "parked", claim.subject, outcome.kept)
         if isinstance(outcome, Park):
-            log.error("job_parked", worker=self.name, subject=claim.subject)
+            log.error("job_parked", queue=self.name, alert_id=claim.subject, reason=outcome.reason)
 
     async def _renew(self) -> None:
         while True:
@@ -265,6 +268,10 @@ class Worker:
             for job in flying:
                 if job.claim.id in kept:
                     job.valid_until = asked + self._lease.total_seconds() * 0.9
+
+
+def _detail(outcome: RetryAt | Bounce | Park) -> str:
+    return outcome.detail if isinstance(outcome, Park) else ""
 
 
 def _plain(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from kuma_sync.settings.addresses import host_and_port, normalised, sqlite_path
 from kuma_sync.settings.cautions import secrets_of
-from kuma_sync.settings.load import Reading, frozen_changes, load, read, waiting_changes
+from kuma_sync.settings.load import Reading, changed_keys, frozen_changes, load, load_store, read, waiting_changes
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.places import example_text, find_config
 from kuma_sync.settings.secret import Secret
@@ -16,12 +16,14 @@ __all__ = [
     "Secret",
     "Section",
     "Settings",
+    "changed_keys",
     "example_text",
     "find_config",
     "frozen_changes",
     "host_and_port",
     "json_schema",
     "load",
+    "load_store",
     "masked",
     "normalised",
     "places_of",

@@ -19,6 +19,7 @@ from kuma_sync.settings.addresses import sqlite_path
 from kuma_sync.settings.cautions import cautions
 from kuma_sync.settings.paths import here, places_of
 from kuma_sync.settings.problems import all_problems
+from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.secrets import Gathering
 from kuma_sync.settings.sections import SECTIONS, RetrySection, Section, Settings, StoreSection
 from kuma_sync.settings.sources import Tree, misspelt, overlay, read_toml
@@ -46,7 +47,19 @@ def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
     Without `remotes` (a command that needs the store alone) tokens and certificates that this user cannot read are
     left out: systemd shows a service's credentials to the service only.
     """
-    reading = read(path, env, remotes=remotes)
+    return _settings(read(path, env, remotes=remotes))
+
+
+def load_store(path: Path | None, env: Mapping[str, str]) -> Settings:
+    """Read what leads to the store, whatever is wrong with the rest, which is left at its defaults.
+
+    For a command that looks at a daemon whose configuration was broken after it started. Raise ConfigError where even
+    that cannot be read.
+    """
+    return _settings(_read(path, env, remotes=False, store_alone=True))
+
+
+def _settings(reading: Reading) -> Settings:
     if reading.settings is None:
         raise reading.error or ConfigError("", "the configuration cannot be read")
     return reading.settings
@@ -54,6 +67,10 @@ def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
 
 def read(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> Reading:
     """Read the configuration as `load` does, and raise nothing."""
+    return _read(path, env, remotes=remotes)
+
+
+def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alone: bool = False) -> Reading:
     problems: list[ConfigError] = []
     lie = places_of(path, env)
     try:
@@ -61,6 +78,8 @@ def read(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
     except ConfigError as error:
         return Reading(error=error)
     origins = overlay(tree, env, problems)
+    if store_alone:
+        _keep_the_store(tree, problems)
     Gathering(places=lie, origins=origins, remotes=remotes, problems=problems).gather(tree)
     _complete(tree)
     context, settings = {"places": lie, "remotes": remotes}, None
@@ -79,6 +98,14 @@ def read(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
     settings._former_store = _former_store(tree, settings)
     settings._warnings = cautions(settings, path, origins, env)
     return Reading(settings=settings, sections={name: getattr(settings, name) for name in SECTIONS})
+
+
+def _keep_the_store(tree: Tree, problems: list[ConfigError]) -> None:
+    """Leave out, in place, all that is said of other sections, and what is wrong with it."""
+    store = tree.get("store", {})
+    tree.clear()
+    tree.update(store=store, **{side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")})
+    problems[:] = [problem for problem in problems if problem.key.partition(".")[0] == "store"]
 
 
 def _sound(tree: Tree, context: dict[str, Any], problems: list[ConfigError]) -> dict[str, Section]:
@@ -134,6 +161,29 @@ def waiting_changes(old: Settings, new: Settings) -> list[str]:
     # The same file is read again for every connection.
     same = before.path == after.path and (after.path is not None or before.reveal() == after.reveal())
     return changed if same else [*changed, "store.password"]
+
+
+def changed_keys(old: Settings, new: Settings) -> list[str]:
+    """Return the dotted names of the keys that differ, never what they say; entries of a table count one by one."""
+    return [
+        name
+        for section in SECTIONS
+        for key in SECTIONS[section].model_fields
+        for name in _differing(f"{section}.{key}", _value(old, f"{section}.{key}"), _value(new, f"{section}.{key}"))
+    ]
+
+
+def _differing(name: str, old: object, new: object) -> list[str]:
+    match old, new:
+        case Secret(), Secret():
+            return [] if (old.path, old.reveal()) == (new.path, new.reveal()) else [name]
+        case Mapping(), Mapping():
+            entries = sorted({*old, *new})
+            return [
+                found for entry in entries for found in _differing(f"{name}.{entry}", old.get(entry), new.get(entry))
+            ]
+        case _:
+            return [] if old == new else [name]
 
 
 def _value(settings: Settings, dotted: str) -> object:

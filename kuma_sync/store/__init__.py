@@ -2,6 +2,7 @@
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.store.engine import store_file, store_url
+from kuma_sync.store.heartbeats import Heartbeat, Process
 from kuma_sync.store.hold import is_held
 from kuma_sync.store.jobs import Claim, Job, Put
 from kuma_sync.store.lease import Turn
@@ -15,12 +16,14 @@ __all__ = [
     "AuditEntry",
     "Claim",
     "DurableQueue",
+    "Heartbeat",
     "Identity",
     "Job",
     "Lane",
     "Mark",
     "ParkedAlert",
     "PassRecord",
+    "Process",
     "Put",
     "Shape",
     "Shown",

@@ -21,6 +21,19 @@ PRIVATE = 0o600
 """The mode of every file that we make: a store holds events."""
 
 
+def make_private(path: Path, *, like: Path) -> int:
+    """Make a file that is not there, for its owner alone; return its descriptor. Raise OSError.
+
+    Made by root, it belongs to whom `like` belongs: a command run as root must leave nothing that the service cannot
+    open. (SQLite gives its logs to whom the database belongs by itself.)
+    """
+    made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE)
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.fchown(made, owner.st_uid, owner.st_gid)
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class _Pin:
     """One file as it was found: held open as a mere path, so that its number goes to no other while it is compared.
@@ -92,12 +105,12 @@ class StoreFile:
             )
 
     def make(self) -> None:
-        """Make the file of a new store for its owner alone: SQLite lets all read, and gives its logs the same mode.
+        """Make the file of a new store: SQLite would let all read it, and gives its logs the same mode and owner.
 
         A file that is there already is not even opened: to close it again would take SQLite's locks away.
         """
         with suppress(OSError):  # SQLite will say it better
-            os.close(os.open(self.real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
+            os.close(make_private(self.real, like=self.real.parent))
 
     def pin(self) -> None:
         """Remember which file is at the path now; later calls change nothing."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from kuma_sync.core.errors import StoreHeld, StoreUnavailable
-from kuma_sync.store.file import PRIVATE, StoreFile
+from kuma_sync.store.file import StoreFile, make_private
+
+PROBED = 0.5
+"""Seconds for which a lock may be somebody's who only looks whether it is held."""
 
 _BYTE = 0x40000000 + 512
 """The byte of the file that is locked: the first after those that SQLite locks (sqlite.org/fileformat2, "lock-byte
@@ -22,8 +26,6 @@ page"), in a page that never holds data."""
 
 _FLOCK = struct.Struct("hhqqi0q")
 """`struct flock` as fcntl(2) takes it: type, whence, start, length, process."""
-
-_OPENED = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
 def lock_path(file: StoreFile) -> Path:
@@ -41,10 +43,10 @@ def held(file: StoreFile) -> Iterator[None]:
     file.assure_sound()
     with ExitStack() as stack:
         try:
-            beside = os.open(lock_path(file), _OPENED, PRIVATE)
+            beside = _opened_lock(file)
             stack.callback(os.close, beside)
-            fcntl.flock(beside, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            itself = os.open(file.path, _OPENED, PRIVATE)
+            _take_turn(beside)
+            itself = _opened(file)
             stack.callback(os.close, itself)
             _lock(itself)
             file.pin()
@@ -56,9 +58,51 @@ def held(file: StoreFile) -> Iterator[None]:
         yield
 
 
-def is_held(file: StoreFile) -> bool:
-    """Tell whether a daemon holds a file, without making or locking one. No connection of ours may have it open."""
-    return _flocked(lock_path(file)) or _locked(file.path)
+def is_held(file: StoreFile) -> bool | None:
+    """Tell whether a process holds a file now, without making or locking one; None where this user may not look.
+
+    No connection of ours may have it open.
+    """
+    with ExitStack() as end:
+        return looked_at(file, end)
+
+
+def looked_at(file: StoreFile, end: ExitStack) -> bool | None:
+    """Tell the same while connections of ours have the file open: they must be closed when `end` is."""
+    answers = (_flocked(lock_path(file)), _locked(file.path, end))
+    if True in answers:
+        return True
+    return None if None in answers else False
+
+
+def _opened_lock(file: StoreFile) -> int:
+    path = lock_path(file)
+    with suppress(FileExistsError):
+        return make_private(path, like=file.real if file.real.exists() else path.parent)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user made it: it can be locked all the same
+
+
+def _opened(file: StoreFile) -> int:
+    with suppress(FileExistsError):
+        return make_private(file.real, like=file.real.parent)
+    return os.open(file.path, os.O_RDWR | os.O_CLOEXEC)
+
+
+def _take_turn(descriptor: int) -> None:
+    """Lock a file, or raise BlockingIOError where another process keeps it; one that only looks has it for a moment."""
+    until = time.monotonic() + PROBED
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _lock(descriptor: int) -> None:
@@ -66,26 +110,26 @@ def _lock(descriptor: int) -> None:
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0))
 
 
-def _locked(path: Path) -> bool:
+def _locked(path: Path, end: ExitStack) -> bool | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
+        end.callback(os.close, descriptor)
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _BYTE, 1, 0))
-    except OSError:
+    except FileNotFoundError:
         return False
-    finally:
-        os.close(descriptor)
+    except OSError:
+        return None
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
-def _flocked(path: Path) -> bool:
+def _flocked(path: Path) -> bool | None:
     try:
         with path.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return None
     return False

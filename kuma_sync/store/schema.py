@@ -224,3 +224,16 @@ lease = Table(
     Column("fence", BigInteger, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
 )
+
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("version", Text, nullable=False),
+    _flag("single_pass"),
+    Column("started_at", UtcTime, nullable=False),
+    Column("heard_at", UtcTime, nullable=False),
+    Column("condition", Json, nullable=False),
+)

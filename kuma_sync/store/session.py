@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -21,7 +21,8 @@ from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile
-from kuma_sync.store.hold import held
+from kuma_sync.store.heartbeats import Heartbeats
+from kuma_sync.store.hold import held, looked_at
 from kuma_sync.store.inline import all_stopped
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.links import Links
@@ -49,6 +50,7 @@ class Tx:
     closes: DurableQueue
     records: Records
     lease: Lease
+    heartbeats: Heartbeats
     overview: Overview
     pruning: Pruning
 
@@ -75,6 +77,7 @@ class Store:
         self._horizon = horizon
         self._local = url.get_backend_name() == "sqlite"
         self._writer = asyncio.Lock()
+        self._at_end = ExitStack()
 
     @property
     def engine(self) -> AsyncEngine:
@@ -97,6 +100,10 @@ class Store:
             return
         with held(self._file):
             yield
+
+    def is_held(self) -> bool | None:
+        """Tell whether a process holds the file now; None of PostgreSQL, and where this user may not look."""
+        return None if self._file is None else looked_at(self._file, self._at_end)
 
     def expect_dues(self, *, within: timedelta) -> None:
         """Take a job put off as long as this for what it is; one due even later counts as due: the clock was set back.
@@ -154,6 +161,7 @@ class Store:
         await self._engine.dispose()
         if self._file is not None:
             await all_stopped()
+            self._at_end.close()
             self._file.release()
 
     async def _write_log_back(self, file: StoreFile) -> None:
@@ -183,6 +191,7 @@ class Store:
             closes=closes,
             records=Records(connection, now),
             lease=Lease(connection, lease_clock),
+            heartbeats=Heartbeats(connection, lease_clock),
             overview=Overview(connection),
             pruning=Pruning(connection),
         )

@@ -42,12 +42,17 @@ class PartState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """The verdict with its parts; parked and held jobs are counted and do not make it worse."""
+    """The verdict with its parts; parked and held jobs are counted and do not make it worse.
+
+    `refused` says why the configuration on disk is not the one that works ("key: what is wrong"); it makes it no worse
+    either, but the next start will fail.
+    """
 
     ready: bool
     parts: dict[Part, PartState]
     parked: int = 0
     held: int = 0
+    refused: str = ""
 
     @property
     def starting(self) -> bool:
@@ -88,6 +93,7 @@ class Health:
         self._loops: dict[str, _Loop] = {}
         self._parked = 0
         self._held = 0
+        self._refused = ""
 
     def succeeded(self, part: Part) -> None:
         """Note a success; whatever was wrong with the part is over."""
@@ -147,6 +153,10 @@ class Health:
         """Note how many jobs wait for a human."""
         self._parked, self._held = parked, held
 
+    def refused(self, problem: str) -> None:
+        """Note that the configuration on disk was refused, naming the key; "" when one was taken."""
+        self._refused = problem
+
     def expects(self, loop: str, within: timedelta) -> None:
         """Expect a beat of this loop at least this often, from now on."""
         self._loops[loop] = _Loop(beaten=self._now(), within=within.total_seconds())
@@ -179,7 +189,7 @@ class Health:
         """Judge all parts as they are now."""
         parts = {part: self._judge(known) for part, known in self._parts.items()}
         ready = all(part.state in _READY for part in parts.values())
-        return Readiness(ready=ready, parts=parts, parked=self._parked, held=self._held)
+        return Readiness(ready=ready, parts=parts, parked=self._parked, held=self._held, refused=self._refused)
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
         known = self._parts[part]

@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from kuma_sync.core.text import printable, printable_json
+from kuma_sync.telemetry.journal import is_journal, with_priority
 from kuma_sync.telemetry.outlet import Outlet, Repeats
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
@@ -30,7 +31,10 @@ _SILENT = ("stamina", "uvicorn.access")
 def configure(
     *, level: str = "info", format: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
 ) -> None:
-    """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins."""
+    """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins.
+
+    Where that is systemd's journal, every line carries its priority.
+    """
     stream = stream or sys.stderr
     terminal = stream.isatty()
     console = format == "console" or (format == "auto" and terminal)
@@ -47,7 +51,8 @@ def configure(
     )
     tell_repeats(everything=True)
     handler = logging.StreamHandler(_outlet(stream))
-    handler.setFormatter(_formatter(console=console, colors=console and terminal))
+    formatter = _formatter(console=console, colors=console and terminal)
+    handler.setFormatter(_Prioritised(formatter) if is_journal(stream) else formatter)
     handler.addFilter(_repeats)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -80,6 +85,18 @@ def _left_out(event: str, count: int) -> None:
 
 _repeats = Repeats(told=_left_out)
 atexit.register(tell_repeats, everything=True)
+
+
+class _Prioritised(logging.Formatter):
+    """Writes what another formatter writes, for the journal."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record, its priority before each of its lines."""
+        return with_priority(self._inner.format(record), record.levelno)
 
 
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:

@@ -41,6 +41,7 @@ class Metrics:
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote")
         self.brake_held = self._gauge("brake_held", "Jobs the brake holds until `release`.")
+        self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
         self._start_at_zero()
 

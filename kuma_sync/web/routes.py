@@ -6,6 +6,7 @@ Must not: judge; health and metrics come ready-made.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -67,7 +68,15 @@ def _readiness(health: Health, serves: str) -> Response:
         name: {"state": part.state, "age_seconds": part.age_seconds, "reason": part.reason}
         for name, part in readiness.parts.items()
     }
-    body = {"state": state, "parts": parts, "parked": readiness.parked, "held": readiness.held, "serves": serves}
+    body: dict[str, Any] = {
+        "state": state,
+        "parts": parts,
+        "parked": readiness.parked,
+        "held": readiness.held,
+        "serves": serves,
+    }
+    if readiness.refused:
+        body["configuration_refused"] = readiness.refused
     return JSONResponse(body, status_code=200 if readiness.ready else 503)
 
 

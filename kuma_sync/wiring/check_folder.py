@@ -6,18 +6,15 @@ Must not: write anything, not even to find out.
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from kuma_sync.wiring.findings import Finding, failed, ok, warning
+from kuma_sync.wiring.store_files import strangers, user
 
 LITTLE = 1 << 30
 """Bytes free below which a longer outage of the IRP may fill the disk."""
-
-BESIDE = ("", "-wal", "-shm", ".lock")
-"""What SQLite and the daemon keep beside the file, by the end of its name."""
 
 
 def check_folder(file: Path) -> Finding:
@@ -29,7 +26,7 @@ def check_folder(file: Path) -> Finding:
     except OSError as error:
         return failed("store folder", f"{folder}: {error.strerror}")
     free = room.f_bavail * room.f_frsize
-    told = f"{folder}, owner {_name(found.st_uid)}, {free / LITTLE:.1f} GB free"
+    told = f"{folder}, owner {user(found.st_uid)}, {free / LITTLE:.1f} GB free"
     if not os.access(folder, os.W_OK | os.X_OK):
         return failed("store folder", f"{told}: this user cannot write there, and SQLite keeps its log beside the file")
     problems = list(_problems(real, found))
@@ -39,20 +36,6 @@ def check_folder(file: Path) -> Finding:
 
 
 def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
-    there = [path for end in BESIDE if (path := Path(f"{file}{end}")).exists()]
-    strange = sorted({_name(path.stat().st_uid) for path in there} - {_name(folder.st_uid)})
-    if strange:
-        files = " ".join(path.name for path in there)
-        yield (
-            f"of {files} some belong to {' and '.join(strange)}, which may keep the service's user out; "
-            f"`chown --reference={file.parent} {file}*` mends it"
-        )
+    yield from strangers(file)
     if file.exists() and file.stat().st_mode & stat.S_IROTH and folder.st_mode & stat.S_IXOTH:
         yield f"{file.name} can be read by every user of this machine, and holds events; chmod o-r it"
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -113,6 +113,7 @@ class Fitter:
         deliveries, closes = self._deliveries(), self._closes()
         return Crew(
             identity=identity(settings, self._remotes.profile.name),
+            profile=self._remotes.profile,
             can_find=self._remotes.desk.can_find,
             store=ground.store,
             poller=self._poller(deliveries.bell.ring),

@@ -11,12 +11,14 @@ import time
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from kuma_sync import __version__
 from kuma_sync.daemon.recorder import Swept
 from kuma_sync.daemon.traffic import RequestedWait
 from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.settings.sections import KumaSection
-from kuma_sync.store import Store
+from kuma_sync.store import Process, Store
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -42,6 +44,19 @@ class Ground:
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
     profiles: set[str] = field(default_factory=set)
     """Digests of the profiles that this process has worked by: one that comes again was read again by a human."""
+
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def process(self, *, single_pass: bool = False) -> Process:
+        """Return this process as others that work on the store know it."""
+        return Process(
+            owner=self.owner,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            started_at=self.started_at,
+            single_pass=single_pass,
+        )
 
     def swept_of(self, kuma: KumaSection) -> Swept:
         """Return what is known of sweeps that ask for these statuses and tenants; others prove nothing about them."""

@@ -5,19 +5,28 @@ Must not: print.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import threading
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
+import structlog
+
+from kuma_sync.daemon.heartbeat import Heart
 from kuma_sync.daemon.run import once
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store
 from kuma_sync.store.backlog import WAITING
 from kuma_sync.store.jobs import PENDING
-from kuma_sync.wiring.crew import make_crew, open_store
+from kuma_sync.wiring.crew import make_crew, open_store, utc_now
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
 from kuma_sync.wiring.second import refuse_second
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +57,12 @@ def at_once(settings: Settings) -> Settings:
 
 
 async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
-    """Do one complete pass. Raise ConfigError, or StoreError."""
+    """Do one complete pass. SIGTERM and SIGINT end it early, in order; the second one at once.
+
+    Raise ConfigError, or StoreError.
+    """
     settings = at_once(settings)
+    stop = _stopped_by_signals(settings.run.grace.total_seconds())
     ground = Ground(store=open_store(settings))
     crew = await make_crew(settings, ground, stack)
     await refuse_second(settings, crew.identity)
@@ -60,8 +73,27 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
         # What a daemon put off: an alert's updates that came too fast.
         waiting = await tx.delivery.jobs(states=[PENDING])
         await tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
-    troubles = await once(crew)
+    heart = Heart(ground.store, ground.process(single_pass=True), health=ground.health, clock=utc_now)
+    async with heart.beating():
+        troubles = await once(crew, stop=stop, grace=settings.run.grace)
     return await _outcome(ground.store, tuple(troubles))
+
+
+def _stopped_by_signals(grace: float) -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def told() -> None:
+        if stop.is_set():
+            log.warning("stopped_at_once")
+            os._exit(1)  # what is in flight is found by the next one
+        log.info("stopping", grace_seconds=grace)
+        stop.set()
+
+    # Only a process's first thread hears of signals.
+    heard = threading.current_thread() is threading.main_thread()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if heard else ():
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    return stop
 
 
 async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:

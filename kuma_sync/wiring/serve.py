@@ -17,12 +17,13 @@ import structlog
 
 from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.daemon.desk import Door
+from kuma_sync.daemon.heartbeat import Heart
 from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
 from kuma_sync.daemon.waiters import MOST
-from kuma_sync.settings import Settings, frozen_changes, secrets_of, waiting_changes
+from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.settings.sections import WebSection
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
@@ -32,7 +33,7 @@ from kuma_sync.telemetry.systemd import Systemd
 from kuma_sync.web.listener import Limits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
-from kuma_sync.wiring.crew import make_crew, open_store
+from kuma_sync.wiring.crew import make_crew, open_store, utc_now
 from kuma_sync.wiring.door import door_rules, served
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
@@ -104,7 +105,9 @@ class Daemon:
                 self._systemd.ready()
                 log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
                 if await self._make_ready(crew):
-                    await self._generations(crew, first, group)
+                    heart = Heart(self._ground.store, self._ground.process(), health=self._ground.health, clock=utc_now)
+                    async with heart.beating():
+                        await self._generations(crew, first, group)
                 closed.set()
                 for task in beside:
                     task.cancel()
@@ -141,9 +144,16 @@ class Daemon:
             await stack.aclose()
             if successor is None:
                 return
+            old_profile, old = crew.profile, self._settings
             crew, stack, self._settings = successor
             logs.configure(level=self._settings.log.level, format=self._settings.log.format)
-            log.info("configuration_reloaded")
+            # Names alone: what the keys say may be secret.
+            log.info(
+                "configuration_reloaded",
+                keys=changed_keys(old, self._settings),
+                profile_changed=crew.profile != old_profile,
+            )
+            self._refused("")
             self._systemd.ready()
 
     async def _successor(self, crew: Crew, working: asyncio.Task[bool]) -> tuple[Crew, AsyncExitStack, Settings] | None:
@@ -161,11 +171,18 @@ class Daemon:
                 return await self._reloaded(crew)
             except ConfigError as error:
                 log.error("configuration_refused", key=error.key, problem=error.problem)
+                self._refused(str(error))
             except Exception as error:
                 # The old crew works; whatever is wrong with the new one must not end it.
                 problem = f"a bug in kuma-sync: {type(error).__name__}"
                 log.exception("configuration_refused", key="unknown", problem=problem)
+                self._refused(problem)
             self._systemd.ready()
+
+    def _refused(self, problem: str) -> None:
+        """Note why the configuration on disk is not the one that works; "" where it is."""
+        self._ground.health.refused(problem)
+        self._ground.metrics.config_refused.set(1 if problem else 0)
 
     async def _reloaded(self, old: Crew) -> tuple[Crew, AsyncExitStack, Settings]:
         settings = self._reload()

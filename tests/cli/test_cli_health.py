@@ -229,3 +229,11 @@ def test_without_a_door_there_is_nothing_to_ask(tmp_path: Path) -> None:
 
     assert answer.code == 2
     assert answer.sentence == "kuma-sync: web.listen: is empty, so there is no HTTP door to ask"
+
+
+async def test_a_refused_configuration_is_told_and_does_not_make_it_unready() -> None:
+    async with door(200, {**READY, "configuration_refused": "poll.intervall: is not a known key"}) as (port, _asked):
+        answer = await ask("health", "--url", f"http://127.0.0.1:{port}")
+
+    assert answer.code == 0
+    assert answer.out == "ready, 2 parked, configuration on disk refused: poll.intervall: is not a known key\n"

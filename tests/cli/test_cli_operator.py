@@ -37,9 +37,7 @@ async def test_alerts_are_listed_by_state_and_shown_with_their_history(database_
         by_state = await rows(w, "--state", "closed")
         shown, view = await ask("show", opened[:8], *w.c), (await ask("show", "--json", closed, *w.c)).json
 
-        assert (
-            " ".join(table.out.splitlines()[0].split()) == "alert state priority status last seen incident name reason"
-        )
+        assert " ".join(table.out.splitlines()[0].split()) == "alert state priority status last seen incident name"
         assert len(table.lines("")) == 3
         assert len(one.lines("")) == 2
         assert "\x1b" not in table.out + shown.out
@@ -63,7 +61,7 @@ async def test_the_status_is_one_screen_and_json(database_url: str, tmp_path: Pa
 
         text, found = await ask("status", *w.c), (await ask("status", "--json", *w.c)).json
 
-        assert text.code == 0
+        assert text.code == 3
         assert "alerts    1 open" in text.out
         assert " ".join(text.lines("full")[0].split()[-7:]) == "yes 2 1 0 0 1 -"
         assert " ".join(text.lines("delivery")[0].split()) == "delivery 0 0 0 0 0 0 -"
@@ -111,7 +109,7 @@ async def test_a_parked_closing_ends_the_wait_with_its_reason_and_can_be_retried
         assert waited.code == 1
         assert waited.sentence == "kuma-sync: the closing for KUMA is parked: tenant disabled"
         assert parked[alert]["reason"] == "tenant disabled"
-        assert retried.out == f"{alert}: back on the queue\n"
+        assert retried.out.splitlines()[0] == f"{alert}: back on the queue"
         assert await passed(w) == 0
         assert w.kuma.closes == [(alert, "responded")]
 
@@ -198,13 +196,13 @@ async def test_a_piece_that_is_no_alert_is_shown_retried_and_dropped_by_its_dige
         (digest,) = await rows(w, "--state", "parked")
 
         shown, retried = await ask("show", digest[:20], *w.c), await ask("retry", digest, *w.c)
-        dropped = await ask("drop", digest, *w.c)
+        dropped = await ask("drop", "--yes", digest, *w.c)
 
         assert digest.startswith("sha256:")
         assert "parked because  not an object" in shown.out
         assert retried.code == 1
         assert "still no alert" in retried.sentence
-        assert dropped.out == f"{digest}: dropped for good.\n"
+        assert dropped.out.splitlines()[-1].startswith(f"{digest}: dropped.")
         assert await passed(w) == 0
         assert await rows(w, "--state", "parked") == {}
 
@@ -234,7 +232,7 @@ async def test_a_dropped_alert_stays_dropped_when_it_changes(database_url: str, 
         assert await passed(w) == 1
         w.irp.knobs.reject_titles = ""
 
-        dropped = await ask("drop", alert, *w.c)
+        dropped = await ask("drop", "--yes", alert, *w.c)
         w.kuma.grow(alert, 2)
 
         assert dropped.code == 0
@@ -254,14 +252,14 @@ async def test_a_resync_finds_the_incident_and_sends_everything_again(database_u
         named = await ask("resync", alert, *w.c)
         assert await passed(w) == 0
         sent = w.irp.writes[before:]
-        recent, every = await ask("resync", "--since", "2h", *w.c), await ask("resync", "--all", *w.c)
-        since = await ask("resync", "--since", "2026-01-01T00:00:00Z", *w.c)
+        recent, every = [await ask("resync", "--yes", *words, *w.c) for words in (("--since", "2h"), ("--all",))]
+        since = await ask("resync", "--yes", "--since", "2026-01-01T00:00:00Z", *w.c)
 
-        assert named.out == f"{alert}: will be found and fully updated\n"
+        assert named.out.splitlines()[0] == f"{alert}: will be found and fully updated"
         assert [operation for operation, _, _ in sent] == ["update"]
         assert {"title", "severity", "events"} <= sent[0][2].keys()
         assert recent.lines(old) == []
-        assert every.out.splitlines()[-1] == since.out.splitlines()[-1] == "2 alerts will be found and fully updated."
+        assert every.out.splitlines()[-2] == since.out.splitlines()[-2] == "2 alerts will be found and fully updated."
         assert await passed(w) == 0
         assert w.irp.doubled() == []
 
@@ -274,12 +272,12 @@ async def test_what_the_brake_holds_is_released(tmp_path: Path) -> None:
         held = await rows(w, "--state", "held")
         status = await ask("status", *w.c)
 
-        released, again = await ask("release", *w.c), await ask("release", *w.c)
+        released, again = await ask("release", "--yes", *w.c), await ask("release", *w.c)
 
         assert len(held) == 2
         assert "2 held by the brake" in status.out
         assert " ".join(status.lines("delivery")[0].split()) == "delivery 0 0 0 0 2 0 -"
-        assert released.out.splitlines()[-1] == "2 alerts released."
+        assert released.out.splitlines()[-2] == "2 alerts released."
         assert again.out == "The brake holds nothing.\n"
         assert await passed(w) == 0
         assert len(w.irp.incidents) == 3

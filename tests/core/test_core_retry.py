@@ -65,7 +65,7 @@ def test_retry_after_is_honoured_up_to_an_hour(asked: timedelta | None, honoured
         (an_error(Transient, retry_after=seconds(90)), RetryAt(at=NOW + seconds(90), reason="HTTP 503")),
         (an_error(Transient, retry_after=2 * HOUR), RetryAt(at=NOW + HOUR, reason="HTTP 503")),
         (an_error(Permanent), Park(reason="HTTP 503")),
-        (an_error(Permanent, detail="title too long"), Park(reason="HTTP 503: title too long")),
+        (an_error(Permanent, detail="title too long"), Park(reason="HTTP 503", detail="title too long")),
         (an_error(AccessDenied), Pause(reason="HTTP 503")),
         (an_error(RemoteError), Park(reason="HTTP 503")),  # one we do not know is for a human
     ],

@@ -273,6 +273,25 @@ async def test_a_lost_claim_writes_nothing_over_its_new_owner(database_url: str)
     assert [(job.subject, job.state, job.reason) for job in left] == [("a", "running", "")]
 
 
+async def test_a_parked_job_is_logged_by_its_alert_and_reason_without_the_answer(sqlite_url: str) -> None:
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+
+        async def refused(_job: OwnedJob) -> Outcome:
+            return Park(reason="answered 422", detail="title: canary is too long")
+
+        at.handler.act = refused
+        with capture_logs() as logs:
+            await at.worker.drain()
+        left = await at.jobs()
+
+    assert [job.reason for job in left] == ["answered 422: title: canary is too long"]
+    assert [{key: line[key] for key in ("event", "queue", "alert_id", "reason")} for line in logs] == [
+        {"event": "job_parked", "queue": "delivery", "alert_id": "a", "reason": "answered 422"}
+    ]
+    assert "canary" not in str(logs)
+
+
 async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> None:
     async with bench(sqlite_url) as at:
         await at.put("a")
@@ -382,7 +401,7 @@ async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> N
                 await until(lambda: at.health.ready().parts["delivery"].reason == "")
 
         assert await at.jobs() == []
-        assert [(line["event"], line["worker"]) for line in logs] == [
+        assert [(line["event"], line["queue"]) for line in logs] == [
             ("store_unavailable", "delivery"),
             ("store_recovered", "delivery"),
         ]

@@ -29,7 +29,7 @@ def unit(tmp_path: Path) -> Path:
         (folder / f"{target}.target").write_text(f"[Unit]\nDescription={target}\n", encoding="utf-8")
     copy = folder / UNIT.name
     text = UNIT.read_text(encoding="utf-8")
-    copy.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={shutil.which('true')}", text), encoding="utf-8")
+    copy.write_text(re.sub(r"(?m)^(ExecStart)=/opt/\S+", rf"\1={shutil.which('true')}", text), encoding="utf-8")
     return copy
 
 
@@ -91,6 +91,15 @@ def test_systemd_waits_longer_for_the_end_than_the_daemon_does() -> None:
 def test_a_configuration_error_is_not_tried_again() -> None:
     assert values("Restart") == ["on-failure"]
     assert values("RestartPreventExitStatus") == ["2"]
+
+
+def test_a_reload_checks_the_configuration_before_the_daemon_hears_of_it() -> None:
+    first, second = values("ExecReload")
+
+    program = values("ExecStart")[0].removesuffix(" run")
+    assert first.startswith("+/bin/sh -c "), "with a `-` its failure would count for nothing"
+    assert first.endswith(f" exec {program} config check'")
+    assert second.endswith("/kill -HUP $MAINPID")
 
 
 def test_the_secrets_it_documents_are_the_secrets_it_loads() -> None:

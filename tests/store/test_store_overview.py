@@ -163,6 +163,7 @@ async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) 
                 last_seen=an_alert().last_seen,
                 incident_id=an_incident().id,
                 incident_number=an_incident().number,
+                towards="kuma",
                 reason="422",
             )
         ]

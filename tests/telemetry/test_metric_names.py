@@ -25,6 +25,7 @@ CONTRACT = {
     "clock_skew_seconds": set(),
     "breaker_open": {"remote"},
     "brake_held": set(),
+    "config_refused": set(),
     "build_info": {"version"},
 }
 
@@ -61,6 +62,7 @@ def test_what_may_stay_zero_for_long_is_shown_from_the_start() -> None:
         'kuma_sync_parked{queue="close"} 0.0',
         'kuma_sync_breaker_open{remote="irp"} 0.0',
         "kuma_sync_ambiguous_total 0.0",
+        "kuma_sync_config_refused 0.0",
     ):
         assert line in text.splitlines()
 

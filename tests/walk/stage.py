@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -141,11 +141,11 @@ class Stage:
                 await working
 
     @asynccontextmanager
-    async def door(self) -> AsyncIterator[httpx.AsyncClient]:
+    async def door(self, env: Mapping[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
         """Run the whole daemon in this process, doors and all; yield a client that may pass them."""
         listen = somewhere()
         self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
-        daemon = Daemon(self.settings(), reload=self.settings, env={})
+        daemon = Daemon(self.settings(), reload=self.settings, env=env or {})
         running = asyncio.create_task(daemon.run())
         headers = {"Authorization": "Bearer door-token"}
         try:

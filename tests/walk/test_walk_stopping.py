@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import socket
+import tempfile
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from stage import Child, Stage, change_profile, eventually, leases_run_out, staged
 from structlog.testing import capture_logs
@@ -214,6 +218,95 @@ async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays
     assert keys[:2] == ["irp.url", "kuma.instance"]
     assert keys[2].startswith("close.reasons")
     assert keys[3:] == ["poll.ignore_before", str(stage.config)]
+
+
+async def test_a_reload_lists_the_keys_that_changed_and_never_what_they_say(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        change_profile(stage, lambda text: text)
+        async with stage.daemon() as daemon:
+            stage.configure(
+                close={"reasons": {"False positive": "responded", "canary-1": "incorrect data"}},
+                poll={"interval": "300ms"},
+                irp={"token": stage.irp.token, "options": {"organization": "canary-2"}},
+                web={"tokens": {"security-vision": "canary-3-token"}},
+            )
+            await hung_up(daemon, "configuration_reloaded")
+            change_profile(stage, lambda text: text.replace("Medium", "Middle"))
+            await hung_up(daemon, "configuration_reloaded")
+            await hung_up(daemon, "configuration_reloaded")
+        log = daemon.log.read_text()
+
+    first, *later = [(line["keys"], line["profile_changed"]) for line in daemon.says("configuration_reloaded")]
+    assert first == (
+        [
+            "poll.interval",
+            "irp.options.organization",
+            "close.reasons.False positive",
+            "close.reasons.canary-1",
+            "web.tokens.security-vision",
+        ],
+        False,
+    )
+    assert later == [([], True), ([], False)]
+    assert "canary-2" not in log
+    assert "canary-3" not in log
+
+
+async def test_a_refused_reload_shows_in_metric_readiness_and_systemd_until_one_is_taken(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{folder}/notify")
+        manager.setblocking(False)
+        env = {"NOTIFY_SOCKET": f"{folder}/notify"}
+        async with staged(tmp_path, sqlite_url) as stage, stage.door(env=env) as client:
+            fine = await shown(client)
+            stage.configure(poll={"intervall": "5s"})
+            os.kill(os.getpid(), signal.SIGHUP)
+            await eventually(lambda: refusals(client))
+            refused = await shown(client)
+            status = await eventually(lambda: heard(manager, "configuration on disk refused: "))
+            del stage.tables["poll"]["intervall"]
+            stage.configure()
+            os.kill(os.getpid(), signal.SIGHUP)
+            await eventually(lambda: no_refusals(client))
+            again = await shown(client)
+
+    sentence = "poll.intervall: is not a known key, did you mean poll.interval?"
+    assert fine == again == (200, None, 0.0)
+    assert refused == (200, sentence, 1.0)
+    assert status.endswith(f"configuration on disk refused: {sentence}")
+
+
+async def shown(client: httpx.AsyncClient) -> tuple[int, str | None, float]:
+    """Return how ready the daemon is, which refusal it tells, and the metric."""
+    await eventually(lambda: is_ready(client))
+    ready, metrics = await client.get("/readyz"), await client.get("/metrics")
+    (refused,) = re.findall(r"(?m)^kuma_sync_config_refused (\S+)$", metrics.text)
+    return ready.status_code, ready.json().get("configuration_refused"), float(refused)
+
+
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    return (await client.get("/readyz")).status_code == 200
+
+
+async def refusals(client: httpx.AsyncClient) -> bool:
+    return "configuration_refused" in (await client.get("/readyz")).json()
+
+
+async def no_refusals(client: httpx.AsyncClient) -> bool:
+    return not await refusals(client)
+
+
+def heard(manager: socket.socket, words: str) -> str:
+    """Return the status that a service manager heard, if one holds these words."""
+    while True:
+        try:
+            message = manager.recv(65536).decode()
+        except BlockingIOError:
+            return ""
+        if words in message:
+            return message
 
 
 async def test_a_profile_that_changed_its_name_is_refused_for_the_store_knows_the_old_one(

@@ -121,7 +121,7 @@ async def test_deliveries_that_all_wait_for_the_store_say_so(tmp_path: Path, pos
     assert reason.startswith("the store has not taken a result for ")
     assert len(stage.wrote("create")) == 1
     assert stage.incidents(alert_id)
-    for who in ({"loop": "poll"}, {"worker": "close"}):
+    for who in ({"loop": "poll"}, {"queue": "close"}):
         told = [(line["event"], line.get("reason")) for line in logs if who.items() <= line.items()]
         told = [line for line in told if line[0].startswith("store_")]
         assert told[-1] == ("store_recovered", None)

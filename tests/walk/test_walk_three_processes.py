@@ -228,7 +228,7 @@ async def test_a_worker_frozen_while_holding_a_claim_sends_no_second_create(
         codes = [await _stopped(copy) for copy in (woken, *others)]
 
     assert made == (point == "create_answered")
-    assert [line["subject"] for line in lost] == [alert_id]
+    assert [line["alert_id"] for line in lost] == [alert_id]
     assert [id_ for id_, _body in stage.wrote("create")].count(linked) == 1
     assert len(stage.wrote("create")) == 2
     assert link is not None

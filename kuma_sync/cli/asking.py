@@ -1,0 +1,82 @@
+"""Questions before what cannot be undone, and who gives the order.
+
+Must not: know what the order does.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from kuma_sync.cli.flags import Unfinished
+
+NOBODY = 2**32 - 1
+"""The login uid of a process that nobody logged in for: a service, a container (proc(5))."""
+
+LONGEST_NAME = 64
+
+
+def agreed(question: str, *, yes: bool) -> None:
+    """Ask, unless `yes` answers. Raise Unfinished for a no, UsageError where there is no terminal to ask on."""
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise click.UsageError("this cannot be undone and there is no terminal to ask on: say --yes, or --dry-run")
+    if not click.confirm(question, err=True):
+        raise Unfinished("nothing was done")
+
+
+def named_by_option(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
+    """Take a name for the audit trail; refuse what is none."""
+    if name is not None and not (name.strip() and name.isprintable() and len(name) <= LONGEST_NAME):
+        raise click.BadParameter(f"expected a name of at most {LONGEST_NAME} printable characters")
+    return name.strip() if name else None
+
+
+as_option = click.option(
+    "--as",
+    "said",
+    metavar="NAME",
+    callback=named_by_option,
+    help="Who gives the order, for the history; else who called sudo or doas, or logged in.",
+)
+
+
+def actor(said: str | None = None) -> str:
+    """Return who gives the order, for the audit trail: the human, rather than the account that sudo gave.
+
+    A name that was `said` stands beside the one that is known otherwise: it is a claim.
+    """
+    known = human(os.environ)
+    return f"operator:{known}" if said in (None, known) else f"operator:{said} ({known})"
+
+
+def human(env: Mapping[str, str], *, loginuid: Path = Path("/proc/self/loginuid")) -> str:
+    """Return who types: as sudo or doas tell, else who logged in, else whose process this is."""
+    account = _account()
+    for told in (env.get("SUDO_USER", ""), env.get("DOAS_USER", ""), _logged_in(loginuid)):
+        if told and told != "root" and told.isprintable():
+            return told[:LONGEST_NAME]
+    return account
+
+
+def _logged_in(file: Path) -> str:
+    """Return the name by which this session was entered; it outlives `su` and cannot be changed by its user."""
+    try:
+        uid = int(file.read_text(encoding="ascii"))
+        return "" if uid == NOBODY else pwd.getpwuid(uid).pw_name
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _account() -> str:
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)  # a container's user may have no name

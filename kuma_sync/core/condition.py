@@ -1,0 +1,43 @@
+"""How a process that works on a store is, in few words: what of it is not well, and since when.
+
+Must not: judge the parts (that is telemetry/health), or know where the words are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A part that is not well (`store`, `kuma`, `irp`, `poll`, `delivery`, `close`), or the `configuration`."""
+
+    part: str
+    state: str
+    """As `/readyz` has it: failing, paused, starting, standby; of the configuration: refused."""
+    reason: str
+    since: datetime
+
+
+Condition = tuple[Trouble, ...]
+"""Everything that is not well; nothing of it when all is."""
+
+CONFIGURATION, REFUSED = "configuration", "refused"
+
+
+def went_on(before: Condition, now: Sequence[Trouble]) -> Condition:
+    """Return the troubles there are now; one that was there before keeps the time since when."""
+    known = {(one.part, one.state): one.since for one in before}
+    return tuple(replace(one, since=known.get((one.part, one.state), one.since)) for one in now)
+
+
+def same(one: Condition, other: Condition) -> bool:
+    """Tell whether two conditions say the same; that only a number in a reason went up is nothing new."""
+    return [_said(trouble) for trouble in one] == [_said(trouble) for trouble in other]
+
+
+def _said(trouble: Trouble) -> tuple[str, str, str]:
+    return trouble.part, trouble.state, re.sub(r"\d+", "", trouble.reason)

@@ -1,0 +1,114 @@
+"""Heartbeats: which processes work on this store, when each was last heard, and how each said it was.
+
+Must not: decide who lives (that is wiring/company): a file's lock knows it better than a clock does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.core.condition import Condition, Trouble
+from kuma_sync.core.moments import EPOCH, read_moment, rfc3339
+from kuma_sync.store import schema
+from kuma_sync.store.dialect import LeaseClock, insert_into
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process that works on a store: the daemon, or (`single_pass`) a `run --once`."""
+
+    owner: str
+    """The token of this process start."""
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    single_pass: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """What a process said last, and how long ago."""
+
+    process: Process
+    heard_at: datetime
+    silent: timedelta
+    condition: Condition
+
+
+class Heartbeats:
+    """The table heartbeats, inside one transaction; times are the database's where several machines share it."""
+
+    def __init__(self, connection: AsyncConnection, clock: LeaseClock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    async def beat(self, process: Process, condition: Condition) -> None:
+        """Say that a process lives, and how it is."""
+        table = schema.heartbeats
+        values = {
+            "owner": process.owner,
+            "host": process.host,
+            "pid": process.pid,
+            "version": process.version,
+            "single_pass": process.single_pass,
+            "started_at": process.started_at,
+            "heard_at": await self._clock.now(),
+            "condition": [_as_row(trouble) for trouble in condition],
+        }
+        insert = insert_into(self._connection, table).values(**values)
+        changes = {name: insert.excluded[name] for name in ("heard_at", "condition")}
+        await self._connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changes))
+
+    async def end(self, owner: str) -> None:
+        """Forget a process that ends."""
+        await self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner == owner))
+
+    async def forget(self, *, silent_for: timedelta) -> None:
+        """Forget processes that were not heard for so long."""
+        last = await self._clock.now() - silent_for
+        await self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
+
+    async def forget_others(self, owner: str) -> None:
+        """Forget all but one; only for a store that nobody else can hold."""
+        await self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner != owner))
+
+    async def heard(self) -> list[Heartbeat]:
+        """Return the heartbeats that are known, the earliest start first."""
+        table, now = schema.heartbeats, await self._clock.now()
+        rows = await self._connection.execute(select(table).order_by(table.c.started_at, table.c.owner))
+        return [_heartbeat(row, now) for row in rows]
+
+
+def _heartbeat(row: Any, now: datetime) -> Heartbeat:
+    process = Process(
+        owner=row.owner,
+        host=row.host,
+        pid=row.pid,
+        version=row.version,
+        started_at=row.started_at,
+        single_pass=row.single_pass,
+    )
+    condition = tuple(_trouble(each) for each in row.condition)
+    silent = max(now - row.heard_at, timedelta())
+    return Heartbeat(process=process, heard_at=row.heard_at, silent=silent, condition=condition)
+
+
+def _as_row(trouble: Trouble) -> dict[str, str]:
+    return {
+        "part": trouble.part,
+        "state": trouble.state,
+        "reason": trouble.reason,
+        "since": rfc3339(trouble.since),
+    }
+
+
+def _trouble(row: dict[str, str]) -> Trouble:
+    # Of a newer version's words only those are read that are known here.
+    since = read_moment(row.get("since")) or EPOCH
+    return Trouble(part=row.get("part", ""), state=row.get("state", ""), reason=row.get("reason", ""), since=since)
