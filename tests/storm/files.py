@@ -102,7 +102,7 @@ class Files:
                 await self._stop(daemon)
                 _remove(store)
                 shutil.copyfile(copy, store)
-                await self._ground.command("resync", "--all")
+                await self._ground.command("resync", "--all", "--yes")
             await self._must_recover(daemon, "restored from an older copy")
             sweeps = self._ground.witness.sweeps
             await until(lambda: self._ground.witness.sweeps >= sweeps + 2, within=START)
