@@ -14,7 +14,8 @@ from prompt import World, ask, daemon, shell, until, world
 
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
 from kuma_sync.settings import load
-from kuma_sync.store import held, store_url
+from kuma_sync.store.file import StoreFile
+from kuma_sync.store.hold import held
 from kuma_sync.wiring.crew import identity, open_store
 from kuma_sync.wiring.ready import assure_usable
 from kuma_sync.wiring.second import refuse_second
@@ -162,7 +163,7 @@ async def test_a_second_store_beside_a_held_one_of_the_same_kuma_and_irp_is_not_
     async with world(tmp_path, store={"url": store}) as w:
         await ask("run", "--once", *w.c)
         new = {"url": f"sqlite:///{tmp_path}/new.db"}
-        with held(store_url(store)):
+        with held(StoreFile(elsewhere / "kuma-sync.db")):
             once = await ask("run", "--once", *moved(w, "etc", store=new))
             stranger = await ask("run", "--once", *moved(w, "etc", store=new, kuma={"instance": "another"}))
 
@@ -208,7 +209,7 @@ async def test_the_system_wide_store_is_looked_at_wherever_a_command_is_called(
 
         with pytest.raises(ConfigError, match=str(file)):
             await refuse_second(settings, ours, **places)
-        with held(store_url(w.tables["store"]["url"])), pytest.raises(StoreHeld, match=str(file)):
+        with held(StoreFile(file)), pytest.raises(StoreHeld, match=str(file)):
             await refuse_second(settings, ours, **places)
 
 
