@@ -133,6 +133,11 @@ class Order:
     yes: bool
     dry_run: bool
 
+    @property
+    def is_seen_first(self) -> bool:
+        """Tell whether somebody looks at what it would do; else it is done even where nothing can be shown."""
+        return self.dry_run or not self.yes
+
 
 def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> None:
     if bool(alerts) == by_option:
@@ -165,7 +170,8 @@ async def _drop(settings: Settings, order: Order, text: str) -> None:
             dropped_before = bool(await operator.dropped_among(tx, [AlertId(name)]))
         if dropped_before:
             raise Unfinished(f"{name} was dropped already; `kuma-sync resync {name}` takes it up again")
-        show_line(f"{name}: {what}")
+        if order.is_seen_first:
+            show_line(f"{name}: {what}")
         if order.dry_run:
             say("It would be dropped.")
             return
@@ -199,9 +205,9 @@ async def _resync(settings: Settings, order: Order, texts: Sequence[str], since:
                 wanted = await _seen_since(tx, since)
                 dropped, known = [], len(wanted)
             described = [f"{name}: {await _described(tx, name)}, was dropped" for name in dropped]
-        if not texts and wanted:
+        if not texts and wanted and order.is_seen_first:
             show_line(_overwritten(settings, len(wanted)))
-        for line in described:
+        for line in described if order.is_seen_first else []:
             show_line(line)
         if order.dry_run:
             say(f"{known} alerts would be found and fully updated.")
@@ -255,7 +261,8 @@ async def _release(settings: Settings, order: Order, texts: Sequence[str], kinds
             wanted = await all_named(tx, texts)
             held = [one for one in await tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
         if held:
-            _show_held(held)
+            if order.is_seen_first:
+                _show_held(held)
             if order.dry_run:
                 say("They would be released.")
                 return

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import pwd
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.out import can_ask
 
 NOBODY = 2**32 - 1
 """The login uid of a process that nobody logged in for: a service, a container (proc(5))."""
@@ -25,7 +25,7 @@ def agreed(question: str, *, yes: bool) -> None:
     """Ask, unless `yes` answers. Raise Unfinished for a no, UsageError where there is no terminal to ask on."""
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         raise click.UsageError("this cannot be undone and there is no terminal to ask on: say --yes, or --dry-run")
     if not click.confirm(question, err=True):
         raise Unfinished("nothing was done")

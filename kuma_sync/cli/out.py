@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import sys
 from io import TextIOWrapper
 from typing import TextIO
@@ -39,6 +40,23 @@ def open_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             # A terminal of another encoding shows an escape where it has no such letter.
             stream.reconfigure(errors="backslashreplace")
+
+
+def terminal_width() -> int | None:
+    """Return how many characters a line of results may have; None where no terminal shows them."""
+    return shutil.get_terminal_size().columns if _shown(sys.stdout) else None
+
+
+def can_ask() -> bool:
+    """Tell whether a human can be asked something on this terminal."""
+    return _shown(sys.stdin) and _shown(sys.stderr)
+
+
+def _shown(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal's: one that was closed is None, and one that failed cannot be asked."""
+    with contextlib.suppress(OSError, ValueError):
+        return stream is not None and stream.isatty()
+    return False
 
 
 def say(text: str = "") -> None:

@@ -6,8 +6,6 @@ Must not: know what is shown. Texts from elsewhere are put into a line only thro
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -15,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from kuma_sync.cli.out import say, say_bytes, say_json
+from kuma_sync.cli.out import say, say_bytes, say_json, terminal_width
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import printable
 
@@ -27,7 +25,7 @@ def show_json(value: object) -> None:
 
 def show_raw(raw: bytes) -> None:
     """Write bytes as they are; on a terminal only what it shows as text, for they may hold its control sequences."""
-    if sys.stdout.isatty():
+    if terminal_width() is not None:
         say(raw.decode("utf-8", "replace"))
     else:
         say_bytes(raw)
@@ -118,7 +116,8 @@ def _together(widths: Iterable[int]) -> int:
 
 def _room(indent: str) -> int | None:
     """Return how many characters a line may have; None where nobody looks at a terminal."""
-    return shutil.get_terminal_size().columns - len(indent) if sys.stdout.isatty() else None
+    width = terminal_width()
+    return None if width is None else width - len(indent)
 
 
 def show_line(text: str) -> None:

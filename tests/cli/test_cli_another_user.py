@@ -129,7 +129,7 @@ async def test_files_of_another_than_the_folders_owner_are_told_by_status() -> N
         status, theirs = await ask("status", *w.c), await ended(await as_the_user("run", "--once", *w.c))
 
     assert f"store NOT WRITABLE: {file} belongs to root, its folder to user {USER}: " in status.out
-    assert "`chown`" in status.out
+    assert "`chown --reference=" in status.out
     assert theirs.code == 1
 
 

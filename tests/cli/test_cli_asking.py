@@ -155,7 +155,7 @@ async def test_a_release_of_one_alert_leaves_the_others_held(tmp_path: Path) -> 
         none = await ask("release", open_one, "--yes", *w.c)
 
         assert answer.code == 0
-        assert answer.out.splitlines()[0].startswith("1 held by the brake: ")
+        assert answer.out.splitlines()[0] == f"{first.id}: released"
         assert await held_in(w) == others
         assert none.code == 1
         assert f"not held by the brake: {open_one}" in none.sentence

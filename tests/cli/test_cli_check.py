@@ -355,7 +355,8 @@ async def test_files_of_the_store_that_belong_to_another_user_earn_a_warning(tmp
     assert answer.code == 0
     told = line(answer, "store folder")
     assert told.startswith("warning: ")
-    assert f"some belong to 4711, which may keep the service's user out; `chown --reference={tmp_path} " in told
+    assert "store.db.lock belongs to user 4711, " in told
+    assert f"`chown --reference={tmp_path}/store.db {tmp_path}/store.db.lock` mends it" in told
     assert "store.db can be read by every user of this machine" in told
 
 

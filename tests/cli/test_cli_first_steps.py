@@ -235,7 +235,7 @@ async def test_a_new_profile_is_tried_with_one_incident_and_the_rest_is_let_go(t
         closed = await ask("run", "--once", *w.c)
         closings = list(w.kuma.closes)
         all_at_once = w.configured(brake={"max_new": 0})
-        released = await ask("release", *all_at_once)
+        released = await ask("release", "--yes", *all_at_once)
         rest = await ask("run", "--once", *all_at_once)
 
     assert [first.code, again.code, resynced[1].code, closed.code] == [1, 1, 1, 1]

@@ -58,7 +58,7 @@ async def test_who_only_looks_reads_no_piece_and_is_told_its_size(
         await ask(*words.format(digests[0]).split(), *w.c)
         answer, peak = await measured(w, words.format(digests[0]))
 
-    assert answer.code == 0
+    assert answer.code == (3 if "status" in words else 0), "no daemon runs"
     assert peak < LARGE / 2
     assert (str(LARGE) if "--json" in words and "status" in words else "4.0 MB") in answer.out
 
@@ -87,7 +87,7 @@ async def test_a_piece_cannot_write_to_a_terminal_but_letters(sqlite_url: str, t
         out = os.read(ours, 4096)
         os.close(ours)
 
-    assert out.decode().strip() == '{"name": "\ufffd\ufffd[31m\ufffdж"}'
+    assert out.decode().strip() == '{"name": "\ufffd\\x1b[31m\\x9bж"}'
 
 
 async def test_what_is_no_piece_has_nothing_to_print_as_it_came(sqlite_url: str, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -221,12 +222,23 @@ async def test_of_two_copies_the_one_that_stands_by_is_told(tmp_path: Path, post
     assert (first + second).count("stands by") == 1
 
 
+async def frozen_and_silent(process: asyncio.subprocess.Process, file: Path) -> None:
+    """Freeze a daemon, but not in a transaction, which would keep all others out; let its last heartbeat be old."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(file, timeout=0.1)) as store, store:
+                store.execute("UPDATE heartbeats SET heard_at = '2026-01-01T00:00:00.000000Z'")
+                return
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.05)
+
+
 async def test_a_frozen_daemon_is_told_as_silent_and_not_as_running(tmp_path: Path) -> None:
     async with world(tmp_path) as w, running(*w.c) as process:
         await told(w.c, works)
-        process.send_signal(signal.SIGSTOP)
-        async with opened(w.tables["store"]["url"]) as store, store.engine.begin() as connection:
-            await connection.execute(text("UPDATE heartbeats SET heard_at = '2026-01-01T00:00:00.000000Z'"))
+        await frozen_and_silent(process, tmp_path / "store.db")
 
         answer = await ask("status", *w.c)
         process.send_signal(signal.SIGCONT)

@@ -214,7 +214,7 @@ async def test_prune_removes_what_is_settled_and_old_and_says_how_much(tmp_path:
         long_ago = (datetime.now(UTC) - timedelta(days=91)).isoformat().replace("+00:00", "Z")
         async with opened(w.tables["store"]["url"]) as store, store.engine.begin() as connection:
             await connection.execute(text(f"UPDATE links SET changed_at = '{long_ago}'"))
-            await connection.execute(text(f"UPDATE alerts SET shown_at = '{long_ago}'"))
+            await connection.execute(text(f"UPDATE alerts SET shown_at = '{long_ago}', last_seen = '{long_ago}'"))
 
         pruned = await ask("db", "prune", *w.c)
 
