@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import structlog
 
@@ -33,10 +32,9 @@ class Sample:
             if len(self.words) < FIRST:
                 self.words.add(word)
 
-    def line(self, words: str = "") -> dict[str, Any]:
-        """Return the fields of a log line; `words` is what those are called in it."""
-        said = {words: sorted(self.words)} if words else {}
-        return {"count": self.count, "alert_ids": self.alert_ids, **said}
+    def __bool__(self) -> bool:
+        """Tell whether there is something to say."""
+        return self.count > 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,13 +60,13 @@ class Told:
         """Write the lines."""
         if self.held_creates:
             log.error("brake_holds_creates", held=self.held_creates)
-        if self.gone.count:
-            log.warning("alert_gone", **self.gone.line())
-        if self.contents_unreadable.count:
-            log.warning("contents_unreadable", **self.contents_unreadable.line("reasons"))
-        if self.status_unreadable.count:
-            log.warning("status_unreadable", **self.status_unreadable.line("reasons"))
+        if gone := self.gone:
+            log.warning("alert_gone", count=gone.count, alert_ids=gone.alert_ids)
+        if one := self.contents_unreadable:
+            log.warning("contents_unreadable", count=one.count, alert_ids=one.alert_ids, reasons=sorted(one.words))
+        if one := self.status_unreadable:
+            log.warning("status_unreadable", count=one.count, alert_ids=one.alert_ids, reasons=sorted(one.words))
         if self.rejected:
             log.error("alerts_rejected", count=self.rejected, reasons=sorted(self.reasons))
-        if self.left_out.count:
-            log.warning("fields_left_out", **self.left_out.line("fields"))
+        if one := self.left_out:
+            log.warning("fields_left_out", count=one.count, alert_ids=one.alert_ids, fields=sorted(one.words))

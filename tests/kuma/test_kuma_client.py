@@ -292,7 +292,12 @@ async def test_a_read_left_early_gives_its_connection_back():
     [
         (httpx.Response(200, json={"Total": 0}), "v1", Permanent, "XDR"),
         (httpx.Response(404, text="404 page not found"), "v1", Permanent, "KUMA 4.x serves only v3"),
-        (httpx.Response(404, text="404 page not found"), "v3", Permanent, "read: answered 404 Not Found$"),
+        (
+            httpx.Response(404, text="404 page not found"),
+            "v3",
+            Permanent,
+            r"read: answered 404 Not Found: is kuma.url right\?$",
+        ),
         (httpx.Response(403, json={"message": "access denied"}), "v1", AccessDenied, "answered 403"),
         (httpx.Response(401), "v1", AccessDenied, "answered 401"),
         (httpx.Response(302, headers={"Location": "https://other.test"}), "v1", Transient, "answered 302"),

@@ -336,7 +336,7 @@ async def test_an_operators_retry_makes_nothing_anew_that_is_only_being_looked_f
                 return bool(claims)
 
         await eventually(set_aside)
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli", max_events=1000))
+        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         await crew.deliveries.drain()
         link = await link_of(crew, alert_id)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from sqlite3 import connect
 
@@ -13,42 +14,50 @@ from stage import ask, eventually, leases_run_out, parked, polled, staged, state
 from kuma_sync.daemon import operator
 
 
-@contextmanager
-def refusing(url: str, table: str, condition: str) -> Iterator[None]:
+@asynccontextmanager
+async def refusing(url: str, table: str, condition: str) -> AsyncIterator[None]:
     """Let a database refuse rows of a table for which a condition on `new` holds, as another's constraint would."""
     if url.startswith("sqlite"):
-        with closing(connect(url.removeprefix("sqlite:///"))) as file:
-            for deed in ("INSERT", "UPDATE"):
-                file.execute(
-                    f"CREATE TRIGGER odd_{deed} BEFORE {deed} ON {table} WHEN {condition}"
-                    " BEGIN SELECT RAISE(ABORT, 'odd'); END"
-                )
-            file.commit()
-            yield
-            for deed in ("INSERT", "UPDATE"):
-                file.execute(f"DROP TRIGGER odd_{deed}")
-            file.commit()
-        return
-    with psycopg.connect(url, autocommit=True) as server:
-        server.execute(f"ALTER TABLE {table} ADD CONSTRAINT odd CHECK (NOT ({condition.replace('new.', '')}))")
-        try:
-            yield
-        finally:
-            server.execute(f"ALTER TABLE {table} DROP CONSTRAINT odd")
+        deeds = ("INSERT", "UPDATE")
+        refuse = [
+            f"CREATE TRIGGER odd_{deed} BEFORE {deed} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'odd'); END"
+            for deed in deeds
+        ]
+        allow = [f"DROP TRIGGER odd_{deed}" for deed in deeds]
+    else:
+        refuse = [f"ALTER TABLE {table} ADD CONSTRAINT odd CHECK (NOT ({condition.replace('new.', '')}))"]
+        allow = [f"ALTER TABLE {table} DROP CONSTRAINT odd"]
+    await asyncio.to_thread(_tell, url, refuse)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(_tell, url, allow)
+
+
+def _tell(url: str, statements: list[str]) -> None:
+    """Run statements when whoever works on the database lets them."""
+    file = url.startswith("sqlite")
+    with closing(connect(url.removeprefix("sqlite:///"), timeout=30) if file else psycopg.connect(url)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
 
 
 async def test_an_alert_that_the_database_refuses_is_parked_and_its_neighbours_are_not(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, brake={"max_new": 5}) as stage, stage.crew() as crew:
-        with refusing(database_url, "alerts", "new.name = 'odd'"):
-            names = ["one", "odd", "two", "three", "four"]
-            ids = {name: stage.kuma.raise_alert(name=name) for name in names}
-            for _ in range(3):
-                await polled(crew)
-            delivered = {name for name, alert_id in ids.items() if stage.incidents(alert_id)}
-            pieces = await ask(crew, lambda tx: tx.records.parked())
-            passes = await ask(crew, lambda tx: tx.records.last_passes(50))
+    async with (
+        staged(tmp_path, database_url, brake={"max_new": 5}) as stage,
+        stage.crew() as crew,
+        refusing(database_url, "alerts", "new.name = 'odd'"),
+    ):
+        names = ["one", "odd", "two", "three", "four"]
+        ids = {name: stage.kuma.raise_alert(name=name) for name in names}
+        for _ in range(3):
+            await polled(crew)
+        delivered = {name for name, alert_id in ids.items() if stage.incidents(alert_id)}
+        pieces = await ask(crew, lambda tx: tx.records.parked())
+        passes = await ask(crew, lambda tx: tx.records.last_passes(50))
 
     assert delivered == {"one", "two", "three", "four"}, "nor does the brake count them twice"
     assert [piece.reason.split(":")[0] for piece in pieces] == ["the database takes no such value"]
@@ -60,7 +69,7 @@ async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retrie
     tmp_path: Path, database_url: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
-        with refusing(database_url, "alerts", "new.name = 'odd'"):
+        async with refusing(database_url, "alerts", "new.name = 'odd'"):
             alert_id = stage.kuma.raise_alert(name="odd")
             await polled(crew)
             (piece,) = await ask(crew, lambda tx: tx.records.parked())
@@ -77,18 +86,17 @@ async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retrie
 async def test_an_alert_that_was_refused_and_changes_is_delivered_and_parked_no_more(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
-        with refusing(database_url, "alerts", "new.assignee = 'odd'"):
-            async with stage.crew() as crew:
-                alert_id = stage.kuma.raise_alert()
-                stage.kuma.edit(alert_id, assignee="odd")
-                await polled(crew)
-                pieces = await ask(crew, lambda tx: tx.records.parked())
-            await leases_run_out(stage)
-            async with stage.crew() as crew:
-                stage.kuma.edit(alert_id, assignee="even")
-                await polled(crew, sweep=True)
-                left = await ask(crew, lambda tx: tx.records.parked())
+    async with staged(tmp_path, database_url) as stage, refusing(database_url, "alerts", "new.assignee = 'odd'"):
+        async with stage.crew() as crew:
+            alert_id = stage.kuma.raise_alert()
+            stage.kuma.edit(alert_id, assignee="odd")
+            await polled(crew)
+            pieces = await ask(crew, lambda tx: tx.records.parked())
+        await leases_run_out(stage)
+        async with stage.crew() as crew:
+            stage.kuma.edit(alert_id, assignee="even")
+            await polled(crew, sweep=True)
+            left = await ask(crew, lambda tx: tx.records.parked())
 
     assert (len(pieces), left) == (1, [])
     assert stage.incident(alert_id)
@@ -100,7 +108,7 @@ async def test_an_update_that_the_database_refuses_leaves_the_alert_and_says_so(
     async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
         alert_id, other = stage.kuma.raise_alert(name="one"), stage.kuma.raise_alert(name="two")
         await polled(crew)
-        with refusing(database_url, "alerts", "new.assignee = 'odd'"):
+        async with refusing(database_url, "alerts", "new.assignee = 'odd'"):
             stage.kuma.edit(alert_id, assignee="odd")
             stage.kuma.edit(other, assignee="even")
             await polled(crew, sweep=True)
@@ -127,13 +135,16 @@ async def test_a_reason_with_a_nul_is_kept_as_the_reason_of_its_job(tmp_path: Pa
 
 async def test_a_reason_that_the_database_refuses_is_kept_in_plain_letters(tmp_path: Path, database_url: str) -> None:
     wrong = "нет"
-    async with staged(tmp_path, database_url) as stage, stage.working() as crew:
-        with refusing(database_url, "delivery_queue", f"new.reason LIKE '%{wrong}%'"):
-            stage.irp.faults.add("status", method="POST", times=1, code=422, body={"message": wrong})
-            alert_id = stage.kuma.raise_alert()
-            (job,) = await eventually(lambda: parked(crew))
-            other = stage.kuma.raise_alert()
-            await eventually(lambda: stage.incidents(other))
+    async with (
+        staged(tmp_path, database_url) as stage,
+        stage.working() as crew,
+        refusing(database_url, "delivery_queue", f"new.reason LIKE '%{wrong}%'"),
+    ):
+        stage.irp.faults.add("status", method="POST", times=1, code=422, body={"message": wrong})
+        alert_id = stage.kuma.raise_alert()
+        (job,) = await eventually(lambda: parked(crew))
+        other = stage.kuma.raise_alert()
+        await eventually(lambda: stage.incidents(other))
 
     assert job.subject == alert_id
     assert "422" in job.reason
@@ -144,16 +155,19 @@ async def test_a_reason_that_the_database_refuses_is_kept_in_plain_letters(tmp_p
 async def test_what_an_irp_answers_and_the_database_refuses_parks_that_job_alone(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.working() as crew:
-        with refusing(database_url, "links", "new.incident_number LIKE '%3'"):
-            ids = [stage.kuma.raise_alert() for _ in range(9)]
-            (job,) = await eventually(lambda: parked(crew))
+    async with (
+        staged(tmp_path, database_url) as stage,
+        stage.working() as crew,
+        refusing(database_url, "links", "new.incident_number LIKE '%3'"),
+    ):
+        ids = [stage.kuma.raise_alert() for _ in range(9)]
+        (job,) = await eventually(lambda: parked(crew))
 
-            async def delivered() -> bool:
-                states = [await state_of(crew, alert_id) for alert_id in ids]
-                return sorted(map(str, states)) == ["open"] * 8 + ["parked"]
+        async def delivered() -> bool:
+            states = [await state_of(crew, alert_id) for alert_id in ids]
+            return sorted(map(str, states)) == ["open"] * 8 + ["parked"]
 
-            await eventually(delivered, within=40)
+        await eventually(delivered, within=40)
 
     assert job.reason.startswith("the database takes no such value")
     assert len(stage.irp.incidents) == 9

@@ -292,7 +292,7 @@ async def test_a_restored_store_doubles_no_alert_that_it_knows_as_ignored(tmp_pa
 
 async def test_a_read_by_id_that_did_not_end_marks_nothing_gone(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        kept, assigned = stage.kuma.raise_alert(), [stage.kuma.raise_alert() for _ in range(3)]
+        kept, assigned = stage.kuma.raise_alert(), [stage.kuma.raise_alert(seen=ago(hours=2)) for _ in range(3)]
         await once(crew)
         for alert_id in assigned:
             stage.kuma.assign(alert_id)
