@@ -124,7 +124,7 @@ class Model:
         if how == "park" and successor is None:
             row.job = replace(row.job, state="parked", attempts=claim.attempts + 1, reason=how)
         if how in ("again", "postpone") and successor is None:
-            row.job = replace(row.job, state="pending", attempts=attempts, reason=how, due=at)
+            row.job = replace(row.job, state="pending", attempts=attempts, reason=how, due=at, lane=claim.lane)
         if how in ("again", "postpone") and successor is not None:
             new = successor.job
             successor.job = replace(

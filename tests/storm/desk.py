@@ -6,6 +6,7 @@ What obliges the daemon to something is written down in the ledger. Must not: to
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from random import Random
 
 import httpx
@@ -14,6 +15,9 @@ from ledger import Edit, Ledger
 
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.irp import Incident
+
+READ_FIRST = timedelta(seconds=10)
+"""An incident is not deleted before somebody has read it."""
 
 RESOLUTIONS = (*REASONS, "Resolved", "false POSITIVE")
 
@@ -44,10 +48,16 @@ class Desk:
         self._irp.reopen(self._one(closed).id)
 
     def analyst_deletes(self) -> None:
-        """Delete an open incident; one that was closed and opened again had better stay: its closing is still owed."""
+        """Delete an open incident; one that was closed and opened again had better stay: its closing is still owed.
+
+        Nobody deletes the first one, or a fresh one: where it is what proves that find shows what create makes, all
+        creates would rightly wait for a human.
+        """
         incident = self.open_incident()
         if any(deed == "reopen" for deed, _ in incident.history):
             raise SimError("reopened")
+        if len(self._irp.incidents) == 1 or self._irp.clock() - incident.created_at < READ_FIRST:
+            raise SimError("not read yet")
         self._irp.delete(incident.id)
 
     async def door(self, incident: Incident) -> None:
