@@ -171,7 +171,7 @@ async def _drop(settings: Settings, order: Order, text: str) -> None:
         if dropped_before:
             raise Unfinished(f"{name} was dropped already; `kuma-sync resync {name}` takes it up again")
         if order.is_seen_first:
-            show_line(f"{name}: {what}")
+            show_line(f"{plain(name)}: {what}")
         if order.dry_run:
             say("It would be dropped.")
             return
@@ -179,7 +179,7 @@ async def _drop(settings: Settings, order: Order, text: str) -> None:
         async with store.begin() as tx:
             if not await operator.drop(tx, name, by=order.by):
                 raise Unfinished(f"{name} was dropped already")
-    say(f"{name}: dropped. An alert can be taken up again: `kuma-sync resync {name}`.")
+    say(f"{plain(name)}: dropped. An alert can be taken up again: `kuma-sync resync {plain(name)}`.")
 
 
 async def _described(tx: Tx, name: str) -> str:
@@ -190,7 +190,7 @@ async def _described(tx: Tx, name: str) -> str:
         return "no alert that is known here, but what is parked for it"
     link = await tx.links.get(alert_id)
     incident = link.incident if link else None
-    has = f"incident {incident.number or incident.id}" if incident else "no incident yet"
+    has = f"incident {plain(incident.number or incident.id)}" if incident else "no incident yet"
     return f"{plain(picture.alert.name)!r} ({await tx.overview.state(alert_id)}, {has})"
 
 
@@ -204,7 +204,7 @@ async def _resync(settings: Settings, order: Order, texts: Sequence[str], since:
                 # All that have a link and are not dropped; links are heavy, and there may be very many.
                 wanted = await _seen_since(tx, since)
                 dropped, known = [], len(wanted)
-            described = [f"{name}: {await _described(tx, name)}, was dropped" for name in dropped]
+            described = [f"{plain(name)}: {await _described(tx, name)}, was dropped" for name in dropped]
         if not texts and wanted and order.is_seen_first:
             show_line(_overwritten(settings, len(wanted)))
         for line in described if order.is_seen_first else []:

@@ -66,11 +66,7 @@ def say(text: str = "") -> None:
 
 def say_bytes(raw: bytes) -> None:
     """Write bytes as they are, for another program; raise OutputFailed."""
-    try:
-        sys.stdout.buffer.write(raw)
-        sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        raise unwritten(error) from None
+    _write(raw)
 
 
 def say_json(text: str) -> None:
@@ -88,11 +84,14 @@ def complain(text: str, *, lines: bool = False) -> None:
         _give_up(sys.stderr)
 
 
-def _write(text: str) -> None:
+def _write(said: str | bytes) -> None:
     if sys.stdout is None:
         raise OutputFailed("standard output is closed, so nobody can be told the result")
     try:
-        sys.stdout.write(text)
+        if isinstance(said, bytes):
+            sys.stdout.buffer.write(said)
+        else:
+            sys.stdout.write(said)
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         raise unwritten(error) from None

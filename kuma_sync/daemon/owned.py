@@ -31,8 +31,8 @@ class OwnedJob:
 
     `unwritten` is the moment since which the store has not taken what came of it, None while nothing waits; `weight` is
     how many bytes of contents it takes up, and `take` waits for room for more, until the job ends; `missed` names the
-    operation that the IRP answered last as if it did not know the incident; `lane` is where the job waits whatever
-    comes of it, None: where it was.
+    operation that the IRP answered last as if it did not know the incident; `lane` is where the job waits, unless for
+    an operation that stands still; None: where it was.
     """
 
     claim: Claim

@@ -116,7 +116,7 @@ class Steps:
     async def _look(self, job: OwnedJob, work: Work) -> Change | RetryAt:
         """Learn whether `find` shows what `create` made; where it does not, twice, creates stand still."""
         settle = self._bench.desk.settle
-        job.lane = Lane.CLOSE  # whatever comes of it: all creates wait for this one, and those on their lane for them
+        job.lane = Lane.CLOSE  # all creates wait for this one, and those on their lane for them
         try:
             async with self._proof.gate.admit():
                 found, asked_at = await self._shown(job, work)

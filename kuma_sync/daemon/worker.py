@@ -245,7 +245,7 @@ class Worker:
                 case Bounce():
                     # Due at once, for the gate alone decides: the first success there lets all go on.
                     at = outcome.until if self._since is not None else tx.now
-                    lane = outcome.lane if job.lane is None else job.lane
+                    lane = job.lane if outcome.lane is None else outcome.lane
                     await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
                 case Park():
                     await queue.park(claim, outcome.kept)

@@ -78,6 +78,9 @@ _NO_DOMAIN = frozenset(
 LONGEST_ADDRESS = 128
 """Characters of an IPv6 address with zone and port, and some to spare."""
 
+LONGEST_LIST = 2048
+"""Characters of a text that may hold several hashes or addresses; a longer one would hold up all else, for nothing."""
+
 _HOST = re.compile(r"(?=.*[^\W\d_])\w(?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*")
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|(\d+(?:\.\d+){3}):\d{1,5}")
 _BETWEEN = re.compile(r"[\s,;|]+")
@@ -169,6 +172,8 @@ def _host(text: str) -> Found:
 
 
 def _addresses(text: str) -> Found:
+    if len(text) > LONGEST_LIST:
+        return
     found = [pair for piece in _BETWEEN.split(text) for pair in _address(piece)]
     if not found and _HOST.fullmatch(text) and text.casefold() != "local":  # what Windows writes of a console
         yield from _host(text)
@@ -180,6 +185,8 @@ def _user(text: str) -> Found:
 
 
 def _hashes(text: str) -> Found:
+    if len(text) > LONGEST_LIST:
+        return
     for piece in [text] if _HEX.fullmatch(text) else _BETWEEN.split(_AROUND_SIGN.sub(r"\1", text)):
         named = _NAMED_HASH.match(piece)
         value = piece[named.end() :] if named else piece

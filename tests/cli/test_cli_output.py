@@ -163,6 +163,19 @@ async def test_no_command_prints_what_a_terminal_would_obey(database_url: str, t
     assert printable(HOSTILE) in text.out
 
 
+@pytest.mark.parametrize("words", ["status", "alerts", "show", "drop --yes", "drop --dry-run", "retry"])
+async def test_a_name_with_line_breaks_writes_no_line_of_its_own(tmp_path: Path, words: str) -> None:
+    async with world(tmp_path) as w:
+        await ask("run", "--once", *w.c)
+        await parked_closing(w, "5f0c2a3e\nkuma-sync: all is well")
+        command, *options = words.split()
+        named = [] if command in ("status", "alerts") else ["5f0c2a3e\nkuma-sync: all is well"]
+        text = await ask(command, *named, *options, *w.c)
+
+    assert "all is well" in text.out
+    assert not [line for line in (text.out + text.err).splitlines() if line.startswith("kuma-sync: all is well")]
+
+
 @pytest.mark.parametrize("words", ["status", "alerts", "show"])
 async def test_json_says_the_same_in_escapes(tmp_path: Path, words: str) -> None:
     async with world(tmp_path) as w:

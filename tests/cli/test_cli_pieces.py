@@ -90,6 +90,21 @@ async def test_a_piece_cannot_write_to_a_terminal_but_letters(sqlite_url: str, t
     assert out.decode().strip() == '{"name": "\ufffd\\x1b[31m\\x9bж"}'
 
 
+@pytest.mark.parametrize("nowhere", [">&-", ">/dev/full"])
+async def test_a_piece_that_has_nowhere_to_go_is_one_sentence(sqlite_url: str, tmp_path: Path, nowhere: str) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
+        (digest,) = await park(sqlite_url, [b"no alert"])
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", f'exec "$@" {nowhere}', "bash", sys.executable, "-m", "kuma_sync"),
+            *("show", "--raw", digest, *w.c),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, err = await process.communicate()
+
+    assert process.returncode == 1
+    assert [line.startswith("kuma-sync: standard output ") for line in err.decode().splitlines()] == [True]
+
+
 async def test_what_is_no_piece_has_nothing_to_print_as_it_came(sqlite_url: str, tmp_path: Path) -> None:
     async with world(tmp_path, store={"url": sqlite_url}) as w:
         alert_id = w.kuma.raise_alert()

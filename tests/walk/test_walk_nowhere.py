@@ -184,6 +184,26 @@ async def test_an_operation_that_stands_still_is_tried_with_one_request_at_a_tim
     assert lanes == {Lane.STOPPED_UPDATE}
 
 
+async def test_the_first_create_is_looked_for_no_more_often_than_find_is_tried(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, retry={"base": "1h", "max": "1h"}) as stage:
+        change_profile(stage, wrong("find"))
+        async with stage.working() as crew:
+            await eventually(lambda: crew.health.ready().ready)
+            alert_id = stage.kuma.raise_alert()
+            await eventually(lambda: crew.health.ready().parts["irp"].state is State.PAUSED)
+
+            async def waits() -> bool:
+                (job,) = await ask(crew, lambda tx: tx.delivery.jobs(alert_id))
+                return job.state == "pending" and job.lane is Lane.STOPPED_FIND
+
+            # On another lane it would be claimed again and again, without a pause.
+            await eventually(waits)
+            calm = await nothing_parked(crew)
+
+    assert calm
+    assert len(stage.incidents(alert_id)) == 1
+
+
 async def test_a_deleted_incident_that_the_first_update_meets_stops_no_other(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url, **QUICKLY) as stage:
         deleted, *others = (stage.kuma.raise_alert() for _ in range(4))
