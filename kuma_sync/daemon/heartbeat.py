@@ -48,15 +48,17 @@ class Heart:
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
-        """Beat while the block runs; then take leave."""
+        """Beat while the block runs; then take leave. Beats that fail on and on end the block, as every loop's do."""
         over = asyncio.Event()
-        beating = asyncio.ensure_future(supervise("heartbeat", partial(self._beat, over), over))
         try:
-            yield
+            async with asyncio.TaskGroup() as group:
+                beating = group.create_task(supervise("heartbeat", partial(self._beat, over), over))
+                try:
+                    yield
+                finally:
+                    over.set()
+                    beating.cancel()
         finally:
-            over.set()
-            beating.cancel()
-            await asyncio.wait([beating])
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 async with asyncio.timeout(LAST_WORD), self._store.begin() as tx:
                     await tx.heartbeats.end(self._process.owner)

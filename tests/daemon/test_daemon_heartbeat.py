@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.daemon import heartbeat
+from kuma_sync.daemon import heartbeat, supervise
 from kuma_sync.daemon.heartbeat import DEAD_AFTER, EVERY, Heart
 from kuma_sync.store import Heartbeat, Process, Store, Tx
 from kuma_sync.telemetry.health import Health
@@ -150,3 +150,18 @@ async def test_a_store_that_is_away_keeps_nobody_from_going_on(
             away[0] = True
 
     assert len(tries) > 5
+
+
+async def test_beats_that_fail_on_and_on_end_what_they_speak_for(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "TOO_OFTEN", 1)
+    async with opened(postgres_url) as store:
+        async with store.engine.begin() as connection:
+            await connection.execute(text("ALTER TABLE heartbeats RENAME COLUMN condition TO somebody_renamed_it"))
+
+        with pytest.raises(ExceptionGroup) as ended:
+            async with asyncio.timeout(30), a_heart(store).beating():
+                await asyncio.Event().wait()
+
+    assert "the heartbeat loop keeps failing" in str(ended.value.exceptions[0])
