@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from kuma_sync.core.alert import EventDigest, Fingerprint, Picture
 from kuma_sync.core.incident import Doubt, Found, Incident, Intent, Link, Origin, Sent
 from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.core.spelling import same_incident_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +127,18 @@ def unclosed(link: Link) -> Link:
     return replace(link, doubt=Doubt.UNCLOSED, not_found_at=None)
 
 
+def shows(link: Link, found: Sequence[Found]) -> bool:
+    """Tell whether `find` showed the incident that we know, and it is open."""
+    known = link.incident
+    ours = [item for item in found if known is not None and same_incident_id(item.incident.id, known.id)]
+    return bool(ours) and not ours[0].closed
+
+
 def shown(link: Link) -> Link:
-    """Note that `find` shows the incident that our create made."""
-    return replace(link, doubt=None, not_found_at=None) if link.doubt is Doubt.UNSHOWN else link
+    """Note that `find` shows the incident that our create made, and that it is open."""
+    if link.doubt is not Doubt.UNSHOWN:
+        return link
+    return replace(resolution_not_awaited(link), doubt=None, not_found_at=None)
 
 
 def updated(link: Link, fingerprint: Fingerprint, fields: Mapping[str, str], events: frozenset[EventDigest]) -> Link:

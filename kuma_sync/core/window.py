@@ -58,7 +58,7 @@ class Query:
 
     @property
     def may_end_short(self) -> bool:
-        """Tell whether a page that is not full ends it: nothing is concluded from what it did not show."""
+        """Tell whether another page than an empty one may end it: nothing is concluded from what it did not show."""
         return self.kind in (ReadKind.WINDOW, ReadKind.LATE)
 
     @property

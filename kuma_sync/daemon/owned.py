@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
 from kuma_sync.core.lanes import Lane
@@ -58,6 +58,7 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        task.add_done_callback(_unheard)
         await asyncio.wait([task], timeout=5)
         raise
 
@@ -76,3 +77,9 @@ async def insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
         else:
             job.unwritten = None
             return written
+
+
+def _unheard(task: asyncio.Future[Any]) -> None:
+    """Take note of how a write ended whose job was cancelled: asyncio would log what nobody asked for."""
+    if not task.cancelled():
+        task.exception()

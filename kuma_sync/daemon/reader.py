@@ -47,6 +47,7 @@ class Reader:
         try:
             await self._read(query, round_)
         except NotAllowed:
+            round_.passes[-1].asked_again = True
             await self._read(query, round_)
 
     async def _read(self, query: Query, round_: Round) -> None:

@@ -64,7 +64,7 @@ class Chunk:
 
 @dataclass(slots=True, kw_only=True)
 class Pass:
-    """One read under way, and its counts."""
+    """One read under way, and its counts; `asked_again` where it failed and another one took its place."""
 
     query: Query
     started_at: datetime
@@ -80,6 +80,7 @@ class Pass:
     missed: int = 0
     end: End | None = None
     error: str = ""
+    asked_again: bool = False
 
     @property
     def complete(self) -> bool:
@@ -227,6 +228,6 @@ class Round:
         """
         for read in self.passes:
             asked_singly = read.query.kind is ReadKind.STATUS and (read.error or len(read.query.ids) > 1)
-            if not (read.complete or asked_singly or read.query.kind is ReadKind.CONTENTS):
+            if not (read.complete or read.asked_again or asked_singly or read.query.kind is ReadKind.CONTENTS):
                 return read.error or f"the {read.query.kind.value} read did not end: {read.end or 'no page'}"
         return ""

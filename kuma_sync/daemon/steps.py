@@ -86,10 +86,7 @@ class Steps:
             return await self._look(job, work)
         found, asked_at = await self._find(job, work)
         if found and self._awaits_resolution(work, delivery.choose(found)):
-            now = self._head.clock()
-            await self._bench.note(job, work, partial(delivery.resolution_awaited, now=now))
-            log.info("resolution_awaited", alert_id=work.alert_id)
-            return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
+            return await self._await_resolution(job, work)
         if found:
             if self._proof.concerns(work.alert_id) and work.link.intent is not None:
                 await self._proof.found()
@@ -128,8 +125,10 @@ class Steps:
             return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
         if found:
             await self._proof.found()
-            ours = [item for item in found if work.link.incident and item.incident.id == work.link.incident.id]
-            return Change(become=delivery.shown) if ours and not ours[0].closed else self._found(work, found)
+            if delivery.shows(work.link, found):
+                return Change(become=delivery.shown)
+            waits = self._awaits_resolution(work, delivery.choose(found))
+            return await self._await_resolution(job, work) if waits else self._found(work, found)
         now = self._head.clock()
         await self._bench.note(job, work, partial(delivery.first_not_found, now=now))
         at = self._proof.looks_again(now + settle)
@@ -272,6 +271,12 @@ class Steps:
         """Tell whether to look once more before a default reason stands in for a resolution."""
         carried = self._closings.to_kuma and found.closed and not work.link.alert_closed
         return carried and not found.resolved and work.link.unresolved_at is None
+
+    async def _await_resolution(self, job: OwnedJob, work: Work) -> RetryAt:
+        now = self._head.clock()
+        await self._bench.note(job, work, partial(delivery.resolution_awaited, now=now))
+        log.info("resolution_awaited", alert_id=work.alert_id)
+        return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
 
     async def _ask(self, operation: str, job: OwnedJob, send: Callable[[], Awaitable[T]]) -> T:
         """Send a request while the claim is ours, in its turn, through the gates."""

@@ -25,7 +25,8 @@ class End(StrEnum):
     """What a page says about the read.
 
     EMPTY: nothing is behind it, so all of a listing was shown; ANSWERED: every id asked for was; SHORT: a window came
-    to a page that is not full. REPEATED (all of its ids were seen before) and CAP prove nothing.
+    to a page that is not full, or where it ended before. REPEATED (all of its ids were seen before) and CAP prove
+    nothing.
     """
 
     MORE = "more"

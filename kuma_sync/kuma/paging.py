@@ -5,6 +5,7 @@ Must not: ask for a page.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from kuma_sync.core.window import Query, ReadKind
@@ -33,19 +34,20 @@ class Shown:
 class PageSize:
     """What reads taught of KUMA's pages: it says 250 (help 222254), but what stands between may cut them shorter.
 
-    `largest` is the largest page since the last listing of everything, that one included. `lone` are the pages, by
-    kind of read, that were a read's only one: an empty page came after them.
+    `largest` is the largest page since the last listing of everything, that one included. `whole` stands, by kind of
+    read, for all pages of a read that an empty one came after.
     """
 
     largest: int = 0
-    lone: dict[ReadKind, bytes] = field(default_factory=dict)
+    whole: dict[ReadKind, bytes] = field(default_factory=dict)
 
 
 class Paging:
     """One read on its way from page to page.
 
-    A read by id ends when all ids were shown; a window where a page is clearly shorter than the largest, or is to the
-    byte what it was when an empty page came after it. Any other read, only at an empty page.
+    A read by id ends when all ids were shown; a window where a page is clearly shorter than the largest; a window and a
+    late listing where their pages are to the byte what they were when an empty one came after them. Any other read,
+    only at an empty page: what left the statuses asked for is shown by the late listing and by nothing else.
     """
 
     def __init__(self, query: Query, size: PageSize, *, cap: int) -> None:
@@ -54,7 +56,7 @@ class Paging:
         self._cap = cap
         self._ids: set[str] = set()
         self._largest = 0
-        self._first = b""
+        self._so_far = b""
         self._pages = 0
 
     def end(self, page: Shown) -> End:
@@ -70,7 +72,8 @@ class Paging:
         elif self._short(page):
             return End.SHORT
         if not page.news:
-            return End.REPEATED
+            # Of a late listing a page that is short as well shows that nothing is behind, whoever ignores `page`.
+            return End.SHORT if self._query.kind is ReadKind.LATE and self._clearly_short(page) else End.REPEATED
         return End.CAP if self._pages >= self._cap else End.MORE
 
     def _short(self, page: Shown) -> bool:
@@ -78,16 +81,17 @@ class Paging:
         size = self._size
         self._largest = max(self._largest, page.count)
         size.largest = max(size.largest, page.count)
-        self._first = self._first or page.digest
+        self._so_far = hashlib.sha256(self._so_far + page.digest).digest()
         if not self._query.may_end_short:
             return False
-        if self._pages == 2:
-            size.lone.pop(self._query.kind, None)
-        as_before = self._pages == 1 and size.lone.get(self._query.kind) == page.digest
-        return as_before or page.count < CLEARLY * size.largest
+        as_before = size.whole.get(self._query.kind) == self._so_far
+        return as_before or (self._query.kind is ReadKind.WINDOW and self._clearly_short(page))
+
+    def _clearly_short(self, page: Shown) -> bool:
+        return page.count < CLEARLY * self._size.largest
 
     def _learn(self) -> None:
         if self._query.lists_everything:
             self._size.largest = self._largest  # what was larger once may be so no longer
-        elif self._query.may_end_short and self._pages == 2:
-            self._size.lone[self._query.kind] = self._first
+        elif self._query.may_end_short:
+            self._size.whole[self._query.kind] = self._so_far

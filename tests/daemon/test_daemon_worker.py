@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from stores import opened
 from structlog.testing import capture_logs
 
-from kuma_sync.core.errors import ClaimLost, StoreUnavailable
+from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
 from kuma_sync.daemon import worker as working
 from kuma_sync.daemon.duty import Duty
@@ -374,6 +375,32 @@ async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlit
 
     assert written == ["done"]
     assert task.cancelled()
+
+
+async def test_a_write_that_fails_after_its_job_was_cancelled_complains_to_nobody(sqlite_url: str) -> None:
+    complaints = list[str]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: complaints.append(told["message"]))
+    async with bench(sqlite_url) as at:
+        await at.put("a")
+        async with at.store.begin() as tx:
+            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        begun, failed = asyncio.Event(), list[str]()
+
+        async def write() -> None:
+            begun.set()
+            await asyncio.sleep(0.05)
+            failed.append("replaced")
+            raise StoreReplaced("another file is there")
+
+        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60), write))
+        await begun.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    del task
+    gc.collect()
+
+    assert failed == ["replaced"]
+    assert complaints == []
 
 
 async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> None:

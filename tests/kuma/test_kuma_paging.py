@@ -47,7 +47,6 @@ def test_a_listing_of_everything_ends_at_an_empty_page_alone(query: Query, count
     assert read(query, rows(counts)) == [MORE] * (len(counts) - 1) + [EMPTY]
 
 
-@pytest.mark.parametrize("query", [WINDOW, LATE])
 @pytest.mark.parametrize(
     ("largest", "counts", "ends"),
     [
@@ -62,12 +61,23 @@ def test_a_listing_of_everything_ends_at_an_empty_page_alone(query: Query, count
     ],
 )
 def test_a_window_ends_at_a_page_clearly_shorter_than_the_largest(
-    query: Query, largest: int, counts: list[int], ends: list[End]
+    largest: int, counts: list[int], ends: list[End]
 ) -> None:
-    assert read(query, rows(counts), PageSize(largest=largest)) == ends
+    assert read(WINDOW, rows(counts), PageSize(largest=largest)) == ends
 
 
-def test_a_lone_page_that_is_what_it_was_when_an_empty_one_followed_ends_a_window() -> None:
+def test_a_late_listing_ends_at_no_short_page_but_where_it_ended_before() -> None:
+    size, pages = PageSize(largest=250), rows([250, 100, 0])
+
+    first, again = read(LATE, pages, size), read(LATE, pages, size)
+    one_more = read(LATE, rows([250, 101, 0]), size)
+
+    assert (first, again) == ([MORE, MORE, EMPTY], [MORE, SHORT])
+    assert read(LATE, [shown(["a"]), shown(["a"])], size) == [MORE, SHORT], "a server that ignores the page"
+    assert one_more == [MORE, MORE, EMPTY]
+
+
+def test_pages_that_are_what_they_were_when_an_empty_one_followed_end_a_window() -> None:
     size, same, grown = PageSize(), shown(["a", "b"], "as it was"), shown(["a", "b"], "as it is")
 
     first = read(LATE, [same, shown([])], size)
@@ -77,7 +87,7 @@ def test_a_lone_page_that_is_what_it_was_when_an_empty_one_followed_ends_a_windo
     back = read(LATE, [same, shown([])], size)
 
     assert (first, again, other_read) == ([MORE, EMPTY], [SHORT], [MORE, EMPTY])
-    assert changed == [MORE, SHORT]
+    assert changed == [MORE, MORE, EMPTY]
     assert back == [MORE, EMPTY]
 
 

@@ -359,6 +359,48 @@ async def test_creates_go_on_when_the_one_that_is_looked_for_is_given_up(tmp_pat
     assert creates(stage) == 6
 
 
+async def test_what_create_made_is_known_by_its_id_in_another_case_and_not_sent_again(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
+        stage.irp.knobs.id_case = "upper"
+        alert_id = stage.kuma.raise_alert(events=2)
+        async with stage.crew(single=True) as crew:
+            await once(crew)
+            await until_rest(crew)
+            link = await link_of(crew, alert_id)
+
+    assert link.incident is not None
+    assert link.doubt is None
+    assert [deed for deed, _, _ in stage.irp.writes] == ["create"]
+    assert len(stage.incident(alert_id).events) == 2
+
+
+async def test_the_look_for_what_create_made_waits_for_a_resolution_as_every_look_does(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with staged(tmp_path, database_url, close={"watch": False, "watch_interval": "1s"}) as stage:
+        stage.irp.knobs.find_lag = 3600
+        alert_id = stage.kuma.raise_alert()
+        async with stage.crew() as crew:
+            await crew.poller.poll_once()
+            await crew.deliveries.drain()
+            stage.irp.analyst_close(stage.incident(alert_id).id, "")
+            stage.irp.knobs.find_lag = 0
+
+            async def seen_closed() -> bool:
+                await crew.deliveries.drain()
+                return (await link_of(crew, alert_id)).unresolved_at is not None
+
+            await eventually(seen_closed)
+            stage.irp.resolve(stage.incident(alert_id).id, "False positive")
+            await until_rest(crew)
+            link = await link_of(crew, alert_id)
+
+    assert stage.kuma.closes == [(alert_id, "incorrect data")]
+    assert (link.incident_closed, link.alert_closed, link.unresolved_at) == (True, True, None)
+
+
 async def test_of_two_copies_one_proof_serves_both(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url, **QUICKLY) as stage:
         stage.irp.knobs.drop_key = True

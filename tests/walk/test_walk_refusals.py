@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Stage, ask, change_profile, eventually, parked, staged, state_of, tell, until_rest, without
+from stage import Stage, ago, ask, change_profile, eventually, parked, staged, state_of, tell, until_rest, without
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
@@ -184,6 +184,26 @@ async def test_one_unconfirmed_refusal_of_contents_makes_no_request_without_even
 
     assert refusal.fired == 1
     assert [len(body["events"]) for _id, body in stage.wrote("update")] == [4]
+
+
+@pytest.mark.parametrize("read", ["lastSeen&from", "firstSeen"])
+async def test_a_read_that_was_asked_for_once_more_counts_as_the_one_that_it_is(
+    tmp_path: Path, sqlite_url: str, read: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        stage.kuma.raise_alert(seen=ago(minutes=9))
+        await stage.passes()
+        stage.kuma.raise_alert()
+        refusal = stage.kuma.faults.add("unauthorized", code=403, match=read, times=1)
+        async with stage.crew(single=True) as crew:
+            before = await ask(crew, lambda tx: tx.records.cursor())
+            troubles = await once(crew)
+            after = await ask(crew, lambda tx: tx.records.cursor())
+
+    assert refusal.fired == 1
+    assert troubles == []
+    assert after.sweep == before.sweep + 1
+    assert after.watermark != before.watermark
 
 
 # A whole side
