@@ -1,7 +1,8 @@
 """A machine that the runbook is carried out on: its folders below one of the test's, its commands in a real shell.
 
 `systemctl` is a script that starts, stops and reloads a real daemon as the unit says: its environment, a copy of its
-credentials, its working directory, its ExecReload. `pip` installs nothing, and `$EDITOR` writes what the test wants.
+credentials (whose folder ExecReload is not told, as by systemd 257), its working directory, its ExecReload. `pip`
+installs nothing, and `$EDITOR` writes what the test wants.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def alive():
 def environment():
     env = {{name: value for name, value in os.environ.items() if not name.startswith(("KUMA_SYNC", "CREDENTIALS"))}}
     env |= dict(value.split("=", 1) for value in values("Environment"))
-    return env | {{"CREDENTIALS_DIRECTORY": str(here / "credentials"), "MAINPID": str(alive())}}
+    return env | {{"MAINPID": str(alive())}}
 
 def start():
     shutil.rmtree(here / "credentials", ignore_errors=True)
@@ -53,7 +54,8 @@ def start():
         shutil.copy(path, here / "credentials" / name)
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
-        daemon = subprocess.Popen(values("ExecStart")[0].split(), cwd=state, env=environment(), stdout=out, stderr=out,
+        env = environment() | {{"CREDENTIALS_DIRECTORY": str(here / "credentials")}}
+        daemon = subprocess.Popen(values("ExecStart")[0].split(), cwd=state, env=env, stdout=out, stderr=out,
                                   stdin=subprocess.DEVNULL, start_new_session=True)
     pid.write_text(str(daemon.pid))
     until = time.monotonic() + 30
