@@ -24,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 UNIT = (ROOT / "deploy" / "kuma-sync.service").read_text(encoding="utf-8")
 
-PLACES = ("/etc/kuma-sync", "/var/lib/kuma-sync", "/var/backups", "/opt/kuma-sync")
+PLACES = (
+    *("/etc/kuma-sync", "/etc/systemd/system", "/var/lib/kuma-sync", "/var/backups", "/opt/kuma-sync"),
+    "/usr/local/src/kuma-sync",
+)
 
 SYSTEMCTL = """\
 #!{python}
@@ -77,6 +80,8 @@ def reload():
         if result.returncode:
             sys.exit("Job for kuma-sync.service failed.")
 
+if sys.argv[1:] == ["daemon-reload"]:
+    sys.exit()
 verb, name = sys.argv[1:]
 assert name == "kuma-sync", name
 for act in {{"start": [start], "stop": [stop], "restart": [stop, start], "reload": [reload]}}[verb]:
@@ -174,11 +179,11 @@ class Machine:
 @asynccontextmanager
 async def machine(root: Path, *, kuma: str, irp: str, tokens: tuple[str, str]) -> AsyncIterator[Machine]:
     """Set a machine up, installed as the unit's header says and not started; what runs at the end is killed."""
-    for folder in ("etc/kuma-sync", "var/lib/kuma-sync", "var/backups", "opt/kuma-sync/bin", "bin"):
-        (root / folder).mkdir(parents=True)
+    for folder in (*PLACES, "/opt/kuma-sync/bin", "/bin"):
+        (root / folder[1:]).mkdir(parents=True)
     one = Machine(root=root)
     _script(root / "opt/kuma-sync/bin/kuma-sync", f'#!/bin/sh\nexec {sys.executable} -m kuma_sync "$@"\n')
-    _script(root / "opt/kuma-sync/bin/pip", f'#!/bin/sh\necho "$@" >> {root}/pip.log\n')
+    _script(root / "opt/kuma-sync/bin/pip", f'#!/bin/sh\necho "$(umask): $@" >> {root}/pip.log\n')
     _script(root / "bin/systemctl", SYSTEMCTL.format(python=sys.executable, here=str(root)))
     _script(root / "bin/editor", EDITOR.format(python=sys.executable, here=str(root)))
     # There is no mount namespace here: the credentials' folder is where it is said to be.
