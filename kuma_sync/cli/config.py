@@ -6,12 +6,13 @@ Must not: need a store, or any remote.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from kuma_sync.cli.flags import config_option, json_option, unread_config_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.settings import find_config, json_schema, load, masked, read, to_toml
 from kuma_sync.wiring.offline import judge
@@ -44,15 +45,16 @@ def config_check(config: Path | None, as_json: bool) -> None:
     path = find_config(config, os.environ)
     reading = read(path, os.environ)
     found = judge(reading)
-    if as_json:
-        show_json(found)
-    else:
-        for problem in found.problems:
-            say(f"problem  {plain(problem)}")
-        for warning in found.warnings:
-            say(f"warning  {plain(warning)}")
-        if not found.problems:
-            say(f"{path.absolute() if path else 'the environment'}: no problem")
+    with suppress(NobodyReads):  # the exit code says it, too
+        if as_json:
+            show_json(found)
+        else:
+            for problem in found.problems:
+                say(f"problem  {plain(problem)}")
+            for warning in found.warnings:
+                say(f"warning  {plain(warning)}")
+            if not found.problems:
+                say(f"{path.absolute() if path else 'the environment'}: no problem")
     raise SystemExit(2 if found.problems else 0)
 
 

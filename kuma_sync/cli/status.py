@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from kuma_sync.cli.options import (
     run_async,
     store_settings,
 )
-from kuma_sync.cli.out import say
+from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.standing import Facts, Verdict, standing
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
@@ -97,10 +98,12 @@ def status(config: Path | None, as_json: bool) -> None:
     """Tell whether the daemon runs and what needs a look: exit 0, or 1 (needs a look), or 3 (not running)."""
     settings, refused = _readable_settings(config)
     found = run_async(_look, settings, refused)
-    if as_json:
-        show_json(found)
-    else:
-        _show(found)
+    # The exit code is a result by itself: `status | head -1` must not say now this, now that.
+    with suppress(NobodyReads):
+        if as_json:
+            show_json(found)
+        else:
+            _show(found)
     raise SystemExit(found.verdict.exit_code)
 
 

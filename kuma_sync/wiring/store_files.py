@@ -48,11 +48,13 @@ def strangers(file: Path) -> list[str]:
     """
     owner, folder = _owner(file), _owner(file.parent)
     troubles = []
+    like, others = file, f"the store's file to {user(owner)}" if owner is not None else ""
     if folder and owner not in (None, folder):
-        troubles.append(_belongs(file, file.parent, f"its folder to {user(folder)}"))
+        like, others, owner = file.parent, f"its folder to {user(folder)}", folder
+        troubles.append(_belongs(file, like, others))
     for beside in (Path(f"{file}{end}") for end in BESIDE):
         if owner is not None and _owner(beside) not in (None, owner):
-            troubles.append(_belongs(beside, file, f"the store's file to {user(owner)}"))
+            troubles.append(_belongs(beside, like, others))
     return troubles
 
 

@@ -130,7 +130,8 @@ async def test_files_of_another_than_the_folders_owner_are_told_by_status() -> N
         status, theirs = await ask("status", *w.c), await ended(await as_the_user("run", "--once", *w.c))
 
     assert f"store NOT WRITABLE: {file} belongs to root, its folder to user {USER}: " in status.out
-    assert "`chown --reference=" in status.out
+    assert f"`chown --reference={file.parent} {file}` mends it\n" in status.out
+    assert status.out.count("NOT WRITABLE") == 1, "what belongs to the folder's owner is not to be given away"
     assert theirs.code == 1
 
 

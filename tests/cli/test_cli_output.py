@@ -64,6 +64,15 @@ async def test_results_that_have_nowhere_to_go_are_one_sentence(tmp_path: Path, 
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("words", "code"), [("status", 3), ("status --json", 3), ("config check", 0)])
+async def test_a_verdicts_exit_code_is_the_same_where_nobody_reads_on(tmp_path: Path, words: str, code: int) -> None:
+    async with world(tmp_path) as w:
+        await ask("run", "--once", *w.c)
+        told = await in_shell(f"KUMA_SYNC {words} -c {w.config} | true")
+
+    assert told == (code, "", "")
+
+
 async def test_what_was_ordered_is_done_although_its_result_cannot_be_told(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         alert_id = w.kuma.raise_alert()

@@ -1,7 +1,8 @@
 """A machine that the runbook is carried out on: its folders below one of the test's, its commands in a real shell.
 
 `systemctl` is a script that starts, stops and reloads a real daemon as the unit says: its environment, a copy of its
-credentials, its working directory, its ExecReload. `pip` installs nothing, and `$EDITOR` writes what the test wants.
+credentials (whose folder ExecReload is not told, as by systemd 257), its working directory, its ExecReload. `pip`
+installs nothing, and `$EDITOR` writes what the test wants.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 UNIT = (ROOT / "deploy" / "kuma-sync.service").read_text(encoding="utf-8")
 
-PLACES = ("/etc/kuma-sync", "/var/lib/kuma-sync", "/var/backups", "/opt/kuma-sync")
+PLACES = (
+    *("/etc/kuma-sync", "/etc/systemd/system", "/var/lib/kuma-sync", "/var/backups", "/opt/kuma-sync"),
+    "/usr/local/src/kuma-sync",
+)
 
 SYSTEMCTL = """\
 #!{python}
@@ -43,7 +47,7 @@ def alive():
 def environment():
     env = {{name: value for name, value in os.environ.items() if not name.startswith(("KUMA_SYNC", "CREDENTIALS"))}}
     env |= dict(value.split("=", 1) for value in values("Environment"))
-    return env | {{"CREDENTIALS_DIRECTORY": str(here / "credentials"), "MAINPID": str(alive())}}
+    return env | {{"MAINPID": str(alive())}}
 
 def start():
     shutil.rmtree(here / "credentials", ignore_errors=True)
@@ -53,7 +57,8 @@ def start():
         shutil.copy(path, here / "credentials" / name)
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
-        daemon = subprocess.Popen(values("ExecStart")[0].split(), cwd=state, env=environment(), stdout=out, stderr=out,
+        env = environment() | {{"CREDENTIALS_DIRECTORY": str(here / "credentials")}}
+        daemon = subprocess.Popen(values("ExecStart")[0].split(), cwd=state, env=env, stdout=out, stderr=out,
                                   stdin=subprocess.DEVNULL, start_new_session=True)
     pid.write_text(str(daemon.pid))
     until = time.monotonic() + 30
@@ -75,6 +80,8 @@ def reload():
         if result.returncode:
             sys.exit("Job for kuma-sync.service failed.")
 
+if sys.argv[1:] == ["daemon-reload"]:
+    sys.exit()
 verb, name = sys.argv[1:]
 assert name == "kuma-sync", name
 for act in {{"start": [start], "stop": [stop], "restart": [stop, start], "reload": [reload]}}[verb]:
@@ -172,11 +179,11 @@ class Machine:
 @asynccontextmanager
 async def machine(root: Path, *, kuma: str, irp: str, tokens: tuple[str, str]) -> AsyncIterator[Machine]:
     """Set a machine up, installed as the unit's header says and not started; what runs at the end is killed."""
-    for folder in ("etc/kuma-sync", "var/lib/kuma-sync", "var/backups", "opt/kuma-sync/bin", "bin"):
-        (root / folder).mkdir(parents=True)
+    for folder in (*PLACES, "/opt/kuma-sync/bin", "/bin"):
+        (root / folder[1:]).mkdir(parents=True)
     one = Machine(root=root)
     _script(root / "opt/kuma-sync/bin/kuma-sync", f'#!/bin/sh\nexec {sys.executable} -m kuma_sync "$@"\n')
-    _script(root / "opt/kuma-sync/bin/pip", f'#!/bin/sh\necho "$@" >> {root}/pip.log\n')
+    _script(root / "opt/kuma-sync/bin/pip", f'#!/bin/sh\necho "$(umask): $@" >> {root}/pip.log\n')
     _script(root / "bin/systemctl", SYSTEMCTL.format(python=sys.executable, here=str(root)))
     _script(root / "bin/editor", EDITOR.format(python=sys.executable, here=str(root)))
     # There is no mount namespace here: the credentials' folder is where it is said to be.

@@ -93,13 +93,19 @@ def test_a_configuration_error_is_not_tried_again() -> None:
     assert values("RestartPreventExitStatus") == ["2"]
 
 
-def test_a_reload_checks_the_configuration_before_the_daemon_hears_of_it() -> None:
-    first, second = values("ExecReload")
+def test_a_reload_fails_where_the_check_does_and_the_daemon_hears_of_it_all_the_same() -> None:
+    (reload,) = values("ExecReload")
 
     program = values("ExecStart")[0].removesuffix(" run")
-    assert first.startswith("+/bin/sh -c "), "with a `-` its failure would count for nothing"
-    assert first.endswith(f" exec {program} config check'")
-    assert second.endswith("/kill -HUP $MAINPID")
+    assert reload.startswith("+/bin/sh -c "), "with a `-` its failure would count for nothing"
+    assert reload.endswith(f" {program} config check; code=$?; kill -HUP $MAINPID; exit $code'")
+
+
+def test_what_is_installed_can_be_read_by_the_services_user_whatever_roots_umask() -> None:
+    """Root's own may be 077; then the program would be root's alone."""
+    for page in ("README.md", "README.ru.md", "deploy/kuma-sync.service"):
+        text = (UNIT.parents[1] / page).read_text(encoding="utf-8")
+        assert re.search(r"(?m)^(#   )?umask 022\n(#   )?python3 -m venv /opt/kuma-sync$", text), page
 
 
 def test_the_secrets_it_documents_are_the_secrets_it_loads() -> None:
