@@ -20,9 +20,10 @@ def close_ordered(link: Link, reason: str = "", comment: str = "") -> Link:
 def retried(link: Link) -> Link:
     """Have what is in doubt found once more, and made anew where it is not, for a human looked.
 
-    An incident that there is is not made anew: only whether `find` shows it, or how it is closed, is in doubt.
+    An incident that there is is not made anew: only whether `find` shows it, or how it is closed, is in doubt. A create
+    that may have happened is in doubt whatever else is: a resync that was ordered meanwhile does not end that.
     """
-    if link.doubt in (None, Doubt.RESYNC, Doubt.UNCLOSED, Doubt.UNSHOWN):
+    if link.intent is None and link.doubt in (None, Doubt.RESYNC, Doubt.UNCLOSED, Doubt.UNSHOWN):
         return link
     return replace(
         link,

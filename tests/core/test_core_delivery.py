@@ -12,7 +12,7 @@ import pytest
 from builders import NOW, a_link, an_incident, events, seconds, seen
 
 from kuma_sync.core.alert import EventDigest, Fingerprint, first_picture
-from kuma_sync.core.by_hand import close_ordered, retried
+from kuma_sync.core.by_hand import close_ordered, resynced, retried
 from kuma_sync.core.delivery import (
     AddEvents,
     Close,
@@ -507,6 +507,15 @@ def test_a_create_answered_without_an_id_and_not_found_twice_is_for_a_human() ->
     assert isinstance(
         after_not_found(replace(link, not_found_at=NOW), asked_at=NOW, answered_at=NOW, settle=SETTLE), RetryAt
     )
+
+
+def test_a_retry_makes_anew_what_was_never_found_although_a_resync_was_ordered_too() -> None:
+    parked = unidentified(a_doubted_link(Doubt.AMBIGUOUS, not_found_at=NOW - SETTLE))
+
+    again = retried(resynced(parked))
+
+    assert (again.intent, again.doubt) == (None, Doubt.UNKNOWN)
+    assert after_not_found(again, asked_at=NOW, answered_at=NOW, settle=SETTLE) is None, "nothing keeps it parked"
 
 
 def test_a_missing_incident_that_is_not_found_was_deleted() -> None:
