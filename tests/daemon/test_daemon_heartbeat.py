@@ -157,11 +157,17 @@ async def test_beats_that_fail_on_and_on_end_what_they_speak_for(
 ) -> None:
     monkeypatch.setattr(supervise, "TOO_OFTEN", 1)
     async with opened(postgres_url) as store:
-        async with store.engine.begin() as connection:
-            await connection.execute(text("ALTER TABLE heartbeats RENAME COLUMN condition TO somebody_renamed_it"))
-
-        with pytest.raises(ExceptionGroup) as ended:
-            async with asyncio.timeout(30), a_heart(store).beating():
-                await asyncio.Event().wait()
+        await rename(store, "condition", "renamed")
+        try:
+            with pytest.raises(ExceptionGroup) as ended:
+                async with asyncio.timeout(30), a_heart(store).beating():
+                    await asyncio.Event().wait()
+        finally:
+            await rename(store, "renamed", "condition")  # other tests use this database, too
 
     assert "the heartbeat loop keeps failing" in str(ended.value.exceptions[0])
+
+
+async def rename(store: Store, column: str, name: str) -> None:
+    async with store.engine.begin() as connection:
+        await connection.execute(text(f"ALTER TABLE heartbeats RENAME COLUMN {column} TO {name}"))
