@@ -57,6 +57,7 @@ class Paging:
         self._ids: set[str] = set()
         self._largest = 0
         self._so_far = b""
+        self._last = b""
         self._pages = 0
 
     def end(self, page: Shown) -> End:
@@ -71,9 +72,12 @@ class Paging:
                 return End.ANSWERED
         elif self._short(page):
             return End.SHORT
+        again, self._last = page.digest == self._last, page.digest
         if not page.news:
-            # Of a late listing a page that is short as well shows that nothing is behind, whoever ignores `page`.
-            return End.SHORT if self._query.kind is ReadKind.LATE and self._clearly_short(page) else End.REPEATED
+            # A late listing that comes once more as it was, and short, has nothing behind it: `page` is ignored. Other
+            # rows that were seen already may be a page cut at another size, with more behind it.
+            at_its_end = again and self._query.kind is ReadKind.LATE and self._clearly_short(page)
+            return End.SHORT if at_its_end else End.REPEATED
         return End.CAP if self._pages >= self._cap else End.MORE
 
     def _short(self, page: Shown) -> bool:
