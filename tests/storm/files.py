@@ -135,8 +135,12 @@ class Files:
         alert_id = self._ground.kuma.raise_alert(events=1)
         self._world.ledger.spared.add(alert_id)
         self._order = {"id": alert_id, "reason": "responded"}
-        known = await until(lambda: f"kuma:kuma:{alert_id}" in self._ground.irp.keys, within=START / 3)
-        return known and daemon.up and await self._store_state(daemon) == "ok"
+        key, irp = f"kuma:kuma:{alert_id}", self._ground.irp
+        if not await until(lambda: bool(irp.by_key(key)), within=START / 3):
+            return False
+        # While the answer to our create is in doubt, only whoever names the incident is known to have closed it.
+        self._order["incident"] = irp.by_key(key)[0].id
+        return daemon.up and await self._store_state(daemon) == "ok"
 
     async def _must_notice(self, daemon: Daemon, what: str) -> None:
         """Ask door and health until both say that the store is away; the door must never take an order."""
