@@ -77,6 +77,13 @@ def test_a_late_listing_ends_at_no_short_page_but_where_it_ended_before() -> Non
     assert one_more == [MORE, MORE, EMPTY]
 
 
+def test_a_late_page_of_rows_that_were_seen_is_no_end_where_pages_are_cut_at_another_size_now() -> None:
+    size = PageSize(largest=250)
+    first, second = [str(number) for number in range(200)], [str(number) for number in range(50, 100)]
+
+    assert read(LATE, [shown(first), shown(second)], size) == [MORE, End.REPEATED], "rows 200 and on were not shown"
+
+
 def test_pages_that_are_what_they_were_when_an_empty_one_followed_end_a_window() -> None:
     size, same, grown = PageSize(), shown(["a", "b"], "as it was"), shown(["a", "b"], "as it is")
 
