@@ -13,7 +13,7 @@ from kuma_sync.settings import Settings, sqlite_path
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.store import Identity, Store
 from kuma_sync.store.migrate import check, head, upgrade
-from kuma_sync.wiring.second import refuse_moved
+from kuma_sync.wiring.second import heard_at_door, refuse_moved
 
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
@@ -55,9 +55,9 @@ async def assure_usable(
     """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
     if store.local:
         refuse_moved(settings)
-        other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
-        hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
-        _assure_file(Path(sqlite_path(settings.store.url)), hint)
+        path = Path(sqlite_path(settings.store.url))
+        if _is_absent(path):
+            raise StoreUnavailable(f"there is no store at {path}{await _why_absent(settings, system_wide)}")
     revision = await check(store)
     if revision is None:
         raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
@@ -68,10 +68,20 @@ async def assure_usable(
         )
 
 
-def _assure_file(path: Path, hint: str) -> None:
+def _is_absent(path: Path) -> bool:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreUnavailable(f"there is no store at {path} yet: `kuma-sync run` makes it{hint}") from None
+        return True
     except OSError as error:
         raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None
+    return False
+
+
+async def _why_absent(settings: Settings, system_wide: Path) -> str:
+    """Say what to think of a store that is not there: a daemon that runs all the same has another one."""
+    if "serves" in (await heard_at_door(settings)).answer:
+        return f", but a daemon answers at {settings.web.listen}: was store.url changed after it was started?"
+    other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
+    hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
+    return f" yet: `kuma-sync run` makes it{hint}"

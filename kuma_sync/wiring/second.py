@@ -17,7 +17,7 @@ from kuma_sync.settings.sections import StoreSection
 from kuma_sync.store import Identity, Store, is_held, store_url
 from kuma_sync.store.file import StoreFile
 from kuma_sync.store.migrate import check
-from kuma_sync.web.asking import door_address, hear
+from kuma_sync.web.asking import Heard, door_address, hear
 from kuma_sync.wiring.crew import open_store, utc_now
 from kuma_sync.wiring.door import served
 
@@ -37,12 +37,8 @@ async def refuse_second(
     if not await _is_new(settings):
         return
     store = sqlite_path(settings.store.url)
-    listen = settings.web.listen
-    if listen and not listen.endswith(":0"):
-        address = f"{door_address(listen, tls=settings.web.cert_file is not None)}/readyz"
-        heard = await asyncio.to_thread(hear, address, timeout=LONGEST_LOOK)
-        if heard.answer.get("serves") == served(ours):
-            raise StoreHeld(_running(f"at {listen}", ours, store))
+    if (await heard_at_door(settings)).answer.get("serves") == served(ours):
+        raise StoreHeld(_running(f"at {settings.web.listen}", ours, store))
     for file in _others(settings, system_wide, system_state):
         if await _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True)) != ours:
             continue
@@ -50,6 +46,15 @@ async def refuse_second(
             raise StoreHeld(_running(f"with the store {file}", ours, store))
         if store:
             raise ConfigError("store.url", _forgotten(file, ours, store))
+
+
+async def heard_at_door(settings: Settings) -> Heard:
+    """Ask at the configured door how the daemon is that answers there, if one does."""
+    listen = settings.web.listen
+    if not listen or listen.endswith(":0"):
+        return Heard()
+    address = f"{door_address(listen, tls=settings.web.cert_file is not None)}/readyz"
+    return await asyncio.to_thread(hear, address, timeout=LONGEST_LOOK)
 
 
 def refuse_moved(settings: Settings) -> None:

@@ -68,6 +68,21 @@ async def test_a_store_that_is_not_there_is_told_by_its_whole_path(tmp_path: Pat
     assert status.sentence.startswith(told)
 
 
+async def test_status_of_a_store_that_is_not_there_tells_of_the_daemon_that_runs_on_another(tmp_path: Path) -> None:
+    async with world(tmp_path, web={"listen": somewhere()}) as w:
+        alert = w.kuma.raise_alert()
+        async with daemon(w):
+            await until(lambda: w.irp.by_key(f"kuma:kuma:{alert}"))
+
+            status = await ask("status", *w.configured(store={"url": f"sqlite:///{tmp_path}/another.db"}))
+
+    assert status.code == 1
+    assert status.sentence == (
+        f"kuma-sync: there is no store at {tmp_path}/another.db, but a daemon answers at {w.tables['web']['listen']}: "
+        "was store.url changed after it was started?"
+    )
+
+
 async def test_where_a_service_is_configured_a_missing_store_asks_whether_that_one_was_meant(
     tmp_path: Path, elsewhere: Path
 ) -> None:
