@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MINUTE_PLAYS_NEW_WEATHER = True
+MINUTE_PLAYS_NEW_WEATHER = False
 """Whether the minute's storm of `make test` plays the kinds of `NEW`, too. `make storm` always does."""
 
 MOVED = "store file moved away"
