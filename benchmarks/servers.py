@@ -79,7 +79,10 @@ async def serve(respond: Respond, clock: Callable[[], datetime]) -> asyncio.Serv
 
 @dataclass(slots=True)
 class Desk:
-    """An IRP that makes an incident of everything, `latency` seconds after it was asked."""
+    """An IRP that makes an incident of everything, `latency` seconds after it was asked, and shows the last one.
+
+    A daemon looks for the first one it makes, alone, before it makes others.
+    """
 
     latency: float
     keep: bool
@@ -87,6 +90,7 @@ class Desk:
     size: int = 0
     bodies: list[bytes] = field(default_factory=list)
     moments: list[float] = field(default_factory=list)
+    last: bytes = b""
 
     async def respond(self, request: Request) -> Answer:
         """Answer one request."""
@@ -100,7 +104,7 @@ class Desk:
             return 200, [json.dumps(found).encode()]
         await asyncio.sleep(self.latency)
         if request.method == "GET":
-            return 200, [b'{"items":[],"total":0}']
+            return 200, [self._found(*request.query.get("externalId", []))]
         self.posts += 1
         self.size += len(request.body)
         if request.method == "PATCH" or not request.path.endswith("/incidents"):
@@ -108,8 +112,14 @@ class Desk:
         if self.keep:
             self.bodies.append(request.body)
         self.moments.append(time.monotonic())
-        number = len(self.moments)
+        number, self.last = len(self.moments), request.body
         return 201, [b'{"id":"%d","number":"INC-%d","url":"http://irp/%d"}' % (number, number, number)]
+
+    def _found(self, key: str = "") -> bytes:
+        if not key or key.encode() not in self.last:
+            return b'{"items":[],"total":0}'
+        found = {"id": str(len(self.moments)), "externalId": key, "status": "open"}
+        return json.dumps({"items": [found], "total": 1}).encode()
 
 
 @dataclass(slots=True)
