@@ -16,7 +16,7 @@ from kuma_sync.cli.asking import actor, agreed, as_option
 from kuma_sync.cli.flags import Unfinished, dry_run_option, yes_option
 from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.out import say
-from kuma_sync.cli.status import MOST_SHOWN, SIDES, by_direction
+from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.subjects import all_named, named
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.cli.waiting import say_if_it_waits
@@ -282,8 +282,7 @@ def _show_held(held: Sequence[Held]) -> None:
     say(f"{len(held)} held by the brake: {counts}")
     rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
     show_table(["alert", "what", Column("name", least=12)], rows, indent="  ")
-    if len(held) > MOST_SHOWN:
-        say(f"  … and {len(held) - MOST_SHOWN} more: `kuma-sync alerts --state held`")
+    and_more(len(held), "held")
 
 
 def _tell(names: Sequence[str], what: str, *, nothing: str) -> None:

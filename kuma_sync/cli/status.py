@@ -255,7 +255,7 @@ def _show_parked(found: Status) -> None:
         [[job.id, SIDES[TOWARDS[job.queue]], job.why] for job in found.parked[:MOST_SHOWN]],
         indent="  ",
     )
-    _and_more(len(found.parked), "parked")
+    and_more(len(found.parked), "parked")
 
 
 def _show_held(found: Status) -> None:
@@ -267,9 +267,10 @@ def _show_held(found: Status) -> None:
         [[one.id, SIDES[one.towards], one.name, one.reason] for one in found.held[:MOST_SHOWN]],
         indent="  ",
     )
-    _and_more(len(found.held), "held")
+    and_more(len(found.held), "held")
 
 
-def _and_more(count: int, state: str) -> None:
+def and_more(count: int, state: str) -> None:
+    """Say how many more there are than a short list shows, and where all of them are."""
     if count > MOST_SHOWN:
         say(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")

@@ -85,34 +85,29 @@ def _close_to_irp(stage: Stage, delivered: list[str]) -> Expected:
     return Expected(alerts=tuple(delivered), closed_in_irp=expected)
 
 
+CREATES = (
+    *ALWAYS,
+    "job_claimed",
+    "find_answered",
+    "intent_committed",
+    "create_answered",
+    "add_events_answered",
+    "link_committed",
+)
+"""The points that a create passes which is looked for first."""
+
 SCENARIOS = {
     "create": Scenario(
         delivered=0,
         change=_create,
-        reaches=(
-            *ALWAYS,
-            "job_claimed",
-            "find_answered",
-            "intent_committed",
-            "create_answered",
-            "add_events_answered",
-            "link_committed",
-        ),
+        reaches=CREATES,
         again=(("intent_committed", 2), ("create_answered", 3), ("link_committed", 3)),
         repeats=("add_events_answered",),
     ),
     "taken": Scenario(
         delivered=1,
         change=_taken,
-        reaches=(
-            *ALWAYS,
-            "job_claimed",
-            "find_answered",
-            "intent_committed",
-            "create_answered",
-            "add_events_answered",
-            "link_committed",
-        ),
+        reaches=CREATES,
         again=(("page_committed", 2), ("page_committed", 3), ("link_committed", 2)),
         repeats=("add_events_answered",),
     ),
