@@ -175,8 +175,9 @@ async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next_within
         # The same host, another process: who owns a job is told by a token of each start, not by the host's name.
         async with stage.working() as crew:
             if not crew.store.local:
-                (job,) = await ask(crew, lambda tx: tx.closes.jobs())
-                assert job.state == "running", "nobody takes a job whose lease still runs"
+                # The watch may have put the same closing once more: it waits behind the one that runs.
+                states = [job.state for job in await ask(crew, lambda tx: tx.closes.jobs())]
+                assert states.count("running") == 1, "nobody takes a job whose lease still runs"
                 await leases_run_out(stage)
 
             async def job_is_done() -> bool:
