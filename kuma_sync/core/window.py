@@ -131,6 +131,18 @@ def next_watermark(known: datetime | None, received: datetime | None, server_now
     return min(newest, server_now.replace(microsecond=0))
 
 
+def leaves_late_listing(cursor: Cursor, mark: datetime | None, overlap: timedelta) -> datetime | None:
+    """Return before when alerts are shown by no later late listing once the watermark stands at `mark`.
+
+    None where whatever leaves was listed by earlier rounds already: those whose watermark lay within the overlap.
+    """
+    start = cursor.watermark or cursor.first_read
+    if mark is None or start is None:
+        return None
+    horizon = before(mark, overlap)
+    return horizon if horizon > start else None
+
+
 def by_id(kind: ReadKind, ids: Sequence[AlertId]) -> list[Query]:
     """Return the by-id reads for these alerts, at most `IDS_PER_READ` each."""
     return [

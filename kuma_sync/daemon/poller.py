@@ -12,7 +12,7 @@ import structlog
 from kuma_sync.core.alert import AlertId, Seen
 from kuma_sync.core.diff import CompletePass, left
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.window import Query, ReadKind, by_id, next_reads, next_watermark
+from kuma_sync.core.window import Query, ReadKind, by_id, leaves_late_listing, next_reads, next_watermark
 from kuma_sync.daemon.habits import Habits
 from kuma_sync.daemon.kuma_closings import note_closings
 from kuma_sync.daemon.points import passed
@@ -26,6 +26,9 @@ from kuma_sync.kuma.client import KumaClient
 from kuma_sync.store import Store, Tx
 
 log = structlog.get_logger(__name__)
+
+LISTED_AGAIN = 5
+"""How often one round asks for the late listing again at most."""
 
 
 class Poller:
@@ -72,6 +75,7 @@ class Poller:
             # Alerts too large to hold and not to be had by id: only a listing can name them.
             await self._reader.read(Query(kind=ReadKind.SWEEP), round_)
         await self._read_wanted(round_)
+        await self._list_late_again(round_)
         if sweeps and not round_.incomplete:
             await self._ask_unshown(round_)
         await self._conclude(round_, sweeps=sweeps)
@@ -97,6 +101,28 @@ class Poller:
         ]
         if listed:
             await self._recorder.seen(listed, round_.passes[-1], round_)
+
+    async def _list_late_again(self, round_: Round) -> None:
+        """List once more what leaves the late listing, until nothing is found that the time before did not show.
+
+        Where rows move, or pages change their size, while a listing of several pages is read, a row may be in none of
+        them. A later round finds it within the overlap. But what was last seen before that, in an outage, leaves the
+        late listing as soon as the watermark moves.
+        """
+        for _ in range(LISTED_AGAIN):
+            late = [read for read in round_.passes if read.of_any_status and read.complete]
+            horizon = leaves_late_listing(round_.cursor, self._mark(round_), self._habits.rhythm.overlap)
+            if horizon is None or not late or late[0].pages == 1:
+                return
+            if len(late) > 1 and not late[-1].found_before(horizon):
+                return
+            await self._reader.read(late[0].query, round_)
+            await self._read_wanted(round_)
+        round_.stands = True
+        log.warning("late_listing_unsettled", times=LISTED_AGAIN)
+
+    def _mark(self, round_: Round) -> datetime | None:
+        return next_watermark(round_.cursor.watermark, round_.newest, round_.now)
 
     async def _ask_unshown(self, round_: Round) -> None:
         """Ask by id for every open link that the sweep did not show, before anybody is told that it left.
@@ -126,8 +152,8 @@ class Poller:
         """Write the round's closings and the cursor in one transaction."""
         habits, moves = self._habits, dict[str, datetime | int | None]()
         complete = sweeps and not round_.incomplete
-        if not round_.incomplete:
-            mark = next_watermark(round_.cursor.watermark, round_.newest, round_.now)
+        if not (round_.incomplete or round_.stands):
+            mark = self._mark(round_)
             moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": habits.clock()}

@@ -283,6 +283,7 @@ class Recorder:
         await tx.records.note_all("kuma", [("missed", alert.id, alert.closing_reason) for alert in missed])
         read.missed += len(missed)
         read.appeared += len(appeared) - len(missed)
+        read.note_oldest(appeared)
         read.late += sum(alert.id in round_.late for alert in appeared)
         read.changed += sum(alert_id not in round_.unread for alert_id in told)
 

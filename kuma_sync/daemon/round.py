@@ -30,12 +30,12 @@ ENOUGH = 3 * 1024 * 1024
 @contextmanager
 def taken_back(read: Pass, round_: Round) -> Iterator[None]:
     """Take back what was counted for a transaction whose values the database refused: it is written again, in parts."""
-    before = read.rejected, read.appeared, read.changed, read.late, read.missed
+    before = read.rejected, read.appeared, read.changed, read.late, read.missed, read.oldest
     created, held = round_.created, round_.told.held_creates
     try:
         yield
     except ValueRefused:
-        read.rejected, read.appeared, read.changed, read.late, read.missed = before
+        read.rejected, read.appeared, read.changed, read.late, read.missed, read.oldest = before
         round_.created, round_.told.held_creates = created, held
         raise
 
@@ -64,7 +64,10 @@ class Chunk:
 
 @dataclass(slots=True, kw_only=True)
 class Pass:
-    """One read under way, and its counts; `asked_again` where it failed and another one took its place."""
+    """One read under way, and its counts; `asked_again` where it failed and another one took its place.
+
+    `oldest` is the earliest lastSeen of the alerts that it showed for the first time.
+    """
 
     query: Query
     started_at: datetime
@@ -78,6 +81,7 @@ class Pass:
     rejected: int = 0
     late: int = 0
     missed: int = 0
+    oldest: datetime | None = None
     end: End | None = None
     error: str = ""
     asked_again: bool = False
@@ -91,6 +95,15 @@ class Pass:
     def of_any_status(self) -> bool:
         """Tell whether it lists alerts whose status is not asked for, too."""
         return self.query.kind is ReadKind.LATE
+
+    def note_oldest(self, appeared: Iterable[Alert]) -> None:
+        """Take note of alerts that it showed for the first time."""
+        moments = [alert.last_seen for alert in appeared if alert.last_seen is not None]
+        self.oldest = min(moments if self.oldest is None else [self.oldest, *moments], default=None)
+
+    def found_before(self, moment: datetime) -> bool:
+        """Tell whether it showed something for the first time that was last seen before that moment."""
+        return self.rejected > 0 or (self.oldest is not None and self.oldest < moment)
 
     def sweep(self, round_: Round) -> int:
         """Return the number of the sweep under way that marks what this read shows; 0 where it marks nothing.
@@ -142,9 +155,10 @@ class Round:
     kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far to who
     asked for them by id; `late` those that a look behind the watermark found, `unread` new ones that only a listing has
     shown as yet; of new ones that had left the statuses asked for, `unseen` are those of which incidents are made,
-    `missed` the others; `left` are known ones that are ignored, and changed to what nobody wants. `server_now`
-    is KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an
-    earlier one had no chance to see. `began_at` is ours when the round began.
+    `missed` the others; `left` are known ones that are ignored, and changed to what nobody wants. `stands`: the
+    watermark stays where it is, for the late listing showed other alerts each time it was asked for. `server_now` is
+    KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an earlier
+    one had no chance to see. `began_at` is ours when the round began.
     """
 
     turn: Turn
@@ -166,6 +180,7 @@ class Round:
     unseen: set[AlertId] = field(default_factory=set)
     missed: set[AlertId] = field(default_factory=set)
     left: set[AlertId] = field(default_factory=set)
+    stands: bool = False
     passes: list[Pass] = field(default_factory=list)
     told: Told = field(default_factory=Told)
 

@@ -38,7 +38,7 @@ class Verdict:
     closings: list[str] = field(default_factory=list)
     edits: list[str] = field(default_factory=list)
     excused: list[str] = field(default_factory=list)
-    """Shown to a daemon that died at that moment, and gone from KUMA's list before it was back."""
+    """Shown to a daemon that died at that moment, or to nobody, and gone from KUMA's list before it was back."""
     missed: list[str] = field(default_factory=list)
     """Closed before it was read, and recorded as such."""
     left_alone: list[str] = field(default_factory=list)
@@ -134,6 +134,9 @@ class Oracle:
             verdict.left_alone.append(alert_id)
             return
         shown, left = self.ground.witness.first_shown.get(alert_id), self.ledger.left_new.get(alert_id)
+        if alert is None and shown is None and state is None:
+            verdict.excused.append(alert_id)  # KUMA has let go of it before any answer showed it
+            return
         if (
             self._excusable(alert_id, alert, state)
             and shown is not None
@@ -169,6 +172,8 @@ class Oracle:
             return
         expected = _rendered(alert) | {"eventsTotal": len({event["ID"] for event in alert["events"]})}
         for name, value in expected.items():
+            if value is None and self.ledger.restored:
+                continue  # an older copy of the store does not know that it was ever sent, and may be an analyst's
             if (
                 name not in incident.edited
                 and incident.fields.get(name) != value

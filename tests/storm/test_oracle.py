@@ -97,6 +97,7 @@ def without_incident(
         pytest.param({"status": "new", "seen": NOW - timedelta(minutes=6)}, "lost", id="before it, and asked for"),
         pytest.param({"status": "assigned", "shown": 100.0}, "lost", id="died with the reader, and can be read again"),
         pytest.param({"status": "", "shown": 100.0}, "excused", id="died with the reader, and KUMA removed it"),
+        pytest.param({"status": ""}, "excused", id="removed by KUMA before any answer showed it"),
         pytest.param({"status": "assigned", "shown": 100.0, "late": True}, "excused", id="published late"),
         pytest.param({"status": "assigned", "shown": 100.0, "all_statuses": False}, "excused", id="only new is read"),
     ],

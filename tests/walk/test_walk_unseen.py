@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from forked import command, fork
 from stage import Stage, ago, ask, link_of, metric, polled, staged, state_of, until_rest
+from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.daemon import operator, recorder
@@ -89,6 +90,79 @@ async def test_an_outage_of_eight_hours_loses_nothing_that_was_raised_and_taken(
     assert [len(stage.incidents(alert_id)) for alert_id in (*taken, *new)] == [1] * 64
     assert [len(stage.incidents(alert_id)) for alert_id in closed] == [0] * 32
     assert states == {"missed"}
+
+
+def pages_grow(stage: Stage, _ids: list[str]) -> None:
+    """Cut the pages that follow so that rows in between are on none."""
+    stage.kuma.knobs.page_size = 40
+
+
+def a_row_goes(stage: Stage, ids: list[str]) -> None:
+    """Take a row of the first page away, so that those behind it move up by one."""
+    stage.kuma.delete(ids[-1])
+
+
+MOVED: dict[str, Callable[[Stage, list[str]], None]] = {"pages grow": pages_grow, "a row goes": a_row_goes}
+
+
+def late_listings(stage: Stage) -> list[str]:
+    return [query for query in stage.queries() if "lastSeen" in query and "status=" not in query]
+
+
+@pytest.mark.parametrize("how", list(MOVED))
+async def test_what_an_outage_left_is_found_though_the_listing_moves_while_it_is_read(
+    tmp_path: Path, database_url: str, how: str
+) -> None:
+    async with read_once(tmp_path, database_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
+        stage.kuma.knobs.page_size = 10
+        ids = list[str]()
+        for _ in range(60):
+            let_time_pass(stage, minutes=5)
+            ids.append(stage.kuma.raise_alert(events=1))
+        for alert_id in ids:
+            stage.kuma.close(alert_id)
+        moved = list[str]()
+
+        def move(_page: int) -> None:
+            if late_listings(stage) and not moved:
+                moved.append(how)
+                MOVED[how](stage, ids)
+
+        stage.kuma.knobs.after_page = move
+        await polled(crew)
+        states = {alert_id: await state_of(crew, alert_id) for alert_id in ids}
+
+    assert moved == [how]
+    assert [alert_id for alert_id, state in states.items() if state != "missed"] == []
+
+
+async def test_a_listing_that_shows_others_each_time_leaves_the_watermark_and_says_so(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
+        stage.kuma.knobs.page_size = 10
+        began = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+        let_time_pass(stage, hours=8)
+        stage.kuma.raise_alert()
+
+        def one_more(_page: int) -> None:
+            if len(late_listings(stage)) < 40:
+                long_ago = stage.kuma.clock() - timedelta(hours=2)
+                stage.kuma.close(stage.kuma.raise_alert(events=1, seen=long_ago))
+
+        stage.kuma.knobs.after_page = one_more
+        with capture_logs() as logged:
+            await crew.poller.poll_once()
+        stands = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+        stage.kuma.knobs.after_page = lambda _page: None
+        await polled(crew)
+        moved = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+
+    assert [line["times"] for line in logged if line["event"] == "late_listing_unsettled"] == [5]
+    assert stands == began
+    assert began is not None
+    assert moved is not None
+    assert moved > began
 
 
 async def test_what_was_closed_unread_is_recorded_counted_and_listed(tmp_path: Path, sqlite_url: str) -> None:
