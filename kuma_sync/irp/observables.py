@@ -81,6 +81,9 @@ LONGEST_ADDRESS = 128
 LONGEST_LIST = 2048
 """Characters of a text that may hold several hashes or addresses; a longer one would hold up all else, for nothing."""
 
+SHORT = 256
+"""Characters of a text whose values are remembered: hosts, users and addresses come in one alert after the other."""
+
 _HOST = re.compile(r"(?=.*[^\W\d_])\w(?:[\w-]*\w)?(?:\.\w(?:[\w-]*\w)?)*")
 _WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d{1,5})?|(\d+(?:\.\d+){3}):\d{1,5}")
 _BETWEEN = re.compile(r"[\s,;|]+")
@@ -120,12 +123,22 @@ class _Gathered:
             if (kind, text) in self._read:
                 continue
             self._read.add((kind, text))
-            for found, shown in _READERS[kind](text.strip()) if _says_something(text) else ():
-                self._values[found].setdefault(_identity(found, shown), shown)
+            for found, identity, shown in (_remembered if len(text) <= SHORT else _held)(kind, text):
+                self._values[found].setdefault(identity, shown)
 
     def as_lists(self) -> Observables:
         """Return what was found."""
         return {kind: list(values.values()) for kind, values in self._values.items()}
+
+
+def _held(kind: str, text: str) -> tuple[tuple[str, str, str], ...]:
+    """Return what a text holds: the kind of each value, what tells it from others, and the value."""
+    if not _says_something(text):
+        return ()
+    return tuple((found, _identity(found, shown), shown) for found, shown in _READERS[kind](text.strip()))
+
+
+_remembered = lru_cache(maxsize=2048)(_held)
 
 
 def _all(contents: Contents) -> Iterator[tuple[str, object]]:
@@ -236,11 +249,8 @@ _READERS: Mapping[str, Callable[[str], Found]] = {
 
 def _address(text: str) -> Iterable[tuple[str, str]]:
     """Return an address in its one notation, without port and zone, and its mark; nothing where the text is none."""
-    return _read_address(text) if len(text) <= LONGEST_ADDRESS else ()
-
-
-@lru_cache(maxsize=4096)
-def _read_address(text: str) -> Iterable[tuple[str, str]]:
+    if len(text) > LONGEST_ADDRESS:
+        return ()
     ported = _WITH_PORT.fullmatch(text)
     bare = (ported[1] or ported[2]) if ported else text
     try:

@@ -13,7 +13,6 @@ VALUES = 2_000_000
 CONTAINERS = 250_000
 """What an element may always hold; a real alert of 32 MB has two thirds of the values, a tenth of the rest."""
 
-_SHORT = 16 * 1024
 _SOME_VALUES = 50_000
 _SOME_CONTAINERS = 5_000
 """What takes a few milliseconds to parse and to digest."""
@@ -40,9 +39,10 @@ class Bounds:
 
     def doubtful(self, raw: bytes) -> bool:
         """Tell whether an element may hold too many values: quickly, and counting what stands in texts as well."""
-        if len(raw) <= self.containers:
-            return False
-        return raw.count(b",") > self.values or raw.count(b"{") + raw.count(b"[") > self.containers
+        # Counting takes as long as receiving: what is too short to hold so many is not counted.
+        if len(raw) > self.values and raw.count(b",") > self.values:
+            return True
+        return len(raw) > 2 * self.containers and raw.count(b"{") + raw.count(b"[") > self.containers
 
     def crowded(self, raw: bytes) -> bool:
         """Tell whether an element holds too many values; it takes up to a fifth of a second for 32 MB."""
@@ -60,9 +60,9 @@ def bounds(max_alert_size: int) -> Bounds:
 
 def takes_long(raw: bytes) -> bool:
     """Tell whether to parse an element takes longer than other work should have to wait."""
-    if len(raw) <= _SHORT:
-        return False
-    return raw.count(b",") > _SOME_VALUES or raw.count(b"{") + raw.count(b"[") > _SOME_CONTAINERS
+    if len(raw) > _SOME_VALUES and raw.count(b",") > _SOME_VALUES:
+        return True
+    return len(raw) > 2 * _SOME_CONTAINERS and raw.count(b"{") + raw.count(b"[") > _SOME_CONTAINERS
 
 
 def _more(signs: re.Pattern[bytes], raw: bytes, most: int) -> bool:
