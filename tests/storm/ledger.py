@@ -6,6 +6,7 @@ Must not: act, or judge.
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
@@ -49,3 +50,9 @@ class Ledger:
     restored: int = 0
     """How often the store was restored from an older copy."""
     deeds: Counter[str] = field(default_factory=Counter)
+    changed: dict[tuple[str, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When KUMA changed what an incident's field shows, by alert and field."""
+
+    def kuma_changed(self, alert_id: str, name: str) -> None:
+        """Note that KUMA has just changed what this field shows."""
+        self.changed[alert_id, name].append(time.monotonic())

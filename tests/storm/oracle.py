@@ -253,21 +253,30 @@ class Oracle:
         return any(not self._troubled(at, at) for at in told)
 
     def _overwritten(self) -> Iterator[str]:
-        """Find analysts' edits that an update took back although KUMA had not changed the field."""
+        """Find analysts' edits that an update took back although KUMA had not changed the field.
+
+        KUMA may have changed it and changed it back, and the request that told the first may have been lost.
+        """
         settled = SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
         incidents = self.ground.irp.ever
         for edit in self.ledger.edits:
-            incident, stamps = incidents[edit.incident], self.ground.irp.stamps[edit.incident]
-            before = [(place, at) for place, at in stamps if place < edit.place]
-            sent = [(incident.history[place][1], at) for place, at in before]
-            last = next(((body[edit.field], at) for body, at in reversed(sent) if edit.field in body), None)
-            after = next((body for _, body in incident.history[edit.place + 1 :] if edit.field in body), None)
-            if last is None or after is None or edit.at - last[1] < settled:
+            incident, stamps = incidents[edit.incident], dict(self.ground.irp.stamps[edit.incident])
+            sent = [
+                (at, incident.history[place][1])
+                for place, at in stamps.items()
+                if edit.field in incident.history[place][1]
+            ]
+            last = next(((at, body) for at, body in reversed(sent) if at <= edit.at), None)
+            after = next(((at, body) for at, body in sent if at > edit.at), None)
+            if last is None or after is None or edit.at - last[0] < settled:
                 continue
-            if self.ledger.restored and "rule" in after:  # which never changes: a full update, as resync sends it
+            if self.ledger.restored and "rule" in after[1]:  # which never changes: a full update, as resync sends it
                 continue
-            if after[edit.field] == last[0] != edit.value:
-                yield f"{incident.external_id}: {edit.field} was set back to {last[0]!r}"
+            alert_id = incident.external_id.removeprefix(PREFIX)
+            if any(last[0] - BREATH < at < after[0] for at in self.ledger.changed[alert_id, edit.field]):
+                continue
+            if after[1][edit.field] == last[1][edit.field] != edit.value:
+                yield f"{incident.external_id}: {edit.field} was set back to {last[1][edit.field]!r}"
 
 
 def _by_alert(incidents: Iterable[Incident]) -> defaultdict[str, list[Incident]]:

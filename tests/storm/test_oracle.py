@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ledger import Ledger
+from ledger import Edit, Ledger
 from oracle import Oracle, Verdict
 
 from kuma_sync.sim.irp import Incident
@@ -108,3 +108,26 @@ def test_an_alert_without_an_incident_is_lost_unless_something_says_why(case: di
     assert found.good is (kind != "lost")
     kinds = ("lost", "missed", "left_alone", "excused")
     assert [name for name in kinds if getattr(found, name)] == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("sent_after", "changed", "wrong"),
+    [
+        pytest.param({"assignee": None}, [], True, id="set back, and KUMA changed nothing"),
+        pytest.param({"assignee": None}, [150.0], False, id="KUMA changed it meanwhile, and changed it back"),
+        pytest.param({"assignee": None}, [210.0], True, id="KUMA changed it after that only"),
+        pytest.param({"assignee": "a"}, [], False, id="something else was sent"),
+        pytest.param({"severity": "Low"}, [], False, id="another field was sent"),
+    ],
+)
+def test_an_edit_must_stay_unless_kuma_changed_the_field(
+    sent_after: dict[str, Any], changed: list[float], wrong: bool
+) -> None:
+    incident = Incident(id="i", number="1", external_id="kuma:kuma:a", created_at=NOW, updated_at=NOW)
+    incident.history = [("create", {"assignee": None}), ("analyst_edit", {"assignee": "x"}), ("update", sent_after)]
+    irp = SimpleNamespace(ever={"i": incident}, stamps={"i": [(0, 10.0), (2, 200.0)]})
+    ledger = Ledger(edits=[Edit(incident="i", field="assignee", value="x", place=1, at=100.0)])
+    ledger.changed["a", "assignee"] += changed
+    ground: Any = SimpleNamespace(irp=irp, database=SimpleNamespace(sqlite="store.db"))
+
+    assert bool(list(Oracle(ground=ground, ledger=ledger, spells=[])._overwritten())) is wrong

@@ -159,6 +159,7 @@ class World:
     def edit(self) -> None:
         alert = self._alert("new", "assigned", "escalated")
         self._kuma.edit(alert["id"], priority=self._random.choice(("low", "medium", "high", "critical")))
+        self.ledger.kuma_changed(alert["id"], "severity")
 
     def leave(self) -> None:
         self._leave(self._alert("new")["id"])
@@ -175,7 +176,11 @@ class World:
         self.ledger.left_new[alert_id] = time.monotonic()
 
     def come_back(self) -> None:
-        self._kuma.unescalate(self._alert("assigned", "escalated")["id"])
+        self._come_back(self._alert("assigned", "escalated")["id"])
+
+    def _come_back(self, alert_id: str) -> None:
+        self._kuma.unescalate(alert_id)
+        self.ledger.kuma_changed(alert_id, "assignee")
 
     async def flap(self, alert_id: str) -> None:
         """Let an alert leave `new` and come back, again and again, faster than anybody reads."""
@@ -184,7 +189,7 @@ class World:
             for _ in range(self._random.choice((2, 4, 8))):
                 self._leave(alert_id)
                 await asyncio.sleep(self._random.uniform(0.05, 0.6))
-                self._kuma.unescalate(alert_id)
+                self._come_back(alert_id)
                 await asyncio.sleep(self._random.uniform(0.05, 0.6))
             self.ledger.deeds["flap"] += 1
         self._flapping -= 1
@@ -230,6 +235,7 @@ class World:
             self._kuma.assign(alert_id, self._random.choice(("i.petrova", "a.смирнов")))
         else:
             self._kuma.escalate(alert_id)
+        self.ledger.kuma_changed(alert_id, "assignee")
         self.ledger.left_new[alert_id] = time.monotonic()
 
     def _alert(self, *statuses: str) -> Json:
