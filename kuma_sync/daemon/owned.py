@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
@@ -17,8 +16,6 @@ from kuma_sync.core.lanes import Lane
 from kuma_sync.store import Claim
 
 T = TypeVar("T")
-
-LEASE = timedelta(seconds=60)
 
 
 async def _nothing(_size: int) -> None:

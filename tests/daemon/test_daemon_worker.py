@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
-from kuma_sync.daemon import worker as working
 from kuma_sync.daemon.duty import Duty
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side
@@ -28,6 +28,7 @@ from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.health import Health
 
 Outcome = RetryAt | Park | None
+STANDARD = Limits()
 
 
 def now() -> datetime:
@@ -90,14 +91,15 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    url: str, *, concurrency: int = 4, lease: timedelta = timedelta(seconds=60), owner: str = "me"
+    url: str, *, concurrency: int = 4, owner: str = "me", limits: Limits = STANDARD
 ) -> AsyncIterator[Bench]:
     async with opened(url) as store:
         health = Health(monotonic=time.monotonic)
         policy = RetryPolicy(base=timedelta(milliseconds=50), max=timedelta(seconds=1))
-        side = Side("irp", pace=Pace(clock=now, policy=policy, jitter=lambda: 0.0), health=health)
+        pace = Pace(clock=now, policy=policy, jitter=lambda: 0.0, limits=limits)
+        side = Side("irp", pace=pace, health=health)
         handler = Handler(store)
-        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=concurrency, lease=lease)
+        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=concurrency, limits=limits)
         worker = Worker(duty=duty, store=store, handler=handler, owner=owner, health=health)
         yield Bench(store=store, handler=handler, side=side, worker=worker, health=health)
 
@@ -247,9 +249,8 @@ async def test_told_to_stop_it_takes_nothing_new_and_ends_what_is_in_flight(sqli
     assert [(job.subject, job.state) for job in left] == [("b", "pending")]
 
 
-async def test_a_bell_starts_a_job_at_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "IDLE", 30.0)
-    async with bench(sqlite_url) as at, at.running():
+async def test_a_bell_starts_a_job_at_once(sqlite_url: str) -> None:
+    async with bench(sqlite_url, limits=Limits(idle=timedelta(seconds=30))) as at, at.running():
         await until(lambda: at.health.ready().parts["delivery"].age_seconds is not None)
         await at.put("a")
         at.worker.bell.ring()
@@ -308,7 +309,7 @@ async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> No
 
 
 async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
-    async with bench(database_url, lease=timedelta(seconds=5)) as at:
+    async with bench(database_url, limits=Limits(job_lease=timedelta(seconds=5))) as at:
         await at.put("a")
         stolen: list[str] = []
 

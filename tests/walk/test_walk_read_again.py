@@ -39,7 +39,7 @@ async def test_contents_that_the_poller_stored_meanwhile_are_not_replaced_by_tho
         alert_id = AlertId(stage.kuma.raise_alert(events=3))
         await once(crew)
         await tell(crew, lambda tx: operator.resync(tx, [alert_id], by="operator:test"))
-        bench = Workbench(crew.store, Desk())
+        bench = Workbench(crew.store, Desk(), lease=crew.limits.job_lease)
         async with crew.store.begin() as tx:
             (claim,) = await tx.delivery.claim(1, owner="test", lease=timedelta(seconds=60))
         job = OwnedJob(claim, time.monotonic() + 60)
