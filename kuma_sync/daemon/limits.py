@@ -107,6 +107,9 @@ class Limits:
     store_tried_again: timedelta = timedelta(seconds=1)
     """The pace of trials at the start while the store is away."""
 
+    result_tried_again: timedelta = timedelta(milliseconds=500)
+    """The pace at which what came of a job is offered to a store that is away. Many times less than `job_lease`."""
+
     house_kept_every: timedelta = timedelta(hours=1)
     """The pace of pruning."""
 
@@ -124,6 +127,9 @@ class Limits:
 
     last_moments: timedelta = timedelta(seconds=2)
     """How long a read may still take when the daemon stops; cut off later, it is simply read again."""
+
+    last_result: timedelta = timedelta(seconds=5)
+    """How long a job that is cut off may still take to write down what the other side did."""
 
     last_word: timedelta = timedelta(seconds=2)
     """How long a process that ends waits for the store to take its leave."""

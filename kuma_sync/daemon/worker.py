@@ -119,7 +119,7 @@ class Worker:
         self._health.succeeded(self.name)
         fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
         for claim in fresh:
-            job = OwnedJob(claim, valid_until, weight=weights.get(claim.subject, 0))
+            job = OwnedJob(claim, valid_until, self._limits, weight=weights.get(claim.subject, 0))
             self._flying[claim.id] = job
             task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
             jobs.add(task)

@@ -12,8 +12,8 @@ class StoreLimits:
 
     lock: timedelta = timedelta(seconds=30)
     """How long another's lock is waited for (on SQLite another writer), a free connection too, and how long a
-    transaction of ours on PostgreSQL may stand still before the server ends it. Longer than any transaction of ours
-    takes; shorter than `transaction`, so that the database itself says what it waits for."""
+    transaction of ours on PostgreSQL may stand still before the server ends it. Longer than any of ours stands
+    still; shorter than `transaction`, so that the database itself says what it waits for."""
 
     transaction: timedelta = timedelta(minutes=4)
     """How long a transaction may take, with all it waits for: a database that neither answers nor fails is away, too.

@@ -258,7 +258,8 @@ async def test_an_event_that_does_not_happen_in_time_did_not_happen() -> None:
 
 
 def closings(*, to_kuma: bool = True, default: Reason | None = Reason.RESPONDED) -> Closings:
-    return Closings(to_kuma=to_kuma, reasons={"False positive": Reason.INCORRECT_DATA}, default=default)
+    reasons = {"False positive": Reason.INCORRECT_DATA}
+    return Closings(to_kuma=to_kuma, reasons=reasons, default=default, patience=timedelta(minutes=1))
 
 
 @pytest.mark.parametrize(

@@ -337,9 +337,9 @@ async def test_a_job_held_longer_than_its_lease_is_not_sent(sqlite_url: str) -> 
         async with at.store.begin() as tx:
             (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
 
-        OwnedJob(claim, time.monotonic() + 60).assure()
+        OwnedJob(claim, time.monotonic() + 60, STANDARD).assure()
         with pytest.raises(ClaimLost):
-            OwnedJob(claim, time.monotonic() - 0.001).assure()
+            OwnedJob(claim, time.monotonic() - 0.001, STANDARD).assure()
 
 
 async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(sqlite_url: str) -> None:
@@ -354,7 +354,7 @@ async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(s
                 raise refusals.pop()
             return "written"
 
-        assert await persist(OwnedJob(claim, time.monotonic() + 60), write) == "written"
+        assert await persist(OwnedJob(claim, time.monotonic() + 60, STANDARD), write) == "written"
 
 
 async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlite_url: str) -> None:
@@ -369,7 +369,7 @@ async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlit
             await asyncio.sleep(0.05)
             written.append("done")
 
-        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60), write))
+        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60, STANDARD), write))
         await begun.wait()
         task.cancel()
         await asyncio.wait([task])
@@ -393,7 +393,7 @@ async def test_a_write_that_fails_after_its_job_was_cancelled_complains_to_nobod
             failed.append("replaced")
             raise StoreReplaced("another file is there")
 
-        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60), write))
+        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60, STANDARD), write))
         await begun.wait()
         task.cancel()
         await asyncio.wait([task])

@@ -35,6 +35,7 @@ QUICK = replace(
     restarts=Restarts(longest_wait=timedelta(seconds=1)),
     longest_read=timedelta(seconds=LIVE),
     longest_job=timedelta(seconds=LIVE),
+    page_deadline=timedelta(seconds=LIVE - 1),
     blocked=timedelta(seconds=LIVE),
     given_up=2.0,
     brief=timedelta(seconds=LIVE * 2 / 3),

@@ -42,7 +42,7 @@ async def test_contents_that_the_poller_stored_meanwhile_are_not_replaced_by_tho
         bench = Workbench(crew.store, Desk(), lease=crew.limits.job_lease)
         async with crew.store.begin() as tx:
             (claim,) = await tx.delivery.claim(1, owner="test", lease=timedelta(seconds=60))
-        job = OwnedJob(claim, time.monotonic() + 60)
+        job = OwnedJob(claim, time.monotonic() + 60, crew.limits)
         work = await bench.load(job)
         older = take_contents(stage.kuma.alerts[alert_id]["events"], assets=(), accounts=(), max_events=0)
         stage.kuma.grow(alert_id, events=2)
