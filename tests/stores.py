@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection
 
-from kuma_sync.store import Store, store_url
+from kuma_sync.store import Store, StoreLimits, store_url
 from kuma_sync.store.migrate import migrations_path, upgrade
 
 
@@ -29,11 +29,16 @@ class Clock:
 
 
 @asynccontextmanager
-async def opened(url: str, *, clock: Callable[[], datetime] | None = None) -> AsyncIterator[Store]:
-    """Open a store at the newest schema."""
+async def opened(
+    url: str, *, clock: Callable[[], datetime] | None = None, limits: StoreLimits | None = None
+) -> AsyncIterator[Store]:
+    """Open a store at the newest schema. With `limits` of its own, for its migrations may take longer than those."""
     store = Store(store_url(url), clock=clock or (lambda: datetime.now(UTC)))
     try:
         await upgrade(store)
+        if limits is not None:
+            await store.close()
+            store = Store(store_url(url), clock=clock or (lambda: datetime.now(UTC)), limits=limits)
         yield store
     finally:
         await store.close()

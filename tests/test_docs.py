@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from kuma_sync.cli import COMMANDS, kuma_sync
-from kuma_sync.daemon import owned, turn
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.irp.checking import check_profile
 from kuma_sync.irp.loading import built_in, parse_profile, profile_text
 from kuma_sync.irp.mapping import Templates
@@ -36,7 +36,6 @@ from kuma_sync.irp.profile import (
 from kuma_sync.irp.values import NAMES, SHAPES
 from kuma_sync.settings import SECTIONS, example_text, secret_keys
 from kuma_sync.settings.load import _NEEDS_A_RESTART
-from kuma_sync.store import postgres
 from kuma_sync.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -409,7 +408,9 @@ def named_in(path: Path) -> frozenset[str]:
 
 
 def test_the_pages_tell_the_leases_that_are_given() -> None:
-    job, reader, frozen = owned.LEASE.total_seconds(), turn.TTL.total_seconds(), postgres.PATIENCE
+    limits = Limits()
+    leases = limits.job_lease, limits.reader_lease, limits.store.lock
+    job, reader, frozen = (lease.total_seconds() for lease in leases)
 
     assert (job, reader, frozen) == (60, 30, 30)
     assert f"when its lease ({job:g} s) ends" in read(GUARANTEES)

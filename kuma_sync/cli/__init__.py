@@ -10,12 +10,16 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import click
 
 from kuma_sync import __version__
 from kuma_sync.cli.out import NobodyReads, complain, open_streams, unwritten
 from kuma_sync.core.errors import ConfigError, KumaSyncError
+
+if TYPE_CHECKING:
+    from kuma_sync.daemon.limits import Limits
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("daemon:run", "The daemon; with --once, one complete pass."),
@@ -66,12 +70,15 @@ def kuma_sync() -> None:
     """One IRP incident per Kaspersky KUMA alert, kept true to it; closings carried both ways."""
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Run the command (`words`, else what was typed); every expected failure ends as one sentence and an exit code."""
+def main(words: Sequence[str] | None = None, *, limits: Limits | None = None) -> None:
+    """Run the command (`words`, else what was typed); every expected failure ends as one sentence and an exit code.
+
+    `limits` are those of `run`; None: those of the program as it is delivered.
+    """
     open_streams()
     try:
         words = _readable(sys.argv[1:] if words is None else words)
-        kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False)
+        kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False, obj=limits)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

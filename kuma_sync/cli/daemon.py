@@ -13,6 +13,7 @@ import click
 
 from kuma_sync.cli.options import config_option, read_settings, run_async
 from kuma_sync.cli.out import complain, say
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.settings import Settings
 from kuma_sync.telemetry import logs
 from kuma_sync.wiring.once import complete_pass
@@ -22,22 +23,23 @@ from kuma_sync.wiring.serve import Daemon
 @click.command()
 @config_option
 @click.option("--once", is_flag=True, help="One complete pass, then exit: 0 only if nothing failed or waits.")
-def run(config: Path | None, once: bool) -> None:
+@click.pass_obj
+def run(limits: Limits | None, config: Path | None, once: bool) -> None:
     """Keep the IRP's incidents true to KUMA's alerts."""
     settings = read_settings(config)
     logs.configure(level=settings.log.level, format=settings.log.format)
     if once:
-        raise SystemExit(run_async(_once, settings))
-    run_async(_daemon, settings, config)
+        raise SystemExit(run_async(_once, settings, limits))
+    run_async(_daemon, settings, config, limits)
 
 
-async def _daemon(settings: Settings, config: Path | None) -> None:
-    await Daemon(settings, reload=lambda: read_settings(config), env=os.environ).run()
+async def _daemon(settings: Settings, config: Path | None, limits: Limits | None) -> None:
+    await Daemon(settings, reload=lambda: read_settings(config), env=os.environ, limits=limits).run()
 
 
-async def _once(settings: Settings) -> int:
+async def _once(settings: Settings, limits: Limits | None) -> int:
     async with AsyncExitStack() as stack:
-        outcome = await complete_pass(settings, stack)
+        outcome = await complete_pass(settings, stack, limits)
     say(outcome.summary())
     for trouble in outcome.troubles:
         complain(f"kuma-sync: {trouble}")

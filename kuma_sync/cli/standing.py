@@ -12,13 +12,13 @@ from enum import StrEnum
 
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
-from kuma_sync.daemon.heartbeat import EVERY
+from kuma_sync.daemon.heartbeat import DEAD_AFTER
 from kuma_sync.store import Heartbeat
 from kuma_sync.telemetry.health import State
 from kuma_sync.wiring.running import Running
 
-LATE = EVERY * 2
-"""After so long without a word it is said that a daemon was not heard."""
+LATE = DEAD_AFTER * 2 / 3
+"""After so long without a word it is said that a daemon was not heard: two of three heartbeats were missed."""
 
 PARTS = {
     "store": "store",

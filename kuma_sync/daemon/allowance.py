@@ -11,9 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-CONTENTS_IN_WORK = 6 * 1024 * 1024
-"""Bytes of contents that are unpacked for deliveries at once, a single larger alert aside."""
-
 
 class Allowance:
     """So many bytes, taken for a while; who comes first is served first, so that a large one is not starved."""

@@ -16,8 +16,6 @@ from kuma_sync.core.incident import Origin
 
 log = structlog.get_logger(__name__)
 
-PATIENCE = timedelta(minutes=1)
-
 
 class Closings:
     """The switch and the reason table of `[close]`. A resolution that is not listed is warned about once.
@@ -26,7 +24,7 @@ class Closings:
     """
 
     def __init__(
-        self, *, to_kuma: bool, reasons: Mapping[str, Reason], default: Reason | None, patience: timedelta = PATIENCE
+        self, *, to_kuma: bool, reasons: Mapping[str, Reason], default: Reason | None, patience: timedelta
     ) -> None:
         self.to_kuma = to_kuma
         self.patience = patience

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from kuma_sync.core import by_hand, delivery
 from kuma_sync.core.alert import AlertId
@@ -18,9 +19,6 @@ from kuma_sync.core.incident import Link, Origin
 from kuma_sync.daemon.orders import put_order
 from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.store import Lane, Put, Store, Tx
-
-LOOK_AGAIN = 0.5
-"""Seconds between looks at the store while somebody waits: another copy of the daemon may do the job."""
 
 
 async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool = True) -> bool:
@@ -65,12 +63,16 @@ def _follows(link: Link, request: CloseRequest) -> bool:
 
 
 class Door:
-    """Takes closings from the IRP, once the store is ready (`open`); waits for KUMA's final answer where asked to."""
+    """Takes closings from the IRP, once the store is ready (`open`); waits for KUMA's final answer where asked to.
 
-    def __init__(self, *, store: Store, waiters: Waiters, ring: Callable[[], None]) -> None:
+    `every` is the pace of looks at what another copy of the daemon closed meanwhile.
+    """
+
+    def __init__(self, *, store: Store, waiters: Waiters, ring: Callable[[], None], every: timedelta) -> None:
         self._store = store
         self._waiters = waiters
         self._ring = ring
+        self._every = every
         self.open = False
 
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
@@ -118,4 +120,4 @@ class Door:
                 for alert_id, link in links.items():
                     if link.alert_closed:
                         self._waiters.answer(alert_id, KumaAnswer(status=204))
-            await asyncio.sleep(LOOK_AGAIN)
+            await asyncio.sleep(self._every.total_seconds())

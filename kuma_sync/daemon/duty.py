@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, Protocol
 
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.daemon import owned
 from kuma_sync.daemon.allowance import Allowance
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import DurableQueue, Lane, Tx
@@ -44,7 +44,7 @@ class Handler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
-    """Which queue, towards which side, with how many jobs in flight; a claim lasts `lease` unless renewed.
+    """Which queue, towards which side, with how many jobs in flight.
 
     `gates` are those of single operations: the jobs on a lane wait while one of its gates is shut. While jobs in flight
     wait for their answers, up to `ready` more are made ready to be sent. `weigh` tells how many bytes each job takes of
@@ -55,8 +55,8 @@ class Duty:
     queue: Callable[[Tx], DurableQueue]
     side: Side
     concurrency: int
+    limits: Limits
     gates: Mapping[Lane, Sequence[Gate]] = field(default_factory=dict)
-    lease: timedelta = field(default_factory=lambda: owned.LEASE)
     ready: int = 0
     weigh: Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, int]]] = _weightless
     allowance: Allowance = field(default_factory=lambda: Allowance(0))

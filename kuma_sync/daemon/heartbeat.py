@@ -15,29 +15,25 @@ from functools import partial
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.supervise import happens, supervise
 from kuma_sync.store import Process, Store
 from kuma_sync.telemetry.health import Health, State
 
-EVERY = timedelta(seconds=20)
-"""How often a process is heard at least; one row is written."""
-
-DEAD_AFTER = EVERY * 3
-"""After how long without a word a process counts as dead, where no lock tells."""
+DEAD_AFTER = timedelta(minutes=1)
+"""After how long without a word a process counts as dead, where no lock tells. Others judge by it, of any version."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
-
-LOOK = 1.0
-"""Seconds between looks at what changed."""
-
-LAST_WORD = 2.0
-"""Seconds that a process which ends waits for the store to take its leave."""
+"""After how long without a word what a process said is removed from the store."""
 
 
 class Heart:
     """Says that a process lives and how it is."""
 
-    def __init__(self, store: Store, process: Process, *, health: Health, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, process: Process, *, health: Health, clock: Callable[[], datetime], limits: Limits
+    ) -> None:
+        self._limits = limits
         self._store = store
         self._process = process
         self._health = health
@@ -52,7 +48,9 @@ class Heart:
         over = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                beating = group.create_task(supervise("heartbeat", partial(self._beat, over), over))
+                beating = group.create_task(
+                    supervise("heartbeat", partial(self._beat, over), over, restarts=self._limits.restarts)
+                )
                 try:
                     yield
                 finally:
@@ -60,19 +58,19 @@ class Heart:
                     beating.cancel()
         finally:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
-                async with asyncio.timeout(LAST_WORD), self._store.begin() as tx:
+                async with asyncio.timeout(self._limits.last_word.total_seconds()), self._store.begin() as tx:
                     await tx.heartbeats.end(self._process.owner)
 
     async def _beat(self, over: asyncio.Event) -> None:
         while not over.is_set():
             with contextlib.suppress(StoreUnavailable):
                 await self.beat()
-            await happens(over, within=LOOK)
+            await happens(over, within=self._limits.heartbeat_looked_for.total_seconds())
 
     async def beat(self) -> None:
         """Say how it is, if that is news or was not said for long. Raise StoreUnavailable."""
         self._condition = went_on(self._condition, condition(self._health, self._clock()))
-        old = time.monotonic() - self._said_at > EVERY.total_seconds()
+        old = time.monotonic() - self._said_at > self._limits.heartbeat.total_seconds()
         if self._said is not None and not old and same(self._said, self._condition):
             return
         saying = self._condition

@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, RemoteError, StoreUnavailable
+from kuma_sync.daemon.points import turning
 from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.prune import prune
 from kuma_sync.daemon.side import SideStopped
@@ -36,6 +37,7 @@ class Polling:
     async def __call__(self) -> None:
         """Poll once."""
         self._health.beat("poll")
+        await turning("poll")
         started = time.monotonic()
         try:
             round_ = await self._poller.poll_once()

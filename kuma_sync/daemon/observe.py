@@ -8,32 +8,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 
 import structlog
 
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import DurableQueue, Store
 from kuma_sync.store.backlog import DEPTHS, WAITING
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.telemetry.pulse import Pulse, end_process
+from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
 
 log = structlog.get_logger(__name__)
 
-EVERY = 5.0
-GIVEN_UP = 3.0
-"""A loop is dead when it is overdue by so many times what makes `/livez` fail."""
 
-LATE = 1.0
-"""Seconds by which we may wake up too late on a busy machine; later, the process was frozen or its loop blocked."""
+async def observe(
+    store: Store, *, health: Health, metrics: Metrics, sides: Mapping[str, Side], every: timedelta
+) -> None:
+    """Keep the gauges true, for ever, looking at the store at this pace.
 
-
-async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapping[str, Side]) -> None:
-    """Keep the gauges true, for ever. Raise StoreReplaced where the store is not what was opened any more."""
+    Raise StoreReplaced where the store is not what was opened any more.
+    """
     for name, side in sides.items():
         metrics.breaker_open.labels(remote=name).set_function(partial(_unwell, side))
     while True:
@@ -48,7 +48,7 @@ async def observe(store: Store, *, health: Health, metrics: Metrics, sides: Mapp
             raise
         except StoreUnavailable as error:
             health.failed("store", str(error))
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(every.total_seconds())
 
 
 def _unwell(side: Side) -> float:
@@ -82,13 +82,14 @@ async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
     health.backlog(parked=sum(parked.values()), held=held)
 
 
-async def report(systemd: Systemd, health: Health, pulse: Pulse) -> None:
+async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:
     """Tell systemd how it goes, for ever; the watchdog is fed only while the loops turn. End the process for dead ones.
 
     A remote that is away keeps no loop from turning: every wait for it is bounded.
     """
     said, stuck = "", tuple[str, ...]()
-    interval = min(systemd.watchdog_interval.total_seconds() if systemd.watchdog_interval else EVERY, EVERY)
+    every = limits.observed_every
+    interval = min(systemd.watchdog_interval or every, every).total_seconds()
     while True:
         pulse.beat()
         logs.tell_repeats()
@@ -97,8 +98,8 @@ async def report(systemd: Systemd, health: Health, pulse: Pulse) -> None:
             systemd.status(status)
             log.info("state", state=status)
             said = status
-        if dead := health.stuck(GIVEN_UP):
-            end_process(dead)
+        if dead := health.stuck(limits.given_up):
+            pulse.end_process(dead)
         if health.live():
             systemd.watchdog()
         elif health.stuck() != stuck:
@@ -107,7 +108,7 @@ async def report(systemd: Systemd, health: Health, pulse: Pulse) -> None:
         before = time.monotonic()
         await asyncio.sleep(interval)
         late = time.monotonic() - before - interval
-        if late > LATE:
+        if late > limits.late.total_seconds():
             health.stood_still(late)
 
 

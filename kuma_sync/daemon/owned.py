@@ -9,16 +9,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
 from kuma_sync.core.lanes import Lane
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.store import Claim
 
 T = TypeVar("T")
-
-LEASE = timedelta(seconds=60)
 
 
 async def _nothing(_size: int) -> None:
@@ -37,6 +35,7 @@ class OwnedJob:
 
     claim: Claim
     valid_until: float
+    limits: Limits
     unwritten: float | None = None
     weight: int = 0
     take: Callable[[int], Awaitable[object]] = _nothing
@@ -59,7 +58,7 @@ async def persist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         task.add_done_callback(_unheard)
-        await asyncio.wait([task], timeout=5)
+        await asyncio.wait([task], timeout=job.limits.last_result.total_seconds())
         raise
 
 
@@ -73,7 +72,7 @@ async def insist(job: OwnedJob, write: Callable[[], Awaitable[T]]) -> T:
             raise  # it will never take it
         except StoreUnavailable:  # the loops tell; told here, it would be a line a job and try
             job.assure()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(job.limits.result_tried_again.total_seconds())
         else:
             job.unwritten = None
             return written

@@ -11,15 +11,17 @@ from datetime import datetime
 
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.retry import Bounce, Park, Pause, RetryAt, RetryPolicy, after_failure
+from kuma_sync.daemon.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How failures are waited out: the clock, the retry policy, and a source of jitter (0…1)."""
+    """How failures are waited out: the clock, the retry policy, a source of jitter (0…1), and the limits."""
 
     clock: Callable[[], datetime]
     policy: RetryPolicy
     jitter: Callable[[], float]
+    limits: Limits
 
     def after(self, error: RemoteError, *, attempts: int) -> RetryAt | Bounce | Park:
         """Decide what follows a job's failed attempt; `attempts` counts it. A refused token is its side's matter."""

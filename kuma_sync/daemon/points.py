@@ -1,13 +1,15 @@
-"""Named points between the awaits that matter, so that a test can end the process at any of them.
+"""Named points between the awaits that matter, so that a test can end the process, or freeze it, at any of them.
 
-In the program nothing happens here. A test build sets `at` to something that dies. Must not: be used for anything else.
+And the turns of the loops, so that a test can hold one up. In the program nothing happens here: a test build sets `at`
+and `in_turn`. Must not: be used for anything else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 POINTS = (
+    "turn_assured",
     "page_committed",
     "cursor_moved",
     "job_claimed",
@@ -32,6 +34,18 @@ def _nothing(_point: str) -> None:
 at: Callable[[str], None] = _nothing
 
 
+async def _at_once(_loop: str) -> None:
+    return
+
+
+in_turn: Callable[[str], Awaitable[None]] = _at_once
+
+
 def passed(point: str) -> None:
     """Say that a point was passed."""
     at(point)
+
+
+async def turning(loop: str) -> None:
+    """Say that a loop begins another turn."""
+    await in_turn(loop)

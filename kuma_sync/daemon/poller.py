@@ -27,9 +27,6 @@ from kuma_sync.store import Store, Tx
 
 log = structlog.get_logger(__name__)
 
-LISTED_AGAIN = 5
-"""How often one round asks for the late listing again at most."""
-
 
 class Poller:
     """Reads KUMA, one round at a time."""
@@ -109,7 +106,7 @@ class Poller:
         them. A later round finds it within the overlap. But what was last seen before that, in an outage, leaves the
         late listing as soon as the watermark moves.
         """
-        for _ in range(LISTED_AGAIN):
+        for _ in range(self._habits.limits.listed_again):
             late = [read for read in round_.passes if read.of_any_status and read.complete]
             horizon = leaves_late_listing(round_.cursor, self._mark(round_), self._habits.rhythm.overlap)
             if horizon is None or not late or late[0].pages == 1:
@@ -119,7 +116,7 @@ class Poller:
             await self._reader.read(late[0].query, round_)
             await self._read_wanted(round_)
         round_.stands = True
-        log.warning("late_listing_unsettled", times=LISTED_AGAIN)
+        log.warning("late_listing_unsettled", times=self._habits.limits.listed_again)
 
     def _mark(self, round_: Round) -> datetime | None:
         return next_watermark(round_.cursor.watermark, round_.newest, round_.now)

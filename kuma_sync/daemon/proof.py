@@ -7,7 +7,7 @@ IRP.
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -26,12 +26,6 @@ WHAT_TO_CHECK = (
     "does the profile's create carry the key in a field that the IRP keeps, and does its find search and extract it?"
 )
 
-LOOK = timedelta(seconds=1)
-"""How soon it is looked again whether another job, or another copy, found out."""
-
-LATE = timedelta(seconds=30)
-"""How late the second look for an incident may be before whoever waits for it says that it is not shown."""
-
 
 class Proof:
     """What is known of one profile.
@@ -48,6 +42,7 @@ class Proof:
         self._desk = desk
         self._digest = digest
         self._again = again
+        self._limits = gate.pace.limits
         self._clock = gate.pace.clock
         self._begun = False
         self._shown = not desk.can_find
@@ -67,7 +62,7 @@ class Proof:
 
     def open_at(self) -> datetime | None:
         """Return when it is worth asking again whether creates wait; None means now."""
-        return self._clock() + LOOK if self.stands_still() else None
+        return self._clock() + self._limits.proof_looked_for if self.stands_still() else None
 
     def nothing_waits(self) -> None:
         """Go on as before: whether creates wait is known without them."""
@@ -86,7 +81,7 @@ class Proof:
                     await self._assure_none_is_looked_for()
             except (StoreUnavailable, SideStopped):
                 pass
-            await asyncio.sleep(LOOK.total_seconds())
+            await asyncio.sleep(self._limits.proof_looked_for.total_seconds())
 
     async def take_up(self) -> None:
         """Remember which profile this is. What another one made, or a human gave up, proves nothing about it.
@@ -163,7 +158,8 @@ class Proof:
 
     def _waiting(self, unshown: list[Link]) -> SideStopped:
         now, self._waits = self._clock(), True
-        late = any(link.not_found_at and now - link.not_found_at > self._desk.settle + LATE for link in unshown)
+        patience = self._desk.settle + self._limits.proof_late
+        late = any(link.not_found_at and now - link.not_found_at > patience for link in unshown)
         if late and self.gate.paused is None:
             # Another copy may have looked: this one knows by the store alone.
             self.not_shown()

@@ -24,13 +24,6 @@ from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 
 log = structlog.get_logger(__name__)
 
-FAILURES_IN_A_ROW = 3
-"""Questions about single alerts that may fail slowly one after the other: more would take too long. And how many may
-fail quickly before KUMA has to show again that it is well."""
-
-SLOW = 10.0
-"""Seconds."""
-
 
 class Reader:
     """Takes the reads of a round, chunk by chunk."""
@@ -87,7 +80,7 @@ class Reader:
 
     async def _singly(self, query: Query, round_: Round) -> None:
         """Find out which of these are too large, and which KUMA cannot give."""
-        in_a_row = slow = 0
+        limits, in_a_row, slow = self._habits.limits, 0, 0
         for alert_id in query.ids:
             if alert_id in round_.answered:
                 continue
@@ -95,10 +88,10 @@ class Reader:
             try:
                 await self.read(replace(query, ids=(alert_id,)), round_)
             except (Transient, Permanent) as error:
-                slow = slow + 1 if time.monotonic() - asked_at > SLOW else 0
-                if _asks_to_wait(error) or slow == FAILURES_IN_A_ROW:
+                slow = slow + 1 if time.monotonic() - asked_at > limits.slow_question.total_seconds() else 0
+                if _asks_to_wait(error) or slow == limits.single_failures:
                     raise
-                if in_a_row % FAILURES_IN_A_ROW == 0:
+                if in_a_row % limits.single_failures == 0:
                     async with self._side.admit(paced=True, reads=True):
                         await self._kuma.assure_answers(query.kind)
                 in_a_row += 1

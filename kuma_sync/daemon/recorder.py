@@ -18,6 +18,7 @@ from kuma_sync.core.unseen import Fate, Wanted
 from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon.copies import in_order, later_copies
 from kuma_sync.daemon.left_alone import LeftAlone
+from kuma_sync.daemon.points import passed
 from kuma_sync.daemon.puts import put_changed, put_unmade, to_leave, to_tell, to_wake
 from kuma_sync.daemon.rejects import KnownRejects, RefusedAlerts, as_read, refused, too_large
 from kuma_sync.daemon.round import Chunk, Pass, Round, taken_back
@@ -147,6 +148,7 @@ class Recorder:
         with taken_back(read, round_):
             async with self._store.begin() as tx:
                 await tx.lease.assure(round_.turn)
+                passed("turn_assured")
                 first_read = await self._note_first_read(tx, round_)
                 read.rejected += await tx.records.park(aside.rejected)
                 # Links before jobs, in the order that whoever hands in a closing locks them.

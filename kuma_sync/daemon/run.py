@@ -17,6 +17,7 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, RemoteError
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.loops import Housekeeping, Polling, Watching
 from kuma_sync.daemon.observe import observe
 from kuma_sync.daemon.outage import outlasting
@@ -24,7 +25,7 @@ from kuma_sync.daemon.poller import Poller
 from kuma_sync.daemon.proof import Proof
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.supervise import LAST_MOMENTS, happens, supervise, whenever
+from kuma_sync.daemon.supervise import happens, supervise, whenever
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.daemon.watch import Watch
 from kuma_sync.daemon.worker import Worker
@@ -35,29 +36,8 @@ from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-HOURLY = timedelta(hours=1)
-LONGEST_READ = timedelta(minutes=15)
-LONGEST_JOB = timedelta(minutes=5)
-"""How long a loop may not turn before `/livez` fails; more than any wait for a remote or the store takes."""
-
-BRIEF = timedelta(seconds=10)
-"""How long reading may bring nothing, however short the interval is."""
-
-SILENCE = timedelta(seconds=15)
-"""How long the store may not answer, or a worker not look at its queue, before that part is not ready."""
-
-LOOK = 1.0
-"""Seconds between looks at whether a paused side may be tried."""
-
-LONGEST_LOOK = timedelta(seconds=30)
-"""How long a single pass waits to see whether `find` shows what `create` made."""
-
 A_MOMENT = 0.1
 """Seconds: two clocks never agree."""
-
-DROUGHT = timedelta(minutes=15)
-"""How long work may wait and none of it be done before that part is not ready."""
-
 
 LOOPS: Mapping[str, Part] = {
     "poll": "poll",
@@ -94,6 +74,7 @@ class Crew:
     watch_interval: timedelta
     closes_on: bool
     irp_asked: bool
+    limits: Limits
 
 
 async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
@@ -105,7 +86,7 @@ async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
             aides = [
                 group.create_task(crew.turns.keep()),
                 group.create_task(crew.proof.watch(), name="proof"),
-                group.create_task(observe(crew.store, health=crew.health, metrics=crew.metrics, sides=crew.sides)),
+                group.create_task(_observe(crew)),
             ]
             await _loops(crew, stop)
             for task in (*aides, waiting):
@@ -117,15 +98,12 @@ async def work(crew: Crew, stop: asyncio.Event, grace: timedelta) -> bool:
         for loop in LOOPS:
             crew.health.ended(loop)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_MOMENTS):
+            async with asyncio.timeout(crew.limits.last_moments.total_seconds()):
                 await crew.turns.give_back()
     return True
 
 
 STOPPED = "stopped by a signal before the pass was complete"
-
-TELL = 2.0
-"""Seconds between words about what a pass does, beside those that say what it begins."""
 
 
 async def once(crew: Crew, *, stop: asyncio.Event | None = None, grace: timedelta = timedelta()) -> list[str]:
@@ -139,7 +117,7 @@ async def once(crew: Crew, *, stop: asyncio.Event | None = None, grace: timedelt
     for side in crew.sides.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
         side.never_trip()
-    async with _said() as doing:
+    async with _said(crew.limits.told_every) as doing:
         try:
             async with asyncio.timeout(None) as limit:
                 limiting = asyncio.ensure_future(_limit(stop, limit, grace))
@@ -158,13 +136,13 @@ async def _pass(crew: Crew, stop: asyncio.Event, troubles: list[str], doing: _Do
         for what, read in (("reading KUMA", _sweep), ("asking the IRP what was closed", _watch)):
             doing.begin(what)
             try:
-                troubles += await _unless_stopped(partial(read, crew), stop)
+                troubles += await _unless_stopped(partial(read, crew), stop, crew.limits.last_moments)
             except (RemoteError, SideStopped, ClaimLost, NotOurTurn) as error:
                 troubles.append(str(error))
     await _drain(crew, stop, troubles, doing)
     if (again := crew.proof.second_look) is not None and not stop.is_set():
         wait = again - crew.sides["irp"].pace.clock()
-        if wait <= LONGEST_LOOK:
+        if wait <= crew.limits.longest_look:
             # No back-off, and all creates wait for it, once in the life of a profile.
             doing.begin("waiting until find shows what create made")
             with contextlib.suppress(TimeoutError):
@@ -185,14 +163,16 @@ async def _drain(crew: Crew, stop: asyncio.Event, troubles: list[str], doing: _D
     troubles.append(STOPPED)
 
 
-async def _unless_stopped(read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event) -> list[str]:
+async def _unless_stopped(
+    read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event, last_moments: timedelta
+) -> list[str]:
     """Read; what is still being read a moment after the stop is cut off, for it is simply read again."""
     if stop.is_set():
         return []
     reading, stopping = asyncio.ensure_future(read()), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({reading}, timeout=LAST_MOMENTS)
+        await asyncio.wait({reading}, timeout=last_moments.total_seconds())
         if not reading.done():
             reading.cancel()
             await asyncio.wait({reading})
@@ -220,13 +200,13 @@ class _Doing:
 
 
 @asynccontextmanager
-async def _said() -> AsyncIterator[_Doing]:
-    """Say every now and then what is being done, while the block runs."""
+async def _said(every: timedelta) -> AsyncIterator[_Doing]:
+    """Say at this pace what is being done, while the block runs."""
     doing = _Doing()
 
     async def say() -> None:
         while True:
-            await asyncio.sleep(TELL)
+            await asyncio.sleep(every.total_seconds())
             doing.goes_on()
 
     saying = asyncio.ensure_future(say())
@@ -250,30 +230,42 @@ async def _watch(crew: Crew) -> list[str]:
 
 async def _loops(crew: Crew, stop: asyncio.Event) -> None:
     polls, watches, hours = Bell(), Bell(), Bell()
+    limits, hourly = crew.limits, crew.limits.house_kept_every
+    at = partial(whenever, stop=stop, last_moments=limits.last_moments)
     polling = Polling(crew.poller, health=crew.health, metrics=crew.metrics)
     keep_house = partial(_keep_house, crew)
     watching = Watching(crew.watch, ring=crew.closes.bell.ring, health=crew.health)
-    with ringing({polls: crew.poll_interval, watches: crew.watch_interval, hours: HOURLY}):
+    with ringing({polls: crew.poll_interval, watches: crew.watch_interval, hours: hourly}):
         async with asyncio.TaskGroup() as group:
             loops = {
-                "poll": partial(whenever, polls, outlasting("poll", polling), stop, crew.poll_interval),
-                "watch": partial(whenever, watches, outlasting("watch", watching), stop, crew.watch_interval),
-                "housekeeping": partial(whenever, hours, outlasting("housekeeping", keep_house), stop, HOURLY),
+                "poll": partial(at, polls, outlasting("poll", polling), interval=crew.poll_interval),
+                "watch": partial(at, watches, outlasting("watch", watching), interval=crew.watch_interval),
+                "housekeeping": partial(at, hours, outlasting("housekeeping", keep_house), interval=hourly),
                 "delivery": partial(crew.deliveries.run, stop),
                 "close": partial(crew.closes.run, stop),
             }
             for name, loop in loops.items():
                 tell = partial(crew.health.trouble, LOOPS[name], f"{name} loop")
-                group.create_task(supervise(name, loop, stop, tell), name=name)
+                group.create_task(supervise(name, loop, stop, tell, restarts=limits.restarts), name=name)
             group.create_task(_ring_for_trials(crew, polls, stop), name="trials")
 
 
 async def _ring_for_trials(crew: Crew, polls: Bell, stop: asyncio.Event) -> None:
     """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
     side = crew.sides["kuma"]
-    while not await happens(stop, within=LOOK):
+    while not await happens(stop, within=crew.limits.trials_looked_for.total_seconds()):
         if crew.turns.ours and side.stands_still(reads=True) and side.open_at(reads=True) is None:
             polls.ring()
+
+
+async def _observe(crew: Crew) -> None:
+    await observe(
+        crew.store,
+        health=crew.health,
+        metrics=crew.metrics,
+        sides=crew.sides,
+        every=crew.limits.observed_every,
+    )
 
 
 async def _keep_house(crew: Crew) -> None:
@@ -287,19 +279,19 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
 
 
 def _expect(crew: Crew) -> None:
-    health = crew.health
+    health, limits = crew.health, crew.limits
     health.starting("poll")
-    health.fresh_within("poll", max(crew.poll_interval * 2, BRIEF))
-    health.fresh_within("store", SILENCE)
+    health.fresh_within("poll", max(crew.poll_interval * 2, limits.brief))
+    health.fresh_within("store", limits.silence)
     for worker in (crew.deliveries, crew.closes):
         health.starting(worker.name)
-        health.fresh_within(worker.name, SILENCE)
-        health.works_within(worker.name, DROUGHT)
-        health.expects(worker.name, LONGEST_JOB)
+        health.fresh_within(worker.name, limits.silence)
+        health.works_within(worker.name, limits.drought)
+        health.expects(worker.name, limits.longest_job)
     # Where the clock was set back, a bell comes after twice its interval.
-    health.expects("poll", LONGEST_READ + crew.poll_interval * 2)
-    health.expects("watch", LONGEST_READ + crew.watch_interval * 2)
-    health.expects("housekeeping", LONGEST_READ + HOURLY * 2)
+    health.expects("poll", limits.longest_read + crew.poll_interval * 2)
+    health.expects("watch", limits.longest_read + crew.watch_interval * 2)
+    health.expects("housekeeping", limits.longest_read + limits.house_kept_every * 2)
     if not crew.closes_on:
         health.off("close")
     if not crew.irp_asked:

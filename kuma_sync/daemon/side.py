@@ -24,9 +24,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-LONGEST_OUTAGE_WAIT = timedelta(seconds=30)
-"""The longest wait between two trials in an outage: unlike a refused token, it ends without anybody's doing."""
-
 
 class SideStopped(KumaSyncError):
     """That side takes no requests until `until`.
@@ -88,7 +85,7 @@ class Side:
         traffic = traffic or Traffic()
         self._turnstile = traffic.turnstile
         self._requested_wait = traffic.requested_wait
-        self._trips_after = traffic.trips_after
+        self._trips_after = pace.limits.trips_after if traffic.trips else None
         self._token = token or Token()
         self._pause: str | None = None
         self._ends = Ends.ANY
@@ -211,7 +208,8 @@ class Side:
             # What was in flight when the side was shut says nothing new.
             self._trials += 1
             wait = backoff(self._trials, self.pace.policy, self.pace.jitter())
-            self._trial_at = self.pace.clock() + (min(wait, LONGEST_OUTAGE_WAIT) if ends is Ends.OUTAGE else wait)
+            longest = self.pace.limits.outage_wait if ends is Ends.OUTAGE else wait
+            self._trial_at = self.pace.clock() + min(wait, longest)
         if self._pause != reason:
             log.error("side_paused", remote=self.remote, reason=reason)
         self._pause = reason

@@ -15,20 +15,12 @@ from typing import Any
 import structlog
 
 from kuma_sync.core.errors import KumaSyncError, StoreError, ValueRefused
+from kuma_sync.daemon.limits import Restarts
 from kuma_sync.daemon.schedule import Bell
 
 log = structlog.get_logger(__name__)
 
 Loop = Callable[[], Awaitable[None]]
-
-TOO_OFTEN = 5
-WITHIN = 600.0
-LONGEST_WAIT = 30.0
-LAST_MOMENTS = 2.0
-"""Seconds that a read may still have when the daemon stops; cut off later, it is simply read again."""
-
-WELL_AFTER = 60.0
-"""Seconds after which a loop that was started again counts as well."""
 
 
 class LoopKeepsFailing(KumaSyncError):
@@ -39,17 +31,19 @@ def _nobody(_reason: str) -> None:
     return
 
 
-async def supervise(name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[str], None] = _nobody) -> None:
+async def supervise(
+    name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[str], None] = _nobody, *, restarts: Restarts
+) -> None:
     """Run a loop until it ends by itself (as it does when `stop` is set); start it again when it raises.
 
     `tell` hears why it failed, and nothing ("") once it has run well for a while.
     """
     clock = asyncio.get_running_loop().time
-    failures: deque[float] = deque(maxlen=TOO_OFTEN)
-    wait = 1.0
+    failures: deque[float] = deque(maxlen=restarts.too_often)
+    wait = first = restarts.first_wait.total_seconds()
     while True:
         started = clock()
-        well = asyncio.get_running_loop().call_later(WELL_AFTER, tell, "")
+        well = asyncio.get_running_loop().call_later(restarts.well_after.total_seconds(), tell, "")
         try:
             await loop()
         except Exception as error:
@@ -59,9 +53,10 @@ async def supervise(name: str, loop: Loop, stop: asyncio.Event, tell: Callable[[
             failures.append(clock())
             log.exception("loop_failed", loop=name, error=type(error).__name__)
             tell(f"the {name} loop failed: {type(error).__name__}")
-            if len(failures) == TOO_OFTEN and failures[-1] - failures[0] < WITHIN:
+            within = restarts.within.total_seconds()
+            if len(failures) == restarts.too_often and failures[-1] - failures[0] < within:
                 raise LoopKeepsFailing(f"the {name} loop keeps failing") from error
-            wait = 1.0 if clock() - started > WITHIN else min(wait * 2, LONGEST_WAIT)
+            wait = first if clock() - started > within else min(wait * 2, restarts.longest_wait.total_seconds())
         else:
             return
         finally:
@@ -85,8 +80,10 @@ async def happens(event: asyncio.Event, *, within: float) -> bool:
     return event.is_set()
 
 
-async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event, interval: timedelta) -> None:
-    """Act at every ring until told to stop; what is being read then is cut off after a moment.
+async def whenever(
+    bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event, *, interval: timedelta, last_moments: timedelta
+) -> None:
+    """Act at every ring until told to stop; what is being read then has these last moments, and is cut off.
 
     The scheduler goes by the wall clock: when that is set back no bell rings, so after twice the interval it is acted
     anyway. What `act` raises is raised as it is.
@@ -100,17 +97,17 @@ async def whenever(bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio
             finally:
                 ringing.cancel()
             if not stop.is_set():
-                await _cut_off(act, stopping)
+                await _cut_off(act, stopping, last_moments)
     finally:
         stopping.cancel()
 
 
-async def _cut_off(act: Callable[[], Awaitable[None]], stopping: asyncio.Future[Any]) -> None:
+async def _cut_off(act: Callable[[], Awaitable[None]], stopping: asyncio.Future[Any], last_moments: timedelta) -> None:
     acting = asyncio.ensure_future(act())
     try:
         await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not acting.done():
-            await asyncio.wait({acting}, timeout=LAST_MOMENTS)
+            await asyncio.wait({acting}, timeout=last_moments.total_seconds())
     finally:
         acting.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -11,9 +11,6 @@ from datetime import datetime, timedelta
 
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, clamp_retry_after
 
-FAILURES_IN_A_ROW = 5
-"""Requests that may fail transiently one after the other before the remote is taken for being out."""
-
 
 class Turnstile:
     """Lets so many requests a second through, evenly and in the order they came; 0 is no limit."""
@@ -72,10 +69,10 @@ class Passes:
 class Traffic:
     """What limits the requests of one gate.
 
-    As many failures in a row as `trips_after` says shut it (the circuit breaker); None: never. `requested_wait` may be
+    Failures in a row shut one that `trips` (the circuit breaker). `requested_wait` may be
     another gate's to the same remote, or a former one's.
     """
 
     turnstile: Turnstile = field(default_factory=Turnstile)
     requested_wait: RequestedWait = field(default_factory=RequestedWait)
-    trips_after: int | None = FAILURES_IN_A_ROW
+    trips: bool = True

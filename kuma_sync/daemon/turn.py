@@ -18,7 +18,6 @@ from kuma_sync.store import Store, Turn
 log = structlog.get_logger(__name__)
 
 READER = "reader"
-TTL = timedelta(seconds=30)
 
 
 class NotOurTurn(KumaSyncError):
@@ -28,10 +27,10 @@ class NotOurTurn(KumaSyncError):
 class ReadersTurn:
     """Takes the lease, renews it, and gives it back. On a local file it is ours by right: nobody else can be there."""
 
-    def __init__(self, store: Store, *, owner: str, ttl: timedelta | None = None) -> None:
+    def __init__(self, store: Store, *, owner: str, ttl: timedelta) -> None:
         self._store = store
         self._owner = owner
-        self._ttl = ttl or TTL
+        self._ttl = ttl
         self._turn: Turn | None = None
 
     @property

@@ -14,13 +14,11 @@ from contextlib import contextmanager
 from kuma_sync.core.closing import KumaAnswer
 from kuma_sync.core.errors import TooManyWait
 
-MOST = 200
-
 
 class Waiters:
     """Who waits for which alert: `most` at once."""
 
-    def __init__(self, *, most: int = MOST) -> None:
+    def __init__(self, *, most: int) -> None:
         self.most = most
         self._waiting: defaultdict[str, list[asyncio.Future[KumaAnswer]]] = defaultdict(list)
         self._count = 0

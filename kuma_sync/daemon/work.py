@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 
 from kuma_sync.core.alert import AlertId, Contents, EventDigest, JsonObject, Picture, Seen
@@ -14,7 +15,6 @@ from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.delivery import Desk, Nothing, Step, next_step
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.incident import Link
-from kuma_sync.daemon import owned
 from kuma_sync.daemon.orders import put_order
 from kuma_sync.daemon.owned import OwnedJob, insist, persist
 from kuma_sync.daemon.together import Together
@@ -82,10 +82,11 @@ class _Entry:
 class Workbench:
     """Loads and writes the work of deliveries; a write is done only while the claim is ours.
 
-    What several jobs ask for at the same time is one transaction.
+    What several jobs ask for at the same time is one transaction, which renews their claims for the `lease`.
     """
 
-    def __init__(self, store: Store, desk: Desk) -> None:
+    def __init__(self, store: Store, desk: Desk, *, lease: timedelta) -> None:
+        self._lease = lease
         self._store = store
         self.desk = desk
         self._loads = Together(self._load_all)
@@ -113,7 +114,7 @@ class Workbench:
         They may show more events than the poller has seen so far: the picture grows with them.
         """
         async with self._store.begin() as tx:
-            await _prove(tx, job)
+            await _prove(tx, job, self._lease)
             # Under a lock, for the poller may be writing the two as well.
             known = (await tx.alerts.pictures([work.alert_id], lock=True)).get(work.alert_id, work.picture)
             newer = await tx.alerts.contents(work.alert_id)
@@ -142,7 +143,7 @@ class Workbench:
 
     async def _write_all(self, entries: Sequence[_Entry]) -> Sequence[Work | Exception | None]:
         async with self._store.begin() as tx:
-            ours = await tx.delivery.renew([entry.job.claim for entry in entries], lease=owned.LEASE)
+            ours = await tx.delivery.renew([entry.job.claim for entry in entries], lease=self._lease)
             kept = [entry for entry in entries if entry.job.claim.id in ours]
             before = await tx.links.many([entry.alert_id for entry in kept], lock=True)
             after = {
@@ -176,9 +177,9 @@ class Workbench:
         return work is None or isinstance(work.step(self.desk), Nothing)
 
 
-async def _prove(tx: Tx, job: OwnedJob) -> None:
+async def _prove(tx: Tx, job: OwnedJob, lease: timedelta) -> None:
     """Raise ClaimLost unless the job is still ours; what this transaction wrote is taken back then."""
-    if job.claim.id not in await tx.delivery.renew([job.claim], lease=owned.LEASE):
+    if job.claim.id not in await tx.delivery.renew([job.claim], lease=lease):
         raise _lost(job)
 
 

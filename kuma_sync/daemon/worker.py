@@ -20,18 +20,12 @@ from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.daemon.duty import Duty, Gate, Handler
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.owned import OwnedJob, persist
-from kuma_sync.daemon.points import passed
+from kuma_sync.daemon.points import passed, turning
 from kuma_sync.daemon.schedule import Bell
 from kuma_sync.store import Claim, DurableQueue, Lane, Store
 from kuma_sync.telemetry.health import Health
 
 log = structlog.get_logger(__name__)
-
-IDLE = 1.0
-"""Seconds between looks at the queue when no bell rings: other processes put jobs, too."""
-
-SLOW_WRITE = 5.0
-"""Seconds that a job's write may take before the store counts as not taking it."""
 
 
 class Worker:
@@ -51,7 +45,8 @@ class Worker:
         self._duty = duty
         self._queue = duty.queue
         self._side = duty.side
-        self._lease = duty.lease
+        self._limits = duty.limits
+        self._lease = duty.limits.job_lease
         self._store = store
         self._handler = handler
         self._owner = owner
@@ -68,12 +63,13 @@ class Worker:
             jobs: set[asyncio.Task[None]] = set()
             while not stop.is_set():
                 self._health.beat(self.name)
+                await turning(self.name)
                 started = await self._start_some(group, jobs)
                 self._tell()
                 if not started:
                     await self._rest(stop)
             while jobs:
-                await asyncio.wait(jobs, timeout=IDLE)
+                await asyncio.wait(jobs, timeout=self._limits.idle.total_seconds())
                 self._health.beat(self.name)
             renewing.cancel()
 
@@ -123,7 +119,7 @@ class Worker:
         self._health.succeeded(self.name)
         fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
         for claim in fresh:
-            job = OwnedJob(claim, valid_until, weight=weights.get(claim.subject, 0))
+            job = OwnedJob(claim, valid_until, self._limits, weight=weights.get(claim.subject, 0))
             self._flying[claim.id] = job
             task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
             jobs.add(task)
@@ -135,7 +131,8 @@ class Worker:
         """Say that the loop turns, and whether the store takes what jobs have done: while all wait, none is claimed."""
         now = time.monotonic()
         waits = max((now - job.unwritten for job in self._flying.values() if job.unwritten is not None), default=0.0)
-        trouble = f"the store has not taken a result for {waits:.0f} s" if waits > SLOW_WRITE else ""
+        slow = waits > self._limits.slow_write.total_seconds()
+        trouble = f"the store has not taken a result for {waits:.0f} s" if slow else ""
         self._health.trouble(self.name, "store", trouble)
         self._health.moved_on(self.name)
 
@@ -177,7 +174,8 @@ class Worker:
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Sleep until a bell, which the end of a job rings as well, the stop, or the next look."""
-        waiting = {asyncio.ensure_future(self.bell.wait(IDLE)), asyncio.ensure_future(stop.wait())}
+        idle = self._limits.idle.total_seconds()
+        waiting = {asyncio.ensure_future(self.bell.wait(idle)), asyncio.ensure_future(stop.wait())}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:

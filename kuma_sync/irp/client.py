@@ -29,8 +29,6 @@ from kuma_sync.transport import Answer, Outgoing, Wire
 PAGE = 100
 """Incidents asked for in one page of closed ones."""
 
-MOST_PAGES = 1000
-
 log = structlog.get_logger()
 
 
@@ -60,6 +58,7 @@ class IrpClient:
         secrets: Credentials,
         options: Mapping[str, str],
         clock: Callable[[], datetime],
+        most_pages: int,
     ) -> None:
         require(profile.auth, secrets)
         self._wire = wire
@@ -67,6 +66,7 @@ class IrpClient:
         self._secrets = secrets
         self._options = options
         self._clock = clock
+        self._most_pages = most_pages
         self._operations = compile_profile(profile)
         self._filter_ignored = False
         self._undated = False
@@ -137,7 +137,7 @@ class IrpClient:
         paging, notes = Paging(self._closed_memory, limit=PAGE), _Notes()
         restless = False
         try:
-            while paging.page <= MOST_PAGES and not restless:
+            while paging.page <= self._most_pages and not restless:
                 rows, date = await self._closed_rows(paging, since)
                 first = paging.at_start
                 fresh, follows = paging.take(rows, date)
@@ -159,7 +159,7 @@ class IrpClient:
         how = (
             f"kept moving while it was read {MOST_READINGS} times"
             if restless
-            else f"did not end after {MOST_PAGES} pages"
+            else f"did not end after {self._most_pages} pages"
         )
         raise Transient(remote=REMOTE, operation="list_closed", summary=f"the list of closed incidents {how}")
 

@@ -58,7 +58,7 @@ class KumaClient:
         tenants: Sequence[str],
         with_affected: bool,
         max_alert_size: int,
-        page_cap: int = 4000,
+        page_cap: int,
     ) -> None:
         self._wire = wire
         self._token = token

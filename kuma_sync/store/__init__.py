@@ -6,6 +6,7 @@ from kuma_sync.store.heartbeats import Heartbeat, Process
 from kuma_sync.store.hold import is_held
 from kuma_sync.store.jobs import Claim, Job, Put
 from kuma_sync.store.lease import Turn
+from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.pictures import Shape, Shown
 from kuma_sync.store.pruning import Mark
 from kuma_sync.store.queue import DurableQueue
@@ -28,6 +29,7 @@ __all__ = [
     "Shape",
     "Shown",
     "Store",
+    "StoreLimits",
     "Turn",
     "Tx",
     "is_held",

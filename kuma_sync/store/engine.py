@@ -15,6 +15,7 @@ from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable, V
 from kuma_sync.settings import Secret, sqlite_path
 from kuma_sync.store import postgres
 from kuma_sync.store.file import StoreFile
+from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.sqlite import open_sqlite
 
 LIMIT_EXCEEDED = "54"
@@ -51,19 +52,19 @@ def store_file(url: URL) -> StoreFile | None:
 def open_engine(
     url: URL,
     *,
+    limits: StoreLimits,
     password: Secret | None = None,
-    busy_timeout: float = 30.0,
     file: StoreFile | None = None,
     untouched: bool = False,
 ) -> AsyncEngine:
-    """Open an engine; nothing is connected yet. `busy_timeout` (seconds) is how long another writer is waited for.
+    """Open an engine; nothing is connected yet.
 
     A `password` comes before the URL's own; its file is read again for every new connection. `file` is SQLite's; one
     that must stay `untouched` can only be read, and neither it nor any file beside it changes.
     """
     if url.get_backend_name() == "sqlite":
-        return open_sqlite(url, busy_timeout=busy_timeout, file=file, untouched=untouched)
-    return postgres.open_postgres(url, password=password)
+        return open_sqlite(url, busy_timeout=limits.lock.total_seconds(), file=file, untouched=untouched)
+    return postgres.open_postgres(url, password=password, limits=limits)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import re
 import select
 import time
 from collections.abc import Collection
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -21,17 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
+from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.sqlite import WRITES
 from kuma_sync.telemetry.redact import hide
-
-PATIENCE = 30.0
-"""Seconds that another's lock is waited for, and that a transaction of ours may stand still."""
-
-UNREACHABLE = 10
-"""Seconds after which a PostgreSQL that neither connects nor acknowledges what was sent is out of reach."""
-
-ASLEEP = 5.0
-"""Seconds after which an unused connection to PostgreSQL is asked whether it still answers."""
 
 OLDEST = 10
 """The oldest major version that can do all that is asked of it."""
@@ -107,27 +100,28 @@ _FAILURES = (
 shown, as servers say it in English, Russian and German; what is said instead; and the key that it is a matter of."""
 
 
-def open_postgres(url: URL, *, password: Secret | None) -> AsyncEngine:
+def open_postgres(url: URL, *, password: Secret | None, limits: StoreLimits) -> AsyncEngine:
     """Open an engine; nothing is connected yet. A `password` comes before the URL's own, read again when it is used."""
+    unreachable = round(limits.unreachable.total_seconds())
     engine = create_async_engine(
         url,
         hide_parameters=True,
         pool_use_lifo=True,
         isolation_level="READ COMMITTED",
         connect_args={
-            "connect_timeout": UNREACHABLE,
-            "tcp_user_timeout": UNREACHABLE * 1000,
+            "connect_timeout": unreachable,
+            "tcp_user_timeout": unreachable * 1000,
             "client_encoding": "utf8",
         },
     )
     sync = engine.sync_engine
     if password is not None:
         event.listen(sync, "do_connect", partial(_give_password, password))
-    pooled = _Pooled()
+    pooled = _Pooled(limits.lock)
     event.listen(sync, "connect", pooled.prepare)
     event.listen(sync, "begin", _begin)
     event.listen(sync, "handle_error", pooled.give_up)
-    _see_that_connections_live(sync)
+    _see_that_connections_live(sync, limits.asleep)
     return engine
 
 
@@ -177,17 +171,18 @@ def told_of(original: BaseException | None) -> tuple[str, str]:
 class _Pooled:
     """Whether a pooler shares the server's connections: seen by each connection, and remembered where it hides."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: timedelta) -> None:
+        self._patience = patience
         self._known = False
 
     def prepare(self, connection: Any, record: Any) -> None:
         """Set what every transaction relies on, for as long as this connection lives."""
         assure_suitable(connection)
-        process = _first(connection, _settings(_version(connection), local=False))
+        process = _first(connection, self._settings(connection, local=False))
         if self._known or is_shared(connection, process):
             connection.rollback()  # and with it what was set: others will use it, too
             connection.driver_connection.prepare_threshold = None
-            record.info[_SHARED] = _settings(_version(connection), local=True)
+            record.info[_SHARED] = self._settings(connection, local=True)
             return
         connection.commit()
 
@@ -198,12 +193,16 @@ class _Pooled:
             context.is_disconnect = True
             self._known = self._known or sqlstate in _FORGETFUL
 
+    def _settings(self, connection: Any, *, local: bool) -> str:
+        return _settings(_version(connection), self._patience, local=local)
 
-def _settings(version: int, *, local: bool) -> str:
+
+def _settings(version: int, patience: timedelta, *, local: bool) -> str:
     """Return the statement that sets what is relied on, until the transaction's end (`local`) or the connection's.
 
     Its first column is the server's process.
     """
+    wait = str(round(patience / timedelta(milliseconds=1)))
     values = {
         "DateStyle": "ISO",
         "IntervalStyle": "postgres",
@@ -213,8 +212,8 @@ def _settings(version: int, *, local: bool) -> str:
         "TimeZone": "UTC",
         # A copy that froze in the middle of a transaction holds the reader's row, and nobody could take the turn over:
         # the server ends it. And whoever waits for a lock hears that the store is away, instead of waiting for ever.
-        "lock_timeout": f"{round(PATIENCE * 1000)}",
-        "idle_in_transaction_session_timeout": f"{round(PATIENCE * 1000)}",
+        "lock_timeout": wait,
+        "idle_in_transaction_session_timeout": wait,
         # How long anything may take we measure ourselves: a migration may take longer than a query of others'.
         "statement_timeout": "0",
         # Behind a pooler it comes too late for its own transaction, which says so itself.
@@ -279,7 +278,7 @@ def _give_password(password: Secret, _dialect: object, _record: object, _args: o
         given["password"] = password.reveal()
 
 
-def _see_that_connections_live(engine: Engine) -> None:
+def _see_that_connections_live(engine: Engine, asleep: timedelta) -> None:
     """Notice a connection that PostgreSQL dropped when it is taken from the pool, not in the middle of a chunk.
 
     What ends a connection can be read from its socket; one that slept is asked, too, for a firewall may have forgotten
@@ -294,7 +293,7 @@ def _see_that_connections_live(engine: Engine) -> None:
         if used is None:
             return  # made just now, also in the place of a dead one: SQLAlchemy gives up where that is refused
         try:
-            awake = time.monotonic() - used < ASLEEP
+            awake = time.monotonic() - used < asleep.total_seconds()
             lives = not _can_be_read(connection) and (awake or engine.dialect.do_ping(connection))
         except connection.dbapi.Error:
             lives = False

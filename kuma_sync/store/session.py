@@ -25,6 +25,7 @@ from kuma_sync.store.heartbeats import Heartbeats
 from kuma_sync.store.hold import held, looked_at
 from kuma_sync.store.inline import all_stopped
 from kuma_sync.store.lease import Lease
+from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.links import Links
 from kuma_sync.store.overview import Overview
 from kuma_sync.store.pruning import Pruning
@@ -34,9 +35,6 @@ from kuma_sync.store.sqlite import WRITES, save_log
 
 LOOK_AGAIN = 0.02
 """Seconds between looks for a connection of ours that is free, where the server gives no more."""
-
-LONGEST = 240.0
-"""Seconds a transaction may take, with all it waits for: a database that neither answers nor fails is away, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +68,11 @@ class Store:
         password: Secret | None = None,
         horizon: timedelta = timedelta(hours=1),
         untouched: bool = False,
+        limits: StoreLimits | None = None,
     ) -> None:
         self._file = store_file(url)
-        self._engine = open_engine(url, password=password, file=self._file, untouched=untouched)
+        self._limits = limits or StoreLimits()
+        self._engine = open_engine(url, limits=self._limits, password=password, file=self._file, untouched=untouched)
         self._clock = clock
         self._horizon = horizon
         self._local = url.get_backend_name() == "sqlite"
@@ -120,7 +120,7 @@ class Store:
         """
         async with AsyncExitStack() as stack:
             stack.enter_context(translated())
-            await stack.enter_async_context(asyncio.timeout(LONGEST))
+            await stack.enter_async_context(self._in_time())
             if self._local:
                 await stack.enter_async_context(self._writer)
             connection = await self._connect(stack)
@@ -135,14 +135,17 @@ class Store:
         """Open a transaction that only reads."""
         async with AsyncExitStack() as stack:
             stack.enter_context(translated())
-            await stack.enter_async_context(asyncio.timeout(LONGEST))
+            await stack.enter_async_context(self._in_time())
             connection = await self._connect(stack)
             await stack.enter_async_context(connection.begin())
             yield self._tx(connection)
 
+    def _in_time(self) -> asyncio.Timeout:
+        return asyncio.timeout(self._limits.transaction.total_seconds())
+
     async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
         """Take a connection. Where the server gives us no more of them, wait for one of those that we have."""
-        deadline = asyncio.get_running_loop().time() + postgres.PATIENCE
+        deadline = asyncio.get_running_loop().time() + self._limits.lock.total_seconds()
         while True:
             try:
                 return await stack.enter_async_context(self._engine.connect())

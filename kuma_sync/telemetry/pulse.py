@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
@@ -21,20 +22,19 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-LIMIT = 300.0
-"""Seconds without a beat after which the event loop is dead. Nothing we do on purpose blocks it for long."""
-
 LOOKS = 10
 """How often the thread looks within the limit: it counts its looks, and while all is frozen it does not look."""
 
-LAST_WORDS = 5.0
-"""Seconds that the last line may take: what blocks the loop may be the log itself."""
-
 
 class Pulse:
-    """Beaten by the event loop, watched by a thread."""
+    """Beaten by the event loop, watched by a thread.
 
-    def __init__(self) -> None:
+    `limit` is how long the loop may not beat before it is dead; `last_line`, how long the line that says so may take.
+    """
+
+    def __init__(self, *, limit: timedelta, last_line: timedelta) -> None:
+        self._limit = limit
+        self._last_line = last_line
         self._beats = 0
 
     def beat(self) -> None:
@@ -54,19 +54,18 @@ class Pulse:
 
     def _watch(self, over: threading.Event, watched: int) -> None:
         seen, silent = -1, 0
-        while not over.wait(LIMIT / LOOKS):
+        while not over.wait(self._limit.total_seconds() / LOOKS):
             silent = silent + 1 if self._beats == seen else 0
             seen = self._beats
             if silent == LOOKS:
-                end_process(["event loop"], where=_where(watched))
+                self.end_process(["event loop"], where=_where(watched))
 
-
-def end_process(loops: Sequence[str], where: str = "") -> NoReturn:
-    """Say which loops are dead, and end with exit code 1, whatever else the process is doing."""
-    telling = threading.Thread(target=_say, args=(list(loops), where), daemon=True)
-    telling.start()
-    telling.join(LAST_WORDS)
-    os._exit(1)
+    def end_process(self, loops: Sequence[str], where: str = "") -> NoReturn:
+        """Say which loops are dead, and end with exit code 1, whatever else the process is doing."""
+        telling = threading.Thread(target=_say, args=(list(loops), where), daemon=True)
+        telling.start()
+        telling.join(self._last_line.total_seconds())
+        os._exit(1)
 
 
 def _say(loops: list[str], where: str) -> None:

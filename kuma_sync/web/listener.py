@@ -44,7 +44,7 @@ def most_connections() -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class DoorLimits:
     """The most connections, and the seconds that each may take.
 
     `silence` ends one whose head is not whole: after it was made (with TLS and all), or after the last answer; `body`
@@ -107,7 +107,7 @@ class Listener:
         door: socket.socket,
         make: Callable[[Guest], asyncio.Protocol],
         *,
-        limits: Limits,
+        limits: DoorLimits,
         tls: ssl.SSLContext | None,
     ) -> None:
         self.limits = limits

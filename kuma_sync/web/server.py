@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
 from kuma_sync.settings.pem import no_pair
-from kuma_sync.web.listener import Guest, Limits, Listener, most_connections
+from kuma_sync.web.listener import DoorLimits, Guest, Listener, most_connections
 
 _STOP_SECONDS = 5
 
@@ -65,7 +65,7 @@ async def serve(
     stop: asyncio.Event,
     cert_file: Path | None = None,
     key_file: Path | None = None,
-    limits: Limits | None = None,
+    limits: DoorLimits | None = None,
 ) -> None:
     """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed.
 
@@ -88,7 +88,7 @@ async def serve(
         )
         config.load()
         server = _Server(config)
-        listener = Listener(door, server.talk, limits=limits or Limits(most=most_connections()), tls=config.ssl)
+        listener = Listener(door, server.talk, limits=limits or DoorLimits(most=most_connections()), tls=config.ssl)
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(_stop_when(stop, server, listener), name="door-stop")

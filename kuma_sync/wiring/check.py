@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from kuma_sync.core.closed import lies_ahead
 from kuma_sync.core.errors import AccessDenied, RemoteError
 from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.profile import Profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
@@ -34,7 +35,7 @@ LATELY = timedelta(days=30)
 async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
     """Yield one finding after the other. Raise ConfigError where nothing can be tried."""
     async with AsyncExitStack() as stack:
-        remotes = await open_remotes(settings, utc_now, stack)
+        remotes = await open_remotes(settings, utc_now, Limits(), stack)
         yield ok("configuration", source)
         for problem in settings.warnings:
             yield warning("configuration", problem)

@@ -18,7 +18,7 @@ from kuma_sync.core.plan import Brake
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.unseen import Unseen, Wanted
 from kuma_sync.core.window import Rhythm
-from kuma_sync.daemon.allowance import CONTENTS_IN_WORK, Allowance
+from kuma_sync.daemon.allowance import Allowance
 from kuma_sync.daemon.close import CloseAlert
 from kuma_sync.daemon.closings import Closings
 from kuma_sync.daemon.contents import ContentsReader
@@ -40,8 +40,8 @@ from kuma_sync.daemon.work import Workbench
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, normalised
-from kuma_sync.store import Identity, Lane, Store, store_url
-from kuma_sync.wiring.gates import CLOSES_IN_FLIGHT, make_gates
+from kuma_sync.store import Identity, Lane, Store, StoreLimits, store_url
+from kuma_sync.wiring.gates import make_gates
 from kuma_sync.wiring.ground import Ground, new_owner
 from kuma_sync.wiring.remotes import Remotes, open_remotes, options
 
@@ -53,10 +53,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_store(settings: Settings, *, untouched: bool = False) -> Store:
+def open_store(settings: Settings, *, untouched: bool = False, limits: StoreLimits | None = None) -> Store:
     """Open the configured store; nothing is connected yet. An `untouched` file is only read, and stays as it is."""
     section = settings.store
-    return Store(store_url(section.url), password=section.password, clock=utc_now, untouched=untouched)
+    return Store(store_url(section.url), password=section.password, clock=utc_now, untouched=untouched, limits=limits)
 
 
 def identity(settings: Settings, profile: str) -> Identity:
@@ -72,7 +72,7 @@ def profile_digest(profile: Profile, settings: Settings) -> str:
 
 async def make_crew(settings: Settings, ground: Ground, stack: AsyncExitStack) -> Crew:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
-    remotes = await open_remotes(settings, utc_now, stack)
+    remotes = await open_remotes(settings, utc_now, ground.limits, stack)
     for warning in (*settings.warnings, *remotes.warnings):
         log.warning("configuration", problem=warning)
     ground.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, remotes.desk.settle))
@@ -90,10 +90,11 @@ class Fitter:
             clock=utc_now,
             policy=RetryPolicy(base=settings.retry.base, max=settings.retry.max),
             jitter=random.SystemRandom().random,
+            limits=ground.limits,
         )
         self._gates = make_gates(settings, ground, remotes, self._pace)
         self._proof = self._make_proof()
-        self._turns = ReadersTurn(ground.store, owner=ground.owner)
+        self._turns = ReadersTurn(ground.store, owner=ground.owner, ttl=ground.limits.reader_lease)
         self._worker = new_owner()  # not the former crew's: what that one still writes must not pass for ours
         self._brake = Brake(
             max_closed_percent=settings.brake.max_closed_percent,
@@ -132,6 +133,7 @@ class Fitter:
             watch_interval=settings.close.watch_interval,
             closes_on=settings.close.to_kuma,
             irp_asked=self._remotes.irp.can("probe") or self._watches(),
+            limits=ground.limits,
         )
 
     def _make_proof(self) -> Proof:
@@ -174,6 +176,7 @@ class Fitter:
                 rhythm=rhythm,
                 brake=self._brake,
                 to_irp=remotes.desk.may_close,
+                limits=self._ground.limits,
                 metrics=self._ground.metrics,
                 health=self._ground.health,
             ),
@@ -202,7 +205,7 @@ class Fitter:
 
     def _deliveries(self) -> Worker:
         settings, ground, remotes = self._settings, self._ground, self._remotes
-        bench = Workbench(ground.store, remotes.desk)
+        bench = Workbench(ground.store, remotes.desk, lease=ground.limits.job_lease)
         steps = Steps(
             irp=remotes.irp,
             sides=self._gates.irp,
@@ -225,10 +228,11 @@ class Fitter:
                 queue=lambda tx: tx.delivery,
                 side=self._gates.irp.whole,
                 concurrency=settings.irp.concurrency,
+                limits=ground.limits,
                 gates=self._lanes(),
                 ready=settings.irp.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
-                allowance=Allowance(CONTENTS_IN_WORK),
+                allowance=Allowance(ground.limits.contents_in_work),
             ),
             store=ground.store,
             handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=ground.metrics),
@@ -257,7 +261,8 @@ class Fitter:
                 name="close",
                 queue=lambda tx: tx.closes,
                 side=self._gates.kuma.whole,
-                concurrency=CLOSES_IN_FLIGHT,
+                concurrency=ground.limits.closes_in_flight,
+                limits=ground.limits,
                 gates={lane: list(self._gates.kuma.kinds.values()) for lane in Lane},
             ),
             store=ground.store,

@@ -18,8 +18,6 @@ from kuma_sync.telemetry.health import Part
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.remotes import Remotes
 
-CLOSES_IN_FLIGHT = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
@@ -40,7 +38,7 @@ def make_gates(settings: Settings, ground: Ground, remotes: Remotes, pace: Pace)
 
     def narrow(remote: Part) -> Side:
         # An outage is the whole side's matter, not that of one kind of requests.
-        traffic = Traffic(requested_wait=ground.waits[remote], trips_after=None)
+        traffic = Traffic(requested_wait=ground.waits[remote], trips=False)
         return Side(remote, pace=pace, health=ground.health, traffic=traffic)
 
     def sides(remote: Part, kinds: Collection[str], *others: Side, places: int, rate_limit: float = 0) -> Sides:
@@ -57,7 +55,7 @@ def make_gates(settings: Settings, ground: Ground, remotes: Remotes, pace: Pace)
 
     section, proof = settings.irp, narrow("irp")
     return Gates(
-        kuma=sides("kuma", ["close"], places=CLOSES_IN_FLIGHT),
+        kuma=sides("kuma", ["close"], places=ground.limits.closes_in_flight),
         irp=sides("irp", LANES, proof, places=section.concurrency, rate_limit=section.rate_limit),
         proof=proof,
     )

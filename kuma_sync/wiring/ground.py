@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from kuma_sync import __version__
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.recorder import Swept
 from kuma_sync.daemon.traffic import RequestedWait
 from kuma_sync.daemon.waiters import Waiters
@@ -36,9 +37,12 @@ class Ground:
     """What one crew leaves to the next."""
 
     store: Store
+    limits: Limits = field(default_factory=Limits)
     health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
     metrics: Metrics = field(default_factory=Metrics)
-    waiters: Waiters = field(default_factory=Waiters)
+    waiters: Waiters = field(default_factory=lambda: Waiters(most=0))
+    """Who waits for KUMA's answer at the door; nobody where there is no door."""
+
     owner: str = field(default_factory=new_owner)
     waits: defaultdict[str, RequestedWait] = field(default_factory=lambda: defaultdict(RequestedWait))
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))

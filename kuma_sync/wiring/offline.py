@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.irp.auth import require
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Reading
@@ -43,7 +44,7 @@ def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
     """Yield what can be tried of the sections that are sound; each returns warnings, or raises ConfigError."""
     match reading.sections.get("kuma"):
         case KumaSection() as kuma:
-            yield partial(_certificates, kuma_endpoint(kuma))
+            yield partial(_certificates, kuma_endpoint(kuma, Limits()))
     match reading.sections.get("irp"):
         case IrpSection() as irp:
             yield partial(_certificates, irp_endpoint(irp))

@@ -16,6 +16,7 @@ from datetime import timedelta
 import structlog
 
 from kuma_sync.daemon.heartbeat import Heart
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import once
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store
@@ -56,14 +57,15 @@ def at_once(settings: Settings) -> Settings:
     return settings.model_copy(update={"poll": settings.poll.model_copy(update={"interval": timedelta()})})
 
 
-async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
+async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limits | None = None) -> Outcome:
     """Do one complete pass. SIGTERM and SIGINT end it early, in order; the second one at once.
 
     Raise ConfigError, or StoreError.
     """
     settings = at_once(settings)
     stop = _stopped_by_signals(settings.run.grace.total_seconds())
-    ground = Ground(store=open_store(settings))
+    limits = limits or Limits()
+    ground = Ground(store=open_store(settings, limits=limits.store), limits=limits)
     crew = await make_crew(settings, ground, stack)
     await refuse_second(settings, crew.identity)
     stack.enter_context(ground.store.hold())
@@ -73,7 +75,9 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack) -> Outcome:
         # What a daemon put off: an alert's updates that came too fast.
         waiting = await tx.delivery.jobs(states=[PENDING])
         await tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
-    heart = Heart(ground.store, ground.process(single_pass=True), health=ground.health, clock=utc_now)
+    heart = Heart(
+        ground.store, ground.process(single_pass=True), health=ground.health, clock=utc_now, limits=ground.limits
+    )
     async with heart.beating():
         troubles = await once(crew, stop=stop, grace=settings.run.grace)
     return await _outcome(ground.store, tuple(troubles))

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.irp.auth import Credentials
 from kuma_sync.irp.checking import check_profile, desk
 from kuma_sync.irp.client import IrpClient
@@ -24,9 +25,6 @@ from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection
 from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Endpoint, Wire
-
-PAGE_DEADLINE = timedelta(minutes=10)
-KUMA_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +57,12 @@ def credentials(section: IrpSection) -> Credentials:
     return Credentials(token=section.token, username=section.username, password=section.password)
 
 
-async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack: AsyncExitStack) -> Remotes:
+async def open_remotes(
+    settings: Settings, clock: Callable[[], datetime], limits: Limits, stack: AsyncExitStack
+) -> Remotes:
     """Make both clients; `stack` closes them."""
     profile, warnings = checked_profile(settings.irp)
-    kuma_wire = Wire(kuma_endpoint(settings.kuma), clock=clock)
+    kuma_wire = Wire(kuma_endpoint(settings.kuma, limits), clock=clock)
     stack.push_async_callback(kuma_wire.aclose)
     irp_wire = Wire(irp_endpoint(settings.irp), clock=clock)
     stack.push_async_callback(irp_wire.aclose)
@@ -76,6 +76,7 @@ async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack:
             tenants=kuma.tenants,
             with_affected=kuma.with_affected,
             max_alert_size=settings.poll.max_alert_size,
+            page_cap=limits.kuma_pages,
         ),
         irp=IrpClient(
             wire=irp_wire,
@@ -83,6 +84,7 @@ async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack:
             secrets=credentials(irp),
             options=options(settings.irp),
             clock=clock,
+            most_pages=limits.closed_pages,
         ),
         profile=profile,
         desk=replace(
@@ -94,7 +96,7 @@ async def open_remotes(settings: Settings, clock: Callable[[], datetime], stack:
     )
 
 
-def kuma_endpoint(section: KumaSection) -> Endpoint:
+def kuma_endpoint(section: KumaSection, limits: Limits) -> Endpoint:
     """Return how KUMA is reached."""
     return Endpoint(
         remote="kuma",
@@ -106,8 +108,8 @@ def kuma_endpoint(section: KumaSection) -> Endpoint:
         proxy=partial(_address_now, section.proxy),
         connect_timeout=section.connect_timeout.total_seconds(),
         read_timeout=section.read_timeout.total_seconds(),
-        deadline=PAGE_DEADLINE.total_seconds(),
-        connections=KUMA_CONNECTIONS,
+        deadline=limits.page_deadline.total_seconds(),
+        connections=limits.kuma_connections,
     )
 
 

@@ -14,6 +14,7 @@ from kuma_sync.core.delivery import changed_fields
 from kuma_sync.core.errors import Permanent
 from kuma_sync.core.incident import Incident, Link, external_key
 from kuma_sync.daemon.contents import ContentsReader
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.irp.auth import Credentials, auth_headers
 from kuma_sync.irp.checking import compile_profile
 from kuma_sync.irp.draft import Draft
@@ -154,5 +155,5 @@ class _Press:
 
 async def _read(settings: Settings, alert_id: AlertId) -> Contents | None:
     async with AsyncExitStack() as stack:
-        remotes = await open_remotes(settings, utc_now, stack)
+        remotes = await open_remotes(settings, utc_now, Limits(), stack)
         return await ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events).read(alert_id)

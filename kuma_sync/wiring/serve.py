@@ -18,11 +18,12 @@ import structlog
 from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.daemon.desk import Door
 from kuma_sync.daemon.heartbeat import Heart
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.observe import report
 from kuma_sync.daemon.outage import Outage
 from kuma_sync.daemon.run import Crew, work
 from kuma_sync.daemon.supervise import happens
-from kuma_sync.daemon.waiters import MOST
+from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.settings.sections import WebSection
 from kuma_sync.telemetry import logs
@@ -30,7 +31,7 @@ from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.pulse import Pulse
 from kuma_sync.telemetry.systemd import Systemd
-from kuma_sync.web.listener import Limits, most_connections
+from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
 from kuma_sync.wiring.crew import make_crew, open_store, utc_now
@@ -41,29 +42,45 @@ from kuma_sync.wiring.second import refuse_second
 
 log = structlog.get_logger(__name__)
 
-STORE_RETRY = 1.0
-
 
 class Daemon:
-    """One process from its start to its end. `reload` reads the configuration again, raising ConfigError."""
+    """One process from its start to its end. `reload` reads the configuration again, raising ConfigError.
 
-    def __init__(self, settings: Settings, *, reload: Callable[[], Settings], env: Mapping[str, str]) -> None:
+    Without `limits` it has those of the program as it is delivered.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reload: Callable[[], Settings],
+        env: Mapping[str, str],
+        limits: Limits | None = None,
+    ) -> None:
+        self._limits = limits = limits or Limits()
         self._settings = settings
         self._reload = reload
         self._stop = asyncio.Event()
         self._hup = asyncio.Event()
         self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
-        self._pulse = Pulse()
+        self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
         metrics = Metrics()
+        self._callers = DoorLimits(most=most_connections())
+        most_waiting = min(limits.waiting_callers, self._callers.most // 2)
         self._ground = Ground(
-            store=open_store(settings),
+            store=open_store(settings, limits=limits.store),
+            limits=limits,
             health=Health(monotonic=time.monotonic, on_success=lambda part: _stamp(metrics, part)),
             metrics=metrics,
+            waiters=Waiters(most=most_waiting),
         )
         self._crew: Crew | None = None
-        self._limits = Limits(most=most_connections())
-        self._ground.waiters.most = min(MOST, self._limits.most // 2)
-        self._door = Door(store=self._ground.store, waiters=self._ground.waiters, ring=self._ring)
+        self._door = Door(
+            store=self._ground.store,
+            waiters=self._ground.waiters,
+            ring=self._ring,
+            every=limits.answers_looked_for,
+        )
 
     def stop(self) -> None:
         """Stop gracefully; called again, end at once: everything that matters is in the store."""
@@ -97,15 +114,21 @@ class Daemon:
                         serves=served(crew.identity),
                     )
                     files = {"cert_file": web.cert_file, "key_file": web.key_file}
-                    group.create_task(serve(app, door, stop=closed, limits=self._limits, **files), name="door")
+                    group.create_task(serve(app, door, stop=closed, limits=self._callers, **files), name="door")
                 beside = [
-                    group.create_task(report(self._systemd, self._ground.health, self._pulse), name="report"),
+                    group.create_task(self._report(), name="report"),
                     group.create_task(self._door.look_out(), name="look-out"),
                 ]
                 self._systemd.ready()
                 log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
                 if await self._make_ready(crew):
-                    heart = Heart(self._ground.store, self._ground.process(), health=self._ground.health, clock=utc_now)
+                    heart = Heart(
+                        self._ground.store,
+                        self._ground.process(),
+                        health=self._ground.health,
+                        clock=utc_now,
+                        limits=self._limits,
+                    )
                     async with heart.beating():
                         await self._generations(crew, first, group)
                 closed.set()
@@ -124,7 +147,7 @@ class Daemon:
             except StoreUnavailable as error:
                 self._ground.health.failed("store", str(error))
                 outage.lasts(error)
-                if await happens(self._stop, within=STORE_RETRY):
+                if await happens(self._stop, within=self._limits.store_tried_again.total_seconds()):
                     return False
             else:
                 outage.over()
@@ -200,6 +223,9 @@ class Daemon:
                 raise ConfigError("irp.profile", f"its name was {was!r} when the daemon started; restart it")
             stack = opened.pop_all()
         return crew, stack, settings
+
+    async def _report(self) -> None:
+        await report(self._systemd, self._ground.health, self._pulse, self._limits)
 
     def _ring(self) -> None:
         if self._crew is not None:

@@ -18,6 +18,7 @@ from forked import fork
 from stage import Stage, change_profile, staged
 
 from kuma_sync.daemon import points
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
@@ -129,5 +130,5 @@ async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterat
         settings = stage.settings()
         store = open_store(settings)
         stack.push_async_callback(store.close)
-        remotes = await open_remotes(settings, utc_now, stack)
+        remotes = await open_remotes(settings, utc_now, Limits(), stack)
         yield Lives(stage=stage, settings=settings, store=store, remotes=remotes)

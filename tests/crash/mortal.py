@@ -19,6 +19,7 @@ from stage import QUICK, Stage
 from starlette.types import Receive, Scope, Send
 from stores import Clock
 
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew
 from kuma_sync.irp.loading import profile_text
 from kuma_sync.sim.irp import IrpSim
@@ -152,7 +153,7 @@ class House:
         )
         stage.configure()
         settings = stage.settings()
-        self._remotes = await open_remotes(settings, utc_now, self._stack)
+        self._remotes = await open_remotes(settings, utc_now, Limits(), self._stack)
         self.store = MortalStore(store_url(settings.store.url), clock=utc_now, horizon=timedelta(hours=1))
         await upgrade(self.store)
         await self.store.close()

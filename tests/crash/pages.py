@@ -20,6 +20,7 @@ from stores import Clock
 
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.window import Cursor
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew
 from kuma_sync.daemon.side import SideStopped
 from kuma_sync.kuma.client import KumaClient
@@ -42,7 +43,7 @@ class Pages(House):
         super().__init__(folder)
         self.stage.configure(poll={"sweep_interval": "1h"}, irp={"concurrency": concurrency})
         self._settings = self.stage.settings()
-        self._wire = Wire(kuma_endpoint(self._settings.kuma), clock=utc_now)
+        self._wire = Wire(kuma_endpoint(self._settings.kuma, Limits()), clock=utc_now)
         self.page_cap = 4000
 
     def paged(self, size: int, *, skew: timedelta = timedelta(), page_cap: int = 4000) -> Stage:

@@ -12,7 +12,7 @@ from stage import Stage
 REASONS = {"False positive": "incorrect data", "Resolved": "responded"}
 """An analyst's resolutions, and what KUMA is told."""
 
-ALWAYS = ("page_committed", "cursor_moved", "watch_committed")
+ALWAYS = ("turn_assured", "page_committed", "cursor_moved", "watch_committed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

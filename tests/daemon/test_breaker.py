@@ -8,9 +8,12 @@ import pytest
 from test_daemon_side import Remote, denied, transient
 
 from kuma_sync.core.errors import Permanent, Transient
-from kuma_sync.daemon.side import LONGEST_OUTAGE_WAIT, SideStopped
-from kuma_sync.daemon.traffic import FAILURES_IN_A_ROW, Traffic
+from kuma_sync.daemon.limits import Limits
+from kuma_sync.daemon.side import SideStopped
+from kuma_sync.daemon.traffic import Traffic
 from kuma_sync.telemetry.health import State
+
+LIMITS = Limits()
 
 
 async def fail(remote: Remote, times: int) -> None:
@@ -22,7 +25,7 @@ async def fail(remote: Remote, times: int) -> None:
 async def out_of_service(*, with_probe: bool = True) -> Remote:
     """A remote whose breaker has just opened."""
     remote = Remote(with_probe=with_probe)
-    await fail(remote, FAILURES_IN_A_ROW)
+    await fail(remote, LIMITS.trips_after)
     return remote
 
 
@@ -37,7 +40,7 @@ async def trial(remote: Remote) -> float:
 async def test_failures_in_a_row_shut_the_side_and_nothing_more_is_sent() -> None:
     remote = Remote()
 
-    await fail(remote, FAILURES_IN_A_ROW - 1)
+    await fail(remote, LIMITS.trips_after - 1)
     open_until_then = remote.side.paused is None and remote.state is State.FAILING
     await fail(remote, 1)
 
@@ -53,10 +56,10 @@ async def test_failures_in_a_row_shut_the_side_and_nothing_more_is_sent() -> Non
 async def test_an_answer_in_between_counts_the_failures_anew() -> None:
     remote = Remote()
 
-    await fail(remote, FAILURES_IN_A_ROW - 1)
+    await fail(remote, LIMITS.trips_after - 1)
     with pytest.raises(Permanent):
         await remote.ask(Permanent(remote="irp", operation="create", summary="answered 422", status=422))
-    await fail(remote, FAILURES_IN_A_ROW - 1)
+    await fail(remote, LIMITS.trips_after - 1)
 
     assert remote.side.paused is None
 
@@ -70,7 +73,7 @@ async def test_the_probe_goes_first_and_while_it_fails_no_job_is_sent() -> None:
     assert remote.probes == 6
     assert waits == sorted(waits)
     assert waits[0] > POLICY_BASE
-    assert waits[-1] == LONGEST_OUTAGE_WAIT.total_seconds()
+    assert waits[-1] == LIMITS.outage_wait.total_seconds()
 
 
 async def test_the_probe_that_succeeds_opens_the_side_for_everybody() -> None:
@@ -160,9 +163,9 @@ async def test_what_the_probe_is_asked_to_wait_for_is_kept() -> None:
 
 
 async def test_a_side_told_never_to_trip_stays_open() -> None:
-    remote = Remote(traffic=Traffic(trips_after=None))
+    remote = Remote(traffic=Traffic(trips=False))
 
-    await fail(remote, FAILURES_IN_A_ROW * 3)
+    await fail(remote, LIMITS.trips_after * 3)
 
     assert remote.side.paused is None
 

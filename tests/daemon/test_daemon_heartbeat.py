@@ -13,8 +13,8 @@ from sqlalchemy import event, text
 from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.daemon import heartbeat, supervise
-from kuma_sync.daemon.heartbeat import DEAD_AFTER, EVERY, Heart
+from kuma_sync.daemon.heartbeat import DEAD_AFTER, Heart
+from kuma_sync.daemon.limits import Limits, Restarts
 from kuma_sync.store import Heartbeat, Process, Store, Tx
 from kuma_sync.telemetry.health import Health
 
@@ -25,9 +25,12 @@ def a_process(owner: str = "host:1:a") -> Process:
     return Process(owner=owner, host="host", pid=1, version="1", started_at=STARTED)
 
 
-def a_heart(store: Store, *, health: Health | None = None, owner: str = "host:1:a") -> Heart:
+STANDARD = Limits()
+
+
+def a_heart(store: Store, *, health: Health | None = None, owner: str = "host:1:a", limits: Limits = STANDARD) -> Heart:
     health = health or Health(monotonic=time.monotonic)
-    return Heart(store, a_process(owner), health=health, clock=lambda: datetime.now(UTC))
+    return Heart(store, a_process(owner), health=health, clock=lambda: datetime.now(UTC), limits=limits)
 
 
 async def heard(store: Store) -> list[Heartbeat]:
@@ -43,8 +46,8 @@ def listened_to(store: Store, statements: list[str]) -> None:
 
 
 def test_a_daemon_that_is_killed_counts_as_dead_within_a_minute() -> None:
-    assert timedelta(seconds=10) <= EVERY <= timedelta(seconds=30)
-    assert timedelta(minutes=1) >= DEAD_AFTER > EVERY * 2
+    assert timedelta(seconds=10) <= STANDARD.heartbeat <= timedelta(seconds=30)
+    assert timedelta(minutes=1) >= DEAD_AFTER > STANDARD.heartbeat * 2
 
 
 async def test_it_is_said_once_and_again_only_when_something_changed(database_url: str) -> None:
@@ -83,10 +86,9 @@ async def test_it_is_said_once_and_again_only_when_something_changed(database_ur
     assert irp(well) == []
 
 
-async def test_it_is_said_every_20_s_though_nothing_changed(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "EVERY", timedelta(seconds=0))
+async def test_it_is_said_every_20_s_though_nothing_changed(sqlite_url: str) -> None:
     async with opened(sqlite_url) as store:
-        heart = a_heart(store)
+        heart = a_heart(store, limits=Limits(heartbeat=timedelta()))
         await heart.beat()
         first = await heard(store)
         await heart.beat()
@@ -106,11 +108,9 @@ async def test_while_it_beats_it_is_heard_and_at_the_end_it_takes_leave(database
     assert left == []
 
 
-async def test_it_is_heard_at_once_and_not_only_at_the_first_look(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(heartbeat, "LOOK", 1000)
-    async with opened(sqlite_url) as store, a_heart(store).beating(), asyncio.timeout(10):
+async def test_it_is_heard_at_once_and_not_only_at_the_first_look(sqlite_url: str) -> None:
+    limits = Limits(heartbeat_looked_for=timedelta(seconds=1000))
+    async with opened(sqlite_url) as store, a_heart(store, limits=limits).beating(), asyncio.timeout(10):
         while not await heard(store):
             await asyncio.sleep(0.02)
 
@@ -124,10 +124,8 @@ async def test_on_a_file_what_dead_processes_left_is_forgotten_and_copies_stay(d
     assert owners == ["host:1:alive"] if store.local else ["host:0:dead", "host:1:alive"]
 
 
-async def test_a_store_that_is_away_keeps_nobody_from_going_on(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(heartbeat, "LOOK", 0.01)
+async def test_a_store_that_is_away_keeps_nobody_from_going_on(sqlite_url: str) -> None:
+    limits = Limits(heartbeat_looked_for=timedelta(milliseconds=10))
     async with opened(sqlite_url) as store:
         begin, away, tries = store.begin, [True], list[int]()
 
@@ -140,7 +138,7 @@ async def test_a_store_that_is_away_keeps_nobody_from_going_on(
                 yield tx
 
         store.begin = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
-        async with a_heart(store).beating():
+        async with a_heart(store, limits=limits).beating():
             async with asyncio.timeout(10):
                 while len(tries) < 5:
                     await asyncio.sleep(0.01)
@@ -152,15 +150,13 @@ async def test_a_store_that_is_away_keeps_nobody_from_going_on(
     assert len(tries) > 5
 
 
-async def test_beats_that_fail_on_and_on_end_what_they_speak_for(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervise, "TOO_OFTEN", 1)
+async def test_beats_that_fail_on_and_on_end_what_they_speak_for(postgres_url: str) -> None:
+    limits = Limits(restarts=Restarts(too_often=1))
     async with opened(postgres_url) as store:
         await rename(store, "condition", "renamed")
         try:
             with pytest.raises(ExceptionGroup) as ended:
-                async with asyncio.timeout(30), a_heart(store).beating():
+                async with asyncio.timeout(30), a_heart(store, limits=limits).beating():
                     await asyncio.Event().wait()
         finally:
             await rename(store, "renamed", "condition")  # other tests use this database, too

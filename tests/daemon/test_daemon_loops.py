@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
+from typing import TypedDict
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,13 +16,29 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon import supervise as supervising
 from kuma_sync.daemon.closings import Closings
+from kuma_sync.daemon.limits import Restarts
 from kuma_sync.daemon.outage import outlasting
 from kuma_sync.daemon.schedule import Bell, ringing
 from kuma_sync.daemon.supervise import LoopKeepsFailing, happens, supervise, whenever
 
 ALERT = AlertId("a-1")
+
+
+class Pace(TypedDict):
+    """How a loop is rung, and how long it may go on when it is told to stop."""
+
+    interval: timedelta
+    last_moments: timedelta
+
+
+EVERY_MINUTE = Pace(interval=timedelta(minutes=1), last_moments=timedelta(seconds=2))
+
+QUICK = Restarts(
+    first_wait=timedelta(milliseconds=10),
+    longest_wait=timedelta(milliseconds=100),
+    well_after=timedelta(milliseconds=200),
+)
 
 
 # Bells
@@ -80,13 +99,12 @@ async def test_a_loop_acts_at_every_ring_until_it_is_told_to_stop() -> None:
 
     bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop, timedelta(minutes=1))
+        await whenever(bell, act, stop, **EVERY_MINUTE)
 
     assert len(acted) == 3
 
 
-async def test_a_read_that_does_not_end_is_cut_off_when_the_daemon_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervising, "LAST_MOMENTS", 0.05)
+async def test_a_read_that_does_not_end_is_cut_off_when_the_daemon_stops() -> None:
     bell, stop, cut = Bell(), asyncio.Event(), asyncio.Event()
 
     async def act() -> None:
@@ -99,7 +117,7 @@ async def test_a_read_that_does_not_end_is_cut_off_when_the_daemon_stops(monkeyp
 
     bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop, timedelta(minutes=1))
+        await whenever(bell, act, stop, interval=timedelta(minutes=1), last_moments=timedelta(milliseconds=50))
 
     assert cut.is_set()
 
@@ -114,7 +132,7 @@ async def test_a_read_that_is_about_to_end_is_let_end_when_the_daemon_stops() ->
 
     bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop, timedelta(minutes=1))
+        await whenever(bell, act, stop, **EVERY_MINUTE)
 
     assert ended.is_set()
 
@@ -127,7 +145,7 @@ async def test_what_a_loop_raises_reaches_whoever_supervises_it_as_it_is() -> No
 
     bell.ring()
     with pytest.raises(StoreUnavailable):
-        await whenever(bell, act, stop, timedelta(minutes=1))
+        await whenever(bell, act, stop, **EVERY_MINUTE)
 
 
 async def test_a_loop_that_lost_its_store_goes_on_and_says_when_that_begins_and_ends() -> None:
@@ -144,10 +162,10 @@ async def test_a_loop_that_lost_its_store_goes_on_and_says_when_that_begins_and_
             stop.set()
 
     bell.ring()
-    loop = partial(whenever, bell, outlasting("poll", act), stop, timedelta(minutes=1))
+    loop = partial(whenever, bell, outlasting("poll", act), stop, **EVERY_MINUTE)
     with capture_logs() as logs:
         async with asyncio.timeout(5):
-            await supervise("poll", loop, stop)
+            await supervise("poll", loop, stop, restarts=QUICK)
 
     assert len(tries) == 11
     assert [(line["event"], line["loop"], line.get("reason")) for line in logs] == [
@@ -170,33 +188,28 @@ async def test_a_loop_that_raised_is_started_again() -> None:
         stop.set()
 
     with capture_logs() as logs:
-        await supervise("poll", loop, stop)
+        await supervise("poll", loop, stop, restarts=QUICK)
 
     assert len(tries) == 2
     assert [(line["event"], line["loop"]) for line in logs] == [("loop_failed", "poll")]
 
 
-async def test_a_loop_that_keeps_failing_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, tries, waits = asyncio.Event(), list[int](), list[float]()
+async def test_a_loop_that_keeps_failing_ends_the_process() -> None:
+    stop, tries = asyncio.Event(), list[float]()
 
     async def loop() -> None:
-        tries.append(1)
+        tries.append(time.monotonic())
         raise ZeroDivisionError
 
-    async def at_once(event: asyncio.Event, *, within: float) -> bool:
-        waits.append(within)
-        return event.is_set()
-
-    monkeypatch.setattr(supervising, "happens", at_once)
     with pytest.raises(LoopKeepsFailing, match="the poll loop keeps failing"):
-        await supervise("poll", loop, stop)
+        await supervise("poll", loop, stop, restarts=QUICK)
 
-    assert len(tries) == 5
-    assert waits == [2, 4, 8, 16]
+    waits = [after - before for before, after in pairwise(tries)]
+    assert len(tries) == Restarts().too_often == 5
+    assert all(wait >= least for wait, least in zip(waits, (0.02, 0.04, 0.08, 0.1), strict=True)), waits
 
 
-async def test_a_loop_that_raised_is_told_of_until_it_has_run_well_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervising, "WELL_AFTER", 0.2)
+async def test_a_loop_that_raised_is_told_of_until_it_has_run_well_for_a_while() -> None:
     stop, tries, told, well = asyncio.Event(), list[int](), list[str](), asyncio.Event()
 
     async def loop() -> None:
@@ -205,17 +218,13 @@ async def test_a_loop_that_raised_is_told_of_until_it_has_run_well_for_a_while(m
             raise ZeroDivisionError
         await stop.wait()
 
-    async def at_once(event: asyncio.Event, *, within: float) -> bool:
-        return event.is_set()
-
     def tell(reason: str) -> None:
         told.append(reason)
         if not reason:
             well.set()
 
-    monkeypatch.setattr(supervising, "happens", at_once)
     async with asyncio.timeout(5), asyncio.TaskGroup() as group:
-        group.create_task(supervise("watch", loop, stop, tell))
+        group.create_task(supervise("watch", loop, stop, tell, restarts=QUICK))
         await well.wait()
         stop.set()
 
@@ -231,7 +240,7 @@ async def test_a_loop_that_fails_while_the_daemon_stops_is_not_started_again() -
         raise ZeroDivisionError
 
     async with asyncio.timeout(2):
-        await supervise("poll", loop, stop)
+        await supervise("poll", loop, stop, restarts=QUICK)
 
     assert len(tries) == 1
 
@@ -249,7 +258,8 @@ async def test_an_event_that_does_not_happen_in_time_did_not_happen() -> None:
 
 
 def closings(*, to_kuma: bool = True, default: Reason | None = Reason.RESPONDED) -> Closings:
-    return Closings(to_kuma=to_kuma, reasons={"False positive": Reason.INCORRECT_DATA}, default=default)
+    reasons = {"False positive": Reason.INCORRECT_DATA}
+    return Closings(to_kuma=to_kuma, reasons=reasons, default=default, patience=timedelta(minutes=1))
 
 
 @pytest.mark.parametrize(

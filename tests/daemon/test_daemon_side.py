@@ -10,6 +10,7 @@ from stores import Clock
 
 from kuma_sync.core.errors import AccessDenied, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.retry import RetryPolicy
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped, Token
 from kuma_sync.daemon.traffic import RequestedWait, Traffic, Turnstile
@@ -47,7 +48,7 @@ class Remote:
         self.secret_changed = False
         self.side = Side(
             "irp",
-            pace=Pace(clock=self.clock, policy=POLICY, jitter=lambda: 0.0),
+            pace=Pace(clock=self.clock, policy=POLICY, jitter=lambda: 0.0, limits=Limits()),
             health=self.health,
             token=Token(probe=self.probe if with_probe else None, reload=self.reload),
             traffic=traffic,

@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import ClaimLost, StoreReplaced, StoreUnavailable
 from kuma_sync.core.retry import Park, RetryAt, RetryPolicy
-from kuma_sync.daemon import worker as working
 from kuma_sync.daemon.duty import Duty
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.owned import OwnedJob, persist
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side
@@ -28,6 +28,7 @@ from kuma_sync.store.jobs import Job
 from kuma_sync.telemetry.health import Health
 
 Outcome = RetryAt | Park | None
+STANDARD = Limits()
 
 
 def now() -> datetime:
@@ -90,14 +91,15 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    url: str, *, concurrency: int = 4, lease: timedelta = timedelta(seconds=60), owner: str = "me"
+    url: str, *, concurrency: int = 4, owner: str = "me", limits: Limits = STANDARD
 ) -> AsyncIterator[Bench]:
     async with opened(url) as store:
         health = Health(monotonic=time.monotonic)
         policy = RetryPolicy(base=timedelta(milliseconds=50), max=timedelta(seconds=1))
-        side = Side("irp", pace=Pace(clock=now, policy=policy, jitter=lambda: 0.0), health=health)
+        pace = Pace(clock=now, policy=policy, jitter=lambda: 0.0, limits=limits)
+        side = Side("irp", pace=pace, health=health)
         handler = Handler(store)
-        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=concurrency, lease=lease)
+        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=concurrency, limits=limits)
         worker = Worker(duty=duty, store=store, handler=handler, owner=owner, health=health)
         yield Bench(store=store, handler=handler, side=side, worker=worker, health=health)
 
@@ -247,9 +249,8 @@ async def test_told_to_stop_it_takes_nothing_new_and_ends_what_is_in_flight(sqli
     assert [(job.subject, job.state) for job in left] == [("b", "pending")]
 
 
-async def test_a_bell_starts_a_job_at_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "IDLE", 30.0)
-    async with bench(sqlite_url) as at, at.running():
+async def test_a_bell_starts_a_job_at_once(sqlite_url: str) -> None:
+    async with bench(sqlite_url, limits=Limits(idle=timedelta(seconds=30))) as at, at.running():
         await until(lambda: at.health.ready().parts["delivery"].age_seconds is not None)
         await at.put("a")
         at.worker.bell.ring()
@@ -308,7 +309,7 @@ async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> No
 
 
 async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
-    async with bench(database_url, lease=timedelta(seconds=5)) as at:
+    async with bench(database_url, limits=Limits(job_lease=timedelta(seconds=5))) as at:
         await at.put("a")
         stolen: list[str] = []
 
@@ -336,9 +337,9 @@ async def test_a_job_held_longer_than_its_lease_is_not_sent(sqlite_url: str) -> 
         async with at.store.begin() as tx:
             (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
 
-        OwnedJob(claim, time.monotonic() + 60).assure()
+        OwnedJob(claim, time.monotonic() + 60, STANDARD).assure()
         with pytest.raises(ClaimLost):
-            OwnedJob(claim, time.monotonic() - 0.001).assure()
+            OwnedJob(claim, time.monotonic() - 0.001, STANDARD).assure()
 
 
 async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(sqlite_url: str) -> None:
@@ -353,7 +354,7 @@ async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(s
                 raise refusals.pop()
             return "written"
 
-        assert await persist(OwnedJob(claim, time.monotonic() + 60), write) == "written"
+        assert await persist(OwnedJob(claim, time.monotonic() + 60, STANDARD), write) == "written"
 
 
 async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlite_url: str) -> None:
@@ -368,7 +369,7 @@ async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlit
             await asyncio.sleep(0.05)
             written.append("done")
 
-        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60), write))
+        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60, STANDARD), write))
         await begun.wait()
         task.cancel()
         await asyncio.wait([task])
@@ -392,7 +393,7 @@ async def test_a_write_that_fails_after_its_job_was_cancelled_complains_to_nobod
             failed.append("replaced")
             raise StoreReplaced("another file is there")
 
-        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60), write))
+        task = asyncio.ensure_future(persist(OwnedJob(claim, time.monotonic() + 60, STANDARD), write))
         await begun.wait()
         task.cancel()
         await asyncio.wait([task])

@@ -56,6 +56,7 @@ async def client(
     profile: Profile | None = None,
     secrets: Credentials | None = None,
     options: Mapping[str, str] | None = None,
+    most_pages: int = 1000,
 ) -> AsyncIterator[IrpClient]:
     endpoint = Endpoint(remote="irp", url="https://sv.example.com")
     wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(irp))
@@ -66,6 +67,7 @@ async def client(
             secrets=secrets or token(),
             options={"organization": "Head office"} if options is None else options,
             clock=lambda: NOW,
+            most_pages=most_pages,
         )
     finally:
         await wire.aclose()

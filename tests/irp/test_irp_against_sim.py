@@ -31,7 +31,7 @@ async def desk_of(sim: IrpSim, *, password: str = "") -> AsyncIterator[IrpClient
         wire = Wire(Endpoint(remote="irp", url=server.url), clock=clock)
         profile, secrets = load_profile("security-vision"), token(password or sim.token)
         try:
-            yield IrpClient(wire=wire, profile=profile, secrets=secrets, options={}, clock=clock)
+            yield IrpClient(wire=wire, profile=profile, secrets=secrets, options={}, clock=clock, most_pages=9)
         finally:
             await wire.aclose()
 

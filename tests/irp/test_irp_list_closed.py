@@ -15,7 +15,6 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import RemoteError, Transient
 from kuma_sync.core.incident import Resolution
-from kuma_sync.irp import client as client_module
 from kuma_sync.irp.client import IrpClient
 
 
@@ -315,14 +314,11 @@ async def test_a_time_without_a_zone_is_utc() -> None:
     assert items[0].updated == datetime(2026, 1, 15, 11, tzinfo=UTC)
 
 
-async def test_a_list_without_end_is_given_up_after_its_pages_were_handed_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(client_module, "MOST_PAGES", 3)
+async def test_a_list_without_end_is_given_up_after_its_pages_were_handed_out() -> None:
     shelf = Shelf([item(number) for number in range(1000)])
     ids: list[str] = []
 
-    async with client(shelf) as desk:  # type: ignore[arg-type]  # it answers by what is asked
+    async with client(shelf, most_pages=3) as desk:  # type: ignore[arg-type]  # it answers by what is asked
         with pytest.raises(Transient, match="did not end after 3 pages"):  # noqa: PT012  # the pages before it count
             async for page in desk.list_closed(NOW):
                 ids += [one.incident_id for one in page.items]

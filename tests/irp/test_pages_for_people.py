@@ -150,6 +150,7 @@ async def asked() -> AsyncIterator[Asked]:
         secrets=token(),
         options={},
         clock=lambda: datetime.now(UTC),
+        most_pages=9,
     )
     kuma = KumaClient(
         wire=wires["kuma"],
@@ -159,6 +160,7 @@ async def asked() -> AsyncIterator[Asked]:
         tenants=[],
         with_affected=True,
         max_alert_size=1 << 20,
+        page_cap=9,
     )
     async with server:
         try:

@@ -57,6 +57,7 @@ async def a_client(
             tenants=[],
             with_affected=True,
             max_alert_size=limit,
+            page_cap=9,
         )
         await wire.aclose()
 

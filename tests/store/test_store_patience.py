@@ -7,16 +7,15 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from datetime import timedelta
 
 import psycopg
 import pytest
 from builders import a_link
-from sqlalchemy import event
 from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.store import Store, postgres, session
+from kuma_sync.store import Store, StoreLimits
 
 STANDING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 
@@ -36,23 +35,13 @@ async def locked(url: str) -> AsyncIterator[None]:
         other.close()
 
 
-def half_a_second(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA busy_timeout = 500").close()
+IMPATIENT = StoreLimits(lock=timedelta(seconds=1))
+"""For a store that waits for locks, and whose transactions stand still, for a moment only."""
 
 
 async def write(store: Store) -> None:
     async with store.begin() as tx:
         await tx.links.add([a_link()], now=tx.now)
-
-
-@asynccontextmanager
-async def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """Open a store whose new connections wait for locks, and stand still, for a moment only."""
-    async with opened(url) as store:
-        # Its migrations may take longer on a loaded machine: they are done, over connections that had their time.
-        await store.close()
-        monkeypatch.setattr(postgres, "PATIENCE", 1.0)
-        yield store
 
 
 async def stands_still_until_ended(url: str) -> None:
@@ -64,13 +53,12 @@ async def stands_still_until_ended(url: str) -> None:
 
 
 async def test_a_transaction_that_gets_nowhere_finds_the_store_away_and_the_next_one_works(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str,
 ) -> None:
-    async with opened(postgres_url) as store:
-        monkeypatch.setattr(session, "LONGEST", 0.3)
+    limits = StoreLimits(transaction=timedelta(seconds=2))
+    async with opened(postgres_url, limits=limits) as store:
         async with locked(postgres_url), asyncio.timeout(10):
             ends = await asyncio.gather(*(write(store) for _ in range(4)), return_exceptions=True)
-        monkeypatch.undo()
 
         await write(store)
 
@@ -78,17 +66,14 @@ async def test_a_transaction_that_gets_nowhere_finds_the_store_away_and_the_next
 
 
 async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_the_others_time(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str,
 ) -> None:
-    async with opened(sqlite_url) as store:
-        await store.close()
-        event.listen(store.engine.sync_engine, "connect", half_a_second)
-        monkeypatch.setattr(session, "LONGEST", 0.7)
+    limits = StoreLimits(lock=timedelta(milliseconds=500), transaction=timedelta(seconds=2))
+    async with opened(sqlite_url, limits=limits) as store:
         began = time.monotonic()
         async with locked(sqlite_url):
             ends = await asyncio.gather(*(write(store) for _ in range(12)), return_exceptions=True)
         took = time.monotonic() - began
-        monkeypatch.undo()
 
         await write(store)
 
@@ -96,8 +81,8 @@ async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_th
     assert took < 4, "one after the other they would need six seconds"
 
 
-async def test_a_lock_is_not_waited_for_without_end(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with impatient(postgres_url, monkeypatch) as store:
+async def test_a_lock_is_not_waited_for_without_end(postgres_url: str) -> None:
+    async with opened(postgres_url, limits=IMPATIENT) as store:
         async with locked(postgres_url), asyncio.timeout(20):
             with pytest.raises(StoreUnavailable):
                 await write(store)
@@ -105,10 +90,8 @@ async def test_a_lock_is_not_waited_for_without_end(postgres_url: str, monkeypat
         await write(store)
 
 
-async def test_a_transaction_that_stands_still_is_ended_and_its_locks_with_it(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with impatient(postgres_url, monkeypatch) as store, AsyncExitStack() as stack:
+async def test_a_transaction_that_stands_still_is_ended_and_its_locks_with_it(postgres_url: str) -> None:
+    async with opened(postgres_url, limits=IMPATIENT) as store, AsyncExitStack() as stack:
         tx = await stack.enter_async_context(store.begin())
         await tx.links.add([a_link()], now=tx.now)
         await stands_still_until_ended(postgres_url)

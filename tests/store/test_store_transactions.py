@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,7 @@ from kuma_sync.core.alert import Picture
 from kuma_sync.core.errors import StoreUnavailable, ValueRefused
 from kuma_sync.core.incident import Link
 from kuma_sync.settings import Secret
-from kuma_sync.store import Lane, Put, Shape, Shown, Store, engine, store_url
-from kuma_sync.store import postgres as pg
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, StoreLimits, engine, store_url
 from kuma_sync.telemetry.redact import masked
 
 SECRET = "swordfish"
@@ -414,10 +413,10 @@ async def test_a_database_that_was_shut_works_again_without_a_restart_of_ours(ne
 
 @pytest.mark.parametrize("asleep", [5.0, 0.0])
 async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch, asleep: float
+    postgres_url: str, asleep: float
 ) -> None:
-    monkeypatch.setattr(pg, "ASLEEP", asleep)
-    async with opened(postgres_url) as store:
+    limits = StoreLimits(asleep=timedelta(seconds=asleep))
+    async with opened(postgres_url, limits=limits) as store:
         async with store.read(), store.begin():
             pass
         await put(store, "before")
@@ -456,17 +455,14 @@ async def test_a_server_that_acknowledges_nothing_is_given_up_after_ten_seconds(
     assert told == 10_000
 
 
-async def test_a_connection_that_slept_is_asked_before_it_is_used(
-    postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_that_slept_is_asked_before_it_is_used(postgres_url: str) -> None:
     """Nothing can be read from it until something is sent: so it is where a firewall forgot it."""
 
     def reset(far_end: socket.socket) -> None:
         far_end.recv(1)
         far_end.close()
 
-    monkeypatch.setattr(pg, "ASLEEP", 0.0)
-    async with opened(postgres_url) as store:
+    async with opened(postgres_url, limits=StoreLimits(asleep=timedelta())) as store:
         await put(store, "before")
         async with store.engine.connect() as connection:
             raw = (await connection.get_raw_connection()).driver_connection

@@ -8,16 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import child_program
 import httpx
-import odd_build
 from addresses import somewhere
+from child_program import Oddity
 from forked import command, fork
 from stage import Child, Stage, eventually
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Link
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.store import Store
 from kuma_sync.wiring.crew import open_store
 
@@ -78,16 +79,18 @@ class Copy(Child):
         self.process.send_signal(signal.SIGCONT)
 
 
-def start_copy(stage: Stage, *, env: dict[str, str] | None = None, **oddities: Any) -> Copy:
-    """Start the command; with an oddity, the test build of it. `leases="short"` is the test build without any."""
+def start_copy(
+    stage: Stage, *, env: dict[str, str] | None = None, limits: Limits | None = None, oddity: Oddity | None = None
+) -> Copy:
+    """Start the command, with limits of its own, or with an oddity."""
     listen = somewhere()
     stage.children += 1
     log = stage.folder / f"child-{stage.children}.log"
     words = ["run", "-c", str(stage.config)]
     door = {"KUMA_SYNC_WEB__LISTEN": listen, "KUMA_SYNC_WEB__METRICS_PUBLIC": "true"}
     surroundings = {**door, **(env or {})}
-    if oddities:
-        process = fork(log, odd_build.main, oddities, words, env=surroundings)
+    if limits or oddity:
+        process = fork(log, child_program.run, words, limits or Limits(), oddity or Oddity(), env=surroundings)
     else:
         process = fork(log, command, *words, env=surroundings)
     copy = Copy(process=process, log=log, url=f"http://{listen}")

@@ -23,6 +23,7 @@ from forked import Forked, command, fork
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Link
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew, once, work
 from kuma_sync.irp.loading import profile_text
 from kuma_sync.settings import Settings, load
@@ -116,22 +117,31 @@ class Stage:
 
     @asynccontextmanager
     async def crew(
-        self, metrics: Metrics | None = None, *, single: bool = False, health: Health | None = None
+        self,
+        metrics: Metrics | None = None,
+        *,
+        single: bool = False,
+        health: Health | None = None,
+        limits: Limits | None = None,
     ) -> AsyncIterator[Crew]:
         """Wire everything in this process, with the store made ready; nothing runs yet. `single`: as `run --once`."""
         settings = at_once(self.settings()) if single else self.settings()
         async with AsyncExitStack() as stack:
             health = health or Health(monotonic=time.monotonic)
-            ground = Ground(store=open_store(settings), metrics=metrics or Metrics(), health=health)
+            limits = limits or Limits()
+            store = open_store(settings, limits=limits.store)
+            ground = Ground(store=store, limits=limits, metrics=metrics or Metrics(), health=health)
             stack.push_async_callback(ground.store.close)
             crew = await make_crew(settings, ground, stack)
             await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
             yield crew
 
     @asynccontextmanager
-    async def working(self, metrics: Metrics | None = None, *, health: Health | None = None) -> AsyncIterator[Crew]:
+    async def working(
+        self, metrics: Metrics | None = None, *, health: Health | None = None, limits: Limits | None = None
+    ) -> AsyncIterator[Crew]:
         """Let a crew work in this process while the block runs."""
-        async with self.crew(metrics, health=health) as crew:
+        async with self.crew(metrics, health=health, limits=limits) as crew:
             stop = asyncio.Event()
             working = asyncio.create_task(work(crew, stop, timedelta(seconds=10)))
             try:
@@ -141,11 +151,13 @@ class Stage:
                 await working
 
     @asynccontextmanager
-    async def door(self, env: Mapping[str, str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    async def door(
+        self, env: Mapping[str, str] | None = None, *, limits: Limits | None = None
+    ) -> AsyncIterator[httpx.AsyncClient]:
         """Run the whole daemon in this process, doors and all; yield a client that may pass them."""
         listen = somewhere()
         self.configure(web={"listen": listen, "tokens": {"security-vision": "door-token"}})
-        daemon = Daemon(self.settings(), reload=self.settings, env=env or {})
+        daemon = Daemon(self.settings(), reload=self.settings, env=env or {}, limits=limits)
         running = asyncio.create_task(daemon.run())
         headers = {"Authorization": "Bearer door-token"}
         try:

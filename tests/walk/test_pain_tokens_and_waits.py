@@ -18,6 +18,7 @@ from stores import Clock, opened
 from kuma_sync.core.errors import AccessDenied, RemoteError, Transient
 from kuma_sync.core.retry import Bounce, Park, RetryAt, RetryPolicy
 from kuma_sync.daemon.duty import Duty
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.owned import OwnedJob
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side, SideStopped, Token
@@ -109,7 +110,7 @@ async def test_a_revoked_token_costs_a_dozen_requests_in_the_first_minute_and_fe
         calls.append(clock())
         raise AccessDenied(remote="irp", operation="probe", summary="answered 401", status=401)
 
-    pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0)
+    pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
     side = Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0), token=Token(probe=probe))
     began = clock.now
     while clock.now < began + timedelta(hours=1):
@@ -194,13 +195,13 @@ async def test_after_a_429_nothing_is_sent_for_the_seven_seconds_it_asked_for(
 ) -> None:
     clock = Clock()
     irp = IrpSim(token="irp-token", clock=clock)
-    pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0)
+    pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
     side = Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
     async with SimServer(irp.app) as server, opened(sqlite_url, clock=clock) as store:
         irp.faults.add("status", code=429, headers={"Retry-After": wish(clock.now)}, times=1)
         wire = Wire(Endpoint(remote="irp", url=server.url), clock=clock)
         caller = Caller(wire, side)
-        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=1)
+        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=1, limits=Limits())
         worker = Worker(duty=duty, store=store, handler=caller, owner="me", health=Health(monotonic=lambda: 0.0))
         async with store.begin() as tx:
             await tx.delivery.put([Put(subject=f"job {number}", lane=Lane.UPDATE) for number in range(20)])
@@ -222,7 +223,7 @@ def test_what_failed_together_does_not_come_back_together(asked: float | None) -
     wish = None if asked is None else timedelta(seconds=asked)
     error = Transient(remote="irp", operation="create", summary="answered 429", status=429, retry_after=wish)
     clock = Clock()
-    pace = Pace(clock=clock, policy=SHIPPED, jitter=Random(1).random)
+    pace = Pace(clock=clock, policy=SHIPPED, jitter=Random(1).random, limits=Limits())
 
     outcomes = [pace.after(error, attempts=1) for _job in range(100)]
 
@@ -251,7 +252,7 @@ async def test_a_proxys_password_is_read_again_from_its_file_and_kept_out_of_log
     secret = tmp_path / "proxy"
     secret.write_text("http://u:0ld-passw0rd@proxy:3128\n")
     async with staged(tmp_path, sqlite_url, kuma={"proxy_file": str(secret)}) as stage:
-        endpoint = kuma_endpoint(stage.settings().kuma)
+        endpoint = kuma_endpoint(stage.settings().kuma, Limits())
         secret.write_text("http://u:n3w-passw0rd@proxy:3128\n")
 
     assert endpoint.proxy() == "http://u:n3w-passw0rd@proxy:3128"

@@ -1,6 +1,6 @@
 """What `/livez`, `/readyz` and systemd's watchdog say in every kind of trouble, by real processes on real sockets.
 
-All limits are made short in the same proportion (odd_build), so that what takes minutes takes seconds here.
+All limits are made short in the same proportion (child_program.QUICK), so that what takes minutes takes seconds here.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import postgres
 import psycopg
 import pytest
+from child_program import KEPT_ALIVE, LIVE, Does, Oddity
 from copies import Copy, start_copy, started
-from odd_build import LIVE
 from stage import Stage, eventually, staged
 
-from kuma_sync.daemon import observe, run
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.telemetry.health import Health, State
 
 INTERVAL = 2.0
@@ -112,11 +111,11 @@ async def postgres_locked(stage: Stage) -> Callable[[], None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One kind of trouble: on which store (else a file), by which oddity of the build, or by what is done to it."""
+    """One kind of trouble: on which store (else a file), by which oddity, or by what is done to it."""
 
     database: str = ""
     trouble: Trouble = nothing
-    oddity: dict[str, Any] = field(default_factory=dict)
+    oddity: Oddity | None = None
 
 
 class Watchdog:
@@ -156,10 +155,10 @@ async def watched(folder: Path, row: Row) -> AsyncIterator[tuple[Stage, Copy, Wa
             stage.configure(**{section: keys})
         watchdog = Watchdog(folder / "notify")
         try:
-            copy = start_copy(stage, env=watchdog.env, short_limits=True, kept_alive=True, **row.oddity)
+            copy = start_copy(stage, env=watchdog.env, limits=KEPT_ALIVE, oddity=row.oddity)
             await started(copy)
             stage.kuma.raise_alert()
-            if not row.oddity:
+            if row.oddity is None:
                 await eventually(lambda: _all_is_well(stage, copy), within=SLACK)
             yield stage, copy, watchdog
         finally:
@@ -215,10 +214,10 @@ async def cell(folder: Path, row: Row, expected: Said) -> Said:
 def our_own() -> dict[str, Row]:
     return {
         "idle night": Row(),
-        "the poll loop keeps raising": Row(oddity={"poll": "raises"}),
-        "the delivery loop keeps raising": Row(oddity={"delivery": "raises"}),
-        "the poll loop hangs": Row(oddity={"poll": "hangs"}),
-        "the delivery loop hangs": Row(oddity={"delivery": "hangs"}),
+        "the poll loop keeps raising": Row(oddity=Oddity(loop="poll", does=Does.RAISE)),
+        "the delivery loop keeps raising": Row(oddity=Oddity(loop="delivery", does=Does.RAISE)),
+        "the poll loop hangs": Row(oddity=Oddity(loop="poll", does=Does.HANG)),
+        "the delivery loop hangs": Row(oddity=Oddity(loop="delivery", does=Does.HANG)),
     }
 
 
@@ -265,14 +264,13 @@ async def test_health_tells_the_truth_in_every_kind_of_trouble(
 
 
 async def test_reads_that_bring_nothing_show_after_two_intervals_and_not_before(
-    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    monkeypatch.setattr(observe, "EVERY", 0.1)
     interval, passed = 600.0, [0.0]
     health = Health(monotonic=lambda: passed[0])
     async with (
         staged(tmp_path, sqlite_url, poll={"interval": f"{interval:g}s"}) as stage,
-        stage.working(health=health),
+        stage.working(health=health, limits=Limits(observed_every=timedelta(milliseconds=100))),
     ):
         await eventually(lambda: health.ready().ready)
         passed[0] += interval * 2
@@ -288,11 +286,10 @@ async def test_reads_that_bring_nothing_show_after_two_intervals_and_not_before(
 
 
 async def test_deliveries_tried_in_vain_show_although_the_irp_answers_all_else_and_an_empty_queue_never_does(
-    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    monkeypatch.setattr(run, "DROUGHT", timedelta(seconds=1))
-    monkeypatch.setattr(observe, "EVERY", 0.1)
-    async with staged(tmp_path, sqlite_url) as stage, stage.working() as crew:
+    limits = Limits(drought=timedelta(seconds=1), observed_every=timedelta(milliseconds=100))
+    async with staged(tmp_path, sqlite_url) as stage, stage.working(limits=limits) as crew:
         await eventually(lambda: crew.health.ready().ready)
         await asyncio.sleep(1.5)  # nothing can be waited for: nothing happens, for longer than work may wait
         await eventually(lambda: crew.health.ready().ready)  # a stall makes it old news for a moment that none waits

@@ -10,9 +10,11 @@ from stage import Stage, ask, eventually, polled, staged, tell
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.daemon import operator
-from kuma_sync.daemon.allowance import CONTENTS_IN_WORK
 from kuma_sync.daemon.deliver import EVENT
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew
+
+CONTENTS_IN_WORK = Limits().contents_in_work
 
 
 def raise_large(stage: Stage) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from stage import Stage, ask, eventually, metric, parked, staged
 
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.traffic import FAILURES_IN_A_ROW
 from kuma_sync.telemetry.metrics import Metrics
 
 ALERTS = 40
@@ -50,7 +50,7 @@ async def test_an_outage_of_the_irp_burns_no_attempts_and_its_end_lets_everythin
 
     assert not_ready
     assert tried_meanwhile == 0
-    assert burnt <= FAILURES_IN_A_ROW + IN_FLIGHT
+    assert burnt <= Limits().trips_after + IN_FLIGHT
     assert len(stage.wrote("create")) == ALERTS
 
 

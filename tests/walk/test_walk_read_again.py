@@ -39,10 +39,10 @@ async def test_contents_that_the_poller_stored_meanwhile_are_not_replaced_by_tho
         alert_id = AlertId(stage.kuma.raise_alert(events=3))
         await once(crew)
         await tell(crew, lambda tx: operator.resync(tx, [alert_id], by="operator:test"))
-        bench = Workbench(crew.store, Desk())
+        bench = Workbench(crew.store, Desk(), lease=crew.limits.job_lease)
         async with crew.store.begin() as tx:
             (claim,) = await tx.delivery.claim(1, owner="test", lease=timedelta(seconds=60))
-        job = OwnedJob(claim, time.monotonic() + 60)
+        job = OwnedJob(claim, time.monotonic() + 60, crew.limits)
         work = await bench.load(job)
         older = take_contents(stage.kuma.alerts[alert_id]["events"], assets=(), accounts=(), max_events=0)
         stage.kuma.grow(alert_id, events=2)

@@ -20,6 +20,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, StoreError, StoreUnavailable, Transient
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.daemon import operator
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.daemon.schedule import Bell
@@ -129,7 +130,7 @@ async def test_a_loop_whose_bell_no_longer_rings_acts_after_twice_the_interval()
             stop.set()
 
     async with asyncio.timeout(5):
-        await whenever(Bell(), act, stop, timedelta(milliseconds=50))
+        await whenever(Bell(), act, stop, interval=timedelta(milliseconds=50), last_moments=timedelta(seconds=2))
 
     assert acted[0] >= 0.09
     assert acted[2] >= 0.27
@@ -138,7 +139,7 @@ async def test_a_loop_whose_bell_no_longer_rings_acts_after_twice_the_interval()
 def gate(clock: Clock) -> Side:
     """Return a gate without a probe, on a clock that can be set back."""
     policy = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
-    pace = Pace(clock=clock, policy=policy, jitter=lambda: 0.0)
+    pace = Pace(clock=clock, policy=policy, jitter=lambda: 0.0, limits=Limits())
     return Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
 
 

@@ -6,21 +6,20 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from child_program import LIVE, QUICK, Does, Oddity
 from copies import start_copy, started
-from odd_build import LIVE
 from stage import eventually, staged
 
 SLACK = 30.0
 """Seconds for the start of a process on a busy machine."""
 
 
-DEAD: list[tuple[dict[str, Any], list[str]]] = [
-    ({"poll": "hangs", "after": 3}, ["poll"]),
-    ({"delivery": "hangs", "after": 3}, ["delivery"]),
-    ({"poll": "blocks", "after": 3}, ["event loop"]),
+DEAD: list[tuple[Oddity, list[str]]] = [
+    (Oddity(loop="poll", does=Does.HANG, after=3), ["poll"]),
+    (Oddity(loop="delivery", does=Does.HANG, after=3), ["delivery"]),
+    (Oddity(loop="poll", does=Does.BLOCK, after=3), ["event loop"]),
 ]
 
 
@@ -32,12 +31,12 @@ async def test_a_process_whose_loop_is_dead_ends_and_the_next_one_goes_on(tmp_pa
             group.create_task(dies_and_goes_on(folder, oddity, loops))
 
 
-async def dies_and_goes_on(folder: Path, oddity: dict[str, Any], loops: list[str]) -> None:
+async def dies_and_goes_on(folder: Path, oddity: Oddity, loops: list[str]) -> None:
     """See one process die of its oddity, and a healthy one do what is left."""
     async with staged(folder, f"sqlite:///{folder}/store.db") as stage:
         stage.irp.knobs.latency = 0.05
         first = [stage.kuma.raise_alert(events=1) for _ in range(5)]
-        dying = start_copy(stage, short_limits=True, **oddity)
+        dying = start_copy(stage, limits=QUICK, oddity=oddity)
         await started(dying)
         code = await dying.ended(within=SLACK + 3 * LIVE)
         second = [stage.kuma.raise_alert(events=1) for _ in range(5)]
@@ -51,7 +50,7 @@ async def dies_and_goes_on(folder: Path, oddity: dict[str, Any], loops: list[str
     (last,) = dying.says("stuck_for_good")
     assert (code, ended) == (1, 0)
     assert (last["level"], last["loops"]) == ("critical", loops)
-    assert ("odd_build.py" in last["where"]) == (loops == ["event loop"]), "it names the line that blocks"
+    assert ("child_program.py" in last["where"]) == (loops == ["event loop"]), "it names the line that blocks"
     assert all(stage.incidents(alert_id) for alert_id in first + second)
     assert len(stage.wrote("create")) == 10
 
@@ -61,7 +60,7 @@ async def test_a_process_whose_loop_keeps_failing_ends_and_says_which(
     tmp_path: Path, sqlite_url: str, loop: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
-        failing = start_copy(stage, short_limits=True, **{loop: "raises"})
+        failing = start_copy(stage, limits=QUICK, oddity=Oddity(loop=loop, does=Does.RAISE))
         await started(failing)
         code = await failing.ended(within=SLACK)
 
@@ -72,7 +71,7 @@ async def test_a_process_whose_loop_keeps_failing_ends_and_says_which(
 
 async def test_a_process_that_was_frozen_for_longer_than_any_limit_lives_on(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
-        frozen = start_copy(stage, short_limits=True)
+        frozen = start_copy(stage, limits=QUICK)
         await started(frozen)
         first = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(first), within=SLACK)
@@ -94,9 +93,11 @@ async def test_a_process_that_was_frozen_for_longer_than_any_limit_lives_on(tmp_
 def test_a_log_that_takes_no_more_lines_does_not_keep_a_dead_process_alive() -> None:
     full = """
 import os
-from kuma_sync.telemetry import logs, pulse
+from datetime import timedelta
+from kuma_sync.telemetry import logs
+from kuma_sync.telemetry.pulse import Pulse
 logs.configure(format="json")
-pulse.LAST_WORDS = 0.5
+pulse = Pulse(limit=timedelta(minutes=5), last_line=timedelta(milliseconds=500))
 os.set_blocking(2, False)
 try:
     while True:

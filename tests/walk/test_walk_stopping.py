@@ -10,6 +10,7 @@ import socket
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stage import Child, Stage, change_profile, eventually, leases_run_out, stag
 from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.run import Crew
 from kuma_sync.settings import Settings
 from kuma_sync.sim.values import Json
@@ -388,10 +390,10 @@ async def test_a_start_without_its_store_says_so_once_and_when_that_is_over(
         await make_ready(*arguments, **named)
 
     monkeypatch.setattr(serve, "make_ready", late)
-    monkeypatch.setattr(serve, "STORE_RETRY", 0.01)
     async with staged(tmp_path, sqlite_url) as stage:
+        limits = Limits(store_tried_again=timedelta(milliseconds=10))
         with capture_logs() as logs:
-            async with stage.door():
+            async with stage.door(limits=limits):
                 pass
 
     told = [(line["event"], line.get("reason")) for line in logs if line["event"].startswith("store_")]

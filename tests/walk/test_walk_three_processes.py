@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from child_program import SHORT_LEASES, Oddity
 from copies import Copy, looked_at, start_copy, started, stored_link
-from odd_build import TRANSACTION, TURN
 from stage import Stage, change_profile, staged
 from stage import eventually as soon
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Link
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.store import Store
 
 LITTLE = 20.0
@@ -25,13 +26,14 @@ LITTLE = 20.0
 eventually = partial(soon, within=60.0)
 pytestmark = pytest.mark.timeout(300)  # three processes at a time, on a machine that may have other things to do
 
-SHORT: dict[str, Any] = {"leases": "short"}
+TURN = SHORT_LEASES.reader_lease.total_seconds()
+TRANSACTION = SHORT_LEASES.store.lock.total_seconds()
 
 
 @asynccontextmanager
-async def three(stage: Stage, **oddities: Any) -> AsyncIterator[list[Copy]]:
+async def three(stage: Stage, *, limits: Limits | None = None) -> AsyncIterator[list[Copy]]:
     """Run three copies, and terminate those that are alive after the block; each must end well."""
-    copies = [start_copy(stage, **oddities) for _ in range(3)]
+    copies = [start_copy(stage, limits=limits) for _ in range(3)]
     await started(*copies)
     yield copies
     alive = [copy for copy in copies if copy.process.returncode is None]
@@ -91,7 +93,11 @@ async def _all_ready(copies: list[Copy]) -> bool:
 
 
 async def test_when_the_reader_is_killed_another_one_reads_within_the_lease(tmp_path: Path, postgres_url: str) -> None:
-    async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store, three(stage, **SHORT) as copies:
+    async with (
+        staged(tmp_path, postgres_url) as stage,
+        looked_at(stage) as store,
+        three(stage, limits=SHORT_LEASES) as copies,
+    ):
         first = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(first))
         reader = await reader_of(store, copies)
@@ -144,7 +150,7 @@ async def test_a_reader_frozen_over_a_page_cannot_write_it_once_another_one_read
     async with (
         staged(tmp_path, postgres_url, poll=poll) as stage,
         looked_at(stage) as store,
-        three(stage, **SHORT) as copies,
+        three(stage, limits=SHORT_LEASES) as copies,
     ):
         alert_id = stage.kuma.raise_alert(priority="low", events=6)
         await eventually(lambda: stage.incidents(alert_id))
@@ -182,10 +188,10 @@ async def _is_standby(copy: Copy) -> bool:
 
 async def test_a_reader_frozen_in_a_transaction_holds_nobody_up_for_long(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage:
-        reader = start_copy(stage, freeze_in_transaction=True)
+        reader = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="turn_assured"))
         alert_id = stage.kuma.raise_alert()
         await eventually(reader.frozen)
-        others = [start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, limits=SHORT_LEASES) for _ in range(2)]
         await started(*others)
         began = time.monotonic()
         await eventually(lambda: stage.incidents(alert_id))
@@ -211,11 +217,11 @@ async def test_a_worker_frozen_while_holding_a_claim_sends_no_second_create(
     tmp_path: Path, postgres_url: str, point: str
 ) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:
-        woken = start_copy(stage, freeze=point)
+        woken = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at=point))
         alert_id = stage.kuma.raise_alert()
         await eventually(woken.frozen)
         made = len(stage.incidents(alert_id))
-        others = [start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, limits=SHORT_LEASES) for _ in range(2)]
         await started(*others)
         linked = await eventually(lambda: _linked(store, alert_id))
 
@@ -242,10 +248,10 @@ async def test_a_worker_frozen_between_two_requests_does_not_write_what_it_knew_
 ) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 2"))
-        woken = start_copy(stage, freeze="create_answered")
+        woken = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="create_answered"))
         alert_id = stage.kuma.raise_alert(events=5)
         await eventually(woken.frozen)
-        others = [start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, limits=SHORT_LEASES) for _ in range(2)]
         await started(*others)
         await eventually(lambda: len(stage.incident(alert_id).events) == 5)
         link = await eventually(lambda: _settled(store, alert_id))
@@ -274,12 +280,12 @@ async def _linked(store: Store, alert_id: str) -> str:
 
 async def test_a_worker_frozen_after_a_closing_closes_nothing_twice(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:
-        woken = start_copy(stage, freeze="close_answered")
+        woken = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="close_answered"))
         alert_id = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(alert_id))
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
         await eventually(woken.frozen)
-        others = [start_copy(stage, **SHORT) for _ in range(2)]
+        others = [start_copy(stage, limits=SHORT_LEASES) for _ in range(2)]
         await started(*others)
         # A sweep may see it closed before: what counts is that another worker has finished the job.
         await eventually(lambda: _carried(store, alert_id))

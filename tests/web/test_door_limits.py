@@ -21,18 +21,18 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 from test_plain_doors import Doors
 
-from kuma_sync.web.listener import Limits, most_connections
+from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.server import bind, serve
 
 BRIEF = 0.3
-SHORT = Limits(most=20, silence=BRIEF, body=BRIEF, answer=10.0)
-ROOMY = Limits(most=20)
+SHORT = DoorLimits(most=20, silence=BRIEF, body=BRIEF, answer=10.0)
+ROOMY = DoorLimits(most=20)
 
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def door(app: Starlette, limits: Limits, **files: Path) -> AsyncIterator[int]:
+async def door(app: Starlette, limits: DoorLimits, **files: Path) -> AsyncIterator[int]:
     stop, listener = asyncio.Event(), bind("127.0.0.1:0")
     port = listener.getsockname()[1]
     async with asyncio.TaskGroup() as tasks:
@@ -74,7 +74,7 @@ async def until(true: Callable[[], bool]) -> None:
 async def test_health_is_told_while_more_say_nothing_than_may_be_connected() -> None:
     doors = Doors()
     with capture_logs() as logs:
-        async with asyncio.timeout(20), door(doors.app(), Limits(most=20, silence=2.0)) as port:
+        async with asyncio.timeout(20), door(doors.app(), DoorLimits(most=20, silence=2.0)) as port:
             async with connected(port, 60) as silent, httpx.AsyncClient(trust_env=False) as client:
                 answers = [await client.get(f"http://127.0.0.1:{port}{path}") for path in ("/livez", "/readyz")]
                 await asyncio.gather(*(peer[0].read() for peer in silent[:40]))
@@ -160,7 +160,7 @@ async def test_a_handshake_that_never_comes_takes_no_place_for_long(tmp_path: Pa
 CHILD = """
 import asyncio, json, resource, sys, time
 from kuma_sync.telemetry import logs
-from kuma_sync.web.listener import Limits
+from kuma_sync.web.listener import DoorLimits
 from kuma_sync.web.server import bind, serve
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -174,7 +174,7 @@ async def main():
     stop, door = asyncio.Event(), bind("127.0.0.1:0")
     print(door.getsockname()[1], flush=True)
     asyncio.get_running_loop().add_reader(0, stop.set)
-    await serve(app, door, stop=stop, limits=Limits(most=1000))
+    await serve(app, door, stop=stop, limits=DoorLimits(most=1000))
     print(time.process_time())
 
 asyncio.run(main())

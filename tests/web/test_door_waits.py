@@ -19,6 +19,7 @@ from kuma_sync.core.alert import Alert, AlertId, Seen, first_picture
 from kuma_sync.core.closing import KumaAnswer
 from kuma_sync.core.incident import Link
 from kuma_sync.daemon.desk import Door
+from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.settings import Secret
 from kuma_sync.store import Shape, Shown, Store, Tx, store_url
@@ -66,7 +67,7 @@ async def door(url: str) -> AsyncIterator[Place]:
     async with opened(url):
         pass
     store, waiters = Counting(store_url(url), clock=lambda: datetime.now(UTC)), Waiters(most=MOST)
-    desk = Door(store=store, waiters=waiters, ring=lambda: None)
+    desk = Door(store=store, waiters=waiters, ring=lambda: None, every=Limits().answers_looked_for)
     desk.open = True
     app = build_app(
         rules=lambda: DoorRules(to_kuma=True, tokens={"sv": Secret("t0ken")}),
