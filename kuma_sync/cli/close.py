@@ -26,6 +26,7 @@ from kuma_sync.irp.checking import desk
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
+from kuma_sync.store.jobs import JobState
 
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 0.25
@@ -78,7 +79,7 @@ async def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool)
             link = await _known(tx, text)
             request = replace(asked, alert_id=link.alert_id)
             fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
-            held = bool(await tx.closes.jobs(link.alert_id, states=["held"]))
+            held = bool(await tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
@@ -139,6 +140,6 @@ async def _still_open(store: Store, order: Order) -> list[str]:
     async with store.read() as tx:
         link = await tx.links.get(order.alert_id)
         for name, queue in (("KUMA", tx.closes), ("the IRP", tx.delivery)):
-            for job in await queue.jobs(order.alert_id, states=["parked"]):
+            for job in await queue.jobs(order.alert_id, states=[JobState.PARKED]):
                 raise Unfinished(f"the closing for {name} is parked: {job.reason}")
     return order.open_sides(link)

@@ -18,9 +18,8 @@ from kuma_sync.core.incident import Doubt, Link, Origin
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.jobs import JobState
 from kuma_sync.store.overview import Held
-
-PARKED, HELD = "parked", "held"
 
 
 async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = True) -> bool:
@@ -68,7 +67,7 @@ async def read_again(store: Store, digest: str, *, by: str, max_events: int) -> 
 
 async def parked_subjects(tx: Tx) -> list[str]:
     """Return everything that is parked: alerts, and digests of what is none."""
-    jobs = [*await tx.delivery.jobs(states=[PARKED]), *await tx.closes.jobs(states=[PARKED])]
+    jobs = [*await tx.delivery.jobs(states=[JobState.PARKED]), *await tx.closes.jobs(states=[JobState.PARKED])]
     return sorted({job.subject for job in jobs} | {piece.digest for piece in await tx.records.parked()})
 
 
@@ -124,7 +123,7 @@ async def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> l
         released.add(subject)
     await tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
     closes = sorted(one.id for one in going if one.towards == "kuma")
-    released |= set(await tx.closes.wake(closes, states=[HELD]))
+    released |= set(await tx.closes.wake(closes, states=[JobState.HELD]))
     for subject in sorted(released):
         await tx.records.note(by, "release", subject)
     return sorted(released)

@@ -17,7 +17,7 @@ from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
 from kuma_sync.core.spelling import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
-from kuma_sync.store.jobs import PARKED
+from kuma_sync.store.jobs import JobState
 from kuma_sync.store.same_named import same_named
 
 _same_named = same_named(
@@ -161,7 +161,7 @@ class Links:
             select(links).where(
                 schema.UNSHOWN,
                 links.c.dropped.is_(False),
-                exists().where(jobs.c.subject == links.c.alert_id, jobs.c.state != PARKED),
+                exists().where(jobs.c.subject == links.c.alert_id, jobs.c.state != JobState.PARKED),
             )
         )
         return [_link(row) for row in rows]

@@ -14,7 +14,7 @@ from stores import Clock, opened
 from kuma_sync.core.alert import AlertId, Contents, Picture
 from kuma_sync.core.diff import Rejected
 from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
-from kuma_sync.store.overview import STATES, Row
+from kuma_sync.store.overview import AlertState, Row
 
 A = AlertId("a")
 LEASE = timedelta(seconds=60)
@@ -90,7 +90,7 @@ async def make(tx: Tx, alert_id: str, *cases: Case) -> None:
 
 
 def test_the_states_are_the_contracts_in_its_order() -> None:
-    assert list(STATES) == ORDER
+    assert list(AlertState) == ORDER
 
 
 async def test_every_alert_is_in_the_first_state_that_fits(database_url: str) -> None:

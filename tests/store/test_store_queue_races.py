@@ -21,6 +21,7 @@ from kuma_sync.core.incident import Link
 from kuma_sync.daemon.prune import prune
 from kuma_sync.daemon.turn import READER
 from kuma_sync.store import Lane, Put, Shape, Shown, Store
+from kuma_sync.store.jobs import JobState
 
 
 @asynccontextmanager
@@ -102,7 +103,7 @@ async def test_a_job_put_back_meets_a_change_that_commits_in_that_very_moment(po
             await somebody_waits(postgres_url)
 
         merged = await job(poller)
-        assert (merged.state, merged.attempts, merged.lane) == ("pending", 1, Lane.CREATE)
+        assert (merged.state, merged.attempts, merged.lane) == (JobState.PENDING, 1, Lane.CREATE)
         assert merged.due > merged.put_at + timedelta(minutes=9)
 
 
@@ -127,7 +128,7 @@ async def test_a_job_put_back_beside_a_change_that_is_taken_back_waits_by_itself
                 await change_and_fail(group)
 
         waiting = await job(poller)
-        assert (waiting.state, waiting.attempts, waiting.lane) == ("pending", 1, Lane.UPDATE)
+        assert (waiting.state, waiting.attempts, waiting.lane) == (JobState.PENDING, 1, Lane.UPDATE)
 
 
 async def test_a_job_being_parked_meets_a_change_and_the_change_is_tried(postgres_url: str) -> None:
