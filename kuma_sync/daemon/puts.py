@@ -14,15 +14,16 @@ from kuma_sync.core.diff import Changed
 from kuma_sync.core.incident import Link
 from kuma_sync.core.unseen import Wanted
 from kuma_sync.store import Lane, Put, Tx
+from kuma_sync.store.locks import lock
 
 
 async def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[AlertId, Link]:
-    """Return the links of changed alerts.
+    """Return, and lock, the links of changed alerts.
 
     Of an ignored one, neither a first look at its contents is worth telling, nor a change to what nobody wants.
     """
     changes = {change.picture.alert.id: change for change in changed}
-    links = await tx.links.many(changes)
+    links = (await lock(tx, links=changes)).links
 
     def silent(change: Changed) -> bool:
         return change.first_read or not wanted.wants(change.picture.alert)

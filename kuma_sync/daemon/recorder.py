@@ -24,6 +24,7 @@ from kuma_sync.daemon.round import Chunk, Pass, Round, taken_back
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_in_turns
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.locks import lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,7 @@ class Recorder:
         ids = [item.alert.id for item in items]
         with taken_back(read, round_):
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
+                await lock(tx, turn=round_.turn)
                 await self._save(tx, diff(items, await tx.alerts.pictures(ids)), {}, Shape.LISTING, read, round_)
                 await put_unmade(tx, ids)
 
@@ -146,12 +147,11 @@ class Recorder:
     async def _write(self, seen: dict[bytes, Parsed], aside: _Aside, shape: Shape, read: Pass, round_: Round) -> None:
         with taken_back(read, round_):
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
-                first_read = await self._note_first_read(tx, round_)
+                await lock(tx, turn=round_.turn)
                 read.rejected += await tx.records.park(aside.rejected)
-                # Links before jobs, in the order that whoever hands in a closing locks them.
                 await tx.alerts.mark_shown(aside.to_mark, read.sweep(round_))
                 await self._compare(tx, seen, shape, read, round_)
+                first_read = await self._note_first_read(tx, round_)
         round_.cursor = replace(round_.cursor, first_read=first_read)
 
     async def _write_one(self, digest: bytes, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
@@ -165,7 +165,7 @@ class Recorder:
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         async with self._store.begin() as tx:
-            await tx.lease.assure(round_.turn)
+            await lock(tx, turn=round_.turn)
             read.rejected += await tx.records.park([rejected])
             await tx.alerts.mark_shown([alert_id], read.sweep(round_))
         round_.refuse(alert_id)

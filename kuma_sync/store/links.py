@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, TextClause, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
@@ -39,7 +39,6 @@ _same_named = same_named(
 
 # Statements of every delivery, built once: building one costs more than running it.
 _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
-_GET_LOCKED = _GET.with_for_update()
 _MANY = select(schema.links).where(one_of(schema.links.c.alert_id, "b_ids"))
 _MANY_LOCKED = _MANY.order_by(schema.links.c.alert_id).with_for_update()
 _STORED = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"))
@@ -56,16 +55,26 @@ class Links:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def get(self, alert_id: AlertId, *, lock: bool = False) -> Link | None:
-        """Return one link; `lock` keeps others from changing it until this transaction ends."""
-        row = (await self._connection.execute(_GET_LOCKED if lock else _GET, {"b_alert": alert_id})).one_or_none()
+    async def get(self, alert_id: AlertId) -> Link | None:
+        """Return one link."""
+        row = (await self._connection.execute(_GET, {"b_alert": alert_id})).one_or_none()
         return None if row is None else _link(row)
 
-    async def many(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, Link]:
-        """Return the links of these alerts; `lock` as in `get`, in one order, so that nobody waits in a circle."""
+    async def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+        """Return the links of these alerts."""
+        return await self._these(_MANY, ids)
+
+    async def locked(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+        """Return the links of these alerts, which nobody else changes until this transaction ends.
+
+        `locks.lock` asks for them in their place among all that is locked.
+        """
+        return await self._these(_MANY_LOCKED, ids)
+
+    async def _these(self, statement: Select[Any], ids: Collection[AlertId]) -> dict[AlertId, Link]:
         found: dict[AlertId, Link] = {}
         for some in batches(sorted(ids)):
-            rows = await self._connection.execute(_MANY_LOCKED if lock else _MANY, {"b_ids": some})
+            rows = await self._connection.execute(statement, {"b_ids": some})
             found.update((AlertId(row.alert_id), _link(row)) for row in rows)
         return found
 
@@ -102,8 +111,11 @@ class Links:
             )
 
     async def change(self, alert_id: AlertId, become: Callable[[Link], Link], *, now: datetime) -> Link | None:
-        """Replace a link by what a pure function makes of it; None where there is no such link."""
-        link = await self.get(alert_id, lock=True)
+        """Replace a link by what a pure function makes of it; None where there is no such link.
+
+        It is locked here. Where a transaction changes several, it locks them all before, by `locks.lock`.
+        """
+        link = (await self.locked([alert_id])).get(alert_id)
         if link is None:
             return None
         changed = become(link)
@@ -142,16 +154,13 @@ class Links:
     async def doubt_unmade(self) -> int:
         """Have `find` come before every create still to be sent: this store may be an older copy of itself."""
         table = schema.links
-        found = await self._connection.execute(
-            update(table)
-            .where(
-                table.c.incident_id.is_(None),
-                table.c.intent.is_(None),
-                table.c.doubt.is_(None),
-                table.c.dropped.is_(False),
-            )
-            .values(doubt=Doubt.UNKNOWN.value)
+        unmade = in_order(
+            table.c.incident_id.is_(None),
+            table.c.intent.is_(None),
+            table.c.doubt.is_(None),
+            table.c.dropped.is_(False),
         )
+        found = await self._connection.execute(update(table).where(unmade).values(doubt=Doubt.UNKNOWN.value))
         return found.rowcount
 
     async def unshown(self) -> list[Link]:
@@ -169,7 +178,7 @@ class Links:
     async def look_no_more(self, *, now: datetime) -> None:
         """Take those incidents for what they are, whether or not `find` shows them."""
         await self._connection.execute(
-            update(schema.links).where(schema.UNSHOWN).values(doubt=None, not_found_at=None, changed_at=now)
+            update(schema.links).where(in_order(schema.UNSHOWN)).values(doubt=None, not_found_at=None, changed_at=now)
         )
 
     async def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
@@ -179,7 +188,7 @@ class Links:
         for some in batches(list(ids)):
             rows = await self._connection.execute(
                 update(table)
-                .where(table.c.alert_id.in_(some), table.c.gone.is_(False))
+                .where(in_order(table.c.alert_id.in_(some), table.c.gone.is_(False)))
                 .values(gone=True, changed_at=now)
                 .returning(table.c.alert_id)
             )
@@ -217,6 +226,15 @@ class Links:
             .order_by(table.c.alert_id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
+
+
+def in_order(*which: ColumnElement[bool] | TextClause) -> ColumnElement[bool]:
+    """Return the condition of an update that changes these links, and locks them in the order in which `locked` does.
+
+    An update by itself locks rows as it comes by them.
+    """
+    key = schema.links.c.alert_id
+    return key.in_(select(key).where(*which).order_by(key).with_for_update())
 
 
 def _first_known(spellings: Mapping[str, Sequence[str]], stored: Container[str]) -> Iterator[tuple[str, str]]:

@@ -13,6 +13,7 @@ from stores import opened
 from kuma_sync.core.alert import AlertId, Fingerprint, event_digest
 from kuma_sync.core.incident import Doubt, Intent, Link, Origin, Sent
 from kuma_sync.store import Store
+from kuma_sync.store.locks import lock
 
 B = AlertId("b")
 DIGESTS = frozenset(event_digest({"ID": each}) for each in ("e1", "e2", "e3"))
@@ -115,8 +116,7 @@ async def test_two_changes_of_different_fields_at_once_are_both_kept(database_ur
                 await tx.links.change(ALERT_ID, lambda link: replace(link, held_close=True), now=tx.now)
 
         async with asyncio.TaskGroup() as group, one.begin() as tx:
-            link = await tx.links.get(ALERT_ID, lock=True)
-            assert link is not None
+            link = (await lock(tx, links=[ALERT_ID])).links[ALERT_ID]
             waiting = group.create_task(second())
             await begun.wait()
             with pytest.raises(TimeoutError):

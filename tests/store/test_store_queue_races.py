@@ -22,6 +22,7 @@ from kuma_sync.daemon.prune import prune
 from kuma_sync.daemon.turn import READER
 from kuma_sync.store import Lane, Put, Shape, Shown, Store
 from kuma_sync.store.jobs import JobState
+from kuma_sync.store.locks import lock
 
 
 @asynccontextmanager
@@ -263,7 +264,7 @@ async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(pos
     async with opened(postgres_url, clock=clock) as door, opened(postgres_url, clock=clock) as operator:
         await old_and_settled(door, clock, "a", "b")
         async with door.begin() as tx:
-            await tx.links.get(AlertId("a"), lock=True)
+            await lock(tx, links=[AlertId("a")])
             async with asyncio.timeout(10):
                 removed = await prune(operator, timedelta(days=90))
             await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
