@@ -43,7 +43,7 @@ class Order:
     def open_sides(self, link: Link | None) -> list[str]:
         """Name the sides that are still to be closed."""
         in_kuma = self.to_kuma and (link is None or not link.alert_closed)
-        given_up = link is None or link.dropped or link.ignored
+        given_up = link is None or link.given_up
         in_irp = self.to_irp and not given_up and link is not None and not link.incident_closed
         return [side for side, waits in (("KUMA", in_kuma), ("the IRP", in_irp)) if waits]
 
@@ -117,7 +117,7 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     in_kuma = "it is closed already" if link.alert_closed else "it stays open: close.to_kuma is off"
     if link.incident_closed:
         in_irp = "it is closed already"
-    elif link.dropped or link.ignored:
+    elif link.given_up:
         in_irp = "nothing is done: it was dropped or ignored"
     else:
         in_irp = "it stays open: close.to_irp is off, or the profile cannot close"

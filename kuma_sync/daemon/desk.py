@@ -61,7 +61,7 @@ def _noted(link: Link, request: CloseRequest) -> Link:
 
 def _follows(link: Link, request: CloseRequest) -> bool:
     """Tell whether the incident is to be closed because of this."""
-    over = link.incident_closed or link.dropped or link.ignored
+    over = link.incident_closed or link.given_up
     return request.origin is Origin.OPERATOR and not over and delivery.to_be_closed(link)
 
 

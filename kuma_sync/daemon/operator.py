@@ -14,7 +14,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.diff import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
-from kuma_sync.core.incident import Doubt, Link, Origin
+from kuma_sync.core.incident import Doubt, Link, Origin, Sought
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
@@ -146,5 +146,5 @@ async def _take(tx: Tx, parsed: Parsed) -> None:
             picture=change.picture, shape=Shape.CONTENTS, digest=None, contents=parsed.seen.contents, recheck=True
         )
         await tx.alerts.save([shown], now=tx.now, sweep=0)
-    await tx.links.add([Link(alert_id=alert_id, doubt=Doubt.UNKNOWN)], now=tx.now)
+    await tx.links.add([Link(alert_id=alert_id, state=Sought(doubt=Doubt.UNKNOWN))], now=tx.now)
     await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])

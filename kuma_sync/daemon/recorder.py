@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
 from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
 from kuma_sync.core.errors import ValueRefused
-from kuma_sync.core.incident import Doubt, Link
+from kuma_sync.core.incident import Doubt, Ignored, Link, NotMade, Sought, State
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.unseen import Fate, Wanted
 from kuma_sync.core.window import ReadKind
@@ -301,16 +301,19 @@ class Recorder:
             Link(
                 alert_id=alert.id,
                 # One that left the statuses asked for may be known no more, for it was pruned.
-                doubt=Doubt.UNKNOWN if self._rules.can_find and (doubtful or alert.id in round_.unseen) else None,
-                held_create=alert.id in held,
-                ignored=self._idle(alert, round_),
-                missed=alert.id in round_.missed,
+                state=self._born(alert, round_, unknown=doubtful or alert.id in round_.unseen, held=alert.id in held),
             )
             for alert in appeared
         ]
         await tx.links.add(links, now=tx.now)
         ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
+
+    def _born(self, alert: Alert, round_: Round, *, unknown: bool, held: bool) -> State:
+        unknown = unknown and self._rules.can_find
+        if self._idle(alert, round_):
+            return Ignored(missed=alert.id in round_.missed, unknown=unknown)
+        return Sought(doubt=Doubt.UNKNOWN, held=held) if unknown else NotMade(held=held)
 
     def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId], round_: Round) -> Contents | None:
         """Keep the contents of what will be delivered."""

@@ -8,16 +8,15 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
-from builders import NOW, a_link, an_alert
+from builders import NOW, a_link, an_alert, changed
 from queue_steps import LEASE, claim, claim_one, done, job, jobs, put
 from stores import Clock, opened
 
 from kuma_sync.core.alert import AlertId, Picture
-from kuma_sync.core.incident import Link
+from kuma_sync.core.incident import Link, Origin
 from kuma_sync.daemon.prune import prune
 from kuma_sync.daemon.turn import READER
 from kuma_sync.store import Lane, Put, Shape, Shown, Store
@@ -179,7 +178,7 @@ async def write(store: Store, witness: Witness, chance: random.Random) -> None:
 
 
 def _grown(link: Link) -> Link:
-    return replace(link, close_comment=str(int(link.close_comment or "0") + 1))
+    return changed(link, close_origin=Origin.IRP, close_comment=str(int(link.close_comment or "0") + 1))
 
 
 async def work(store: Store, witness: Witness, chance: random.Random, owner: str) -> None:
