@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from kuma_sync.core.alert import Alert, AlertId, JsonObject, Seen, take_contents
 from kuma_sync.core.incident import Incident, Link
+from kuma_sync.store.link_rows import as_link, as_row
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 ALERT_ID = AlertId("5c0de1a4-0000-4000-8000-000000000001")
@@ -84,5 +86,47 @@ def an_incident(**fields: Any) -> Incident:
 
 
 def a_link(**fields: Any) -> Link:
-    """Return a link without an incident, nothing known of it yet; `fields` are those of `Link`."""
-    return Link(**{"alert_id": ALERT_ID} | fields)
+    """Return a link without an incident, nothing known of it yet; `fields` are what can be read from one.
+
+    Raise ValueError where no link can be all of that.
+    """
+    return changed(Link(alert_id=ALERT_ID), **fields)
+
+
+def changed(link: Link, **fields: Any) -> Link:
+    """Return a link as this one, but for these fields."""
+    row = as_row(link, NOW) | {key: value for key, value in fields.items() if key not in _PARTS}
+    row["close_origin"] = fields.get("close_origin", row["close_origin"])
+    row["doubt"] = fields.get("doubt", row["doubt"])
+    for name, part in _PARTS.items():
+        if name in fields:
+            row |= part(fields[name])
+    made = as_link(SimpleNamespace(**row))
+    wrong = [name for name, value in fields.items() if getattr(made, name) != value]
+    if wrong:
+        raise ValueError(f"no link is all of {fields}: {', '.join(wrong)} cannot be")
+    return made
+
+
+_PARTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "incident": lambda one: {
+        "incident_id": one and one.id,
+        "incident_number": one.number if one else "",
+        "incident_url": one.url if one else "",
+    },
+    "sent": lambda sent: {
+        "sent_fingerprint": sent.fingerprint,
+        "sent_fields": sent.fields,
+        "sent_events": sent.events,
+    },
+    "intent": lambda intent: {
+        "intent": intent
+        and {
+            "fingerprint": intent.sent.fingerprint,
+            "fields": intent.sent.fields,
+            "at": intent.at.isoformat(),
+            "unidentified": intent.unidentified,
+        },
+        "intent_events": intent.sent.events if intent else frozenset(),
+    },
+}

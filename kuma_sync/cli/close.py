@@ -26,6 +26,7 @@ from kuma_sync.irp.checking import desk
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
+from kuma_sync.store.jobs import JobState
 
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 0.25
@@ -42,7 +43,7 @@ class Order:
     def open_sides(self, link: Link | None) -> list[str]:
         """Name the sides that are still to be closed."""
         in_kuma = self.to_kuma and (link is None or not link.alert_closed)
-        given_up = link is None or link.dropped or link.ignored
+        given_up = link is None or link.given_up
         in_irp = self.to_irp and not given_up and link is not None and not link.incident_closed
         return [side for side, waits in (("KUMA", in_kuma), ("the IRP", in_irp)) if waits]
 
@@ -78,7 +79,7 @@ async def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool)
             link = await _known(tx, text)
             request = replace(asked, alert_id=link.alert_id)
             fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
-            held = bool(await tx.closes.jobs(link.alert_id, states=["held"]))
+            held = bool(await tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
@@ -116,7 +117,7 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     in_kuma = "it is closed already" if link.alert_closed else "it stays open: close.to_kuma is off"
     if link.incident_closed:
         in_irp = "it is closed already"
-    elif link.dropped or link.ignored:
+    elif link.given_up:
         in_irp = "nothing is done: it was dropped or ignored"
     else:
         in_irp = "it stays open: close.to_irp is off, or the profile cannot close"
@@ -139,6 +140,6 @@ async def _still_open(store: Store, order: Order) -> list[str]:
     async with store.read() as tx:
         link = await tx.links.get(order.alert_id)
         for name, queue in (("KUMA", tx.closes), ("the IRP", tx.delivery)):
-            for job in await queue.jobs(order.alert_id, states=["parked"]):
+            for job in await queue.jobs(order.alert_id, states=[JobState.PARKED]):
                 raise Unfinished(f"the closing for {name} is parked: {job.reason}")
     return order.open_sides(link)

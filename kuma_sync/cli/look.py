@@ -21,7 +21,8 @@ from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident, Link
 from kuma_sync.settings import Settings
 from kuma_sync.store import AuditEntry, Job, Tx
-from kuma_sync.store.overview import STATES, Held, Row
+from kuma_sync.store.jobs import JobState
+from kuma_sync.store.overview import AlertState, Held, Row
 
 PAGE = 50
 """Alerts that a table shows unless another number is given."""
@@ -69,13 +70,14 @@ class AlertView:
 @click.command()
 @config_option
 @json_option
-@click.option("--state", type=click.Choice(STATES), help="Only alerts in this state.")
+@click.option("--state", type=click.Choice([state.value for state in AlertState]), help="Only alerts in this state.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"At most so many, the latest first; {PAGE} unless --json is given."
 )
 def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
-    page = run_async(_page, command_settings(config, remotes=False), state, limit or (None if as_json else PAGE))
+    asked = None if state is None else AlertState(state)
+    page = run_async(_page, command_settings(config, remotes=False), asked, limit or (None if as_json else PAGE))
     if as_json:
         show_json(page.rows)
     elif not page.rows:
@@ -118,12 +120,12 @@ class Page:
     more: int
 
 
-async def _page(settings: Settings, state: str | None, limit: int | None) -> Page:
+async def _page(settings: Settings, state: AlertState | None, limit: int | None) -> Page:
     async with opened_store(settings, untouched=True) as store, store.read() as tx:
         rows = await tx.overview.rows(state=state, limit=limit)
         counts = await tx.overview.counts()
         total = sum(counts.values()) if state is None else counts[state]
-        if state in (None, "parked"):
+        if state in (None, AlertState.PARKED):
             others = await _without_alert(tx)
             rows, total = (rows + others)[:limit], total + len(others)
         return Page(now=tx.now, rows=rows, more=total - len(rows))
@@ -139,7 +141,7 @@ async def _without_alert(tx: Tx) -> list[Row]:
 def _parked_row(job: ParkedJob) -> Row:
     return Row(
         alert_id=AlertId(job.id),
-        state="parked",
+        state=AlertState.PARKED,
         name="",
         priority="",
         status="",
@@ -188,7 +190,8 @@ async def _view(settings: Settings, text: str) -> AlertView:
         return AlertView(
             id=name,
             now=tx.now,
-            state=await tx.overview.state(alert_id) or ("parked" if parked else "unknown to KUMA's reads so far"),
+            state=await tx.overview.state(alert_id)
+            or (AlertState.PARKED if parked else "unknown to KUMA's reads so far"),
             alert=picture.alert if picture else None,
             events_seen=len(picture.event_ids) if picture else 0,
             oversize=picture.oversize if picture else False,
@@ -237,7 +240,7 @@ def _show(view: AlertView) -> None:
         _show_link(view.link)
     for queue, jobs in (("delivery", view.deliveries), ("close", view.closes)):
         for job in jobs:
-            due = f", due {when(job.due)}" if job.state == "pending" else ""
+            due = f", due {when(job.due)}" if job.state is JobState.PENDING else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""
             why = f": {plain(job.reason)}" if job.reason else ""
             say(f"\non the {queue} queue, towards {SIDES[TOWARDS[queue]]}: {job.state}{due}{tried}{why}")

@@ -30,9 +30,9 @@ from kuma_sync.core.window import Cursor
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
-from kuma_sync.store.backlog import DEPTHS
+from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
-from kuma_sync.store.overview import Held
+from kuma_sync.store.overview import AlertState, Held
 from kuma_sync.wiring.crew import identity as meant
 from kuma_sync.wiring.ready import refuse_another
 from kuma_sync.wiring.running import Running, running
@@ -49,7 +49,7 @@ TOWARDS = {"delivery": "irp", "close": "kuma"}
 class Queue:
     """One queue: jobs by state, and since when its oldest job waits or runs."""
 
-    jobs: dict[str, int]
+    jobs: dict[Depth, int]
     oldest: datetime | None
 
 
@@ -85,7 +85,7 @@ class Status:
     identity: Identity | None
     cursor: Cursor
     reads: list[PassRecord]
-    alerts: dict[str, int]
+    alerts: dict[AlertState, int]
     queues: dict[str, Queue]
     parked: list[ParkedJob]
     held: list[Held]
@@ -173,19 +173,19 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
 
 async def _queue(queue: DurableQueue) -> Queue:
     depths = await queue.depths()
-    return Queue(jobs={state: depths.get(state, 0) for state in DEPTHS}, oldest=await queue.oldest())
+    return Queue(jobs={state: depths.get(state, 0) for state in Depth}, oldest=await queue.oldest())
 
 
 async def _deliveries(tx: Tx) -> Queue:
     queue = await _queue(tx.delivery)
-    queue.jobs["held"] += len(await tx.links.held())  # no jobs yet: the brake marks links
+    queue.jobs[Depth.HELD] += len(await tx.links.held())  # no jobs yet: the brake marks links
     return queue
 
 
 async def parked_jobs(tx: Tx) -> list[ParkedJob]:
     """Return everything that is parked: deliveries, closings, and pieces that are no alerts."""
     queues = (("delivery", tx.delivery), ("close", tx.closes))
-    jobs = [(name, job) for name, queue in queues for job in await queue.jobs(states=["parked"])]
+    jobs = [(name, job) for name, queue in queues for job in await queue.jobs(states=[JobState.PARKED])]
     pieces = [
         ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size)
         for one in await tx.records.parked()
@@ -216,7 +216,7 @@ def _show(found: Status) -> None:
     say()
     _show_reads(found)
     show_table(
-        ["queue", *DEPTHS, "oldest"],
+        ["queue", *Depth, "oldest"],
         [
             [name, *queue.jobs.values(), span((found.now - queue.oldest).total_seconds()) if queue.oldest else None]
             for name, queue in found.queues.items()

@@ -9,9 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Literal, assert_never
 
 from kuma_sync.core.alert import EventDigest, Fingerprint, Picture
-from kuma_sync.core.incident import Doubt, Found, Incident, Intent, Link, Origin, Sent
+from kuma_sync.core.incident import (
+    BeingMade,
+    Closing,
+    Doubt,
+    Doubted,
+    Dropped,
+    Found,
+    Ignored,
+    Incident,
+    InKuma,
+    Intent,
+    Link,
+    Linked,
+    NotMade,
+    Origin,
+    Sent,
+    Sought,
+)
 from kuma_sync.core.retry import Park, RetryAt
 from kuma_sync.core.spelling import same_incident_id
 
@@ -69,13 +87,17 @@ Step = Create | Update | AddEvents | Close | FindFirst | Nothing
 
 def next_step(picture: Picture, link: Link, *, unsent: int, desk: Desk) -> Step:
     """Decide what the incident of this alert needs now. `unsent` counts stored events that were not sent yet."""
-    if link.dropped or link.ignored or (link.incident is None and link.held_create):
-        return Nothing()
-    if link.doubt is not None:
-        return FindFirst()
-    if link.incident is None:
-        return Create()
-    return Nothing() if link.incident_closed else _keep_true(picture, link, unsent, desk)
+    match link.state:
+        case Ignored() | Dropped() | NotMade(held=True) | Sought(held=True):
+            return Nothing()
+        case NotMade():
+            return Create()
+        case Sought() | BeingMade() | Doubted():
+            return FindFirst()
+        case Linked():
+            return Nothing() if link.incident_closed else _keep_true(picture, link, unsent, desk)
+        case _:
+            assert_never(link.state)
 
 
 def changed_fields(rendered: Mapping[str, str], sent: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -86,8 +108,7 @@ def changed_fields(rendered: Mapping[str, str], sent: Mapping[str, str]) -> tupl
 
 def intended(link: Link, sent: Sent, now: datetime) -> Link:
     """Note a create before it goes out; from here on it may have happened."""
-    intent = Intent(sent=sent, at=now)
-    return replace(link, intent=intent, doubt=Doubt.AMBIGUOUS, not_found_at=None, sent=link.forgotten)
+    return link.become(BeingMade(intent=Intent(sent=sent, at=now), carried=link.carried))
 
 
 def created(link: Link, incident: Incident, *, proven: bool = True) -> Link:
@@ -95,36 +116,53 @@ def created(link: Link, incident: Incident, *, proven: bool = True) -> Link:
 
     Where it is not `proven` that `find` shows what this profile's create makes, it is to be looked for.
     """
-    doubt = None if proven else Doubt.UNSHOWN
-    if link.bound_to(incident, doubt=doubt):
+    if link.bound_to(incident, doubt=None if proven else Doubt.UNSHOWN):
         return link
     sent = link.intent.sent if link.intent else Sent()
-    return replace(link, incident=incident, sent=sent, intent=None, doubt=doubt, not_found_at=None)
+    made = Linked(incident=incident, sent=sent)
+    return link.become(made if proven else Doubted(incident=incident, doubt=Doubt.UNSHOWN, sent=sent))
 
 
 def refused(link: Link, desk: Desk) -> Link:
     """Take back an intent that certainly did not happen."""
-    return replace(link, intent=None, doubt=Doubt.UNKNOWN if desk.find_always else None, not_found_at=None)
+    live = link.live
+    if not isinstance(live, BeingMade):
+        return link
+    if desk.find_always:
+        return link.become(Sought(doubt=Doubt.UNKNOWN, carried=live.carried))
+    return link.become(NotMade(carried=live.carried))
 
 
 def unidentified(link: Link) -> Link:
     """Note that a create was answered as done, but without the incident's id."""
-    return replace(link, intent=replace(link.intent, unidentified=True)) if link.intent else link
+    live = link.live
+    if not isinstance(live, BeingMade):
+        return link
+    return link.become(replace(live, intent=replace(live.intent, unidentified=True)))
 
 
 def duplicated(link: Link) -> Link:
     """Note that the IRP refused a create because the incident exists: it is not known to hold our content."""
-    return replace(link, intent=None, doubt=Doubt.DUPLICATE, not_found_at=None, sent=link.forgotten)
+    if link.incident is not None:
+        return link
+    return link.become(Sought(doubt=Doubt.DUPLICATE, carried=link.carried))
 
 
 def missing(link: Link) -> Link:
     """Note that the IRP no longer knows the incident."""
-    return replace(link, doubt=Doubt.MISSING, not_found_at=None)
+    return _doubted(link, Doubt.MISSING)
 
 
 def unclosed(link: Link) -> Link:
     """Note that the IRP does not know the incident that it was to close."""
-    return replace(link, doubt=Doubt.UNCLOSED, not_found_at=None)
+    return _doubted(link, Doubt.UNCLOSED)
+
+
+def _doubted(link: Link, doubt: Literal[Doubt.MISSING, Doubt.UNCLOSED]) -> Link:
+    live = link.live
+    if not isinstance(live, Doubted | Linked):
+        return link
+    return link.become(Doubted(incident=live.incident, doubt=doubt, sent=live.sent))
 
 
 def shows(link: Link, found: Sequence[Found]) -> bool:
@@ -136,27 +174,27 @@ def shows(link: Link, found: Sequence[Found]) -> bool:
 
 def shown(link: Link) -> Link:
     """Note that `find` shows the incident that our create made, and that it is open."""
-    if link.doubt is not Doubt.UNSHOWN:
-        return link
-    return replace(resolution_not_awaited(link), doubt=None, not_found_at=None)
+    match link.live:
+        case Doubted(doubt=Doubt.UNSHOWN, incident=incident, sent=sent):
+            return resolution_not_awaited(link).become(Linked(incident=incident, sent=sent))
+        case _:
+            return link
 
 
 def updated(link: Link, fingerprint: Fingerprint, fields: Mapping[str, str], events: frozenset[EventDigest]) -> Link:
     """Note what an update sent; `fields` are all that the incident holds now, `events` those in this request."""
-    return replace(link, sent=Sent(fingerprint=fingerprint, fields=fields, events=link.sent.events | events))
+    return link.with_sent(Sent(fingerprint=fingerprint, fields=fields, events=link.sent.events | events))
 
 
 def events_added(link: Link, events: frozenset[EventDigest]) -> Link:
     """Note that these events arrived."""
-    return replace(link, sent=replace(link.sent, events=link.sent.events | events))
+    return link.with_sent(replace(link.sent, events=link.sent.events | events))
 
 
 def incident_closed(link: Link, origin: Origin, reason: str = "", comment: str = "") -> Link:
     """Note that the incident is closed; the first origin and reason stay."""
-    closed = replace(link, incident_closed=True, unresolved_at=None)
-    if link.close_origin is not None:
-        return closed
-    return replace(closed, close_origin=origin, close_reason=reason, close_comment=comment)
+    closing = link.closing or Closing(origin=origin, reason=reason, comment=comment)
+    return replace(link, closing=replace(closing, incident=True), unresolved_at=None)
 
 
 def resolution_awaited(link: Link, now: datetime) -> Link:
@@ -171,7 +209,8 @@ def resolution_not_awaited(link: Link) -> Link:
 
 def moved(link: Link, incident: Incident) -> Link:
     """Note what the incident is called now. It is the same one: what it holds by our hand stays."""
-    return replace(link, incident=incident)
+    live = link.live
+    return link.become(replace(live, incident=incident)) if isinstance(live, Doubted | Linked) else link
 
 
 def closing_named(link: Link, reason: str = "", comment: str = "") -> Link:
@@ -179,17 +218,22 @@ def closing_named(link: Link, reason: str = "", comment: str = "") -> Link:
 
     Whatever shows the alert as closed after this follows that closing, and is not carried back.
     """
-    if link.close_origin is not None:
-        return link
-    return replace(link, close_origin=Origin.IRP, close_reason=reason, close_comment=comment)
+    return replace(link, closing=link.closing or Closing(origin=Origin.IRP, reason=reason, comment=comment))
 
 
 def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = "", *, held: bool = False) -> Link:
     """Note that the alert is closed in KUMA; the first origin and reason stay."""
-    closed = replace(link, alert_closed=True, held_close=held or link.held_close, gone=False)
-    if link.close_origin is not None:
-        return closed
-    return replace(closed, close_origin=origin, close_reason=reason, close_comment=comment)
+    closing = link.closing or Closing(origin=origin, reason=reason, comment=comment)
+    alert = InKuma.HELD if held or link.held_close else InKuma.CLOSED
+    return replace(link, closing=replace(closing, alert=alert), gone=False)
+
+
+def noticed(link: Link, *, held: bool) -> Link:
+    """Note that an ignored alert changed: an incident is made of it, unless the brake holds that, or it was dropped."""
+    live = link.live
+    if not link.ignored:
+        return link
+    return link.become(replace(live, held=held) if isinstance(live, NotMade | Sought) else live)
 
 
 def choose(found: Sequence[Found]) -> Found:
@@ -201,15 +245,14 @@ def after_found(link: Link, found: Found) -> Link:
     """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
     if link.bound_to(found.incident):
         return link
-    sent = link.sent_to(found.incident)
-    bound = replace(resolution_not_awaited(link), incident=found.incident, sent=sent, intent=None, doubt=None)
-    bound = replace(bound, not_found_at=None)
+    linked = Linked(incident=found.incident, sent=link.sent_to(found.incident))
+    bound = resolution_not_awaited(link).become(linked)
     if found.closed:
         return incident_closed(bound, Origin.IRP)
     if link.alert_closed or not link.incident_closed:
         return bound
     # A reopened incident, or another one that is open: it is to be kept true again, and its closing is undone.
-    return replace(bound, incident_closed=False, close_origin=None, close_reason="", close_comment="")
+    return replace(bound, closing=None)
 
 
 def after_not_found(
@@ -220,15 +263,23 @@ def after_not_found(
     The caller stores `first_not_found` before the second look. A server may show a fresh incident late, so one empty
     answer proves nothing where a create may have happened; `settle` lies between one's answer and the next question.
     """
-    match _doubt(link):
-        case Doubt.MISSING:
-            return Park(reason="incident deleted")
-        case Doubt.AMBIGUOUS | Doubt.DUPLICATE | Doubt.UNCLOSED | Doubt.UNSHOWN:
-            if not seen_twice(link, asked_at, settle):
-                return RetryAt(at=_first_look(link, answered_at) + settle, reason="not found yet", counts=False)
-            return _why_not_again(link)
-        case _:
+    again = RetryAt(at=_first_look(link, answered_at) + settle, reason="not found yet", counts=False)
+    twice = seen_twice(link, asked_at, settle)
+    match link.live:
+        case NotMade() | Linked() | Sought(doubt=Doubt.UNKNOWN | Doubt.RESYNC) | Doubted(doubt=Doubt.RESYNC):
             return None
+        case Doubted(doubt=Doubt.MISSING):
+            return Park(reason="incident deleted")
+        case Doubted():
+            return None if twice else again
+        case Sought():
+            return Park(reason="the IRP says it exists already, but does not show it") if twice else again
+        case BeingMade(intent=Intent(unidentified=True)):
+            return Park(reason="created without an id, and not found") if twice else again
+        case BeingMade():
+            return None if twice else again
+        case _:
+            assert_never(link.live)
 
 
 def seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
@@ -241,17 +292,29 @@ def absent(link: Link) -> Link:
 
     Of a closing that the IRP did not know nothing is left to be done.
     """
-    match _doubt(link):
-        case Doubt.UNCLOSED:
-            return incident_closed(replace(link, doubt=None, not_found_at=None), Origin.KUMA)
-        case Doubt.UNSHOWN:
+    match link.live:
+        case NotMade() | Linked():
+            return link
+        case Sought(held=held):
+            return link.become(NotMade(held=held, carried=link.carried))
+        case BeingMade():
+            return link.become(NotMade(carried=link.carried))
+        case Doubted(doubt=Doubt.UNCLOSED, incident=incident, sent=sent):
+            return incident_closed(link.become(Linked(incident=incident, sent=sent)), Origin.KUMA)
+        case Doubted(doubt=Doubt.UNSHOWN):
             return shown(link)
-    return replace(link, intent=None, doubt=None, not_found_at=None, sent=link.forgotten)
+        case Doubted(incident=incident):
+            return link.become(Linked(incident=incident, sent=link.forgotten))
+        case _:
+            assert_never(link.live)
 
 
 def first_not_found(link: Link, now: datetime) -> Link:
     """Remember when `find` first came back empty, so that a restart does not start over."""
-    return replace(link, not_found_at=_first_look(link, now))
+    live = link.live
+    if isinstance(live, NotMade | Linked):
+        return link
+    return link.become(replace(live, not_found_at=_first_look(link, now)))
 
 
 def without_find(link: Link, desk: Desk) -> Park | None:
@@ -259,12 +322,12 @@ def without_find(link: Link, desk: Desk) -> Park | None:
 
     A create that is an upsert may be sent twice.
     """
-    match _doubt(link):
-        case Doubt.DUPLICATE:
+    match link.live:
+        case Sought(doubt=Doubt.DUPLICATE):
             return Park(reason="the IRP says it exists already, and the profile cannot find it")
-        case Doubt.MISSING:
+        case Doubted(doubt=Doubt.MISSING):
             return Park(reason="incident deleted")
-        case Doubt.AMBIGUOUS if desk.can_update:
+        case BeingMade() if desk.can_update:
             return Park(reason="a create may have happened, and the profile cannot find it")
         case _:
             return None
@@ -285,19 +348,6 @@ def to_be_closed(link: Link) -> bool:
     return (wanted or link.close_origin is Origin.OPERATOR) and not link.held_close
 
 
-def _doubt(link: Link) -> Doubt | None:
-    # An open intent outweighs a later doubt: an operator's resync must not hide that a create may have happened.
-    return Doubt.AMBIGUOUS if link.intent is not None else link.doubt
-
-
 def _first_look(link: Link, now: datetime) -> datetime:
     # One that lies ahead was noted before the clock was set back: the looks start over.
     return min(link.not_found_at or now, now)
-
-
-def _why_not_again(link: Link) -> Park | None:
-    if link.doubt is Doubt.DUPLICATE:
-        return Park(reason="the IRP says it exists already, but does not show it")
-    if link.intent is not None and link.intent.unidentified:
-        return Park(reason="created without an id, and not found")
-    return None

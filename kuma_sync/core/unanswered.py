@@ -16,12 +16,12 @@ from kuma_sync.core.incident import UNSURE, Link, Sent
 
 def update_begun(link: Link, fields: AbstractSet[str]) -> Link:
     """Note, before it goes out, that an update of these fields may arrive."""
-    return replace(link, sent=_in_doubt(link.sent, fields))
+    return link.with_sent(_in_doubt(link.sent, fields))
 
 
 def update_refused(link: Link, fields: AbstractSet[str], *, before: Sent) -> Link:
     """Take that back, for it surely did not arrive; `before` is what had been sent. A resync meanwhile stays."""
-    return replace(link, sent=before) if link.sent == _in_doubt(before, fields) else link
+    return link.with_sent(before) if link.sent == _in_doubt(before, fields) else link
 
 
 def _in_doubt(sent: Sent, fields: AbstractSet[str]) -> Sent:

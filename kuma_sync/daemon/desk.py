@@ -19,6 +19,7 @@ from kuma_sync.core.incident import Link, Origin
 from kuma_sync.daemon.orders import put_order
 from kuma_sync.daemon.waiters import Waiters
 from kuma_sync.store import Lane, Put, Store, Tx
+from kuma_sync.store.locks import lock
 
 
 async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool = True) -> bool:
@@ -27,7 +28,7 @@ async def hand_in(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp
     A closing of the IRP tells that the incident is closed, whether or not its alert is. An operator's goes to both
     sides, as far as they are open.
     """
-    link = await tx.links.get(request.alert_id, lock=True)
+    link = (await lock(tx, links=[request.alert_id])).links.get(request.alert_id)
     noted = None if link is None else _noted(link, request)
     in_kuma = to_kuma and not (noted is not None and noted.alert_closed)
     in_irp = to_irp and noted is not None and _follows(noted, request)
@@ -58,7 +59,7 @@ def _noted(link: Link, request: CloseRequest) -> Link:
 
 def _follows(link: Link, request: CloseRequest) -> bool:
     """Tell whether the incident is to be closed because of this."""
-    over = link.incident_closed or link.dropped or link.ignored
+    over = link.incident_closed or link.given_up
     return request.origin is Origin.OPERATOR and not over and delivery.to_be_closed(link)
 
 

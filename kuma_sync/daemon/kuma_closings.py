@@ -15,6 +15,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.store import Lane, Put, Tx
+from kuma_sync.store.locks import lock
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,7 @@ async def note_closings(
     if not closings:
         return
     open_links = await tx.links.open_count() if open_before is None else open_before
-    links = await tx.links.many(closings)
+    links = (await lock(tx, links=closings)).links
     ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
     plan = check(Plan(closings=ours if to_irp else ()), brake, open_links=open_links)
     if plan.held_closings:

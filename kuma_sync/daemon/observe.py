@@ -17,7 +17,8 @@ from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
 from kuma_sync.daemon.limits import Limits
 from kuma_sync.daemon.side import Side
 from kuma_sync.store import DurableQueue, Store
-from kuma_sync.store.backlog import DEPTHS, WAITING
+from kuma_sync.store.backlog import WAITING
+from kuma_sync.store.jobs import Depth
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
@@ -65,16 +66,16 @@ async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
         marked = len(await tx.links.held())
         now = tx.now
     # What the brake keeps from the IRP is no job yet, but a mark on its link.
-    depths["delivery"]["held"] = depths["delivery"].get("held", 0) + marked
-    held = sum(depth.get("held", 0) for depth in depths.values())
+    depths["delivery"][Depth.HELD] = depths["delivery"].get(Depth.HELD, 0) + marked
+    held = sum(depth.get(Depth.HELD, 0) for depth in depths.values())
     for name, depth in depths.items():
         if not any(depth.get(state) for state in WAITING):
             health.worked(name)
-        for state in DEPTHS:
+        for state in Depth:
             metrics.queue_depth.labels(queue=name, state=state).set(depth.get(state, 0))
         since = oldest[name]
         metrics.queue_oldest_seconds.labels(queue=name).set((now - since).total_seconds() if since else 0)
-    parked = {name: depth.get("parked", 0) for name, depth in depths.items()}
+    parked = {name: depth.get(Depth.PARKED, 0) for name, depth in depths.items()}
     parked["delivery"] += rejected
     for name, count in parked.items():
         metrics.parked.labels(queue=name).set(count)

@@ -14,13 +14,13 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.diff import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
-from kuma_sync.core.incident import Doubt, Link, Origin
+from kuma_sync.core.incident import Doubt, Link, Origin, Sought
 from kuma_sync.daemon.desk import hand_in
 from kuma_sync.kuma.wire import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.jobs import JobState
+from kuma_sync.store.locks import Stop, lock
 from kuma_sync.store.overview import Held
-
-PARKED, HELD = "parked", "held"
 
 
 async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = True) -> bool:
@@ -34,8 +34,8 @@ async def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
     An incident that was deleted, or could not be found, is made anew.
     """
     ids = [AlertId(subject) for subject in subjects]
-    # Links before waiting jobs, as all others do. What an update woke meanwhile may be on its way, and is left alone.
-    await tx.links.many(ids, lock=True)
+    await lock(tx, links=ids)
+    # What an update woke meanwhile may be on its way, and is left alone.
     woken = await tx.delivery.wake(ids)
     for subject in sorted(woken):
         await tx.links.change(AlertId(subject), by_hand.retried, now=tx.now)
@@ -68,17 +68,16 @@ async def read_again(store: Store, digest: str, *, by: str, max_events: int) -> 
 
 async def parked_subjects(tx: Tx) -> list[str]:
     """Return everything that is parked: alerts, and digests of what is none."""
-    jobs = [*await tx.delivery.jobs(states=[PARKED]), *await tx.closes.jobs(states=[PARKED])]
+    jobs = [*await tx.delivery.jobs(states=[JobState.PARKED]), *await tx.closes.jobs(states=[JobState.PARKED])]
     return sorted({job.subject for job in jobs} | {piece.digest for piece in await tx.records.parked()})
 
 
 async def drop(tx: Tx, subject: str, *, by: str) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown."""
     dropped = await tx.records.drop_parked(subject)
-    # A delivery locks its job, then the link; a closing the link, then its job. In another order they would deadlock.
-    removed = await tx.delivery.stop(subject)
+    removed = (await lock(tx, deliveries=Stop(subject=subject), links=[AlertId(subject)])).stopped
     link = await tx.links.change(AlertId(subject), by_hand.dropped, now=tx.now)
-    removed += await tx.closes.clear(subject) + await tx.delivery.remove(subject)
+    removed += await tx.delivery.remove(subject) + await tx.closes.clear(subject)
     if link is not None:
         await tx.alerts.forget_contents(link.alert_id)
     known = dropped or link is not None or removed > 0
@@ -92,7 +91,7 @@ async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = Fal
 
     With `dropped` those that were dropped are taken up again; else they are left alone.
     """
-    links = await tx.links.many(ids)
+    links = (await lock(tx, links=ids)).links
     wanted = [alert_id for alert_id in ids if alert_id in links and (dropped or not links[alert_id].dropped)]
     for alert_id in wanted:
         again = links[alert_id].dropped
@@ -118,13 +117,14 @@ async def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> l
     going &= going if what is None else set(what)
     marks = _kinds(one for one in going if one.towards == "irp")
     released = set()
+    await lock(tx, links=[AlertId(subject) for subject in marks])
     for subject, kinds in sorted(marks.items()):
         become = partial(by_hand.released, creates="create" in kinds, closings="close" in kinds)
         await tx.links.change(AlertId(subject), become, now=tx.now)
         released.add(subject)
     await tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
     closes = sorted(one.id for one in going if one.towards == "kuma")
-    released |= set(await tx.closes.wake(closes, states=[HELD]))
+    released |= set(await tx.closes.wake(closes, states=[JobState.HELD]))
     for subject in sorted(released):
         await tx.records.note(by, "release", subject)
     return sorted(released)
@@ -146,5 +146,5 @@ async def _take(tx: Tx, parsed: Parsed) -> None:
             picture=change.picture, shape=Shape.CONTENTS, digest=None, contents=parsed.seen.contents, recheck=True
         )
         await tx.alerts.save([shown], now=tx.now, sweep=0)
-    await tx.links.add([Link(alert_id=alert_id, doubt=Doubt.UNKNOWN)], now=tx.now)
+    await tx.links.add([Link(alert_id=alert_id, state=Sought(doubt=Doubt.UNKNOWN))], now=tx.now)
     await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])

@@ -24,6 +24,7 @@ from kuma_sync.daemon.side import Side
 from kuma_sync.daemon.turn import NotOurTurn, ReadersTurn
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.store import Store, Tx
+from kuma_sync.store.locks import lock
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +63,7 @@ class Poller:
         sweeps = any(query.lists_everything for query in reads)
         if sweeps:
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
+                await lock(tx, turn=round_.turn)
                 round_.sweep = await tx.records.begin_sweep()
         for query in reads:
             await self._reader.read(query, round_)
@@ -139,7 +140,7 @@ class Poller:
         last = round_.passes[-1]
         await self._read_wanted(round_)
         async with self._store.begin() as tx:
-            await tx.lease.assure(round_.turn)
+            await lock(tx, turn=round_.turn)
             news = await tx.links.mark_gone(found.gone, now=tx.now)
         last.left += len(news)
         for alert_id in news:
@@ -158,7 +159,7 @@ class Poller:
             closings = await tx.alerts.newly_closed()
         if moves or closings:
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
+                await lock(tx, turn=round_.turn)
                 await note_closings(
                     tx, closings, brake=habits.brake, open_before=round_.open_links, to_irp=habits.to_irp
                 )
@@ -197,7 +198,7 @@ class Poller:
         for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in left_out]):
             await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
+                await lock(tx, turn=round_.turn)
                 await tx.alerts.rechecked(set(query.ids) - unreadable, left_overlap)
             self._refused = (self._refused - set(query.ids)) | round_.refused
 

@@ -92,8 +92,8 @@ class Proof:
             known = await tx.records.profile()
             given_up = self._again and not self._begun and not known.shown
             if known.digest != self._digest or given_up:
-                await tx.records.note_profile(self._digest, shown=self._shown)
                 await tx.links.look_no_more(now=tx.now)
+                await tx.records.note_profile(self._digest, shown=self._shown)
             elif not known.shown:
                 # At once, however far away the next look was put.
                 unshown = await tx.links.unshown()

@@ -11,6 +11,7 @@ from datetime import timedelta
 from kuma_sync.core.window import late_since
 from kuma_sync.daemon.turn import READER
 from kuma_sync.store import Mark, Store, Turn
+from kuma_sync.store.locks import lock
 
 
 async def prune(
@@ -35,9 +36,9 @@ async def _some(
 ) -> tuple[int, Mark | None]:
     async with store.begin() as tx:
         if turn is not None:
-            await tx.lease.assure(turn)
+            await lock(tx, turn=turn)
         else:
-            await tx.lease.hold(READER)
+            await lock(tx, turn=READER)
         before = tx.now - retention
         listed_since = late_since(await tx.records.cursor(), overlap)
         found = await tx.pruning.alerts(before, listed_since=listed_since, after=after)

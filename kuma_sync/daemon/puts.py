@@ -6,23 +6,24 @@ Must not: write alerts, or decide what a delivery will do.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from functools import partial
 
+from kuma_sync.core import delivery
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.diff import Changed
 from kuma_sync.core.incident import Link
 from kuma_sync.core.unseen import Wanted
 from kuma_sync.store import Lane, Put, Tx
+from kuma_sync.store.locks import lock
 
 
 async def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[AlertId, Link]:
-    """Return the links of changed alerts.
+    """Return, and lock, the links of changed alerts.
 
     Of an ignored one, neither a first look at its contents is worth telling, nor a change to what nobody wants.
     """
     changes = {change.picture.alert.id: change for change in changed}
-    links = await tx.links.many(changes)
+    links = (await lock(tx, links=changes)).links
 
     def silent(change: Changed) -> bool:
         return change.first_read or not wanted.wants(change.picture.alert)
@@ -49,7 +50,8 @@ async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[Alert
     """
     for link in links:
         if link.ignored:
-            become = partial(_no_longer_ignored, held=link.alert_id in held)
+            # An operator may have woken it meanwhile: what a human asked for is not held.
+            become = partial(delivery.noticed, held=link.alert_id in held)
             await tx.links.change(link.alert_id, become, now=tx.now)
     await tx.delivery.put([_put(link) for link in links if not link.dropped])
 
@@ -57,7 +59,7 @@ async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[Alert
 async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
     """Queue those of these alerts that have no incident yet, and no job: what is parked waits for a change."""
     links = await tx.links.many(set(ids) - await tx.delivery.queued(ids))
-    unmade = [link for link in links.values() if link.incident is None and not (link.dropped or link.ignored)]
+    unmade = [link for link in links.values() if link.incident is None and not link.given_up]
     await tx.delivery.put([_put(link) for link in unmade])
 
 
@@ -74,8 +76,3 @@ async def put_behind(tx: Tx) -> int:
 
 def _put(link: Link) -> Put:
     return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE)
-
-
-def _no_longer_ignored(link: Link, *, held: bool) -> Link:
-    # An operator may have woken it meanwhile: what a human asked for is not held.
-    return replace(link, ignored=False, missed=False, held_create=held) if link.ignored else link

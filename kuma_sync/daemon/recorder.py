@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from kuma_sync.core.alert import Alert, AlertId, Contents, Picture, Seen
 from kuma_sync.core.diff import Appeared, Changed, Rejected, diff, to_read
 from kuma_sync.core.errors import ValueRefused
-from kuma_sync.core.incident import Doubt, Link
+from kuma_sync.core.incident import Doubt, Ignored, Link, NotMade, Sought, State
 from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.unseen import Fate, Wanted
 from kuma_sync.core.window import ReadKind
@@ -25,6 +25,7 @@ from kuma_sync.daemon.round import Chunk, Pass, Round, taken_back
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.wire import Parsed, parse_in_turns
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.locks import lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class Recorder:
         ids = [item.alert.id for item in items]
         with taken_back(read, round_):
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
+                await lock(tx, turn=round_.turn)
                 await self._save(tx, diff(items, await tx.alerts.pictures(ids)), {}, Shape.LISTING, read, round_)
                 await put_unmade(tx, ids)
 
@@ -147,13 +148,12 @@ class Recorder:
     async def _write(self, seen: dict[bytes, Parsed], aside: _Aside, shape: Shape, read: Pass, round_: Round) -> None:
         with taken_back(read, round_):
             async with self._store.begin() as tx:
-                await tx.lease.assure(round_.turn)
+                await lock(tx, turn=round_.turn)
                 passed("turn_assured")
-                first_read = await self._note_first_read(tx, round_)
                 read.rejected += await tx.records.park(aside.rejected)
-                # Links before jobs, in the order that whoever hands in a closing locks them.
                 await tx.alerts.mark_shown(aside.to_mark, read.sweep(round_))
                 await self._compare(tx, seen, shape, read, round_)
+                first_read = await self._note_first_read(tx, round_)
         round_.cursor = replace(round_.cursor, first_read=first_read)
 
     async def _write_one(self, digest: bytes, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
@@ -167,7 +167,7 @@ class Recorder:
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         async with self._store.begin() as tx:
-            await tx.lease.assure(round_.turn)
+            await lock(tx, turn=round_.turn)
             read.rejected += await tx.records.park([rejected])
             await tx.alerts.mark_shown([alert_id], read.sweep(round_))
         round_.refuse(alert_id)
@@ -303,16 +303,19 @@ class Recorder:
             Link(
                 alert_id=alert.id,
                 # One that left the statuses asked for may be known no more, for it was pruned.
-                doubt=Doubt.UNKNOWN if self._rules.can_find and (doubtful or alert.id in round_.unseen) else None,
-                held_create=alert.id in held,
-                ignored=self._idle(alert, round_),
-                missed=alert.id in round_.missed,
+                state=self._born(alert, round_, unknown=doubtful or alert.id in round_.unseen, held=alert.id in held),
             )
             for alert in appeared
         ]
         await tx.links.add(links, now=tx.now)
         ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
+
+    def _born(self, alert: Alert, round_: Round, *, unknown: bool, held: bool) -> State:
+        unknown = unknown and self._rules.can_find
+        if self._idle(alert, round_):
+            return Ignored(missed=alert.id in round_.missed, unknown=unknown)
+        return Sought(doubt=Doubt.UNKNOWN, held=held) if unknown else NotMade(held=held)
 
     def _to_keep(self, change: Appeared | Changed, told: Collection[AlertId], round_: Round) -> Contents | None:
         """Keep the contents of what will be delivered."""

@@ -6,7 +6,6 @@ Must not: decide which step comes next, or write anything but what must be known
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -172,7 +171,7 @@ class Steps:
 
         def become(link: Link) -> Link:
             # The link itself says by now that anything may have arrived.
-            before = replace(link, sent=work.link.sent)
+            before = link.with_sent(work.link.sent)
             paid = budget.charged(before, unsent=unsent, desk=desk, now=now) if sent else link
             held = whole.held(work.link.sent.fields)
             return delivery.updated(paid, work.picture.fingerprint, held, frozenset(events))

@@ -28,6 +28,7 @@ from kuma_sync.daemon.side import Side, SideStopped
 from kuma_sync.daemon.turn import ReadersTurn
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.store import Lane, PassRecord, Put, Store, Tx
+from kuma_sync.store.locks import lock
 
 log = structlog.get_logger(__name__)
 
@@ -122,7 +123,7 @@ class Watch:
         verdicts = await self._judged(listing)
         async with self._store.begin() as tx:
             if listing.rows or listing.error is None:
-                await tx.lease.assure(turn)
+                await lock(tx, turn=turn)
             found = await self._conclude(tx, cursor, listing, verdicts)
             await tx.records.note_pass(self._record(listing, left=found))
         passed("watch_committed")
@@ -240,7 +241,8 @@ class Watch:
 
     async def _conclude(self, tx: Tx, cursor: Cursor, listing: Listing, verdicts: Verdicts) -> int:
         """Queue the round's closings, all in one transaction, held where the brake says so."""
-        links = await tx.links.many({*verdicts.closings, *verdicts.misnamed}, lock=True)
+        open_again = set(await tx.links.unresolved()) - verdicts.closings.keys() if listing.proven else set()
+        links = (await lock(tx, links={*verdicts.closings, *verdicts.misnamed, *open_again})).links
         news = {each: one for each, one in verdicts.closings.items() if _is_news(links.get(each))}
         # Whose alert is closed already was closed after it, perhaps by us without an answer: that is carried nowhere.
         carried = [each for each in news if self._closings.to_kuma and not links[each].alert_closed]
@@ -249,7 +251,7 @@ class Watch:
         await self._carry(tx, {each: one for each, one in news.items() if each not in awaited}, carried)
         await self._find_again(tx, {each: links[each] for each in verdicts.misnamed if each in links})
         if listing.proven:
-            for alert_id in set(await tx.links.unresolved()) - verdicts.closings.keys():
+            for alert_id in sorted(open_again):
                 await tx.links.change(alert_id, delivery.resolution_not_awaited, now=tx.now)
             rows = list(listing.rows.values())
             until = next_watched(cursor.watched_until, rows, [news[each].row for each in awaited], now=listing.now)

@@ -19,6 +19,7 @@ from kuma_sync.daemon.orders import put_order
 from kuma_sync.daemon.owned import OwnedJob, insist, persist
 from kuma_sync.daemon.together import Together
 from kuma_sync.store import Store, Tx
+from kuma_sync.store.locks import Renew, lock
 
 Become = Callable[[Link], Link]
 
@@ -143,9 +144,10 @@ class Workbench:
 
     async def _write_all(self, entries: Sequence[_Entry]) -> Sequence[Work | Exception | None]:
         async with self._store.begin() as tx:
-            ours = await tx.delivery.renew([entry.job.claim for entry in entries], lease=self._lease)
+            jobs = Renew(claims=[entry.job.claim for entry in entries], lease=self._lease)
+            locked = await lock(tx, deliveries=jobs, links=[entry.alert_id for entry in entries])
+            ours, before = locked.ours, locked.links
             kept = [entry for entry in entries if entry.job.claim.id in ours]
-            before = await tx.links.many([entry.alert_id for entry in kept], lock=True)
             after = {
                 entry.alert_id: entry.change.become(before[entry.alert_id])
                 for entry in kept
@@ -179,7 +181,7 @@ class Workbench:
 
 async def _prove(tx: Tx, job: OwnedJob, lease: timedelta) -> None:
     """Raise ClaimLost unless the job is still ours; what this transaction wrote is taken back then."""
-    if job.claim.id not in await tx.delivery.renew([job.claim], lease=lease):
+    if job.claim.id not in (await lock(tx, deliveries=Renew(claims=[job.claim], lease=lease))).ours:
         raise _lost(job)
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kuma_sync.core.alert import CLOSED, AlertId, Contents, Picture
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
+from kuma_sync.store.links import in_order
 from kuma_sync.store.packing import pack, unpack
 from kuma_sync.store.pictures import Shape, Shown, as_picture, as_row
 
@@ -105,7 +106,9 @@ class Alerts:
                     update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(sweep=sweep)
                 )
             await self._connection.execute(
-                update(schema.links).where(schema.links.c.alert_id.in_(some), schema.links.c.gone).values(gone=False)
+                update(schema.links)
+                .where(in_order(schema.links.c.alert_id.in_(some), schema.links.c.gone))
+                .values(gone=False)
             )
 
     async def unshown(self, sweep: int) -> list[AlertId]:

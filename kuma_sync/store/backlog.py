@@ -13,13 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.store.dialect import batches
-from kuma_sync.store.jobs import PENDING, RUNNING, Job, as_job
+from kuma_sync.store.jobs import Depth, Job, JobState, as_job
 
-WAITING = ("pending", "backoff", "running")
+WAITING = (Depth.PENDING, Depth.BACKOFF, Depth.RUNNING)
 """What a worker will do or tries to do; a postponed job is put off on purpose."""
-
-DEPTHS = ("pending", "postponed", "backoff", "running", "held", "parked")
-"""The states that `depths` counts."""
 
 
 class Backlog:
@@ -30,7 +27,7 @@ class Backlog:
         self._table = table
         self._now = now
 
-    async def jobs(self, subject: str | None = None, *, states: Sequence[str] = ()) -> list[Job]:
+    async def jobs(self, subject: str | None = None, *, states: Sequence[JobState] = ()) -> list[Job]:
         """List rows for a human: all, one subject's, or those in some states."""
         query = select(self._table).order_by(self._table.c.id)
         if subject is not None:
@@ -51,24 +48,26 @@ class Backlog:
         """Tell whether there is a job on these lanes that somebody does, or will do."""
         table = self._table
         found = await self._connection.execute(
-            select(table.c.id).where(table.c.state.in_((PENDING, RUNNING)), table.c.lane.in_(sorted(lanes))).limit(1)
+            select(table.c.id)
+            .where(table.c.state.in_((JobState.PENDING, JobState.RUNNING)), table.c.lane.in_(sorted(lanes)))
+            .limit(1)
         )
         return found.first() is not None
 
-    async def depths(self) -> dict[str, int]:
-        """Count rows by state; pending ones whose due lies ahead are in `backoff`, or `postponed` if nothing failed."""
-        ahead = and_(self._table.c.state == PENDING, self._table.c.due > self._now)
-        state = case((self._postponed(), "postponed"), (ahead, "backoff"), else_=self._table.c.state)
+    async def depths(self) -> dict[Depth, int]:
+        """Count rows by state; pending ones whose due lies ahead are in back-off, or postponed if nothing failed."""
+        ahead = and_(self._table.c.state == JobState.PENDING, self._table.c.due > self._now)
+        state = case((self._postponed(), Depth.POSTPONED), (ahead, Depth.BACKOFF), else_=self._table.c.state)
         rows = await self._connection.execute(select(state, func.count()).group_by(state))
-        return {name: count for name, count in rows}
+        return {Depth(name): count for name, count in rows}
 
     async def oldest(self) -> datetime | None:
         """Return since when the oldest job waits or runs; one that is postponed is not late."""
-        waits = and_(self._table.c.state.in_((PENDING, RUNNING)), not_(self._postponed()))
+        waits = and_(self._table.c.state.in_((JobState.PENDING, JobState.RUNNING)), not_(self._postponed()))
         found = await self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
         moment: datetime | None = found.scalar_one_or_none()
         return moment
 
     def _postponed(self) -> ColumnElement[bool]:
         table = self._table
-        return and_(table.c.state == PENDING, table.c.attempts == 0, table.c.due > self._now)
+        return and_(table.c.state == JobState.PENDING, table.c.attempts == 0, table.c.due > self._now)

@@ -13,7 +13,7 @@ from sqlalchemy import Delete, Table, Update, and_, bindparam, delete, or_, sele
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.store.dialect import lease_now, lease_until, one_of
-from kuma_sync.store.jobs import PENDING, RUNNING
+from kuma_sync.store.jobs import JobState
 
 
 class Claimable(Enum):
@@ -29,18 +29,18 @@ def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> U
     """Take up to `b_limit` rows of a kind."""
     match kind:
         case Claimable.ABANDONED:
-            condition = and_(table.c.state == RUNNING, table.c.lease_until < lease_now(table.c.lease_until))
+            condition = and_(table.c.state == JobState.RUNNING, table.c.lease_until < lease_now(table.c.lease_until))
         case Claimable.DUE:
             # `b_since`: only what was due by then, or came later and was not tried yet.
             fresh = and_(table.c.put_at > bindparam("b_since"), table.c.attempts == 0)
             since = or_(table.c.due <= bindparam("b_since"), fresh)
-            condition = and_(table.c.state == PENDING, table.c.due <= bindparam("b_now"), since)
+            condition = and_(table.c.state == JobState.PENDING, table.c.due <= bindparam("b_now"), since)
         case Claimable.MISDATED:
-            condition = and_(table.c.state == PENDING, table.c.due > bindparam("b_horizon"))
+            condition = and_(table.c.state == JobState.PENDING, table.c.due > bindparam("b_horizon"))
     other = table.alias("other")
     running_elsewhere = (
         select(other.c.id)
-        .where(other.c.subject == table.c.subject, other.c.state == RUNNING, other.c.id != table.c.id)
+        .where(other.c.subject == table.c.subject, other.c.state == JobState.RUNNING, other.c.id != table.c.id)
         .exists()
     )
     query = select(table.c.id).where(condition, ~running_elsewhere)
@@ -55,7 +55,7 @@ def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> U
     return (
         update(table)
         .where(table.c.id.in_(select(chosen.c.id)))
-        .values(state=RUNNING, owner=bindparam("b_owner"), lease_until=lease_until(table.c.lease_until))
+        .values(state=JobState.RUNNING, owner=bindparam("b_owner"), lease_until=lease_until(table.c.lease_until))
         .returning(table)
     )
 
@@ -65,7 +65,7 @@ def done_statement(table: Table) -> Delete:
     """Remove a finished row that is ours."""
     # SQLite once gave a new row the number of a deleted one: the subject must be the same, too.
     same = and_(table.c.id == bindparam("b_id"), table.c.subject == bindparam("b_subject"))
-    return delete(table).where(same, table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
+    return delete(table).where(same, table.c.owner == bindparam("b_owner"), table.c.state == JobState.RUNNING)
 
 
 @cache
@@ -77,7 +77,7 @@ def all_done_statement(table: Table) -> Delete:
 @cache
 def renew_statement(table: Table) -> Any:
     """Prolong the leases of rows that are ours."""
-    ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == RUNNING)
+    ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == JobState.RUNNING)
     return (
         update(table)
         .where(one_of(table.c.id, "b_ids"), ours)

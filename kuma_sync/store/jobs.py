@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row
 
 from kuma_sync.core.lanes import Lane
 
-PENDING, RUNNING, PARKED, HELD = "pending", "running", "parked", "held"
+
+class JobState(StrEnum):
+    """Where a row of a queue stands, as its column says."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PARKED = "parked"  # set aside for a human
+    HELD = "held"  # the brake keeps it until a human's release
+
+
+class Depth(StrEnum):
+    """What rows are counted as, in the order that people read them: pending ones by why they are not due yet."""
+
+    PENDING = "pending"
+    POSTPONED = "postponed"  # put off on purpose, nothing failed
+    BACKOFF = "backoff"
+    RUNNING = "running"
+    HELD = "held"
+    PARKED = "parked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +60,7 @@ class Job:
     """A row as an operator sees it."""
 
     subject: str
-    state: str
+    state: JobState
     lane: Lane
     due: datetime
     attempts: int
@@ -51,7 +70,7 @@ class Job:
 
     def postponed(self, now: datetime) -> bool:
         """Tell whether it waits although nothing failed."""
-        return self.state == PENDING and self.attempts == 0 and self.due > now
+        return self.state is JobState.PENDING and self.attempts == 0 and self.due > now
 
 
 def as_claim(row: Row[Any]) -> Claim:
@@ -71,7 +90,7 @@ def as_job(row: Row[Any]) -> Job:
     """Read a row for a human."""
     return Job(
         subject=row.subject,
-        state=row.state,
+        state=JobState(row.state),
         lane=Lane(row.lane),
         due=row.due,
         attempts=row.attempts,

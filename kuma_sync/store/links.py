@@ -9,37 +9,19 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
-from kuma_sync.core.incident import Doubt, Incident, Intent, Link, Origin, Sent
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Doubt, Link
 from kuma_sync.core.spelling import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
-from kuma_sync.store.jobs import PARKED
-from kuma_sync.store.same_named import same_named
-
-_same_named = same_named(
-    "not_found_at",
-    "alert_closed",
-    "incident_closed",
-    "close_reason",
-    "close_comment",
-    "held_create",
-    "held_close",
-    "ignored",
-    "dropped",
-    "gone",
-    "missed",
-    "spent_until",
-    "unresolved_at",
-)
-
+from kuma_sync.store.jobs import JobState
+from kuma_sync.store.link_rows import as_link, as_row
 
 # Statements of every delivery, built once: building one costs more than running it.
 _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
-_GET_LOCKED = _GET.with_for_update()
 _MANY = select(schema.links).where(one_of(schema.links.c.alert_id, "b_ids"))
 _MANY_LOCKED = _MANY.order_by(schema.links.c.alert_id).with_for_update()
 _STORED = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"))
@@ -56,17 +38,27 @@ class Links:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def get(self, alert_id: AlertId, *, lock: bool = False) -> Link | None:
-        """Return one link; `lock` keeps others from changing it until this transaction ends."""
-        row = (await self._connection.execute(_GET_LOCKED if lock else _GET, {"b_alert": alert_id})).one_or_none()
-        return None if row is None else _link(row)
+    async def get(self, alert_id: AlertId) -> Link | None:
+        """Return one link."""
+        row = (await self._connection.execute(_GET, {"b_alert": alert_id})).one_or_none()
+        return None if row is None else as_link(row)
 
-    async def many(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, Link]:
-        """Return the links of these alerts; `lock` as in `get`, in one order, so that nobody waits in a circle."""
+    async def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+        """Return the links of these alerts."""
+        return await self._these(_MANY, ids)
+
+    async def locked(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+        """Return the links of these alerts, which nobody else changes until this transaction ends.
+
+        `locks.lock` asks for them in their place among all that is locked.
+        """
+        return await self._these(_MANY_LOCKED, ids)
+
+    async def _these(self, statement: Select[Any], ids: Collection[AlertId]) -> dict[AlertId, Link]:
         found: dict[AlertId, Link] = {}
         for some in batches(sorted(ids)):
-            rows = await self._connection.execute(_MANY_LOCKED if lock else _MANY, {"b_ids": some})
-            found.update((AlertId(row.alert_id), _link(row)) for row in rows)
+            rows = await self._connection.execute(statement, {"b_ids": some})
+            found.update((AlertId(row.alert_id), as_link(row)) for row in rows)
         return found
 
     async def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
@@ -98,12 +90,15 @@ class Links:
         if links:
             insert = insert_into(self._connection, schema.links)
             await self._connection.execute(
-                insert.on_conflict_do_nothing(index_elements=["alert_id"]), [_row(link, now) for link in links]
+                insert.on_conflict_do_nothing(index_elements=["alert_id"]), [as_row(link, now) for link in links]
             )
 
     async def change(self, alert_id: AlertId, become: Callable[[Link], Link], *, now: datetime) -> Link | None:
-        """Replace a link by what a pure function makes of it; None where there is no such link."""
-        link = await self.get(alert_id, lock=True)
+        """Replace a link by what a pure function makes of it; None where there is no such link.
+
+        It is locked here. Where a transaction changes several, it locks them all before, by `locks.lock`.
+        """
+        link = (await self.locked([alert_id])).get(alert_id)
         if link is None:
             return None
         changed = become(link)
@@ -118,7 +113,7 @@ class Links:
     async def save_all(self, links: Sequence[Link], *, now: datetime) -> None:
         """Write links that this transaction has locked."""
         if links:
-            rows = [_row(link, now) for link in links]
+            rows = [as_row(link, now) for link in links]
             await self._connection.execute(_SAVE, [{**row, "b_alert": row.pop("alert_id")} for row in rows])
 
     async def behind(self) -> list[AlertId]:
@@ -142,16 +137,13 @@ class Links:
     async def doubt_unmade(self) -> int:
         """Have `find` come before every create still to be sent: this store may be an older copy of itself."""
         table = schema.links
-        found = await self._connection.execute(
-            update(table)
-            .where(
-                table.c.incident_id.is_(None),
-                table.c.intent.is_(None),
-                table.c.doubt.is_(None),
-                table.c.dropped.is_(False),
-            )
-            .values(doubt=Doubt.UNKNOWN.value)
+        unmade = in_order(
+            table.c.incident_id.is_(None),
+            table.c.intent.is_(None),
+            table.c.doubt.is_(None),
+            table.c.dropped.is_(False),
         )
+        found = await self._connection.execute(update(table).where(unmade).values(doubt=Doubt.UNKNOWN.value))
         return found.rowcount
 
     async def unshown(self) -> list[Link]:
@@ -161,15 +153,15 @@ class Links:
             select(links).where(
                 schema.UNSHOWN,
                 links.c.dropped.is_(False),
-                exists().where(jobs.c.subject == links.c.alert_id, jobs.c.state != PARKED),
+                exists().where(jobs.c.subject == links.c.alert_id, jobs.c.state != JobState.PARKED),
             )
         )
-        return [_link(row) for row in rows]
+        return [as_link(row) for row in rows]
 
     async def look_no_more(self, *, now: datetime) -> None:
         """Take those incidents for what they are, whether or not `find` shows them."""
         await self._connection.execute(
-            update(schema.links).where(schema.UNSHOWN).values(doubt=None, not_found_at=None, changed_at=now)
+            update(schema.links).where(in_order(schema.UNSHOWN)).values(doubt=None, not_found_at=None, changed_at=now)
         )
 
     async def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
@@ -179,7 +171,7 @@ class Links:
         for some in batches(list(ids)):
             rows = await self._connection.execute(
                 update(table)
-                .where(table.c.alert_id.in_(some), table.c.gone.is_(False))
+                .where(in_order(table.c.alert_id.in_(some), table.c.gone.is_(False)))
                 .values(gone=True, changed_at=now)
                 .returning(table.c.alert_id)
             )
@@ -219,73 +211,18 @@ class Links:
         return [AlertId(alert_id) for (alert_id,) in rows]
 
 
+def in_order(*which: ColumnElement[bool] | TextClause) -> ColumnElement[bool]:
+    """Return the condition of an update that changes these links, and locks them in the order in which `locked` does.
+
+    An update by itself locks rows as it comes by them.
+    """
+    key = schema.links.c.alert_id
+    return key.in_(select(key).where(*which).order_by(key).with_for_update())
+
+
 def _first_known(spellings: Mapping[str, Sequence[str]], stored: Container[str]) -> Iterator[tuple[str, str]]:
     """Yield each given id with the first of its spellings that is stored."""
     for given, each in spellings.items():
         known = next((spelling for spelling in each if spelling in stored), None)
         if known is not None:
             yield given, known
-
-
-def _row(link: Link, now: datetime) -> dict[str, Any]:
-    incident, intent = link.incident, link.intent
-    return {
-        "alert_id": link.alert_id,
-        "incident_id": incident.id if incident else None,
-        "incident_number": incident.number if incident else "",
-        "incident_url": incident.url if incident else "",
-        "sent_fingerprint": link.sent.fingerprint,
-        "sent_fields": dict(link.sent.fields),
-        "sent_events": link.sent.events,
-        "intent": _intent_row(intent) if intent else None,
-        "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
-        "doubt": link.doubt.value if link.doubt else None,
-        "close_origin": link.close_origin.value if link.close_origin else None,
-        **_same_named(link),
-        "changed_at": now,
-    }
-
-
-def _intent_row(intent: Intent) -> dict[str, Any]:
-    return {
-        "fingerprint": intent.sent.fingerprint,
-        "fields": dict(intent.sent.fields),
-        "at": intent.at.isoformat(),
-        "unidentified": intent.unidentified,
-    }
-
-
-def _link(row: Row[Any]) -> Link:
-    return Link(
-        alert_id=AlertId(row.alert_id),
-        incident=_incident(row),
-        sent=Sent(
-            fingerprint=Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None,
-            fields=row.sent_fields,
-            events=row.sent_events,
-        ),
-        intent=_intent(row),
-        doubt=Doubt(row.doubt) if row.doubt else None,
-        close_origin=Origin(row.close_origin) if row.close_origin else None,
-        **_same_named(row),
-    )
-
-
-def _incident(row: Row[Any]) -> Incident | None:
-    if row.incident_id is None:
-        return None
-    return Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
-
-
-def _intent(row: Row[Any]) -> Intent | None:
-    if row.intent is None:
-        return None
-    return Intent(
-        sent=Sent(
-            fingerprint=Fingerprint(row.intent["fingerprint"]),
-            fields=row.intent["fields"],
-            events=row.intent_events,
-        ),
-        at=datetime.fromisoformat(row.intent["at"]),
-        unidentified=row.intent["unidentified"],
-    )

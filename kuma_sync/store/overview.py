@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
@@ -17,10 +18,21 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.spelling import incident_spellings
 from kuma_sync.store import schema
-from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING
+from kuma_sync.store.jobs import JobState
 
-STATES = ("parked", "held", "missed", "ignored", "pending", "closed", "gone", "open")
-"""The states of an alert, the first that fits."""
+
+class AlertState(StrEnum):
+    """How an alert stands, for people: the first that fits."""
+
+    PARKED = "parked"
+    HELD = "held"
+    MISSED = "missed"
+    IGNORED = "ignored"
+    PENDING = "pending"
+    CLOSED = "closed"
+    GONE = "gone"
+    OPEN = "open"
+
 
 _SUBJECTS = (
     schema.alerts.c.id,
@@ -36,7 +48,7 @@ class Row:
     """One line of `kuma-sync alerts`."""
 
     alert_id: AlertId
-    state: str
+    state: AlertState
     name: str
     priority: str
     status: str
@@ -75,14 +87,14 @@ class Overview:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def counts(self) -> dict[str, int]:
+    async def counts(self) -> dict[AlertState, int]:
         """Count the alerts by state."""
         state = _state()
         rows = await self._connection.execute(_joined(state, func.count()).group_by(state))
         found = {name: count for name, count in rows}
-        return {name: found.get(name, 0) for name in STATES}
+        return {name: found.get(name, 0) for name in AlertState}
 
-    async def rows(self, *, state: str | None = None, limit: int | None = None) -> list[Row]:
+    async def rows(self, *, state: AlertState | None = None, limit: int | None = None) -> list[Row]:
         """List alerts, the latest lastSeen first."""
         alerts, links, chosen = schema.alerts, schema.links, _state()
         columns = (alerts, links.c.incident_id, links.c.incident_number, chosen.label("state"), *_stops())
@@ -91,11 +103,11 @@ class Overview:
             query = query.where(chosen == state)
         return [_row(row) for row in await self._connection.execute(query)]
 
-    async def state(self, alert_id: AlertId) -> str | None:
+    async def state(self, alert_id: AlertId) -> AlertState | None:
         """Return one alert's state."""
         found = await self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
-        state: str | None = found.scalar_one_or_none()
-        return state
+        state = found.scalar_one_or_none()
+        return None if state is None else AlertState(state)
 
     async def held(self) -> list[Held]:
         """Return all that the brake holds, by alert."""
@@ -114,7 +126,7 @@ class Overview:
         jobs = await self._connection.execute(
             select(closes.c.subject, closes.c.reason, alerts.c.name)
             .select_from(closes.outerjoin(alerts, alerts.c.id == closes.c.subject))
-            .where(closes.c.state == HELD)
+            .where(closes.c.state == JobState.HELD)
         )
         found += [_held(row.subject, row.name, "close", "kuma", _and(CLOSING_HELD, row.reason)) for row in jobs]
         return sorted(found, key=lambda one: (one.id, one.towards, one.what))
@@ -162,40 +174,40 @@ class Overview:
         return sorted(found)[:limit]
 
 
-def _queued(table: Any, states: Sequence[str] = ()) -> ColumnElement[bool]:
+def _queued(table: Any, states: Sequence[JobState] = ()) -> ColumnElement[bool]:
     condition = table.c.subject == schema.alerts.c.id
     return exists().where(and_(condition, table.c.state.in_(states)) if states else condition)
 
 
-def _in(*states: str) -> ColumnElement[bool]:
+def _in(*states: JobState) -> ColumnElement[bool]:
     return or_(*(_queued(table, states) for table in (schema.delivery_queue, schema.close_queue)))
 
 
 def _state() -> ColumnElement[str]:
     links = schema.links.c
     return case(
-        (_in(PARKED), "parked"),
-        (or_(links.held_create, links.held_close, _in(HELD)), "held"),
-        (links.missed, "missed"),
-        (or_(links.ignored, links.dropped), "ignored"),
-        (_in(PENDING, RUNNING), "pending"),
-        (or_(links.alert_closed, links.incident_closed), "closed"),
-        (links.gone, "gone"),
-        else_="open",
+        (_in(JobState.PARKED), AlertState.PARKED),
+        (or_(links.held_create, links.held_close, _in(JobState.HELD)), AlertState.HELD),
+        (links.missed, AlertState.MISSED),
+        (or_(links.ignored, links.dropped), AlertState.IGNORED),
+        (_in(JobState.PENDING, JobState.RUNNING), AlertState.PENDING),
+        (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
+        (links.gone, AlertState.GONE),
+        else_=AlertState.OPEN,
     )
 
 
 def _stops() -> list[ColumnElement[Any]]:
     """Return why an alert waits for a human, one column a kind: NULL where it does not."""
 
-    def why(table: Any, state: str, name: str) -> ColumnElement[str]:
+    def why(table: Any, state: JobState, name: str) -> ColumnElement[str]:
         mine = (table.c.subject == schema.alerts.c.id, table.c.state == state)
         return select(func.max(table.c.reason)).where(*mine).scalar_subquery().label(name)
 
     return [
-        why(schema.delivery_queue, PARKED, "parked_irp"),
-        why(schema.close_queue, PARKED, "parked_kuma"),
-        why(schema.close_queue, HELD, "held_kuma"),
+        why(schema.delivery_queue, JobState.PARKED, "parked_irp"),
+        why(schema.close_queue, JobState.PARKED, "parked_kuma"),
+        why(schema.close_queue, JobState.HELD, "held_kuma"),
         schema.links.c.held_create,
         schema.links.c.held_close,
     ]
@@ -215,7 +227,7 @@ def _row(row: Any) -> Row:
     ]
     return Row(
         alert_id=AlertId(row.id),
-        state=row.state,
+        state=AlertState(row.state),
         name=row.name,
         priority=row.priority,
         status=row.status,

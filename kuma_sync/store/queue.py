@@ -21,7 +21,7 @@ from kuma_sync.core.lanes import STOPPED, Lane
 from kuma_sync.store.backlog import Backlog
 from kuma_sync.store.claiming import Claimable, all_done_statement, claim_statement, done_statement, renew_statement
 from kuma_sync.store.dialect import LeaseClock, batches, insert_into
-from kuma_sync.store.jobs import HELD, PARKED, PENDING, RUNNING, Claim, Put, as_claim
+from kuma_sync.store.jobs import Claim, JobState, Put, as_claim
 from kuma_sync.store.schema import NOT_RUNNING
 
 
@@ -49,9 +49,9 @@ class DurableQueue(Backlog):
             return
         insert = insert_into(self._connection, self._table)
         stored, fresh = self._table.c, insert.excluded
-        parked = stored.state == PARKED
+        parked = stored.state == JobState.PARKED
         stopped = or_(*(stored.lane == lane for lane in sorted(STOPPED)))
-        postponed = and_(stored.state == PENDING, stored.attempts == 0, stored.due > fresh.due)
+        postponed = and_(stored.state == JobState.PENDING, stored.attempts == 0, stored.due > fresh.due)
         # DO UPDATE, not DO NOTHING: it waits for a worker that is just claiming the row, and so never loses a change.
         statement = insert.on_conflict_do_update(
             index_elements=["subject"],
@@ -130,7 +130,9 @@ class DurableQueue(Backlog):
         """
         attempts = claim.attempts + (1 if counts else 0)
         kept = claim.lane if lane is None else lane
-        successor = await self._turn(claim, state=PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept))
+        successor = await self._turn(
+            claim, state=JobState.PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept)
+        )
         if successor is None:
             return
         await self.done(claim)
@@ -140,7 +142,7 @@ class DurableQueue(Backlog):
             "put_at": min(claim.put_at, successor.put_at),
             "reason": reason,
         }
-        if successor.state == PENDING and counts:
+        if successor.state == JobState.PENDING and counts:
             values["due"] = max(at, successor.due)
         if claim.payload is not None:
             values["payload"] = claim.payload
@@ -148,17 +150,17 @@ class DurableQueue(Backlog):
 
     async def park(self, claim: Claim, reason: str) -> None:
         """Set a job aside for a human; where its subject changed meanwhile, the change is tried once more instead."""
-        if await self._turn(claim, state=PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
+        if await self._turn(claim, state=JobState.PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
             await self.done(claim)
 
-    async def wake(self, subjects: Collection[str], *, states: Sequence[str] = (PARKED,)) -> list[str]:
+    async def wake(self, subjects: Collection[str], *, states: Sequence[JobState] = (JobState.PARKED,)) -> list[str]:
         """Make parked (or held) jobs due at once; return the subjects for which there was one."""
         woken: list[str] = []
         for some in batches(list(subjects)):
             rows = await self._connection.execute(
                 update(self._table)
                 .where(self._table.c.subject.in_(some), self._table.c.state.in_(states))
-                .values(state=PENDING, due=self._now, attempts=0, reason="", put_at=self._now)
+                .values(state=JobState.PENDING, due=self._now, attempts=0, reason="", put_at=self._now)
                 .returning(self._table.c.subject)
             )
             woken += [row.subject for row in rows]
@@ -166,22 +168,22 @@ class DurableQueue(Backlog):
 
     async def remove(self, subject: str) -> int:
         """Take back what waits for a subject."""
-        return await self._remove(self._table.c.subject == subject, self._table.c.state != RUNNING)
+        return await self._remove(self._table.c.subject == subject, self._table.c.state != JobState.RUNNING)
 
     async def unhold(self, subject: str) -> int:
         """Take back what the brake holds for a subject, unless somebody wants it."""
         return await self._remove(
-            self._table.c.subject == subject, self._table.c.state == HELD, self._table.c.reason == ""
+            self._table.c.subject == subject, self._table.c.state == JobState.HELD, self._table.c.reason == ""
         )
 
     async def want(self, subject: str, reason: str) -> None:
         """Note on what the brake holds for a subject that somebody wants it: it stays held, and is not taken back."""
-        held = and_(self._table.c.subject == subject, self._table.c.state == HELD)
+        held = and_(self._table.c.subject == subject, self._table.c.state == JobState.HELD)
         await self._connection.execute(update(self._table).where(held).values(reason=reason))
 
     async def stop(self, subject: str) -> int:
         """Take the claim from the job that runs for a subject: it writes nothing any more."""
-        return await self._remove(self._table.c.subject == subject, self._table.c.state == RUNNING)
+        return await self._remove(self._table.c.subject == subject, self._table.c.state == JobState.RUNNING)
 
     async def clear(self, subject: str) -> int:
         """Remove whatever is queued for a subject, running or not: in one go, for it may be put back just now."""
@@ -205,7 +207,7 @@ class DurableQueue(Backlog):
     async def _end_leases(self, *whose: ColumnElement[bool]) -> int:
         ended = await self._connection.execute(
             update(self._table)
-            .where(self._table.c.state == RUNNING, *whose)
+            .where(self._table.c.state == JobState.RUNNING, *whose)
             .values(lease_until=await self._lease_clock.now() - timedelta(seconds=1))
         )
         return ended.rowcount
@@ -213,7 +215,7 @@ class DurableQueue(Backlog):
     def _row(self, put: Put) -> dict[str, Any]:
         return {
             "subject": put.subject,
-            "state": HELD if put.held else PENDING,
+            "state": JobState.HELD if put.held else JobState.PENDING,
             "lane": int(put.lane),
             "due": self._now,
             "attempts": 0,
@@ -225,7 +227,7 @@ class DurableQueue(Backlog):
     def _mine(self, claim: Claim) -> tuple[Any, ...]:
         table = self._table
         same = and_(table.c.id == claim.id, table.c.subject == claim.subject)  # as in done_statement
-        return (same, table.c.owner == claim.owner, table.c.state == RUNNING)
+        return (same, table.c.owner == claim.owner, table.c.state == JobState.RUNNING)
 
     async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
         """Make our running row a waiting one, or return the successor that waits already (ours still runs then)."""
@@ -250,7 +252,7 @@ class DurableQueue(Backlog):
     async def _successor(self, claim: Claim) -> Row[Any] | None:
         found = await self._connection.execute(
             select(self._table)
-            .where(self._table.c.subject == claim.subject, self._table.c.state != RUNNING)
+            .where(self._table.c.subject == claim.subject, self._table.c.state != JobState.RUNNING)
             .with_for_update()
         )
         return found.one_or_none()

@@ -21,7 +21,8 @@ from kuma_sync.daemon.run import once
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Store
 from kuma_sync.store.backlog import WAITING
-from kuma_sync.store.jobs import PENDING
+from kuma_sync.store.jobs import Depth, JobState
+from kuma_sync.store.overview import AlertState
 from kuma_sync.wiring.crew import make_crew, open_store, utc_now
 from kuma_sync.wiring.ground import Ground
 from kuma_sync.wiring.ready import make_ready
@@ -35,7 +36,7 @@ class Outcome:
     """How a pass went: what failed, and what waits, is held or parked afterwards (earlier runs included)."""
 
     troubles: tuple[str, ...]
-    counts: dict[str, int]
+    counts: dict[AlertState, int]
     waiting: int
     held: int
     parked: int
@@ -73,7 +74,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
     await make_ready(ground.store, crew.identity, ground.owner, can_find=crew.can_find)
     async with ground.store.begin() as tx:
         # What a daemon put off: an alert's updates that came too fast.
-        waiting = await tx.delivery.jobs(states=[PENDING])
+        waiting = await tx.delivery.jobs(states=[JobState.PENDING])
         await tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
     heart = Heart(
         ground.store, ground.process(single_pass=True), health=ground.health, clock=utc_now, limits=ground.limits
@@ -109,7 +110,7 @@ async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:
     return Outcome(
         troubles=troubles,
         counts=counts,
-        waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, "postponed")),
-        held=marked + depths[1].get("held", 0),
-        parked=rejected + sum(depth.get("parked", 0) for depth in depths),
+        waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, Depth.POSTPONED)),
+        held=marked + depths[1].get(Depth.HELD, 0),
+        parked=rejected + sum(depth.get(Depth.PARKED, 0) for depth in depths),
     )

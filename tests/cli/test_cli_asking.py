@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from builders import a_link
 from prompt import World, ask, world
 from stores import opened
 from terminal import at_terminal
 
-from kuma_sync.core.alert import AlertId
 from kuma_sync.store.overview import Held
 
 
@@ -250,9 +250,8 @@ async def test_a_resync_of_all_leaves_what_was_dropped_alone(tmp_path: Path) -> 
 
 async def test_a_released_mark_is_one_kind_alone() -> None:
     from kuma_sync.core.by_hand import released
-    from kuma_sync.core.incident import Link
 
-    both = Link(alert_id=AlertId("a"), held_create=True, held_close=True)
+    both = a_link(held_create=True, alert_closed=True, held_close=True)
 
     creates, closings = released(both, closings=False), released(both, creates=False)
 

@@ -9,10 +9,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from builders import NOW, a_link, an_incident, events, seconds, seen
+from builders import ALERT_ID, NOW, a_link, an_incident, changed, events, seconds, seen
 
 from kuma_sync.core.alert import EventDigest, Fingerprint, first_picture
-from kuma_sync.core.by_hand import close_ordered, resynced, retried
+from kuma_sync.core.by_hand import close_ordered, released, resynced, retried
 from kuma_sync.core.delivery import (
     AddEvents,
     Close,
@@ -44,7 +44,25 @@ from kuma_sync.core.delivery import (
     updated,
     without_find,
 )
-from kuma_sync.core.incident import UNSURE, Doubt, Found, Intent, Link, Origin, Sent
+from kuma_sync.core.incident import (
+    UNSURE,
+    BeingMade,
+    Closing,
+    Doubt,
+    Doubted,
+    Dropped,
+    Found,
+    Ignored,
+    InKuma,
+    Intent,
+    Link,
+    Linked,
+    Live,
+    NotMade,
+    Origin,
+    Sent,
+    Sought,
+)
 from kuma_sync.core.retry import Park, RetryAt
 
 SETTLE = seconds(5)
@@ -67,22 +85,36 @@ def a_true_link(**fields: Any) -> Link:
 
 
 def a_doubted_link(doubt: Doubt, **fields: Any) -> Link:
-    return a_link(**{"doubt": doubt, "intent": INTENT if doubt is Doubt.AMBIGUOUS else None} | fields)
+    known = doubt in (Doubt.MISSING, Doubt.UNCLOSED, Doubt.UNSHOWN)
+    given = {"incident": INCIDENT if known else None, "intent": INTENT if doubt is Doubt.AMBIGUOUS else None}
+    return a_link(**{"doubt": doubt} | given | fields)
+
+
+def every_state() -> Iterator[Live | Ignored]:
+    """Yield every state of an alert that was not dropped."""
+    for held in (False, True):
+        yield NotMade(held=held)
+        for unmade in (Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.RESYNC):
+            yield Sought(doubt=unmade, held=held)
+    for once, again in product((False, True), repeat=2):
+        yield Ignored(missed=once, unknown=again)
+    for resync in (False, True):
+        yield BeingMade(intent=INTENT, resync=resync)
+    for sent in (Sent(), OUTDATED, UP_TO_DATE):
+        yield Linked(incident=INCIDENT, sent=sent)
+        for made in (Doubt.MISSING, Doubt.UNCLOSED, Doubt.UNSHOWN, Doubt.RESYNC):
+            yield Doubted(incident=INCIDENT, doubt=made, sent=sent)
 
 
 def every_link() -> Iterator[Link]:
-    """Yield links in every combination of what `next_step` may look at."""
-    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone")
-    for incident, sent, doubt, origin, marks in product(
-        (None, INCIDENT),
-        (Sent(), OUTDATED, UP_TO_DATE),
-        (None, *Doubt),
-        (None, *Origin),
-        product((False, True), repeat=7),
-    ):
-        yield a_link(
-            incident=incident, sent=sent, doubt=doubt, close_origin=origin, **dict(zip(flags, marks, strict=True))
-        )
+    """Yield every link that can be, as far as `next_step` may look at it."""
+    states = [*every_state(), *(Dropped(was=state) for state in every_state())]
+    closings = [
+        Closing(origin=origin, alert=alert, incident=incident)
+        for origin, alert, incident in product(Origin, InKuma, (False, True))
+    ]
+    for state, closing, gone in product(states, (None, *closings), (False, True)):
+        yield Link(alert_id=ALERT_ID, state=state, closing=closing, gone=gone)
 
 
 # What comes next
@@ -109,8 +141,7 @@ def every_link() -> Iterator[Link]:
         (a_true_link(sent=OUTDATED), Update()),
         (a_true_link(sent=Sent()), Update()),
         (a_true_link(sent=OUTDATED, gone=True), Update()),
-        (a_true_link(sent=OUTDATED, held_close=True), Update()),  # the brake never blocks updates
-        (a_true_link(sent=OUTDATED, held_create=True), Update()),
+        (a_true_link(sent=OUTDATED, alert_closed=True, held_close=True), Update()),  # the brake never blocks updates
         (a_true_link(sent=OUTDATED, alert_closed=True), Update()),  # grown and closed: update, then close
         (a_true_link(sent=OUTDATED, incident_closed=True), Nothing()),  # no more updates
         (a_true_link(alert_closed=True, close_origin=Origin.KUMA), Close()),
@@ -208,7 +239,7 @@ def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
 
 
 def test_from_the_intent_on_a_create_may_have_happened() -> None:
-    link = intended(a_link(doubt=None, not_found_at=NOW), UP_TO_DATE, NOW)
+    link = intended(a_link(doubt=Doubt.UNKNOWN, not_found_at=NOW), UP_TO_DATE, NOW)
 
     assert (link.intent, link.doubt, link.not_found_at) == (INTENT, Doubt.AMBIGUOUS, None)
     assert step(link) == FindFirst()
@@ -295,9 +326,9 @@ def test_an_operators_closing_closes_the_incident_without_waiting_for_kuma() -> 
 
 @pytest.mark.parametrize("closed", [False, True])
 def test_what_is_tried_again_is_still_closed_where_an_operator_wanted_that(closed: bool) -> None:
-    ordered = close_ordered(a_link(doubt=Doubt.UNKNOWN, alert_closed=closed), "responded")
+    ordered = close_ordered(a_link(doubt=Doubt.UNKNOWN), "responded")
 
-    made = created(retried(ordered), INCIDENT)
+    made = created(retried(alert_closed(ordered, Origin.KUMA) if closed else ordered), INCIDENT)
 
     assert made.close_origin is Origin.OPERATOR
     assert step(updated(made, PICTURE.fingerprint, {}, frozenset())) == Close()
@@ -320,7 +351,7 @@ def test_what_the_brake_holds_stays_held_however_often_it_is_seen() -> None:
 
     assert again.held_close
     assert step(again) == Nothing()
-    assert step(replace(again, held_close=False)) == Close()
+    assert step(released(again)) == Close()
 
 
 def test_a_closing_without_incident_waits_for_the_create() -> None:
@@ -353,7 +384,8 @@ def test_found_by_our_own_intent_its_content_counts_as_sent() -> None:
 
 @pytest.mark.parametrize("doubt", [Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.RESYNC])
 def test_found_otherwise_everything_is_sent_again(doubt: Doubt) -> None:
-    link = after_found(a_doubted_link(doubt, incident=INCIDENT, sent=UP_TO_DATE), Found(incident=INCIDENT))
+    before = a_true_link(doubt=doubt) if doubt is Doubt.RESYNC else a_doubted_link(doubt, sent=FORGOTTEN)
+    link = after_found(before, Found(incident=INCIDENT))
 
     assert link == a_true_link(sent=FORGOTTEN)
     assert step(link) == Update()
@@ -505,7 +537,7 @@ def test_a_create_answered_without_an_id_and_not_found_twice_is_for_a_human() ->
         reason="created without an id, and not found"
     )
     assert isinstance(
-        after_not_found(replace(link, not_found_at=NOW), asked_at=NOW, answered_at=NOW, settle=SETTLE), RetryAt
+        after_not_found(changed(link, not_found_at=NOW), asked_at=NOW, answered_at=NOW, settle=SETTLE), RetryAt
     )
 
 
@@ -539,13 +571,12 @@ def test_a_resync_that_finds_nothing_sends_everything_to_the_incident_it_knows()
     assert step(absent(link)) == Update()
 
 
-@pytest.mark.parametrize("doubt", [Doubt.RESYNC, Doubt.UNKNOWN])
-def test_a_later_doubt_does_not_hide_that_a_create_may_have_happened(doubt: Doubt) -> None:
-    link = a_link(doubt=doubt, intent=INTENT)
+def test_a_later_doubt_does_not_hide_that_a_create_may_have_happened() -> None:
+    link = a_link(doubt=Doubt.RESYNC, intent=INTENT)
 
     assert isinstance(after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE), RetryAt)
     assert (
-        after_not_found(replace(link, not_found_at=NOW - SETTLE), asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
+        after_not_found(changed(link, not_found_at=NOW - SETTLE), asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
     )
 
 
@@ -565,11 +596,13 @@ def test_the_first_empty_answer_is_remembered(known: datetime | None, remembered
 
 
 def test_a_new_doubt_looks_twice_again() -> None:
-    doubted = a_true_link(not_found_at=NOW - timedelta(days=1))
+    doubted = a_true_link(doubt=Doubt.RESYNC, not_found_at=NOW - timedelta(days=1))
+    making = a_doubted_link(Doubt.AMBIGUOUS, not_found_at=NOW - timedelta(days=1))
 
-    links = [missing(doubted), duplicated(doubted), refused(doubted, Desk()), intended(doubted, UP_TO_DATE, NOW)]
+    links = [missing(doubted), unclosed(doubted), duplicated(making), intended(making, UP_TO_DATE, NOW)]
+    links += [refused(making, Desk()), refused(making, Desk(find_always=True))]
 
-    assert [link.not_found_at for link in links] == [None, None, None, None]
+    assert [link.not_found_at for link in links] == [None] * 6
 
 
 # Without `find`
@@ -654,7 +687,7 @@ def test_a_closing_that_met_404_is_done_where_the_incident_is_not_found_twice() 
     assert step(doubted) == FindFirst()
     assert first == RetryAt(at=later, reason="not found yet", counts=False)
     assert second is None
-    assert absent(noted) == replace(link, incident_closed=True)
+    assert absent(noted) == changed(link, incident_closed=True)
     assert step(absent(noted)) == Nothing()
 
 

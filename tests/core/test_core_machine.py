@@ -5,15 +5,16 @@ The machine plays the shell: it commits what the core returns, and may die betwe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
-from builders import NOW, a_link, an_event, an_incident, seconds, seen
+from builders import NOW, a_link, an_event, an_incident, changed, seconds, seen
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kuma_sync.core.alert import Fingerprint, first_picture
+from kuma_sync.core.by_hand import released
 from kuma_sync.core.delivery import (
     Close,
     Create,
@@ -134,7 +135,7 @@ class OneAlert(RuleBasedStateMachine):
 
     @rule()
     def the_brake_is_released(self) -> None:
-        self.link = replace(self.link, held_close=False)
+        self.link = released(self.link)
 
     @precondition(lambda self: self.irp.rows)
     @rule(noticed=st.booleans())
@@ -159,7 +160,7 @@ class OneAlert(RuleBasedStateMachine):
 
     @rule()
     def an_operator_asks_for_a_resync(self) -> None:
-        self.link = replace(self.link, doubt=Doubt.RESYNC, not_found_at=None)
+        self.link = changed(self.link, doubt=Doubt.RESYNC, not_found_at=None)
         self.parked = None
 
     @precondition(lambda self: self.close_in_kuma)
@@ -267,7 +268,7 @@ class OneAlert(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let the storm end: every answer arrives, every due job is done."""
         self.irp.tells_ids = True
-        self.link = replace(self.link, held_close=False)
+        self.link = released(self.link)
         for _ in range(8):
             self.a_quiet_while()
             self._watch()

@@ -14,7 +14,7 @@ from kuma_sync.core.incident import Link, Origin
 from kuma_sync.sim.comparison import compare
 from kuma_sync.sim.irp import Incident
 from kuma_sync.store import Store
-from kuma_sync.store.jobs import Job
+from kuma_sync.store.jobs import Job, JobState
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,12 +41,12 @@ class Memory:
     @property
     def parked(self) -> set[str]:
         """Name the alerts of parked jobs."""
-        return {job.subject for job in self.jobs if job.state == "parked"}
+        return {job.subject for job in self.jobs if job.state == JobState.PARKED}
 
     @property
     def waiting(self) -> list[Job]:
         """Return what is still to be done."""
-        return [job for job in self.jobs if job.state != "parked"]
+        return [job for job in self.jobs if job.state != JobState.PARKED]
 
 
 async def remember(store: Store) -> Memory:

@@ -24,7 +24,7 @@ from kuma_sync.daemon.pace import Pace
 from kuma_sync.daemon.side import Side
 from kuma_sync.daemon.worker import Worker
 from kuma_sync.store import Lane, Put, Store, Tx
-from kuma_sync.store.jobs import Job
+from kuma_sync.store.jobs import Depth, Job, JobState
 from kuma_sync.telemetry.health import Health
 
 Outcome = RetryAt | Park | None
@@ -305,7 +305,7 @@ async def test_a_handler_that_lost_its_claim_is_not_a_bug(sqlite_url: str) -> No
         await at.worker.drain()
         left = await at.jobs()
 
-    assert [job.state for job in left] == ["running"], "it is for whoever owns it, or for the end of its lease"
+    assert [job.state for job in left] == [JobState.RUNNING], "it is for whoever owns it, or for the end of its lease"
 
 
 async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
@@ -445,7 +445,7 @@ async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_fl
         async def losing_one_answer() -> AsyncIterator[Tx]:
             async with begin() as tx:
                 yield tx
-                running = (await tx.delivery.depths()).get("running", 0)
+                running = (await tx.delivery.depths()).get(Depth.RUNNING, 0)
             if running == 2 and not lost:
                 lost.append(running)
                 raise StoreUnavailable("the answer to the commit was lost")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from builders import ALERT_ID, NOW, a_link, an_account, an_alert, an_asset, an_event, events
+from builders import ALERT_ID, NOW, a_link, an_account, an_alert, an_asset, an_event, an_incident, events
 from stores import opened
 
 from kuma_sync.core.alert import AlertId, Contents, Picture, event_digest, take_contents
@@ -193,7 +193,7 @@ async def test_what_a_sweep_did_not_show_is_told_only_of_links_not_closed(databa
     marks = {
         "open": {},
         "gone": {"gone": True},
-        "incident closed": {"incident_closed": True},
+        "incident closed": {"incident": an_incident(), "incident_closed": True},
         "closed": {"alert_closed": True},
         "ignored": {"ignored": True},
         "dropped": {"dropped": True},

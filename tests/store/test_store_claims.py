@@ -10,6 +10,7 @@ from stores import Clock, opened
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store import Claim, Lane, Store
+from kuma_sync.store.jobs import JobState
 
 Settle = Callable[[Store, Claim], Awaitable[None]]
 
@@ -192,7 +193,7 @@ async def test_a_failed_job_comes_again_when_its_back_off_is_over(database_url: 
         clock.advance(seconds=30)
         second = await claim_one(store)
 
-        assert (waiting.state, waiting.attempts, waiting.reason, early) == ("pending", 1, "503", [])
+        assert (waiting.state, waiting.attempts, waiting.reason, early) == (JobState.PENDING, 1, "503", [])
         assert (second.attempts, second.payload) == (1, {"reason": "responded"})
 
 
@@ -216,7 +217,7 @@ async def test_a_failed_job_and_its_successor_become_one(database_url: str) -> N
         await again(store, failed, after=600, reason="503")
 
         merged = await job(store)
-        assert (merged.state, merged.attempts, merged.reason, merged.lane) == ("pending", 1, "503", Lane.CREATE)
+        assert (merged.state, merged.attempts, merged.reason, merged.lane) == (JobState.PENDING, 1, "503", Lane.CREATE)
         assert (merged.put_at, merged.payload) == (start, {"first": True})
         assert (merged.due - clock.now).total_seconds() == 600
 
@@ -244,7 +245,7 @@ async def test_a_failed_job_meets_a_held_successor_and_both_wait_for_the_release
         await again(store, failed, after=0, reason="503")
 
         merged = await job(store)
-        assert (merged.state, merged.attempts, merged.reason) == ("held", 1, "503")
+        assert (merged.state, merged.attempts, merged.reason) == (JobState.HELD, 1, "503")
 
 
 async def test_a_refused_job_is_parked_with_its_reason_and_not_claimed(database_url: str) -> None:
@@ -254,7 +255,7 @@ async def test_a_refused_job_is_parked_with_its_reason_and_not_claimed(database_
         await park(store, await claim_one(store), "422: поле detectedAt")
 
         parked = await job(store)
-        assert (parked.state, parked.attempts, parked.reason) == ("parked", 1, "422: поле detectedAt")
+        assert (parked.state, parked.attempts, parked.reason) == (JobState.PARKED, 1, "422: поле detectedAt")
         assert await claim(store) == []
 
 

@@ -5,43 +5,80 @@ from __future__ import annotations
 import asyncio
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import pytest
 from builders import ALERT_ID, NOW, a_link, an_incident
 from stores import opened
 
 from kuma_sync.core.alert import AlertId, Fingerprint, event_digest
-from kuma_sync.core.incident import Doubt, Intent, Link, Origin, Sent
+from kuma_sync.core.delivery import alert_closed
+from kuma_sync.core.incident import (
+    BeingMade,
+    Closing,
+    Doubt,
+    Doubted,
+    Dropped,
+    Ignored,
+    InKuma,
+    Intent,
+    Link,
+    Linked,
+    Live,
+    NotMade,
+    Origin,
+    Sent,
+    Sought,
+    State,
+)
 from kuma_sync.store import Store
+from kuma_sync.store.locks import lock
 
 B = AlertId("b")
 DIGESTS = frozenset(event_digest({"ID": each}) for each in ("e1", "e2", "e3"))
 
+SENT = Sent(fingerprint=Fingerprint("1:sent"), fields={"title": "t", "описание": "d"}, events=DIGESTS)
+INTENT = Intent(
+    sent=Sent(fingerprint=Fingerprint("1:intent"), fields={"title": "i"}, events=frozenset(list(DIGESTS)[:1])),
+    at=datetime(2026, 1, 15, 12, 0, 0, 123456, tzinfo=UTC),
+    unidentified=True,
+)
+LOOKED = datetime(2026, 1, 15, 12, 0, 5, 654321, tzinfo=UTC)
+CARRIED = frozenset({"title", "описание"})
+KNOWN = an_incident(number="ИНЦ-7")
+
 FULL = Link(
     alert_id=ALERT_ID,
-    incident=an_incident(number="ИНЦ-7"),
-    sent=Sent(fingerprint=Fingerprint("1:sent"), fields={"title": "t", "описание": "d"}, events=DIGESTS),
-    intent=Intent(
-        sent=Sent(fingerprint=Fingerprint("1:intent"), fields={"title": "i"}, events=frozenset(list(DIGESTS)[:1])),
-        at=datetime(2026, 1, 15, 12, 0, 0, 123456, tzinfo=UTC),
-        unidentified=True,
+    state=Doubted(incident=KNOWN, doubt=Doubt.UNCLOSED, sent=SENT, not_found_at=LOOKED),
+    closing=Closing(
+        origin=Origin.OPERATOR,
+        reason="incorrect correlation rule",
+        comment="Ложное срабатывание\n«ok»",
+        alert=InKuma.HELD,
+        incident=True,
     ),
-    doubt=Doubt.AMBIGUOUS,
-    not_found_at=datetime(2026, 1, 15, 12, 0, 5, 654321, tzinfo=UTC),
-    alert_closed=True,
-    incident_closed=True,
-    close_origin=Origin.OPERATOR,
-    close_reason="incorrect correlation rule",
-    close_comment="Ложное срабатывание\n«ok»",
-    held_create=True,
-    held_close=True,
-    ignored=True,
-    missed=True,
-    dropped=True,
     gone=True,
     spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),
     unresolved_at=datetime(2026, 1, 15, 12, 11, 0, 7, tzinfo=UTC),
 )
+LIVE: tuple[Live | Ignored, ...] = (
+    NotMade(),
+    NotMade(held=True, carried=CARRIED),
+    Sought(doubt=Doubt.UNKNOWN),
+    Sought(doubt=Doubt.DUPLICATE, carried=CARRIED, not_found_at=LOOKED),
+    Sought(doubt=Doubt.RESYNC, held=True),
+    BeingMade(intent=INTENT),
+    BeingMade(intent=INTENT, resync=True, carried=CARRIED, not_found_at=LOOKED),
+    Doubted(incident=KNOWN, doubt=Doubt.MISSING, sent=SENT, not_found_at=LOOKED),
+    Doubted(incident=KNOWN, doubt=Doubt.UNCLOSED),
+    Doubted(incident=KNOWN, doubt=Doubt.UNSHOWN, sent=SENT),
+    Doubted(incident=KNOWN, doubt=Doubt.RESYNC),
+    Linked(incident=KNOWN),
+    Linked(incident=KNOWN, sent=SENT),
+    *(Ignored(missed=missed, unknown=unknown) for missed in (False, True) for unknown in (False, True)),
+)
+STATES: tuple[State, ...] = (*LIVE, *(Dropped(was=state) for state in LIVE))
 
 
 async def add(store: Store, *links: Link) -> None:
@@ -68,12 +105,24 @@ async def test_a_link_comes_back_as_it_was_added(database_url: str, link: Link) 
         assert await get(store) == link
 
 
-@pytest.mark.parametrize("doubt", list(Doubt))
-async def test_every_doubt_is_remembered(sqlite_url: str, doubt: Doubt) -> None:
+@pytest.mark.parametrize("state", STATES, ids=[f"{number} {type(each).__name__}" for number, each in enumerate(STATES)])
+async def test_every_state_is_remembered(sqlite_url: str, state: State) -> None:
     async with opened(sqlite_url) as store:
-        await add(store, a_link(doubt=doubt))
+        await add(store, Link(alert_id=ALERT_ID, state=state))
 
-        assert await get(store) == a_link(doubt=doubt)
+        assert await get(store) == Link(alert_id=ALERT_ID, state=state)
+
+
+@pytest.mark.parametrize("origin", list(Origin))
+@pytest.mark.parametrize("alert", list(InKuma))
+@pytest.mark.parametrize("incident", [False, True])
+async def test_every_closing_is_remembered(sqlite_url: str, origin: Origin, alert: InKuma, incident: bool) -> None:
+    closing = Closing(origin=origin, alert=alert, incident=incident)
+    link = Link(alert_id=ALERT_ID, state=Linked(incident=KNOWN), closing=closing)
+    async with opened(sqlite_url) as store:
+        await add(store, link)
+
+        assert await get(store) == link
 
 
 async def test_every_field_can_be_set_and_cleared_by_a_change(database_url: str) -> None:
@@ -112,18 +161,17 @@ async def test_two_changes_of_different_fields_at_once_are_both_kept(database_ur
         async def second() -> None:
             begun.set()
             async with other.begin() as tx:
-                await tx.links.change(ALERT_ID, lambda link: replace(link, held_close=True), now=tx.now)
+                await tx.links.change(ALERT_ID, partial(alert_closed, origin=Origin.KUMA, held=True), now=tx.now)
 
         async with asyncio.TaskGroup() as group, one.begin() as tx:
-            link = await tx.links.get(ALERT_ID, lock=True)
-            assert link is not None
+            link = (await lock(tx, links=[ALERT_ID])).links[ALERT_ID]
             waiting = group.create_task(second())
             await begun.wait()
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(waiting), 0.2)
-            await tx.links.save(replace(link, close_reason="responded"), now=tx.now)
+            await tx.links.save(replace(link, unresolved_at=NOW), now=tx.now)
 
-        assert await get(one) == a_link(close_reason="responded", held_close=True)
+        assert await get(one) == a_link(unresolved_at=NOW, alert_closed=True, held_close=True)
 
 
 async def test_only_news_of_a_gone_alert_is_told(database_url: str) -> None:
@@ -151,14 +199,14 @@ async def test_incidents_lead_to_their_alerts(database_url: str) -> None:
 
 
 async def test_what_the_brake_marked_what_is_open_and_what_is_not_given_up(database_url: str) -> None:
-    marks: dict[str, dict[str, bool]] = {
+    marks: dict[str, dict[str, Any]] = {
         "alert closed": {"alert_closed": True},
         "dropped": {"dropped": True},
         "gone": {"gone": True},
-        "held close": {"held_close": True},
+        "held close": {"alert_closed": True, "held_close": True},
         "held create": {"held_create": True},
         "ignored": {"ignored": True},
-        "incident closed": {"incident_closed": True},
+        "incident closed": {"incident": an_incident(), "incident_closed": True},
         "open": {},
     }
     async with opened(database_url) as store:
@@ -168,7 +216,7 @@ async def test_what_the_brake_marked_what_is_open_and_what_is_not_given_up(datab
             held, count, all_ids = await tx.links.held(), await tx.links.open_count(), await tx.links.all_ids()
 
         assert held == ["held close", "held create"]
-        assert count == 4
+        assert count == 3
         assert all_ids == sorted(marks.keys() - {"dropped", "ignored"})
 
 
@@ -201,7 +249,7 @@ async def test_incidents_lead_to_their_alerts_in_every_spelling_of_a_uuid_alone(
 async def test_links_whose_resolution_is_awaited_are_told_unless_they_are_in_doubt(database_url: str) -> None:
     async with opened(database_url) as store:
         waiting = a_link(alert_id=B, unresolved_at=NOW)
-        doubted = a_link(alert_id=AlertId("c"), unresolved_at=NOW, doubt=Doubt.AMBIGUOUS)
+        doubted = a_link(alert_id=AlertId("c"), unresolved_at=NOW, doubt=Doubt.UNKNOWN)
         await add(store, a_link(), waiting, doubted)
 
         async with store.read() as tx:

@@ -20,7 +20,7 @@ from stores import opened, to_the_first
 
 from kuma_sync.core.alert import AlertId, Fingerprint
 from kuma_sync.core.errors import NewerSchema, StoreUnavailable
-from kuma_sync.core.incident import Incident, Link, Sent
+from kuma_sync.core.incident import Incident, Link, Linked, Sent
 from kuma_sync.store import Lane, Store, store_url
 from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
 from kuma_sync.store.records import KnownProfile
@@ -137,7 +137,7 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
 
     assert (before, await current(store)) == ("0001", head())
     sent = Sent(fingerprint=Fingerprint("1:f"), fields={"title": "t"})
-    assert link == Link(alert_id=A, incident=Incident(id="1001"), sent=sent, gone=True)
+    assert link == Link(alert_id=A, state=Linked(incident=Incident(id="1001"), sent=sent), gone=True)
     assert saved == replace(link, spent_until=NOW)
     assert [picture.alert.name for picture in pictures.values()] == ["n"]
     assert [(job.subject, job.lane, job.due) for job in await jobs(store)] == [("a", Lane.UPDATE, NOW)]

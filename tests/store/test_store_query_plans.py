@@ -45,7 +45,7 @@ async def planned(store: Store) -> Plans:
             await tx.alerts.unshown(7)
             await tx.alerts.to_recheck(tx.now)
             await tx.alerts.tied(tx.now)
-            await tx.links.get(AlertId("unknown"), lock=True)
+            await tx.links.locked([AlertId("unknown")])
             await tx.overview.state(AlertId("unknown"))
             await tx.alerts.newly_closed()
             await tx.links.behind()

@@ -10,6 +10,7 @@ from stores import Clock, opened
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store import Job, Lane, Put
+from kuma_sync.store.jobs import JobState
 
 # Putting
 
@@ -69,8 +70,8 @@ async def test_a_put_onto_a_parked_job_wakes_it_once_with_no_attempts_behind_it(
         woken = await job(store)
         (claimed,) = await claim(store)
 
-        assert (parked.state, parked.attempts, parked.reason) == ("parked", 1, "refused")
-        assert (woken.state, woken.due, woken.payload) == ("pending", clock.now, {"second": True})
+        assert (parked.state, parked.attempts, parked.reason) == (JobState.PARKED, 1, "refused")
+        assert (woken.state, woken.due, woken.payload) == (JobState.PENDING, clock.now, {"second": True})
         assert claimed.attempts == 0
 
 
@@ -91,9 +92,9 @@ async def test_a_held_job_stays_held_until_it_is_released(database_url: str) -> 
         held, taken = await job(store), await claim(store)
 
         async with store.begin() as tx:
-            woken = await tx.delivery.wake(["a", "unknown"], states=("held",))
+            woken = await tx.delivery.wake(["a", "unknown"], states=(JobState.HELD,))
 
-        assert (held.state, held.payload, taken) == ("held", {"first": True}, [])
+        assert (held.state, held.payload, taken) == (JobState.HELD, {"first": True}, [])
         assert woken == ["a"]
         assert (await claim_one(store)).payload == {"first": True}
 
@@ -304,8 +305,8 @@ async def test_rows_are_listed_by_subject_and_by_state(database_url: str) -> Non
         await claim(store, 1, lease=EXPIRED)
 
         async with store.read() as tx:
-            by_state = await tx.delivery.jobs(states=("running", "held"))
-            both = await tx.delivery.jobs("a", states=("held",))
+            by_state = await tx.delivery.jobs(states=(JobState.RUNNING, "held"))
+            both = await tx.delivery.jobs("a", states=(JobState.HELD,))
 
         assert [(row.subject, row.state) for row in by_state] == [("a", "running"), ("c", "held")]
         assert both == []

@@ -27,6 +27,7 @@ from stores import Clock
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.lanes import STOPPED
 from kuma_sync.store import Claim, DurableQueue, Job, Lane, Put, Store, store_url
+from kuma_sync.store.jobs import JobState
 
 T = TypeVar("T")
 
@@ -58,14 +59,18 @@ class Model:
         self.rows: list[ModelRow] = []
 
     def waiting(self, subject: str) -> ModelRow | None:
-        return next((row for row in self.rows if row.job.subject == subject and row.job.state != "running"), None)
+        return next(
+            (row for row in self.rows if row.job.subject == subject and row.job.state is not JobState.RUNNING), None
+        )
 
     def running(self, subject: str) -> ModelRow | None:
-        return next((row for row in self.rows if row.job.subject == subject and row.job.state == "running"), None)
+        return next(
+            (row for row in self.rows if row.job.subject == subject and row.job.state is JobState.RUNNING), None
+        )
 
     def put(self, put: Put) -> None:
         now, row = self._clock.now, self.waiting(put.subject)
-        state = "held" if put.held else "pending"
+        state = JobState.HELD if put.held else JobState.PENDING
         if row is None:
             self._numbers += 1
             job = Job(
@@ -82,34 +87,38 @@ class Model:
             return
         stopped = row.job.lane in STOPPED
         row.job = replace(row.job, lane=put.lane if stopped else min(row.job.lane, put.lane))
-        if row.job.state == "pending" and row.job.attempts == 0 and row.job.due > now:
+        if row.job.state is JobState.PENDING and row.job.attempts == 0 and row.job.due > now:
             row.job = replace(row.job, due=now)
-        if row.job.state == "parked":
+        if row.job.state is JobState.PARKED:
             payload = row.job.payload if put.payload is None else put.payload
             row.job = replace(row.job, state=state, due=now, attempts=0, payload=payload, put_at=now)
 
     def claim(self, limit: int, owner: str, wanted: Collection[Lane]) -> list[str]:
         ready = sorted(
-            (row for row in self.rows if (row.job.lane in wanted or row.job.state == "running") and self._ready(row)),
+            (
+                row
+                for row in self.rows
+                if (row.job.lane in wanted or row.job.state is JobState.RUNNING) and self._ready(row)
+            ),
             key=lambda row: (self._kind(row), row.job.lane, row.job.due, row.number),
         )[:limit]
         for row in ready:
             row.owner, row.lease_until = owner, self._clock.now + LEASE
-            row.job = replace(row.job, state="running")
+            row.job = replace(row.job, state=JobState.RUNNING)
         return [row.job.subject for row in ready]
 
     def _kind(self, row: ModelRow) -> int:
         """Abandoned jobs come first, misdated ones last."""
-        if row.job.state == "running":
+        if row.job.state is JobState.RUNNING:
             return 0
         return 1 if row.job.due <= self._clock.now else 2
 
     def _ready(self, row: ModelRow) -> bool:
         now, due = self._clock.now, row.job.due
-        if row.job.state == "running":
+        if row.job.state is JobState.RUNNING:
             return row.lease_until < now
         in_time = due <= now or due > now + HORIZON
-        return row.job.state == "pending" and in_time and self.running(row.job.subject) is None
+        return row.job.state is JobState.PENDING and in_time and self.running(row.job.subject) is None
 
     def owns(self, claim: Claim) -> bool:
         row = self.running(claim.subject)
@@ -122,9 +131,9 @@ class Model:
         if how == "done" or successor is not None:
             self.rows.remove(row)
         if how == "park" and successor is None:
-            row.job = replace(row.job, state="parked", attempts=claim.attempts + 1, reason=how)
+            row.job = replace(row.job, state=JobState.PARKED, attempts=claim.attempts + 1, reason=how)
         if how in ("again", "postpone") and successor is None:
-            row.job = replace(row.job, state="pending", attempts=attempts, reason=how, due=at, lane=claim.lane)
+            row.job = replace(row.job, state=JobState.PENDING, attempts=attempts, reason=how, due=at, lane=claim.lane)
         if how in ("again", "postpone") and successor is not None:
             new = successor.job
             successor.job = replace(
@@ -132,7 +141,7 @@ class Model:
                 attempts=max(attempts, new.attempts),
                 lane=min(claim.lane, new.lane),
                 put_at=min(claim.put_at, new.put_at),
-                due=max(at, new.due) if new.state == "pending" and how == "again" else new.due,
+                due=max(at, new.due) if new.state is JobState.PENDING and how == "again" else new.due,
                 payload=new.payload if claim.payload is None else claim.payload,
                 reason=how,
             )
@@ -142,7 +151,7 @@ class Model:
         if row is None or row.job.state != state:
             return False
         now = self._clock.now
-        row.job = replace(row.job, state="pending", due=now, attempts=0, reason="", put_at=now)
+        row.job = replace(row.job, state=JobState.PENDING, due=now, attempts=0, reason="", put_at=now)
         return True
 
     def remove(self, subject: str) -> int:
@@ -223,7 +232,7 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(ClaimLost):
                 self.act(settle)
 
-    @rule(subject=subjects, state=st.sampled_from(["parked", "held"]))
+    @rule(subject=subjects, state=st.sampled_from([JobState.PARKED, JobState.HELD]))
     def wake(self, subject: str, state: str) -> None:
         woken = self.act(lambda queue: queue.wake([subject], states=(state,)))
         assert woken == ([subject] if self.model.wake(subject, state) else [])
@@ -243,7 +252,7 @@ class QueueMachine(RuleBasedStateMachine):
 
         found = self.act(lambda queue: queue.jobs())
         assert sorted(found, key=by_subject) == sorted((row.job for row in self.model.rows), key=by_subject)
-        pairs = [(job.subject, job.state == "running") for job in found]
+        pairs = [(job.subject, job.state is JobState.RUNNING) for job in found]
         assert len(set(pairs)) == len(pairs)
 
 

@@ -8,19 +8,20 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
-from builders import NOW, a_link, an_alert
+from builders import NOW, a_link, an_alert, changed
 from queue_steps import LEASE, claim, claim_one, done, job, jobs, put
 from stores import Clock, opened
 
 from kuma_sync.core.alert import AlertId, Picture
-from kuma_sync.core.incident import Link
+from kuma_sync.core.incident import Link, Origin
 from kuma_sync.daemon.prune import prune
 from kuma_sync.daemon.turn import READER
 from kuma_sync.store import Lane, Put, Shape, Shown, Store
+from kuma_sync.store.jobs import JobState
+from kuma_sync.store.locks import lock
 
 
 @asynccontextmanager
@@ -102,7 +103,7 @@ async def test_a_job_put_back_meets_a_change_that_commits_in_that_very_moment(po
             await somebody_waits(postgres_url)
 
         merged = await job(poller)
-        assert (merged.state, merged.attempts, merged.lane) == ("pending", 1, Lane.CREATE)
+        assert (merged.state, merged.attempts, merged.lane) == (JobState.PENDING, 1, Lane.CREATE)
         assert merged.due > merged.put_at + timedelta(minutes=9)
 
 
@@ -127,7 +128,7 @@ async def test_a_job_put_back_beside_a_change_that_is_taken_back_waits_by_itself
                 await change_and_fail(group)
 
         waiting = await job(poller)
-        assert (waiting.state, waiting.attempts, waiting.lane) == ("pending", 1, Lane.UPDATE)
+        assert (waiting.state, waiting.attempts, waiting.lane) == (JobState.PENDING, 1, Lane.UPDATE)
 
 
 async def test_a_job_being_parked_meets_a_change_and_the_change_is_tried(postgres_url: str) -> None:
@@ -177,7 +178,7 @@ async def write(store: Store, witness: Witness, chance: random.Random) -> None:
 
 
 def _grown(link: Link) -> Link:
-    return replace(link, close_comment=str(int(link.close_comment or "0") + 1))
+    return changed(link, close_origin=Origin.IRP, close_comment=str(int(link.close_comment or "0") + 1))
 
 
 async def work(store: Store, witness: Witness, chance: random.Random, owner: str) -> None:
@@ -262,7 +263,7 @@ async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(pos
     async with opened(postgres_url, clock=clock) as door, opened(postgres_url, clock=clock) as operator:
         await old_and_settled(door, clock, "a", "b")
         async with door.begin() as tx:
-            await tx.links.get(AlertId("a"), lock=True)
+            await lock(tx, links=[AlertId("a")])
             async with asyncio.timeout(10):
                 removed = await prune(operator, timedelta(days=90))
             await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])

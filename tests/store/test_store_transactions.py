@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import postgres
 import psycopg
 import pytest
-from builders import ALERT_ID, NOW, a_link, an_alert
+from builders import ALERT_ID, NOW, a_link, an_alert, changed
 from mounts import small_disk
 from queue_steps import jobs, put
 from sqlalchemy import event, make_url
@@ -28,7 +27,7 @@ from stores import opened
 
 from kuma_sync.core.alert import Picture
 from kuma_sync.core.errors import StoreUnavailable, ValueRefused
-from kuma_sync.core.incident import Link
+from kuma_sync.core.incident import Link, Origin
 from kuma_sync.settings import Secret
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, StoreLimits, engine, store_url
 from kuma_sync.telemetry.redact import masked
@@ -67,7 +66,7 @@ async def counted(store: Store) -> int:
 
 
 def one_more(link: Link) -> Link:
-    return replace(link, close_comment=str(int(link.close_comment or "0") + 1))
+    return changed(link, close_origin=Origin.IRP, close_comment=str(int(link.close_comment or "0") + 1))
 
 
 # All or nothing
@@ -541,7 +540,7 @@ async def test_texts_for_people_are_kept_without_what_no_database_holds(database
     async with opened(database_url) as store:
         async with store.begin() as tx:
             await tx.records.note(words, "action", "a", words)
-            await tx.links.add([replace(a_link(), close_comment=words)], now=tx.now)
+            await tx.links.add([a_link(close_origin=Origin.IRP, close_comment=words)], now=tx.now)
         async with store.read() as tx:
             (entry,) = await tx.records.history("a")
             link = await tx.links.get(ALERT_ID)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import an_asset, an_event, an_incident, seen
+from builders import a_link, an_asset, an_event, an_incident, seen
 from sqlalchemy import event, func, select, text
 from stores import Clock, opened
 
 from kuma_sync.core import delivery
 from kuma_sync.core.alert import AlertId, Picture, first_picture
-from kuma_sync.core.incident import Link, Origin, Sent
+from kuma_sync.core.incident import Link, Linked, Origin, Sent
 from kuma_sync.daemon.prune import prune
 from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.pruning import AT_ONCE
@@ -103,7 +103,7 @@ class Year:
 
 def _sent(link: Link, picture: Picture) -> Link:
     sent = Sent(fingerprint=picture.fingerprint, fields={"title": "t" * 32}, events=picture.event_ids)
-    return replace(link, incident=an_incident(id=f"inc-{link.alert_id}"), sent=sent)
+    return link.become(Linked(incident=an_incident(id=f"inc-{link.alert_id}"), sent=sent))
 
 
 def _closed(link: Link) -> Link:
@@ -271,7 +271,10 @@ async def test_pruning_passes_by_what_it_must_keep(database_url: str) -> None:
             for alert_id in ids:
                 picture = first_picture(seen(id=alert_id))
                 await tx.alerts.save([Shown(picture=picture, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
-            await tx.links.add([Link(alert_id=alert_id, incident_closed=True) for alert_id in ids], now=tx.now)
+            await tx.links.add(
+                [a_link(alert_id=alert_id, incident=an_incident(), incident_closed=True) for alert_id in ids],
+                now=tx.now,
+            )
             await tx.alerts.mark_shown(kept, 1)
             await tx.records.move_cursor(sweep=1)
         clock.advance(days=91)

@@ -32,7 +32,7 @@ from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
-from kuma_sync.store.jobs import Job
+from kuma_sync.store.jobs import Job, JobState
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.wiring.crew import identity, make_crew, open_store
@@ -342,7 +342,7 @@ async def parked(crew: Crew) -> list[Job]:
 
 
 async def _parked(tx: Tx) -> list[Job]:
-    return [*await tx.delivery.jobs(states=["parked"]), *await tx.closes.jobs(states=["parked"])]
+    return [*await tx.delivery.jobs(states=[JobState.PARKED]), *await tx.closes.jobs(states=[JobState.PARKED])]
 
 
 async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool:

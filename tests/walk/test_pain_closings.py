@@ -14,6 +14,7 @@ from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import once
 from kuma_sync.sim.fault_effects import Exchange, answer_status
 from kuma_sync.sim.faults import Faults
+from kuma_sync.store.jobs import JobState
 
 PENDING = 100
 CLOSED = 10
@@ -177,7 +178,7 @@ async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next_within
             if not crew.store.local:
                 # The watch may have put the same closing once more: it waits behind the one that runs.
                 states = [job.state for job in await ask(crew, lambda tx: tx.closes.jobs())]
-                assert states.count("running") == 1, "nobody takes a job whose lease still runs"
+                assert states.count(JobState.RUNNING) == 1, "nobody takes a job whose lease still runs"
                 await leases_run_out(stage)
 
             async def job_is_done() -> bool:

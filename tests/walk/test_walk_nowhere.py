@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.daemon.run import Crew, once
+from kuma_sync.store.jobs import JobState
 from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}
@@ -194,7 +195,7 @@ async def test_the_first_create_is_looked_for_no_more_often_than_find_is_tried(t
 
             async def waits() -> bool:
                 (job,) = await ask(crew, lambda tx: tx.delivery.jobs(alert_id))
-                return job.state == "pending" and job.lane is Lane.STOPPED_FIND
+                return job.state == JobState.PENDING and job.lane is Lane.STOPPED_FIND
 
             # On another lane it would be claimed again and again, without a pause.
             await eventually(waits)

@@ -15,6 +15,7 @@ from kuma_sync.core.window import ReadKind
 from kuma_sync.daemon import operator
 from kuma_sync.daemon.run import Crew, once
 from kuma_sync.sim.values import Json
+from kuma_sync.store.jobs import Depth
 from kuma_sync.telemetry.health import State
 
 CREATE = "/api/v1/incidents$"
@@ -502,7 +503,7 @@ async def test_what_waited_for_an_irp_that_was_down_is_delivered_once(tmp_path: 
 
 async def _waiting(crew: Crew, number: int) -> bool:
     depths = await ask(crew, lambda tx: tx.delivery.depths())
-    return depths.get("backoff", 0) + depths.get("pending", 0) + depths.get("running", 0) == number
+    return depths.get(Depth.BACKOFF, 0) + depths.get(Depth.PENDING, 0) + depths.get(Depth.RUNNING, 0) == number
 
 
 # KUMA misbehaves

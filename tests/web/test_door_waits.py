@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
+from builders import changed
 from stores import opened
 from test_plain_doors import served
 
@@ -128,7 +129,7 @@ async def test_what_another_copy_closes_is_asked_for_together(postgres_url: str,
         looks, seconds = place.store.transactions - before - 2 * callers, time.monotonic() - waits_since
         async with opened(postgres_url) as other, other.begin() as tx:
             for alert_id in ids:
-                await tx.links.change(alert_id, lambda link: replace(link, alert_closed=True), now=tx.now)
+                await tx.links.change(alert_id, lambda link: changed(link, alert_closed=True), now=tx.now)
         heard = [await caller for caller in patient]
 
     assert [answer.status_code for answer in heard] == [204] * callers

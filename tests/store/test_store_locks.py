@@ -1,0 +1,96 @@
+"""What a transaction locks: all in one order, whoever asks, so that two never wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from builders import ALERT_ID, a_link
+from stores import opened
+from test_store_queue_races import somebody_waits
+
+import kuma_sync
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import ClaimLost
+from kuma_sync.core.incident import Doubt
+from kuma_sync.daemon.operator import resync
+from kuma_sync.store import Lane, Put, Store
+from kuma_sync.store.locks import Renew, Stop, lock
+
+A, B = AlertId("a"), AlertId("b")
+LEASE = timedelta(seconds=60)
+
+
+async def linked(store: Store, *ids: AlertId) -> None:
+    async with store.begin() as tx:
+        await tx.links.add([a_link(alert_id=each) for each in ids], now=tx.now)
+        await tx.delivery.put([Put(subject=each, lane=Lane.CREATE) for each in ids])
+
+
+async def test_what_is_locked_is_told_as_it_is_now(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await linked(store, A, B)
+        async with store.begin() as tx:
+            turn = await tx.lease.take("reader", "us", ttl=LEASE)
+            (ours, lost) = await tx.delivery.claim(2, owner="us", lease=LEASE)
+            await tx.delivery.stop(lost.subject)
+            jobs = Renew(claims=[ours, lost], lease=LEASE)
+            locked = await lock(tx, turn=turn, deliveries=jobs, links=[B, A, ALERT_ID])
+
+    assert locked.ours == {ours.id}
+    assert locked.links == {A: a_link(alert_id=A), B: a_link(alert_id=B)}
+
+
+async def test_who_lost_the_turn_locks_nothing_more(database_url: str) -> None:
+    async with opened(database_url) as store:
+        async with store.begin() as tx:
+            turn = await tx.lease.take("reader", "us", ttl=LEASE)
+            await tx.lease.take("reader", "they", ttl=LEASE, force=True)
+        with pytest.raises(ClaimLost):
+            async with store.begin() as tx:
+                await lock(tx, turn=turn, links=[A])
+
+
+async def test_a_delivery_that_is_stopped_is_counted_once(database_url: str) -> None:
+    async with opened(database_url) as store:
+        await linked(store, A)
+        async with store.begin() as tx:
+            await tx.delivery.claim(1, owner="us", lease=LEASE)
+            first = await lock(tx, deliveries=Stop(subject=A), links=[A])
+            second = await lock(tx, deliveries=Stop(subject=A), links=[A])
+
+    assert (first.stopped, second.stopped) == (1, 0)
+
+
+async def test_alerts_named_in_any_order_are_resynced_beside_a_delivery(postgres_url: str) -> None:
+    """The operator names b before a; a delivery holds a, and wants b."""
+    async with opened(postgres_url) as daemon, opened(postgres_url) as operator:
+        await linked(daemon, A, B)
+
+        async def ordered() -> list[AlertId]:
+            async with operator.begin() as tx:
+                return await resync(tx, [B, A], by="ann")
+
+        async with asyncio.TaskGroup() as group, daemon.begin() as tx:
+            await lock(tx, links=[A])
+            order = group.create_task(ordered())
+            await somebody_waits(postgres_url)
+            await lock(tx, links=[B])
+        async with daemon.read() as tx:
+            doubts = {link.doubt for link in (await tx.links.many([A, B])).values()}
+
+    assert (order.result(), doubts) == ([B, A], {Doubt.RESYNC})
+
+
+def test_whoever_locks_several_kinds_asks_the_one_function() -> None:
+    package = Path(kuma_sync.__file__).parent
+    asks = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        for word in (".lease.assure(", ".lease.hold(", ".links.locked(", ".delivery.stop(")
+        if word in path.read_text()
+    }
+
+    assert asks == {"store/locks.py"}
