@@ -35,6 +35,8 @@ def _secret(check: Check, *, required: bool = False, local: bool = False) -> Bef
 def _one_of(text: Any, file: Any, check: Check) -> Secret:
     if isinstance(text, Secret):
         return text
+    if isinstance(text, ValueError):
+        raise text  # what its section found before
     if not isinstance(text, str):
         raise ValueError("expected text, in quotes")  # noqa: TRY004  # pydantic takes ValueErrors only
     if text and file:
@@ -76,13 +78,13 @@ def _door_tokens(value: Any) -> Any:
         try:
             tokens[name] = _door_token(name, within, sound=sound)
         except ValueError as error:
-            wrong.append(at(error, *((name,) if sound else ())))
+            wrong.append(_at(error, *((name,) if sound else ())))
     if wrong:
         raise ValidationError.from_exception_data("tokens", wrong)
     return tokens
 
 
-def at(error: ValueError, *place: str) -> InitErrorDetails:
+def _at(error: ValueError, *place: str) -> InitErrorDetails:
     """Put an error at a place below the value that is read."""
     ours = error if isinstance(error, PydanticCustomError) else None
     told = ours or PydanticCustomError("value_error", "{error}", {"error": str(error)})

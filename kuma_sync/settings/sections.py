@@ -16,7 +16,6 @@ from pydantic import (
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_serializer,
@@ -28,7 +27,7 @@ from kuma_sync.settings import fields, secrets
 from kuma_sync.settings.addresses import take_password
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.secrets import FILE, at
+from kuma_sync.settings.secrets import FILE
 
 PREFIX = "kuma_sync_"
 _TWICE = "is given twice, here and inside store.url; keep one"
@@ -187,9 +186,10 @@ class StoreSection(Section):
         if not isinstance(url, str) or not url.strip().startswith("postgresql://"):
             return given
         bare, password = take_password(url.strip())
-        if password and (given.get("password") or given.get(f"password{FILE}")):
-            raise ValidationError.from_exception_data("store", [at(ValueError(_TWICE), "password")])
-        return {**given, "url": bare, **({"password": password} if password else {})}
+        if not password:
+            return {**given, "url": bare}
+        twice = given.get("password") or given.get(f"password{FILE}")
+        return {**given, "url": bare, "password": ValueError(_TWICE) if twice else password}
 
 
 class RunSection(Section):
@@ -249,7 +249,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _merged(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        fields.GIVEN.get().tree.update(tree)
+        if fields.GIVEN.get().places:
+            fields.GIVEN.get().tree.update(tree)
         return tree
 
     @property

@@ -5,6 +5,7 @@ Must not: judge values (the sections do). A broken file is named with line and c
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -22,6 +23,9 @@ from kuma_sync.settings.toml import parse_toml
 _TABLES = ("web.tokens", "irp.options", "close.reasons")
 _SURE = 0.8
 """How much a misspelt variable must look like a key; others may be somebody else's."""
+
+# With PYDANTIC_SETTINGS_DEBUG the library logs every value that a source gives, secrets too.
+logging.getLogger("pydantic_settings").addFilter(lambda _record: False)
 
 Tree = dict[str, Any]
 

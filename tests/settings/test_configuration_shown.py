@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tomllib
 from pathlib import Path
@@ -161,6 +162,17 @@ def test_no_secret_is_in_an_error_about_a_neighbour(tmp_path: Path, breaker: str
         load(tmp_path / "config.toml", {})
 
     assert "canary" not in str(caught.value) + repr(caught.value)
+
+
+def test_no_secret_is_in_what_the_library_logs_where_it_is_told_to_log_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    caplog.set_level(logging.DEBUG, logger="pydantic_settings")
+
+    canaries(tmp_path)
+
+    assert "canary" not in caplog.text
 
 
 def test_what_is_shown_is_toml_again_and_means_the_same(tmp_path: Path) -> None:
