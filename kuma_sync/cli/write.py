@@ -13,8 +13,9 @@ import click
 from kuma_sync.cli.flags import Unfinished, json_option, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain, show_json, show_table
-from kuma_sync.irp.loading import built_in, load_profile, meant, profile_text
+from kuma_sync.irp.loading import built_in, load_profile, profile_text
 from kuma_sync.settings import example_text
+from kuma_sync.settings.problems import meant
 
 
 @click.command()

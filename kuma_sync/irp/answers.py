@@ -19,8 +19,8 @@ from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.text import fit
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
-from kuma_sync.irp.loading import meant
 from kuma_sync.irp.profile import CreateOperation, Operation
+from kuma_sync.settings.problems import meant
 from kuma_sync.transport import Answer, refusal
 
 REMOTE = "irp"

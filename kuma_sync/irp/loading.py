@@ -5,18 +5,18 @@ Must not: judge what the operations do (that is checking).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings.places import is_file
+from kuma_sync.settings.problems import expected, known_keys, meant
 from kuma_sync.settings.text import read_text
 from kuma_sync.settings.toml import parse_toml
 
@@ -73,17 +73,8 @@ def parse_profile(text: str, *, source: str) -> Profile:
         raise ConfigError(KEY, first.problem, others=others) from None
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown word: the nearest known one, else all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f'; did you mean "{near[0]}"?'
-    return f" (known: {', '.join(known)})" if known else ""
-
-
 def _sentences(error: ValidationError) -> list[str]:
-    every = error.errors(include_url=False, include_input=False, include_context=False)
+    every = error.errors(include_url=False)
     # A key misspelt is one missing too; the spelling is the better news.
     every.sort(key=lambda one: one["type"] != "extra_forbidden")
     return list(dict.fromkeys(map(_sentence, every)))
@@ -94,28 +85,10 @@ def _sentence(found: Mapping[str, Any]) -> str:
     where = ".".join(part for part in place if part != "[key]")
     match found["type"]:
         case "extra_forbidden":
-            return f"{where} is not known{meant(place[-1], _keys(place[:-1]))}"
+            return f"{where} is not known{meant(place[-1], known_keys(Profile, place[:-1]))}"
         case "missing" if len(place) == 1:
             return f"the section [{where}] is missing"
         case "missing":
             return f"{where} is missing"
         case _:
-            problem = found["msg"].removeprefix("Value error, ")
-            return f"{where}: {problem[:1].lower()}{problem[1:]}"
-
-
-def _keys(place: Sequence[str]) -> list[str]:
-    """Return the keys that are known at a place of the profile."""
-    model: type[BaseModel] = Profile
-    for part in place:
-        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
-        inner = _model(field.annotation) if field else None
-        if inner is None:
-            return []
-        model = inner
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _model(annotation: Any) -> type[BaseModel] | None:
-    kinds = [annotation, *get_args(annotation)]
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+            return f"{where}: {expected(found)}"

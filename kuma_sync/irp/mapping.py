@@ -16,9 +16,9 @@ from jinja2 import TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.filters import Maps
-from kuma_sync.irp.loading import meant
 from kuma_sync.irp.pruning import pruned
 from kuma_sync.irp.sandbox import GLOBALS, Sandbox
+from kuma_sync.settings.problems import meant
 
 Values = Mapping[str, object]
 Render = Callable[[Values], object]

@@ -1,4 +1,4 @@
-"""The types of configuration values: each reads what TOML or the environment gave.
+"""The types of configuration values: each reads what TOML or the environment gave, and shows it as operators write it.
 
 Must not: know sections or keys.
 """
@@ -6,54 +6,96 @@ Must not: know sections or keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from kuma_sync.core.closing import Reason, parse_reason
+from kuma_sync.core.moments import rfc3339
 from kuma_sync.settings import addresses, units
 from kuma_sync.settings.paths import Places, places_of, profile_path, readable_file
-from kuma_sync.settings.secret import Secret
+from kuma_sync.settings.secret import masked_values
 
 
-def _places(info: ValidationInfo) -> Places | None:
-    """Return where relative paths lead; None for a section that is made by itself."""
-    return (info.context or {}).get("places")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What one reading of a configuration goes by; a section that is made by itself has no `places`.
+
+    Without `remotes`, files of all but the store may be out of reach. `tree` becomes what the sources said, merged.
+    """
+
+    places: Places | None = None
+    remotes: bool = True
+    tree: dict[str, Any] = field(default_factory=dict)
 
 
-def _optional_file(value: Any, info: ValidationInfo) -> Path | None:
+GIVEN: ContextVar[Given] = ContextVar("GIVEN", default=Given())  # noqa: B039  # its tree stays empty
+"""Validators find it here: a model of pydantic-settings passes no context on to them."""
+
+
+def file_of(value: Any, *, secret: bool = False) -> Path:
+    """Return the path of a file that can be read; raise ValueError."""
+    return readable_file(value, GIVEN.get().places or places_of(None, {}), secret=secret)
+
+
+def out_of_reach(value: Any) -> bool:
+    """Tell whether a file cannot be read by a command that needs the store alone, and does without."""
+    if GIVEN.get().remotes:
+        return False
     try:
-        return None if value == "" else readable_file(value, _places(info) or places_of(None, {}))
+        file_of(value)
     except ValueError:
-        if (info.context or {}).get("remotes", True):
-            raise
-        return None
+        return True
+    return False
 
 
-def _store_address(value: Any, info: ValidationInfo) -> str:
-    url, lie = addresses.store_address(value), _places(info)
+def _optional_file(value: Any) -> Path | None:
+    return None if value == "" or out_of_reach(value) else file_of(value)
+
+
+def _store_address(value: Any) -> str:
+    url, places = addresses.store_address(value), GIVEN.get().places
     path = addresses.sqlite_path(url)
-    return f"sqlite:///{lie.written(path)}" if path and lie else url
+    return f"sqlite:///{places.written(path)}" if path and places else url
 
 
-def _profile(value: str, info: ValidationInfo) -> str:
-    lie = _places(info)
-    return profile_path(_nonempty(value), lie) if lie else _nonempty(value)
+def _profile(value: str) -> str:
+    places = GIVEN.get().places
+    return profile_path(_nonempty(value), places) if places else _nonempty(value)
 
 
-def _whole_number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a whole number")  # noqa: TRY004  # pydantic takes ValueErrors only
-    return value
+def _goes_with(other: str) -> AfterValidator:
+    """Demand a certificate where its key is given: the problem is the other's."""
+
+    def together(value: Path | None, info: ValidationInfo) -> Path | None:
+        if value and info.data.get(other, value) is None and GIVEN.get().remotes:
+            raise PydanticCustomError("other_missing", "the other is missing", {"other": other})
+        return value
+
+    return AfterValidator(together)
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number")  # noqa: TRY004  # pydantic takes ValueErrors only
-    return value
+def _no_boolean(expected: str) -> BeforeValidator:
+    def number(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(expected)  # noqa: TRY004  # pydantic takes ValueErrors only
+        return value
+
+    return BeforeValidator(number)
 
 
 def _positive(value: timedelta) -> timedelta:
@@ -110,8 +152,15 @@ def _optional_reason(value: Any) -> Reason | None:
     return None if value == "" else _reason(value)
 
 
-def _text(reader: Callable[[Any], str]) -> BeforeValidator:
-    return BeforeValidator(reader)
+def _required(reader: Callable[[Any], str]) -> BeforeValidator:
+    """Read what must be given; empty text counts as nothing."""
+
+    def given(value: Any) -> str:
+        if value == "":
+            raise PydanticCustomError("missing", "is required")
+        return reader(value)
+
+    return BeforeValidator(given)
 
 
 def _nonempty(value: str) -> str:
@@ -126,31 +175,40 @@ def _key_part(value: str) -> str:
     return value
 
 
+def _shown(shower: Callable[[Any], Any]) -> PlainSerializer:
+    return PlainSerializer(lambda value: "" if value is None else shower(value))
+
+
 _DURATION_SCHEMA = WithJsonSchema(
     {"type": ["string", "number"], "description": "500ms, 30s, 10m, 2h, 90d, or a number of seconds"}
 )
-Duration = Annotated[timedelta, BeforeValidator(units.duration), _DURATION_SCHEMA]
-PositiveDuration = Annotated[timedelta, AfterValidator(_positive), BeforeValidator(units.duration), _DURATION_SCHEMA]
+_SIZE_SCHEMA = WithJsonSchema({"type": ["string", "integer"], "description": "512KB, 32MB, 1GB, or a number of bytes"})
+_MOMENT_SCHEMA = WithJsonSchema({"type": "string", "description": "RFC 3339, or empty"})
+_REASONS = [str(reason) for reason in Reason]
+_WHOLE = _no_boolean("expected a whole number")
+
+Duration = Annotated[timedelta, BeforeValidator(units.duration), _shown(units.show_duration), _DURATION_SCHEMA]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Size = Annotated[
-    int,
-    BeforeValidator(units.size),
-    AfterValidator(_positive_size),
-    WithJsonSchema({"type": ["string", "integer"], "description": "512KB, 32MB, 1GB, or a number of bytes"}),
+    int, BeforeValidator(units.size), AfterValidator(_positive_size), _shown(units.show_size), _SIZE_SCHEMA
 ]
-Moment = Annotated[
-    datetime | None,
-    BeforeValidator(units.moment),
-    WithJsonSchema({"type": "string", "description": "RFC 3339, or empty"}),
+Moment = Annotated[datetime | None, BeforeValidator(units.moment), _shown(rfc3339), _MOMENT_SCHEMA]
+Whole = Annotated[int, Field(ge=0), _WHOLE]
+Percent = Annotated[int, Field(ge=0, le=100), _WHOLE]
+Share = Annotated[int, Field(ge=1, le=1000), _WHOLE]
+Rate = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False),
+    _no_boolean("expected a number"),
+    _shown(lambda rate: int(rate) if rate.is_integer() else rate),
 ]
-Whole = Annotated[int, Field(ge=0), BeforeValidator(_whole_number)]
-Percent = Annotated[int, Field(ge=0, le=100), BeforeValidator(_whole_number)]
-Share = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_whole_number)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_number)]
-OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file), WithJsonSchema({"type": "string"})]
-KumaUrl = Annotated[str, _text(addresses.kuma_address)]
-WebUrl = Annotated[str, _text(addresses.web_address)]
-OptionalWebUrl = Annotated[str, _text(addresses.optional_web_address)]
-ListenAddress = Annotated[str, _text(addresses.listen_address)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file), _shown(str), WithJsonSchema({"type": "string"})]
+ClientKey = Annotated[OptionalFile, _goes_with("client_cert")]
+DoorKey = Annotated[OptionalFile, _goes_with("cert_file")]
+KumaUrl = Annotated[str, _required(addresses.kuma_address)]
+WebUrl = Annotated[str, _required(addresses.web_address)]
+OptionalWebUrl = Annotated[str, BeforeValidator(addresses.optional_web_address)]
+ListenAddress = Annotated[str, BeforeValidator(addresses.listen_address)]
 StoreUrl = Annotated[str, BeforeValidator(_store_address)]
 ProfileName = Annotated[str, AfterValidator(_profile)]
 """A built-in profile's name, or the path of a file."""
@@ -158,17 +216,18 @@ Words = BeforeValidator(_words)
 """A list that may also come as one text."""
 Table = BeforeValidator(table)
 """A table that may also come as JSON."""
-Options = BeforeValidator(_options)
-"""The profile's free values."""
+Options = Annotated[Mapping[str, JsonValue], BeforeValidator(_options), _shown(masked_values)]
+"""The profile's free values; whatever has the name of a secret is shown masked."""
 Lower = BeforeValidator(_lower)
 """A choice compared without case."""
 NonEmpty = Annotated[str, AfterValidator(_nonempty)]
 KeyPart = Annotated[str, AfterValidator(_key_part)]
-_REASON_SCHEMA = {"type": "string", "enum": [str(reason) for reason in Reason]}
-CloseReason = Annotated[Reason, BeforeValidator(_reason), WithJsonSchema(_REASON_SCHEMA)]
+CloseReason = Annotated[
+    Reason, BeforeValidator(_reason), _shown(str), WithJsonSchema({"type": "string", "enum": _REASONS})
+]
 OptionalReason = Annotated[
     Reason | None,
     BeforeValidator(_optional_reason),
-    WithJsonSchema({"type": "string", "enum": ["", *(str(reason) for reason in Reason)]}),
+    _shown(str),
+    WithJsonSchema({"type": "string", "enum": ["", *_REASONS]}),
 ]
-SecretText = Annotated[Secret, WithJsonSchema({"type": "string", "writeOnly": True})]

@@ -5,28 +5,30 @@ Must not: touch the network, or the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings import units
 from kuma_sync.settings.addresses import sqlite_path
 from kuma_sync.settings.cautions import cautions
+from kuma_sync.settings.fields import GIVEN, Given
 from kuma_sync.settings.paths import here, places_of
 from kuma_sync.settings.problems import all_problems
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.secrets import Gathering
-from kuma_sync.settings.sections import SECTIONS, RetrySection, Section, Settings, StoreSection
-from kuma_sync.settings.sources import Tree, misspelt, overlay, read_toml
+from kuma_sync.settings.sections import SECTIONS, Section, Settings, StoreSection
+from kuma_sync.settings.sources import Environment, TomlFile, misspelt
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
 
 _READ_AT_START = ("web.cert_file", "web.key_file")
+
+_NOWHERE = {side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,56 +73,41 @@ def read(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
 
 
 def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alone: bool = False) -> Reading:
-    problems: list[ConfigError] = []
-    lie = places_of(path, env)
+    places, only = places_of(path, env), {"store"} if store_alone else set()
     try:
-        tree = read_toml(lie.beside / path.name) if path else {}
+        files = [TomlFile(places.beside / path.name, only)] if path else []
     except ConfigError as error:
         return Reading(error=error)
-    origins = overlay(tree, env, problems)
-    if store_alone:
-        _keep_the_store(tree, problems)
-    Gathering(places=lie, origins=origins, remotes=remotes, problems=problems).gather(tree)
-    _complete(tree)
-    context, settings = {"places": lie, "remotes": remotes}, None
+    environment = Environment(env, files[0].toml_data if files else {}, only)
+    init = InitSettingsSource(Settings, _NOWHERE if store_alone else {})
+    given = Given(places=places, remotes=remotes)
+    settings, sections = copy_context().run(_validated, given, (init, environment, *files), environment)
+    if settings is None:
+        first, *others = _in_order(environment.problems, misspelt(env))
+        return Reading(error=ConfigError(first.key, first.problem, others=others), sections=sections)
+    store = given.tree.get("store", {})
+    if "store.url" in environment.origins and not store.get("password"):
+        environment.origins["store.password"] = environment.origins["store.url"]
+    settings._places = places
+    settings._former_store = _former_store(store, settings)
+    settings._warnings = cautions(settings, path, environment.origins, env)
+    return Reading(settings=settings, sections=sections)
+
+
+def _validated(
+    given: Given, sources: tuple[PydanticBaseSettingsSource, ...], environment: Environment
+) -> tuple[Settings | None, dict[str, Section]]:
+    """Return the settings, if there is no problem with them, and the sections that are sound by themselves."""
+    GIVEN.set(given)
     try:
-        settings = Settings.model_validate(tree, context=context)
+        settings = Settings(_build_sources=(sources, {}))  # type: ignore[call-arg]  # mypy knows the fields alone
     except ValidationError as error:
-        problems += all_problems(error, origins)
-    if remotes:
-        problems += _between_keys(tree, {problem.key for problem in problems})
-    if problems or settings is None:
-        first, *others = _in_order(problems, misspelt(env))
-        return Reading(
-            error=ConfigError(first.key, first.problem, others=others), sections=_sound(tree, context, problems)
-        )
-    settings._places = lie
-    settings._former_store = _former_store(tree, settings)
-    settings._warnings = cautions(settings, path, origins, env)
-    return Reading(settings=settings, sections={name: getattr(settings, name) for name in SECTIONS})
-
-
-def _keep_the_store(tree: Tree, problems: list[ConfigError]) -> None:
-    """Leave out, in place, all that is said of other sections, and what is wrong with it."""
-    store = tree.get("store", {})
-    tree.clear()
-    tree.update(store=store, **{side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")})
-    problems[:] = [problem for problem in problems if problem.key.partition(".")[0] == "store"]
-
-
-def _sound(tree: Tree, context: dict[str, Any], problems: list[ConfigError]) -> dict[str, Section]:
-    wrong = {problem.key.partition(".")[0] for problem in problems}
-    return {
-        name: model.model_validate(tree[name], context=context) for name, model in SECTIONS.items() if name not in wrong
-    }
-
-
-def _complete(tree: Tree) -> None:
-    """Give every section its table; an empty address counts as none."""
-    for section in SECTIONS:
-        table = tree.setdefault(section, {})
-        if isinstance(table, dict) and table.get("url") == "" and section != "store":
-            del table["url"]
+        environment.problems += all_problems(error, environment.origins)
+    wrong = {problem.key.partition(".")[0] for problem in environment.problems}
+    if not wrong:
+        return settings, {name: getattr(settings, name) for name in SECTIONS}
+    tree = {name: given.tree.get(name, {}) for name in SECTIONS if name not in wrong}
+    return None, {name: SECTIONS[name].model_validate(table) for name, table in tree.items()}
 
 
 def _in_order(problems: list[ConfigError], unread: Mapping[str, str]) -> list[ConfigError]:
@@ -139,9 +126,9 @@ def _in_order(problems: list[ConfigError], unread: Mapping[str, str]) -> list[Co
     return sorted(hinted.values(), key=place)
 
 
-def _former_store(tree: Tree, settings: Settings) -> Path | None:
+def _former_store(store: Mapping[str, Any], settings: Settings) -> Path | None:
     """Return where a relative path led when it was taken from the current folder, if that is elsewhere."""
-    written = tree["store"].get("url", StoreSection.model_fields["url"].default)
+    written = store.get("url", StoreSection.model_fields["url"].default)
     path = sqlite_path(written.strip())
     if not path or Path(path).is_absolute():
         return None
@@ -168,7 +155,7 @@ def changed_keys(old: Settings, new: Settings) -> list[str]:
     return [
         name
         for section in SECTIONS
-        for key in SECTIONS[section].model_fields
+        for key in SECTIONS[section].key_names()
         for name in _differing(f"{section}.{key}", _value(old, f"{section}.{key}"), _value(new, f"{section}.{key}"))
     ]
 
@@ -189,31 +176,3 @@ def _differing(name: str, old: object, new: object) -> list[str]:
 def _value(settings: Settings, dotted: str) -> object:
     section, key = dotted.split(".")
     return getattr(getattr(settings, section), key)
-
-
-def _between_keys(tree: Tree, wrong: set[str]) -> Iterator[ConfigError]:
-    """Say what does not fit together, of keys that are not `wrong` by themselves."""
-    kuma, irp, web = (_table(tree, name) for name in ("kuma", "irp", "web"))
-    if not kuma.get("token") and not wrong & {"kuma", "kuma.token", "kuma.token_file"}:
-        yield ConfigError("kuma.token", "is required (or kuma.token_file)")
-    for name, table in (("kuma", kuma), ("irp", irp)):
-        if table.get("client_key") and not table.get("client_cert") and f"{name}.client_key" not in wrong:
-            yield ConfigError(f"{name}.client_cert", f"is required, because {name}.client_key is set")
-    if web.get("key_file") and not web.get("cert_file") and "web.key_file" not in wrong:
-        yield ConfigError("web.cert_file", "is required, because web.key_file is set")
-    retry = _table(tree, "retry")
-    base, longest = (_span(retry.get(key, RetrySection.model_fields[key].default)) for key in ("base", "max"))
-    if base and longest and longest < base:
-        yield ConfigError("retry.max", "must not be shorter than retry.base")
-
-
-def _table(tree: Tree, name: str) -> dict[str, Any]:
-    table = tree.get(name)
-    return table if isinstance(table, dict) else {}
-
-
-def _span(written: Any) -> timedelta | None:
-    try:
-        return units.duration(written)
-    except ValueError:
-        return None

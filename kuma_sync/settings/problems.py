@@ -1,4 +1,4 @@
-"""What pydantic found wrong, one sentence of ours for each: the dotted key, and what is expected.
+"""What pydantic found wrong, one sentence of ours for each: where, and what is expected. For settings and profiles.
 
 Must not: show a value, but for the choices of a key that holds no secret.
 """
@@ -6,14 +6,15 @@ Must not: show a value, but for the choices of a key that holds no secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.sections import SECTIONS, secret_keys
+from kuma_sync.settings.secrets import FILE
+from kuma_sync.settings.sections import SECTIONS, Settings
 
 _EXPECTED = {
     "missing": "is required",
@@ -27,11 +28,13 @@ _EXPECTED = {
     "finite_number": "expected a number",
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
+    "list_type": "expected a list",
     "tuple_type": "expected a list",
     "dict_type": "expected a table",
     "mapping_type": "expected a table",
     "model_type": "expected a table",
     "too_short": "expected at least one entry",
+    "string_too_short": "must not be empty",
     "invalid-json-value": "holds a date or a time, expected text, a number, true or false, a list or a table of these",
 }
 _LONGEST_SHOWN = 40
@@ -40,8 +43,46 @@ _DEEPEST = 3
 """Section, key and entry; what follows in a free value of `irp.options` are pydantic's words as well as the site's."""
 
 
+def expected(found: Mapping[str, Any]) -> str:
+    """Say of one finding of pydantic's what is expected, whatever its place."""
+    context = found.get("ctx", {})
+    match found["type"]:
+        case "value_error" | "secret_file":
+            return str(context["error"])
+        case "literal_error":
+            choices = ", ".join(re.findall(r"'([^']*)'", context["expected"]))
+            return f"{_shown(found['input'])} is not known, expected one of {choices}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case kind:
+            return _EXPECTED.get(kind, "is not valid")
+
+
+def known_keys(model: type[BaseModel], place: Sequence[str]) -> list[str]:
+    """Return the keys that are known at a place below a model; none where everything is allowed."""
+    for part in place:
+        field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if inner is None:
+            return []
+        model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown word: the nearest known one, else all of them."""
+    known = sorted(known)
+    near = get_close_matches(word, known, n=1)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f" (known: {', '.join(known)})" if known else ""
+
+
 def all_problems(error: ValidationError, origins: Mapping[str, str]) -> list[ConfigError]:
-    """Turn the findings into ConfigErrors; `origins` says which keys the environment gave."""
+    """Turn the findings about settings into ConfigErrors; `origins` says which keys the environment gave."""
     every = error.errors(include_url=False)
     places = [found["loc"] for found in every if found["type"] != "too_short"]
     # A list whose entries are all wrong is not too short besides.
@@ -51,32 +92,27 @@ def all_problems(error: ValidationError, origins: Mapping[str, str]) -> list[Con
 
 def _problem(found: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigError:
     path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"][:_DEEPEST]
-    key = ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
+    match found["type"]:
+        case "extra_forbidden":
+            sentence = f"is not a known key{_did_you_mean(path)}"
+        case "given_twice":
+            sentence = f"is given twice, here and as {_dotted(path)}{FILE}; keep one"
+        case "secret_missing":
+            sentence = f"is required (or {_dotted(path)}{FILE})"
+        case "other_missing":
+            sentence = f"is required, because {_dotted(path)} is set"
+            path[-1] = found["ctx"]["other"]
+        case kind:
+            sentence = expected(found)
+            path[-1] += FILE if kind == "secret_file" else ""
     # Of an unknown section only keys are given: the variable that gave the first of them tells enough.
     inside = ".".join(path) + "."
     variable = next((name for dotted, name in origins.items() if f"{dotted}.".startswith(inside)), None)
-    return ConfigError(key, _sentence(found, path) + (f" (set by {variable})" if variable else ""))
+    return ConfigError(_dotted(path), sentence + (f" (set by {variable})" if variable else ""))
 
 
-def _sentence(found: Mapping[str, Any], path: list[str]) -> str:
-    context = found.get("ctx", {})
-    match found["type"]:
-        case "extra_forbidden":
-            return f"is not a known key{_did_you_mean(path)}"
-        case "value_error":
-            return str(context["error"])
-        case "literal_error":
-            return f"{_shown(found['input'])} is not known, expected one of {_choices(context['expected'])}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
-        case kind:
-            return _EXPECTED.get(kind, "is not valid")
-
-
-def _choices(expected: str) -> str:
-    return ", ".join(re.findall(r"'([^']*)'", expected))
+def _dotted(path: Sequence[str]) -> str:
+    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
 
 
 def _shown(value: Any) -> str:
@@ -86,14 +122,9 @@ def _shown(value: Any) -> str:
 
 def _did_you_mean(path: list[str]) -> str:
     *where, name = path
-    if not where:
-        candidates = list(SECTIONS)
-    else:
-        section = where[0]
-        candidates = [*SECTIONS[section].model_fields, *(f"{key}_file" for key in secret_keys(section))]
-    close = get_close_matches(name.lower(), candidates, n=1)
+    close = get_close_matches(name.lower(), known_keys(Settings, where), n=1)
     if close:
         return f", did you mean {'.'.join([*where, close[0]])}?"
-    elsewhere = {key: f"{section}.{key}" for section, model in SECTIONS.items() for key in model.model_fields}
+    elsewhere = {key: f"{section}.{key}" for section, model in SECTIONS.items() for key in model.key_names()}
     close = get_close_matches(name.lower(), elsewhere, n=1, cutoff=_SURE)
     return f", did you mean {elsewhere[close[0]]}?" if close else ""

@@ -6,7 +6,9 @@ Must not: log, or appear in a repr, a comparison or an error.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from kuma_sync.settings.text import read_text
 
@@ -61,3 +63,16 @@ class Secret:
 
 def _read(path: Path) -> str:
     return read_text(path).rstrip("\r\n")
+
+
+def masked_values(value: Any, name: str = "") -> Any:
+    """Mask whatever has the name of a secret: nobody knows what a site's own profile asks for."""
+    match value:
+        case _ if value and SECRET_NAME.search(name):
+            return MASK
+        case Mapping():
+            return {key: masked_values(inner, key) for key, inner in value.items()}
+        case list() | tuple():
+            return [masked_values(inner) for inner in value]
+        case _:
+            return "" if value is None else value

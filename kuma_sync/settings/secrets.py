@@ -1,152 +1,119 @@
-"""Secrets out of the raw tree: every `x` may come as `x` or as `x_file`; what leaves here cannot show itself.
+"""The types of secrets: every `x` has an `x_file` beside it; what is given in one of the two forms becomes a Secret.
 
 Must not: put a secret, or a path that may be one gone astray, into an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
-from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.addresses import check_proxy, take_password
-from kuma_sync.settings.fields import table
-from kuma_sync.settings.paths import Places, readable_file
-from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.sections import SECTIONS, secret_keys
-from kuma_sync.settings.sources import Tree
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-_FILE = "_file"
+from kuma_sync.settings.addresses import check_proxy, mask_proxy
+from kuma_sync.settings.fields import GIVEN, file_of, out_of_reach, table
+from kuma_sync.settings.secret import MASK, Secret
+
+FILE = "_file"
+Check = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathering:
-    """What secrets are looked for in, and everything found wrong with them.
+def _secret(check: Check, *, required: bool = False, local: bool = False) -> BeforeValidator:
+    """Read a secret's text, or the file that is named before it; a `local` one is never out of reach."""
 
-    A password that comes out of the store's address has the address's origin, which is written into `origins`.
-    Without `remotes`, files of all but the store's secrets may be out of reach.
-    """
-
-    places: Places
-    origins: dict[str, str]
-    remotes: bool = True
-    problems: list[ConfigError] = field(default_factory=list)
-
-    def gather(self, tree: Tree) -> None:
-        """Replace, in place, every secret's text or file by a Secret: an empty one where there is a problem."""
-        if not self.remotes:
-            self._forget_unreadable(tree)
-        for section in SECTIONS:
-            entries = tree.get(section)
-            if not isinstance(entries, dict):
-                continue
-            if section == "store":
-                with self._told():
-                    _move_password(entries, self.origins)
-            for key in secret_keys(section):
-                self._take(entries, key, f"{section}.{key}")
-        web = tree.get("web")
-        if isinstance(web, dict) and "tokens" in web:
-            with self._told():
-                self._tokens(web)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Go on after a problem: the others are to be told, too."""
-        try:
-            yield
-        except ConfigError as error:
-            variable = self.origins.get(error.key)
-            self.problems.append(ConfigError(error.key, error.problem + (f" (set by {variable})" if variable else "")))
-
-    def _tokens(self, web: Tree) -> None:
-        try:
-            tokens = web["tokens"] = table(web["tokens"])
-        except ValueError as error:
-            web["tokens"] = {}
-            raise ConfigError("web.tokens", str(error)) from None
-        if not isinstance(tokens, dict):
-            web["tokens"] = {}
-            raise ConfigError("web.tokens", "expected a table")
-        for name in dict.fromkeys(entry.removesuffix(_FILE) for entry in list(tokens)):
-            dotted = f"web.tokens.{name}"
-            if not name or not name.isprintable() or len(name) > 64:
-                dotted = "web.tokens"
-                self.problems.append(
-                    ConfigError(dotted, "expected a name of at most 64 printable characters for every token")
-                )
-            known = len(self.problems)
-            self._take(tokens, name, dotted)
-            if not tokens[name] and len(self.problems) == known:
-                self.problems.append(ConfigError(dotted, "the token must not be empty"))
-
-    def _take(self, entries: Tree, key: str, dotted: str) -> None:
-        with self._told():
-            try:
-                entries[key] = self._secret(entries.get(key, ""), entries.pop(key + _FILE, ""), dotted)
-            except ConfigError:
-                entries[key] = Secret()
-                raise
-
-    def _secret(self, text: Any, file: Any, dotted: str) -> Secret:
-        if isinstance(text, Secret):
-            return text
-        if not isinstance(text, str):
-            raise ConfigError(dotted, "expected text, in quotes")
-        if text and file:
-            raise ConfigError(dotted, f"is given twice, here and as {dotted}{_FILE}; keep one")
-        named = f"{dotted}{_FILE}" if file else dotted
-        secret = self._from_file(named, file) if file else Secret(text)
-        kind = "token" if dotted.startswith("web.") else dotted.rpartition(".")[2]
-        _check(kind, named, secret)
+    def read(value: Any, info: ValidationInfo) -> Secret:
+        file = info.data.get(f"{info.field_name}{FILE}")
+        secret = _one_of(value, None if file and not local and out_of_reach(file) else file, check)
+        if required and not secret and GIVEN.get().remotes:
+            raise PydanticCustomError("secret_missing", "is required")
         return secret
 
-    def _from_file(self, dotted: str, file: Any) -> Secret:
+    return BeforeValidator(read)
+
+
+def _one_of(text: Any, file: Any, check: Check) -> Secret:
+    if isinstance(text, Secret):
+        return text
+    if isinstance(text, ValueError):
+        raise text  # what its section found before
+    if not isinstance(text, str):
+        raise ValueError("expected text, in quotes")  # noqa: TRY004  # pydantic takes ValueErrors only
+    if text and file:
+        raise PydanticCustomError("given_twice", "is given twice")
+    if not file:
+        check(text)
+        return Secret(text)
+    try:
+        secret = _from_file(file)
+        check(secret.reveal())
+    except ValueError as error:
+        raise PydanticCustomError("secret_file", "{error}", {"error": str(error)}) from None
+    return secret
+
+
+def _from_file(file: Any) -> Secret:
+    path = file_of(file, secret=True)
+    try:
+        secret = Secret(path=path)
+    except OSError as error:
+        raise ValueError(f"the file cannot be read ({error.strerror}): {path}") from None
+    except ValueError as error:
+        raise ValueError(f"the file {error}: {path}") from None
+    if not secret.reveal().strip():
+        raise ValueError(f"the file is empty: {path}")
+    return secret
+
+
+def _door_tokens(value: Any) -> Any:
+    """Read tokens by name, each in one of its two forms; every problem is told with its name."""
+    entries = table(value)
+    if not isinstance(entries, Mapping):
+        return entries
+    within = {key: given for key, given in entries.items() if not (key.endswith(FILE) and out_of_reach(given))}
+    tokens: dict[str, Secret] = {}
+    wrong: list[InitErrorDetails] = []
+    for name in dict.fromkeys(key.removesuffix(FILE) for key in within):
+        sound = 0 < len(name) <= 64 and name.isprintable()
         try:
-            path = readable_file(file, self.places, secret=True)
+            tokens[name] = _door_token(name, within, sound=sound)
         except ValueError as error:
-            raise ConfigError(dotted, str(error)) from None
-        try:
-            secret = Secret(path=path)
-        except OSError as error:
-            raise ConfigError(dotted, f"the file cannot be read ({error.strerror}): {path}") from None
-        except ValueError as error:
-            raise ConfigError(dotted, f"the file {error}: {path}") from None
-        if not secret.reveal().strip():
-            raise ConfigError(dotted, f"the file is empty: {path}")
-        return secret
-
-    def _forget_unreadable(self, tree: Tree) -> None:
-        web = tree.get("web")
-        tables = [tree.get("kuma"), tree.get("irp"), web, web.get("tokens") if isinstance(web, dict) else None]
-        for entries in tables:
-            if isinstance(entries, dict):
-                for key in [key for key in entries if key.endswith(_FILE) and not self._readable(entries[key])]:
-                    del entries[key]
-
-    def _readable(self, file: Any) -> bool:
-        try:
-            readable_file(file, self.places)
-        except ValueError:
-            return False
-        return True
+            wrong.append(_at(error, *((name,) if sound else ())))
+    if wrong:
+        raise ValidationError.from_exception_data("tokens", wrong)
+    return tokens
 
 
-def _check(kind: str, dotted: str, secret: Secret) -> None:
-    """Refuse what could not be sent: a token is one word of an HTTP header, a password one line."""
-    text = secret.reveal()
-    if kind == "proxy" and text:
-        try:
-            check_proxy(text)
-        except ValueError as error:
-            raise ConfigError(dotted, str(error)) from None
-    elif kind == "password":
-        if not text.isprintable():
-            raise ConfigError(dotted, f"expected one line of printable characters{_odd(text)}")
-    elif kind != "proxy" and not all("!" <= sign <= "~" for sign in text):
-        raise ConfigError(dotted, f"expected visible ASCII characters without spaces, in one line{_odd(text)}")
+def _at(error: ValueError, *place: str) -> InitErrorDetails:
+    """Put an error at a place below the value that is read."""
+    ours = error if isinstance(error, PydanticCustomError) else None
+    told = ours or PydanticCustomError("value_error", "{error}", {"error": str(error)})
+    return InitErrorDetails(type=told, loc=place, input=None)
+
+
+def _door_token(name: str, entries: Mapping[str, Any], *, sound: bool) -> Secret:
+    if not sound:
+        raise ValueError("expected a name of at most 64 printable characters for every token")
+    token = _one_of(entries.get(name, ""), entries.get(name + FILE), _one_word)
+    if not token:
+        raise ValueError("the token must not be empty")
+    return token
+
+
+def _one_word(text: str) -> None:
+    """Refuse what could not be sent: a token is one word of an HTTP header."""
+    if not all("!" <= sign <= "~" for sign in text):
+        raise ValueError(f"expected visible ASCII characters without spaces, in one line{_odd(text)}")
+
+
+def _one_line(text: str) -> None:
+    if not text.isprintable():
+        raise ValueError(f"expected one line of printable characters{_odd(text)}")
+
+
+def _proxy(text: str) -> None:
+    if text:
+        check_proxy(text)
 
 
 def _odd(text: str) -> str:
@@ -163,15 +130,33 @@ def _odd(text: str) -> str:
     return "; there is a space or a control character in it"
 
 
-def _move_password(store: Tree, origins: dict[str, str]) -> None:
-    url = store.get("url")
-    if not isinstance(url, str) or not url.strip().startswith("postgresql://"):
-        return
-    store["url"], password = take_password(url.strip())
-    if not password:
-        return
-    if store.get("password") or store.get("password_file"):
-        raise ConfigError("store.password", "is given twice, here and inside store.url; keep one")
-    store["password"] = password
-    if "store.url" in origins:
-        origins["store.password"] = origins["store.url"]
+def _masked(secret: Secret) -> str:
+    return MASK if secret else ""
+
+
+def _masked_tokens(tokens: Mapping[str, Secret]) -> dict[str, str]:
+    return {
+        f"{name}{FILE}" if token.path else name: str(token.path) if token.path else _masked(token)
+        for name, token in tokens.items()
+    }
+
+
+_SCHEMA = WithJsonSchema({"type": "string", "writeOnly": True})
+_MASKED = PlainSerializer(_masked)
+
+SecretFile = Annotated[
+    Any, Field(repr=False), WithJsonSchema({"type": "string", "description": "a file that holds the secret"})
+]
+Token = Annotated[Secret, _secret(_one_word), _MASKED, _SCHEMA]
+RequiredToken = Annotated[Secret, _secret(_one_word, required=True), _MASKED, _SCHEMA]
+Password = Annotated[Secret, _secret(_one_line), _MASKED, _SCHEMA]
+StorePassword = Annotated[Secret, _secret(_one_line, local=True), _MASKED, _SCHEMA]
+Proxy = Annotated[
+    Secret,
+    _secret(_proxy),
+    PlainSerializer(lambda secret: mask_proxy(secret.reveal()) if secret else ""),
+    _SCHEMA,
+]
+DoorTokens = Annotated[
+    Mapping[str, Annotated[Secret, _SCHEMA]], BeforeValidator(_door_tokens), PlainSerializer(_masked_tokens)
+]

@@ -6,39 +6,31 @@ Must not: read files or the environment. `docs/configuration.md` says what the k
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
-
-from kuma_sync.settings.fields import (
-    CloseReason,
-    Duration,
-    KeyPart,
-    KumaUrl,
-    ListenAddress,
-    Lower,
-    Moment,
-    NonEmpty,
-    OptionalFile,
-    OptionalReason,
-    OptionalWebUrl,
-    Options,
-    Percent,
-    PositiveDuration,
-    ProfileName,
-    Rate,
-    SecretText,
-    Share,
-    Size,
-    StoreUrl,
-    Table,
-    WebUrl,
-    Whole,
-    Words,
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
 )
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kuma_sync.settings import fields, secrets
+from kuma_sync.settings.addresses import take_password
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
+from kuma_sync.settings.secrets import FILE
+
+PREFIX = "kuma_sync_"
+_TWICE = "is given twice, here and inside store.url; keep one"
 
 
 def _default(written: Any) -> Any:
@@ -46,8 +38,8 @@ def _default(written: Any) -> Any:
     return Field(default=written)
 
 
-def _no_secret() -> Any:
-    return Field(default_factory=Secret)
+def _section() -> Any:
+    return Field(default_factory=dict)
 
 
 class Section(BaseModel):
@@ -62,61 +54,88 @@ class Section(BaseModel):
         str_strip_whitespace=True,
     )
 
+    @classmethod
+    def secret_keys(cls) -> tuple[str, ...]:
+        """Return the keys that hold secrets; each has its `<key>_file` beside it."""
+        return tuple(name for name, field in cls.model_fields.items() if field.annotation is Secret)
+
+    @classmethod
+    def key_names(cls) -> tuple[str, ...]:
+        """Return the keys, each secret once."""
+        files = {f"{key}{FILE}" for key in cls.secret_keys()}
+        return tuple(name for name in cls.model_fields if name not in files)
+
+    @model_serializer(mode="wrap")
+    def _one_form(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Show of every secret the form in which it is given, a file by its path."""
+        shown: dict[str, Any] = written(self)
+        for key in self.secret_keys():
+            path = getattr(self, key).path
+            if path:
+                shown[f"{key}{FILE}"] = str(path)
+            del shown[key if path else f"{key}{FILE}"]
+        return shown
+
 
 class KumaSection(Section):
     """How to reach KUMA, and what to ask it for."""
 
-    url: KumaUrl
-    token: SecretText = _no_secret()
-    api_version: Annotated[Literal["v1", "v2", "v2.1", "v3"], Lower] = "v1"
-    instance: KeyPart = "kuma"
-    web_url: OptionalWebUrl = ""
-    statuses: Annotated[tuple[Literal["new", "assigned", "escalated", "closed"], ...], Field(min_length=1), Words] = (
-        "new",
-    )
-    tenants: Annotated[tuple[NonEmpty, ...], Words] = ()
+    url: fields.KumaUrl
+    token_file: secrets.SecretFile = ""
+    token: secrets.RequiredToken = _default("")
+    api_version: Annotated[Literal["v1", "v2", "v2.1", "v3"], fields.Lower] = "v1"
+    instance: fields.KeyPart = "kuma"
+    web_url: fields.OptionalWebUrl = ""
+    statuses: Annotated[
+        tuple[Literal["new", "assigned", "escalated", "closed"], ...], Field(min_length=1), fields.Words
+    ] = ("new",)
+    tenants: Annotated[tuple[fields.NonEmpty, ...], fields.Words] = ()
     with_affected: bool = True
-    ca_file: OptionalFile = _default("")
+    ca_file: fields.OptionalFile = _default("")
     verify_tls: bool = True
-    client_cert: OptionalFile = _default("")
-    client_key: OptionalFile = _default("")
-    proxy: SecretText = _no_secret()
-    connect_timeout: PositiveDuration = _default("10s")
-    read_timeout: PositiveDuration = _default("2m")
+    client_cert: fields.OptionalFile = _default("")
+    client_key: fields.ClientKey = _default("")
+    proxy_file: secrets.SecretFile = ""
+    proxy: secrets.Proxy = _default("")
+    connect_timeout: fields.PositiveDuration = _default("10s")
+    read_timeout: fields.PositiveDuration = _default("2m")
 
 
 class PollSection(Section):
     """How often KUMA is read, how far back, and how much of an alert is passed on."""
 
-    interval: PositiveDuration = _default("30s")
-    strategy: Annotated[Literal["incremental", "full"], Lower] = "incremental"
-    overlap: Duration = _default("30m")
-    sweep_interval: PositiveDuration = _default("10m")
-    unseen: Annotated[Literal["open", "all", "none"], Lower] = "open"
-    ignore_before: Moment = _default("")
-    max_events: Whole = 1000
-    max_alert_size: Size = _default("32MB")
+    interval: fields.PositiveDuration = _default("30s")
+    strategy: Annotated[Literal["incremental", "full"], fields.Lower] = "incremental"
+    overlap: fields.Duration = _default("30m")
+    sweep_interval: fields.PositiveDuration = _default("10m")
+    unseen: Annotated[Literal["open", "all", "none"], fields.Lower] = "open"
+    ignore_before: fields.Moment = _default("")
+    max_events: fields.Whole = 1000
+    max_alert_size: fields.Size = _default("32MB")
 
 
 class IrpSection(Section):
     """How to reach the IRP, and how hard to press it."""
 
-    profile: ProfileName = "security-vision"
-    url: WebUrl
-    token: SecretText = _no_secret()
+    profile: fields.ProfileName = "security-vision"
+    url: fields.WebUrl
+    token_file: secrets.SecretFile = ""
+    token: secrets.Token = _default("")
     username: str = ""
-    password: SecretText = _no_secret()
-    ca_file: OptionalFile = _default("")
+    password_file: secrets.SecretFile = ""
+    password: secrets.Password = _default("")
+    ca_file: fields.OptionalFile = _default("")
     verify_tls: bool = True
-    client_cert: OptionalFile = _default("")
-    client_key: OptionalFile = _default("")
-    proxy: SecretText = _no_secret()
-    connect_timeout: PositiveDuration = _default("10s")
-    read_timeout: PositiveDuration = _default("30s")
-    concurrency: Share = 8
-    rate_limit: Rate = 0
-    find_first: Annotated[Literal["auto", "always"], Lower] = "auto"
-    options: Annotated[Mapping[str, JsonValue], Options] = _default({"organization": ""})
+    client_cert: fields.OptionalFile = _default("")
+    client_key: fields.ClientKey = _default("")
+    proxy_file: secrets.SecretFile = ""
+    proxy: secrets.Proxy = _default("")
+    connect_timeout: fields.PositiveDuration = _default("10s")
+    read_timeout: fields.PositiveDuration = _default("30s")
+    concurrency: fields.Share = 8
+    rate_limit: fields.Rate = 0
+    find_first: Annotated[Literal["auto", "always"], fields.Lower] = "auto"
+    options: fields.Options = _default({"organization": ""})
 
 
 class CloseSection(Section):
@@ -125,75 +144,114 @@ class CloseSection(Section):
     to_kuma: bool = True
     to_irp: bool = True
     watch: bool = True
-    watch_interval: PositiveDuration = _default("1m")
-    default_reason: OptionalReason = _default("responded")
-    reasons: Annotated[Mapping[str, CloseReason], Table] = _default({"False positive": "incorrect data"})
+    watch_interval: fields.PositiveDuration = _default("1m")
+    default_reason: fields.OptionalReason = _default("responded")
+    reasons: Annotated[Mapping[str, fields.CloseReason], fields.Table] = _default({"False positive": "incorrect data"})
 
 
 class RetrySection(Section):
     """How long to wait between attempts."""
 
-    base: PositiveDuration = _default("2s")
-    max: PositiveDuration = _default("10m")
+    base: fields.PositiveDuration = _default("2s")
+    max: fields.PositiveDuration = _default("10m")
+
+    @field_validator("max")
+    @classmethod
+    def _no_shorter(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        if value < info.data.get("base", value) and fields.GIVEN.get().remotes:
+            raise ValueError("must not be shorter than retry.base")
+        return value
 
 
 class BrakeSection(Section):
     """What looks like an accident and is held for a human."""
 
-    max_closed_percent: Percent = 30
-    min_alerts: Whole = 10
-    max_new: Whole = 0
+    max_closed_percent: fields.Percent = 30
+    min_alerts: fields.Whole = 10
+    max_new: fields.Whole = 0
 
 
 class StoreSection(Section):
     """Where everything is remembered. A password inside `url` was moved into `password`."""
 
-    url: StoreUrl = "sqlite:///kuma-sync.db"
-    password: SecretText = _no_secret()
-    retention: PositiveDuration = _default("90d")
+    url: fields.StoreUrl = "sqlite:///kuma-sync.db"
+    password_file: secrets.SecretFile = ""
+    password: secrets.StorePassword = _default("")
+    retention: fields.PositiveDuration = _default("90d")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _password_aside(cls, given: Any) -> Any:
+        url = given.get("url") if isinstance(given, dict) else None
+        if not isinstance(url, str) or not url.strip().startswith("postgresql://"):
+            return given
+        bare, password = take_password(url.strip())
+        if not password:
+            return {**given, "url": bare}
+        twice = given.get("password") or given.get(f"password{FILE}")
+        return {**given, "url": bare, "password": ValueError(_TWICE) if twice else password}
 
 
 class RunSection(Section):
     """The daemon as a process."""
 
-    grace: Duration = _default("20s")
+    grace: fields.Duration = _default("20s")
 
 
 class WebSection(Section):
     """The HTTP doors."""
 
-    listen: ListenAddress = "127.0.0.1:8484"
-    metrics_token: SecretText = _no_secret()
+    listen: fields.ListenAddress = "127.0.0.1:8484"
+    metrics_token_file: secrets.SecretFile = ""
+    metrics_token: secrets.Token = _default("")
     metrics_public: bool = False
-    cert_file: OptionalFile = _default("")
-    key_file: OptionalFile = _default("")
-    tokens: Mapping[str, SecretText] = _default({})
+    cert_file: fields.OptionalFile = _default("")
+    key_file: fields.DoorKey = _default("")
+    tokens: secrets.DoorTokens = _default({})
 
 
 class LogSection(Section):
     """What is logged, and how it looks."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = "info"
-    format: Annotated[Literal["auto", "console", "json"], Lower] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], fields.Lower] = "info"
+    format: Annotated[Literal["auto", "console", "json"], fields.Lower] = "auto"
 
 
-class Settings(Section):
+class Settings(BaseSettings):
     """The whole configuration. `warnings` are sentences worth a log line at start."""
 
-    kuma: KumaSection
-    poll: PollSection
-    irp: IrpSection
-    close: CloseSection
-    retry: RetrySection
-    brake: BrakeSection
-    store: StoreSection
-    run: RunSection
-    web: WebSection
-    log: LogSection
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        case_sensitive=True,
+        enable_decoding=False,
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_nested_max_split=2,
+    )
+
+    kuma: KumaSection = _section()
+    poll: PollSection = _section()
+    irp: IrpSection = _section()
+    close: CloseSection = _section()
+    retry: RetrySection = _section()
+    brake: BrakeSection = _section()
+    store: StoreSection = _section()
+    run: RunSection = _section()
+    web: WebSection = _section()
+    log: LogSection = _section()
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _places: Places = PrivateAttr(default_factory=lambda: places_of(None, {}))
     _former_store: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merged(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        if fields.GIVEN.get().places:
+            fields.GIVEN.get().tree.update(tree)
+        return tree
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -221,4 +279,4 @@ SECTIONS: Mapping[str, type[Section]] = {
 
 def secret_keys(section: str) -> tuple[str, ...]:
     """Return the keys of a section that hold secrets; each also comes as `<key>_file`."""
-    return tuple(name for name, field in SECTIONS[section].model_fields.items() if field.annotation is Secret)
+    return SECTIONS[section].secret_keys()

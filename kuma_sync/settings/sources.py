@@ -1,28 +1,105 @@
-"""Where values come from: one TOML file, then the environment, which wins. The result is a plain tree of tables.
+"""Where values come from: the environment, then one TOML file, which gives way.
 
 Must not: judge values (the sections do). A broken file is named with line and column, no value quoted.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
+
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.sections import SECTIONS, secret_keys
+from kuma_sync.settings.secrets import FILE
+from kuma_sync.settings.sections import PREFIX, SECTIONS, Settings, secret_keys
 from kuma_sync.settings.text import read_text
 from kuma_sync.settings.toml import parse_toml
 
-PREFIX = "KUMA_SYNC_"
-_FILE = "_file"
 _TABLES = ("web.tokens", "irp.options", "close.reasons")
 _SURE = 0.8
 """How much a misspelt variable must look like a key; others may be somebody else's."""
 
+# With PYDANTIC_SETTINGS_DEBUG the library logs every value that a source gives, secrets too.
+logging.getLogger("pydantic_settings").addFilter(lambda _record: False)
+
 Tree = dict[str, Any]
+
+
+class Environment(EnvSettingsSource):
+    """`KUMA_SYNC_<SECTION>__<KEY>` of an explicit mapping; `origins` says which variable gave which dotted key.
+
+    A variable that cannot be put anywhere becomes one of the `problems`. `only` names the sections read, if not all.
+    """
+
+    def __init__(self, env: Mapping[str, str], file: Tree, only: Collection[str] = ()) -> None:
+        self.origins: dict[str, str] = {}
+        self.problems: list[ConfigError] = []
+        self._meant: dict[str, str | None] = {}
+        self._sections: Tree = {}
+        for name in sorted(env, key=str.lower):
+            parts = _parts(name)
+            if parts and (not only or parts[0] in only):
+                self._take(name, env[name], parts, file)
+        super().__init__(Settings)
+
+    def _take(self, name: str, value: str, parts: list[str], file: Tree) -> None:
+        section, key, *rest = parts
+        where, table = section, file.get(section, {})
+        if rest and isinstance(table, dict):
+            where, table = f"{section}.{key}", table.get(key, {})
+        if not isinstance(table, dict) or (rest and where in self.origins):
+            wanted = f"expected a table, because the environment sets {name}"
+            self.problems.append(ConfigError(where, wanted))
+            return
+        path = [section, key]
+        if rest:
+            path.append(_entry(path, "__".join(rest), table))
+        self._sections[section] = {}
+        self._meant[PREFIX + "__".join(path)] = value
+        self.origins[".".join(path)] = name
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return self._meant
+
+    def __call__(self) -> Tree:
+        """Return what the library finds, and the sections that it does not know: they are to be refused."""
+        return {**self._sections, **super().__call__()}
+
+
+class TomlFile(TomlConfigSettingsSource):
+    """One TOML file. A secret in it gives way to the other form of it that the environment has."""
+
+    def __init__(self, path: Path, only: Collection[str] = ()) -> None:
+        self._only = only
+        super().__init__(Settings, toml_file=path)
+
+    def _read_files(self, files: Any, deep_merge: bool = False) -> Tree:  # noqa: ARG002  # there is one
+        tree = read_toml(files)
+        return {name: table for name, table in tree.items() if name in self._only} if self._only else tree
+
+    def __call__(self) -> Tree:
+        """Return what the file says, but for what the environment says otherwise."""
+        tree, given = super().__call__(), self.current_state
+        for section in SECTIONS:
+            _give_way(tree.get(section), given.get(section), secret_keys(section))
+        web = tree.get("web")
+        if isinstance(web, dict):
+            _give_way(web.get("tokens"), given.get("web", {}).get("tokens"), None)
+        return tree
+
+
+def _give_way(table: Any, given: Any, secrets: Collection[str] | None) -> None:
+    """Leave out, in place, both forms of each secret that is given; None means that all are secrets."""
+    if isinstance(table, dict) and isinstance(given, dict):
+        won = {key.removesuffix(FILE) for key, value in given.items() if value}
+        for key in [key for key in table if key.removesuffix(FILE) in won]:
+            if secrets is None or key.removesuffix(FILE) in secrets:
+                del table[key]
 
 
 def read_toml(path: Path) -> Tree:
@@ -42,33 +119,6 @@ def from_environment(env: Mapping[str, str]) -> bool:
     return any(_parts(name) for name in env)
 
 
-def overlay(tree: Tree, env: Mapping[str, str], problems: list[ConfigError]) -> dict[str, str]:
-    """Put `KUMA_SYNC_<SECTION>__<KEY>` over what the file said; return which variable gave which dotted key.
-
-    A variable that cannot be put anywhere becomes one of the `problems`.
-    """
-    origins: dict[str, str] = {}
-    for name in sorted(env):
-        parts = _parts(name)
-        if not parts:
-            continue
-        section, key, *rest = parts
-        table = tree.setdefault(section, {})
-        path = [section, key]
-        if rest:
-            table = table.setdefault(key, {}) if isinstance(table, dict) else table
-            path.append(_entry(path, "__".join(rest), table if isinstance(table, dict) else {}))
-        if not isinstance(table, dict):
-            wanted = f"expected a table, because the environment sets {name}"
-            problems.append(ConfigError(".".join(path[:-1]), wanted))
-            continue
-        if env[name]:
-            _forget_other_form(table, path, origins)
-        table[path[-1]] = env[name]
-        origins[".".join(path)] = name
-    return origins
-
-
 def misspelt(env: Mapping[str, str]) -> dict[str, str]:
     """Return a sentence for each variable that means a key of ours by its name, but is not read, by dotted key."""
     found = {}
@@ -83,7 +133,7 @@ def misspelt(env: Mapping[str, str]) -> dict[str, str]:
 
 def _meant(name: str) -> tuple[str, str]:
     """Split a name with one underscore where there should be two."""
-    if not name.upper().startswith(PREFIX) or _parts(name):
+    if not name.lower().startswith(PREFIX) or _parts(name):
         return "", ""
     section, _, key = name[len(PREFIX) :].lower().partition("_")
     if section not in SECTIONS:
@@ -91,12 +141,11 @@ def _meant(name: str) -> tuple[str, str]:
     for table in _TABLES:
         if f"{section}.{key}".startswith(f"{table}_"):
             return section, f"{table.partition('.')[2]}__{key.partition('_')[2]}"
-    known = [*SECTIONS[section].model_fields, *(f"{one}{_FILE}" for one in secret_keys(section))]
-    return section, next(iter(get_close_matches(key, known, n=1, cutoff=_SURE)), "")
+    return section, next(iter(get_close_matches(key, SECTIONS[section].model_fields, n=1, cutoff=_SURE)), "")
 
 
 def _parts(name: str) -> list[str]:
-    if not name.upper().startswith(PREFIX) or "__" not in name[len(PREFIX) :]:
+    if not name.lower().startswith(PREFIX) or "__" not in name[len(PREFIX) :]:
         return []
     return name[len(PREFIX) :].lower().split("__")
 
@@ -108,18 +157,8 @@ def _entry(path: list[str], name: str, known: Iterable[str]) -> str:
             return entry
     if path != ["web", "tokens"]:
         return name
-    stem, suffix = (name.removesuffix(_FILE), _FILE) if name.endswith(_FILE) else (name, "")
+    stem, suffix = (name.removesuffix(FILE), FILE) if name.endswith(FILE) else (name, "")
     for entry in known:
-        if re.sub(r"[-\s]", "_", entry.removesuffix(_FILE).lower()) == stem:
-            return entry.removesuffix(_FILE) + suffix
+        if re.sub(r"[-\s]", "_", entry.removesuffix(FILE).lower()) == stem:
+            return entry.removesuffix(FILE) + suffix
     return stem.replace("_", "-") + suffix
-
-
-def _forget_other_form(table: Tree, path: list[str], origins: Mapping[str, str]) -> None:
-    """Let `x` from the environment win over `x_file` from the file, and the other way round."""
-    *where, key = path
-    stem = key.removesuffix(_FILE)
-    secret = where == ["web", "tokens"] or (where[0] in SECTIONS and len(where) == 1 and stem in secret_keys(where[0]))
-    other = stem if key.endswith(_FILE) else key + _FILE
-    if secret and ".".join([*where, other]) not in origins:
-        table.pop(other, None)

@@ -179,6 +179,15 @@ def test_a_wrong_variable_is_one_sentence_and_shows_no_secret(env: dict[str, str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("table", ["KUMA_SYNC_WEB__TOKENS", "kuma_sync_web__tokens"])
+def test_a_variable_that_would_hide_another_one_or_be_hidden_is_refused(table: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(None, {**GOOD, table: '{"a": "canary-of-the-door"}', "KUMA_SYNC_WEB__TOKENS__B": "canary-of-the-desk"})
+
+    sentence = "web.tokens: expected a table, because the environment sets KUMA_SYNC_WEB__TOKENS__B"
+    assert str(caught.value) == sentence
+
+
 def test_a_broken_file_is_named_with_line_and_column_and_not_quoted(tmp_path: Path) -> None:
     told = problem(tmp_path, "[kuma]\ntoken = canary\n")
 

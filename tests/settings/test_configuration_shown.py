@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import tomllib
 from pathlib import Path
@@ -38,7 +39,7 @@ def written_default(section: str, key: str) -> Any:
 
 
 def all_keys() -> list[tuple[str, str]]:
-    return [(section, key) for section, model in SECTIONS.items() for key in model.model_fields]
+    return [(section, key) for section, model in SECTIONS.items() for key in model.key_names()]
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
@@ -99,7 +100,7 @@ def test_the_page_has_one_table_a_section_with_every_key_and_its_default(section
     body = page.split(f"\n## [{section}]\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.+?)`|(required)) \| .+ \|$", body, re.MULTILINE)
 
-    assert [key for key, *_ in rows] == list(SECTIONS[section].model_fields)
+    assert [key for key, *_ in rows] == list(SECTIONS[section].key_names())
     for key, default, required in rows:
         if required:
             assert f"{section}.{key}" in REQUIRED | {"kuma.token"}
@@ -161,6 +162,17 @@ def test_no_secret_is_in_an_error_about_a_neighbour(tmp_path: Path, breaker: str
         load(tmp_path / "config.toml", {})
 
     assert "canary" not in str(caught.value) + repr(caught.value)
+
+
+def test_no_secret_is_in_what_the_library_logs_where_it_is_told_to_log_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    caplog.set_level(logging.DEBUG, logger="pydantic_settings")
+
+    canaries(tmp_path)
+
+    assert "canary" not in caplog.text
 
 
 def test_what_is_shown_is_toml_again_and_means_the_same(tmp_path: Path) -> None:

@@ -207,9 +207,9 @@ def test_every_problem_is_found_at_once_in_the_order_of_the_sections(tmp_path: P
     told = reading.error.lines if reading.error else []
 
     assert [line.partition(": ")[0] for line in told] == [
-        *("kuma.url", "kuma.statuses", "kuma.statuses", "kuma.intervall", "kuma.token"),
-        *("irp.token_file", "irp.url", "irp.client_cert", "retry.max"),
-        *("web.tokens.a", "web.tokens.b", "web.cert_file", "log.level", "polls"),
+        *("kuma.url", "kuma.token", "kuma.statuses", "kuma.statuses", "kuma.intervall"),
+        *("irp.url", "irp.token_file", "irp.client_cert", "retry.max"),
+        *("web.cert_file", "web.tokens.a", "web.tokens.b", "log.level", "polls"),
     ]
     assert "canary" not in "".join(told)
     assert str(reading.error).endswith("(13 more: `kuma-sync config check` lists them)")
