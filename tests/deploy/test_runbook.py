@@ -248,6 +248,8 @@ async def test_an_irp_at_a_new_address_is_rebound(tmp_path: Path) -> None:
 
     assert works(done), done.out
     assert f"now  KUMA 'kuma', IRP {moved.url}" in done.out
+    (failed,) = [line for line in done.out.splitlines() if line.startswith("failed")]
+    assert "store identity" in failed
     assert at.irp.doubled() == []
 
 
