@@ -6,13 +6,12 @@ Must not: decide anything; that is daemon.operator, and the daemon does the work
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from kuma_sync.cli.asking import actor, agreed, as_option
+from kuma_sync.cli.asking import Order, actor, agreed, as_option
 from kuma_sync.cli.flags import Unfinished, dry_run_option, yes_option
 from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.out import say
@@ -123,20 +122,6 @@ def release(  # noqa: PLR0913, PLR0917  # as above
     order = Order(by=actor(said), yes=yes, dry_run=dry_run)
     kinds = {kind for kind, wanted in (("create", creates), ("close", closings)) if wanted} or {"create", "close"}
     run_async(_release, command_settings(config, remotes=False), order, alert, kinds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Who gives an order, and whether it is given: `yes` answers the question, `dry_run` only looks."""
-
-    by: str
-    yes: bool
-    dry_run: bool
-
-    @property
-    def is_seen_first(self) -> bool:
-        """Tell whether somebody looks at what it would do; else it is done even where nothing can be shown."""
-        return self.dry_run or not self.yes
 
 
 def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> None:

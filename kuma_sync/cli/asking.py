@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,6 +20,20 @@ NOBODY = 2**32 - 1
 """The login uid of a process that nobody logged in for: a service, a container (proc(5))."""
 
 LONGEST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Who gives an order, and whether it is given: `yes` answers the question, `dry_run` only looks."""
+
+    by: str
+    yes: bool
+    dry_run: bool
+
+    @property
+    def is_seen_first(self) -> bool:
+        """Tell whether somebody looks at what it would do; else it is done even where nothing can be shown."""
+        return self.dry_run or not self.yes
 
 
 def agreed(question: str, *, yes: bool) -> None:

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.asking import actor, as_option
+from kuma_sync.cli.asking import Order, actor, agreed, as_option
+from kuma_sync.cli.flags import dry_run_option, yes_option
 from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
 from kuma_sync.cli.out import say
-from kuma_sync.cli.tables import plain
+from kuma_sync.cli.tables import plain, show_line
+from kuma_sync.core.errors import StoreHeld
 from kuma_sync.daemon import prune as pruning
+from kuma_sync.daemon.heartbeat import DEAD_AFTER
 from kuma_sync.irp.loading import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.units import show_duration
-from kuma_sync.store import Identity, migrate
+from kuma_sync.store import Identity, Store, Tx, migrate
 from kuma_sync.wiring.crew import identity, open_store
+from kuma_sync.wiring.running import running
 from kuma_sync.wiring.second import refuse_moved
 
 
@@ -52,9 +56,14 @@ def prune(config: Path | None, said: str | None) -> None:
 @db.command()
 @config_option
 @as_option
-def rebind(config: Path | None, said: str | None) -> None:
-    """Accept the configured KUMA and IRP as those this store belongs to."""
-    run_async(_rebind, command_settings(config, remotes=False), actor(said))
+@yes_option
+@dry_run_option
+def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool) -> None:
+    """Accept the configured KUMA and IRP as those this store belongs to. Asks before kuma.instance changes.
+
+    Refused while a daemon works on the store.
+    """
+    run_async(_rebind, command_settings(config, remotes=False), Order(by=actor(said), yes=yes, dry_run=dry_run))
 
 
 async def _upgrade(settings: Settings) -> None:
@@ -86,15 +95,43 @@ async def _prune(settings: Settings, by: str) -> None:
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 
-async def _rebind(settings: Settings, by: str) -> None:
+async def _rebind(settings: Settings, order: Order) -> None:
     ours = identity(settings, load_profile(settings.irp.profile).name)
-    async with opened_store(settings, any_owner=True) as store, store.begin() as tx:
-        known = await tx.records.identity()
-        await tx.records.bind(ours)
-        await tx.records.note(by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
+    async with opened_store(settings, any_owner=True) as store:
+        async with store.read() as tx:
+            await _assure_idle(store, tx)
+            known = await tx.records.identity()
+        renamed = known is not None and known.kuma_instance != ours.kuma_instance
+        if known is not None and renamed and order.is_seen_first:
+            show_line(_other_keys(known, ours))
+        if order.dry_run:
+            say(f"is     {_told(known)}\nwould  {_told(ours)}\nIt would be rebound.")
+            return
+        if renamed:
+            agreed("Rebind it all the same?", yes=order.yes)
+        async with store.begin() as tx:
+            await _assure_idle(store, tx)  # somebody may have started one while the question stood
+            await tx.records.bind(ours)
+            await tx.records.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
     if known is not None and known.irp_url != ours.irp_url:
-        say("Links lead to incidents of the IRP before; `kuma-sync resync --all` looks for them in this one.")
+        say("Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them.")
+
+
+async def _assure_idle(store: Store, tx: Tx) -> None:
+    """Raise StoreHeld while a process works on the store: it would go on with what it joined at its start."""
+    if not (somebody := (await running(store, tx)).somebody):
+        return
+    killed = "" if store.local else f"; one that was killed counts for {show_duration(DEAD_AFTER)}"
+    raise StoreHeld(f"{somebody}: stop all copies first{killed}")
+
+
+def _other_keys(known: Identity, ours: Identity) -> str:
+    return (
+        f"kuma.instance is part of every incident's key: give the old name {plain(repr(known.kuma_instance))} back "
+        f"instead. After a rebind to {plain(repr(ours.kuma_instance))} the older incidents keep their old keys, and a "
+        "lost or moved store would make every one of them again."
+    )
 
 
 def _told(owner: Identity | None) -> str:

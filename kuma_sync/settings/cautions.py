@@ -5,6 +5,7 @@ Must not: refuse anything, or show a secret.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
+from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
 from kuma_sync.settings.secret import SECRET_NAME, Secret
 from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
 from kuma_sync.settings.sources import misspelt
@@ -21,14 +23,19 @@ SHORTEST_TOKEN = 16
 
 
 def cautions(
-    settings: Settings, path: Path | None, origins: Mapping[str, str], env: Mapping[str, str]
+    settings: Settings,
+    path: Path | None,
+    origins: Mapping[str, str],
+    env: Mapping[str, str],
+    *,
+    system_wide: Path = SYSTEM_WIDE,
 ) -> tuple[str, ...]:
     """Return one sentence for each thing an operator should change; `origins` are the keys the environment gave."""
     return (
         *_connections(settings),
         *_door_tokens(settings),
-        *_files(settings),
-        *_inline(settings, path, origins),
+        *_files(settings, system_wide.parent),
+        *_inline(settings, path, origins, system_wide.parent),
         *misspelt(env).values(),
     )
 
@@ -90,7 +97,7 @@ def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[
             yield place, Secret(node)
 
 
-def _files(settings: Settings) -> Iterator[str]:
+def _files(settings: Settings, services: Path) -> Iterator[str]:
     keys = (
         ("kuma.client_key", settings.kuma.client_key),
         ("irp.client_key", settings.irp.client_key),
@@ -98,15 +105,31 @@ def _files(settings: Settings) -> Iterator[str]:
     )
     for key, file in (*((f"{key}_file", secret.path) for key, secret in _kept(settings)), *keys):
         if file and _world_readable(file):
-            yield f"{key}: {file} can be read by every user of this machine; chmod o-r it"
+            handed = f'; the service gets it by LoadCredential= in the unit, and "${{{CREDENTIALS}}}/{file.name}" here'
+            advice = f"chmod o-r it{handed if file.is_relative_to(services) else ''}"
+            yield f"{key}: {file} can be read by every user of this machine; {advice}"
 
 
-def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str]) -> Iterator[str]:
+def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str], services: Path) -> Iterator[str]:
     if not path or not _world_readable(path):
         return
     inside = [key for key, secret in _kept(settings) if not secret.path and not _from_outside(key, origins)]
     if inside:
-        yield f"{path} holds secrets ({', '.join(inside)}) and can be read by every user of this machine; chmod o-r it"
+        to_do = "chmod o-r it" if _is_ours_alone(path, services) else _moved_out(inside)
+        yield f"{path} holds secrets ({', '.join(inside)}) and can be read by every user of this machine; {to_do}"
+
+
+def _is_ours_alone(path: Path, services: Path) -> bool:
+    """Tell whether the daemon reads a file as its owner; a DynamicUser or a container's user is somebody else."""
+    return not path.absolute().is_relative_to(services) and path.stat().st_uid == os.geteuid()
+
+
+def _moved_out(inside: list[str]) -> str:
+    """Say where secrets belong that stand in a file which must stay readable; the options have no `_file` form."""
+    files = [f"{key}_file" for key in inside if not key.startswith("irp.options.")]
+    places = [f"them into files of their own ({', '.join(files)})"] if files else []
+    places += ["those of irp.options into environment variables"] if len(files) < len(inside) else []
+    return f"put {', '.join(places)}; no chmod: the service must read this file as another user"
 
 
 def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:

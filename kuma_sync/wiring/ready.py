@@ -15,6 +15,12 @@ from kuma_sync.store import Identity, Store
 from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.wiring.second import heard_at_door, refuse_moved
 
+_REBIND = "`kuma-sync db rebind` accepts the configured one"
+_ADVICE = {
+    "kuma.instance": "give the old name back, for it is part of every incident's key: `kuma-sync db rebind` would leave"
+    " the older incidents under their old keys"
+}
+
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
     """Upgrade the schema, check whose store it is, recover claims of a process that died, and doubt unsent creates.
@@ -44,9 +50,7 @@ def refuse_another(known: Identity, identity: Identity) -> None:
         ("irp.profile", known.profile, identity.profile),
     ):
         if theirs != ours:
-            raise ConfigError(
-                key, f"the store belongs to {theirs!r}, not {ours!r}; `kuma-sync db rebind` accepts the configured one"
-            )
+            raise ConfigError(key, f"the store belongs to {theirs!r}, not {ours!r}; {_ADVICE.get(key, _REBIND)}")
 
 
 async def assure_usable(

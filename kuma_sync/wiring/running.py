@@ -28,6 +28,14 @@ class Running:
         """Tell whether there is a daemon, as far as can be told."""
         return bool(self.daemons) or self.mute
 
+    @property
+    def somebody(self) -> str:
+        """Say who works on the store, for a sentence; empty where nobody does."""
+        for what, heard in (("a daemon", self.daemons), ("a single pass", self.passes)):
+            if heard:
+                return f"{what} runs (pid {', '.join(f'{one.process.pid} on {one.process.host}' for one in heard)})"
+        return "a process holds the store's file" if self.mute else ""
+
 
 async def running(store: Store, tx: Tx) -> Running:
     """Return who works on the store.

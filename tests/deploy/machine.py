@@ -1,8 +1,8 @@
 """A machine that the runbook is carried out on: its folders below one of the test's, its commands in a real shell.
 
 `systemctl` is a script that starts, stops and reloads a real daemon as the unit says: its environment, a copy of its
-credentials (whose folder ExecReload is not told, as by systemd 257), its working directory, its ExecReload. `pip`
-installs nothing, and `$EDITOR` writes what the test wants.
+credentials (whose folder ExecReload is not told, as by systemd 257), its working directory, its ExecReload, and opens
+the drop-in to edit it. `pip` installs nothing, and `$EDITOR` writes what the test wants, when the test wants it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ SYSTEMCTL = """\
 #!{python}
 import os, pathlib, shutil, signal, subprocess, sys, time
 here = pathlib.Path({here!r})
-unit = (here / "unit").read_text()
+drop_in = here / "etc/systemd/system/kuma-sync.service.d/override.conf"
+unit = (here / "unit").read_text() + (drop_in.read_text() if drop_in.exists() else "")
 pid, log, state = here / "pid", here / "daemon.log", here / "var/lib/kuma-sync"
 values = lambda key: [line.partition("=")[2] for line in unit.splitlines() if line.startswith(key + "=")]
 
@@ -80,20 +81,30 @@ def reload():
         if result.returncode:
             sys.exit("Job for kuma-sync.service failed.")
 
+def edit():
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.touch()
+    subprocess.run([os.environ["EDITOR"], str(drop_in)], check=True)
+
 if sys.argv[1:] == ["daemon-reload"]:
     sys.exit()
 verb, name = sys.argv[1:]
 assert name == "kuma-sync", name
-for act in {{"start": [start], "stop": [stop], "restart": [stop, start], "reload": [reload]}}[verb]:
+acts = {{"start": [start], "stop": [stop], "restart": [stop, start], "reload": [reload], "edit": [edit]}}
+for act in acts[verb]:
     act()
 """
 
 EDITOR = """\
 #!{python}
-import pathlib, re, sys
-path = pathlib.Path(sys.argv[1])
+import pathlib, re, sys, time
+path, here = pathlib.Path(sys.argv[1]), pathlib.Path({here!r})
+if (here / "not-yet").exists():
+    (here / "editing").touch()
+    while (here / "not-yet").exists():
+        time.sleep(0.05)
 text = path.read_text()
-for pattern, said in eval(pathlib.Path({here!r}, "edits").read_text()):
+for pattern, said in eval((here / "edits").read_text()):
     assert re.search(pattern, text), pattern
     text = re.sub(pattern, said, text)
 path.write_text(text)
@@ -150,8 +161,19 @@ class Machine:
         """Say what the next `$EDITOR` does: patterns, each with what takes its place."""
         (self.root / "edits").write_text(repr(changes), encoding="utf-8")
 
-    async def run(self, block: str) -> Done:
-        """Run a block in a shell in which the first block of the page was run."""
+    @asynccontextmanager
+    async def while_editing(self, block: str) -> AsyncIterator[asyncio.Task[Done]]:
+        """Run a block, and do something while its editor is open; the task ends with the block."""
+        (self.root / "not-yet").touch()
+        task = asyncio.create_task(self.run(block))
+        while not (self.root / "editing").exists():
+            assert not task.done(), task.result().out
+            await asyncio.sleep(0.05)
+        yield task
+        (self.root / "not-yet").unlink()
+
+    async def run(self, block: str, *, pasted: str = "") -> Done:
+        """Run a block in a shell in which the first block of the page was run; what it reads is `pasted`."""
         first = blocks()["Install"][0]
         script = self.here(first if block == first else f"{first.rsplit('kuma-sync status', 1)[0]}{block}")
         env = {
@@ -163,12 +185,12 @@ class Machine:
             *("bash", "-c", script),
             cwd=self.root,
             env=env,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         async with asyncio.timeout(120):
-            out, _ = await process.communicate()
+            out, _ = await process.communicate(pasted.encode())
         return Done(code=process.returncode or 0, out=out.decode())
 
     async def systemctl(self, verb: str) -> Done:

@@ -31,7 +31,7 @@ CARRIED_OUT = {
     "Change the configuration": 1,
     "How it goes": 1,
     "Parked": 1,
-    "Backup and restore": 5,
+    "Backup and restore": 6,
     "Rotate a token": 1,
     "After a long outage": 1,
     "Upgrade": 1,
@@ -187,29 +187,69 @@ async def test_a_lost_store_is_begun_anew_and_nothing_is_doubled_or_left(tmp_pat
     assert incident.status == "closed"
 
 
+def moves(at: Site, url: str) -> None:
+    """Say what the next `$EDITOR` writes: the store's new address, and its password's file."""
+    stored = f'url = "{url}"\npassword_file = "${{CREDENTIALS_DIRECTORY}}/store-password"'
+    at.machine.edits((r'url = "sqlite:///.*"', stored))
+
+
+async def given_the_password(at: Site) -> None:
+    """Carry out what is done beside the running daemon before a move."""
+    credential = at.machine.here("LoadCredential=store-password:/etc/kuma-sync/store-password")
+    at.machine.edits((r"\Z", f"[Service]\n{credential}\n"))
+    given = await at.machine.run(blocks()["Backup and restore"][3], pasted="of-no-use-where-all-are-trusted\n")
+    assert (given.code, given.out) == (0, "")
+    assert (at.machine.root / "etc/kuma-sync/store-password").stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_store_moves_to_postgres_by_finding_all_again(tmp_path: Path, new_postgres_url: str) -> None:
     async with site(tmp_path) as at:
-        at.machine.edits((r'url = "sqlite:///.*"', f'url = "{new_postgres_url}"'))
+        await given_the_password(at)
+        moves(at, new_postgres_url)
 
-        done = await at.do("Backup and restore", 3)
+        done = await at.do("Backup and restore", 4)
         at.kuma.raise_alert()
         await at.until(lambda: len(at.irp.incidents) == 4 and at.agrees())
+        credentials = sorted(path.name for path in (at.machine.root / "credentials").iterdir())
+        left = [path.name for path in at.machine.store.parent.iterdir()]
 
     assert works(done), done.out
+    assert done.out.count("0 waiting, 0 held, 0 parked") == 3, done.out
     assert f"store     {new_postgres_url}" in done.out
     assert at.irp.doubled() == []
+    assert "store-password" in credentials
+    assert left == []
+
+
+async def test_a_closing_between_the_passes_of_a_move_is_carried_by_the_old_store(
+    tmp_path: Path, new_postgres_url: str
+) -> None:
+    async with site(tmp_path) as at:
+        await given_the_password(at)
+        moves(at, new_postgres_url)
+
+        async with at.machine.while_editing(blocks()["Backup and restore"][4]) as moving:
+            at.kuma.close(ALERT)
+        done = await moving
+        incident = next(one for one in at.irp.incidents.values() if one.external_id.endswith(ALERT))
+
+    assert works(done), done.out
+    assert incident.status == "closed"
+    assert len(at.irp.incidents) == 3
 
 
 async def test_an_irp_at_a_new_address_is_rebound(tmp_path: Path) -> None:
     async with site(tmp_path) as at, SimServer(at.irp.app) as moved:
         at.machine.edits((r'(?s)(\[irp\]\nurl = )"[^"]*"', rf'\1"{moved.url}"'))
 
-        done = await at.do("Backup and restore", 4)
+        done = await at.do("Backup and restore", 5)
         at.kuma.raise_alert()
         await at.until(lambda: len(at.irp.incidents) == 4 and at.agrees())
 
     assert works(done), done.out
     assert f"now  KUMA 'kuma', IRP {moved.url}" in done.out
+    (failed,) = [line for line in done.out.splitlines() if line.startswith("failed")]
+    assert "store identity" in failed
     assert at.irp.doubled() == []
 
 

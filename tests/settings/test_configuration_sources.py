@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from locked import locked
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings import Secret, Settings, find_config, frozen_changes, load, secrets_of, to_toml
+from kuma_sync.settings.cautions import cautions
 
 GOOD = {"KUMA_SYNC_KUMA__URL": "kuma.example.com", "KUMA_SYNC_KUMA__TOKEN": "t", "KUMA_SYNC_IRP__URL": "sv.example.com"}
 
@@ -360,6 +362,49 @@ def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_pa
 
     assert warnings == (
         f"{file} holds secrets (irp.token, irp.proxy) and can be read by every user of this machine; chmod o-r it",
+    )
+
+
+def test_secrets_in_the_services_configuration_are_to_go_into_files_and_it_stays_readable(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    options = "[irp.options]\napi_key = 'canary'"
+    file.write_text(f"[store]\nurl = 'postgresql://u:canary@h/d'\n[irp]\ntoken = 'canary'\n{options}")
+    file.chmod(0o644)
+
+    (warning,) = cautions(load(file, GOOD), file, {"kuma.token": ""}, {}, system_wide=file)
+
+    assert warning == (
+        f"{file} holds secrets (irp.token, store.password, irp.options.api_key) and can be read by every user of this "
+        "machine; put them into files of their own (irp.token_file, store.password_file), those of irp.options into "
+        "environment variables; no chmod: the service must read this file as another user"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to another user")
+def test_secrets_in_a_configuration_of_another_user_earn_no_advice_that_locks_us_out(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[irp]\ntoken = 'canary'")
+    file.chmod(0o644)
+    os.chown(file, 12345, 12345)
+
+    (warning,) = load(file, GOOD).warnings
+
+    assert warning.endswith(
+        "put them into files of their own (irp.token_file); no chmod: the service must read this file as another user"
+    )
+
+
+def test_a_secrets_file_of_the_service_is_closed_and_handed_to_it_by_systemd(tmp_path: Path) -> None:
+    secret = tmp_path / "kuma-token"
+    secret.write_text("canary")
+    secret.chmod(0o644)
+    settings = loaded(tmp_path, env={"KUMA_SYNC_IRP__TOKEN_FILE": str(secret)})
+
+    (warning,) = cautions(settings, None, {}, {}, system_wide=tmp_path / "config.toml")
+
+    assert warning == (
+        f"irp.token_file: {secret} can be read by every user of this machine; chmod o-r it; the service gets it by "
+        'LoadCredential= in the unit, and "${CREDENTIALS_DIRECTORY}/kuma-token" here'
     )
 
 
