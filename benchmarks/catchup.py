@@ -23,7 +23,7 @@ import httpx
 from database import database, server
 from figures import Figure, Report, median, parser, ratios, say
 from profiles import profiled
-from stage import HERE, Remotes, Tables, configure, fetch, ground, servers
+from stage import HERE, Remotes, Tables, configure, fetch, servers, shared
 
 POOL = 4
 """Requests in flight that one httpx client takes: its cost grows with its pool."""
@@ -40,15 +40,15 @@ async def take_ours(remotes: Remotes, folder: Path, arguments: argparse.Namespac
         "irp": {"concurrency": arguments.concurrency},
         "store": {"url": arguments.store or f"sqlite:///{folder}/s.db"},
     }
-    async with ground() as wired:
-        crew = await wired(configure(folder, remotes, tables))
-        await crew.poller.poll_once(sweep=True)
+    async with shared() as wired:
+        runtime = await wired(configure(folder, remotes, tables))
+        await runtime.poller.poll_once(sweep=True)
         remotes.tell_kuma(f"show?count={arguments.alerts}")
         started = time.perf_counter()
-        await crew.poller.poll_once(sweep=True)
+        await runtime.poller.poll_once(sweep=True)
         polled, cpu = time.perf_counter(), time.process_time()
         with profiled(say if arguments.profile else None, per=arguments.alerts):
-            await crew.deliveries.drain()
+            await runtime.deliveries.drain()
         ended = time.perf_counter()
     if remotes.made()["made"] != arguments.alerts:
         raise RuntimeError("not every alert became an incident")

@@ -27,15 +27,15 @@ from typing import Any
 import psycopg
 import structlog
 
-from kuma_sync.daemon.observe import look
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.app.build import build, identity, open_store
+from kuma_sync.app.lifecycle import make_ready
+from kuma_sync.app.shared_state import SharedState
 from kuma_sync.settings import load
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.wiring.crew import identity, make_crew, open_store
-from kuma_sync.wiring.ground import Ground
-from kuma_sync.wiring.ready import make_ready
+from kuma_sync.sync.runtime.monitor import look
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 LINKS = """
 INSERT INTO links (alert_id, incident_id, sent_fingerprint, sent_fields, sent_events, intent_events, alert_closed,
@@ -104,7 +104,7 @@ def databases(maintenance: str, folder: Path) -> Iterator[list[str]]:
 
 
 @asynccontextmanager
-async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> AsyncIterator[Crew]:
+async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> AsyncIterator[Runtime]:
     """Wire a crew as the daemon does; nothing runs by itself."""
     config = folder / f"{url.rpartition('/')[2]}.toml"
     config.write_text(
@@ -114,25 +114,25 @@ async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> As
     config.chmod(0o600)
     settings = load(config, {})
     async with AsyncExitStack() as stack:
-        ground = Ground(store=open_store(settings))
-        stack.push_async_callback(ground.store.close)
-        crew = await make_crew(settings, ground, stack)
-        await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
-        yield crew
+        shared = SharedState(store=open_store(settings))
+        stack.push_async_callback(shared.store.close)
+        runtime = await build(settings, shared, stack)
+        await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
+        yield runtime
 
 
-async def others(crew: Crew) -> None:
+async def others(runtime: Runtime) -> None:
     """Do what the loops beside the poll do when nothing happens."""
-    await crew.watch.watch_once()
-    await crew.deliveries.drain()
-    await crew.closes.drain()
-    await look(crew.store, health=crew.health, metrics=crew.metrics)
-    await crew.housekeeping()
+    await runtime.watch.watch_once()
+    await runtime.deliveries.drain()
+    await runtime.closes.drain()
+    await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
+    await runtime.housekeeping()
 
 
-PASSES: dict[str, Callable[[Crew], Awaitable[Any]]] = {
-    "poll": lambda crew: crew.poller.poll_once(),
-    "sweep": lambda crew: crew.poller.poll_once(sweep=True),
+PASSES: dict[str, Callable[[Runtime], Awaitable[Any]]] = {
+    "poll": lambda runtime: runtime.poller.poll_once(),
+    "sweep": lambda runtime: runtime.poller.poll_once(sweep=True),
     "round": others,
 }
 
@@ -143,10 +143,10 @@ async def measure(urls: list[str], options: argparse.Namespace, folder: Path) ->
     for _ in range(options.alerts):
         kuma.raise_alert(events=2)
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(SimServer(side.app)) for side in (kuma, irp)]
+        servers = [await stack.enter_async_context(SimServer(gate.app)) for gate in (kuma, irp)]
         crews = [await stack.enter_async_context(crew_on(url, *servers, folder)) for url in urls]
-        for crew in crews:
-            await once(crew)
+        for runtime in crews:
+            await once(runtime)
         await asyncio.to_thread(fill, urls[1], options.links)
         times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in PASSES}
         for turn in range(-options.warm, options.passes):

@@ -35,7 +35,9 @@ def machine() -> str:
     )
 
 
-def section(figures: Sequence[Figure], curves: Sequence[Curve], missing: Sequence[str], pictures: Sequence[str]) -> str:
+def section(
+    figures: Sequence[Figure], curves: Sequence[Curve], missing: Sequence[str], snapshots: Sequence[str]
+) -> str:
     """Return what belongs between the document's two marks."""
     lines = [
         f"Taken on {datetime.now(UTC):%Y-%m-%d} on {machine()}; everything over loopback.",
@@ -46,7 +48,7 @@ def section(figures: Sequence[Figure], curves: Sequence[Curve], missing: Sequenc
     ]
     for curve in curves:
         lines += ["", f"### {curve.title}", ""]
-        if curve.name in pictures:
+        if curve.name in snapshots:
             lines += [f"![{curve.title}](pictures/{curve.name}.svg)", ""]
         lines += _points(curve)
     return "\n".join(lines).strip() + "\n"
@@ -83,17 +85,17 @@ def draw(curves: Sequence[Curve], folder: Path) -> list[str]:
 def _draw(curve: Curve, path: Path) -> None:
     from matplotlib import pyplot, ticker  # noqa: PLC0415  # as above
 
-    picture, panels = pyplot.subplots(1, len(curve.lines), figsize=(4.2 * len(curve.lines), 3), squeeze=False)
+    snapshot, panels = pyplot.subplots(1, len(curve.lines), figsize=(4.2 * len(curve.lines), 3), squeeze=False)
     for panel, (name, points) in zip(panels[0], curve.lines.items(), strict=True):
         panel.plot([x for x, _ in points], [y for _, y in points], marker="o")
         panel.set(xlabel=curve.x, title=name)
         panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         panel.set_ylim(0, 1.1 * max(y for _, y in points))
         panel.grid(visible=True, alpha=0.3)
-    picture.suptitle(curve.title)
-    picture.tight_layout()
-    picture.savefig(path, metadata={"Date": None})
-    pyplot.close(picture)
+    snapshot.suptitle(curve.title)
+    snapshot.tight_layout()
+    snapshot.savefig(path, metadata={"Date": None})
+    pyplot.close(snapshot)
     # Neither a trailing blank nor a generator's address belongs into the repository.
     lines = [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 from figures import Curve, Figure, Report, median, parser, say
-from stage import Remotes, Tables, configure, ground, servers
+from stage import Remotes, Tables, configure, servers, shared
 
 EVENTS = 20
 SETTLED = 6
@@ -34,21 +34,21 @@ class Watched:
     """A store over which polls are measured: the crew, and one that always makes the full request."""
 
     remotes: Remotes
-    crew: Any
+    runtime: Any
     full: Any
 
     async def show(self, count: int) -> None:
         """Let KUMA have so many open alerts, and make their incidents."""
         self.remotes.tell_kuma(f"show?count={count}")
-        await self.crew.poller.poll_once(sweep=True)
+        await self.runtime.poller.poll_once(sweep=True)
         await self.settle()
 
     async def settle(self) -> None:
         """Deliver, and poll until a poll brings nothing but what it always brings."""
         before = -1
         for _ in range(SETTLED):
-            await self.crew.deliveries.drain()
-            cost = await self.cost(self.crew.poller.poll_once)
+            await self.runtime.deliveries.drain()
+            cost = await self.cost(self.runtime.poller.poll_once)
             if cost["bytes"] == before:
                 return
             before = int(cost["bytes"])
@@ -92,10 +92,10 @@ async def watched(*, events: int) -> AsyncIterator[Watched]:
     with tempfile.TemporaryDirectory() as name, servers(events=events) as remotes:
         folder = Path(name)
         keys: Tables = {"irp": {"concurrency": 16}, "brake": {"min_alerts": 1_000_000}}
-        async with ground() as wired:
-            crew = await wired(configure(folder, remotes, keys))
+        async with shared() as wired:
+            runtime = await wired(configure(folder, remotes, keys))
             full = await wired(configure(folder, remotes, {**keys, "poll": {"strategy": "full"}}))
-            yield Watched(remotes=remotes, crew=crew, full=full)
+            yield Watched(remotes=remotes, runtime=runtime, full=full)
 
 
 async def over_alerts(
@@ -106,7 +106,7 @@ async def over_alerts(
     async with watched(events=EVENTS) as stage:
         for count in counts:
             await stage.show(count)
-            quiet.append(await stage.costs(stage.crew.poller.poll_once, arguments.polls))
+            quiet.append(await stage.costs(stage.runtime.poller.poll_once, arguments.polls))
             say(f"{count} alerts: {quiet[-1]}")
             if count == arguments.alerts:
                 against["full"] = await stage.costs(stage.full.poller.poll_once, arguments.rounds)
@@ -116,7 +116,7 @@ async def over_alerts(
             stage.remotes.tell_kuma("later?count=7200")  # what changed before has left the overlap by now
             await stage.settle()
             stage.remotes.tell_kuma(f"change?count={changes}")
-            changed.append(await stage.cost(stage.crew.poller.poll_once))
+            changed.append(await stage.cost(stage.runtime.poller.poll_once))
             say(f"{changes} changes: {changed[-1]}")
             await stage.settle()
     return quiet, against, changed
@@ -128,7 +128,7 @@ async def over_events(arguments: argparse.Namespace) -> list[Cost]:
     for events in arguments.events:
         async with watched(events=events) as stage:
             await stage.show(arguments.some)
-            found.append(await stage.costs(stage.crew.poller.poll_once, arguments.polls))
+            found.append(await stage.costs(stage.runtime.poller.poll_once, arguments.polls))
             say(f"{events} events an alert: {found[-1]}")
     return found
 

@@ -94,31 +94,31 @@ def configure(folder: Path, remotes: Remotes, tables: Tables | None = None) -> P
 
 
 @asynccontextmanager
-async def ground() -> AsyncIterator[Callable[[Path], Any]]:
+async def shared() -> AsyncIterator[Callable[[Path], Any]]:
     """Yield what wires a crew in this process for a configuration file; later ones share the first one's store."""
     import logging  # noqa: PLC0415  # the package is loaded only by those who work in this process
 
     import structlog  # noqa: PLC0415
 
+    from kuma_sync.app.build import build, identity, open_store  # noqa: PLC0415
+    from kuma_sync.app.lifecycle import make_ready  # noqa: PLC0415
+    from kuma_sync.app.shared_state import SharedState  # noqa: PLC0415
     from kuma_sync.settings import load  # noqa: PLC0415
-    from kuma_sync.wiring.crew import identity, make_crew, open_store  # noqa: PLC0415
-    from kuma_sync.wiring.ground import Ground  # noqa: PLC0415
-    from kuma_sync.wiring.ready import make_ready  # noqa: PLC0415
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    found: list[Ground] = []
+    found: list[SharedState] = []
     async with AsyncExitStack() as stack:
 
-        async def crew(config: Path) -> Any:
+        async def runtime(config: Path) -> Any:
             settings = load(config, {})
             if not found:
                 store = open_store(settings)
                 stack.push_async_callback(store.close)
-                found.append(Ground(store=store))
+                found.append(SharedState(store=store))
                 await make_ready(store, identity(settings, "security-vision"), found[0].owner)
-            return await make_crew(settings, found[0], stack)
+            return await build(settings, found[0], stack)
 
-        yield crew
+        yield runtime
 
 
 @contextmanager

@@ -31,10 +31,10 @@ import httpx
 
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient, PageEnd
-from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.settings import Secret
 from kuma_sync.sim.tls import SimTls
-from kuma_sync.transport import Endpoint, Wire
+from kuma_sync.transport import Endpoint, RemoteClient
 
 WAYS = ("whole", "bare", "raw", "kuma")
 FORMS = ("length", "chunked", "giant", "gzip", "tls")
@@ -149,7 +149,7 @@ async def take_alerts(client: KumaClient, known: set[bytes]) -> int:
 async def taker(way: str, base: str, ca_file: Path) -> AsyncIterator[Callable[[], Awaitable[int]]]:
     """Give what takes a page that way once; all its calls use one connection."""
     if way == "kuma":
-        wire = Wire(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
+        wire = RemoteClient(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
         scope = {"statuses": ["new"], "tenants": [], "with_affected": False, "max_alert_size": 32 << 20, "page_cap": 9}
         kuma, known = KumaClient(wire=wire, token=Secret("t0ken"), api_version="v1", **scope), set()
         yield lambda: take_alerts(kuma, known)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from kuma_sync.core.alert import Alert, AlertId, JsonObject, Seen, take_contents
-from kuma_sync.core.incident import Incident, Link
+from kuma_sync.core.alert import Alert, AlertId, JsonObject, Observation, take_contents
+from kuma_sync.core.incident import Incident
+from kuma_sync.core.link import Link
 from kuma_sync.store.link_rows import as_link, as_row
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -72,11 +73,11 @@ def seen(
     accounts: Sequence[JsonObject] = (),
     oversize: bool = False,
     **fields: Any,
-) -> Seen:
+) -> Observation:
     """Return an alert as a read showed it: a listing unless contents are named; `fields` are those of `Alert`."""
     listing = events is None and not assets and not accounts
     contents = None if listing else take_contents(events or (), assets=assets, accounts=accounts, max_events=0)
-    return Seen(alert=an_alert(**fields), contents=contents, oversize=oversize)
+    return Observation(alert=an_alert(**fields), contents=contents, oversize=oversize)
 
 
 def an_incident(**fields: Any) -> Incident:

@@ -17,10 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from kuma_sync.cli import COMMANDS, kuma_sync
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.irp.checking import check_profile
-from kuma_sync.irp.loading import built_in, parse_profile, profile_text
-from kuma_sync.irp.mapping import Templates
+from kuma_sync.irp.context import NAMES, SHAPES
+from kuma_sync.irp.load import built_in, parse_profile, profile_text
 from kuma_sync.irp.profile import (
     OPERATIONS,
     AddEventsOperation,
@@ -33,9 +31,11 @@ from kuma_sync.irp.profile import (
     Operation,
     UpdateOperation,
 )
-from kuma_sync.irp.values import NAMES, SHAPES
+from kuma_sync.irp.templates import Templates
+from kuma_sync.irp.validate import check_profile
 from kuma_sync.settings import SECTIONS, example_text, secret_keys
 from kuma_sync.settings.load import _NEEDS_A_RESTART
+from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parent.parent

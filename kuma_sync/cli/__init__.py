@@ -1,4 +1,4 @@
-"""The command: commands, wiring, exit codes; the only place that prints.
+"""The command: its subcommands and exit codes; the only place that prints.
 
 `--help` must load no command's libraries, so commands are named here and imported when they are run.
 """
@@ -19,7 +19,7 @@ from kuma_sync.cli.out import NobodyReads, complain, open_streams, unwritten
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 
 if TYPE_CHECKING:
-    from kuma_sync.daemon.limits import Limits
+    from kuma_sync.sync.limits import Limits
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("daemon:run", "The daemon; with --once, one complete pass."),

@@ -1,7 +1,4 @@
-"""`retry`, `drop`, `resync`, `release`: what an operator may do by hand.
-
-Must not: decide anything; that is daemon.operator, and the daemon does the work.
-"""
+"""`retry`, `drop`, `resync`, `release`: what an operator may do by hand."""
 
 from __future__ import annotations
 
@@ -12,21 +9,28 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.flags import Unfinished, dry_run_option, yes_option
-from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.options import (
+    Unfinished,
+    command_settings,
+    config_option,
+    dry_run_option,
+    opened_store,
+    run_async,
+    say_if_it_waits,
+    yes_option,
+)
 from kuma_sync.cli.out import say
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.subjects import all_named, named
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
-from kuma_sync.cli.waiting import say_if_it_waits
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.daemon import operator
-from kuma_sync.irp.loading import load_profile
-from kuma_sync.settings import Settings, units
+from kuma_sync.irp.load import load_profile
+from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
-from kuma_sync.store.overview import Held
+from kuma_sync.store.read_models import Held
+from kuma_sync.sync import operator
 
 AT_ONCE = 500
 """Alerts that one transaction takes up: a daemon beside it must not wait for all of them."""
@@ -37,11 +41,11 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
     if text is None:
         return None
     try:
-        return datetime.now(UTC) - units.duration(text)
+        return datetime.now(UTC) - types.duration(text)
     except ValueError:
         pass
     try:
-        moment = units.moment(text)
+        moment = types.moment(text)
     except ValueError:
         moment = None
     if moment is None:
@@ -135,7 +139,7 @@ async def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
         async with store.begin() as tx:
             wanted = await all_named(tx, texts) if texts else await operator.parked_subjects(tx)
             done = await operator.retry(tx, wanted, by=by)
-            pieces = {piece.digest for piece in await tx.records.parked()}
+            pieces = {piece.digest for piece in await tx.rejects.waiting()}
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
             if await operator.read_again(store, name, by=by, max_events=settings.poll.max_events):
@@ -170,13 +174,13 @@ async def _drop(settings: Settings, order: Order, text: str) -> None:
 async def _described(tx: Tx, name: str) -> str:
     """Say which alert it is, how it stands and what the IRP has of it."""
     alert_id = AlertId(name)
-    picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
-    if picture is None:
+    snapshot = (await tx.alerts.snapshots([alert_id])).get(alert_id)
+    if snapshot is None:
         return "no alert that is known here, but what is parked for it"
     link = await tx.links.get(alert_id)
     incident = link.incident if link else None
     has = f"incident {plain(incident.number or incident.id)}" if incident else "no incident yet"
-    return f"{plain(picture.alert.name)!r} ({await tx.overview.state(alert_id)}, {has})"
+    return f"{plain(snapshot.alert.name)!r} ({await tx.overview.state(alert_id)}, {has})"
 
 
 async def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datetime | None) -> None:
@@ -235,8 +239,8 @@ async def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
     ids = await tx.links.all_ids()
     if since is None:
         return ids
-    pictures = await tx.alerts.pictures(ids)
-    seen = {alert_id: picture.alert.last_seen for alert_id, picture in pictures.items()}
+    snapshots = await tx.alerts.snapshots(ids)
+    seen = {alert_id: snapshot.alert.last_seen for alert_id, snapshot in snapshots.items()}
     return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
 
 

@@ -1,7 +1,4 @@
-"""Questions before what cannot be undone, and who gives the order.
-
-Must not: know what the order does.
-"""
+"""Questions before what cannot be undone, and who gives the order."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.out import can_ask
 
 NOBODY = 2**32 - 1

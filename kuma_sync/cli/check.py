@@ -1,7 +1,4 @@
-"""`check`: everything tried, one line each.
-
-Must not: change anything.
-"""
+"""`check`: everything tried, one line each."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.diagnostics import findings
+from kuma_sync.app.finding import Finding, Verdict
 from kuma_sync.cli.options import command_settings, config_option, json_option, run_async
 from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.settings import Settings, find_config
-from kuma_sync.wiring.check import findings
-from kuma_sync.wiring.findings import Finding, Verdict
 
 
 @click.command()

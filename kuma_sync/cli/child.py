@@ -1,7 +1,4 @@
-"""The real daemon as a child process of the demo: its temporary configuration, its log, its end, its door.
-
-Must not: know what is played.
-"""
+"""The real daemon as a child process of the demo: its temporary configuration, its log, its end, its door."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.options import Unfinished
 
 DOOR_TOKEN = "demo-door-token"  # noqa: S105  # of a demo on loopback, printed on the screen
 LONGEST_STOP = 15.0

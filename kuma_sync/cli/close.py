@@ -1,7 +1,4 @@
-"""`close`: an operator's closing, on the durable queue for KUMA and for the IRP; with --wait, until it is done.
-
-Must not: close anything itself; the daemon does.
-"""
+"""`close`: an operator's closing, on the durable queue for KUMA and for the IRP; with --wait, until it is done."""
 
 from __future__ import annotations
 
@@ -12,21 +9,20 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.asking import actor, as_option
-from kuma_sync.cli.flags import Unfinished
-from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.options import Unfinished, command_settings, config_option, opened_store, run_async, say_if_it_waits
 from kuma_sync.cli.out import say
 from kuma_sync.cli.subjects import named
 from kuma_sync.cli.tables import plain
-from kuma_sync.cli.waiting import say_if_it_waits
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
-from kuma_sync.core.incident import Link, Origin
-from kuma_sync.daemon import operator
-from kuma_sync.irp.checking import desk
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import Link
+from kuma_sync.irp.load import load_profile
+from kuma_sync.irp.validate import capabilities
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.jobs import JobState
+from kuma_sync.sync import operator
 
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 0.25
@@ -70,7 +66,7 @@ def close(config: Path | None, said: str | None, alert: str, reason: Reason, com
 
 
 async def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> None:
-    to_irp = desk(load_profile(settings.irp.profile), to_irp=settings.close.to_irp).may_close
+    to_irp = capabilities(load_profile(settings.irp.profile), to_irp=settings.close.to_irp).may_close
     to_kuma = settings.close.to_kuma
     if not (to_kuma or to_irp):
         raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")

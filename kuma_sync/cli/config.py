@@ -1,7 +1,4 @@
-"""`config`: the configuration judged offline, shown as it is in force, or its JSON Schema.
-
-Must not: need a store, or any remote.
-"""
+"""`config`: the configuration judged offline, shown as it is in force, or its JSON Schema."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import config_option, json_option, unread_config_option
+from kuma_sync.app.diagnostics import judge
+from kuma_sync.cli.options import config_option, json_option, unread_config_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.settings import find_config, json_schema, load, masked, read, to_toml
-from kuma_sync.wiring.offline import judge
 
 
 @click.group()

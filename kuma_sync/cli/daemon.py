@@ -1,7 +1,4 @@
-"""`run`: the daemon, and one complete pass.
-
-Must not: wire anything itself.
-"""
+"""`run`: the daemon, and one complete pass."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.lifecycle import Daemon
+from kuma_sync.app.one_pass import complete_pass
 from kuma_sync.cli.options import config_option, read_settings, run_async
 from kuma_sync.cli.out import complain, say
-from kuma_sync.daemon.limits import Limits
 from kuma_sync.settings import Settings
+from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs
-from kuma_sync.wiring.once import complete_pass
-from kuma_sync.wiring.serve import Daemon
 
 
 @click.command()

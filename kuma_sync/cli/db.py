@@ -1,7 +1,4 @@
-"""`db`: the store's schema, its retention, and whose it is.
-
-Must not: hold queries.
-"""
+"""`db`: the store's schema, its retention, and whose it is."""
 
 from __future__ import annotations
 
@@ -9,21 +6,19 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.flags import dry_run_option, yes_option
-from kuma_sync.cli.options import command_settings, config_option, opened_store, run_async
+from kuma_sync.cli.options import command_settings, config_option, dry_run_option, opened_store, run_async, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
-from kuma_sync.daemon import prune as pruning
-from kuma_sync.daemon.heartbeat import DEAD_AFTER
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
-from kuma_sync.settings.units import show_duration
+from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
-from kuma_sync.wiring.crew import identity, open_store
-from kuma_sync.wiring.running import running
-from kuma_sync.wiring.second import refuse_moved
+from kuma_sync.sync.runtime import housekeeping as pruning
+from kuma_sync.sync.runtime.monitor import DEAD_AFTER
 
 
 @click.group()
@@ -91,7 +86,7 @@ async def _prune(settings: Settings, by: str) -> None:
     async with opened_store(settings) as store:
         removed = await pruning.prune(store, settings.store.retention, overlap=settings.poll.overlap)
         async with store.begin() as tx:
-            await tx.records.note(by, "prune", detail=f"{removed} alerts")
+            await tx.audit.note(by, "prune", detail=f"{removed} alerts")
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 
@@ -100,7 +95,7 @@ async def _rebind(settings: Settings, order: Order) -> None:
     async with opened_store(settings, any_owner=True) as store:
         async with store.read() as tx:
             await _assure_idle(store, tx)
-            known = await tx.records.identity()
+            known = await tx.cursor.identity()
         renamed = known is not None and known.kuma_instance != ours.kuma_instance
         if known is not None and renamed and order.is_seen_first:
             show_line(_other_keys(known, ours))
@@ -111,8 +106,8 @@ async def _rebind(settings: Settings, order: Order) -> None:
             agreed("Rebind it all the same?", yes=order.yes)
         async with store.begin() as tx:
             await _assure_idle(store, tx)  # somebody may have started one while the question stood
-            await tx.records.bind(ours)
-            await tx.records.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
+            await tx.cursor.bind(ours)
+            await tx.audit.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
     if known is not None and known.irp_url != ours.irp_url:
         say("Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them.")

@@ -1,7 +1,4 @@
-"""`demo`: both simulators, a scripted day, and the real daemon between them; then both sides compared.
-
-Must not: help the daemon in any way a real KUMA and a real IRP would not.
-"""
+"""`demo`: both simulators, a scripted day, and the real daemon between them; then both sides compared."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from typing import Any
 import click
 
 from kuma_sync.cli.child import DOOR_TOKEN, Daemon, Place, free_listen
-from kuma_sync.cli.flags import Unfinished, unread_config_option
+from kuma_sync.cli.options import Unfinished, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.settings import host_and_port
 from kuma_sync.sim.irp import Incident, IrpSim

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from kuma_sync.cli.flags import Unfinished, config_option
+from kuma_sync.cli.options import Unfinished, config_option
 from kuma_sync.cli.out import say
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.text import printable

@@ -1,7 +1,4 @@
-"""`alerts` and `show`: the links, and one alert with its whole history.
-
-Must not: change anything.
-"""
+"""`alerts` and `show`: the links, and one alert with its whole history."""
 
 from __future__ import annotations
 
@@ -11,18 +8,18 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import Unfinished
-from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.options import Unfinished, command_settings, config_option, json_option, opened_store, run_async
 from kuma_sync.cli.out import say
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
 from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
 from kuma_sync.core.alert import Alert, AlertId
-from kuma_sync.core.incident import Incident, Link
+from kuma_sync.core.incident import Incident
+from kuma_sync.core.link import Link
 from kuma_sync.settings import Settings
 from kuma_sync.store import AuditEntry, Job, Tx
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.overview import AlertState, Held, Row
+from kuma_sync.store.read_models import AlertState, Held, Row
 
 PAGE = 50
 """Alerts that a table shows unless another number is given."""
@@ -134,7 +131,7 @@ async def _page(settings: Settings, state: AlertState | None, limit: int | None)
 async def _without_alert(tx: Tx) -> list[Row]:
     """Return what is parked and no alert of ours: pieces of KUMA's answer, closings of ids never seen."""
     parked = {job.id: job for job in await parked_jobs(tx)}
-    known = await tx.alerts.pictures([AlertId(name) for name in parked])
+    known = await tx.alerts.snapshots([AlertId(name) for name in parked])
     return [_parked_row(job) for name, job in parked.items() if AlertId(name) not in known]
 
 
@@ -183,7 +180,7 @@ async def _view(settings: Settings, text: str) -> AlertView:
     async with opened_store(settings, untouched=True) as store, store.read() as tx:
         name = await looked_for(tx, text)
         alert_id = AlertId(name)
-        picture = (await tx.alerts.pictures([alert_id])).get(alert_id)
+        snapshot = (await tx.alerts.snapshots([alert_id])).get(alert_id)
         link = await tx.links.get(alert_id)
         # What no link knows may be parked as well: a piece of KUMA's answer, or a closing of an id never seen.
         parked = next((job for job in await parked_jobs(tx) if job.id == name), None)
@@ -192,23 +189,23 @@ async def _view(settings: Settings, text: str) -> AlertView:
             now=tx.now,
             state=await tx.overview.state(alert_id)
             or (AlertState.PARKED if parked else "unknown to KUMA's reads so far"),
-            alert=picture.alert if picture else None,
-            events_seen=len(picture.event_ids) if picture else 0,
-            oversize=picture.oversize if picture else False,
+            alert=snapshot.alert if snapshot else None,
+            events_seen=len(snapshot.event_ids) if snapshot else 0,
+            oversize=snapshot.oversize if snapshot else False,
             link=_link_view(link) if link else None,
             deliveries=await tx.delivery.jobs(name),
             closes=await tx.closes.jobs(name),
             parked_because=parked.reason if parked else "",
             parked_size=parked.size if parked else None,
             held=[one for one in await tx.overview.held() if one.id == name],
-            history=await tx.records.history(name),
+            history=await tx.audit.history(name),
         )
 
 
 async def _raw(settings: Settings, text: str) -> bytes:
     async with opened_store(settings, untouched=True) as store, store.read() as tx:
         name = await looked_for(tx, text)
-        raw = await tx.records.parked_body(name)
+        raw = await tx.rejects.body(name)
     if raw is None:
         raise Unfinished(f"{name} is no parked piece of KUMA's answer: only those are kept as they came")
     return raw

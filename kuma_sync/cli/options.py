@@ -1,25 +1,59 @@
-"""What commands share once they work: the loaded settings, and a store that is open.
-
-Must not: print results.
-"""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kuma_sync.cli.flags import config_option, json_option
-from kuma_sync.core.errors import ConfigError
-from kuma_sync.irp.loading import load_profile
+import click
+
+from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.lifecycle import assure_usable, refuse_another
+from kuma_sync.app.processes import running
+from kuma_sync.cli.out import say
+from kuma_sync.core.errors import ConfigError, KumaSyncError
+from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
 from kuma_sync.store import Store
 from kuma_sync.telemetry import logs
-from kuma_sync.wiring.crew import identity, open_store
-from kuma_sync.wiring.ready import assure_usable, refuse_another
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The configuration file; else KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.",
+)
+unread_config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    help="Taken as by every command, but not read: there is nothing in it for this one.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+dry_run_option = click.option("--dry-run", is_flag=True, help="Only say how many and what.")
+
+
+class Unfinished(KumaSyncError):
+    """What was asked for could not be done, or not all of it: exit 1."""
+
+
+async def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
+    """Say that what was ordered waits, if no daemon runs; tell whether it does."""
+    if not ordered:
+        return False
+    async with store.read() as tx:
+        now = await running(store, tx)
+    if now.daemon:
+        return False
+    say("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
+    return True
+
 
 __all__ = [
     "command_settings",
@@ -92,6 +126,6 @@ def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T
 
 async def _assure_ours(store: Store, settings: Settings) -> None:
     async with store.read() as tx:
-        known = await tx.records.identity()
+        known = await tx.cursor.identity()
     if known is not None:
         refuse_another(known, identity(settings, load_profile(settings.irp.profile).name))

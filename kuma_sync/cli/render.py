@@ -1,7 +1,4 @@
-"""`render`: the requests that would be sent, for a stored alert or the built-in sample.
-
-Must not: send anything to the IRP.
-"""
+"""`render`: the requests that would be sent, for a stored alert or the built-in sample."""
 
 from __future__ import annotations
 
@@ -13,15 +10,14 @@ from typing import Any
 
 import click
 
-from kuma_sync.cli.flags import Unfinished
-from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.app.preview import Rendered, load_stored, sample_requests, stored_requests, with_contents
+from kuma_sync.cli.options import Unfinished, command_settings, config_option, json_option, opened_store, run_async
 from kuma_sync.cli.out import say, say_json
 from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.alert import AlertId
 from kuma_sync.settings import Settings
 from kuma_sync.telemetry.redact import masked
-from kuma_sync.wiring.requests import Rendered, load_stored, sample_requests, stored_requests, with_contents
 
 
 @click.command()

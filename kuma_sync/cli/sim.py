@@ -1,7 +1,4 @@
-"""`sim`: one simulator alone, on a real socket, until it is told to stop.
-
-Must not: load the configuration, or anything of the daemon's.
-"""
+"""`sim`: one simulator alone, on a real socket, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kuma_sync.cli.flags import Unfinished, unread_config_option
+from kuma_sync.cli.options import Unfinished, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.faults import ARGUMENTS, Faults

@@ -1,7 +1,4 @@
-"""The first lines of `status`: does it run, what is not well, what waits for a human; and the exit code that follows.
-
-Must not: ask the store, or print.
-"""
+"""The first lines of `status`: does it run, what is not well, what waits for a human; and the exit code."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from kuma_sync.app.processes import Running
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
-from kuma_sync.daemon.heartbeat import DEAD_AFTER
 from kuma_sync.store import Heartbeat
+from kuma_sync.sync.runtime.monitor import DEAD_AFTER
 from kuma_sync.telemetry.health import State
-from kuma_sync.wiring.running import Running
 
 LATE = DEAD_AFTER * 2 / 3
 """After so long without a word it is said that a daemon was not heard: two of three heartbeats were missed."""

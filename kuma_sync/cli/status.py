@@ -1,7 +1,4 @@
-"""`status`: how things stand, on one screen.
-
-Must not: change anything.
-"""
+"""`status`: how things stand, on one screen."""
 
 from __future__ import annotations
 
@@ -14,29 +11,22 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.options import (
-    command_settings,
-    config_option,
-    json_option,
-    opened_store,
-    run_async,
-    store_settings,
-)
+from kuma_sync.app.build import identity as meant
+from kuma_sync.app.lifecycle import refuse_another
+from kuma_sync.app.local_diagnostics import file_troubles
+from kuma_sync.app.processes import Running, running
+from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async, store_settings
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.standing import Facts, Verdict, standing
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.window import Cursor
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
-from kuma_sync.store.overview import AlertState, Held
-from kuma_sync.wiring.crew import identity as meant
-from kuma_sync.wiring.ready import refuse_another
-from kuma_sync.wiring.running import Running, running
-from kuma_sync.wiring.store_files import file_troubles
+from kuma_sync.store.read_models import AlertState, Held
 
 MOST_SHOWN = 10
 
@@ -127,7 +117,7 @@ async def _look(settings: Settings, refused: str) -> Status:
         async with store.read() as tx:
             parked, held = await parked_jobs(tx), await tx.overview.held()
             running_now = await running(store, tx)
-            identity = await tx.records.identity()
+            identity = await tx.cursor.identity()
             refused = refused or _of_another(settings, identity, running_now)
             facts = Facts(
                 now=tx.now,
@@ -148,8 +138,8 @@ async def _look(settings: Settings, refused: str) -> Status:
                 store=settings.store.url,
                 schema=schema,
                 identity=identity,
-                cursor=await tx.records.cursor(),
-                reads=await tx.records.last_pass_by_kind(),
+                cursor=await tx.cursor.read(),
+                reads=await tx.audit.last_pass_by_kind(),
                 alerts=await tx.overview.counts(),
                 queues={"delivery": await _deliveries(tx), "close": await _queue(tx.closes)},
                 parked=parked,
@@ -188,7 +178,7 @@ async def parked_jobs(tx: Tx) -> list[ParkedJob]:
     jobs = [(name, job) for name, queue in queues for job in await queue.jobs(states=[JobState.PARKED])]
     pieces = [
         ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size)
-        for one in await tx.records.parked()
+        for one in await tx.rejects.waiting()
     ]
     return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
 

@@ -1,17 +1,15 @@
 """What an operator means by an ALERT: an id, a parked piece's digest, the unique beginning of either, or an incident.
 
 Any case of an id will do. Whoever only looks may say a part of the name, too.
-
-Must not: change anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kuma_sync.cli.flags import Unfinished
+from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.tables import plain
-from kuma_sync.core.spelling import alert_spellings
+from kuma_sync.core.text import alert_spellings
 from kuma_sync.store import Tx
 
 SHORTEST_PREFIX = 6

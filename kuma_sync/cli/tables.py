@@ -1,6 +1,6 @@
 """How results look: tables and times for people, JSON for programs.
 
-Must not: know what is shown. Texts from elsewhere are put into a line only through `plain`: they may hold line breaks.
+Texts from elsewhere are put into a line only through `plain`: they may hold line breaks.
 """
 
 from __future__ import annotations

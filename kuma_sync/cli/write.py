@@ -1,7 +1,4 @@
-"""`init` and `profile`: what one reads and writes before the first run.
-
-Must not: need a store, or any remote.
-"""
+"""`init` and `profile`: what one reads and writes before the first run."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.flags import Unfinished, json_option, unread_config_option
+from kuma_sync.cli.options import Unfinished, json_option, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain, show_json, show_table
-from kuma_sync.irp.loading import built_in, load_profile, profile_text
+from kuma_sync.irp.load import built_in, load_profile, profile_text
 from kuma_sync.settings import example_text
-from kuma_sync.settings.problems import meant
+from kuma_sync.settings.validation import meant
 
 
 @click.command()

@@ -1,7 +1,4 @@
-"""What KUMA says about an alert, as values: the alert, its contents, what we know of it, and how sameness is judged.
-
-Must not: parse KUMA's JSON (that is kuma/wire), or know about incidents.
-"""
+"""What KUMA says about an alert, as values: the alert, its contents, what we know of it, and how sameness is judged."""
 
 from __future__ import annotations
 
@@ -79,7 +76,7 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Observation:
     """One alert as a read showed it; `contents` is None for a listing, and for an alert above the size limit."""
 
     alert: Alert
@@ -88,7 +85,7 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class AlertSnapshot:
     """All we know of an alert: its scalars, every event id ever seen, and its assets and accounts as a digest.
 
     `affected` is None as long as the contents were never read. Events that KUMA no longer shows stay counted.
@@ -110,11 +107,11 @@ class Picture:
         """Tell whether the contents were read, and were not above the size limit at the last look."""
         return self.affected is not None and not self.oversize
 
-    def with_seen(self, seen: Seen) -> Picture:
+    def with_seen(self, seen: Observation) -> AlertSnapshot:
         """Return the picture after a read: a listing leaves the contents as they were known."""
         if seen.contents is None or seen.oversize:
             return replace(self, alert=seen.alert, oversize=seen.oversize or self.oversize)
-        return Picture(
+        return AlertSnapshot(
             alert=seen.alert,
             event_ids=self.event_ids | seen.contents.event_ids,
             affected=seen.contents.affected,
@@ -125,9 +122,9 @@ class Picture:
         return self.alert == alert
 
 
-def first_picture(seen: Seen) -> Picture:
+def first_snapshot(seen: Observation) -> AlertSnapshot:
     """Return the picture of an alert never seen before."""
-    return Picture(alert=seen.alert).with_seen(seen)
+    return AlertSnapshot(alert=seen.alert).with_seen(seen)
 
 
 def event_digest(event: JsonObject) -> EventDigest:

@@ -1,7 +1,6 @@
 """How often an alert that keeps changing may change its incident: a budget of updates, kept as one stored moment.
 
-Only updates that tell of changed fields alone are budgeted. Must not: decide what an incident needs (that is delivery),
-or wait.
+Only updates that tell of changed fields alone are budgeted.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from kuma_sync.core.delivery import Desk, to_be_closed
-from kuma_sync.core.incident import Link
+from kuma_sync.core.link import Link
+from kuma_sync.core.steps import TargetCapabilities, to_be_closed
 
 BURST = 3
 """Updates that go out at once, one after the other: an analyst's handful of edits in KUMA must not wait."""
@@ -28,28 +27,28 @@ def spacing(poll_interval: timedelta) -> timedelta:
     return min(poll_interval * INTERVALS, LONGEST)
 
 
-def put_off_until(link: Link, *, unsent: int, desk: Desk, now: datetime) -> datetime | None:
-    """Return until when an update has to wait, at most `desk.spacing`; None: it goes out now.
+def put_off_until(link: Link, *, unsent: int, capabilities: TargetCapabilities, now: datetime) -> datetime | None:
+    """Return until when an update has to wait, at most `capabilities.spacing`; None: it goes out now.
 
     New events never wait, nor what an operator or `find` had sent in full, nor an update that a closing waits for.
     """
-    if _free(link, unsent) or (desk.may_close and to_be_closed(link)):
+    if _free(link, unsent) or (capabilities.may_close and to_be_closed(link)):
         return None
-    at = _spent_until(link, desk, now) - desk.spacing * (BURST - 1)
+    at = _spent_until(link, capabilities, now) - capabilities.spacing * (BURST - 1)
     return at if at > now else None
 
 
-def charged(link: Link, *, unsent: int, desk: Desk, now: datetime) -> Link:
+def charged(link: Link, *, unsent: int, capabilities: TargetCapabilities, now: datetime) -> Link:
     """Charge an update that was sent; `link` and `unsent` as they were before it. Without a spacing nothing is."""
-    if _free(link, unsent) or not desk.spacing:
+    if _free(link, unsent) or not capabilities.spacing:
         return link
-    return replace(link, spent_until=_spent_until(link, desk, now) + desk.spacing)
+    return replace(link, spent_until=_spent_until(link, capabilities, now) + capabilities.spacing)
 
 
 def _free(link: Link, unsent: int) -> bool:
     return unsent > 0 or link.sent.fingerprint is None
 
 
-def _spent_until(link: Link, desk: Desk, now: datetime) -> datetime:
+def _spent_until(link: Link, capabilities: TargetCapabilities, now: datetime) -> datetime:
     # More than a whole burst ahead cannot be: the clock was set back, or the polls were slower then.
-    return min(max(link.spent_until or now, now), now + desk.spacing * BURST)
+    return min(max(link.spent_until or now, now), now + capabilities.spacing * BURST)

@@ -1,16 +1,18 @@
-"""Closings: KUMA's three reasons, how an IRP's resolution becomes one, and what travels on the close queue.
-
-Must not: know who sends it, or when.
-"""
+"""Closings: KUMA's reasons, what travels on the close queue, and what the IRP's list of closed incidents tells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Origin
+from kuma_sync.core.incident import Found, Incident, Origin, Resolution
+from kuma_sync.core.moments import before
+from kuma_sync.core.text import same_incident_id
+from kuma_sync.core.transitions import choose
+from kuma_sync.core.window import Cursor, next_watermark
 
 
 class Reason(StrEnum):
@@ -64,3 +66,86 @@ def close_reason(resolution: str, table: Mapping[str, Reason], default: Reason |
         if listed.strip().casefold() == folded:
             return MappedReason(reason=reason, listed=True)
     return MappedReason(reason=default, listed=False)
+
+
+OVERLAP = timedelta(minutes=10)
+FIRST_LOOK_BACK = timedelta(days=1)
+
+
+def since(cursor: Cursor) -> datetime:
+    """Return from when closed incidents are asked for."""
+    if cursor.watched_until is None:
+        return before(cursor.born_at, FIRST_LOOK_BACK)
+    return before(cursor.watched_until, OVERLAP)
+
+
+def lies_ahead(moment: datetime | None, now: datetime) -> bool:
+    """Tell whether a time lies so far ahead of a clock that closings may hide behind it."""
+    return moment is not None and moment - now > OVERLAP
+
+
+def next_watched(
+    known: datetime | None, rows: Sequence[Resolution], awaited: Sequence[Resolution], *, now: datetime
+) -> datetime | None:
+    """Return up to when the list is known, after a round that read it to its end.
+
+    That is the newest `updated`, clamped to the IRP's clock (`now`; ours where it does not tell the time). Where no row
+    has a time that can be read, it is a day before `now`: whatever was closed before this round was in it, and a day
+    is more than clocks and zones may differ by. What is awaited must be shown again by the next round.
+    """
+    times = [row.updated for row in rows if row.updated is not None]
+    reached = max(times, default=before(now, FIRST_LOOK_BACK) if rows else None)
+    for row in awaited:
+        if row.updated is None:
+            reached = None
+        elif reached is not None:
+            reached = min(reached, row.updated)
+    return next_watermark(known, reached, now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Whose closing a row says it is. Unless it is `sure`, `find` decides.
+
+    `doubted` is the alert whose incident the row's id was known as, where its key names another.
+    """
+
+    alert_id: AlertId
+    sure: bool = True
+    doubted: AlertId | None = None
+
+
+def claim_of(row: Resolution, *, by_id: AlertId | None, by_key: AlertId | None) -> Claim | None:
+    """Return whose closing a row is, by the alerts that its id and its key are known for; None for nobody's.
+
+    The key counts: an incident that was moved has another id. But somebody may have made a second incident with this
+    key, closed as a duplicate, or the IRP may have given our incident's id to another one.
+    """
+    if by_key is not None:
+        sure = by_id == by_key or not row.incident_id
+        return Claim(alert_id=by_key, sure=sure, doubted=None if by_id == by_key else by_id)
+    return None if by_id is None else Claim(alert_id=by_id, sure=not row.key.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """A closing in the IRP that was made out: how the incident was resolved, and what it is called now."""
+
+    row: Resolution
+    incident: Incident
+
+
+def made_out(row: Resolution, found: Sequence[Found], known: Incident) -> Closing | Incident | None:
+    """Decide, by what `find` shows for the alert's key, what a row that is not sure means.
+
+    A closing; or the incident that is open, where it is not the one we know; or None: nothing. Where `find` shows
+    nothing (or cannot be asked) the row counts: it is all that the IRP says.
+    """
+    if not found:
+        return Closing(row=row, incident=replace(known, id=row.incident_id or known.id))
+    chosen = choose(found)
+    if not chosen.closed:
+        return None if same_incident_id(chosen.incident.id, known.id) else chosen.incident
+    same = same_incident_id(chosen.incident.id, row.incident_id)
+    resolution = chosen.resolution or (row.resolution if same else "")
+    return Closing(row=replace(row, resolution=resolution), incident=chosen.incident)

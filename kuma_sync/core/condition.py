@@ -1,7 +1,4 @@
-"""How a process that works on a store is, in few words: what of it is not well, and since when.
-
-Must not: judge the parts (that is telemetry/health), or know where the words are kept.
-"""
+"""How a process that works on a store is, in few words: what of it is not well, and since when."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which job of a queue goes first, and where those wait whose operation stands still.
-
-Must not: know what a job does.
-"""
+"""Which job of a queue goes first, and where those wait whose operation stands still."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Times as text, and back.
-
-Must not: read the clock.
-"""
+"""Times as text, and back."""
 
 from __future__ import annotations
 

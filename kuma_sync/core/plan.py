@@ -1,7 +1,4 @@
-"""Is that plausible? What looks like an accident is held for a human.
-
-Must not: decide about single alerts; it sees a round's numbers as a whole.
-"""
+"""Is that plausible? What looks like an accident is held for a human."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What follows a failure: try again when, set it aside, or stop that whole side.
-
-Must not: wait, or draw random numbers (the jitter is an argument).
-"""
+"""What follows a failure: try again when, set it aside, or stop that whole side."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Which part of KUMA's alerts to ask for, and how far we have come.
 
-Must not: read the clock, or build a URL. KUMA has no `updatedAt` (help 222254): a window over lastSeen finds growth,
-a listing of the whole set finds edits, and what a complete listing no longer shows is asked for by id.
+KUMA has no `updatedAt` (help 222254): a window over lastSeen finds growth, a listing of the whole set finds edits, and
+what a complete listing no longer shows is asked for by id.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rhythm:
+class ReadSchedule:
     """The settings that decide what is read when."""
 
     full_only: bool
@@ -91,21 +91,21 @@ class Rhythm:
     sweep_interval: timedelta
 
 
-def next_reads(cursor: Cursor, now: datetime, rhythm: Rhythm, *, tied: int, sweep_now: bool) -> list[Query]:
+def next_reads(cursor: Cursor, now: datetime, schedule: ReadSchedule, *, tied: int, sweep_now: bool) -> list[Query]:
     """Return the reads of one round, in order.
 
     `tied` counts the known alerts that share the watermark's second: too many of them and the window would re-read
     them all at every poll, so the listing shows them instead. `sweep_now` asks for a sweep whatever the clock says.
     """
-    since = late_since(cursor, rhythm.overlap)
+    since = late_since(cursor, schedule.overlap)
     late = [] if since is None else [Query(kind=ReadKind.LATE, since=since)]
-    if rhythm.full_only or cursor.watermark is None:
+    if schedule.full_only or cursor.watermark is None:
         return [Query(kind=ReadKind.FULL), *late]
     reads = []
     if tied <= IDS_PER_READ:
         reads.append(Query(kind=ReadKind.WINDOW, since=cursor.watermark))
     reads += late
-    if sweep_now or sweep_due(cursor, now, rhythm.sweep_interval):
+    if sweep_now or sweep_due(cursor, now, schedule.sweep_interval):
         reads.append(Query(kind=ReadKind.SWEEP))
     return reads
 

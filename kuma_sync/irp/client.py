@@ -1,7 +1,4 @@
-"""The IRP's operations, as a profile describes them.
-
-Must not: decide which operation comes when, keep anything, or retry a write.
-"""
+"""The IRP's operations, as a profile describes them."""
 
 from __future__ import annotations
 
@@ -15,16 +12,16 @@ import structlog
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.spelling import folded
-from kuma_sync.irp.answers import REMOTE, Row
+from kuma_sync.core.text import folded
 from kuma_sync.irp.auth import Credentials, auth_headers, require
-from kuma_sync.irp.checking import compile_profile
-from kuma_sync.irp.draft import Draft
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
+from kuma_sync.irp.rendering import Draft
+from kuma_sync.irp.responses import REMOTE, Row
+from kuma_sync.irp.validate import compile_profile
 from kuma_sync.telemetry.redact import hide
-from kuma_sync.transport import Answer, Outgoing, Wire
+from kuma_sync.transport import Answer, Outgoing, RemoteClient
 
 PAGE = 100
 """Incidents asked for in one page of closed ones."""
@@ -53,7 +50,7 @@ class IrpClient:
     def __init__(
         self,
         *,
-        wire: Wire,
+        wire: RemoteClient,
         profile: Profile,
         secrets: Credentials,
         options: Mapping[str, str],

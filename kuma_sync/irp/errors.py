@@ -1,7 +1,4 @@
-"""What can go wrong in this room only: a template that does not work, and refusals that say what to do next.
-
-Must not: carry an alert's content where it might be logged.
-"""
+"""What can go wrong in this room only: a template that does not work, and refusals that say what to do next."""
 
 from __future__ import annotations
 

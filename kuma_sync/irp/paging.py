@@ -1,7 +1,7 @@
 """How a list is read to its end although its pages are cut, refused or moved: decisions alone, one object a round.
 
-Must not: send. A list that nobody can freeze is read again until a reading shows nothing new; only then is it proven
-that no row slipped from one page to another while they were asked for.
+A list that nobody can freeze is read again until a reading shows nothing new; only then is it proven that no row
+slipped from one page to another while they were asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 
-from kuma_sync.irp.answers import Row
+from kuma_sync.irp.responses import Row
 
 MOST_READINGS = 5
 """How often one round reads a list that keeps moving; then the round has failed, and what it showed counts."""

@@ -1,7 +1,4 @@
-"""A profile as data: how one IRP is spoken to. The models mirror the TOML file, section by section.
-
-Must not: read files (that is loading), compile anything, or judge whether the operations make sense (that is checking).
-"""
+"""A profile as data: how one IRP is spoken to. The models mirror the TOML file, section by section."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
-from kuma_sync.settings.units import duration
+from kuma_sync.settings.types import duration
 
 Scalar = str | int | float | bool
 

@@ -8,10 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from kuma_sync.core.alert import Alert, AlertId, Contents, JsonObject, Picture, Seen, first_picture, take_contents
+from kuma_sync.core.alert import (
+    Alert,
+    AlertId,
+    AlertSnapshot,
+    Contents,
+    JsonObject,
+    Observation,
+    first_snapshot,
+    take_contents,
+)
 from kuma_sync.core.incident import Incident, external_key
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.irp.values import Subject, values
+from kuma_sync.irp.context import Subject, values
 
 SAMPLE_NOW = datetime(2025, 3, 1, 9, 42, tzinfo=UTC)
 
@@ -64,13 +73,13 @@ _LIST: Mapping[str, object] = {"since": rfc3339(SAMPLE_NOW), "offset": 0, "limit
 def sample_subject(instance: str = "kuma") -> Subject:
     """Return a full alert with events, an asset, an account, and an incident that is to be closed."""
     contents = take_contents([_EVENT], assets=[_ASSET], accounts=[_ACCOUNT], max_events=0)
-    return _subject(first_picture(Seen(alert=_ALERT, contents=contents)), instance, contents)
+    return _subject(first_snapshot(Observation(alert=_ALERT, contents=contents)), instance, contents)
 
 
 def sparse_subject() -> Subject:
     """Return an alert that is nothing but an id and too large to be read: templates must live with it."""
     alert = Alert(id=_ALERT.id)
-    return _subject(first_picture(Seen(alert=alert, oversize=True)), "kuma", None)
+    return _subject(first_snapshot(Observation(alert=alert, oversize=True)), "kuma", None)
 
 
 def sample_values(subject: Subject, options: Mapping[str, str]) -> dict[str, object]:
@@ -78,10 +87,10 @@ def sample_values(subject: Subject, options: Mapping[str, str]) -> dict[str, obj
     return {**values(subject, web_url=_WEB_URL, options=options, now=SAMPLE_NOW), **_LIST}
 
 
-def _subject(picture: Picture, instance: str, contents: Contents | None) -> Subject:
+def _subject(snapshot: AlertSnapshot, instance: str, contents: Contents | None) -> Subject:
     return Subject(
-        picture=picture,
-        key=external_key(instance, picture.alert.id),
+        snapshot=snapshot,
+        key=external_key(instance, snapshot.alert.id),
         contents=contents,
         events=contents.events if contents else (),
         incident=Incident(id="1001", number="INC-1001", url="https://sv.example.com/incidents/1001"),

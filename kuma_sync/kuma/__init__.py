@@ -1,1 +1,1 @@
-"""THE SIEM: everything KUMA-shaped ends in this room."""
+"""KUMA's API: whatever has KUMA's form ends in this package."""

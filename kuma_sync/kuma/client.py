@@ -1,7 +1,4 @@
-"""What is asked of KUMA: alerts page by page, a closing, who the token is.
-
-Must not: parse alerts (that is wire), or hold more of an answer than the alerts that ended in its last piece.
-"""
+"""What is asked of KUMA: alerts page by page, a closing, who the token is."""
 
 from __future__ import annotations
 
@@ -17,18 +14,16 @@ import stamina.instrumentation
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, Transient
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.kuma.bounds import bounds
-from kuma_sync.kuma.element import Element
-from kuma_sync.kuma.known import Known
-from kuma_sync.kuma.page import End, Page, PageEnd
-from kuma_sync.kuma.paging import PageSize, Paging, Shown
+from kuma_sync.kuma.array_splitter import ArraySplitter
+from kuma_sync.kuma.element_cache import Element, ElementCache
+from kuma_sync.kuma.page import End, Page, PageEnd, PageSize, Paging, Shown
 from kuma_sync.kuma.refusal import ALREADY_CLOSED, kuma_refusal
 from kuma_sync.kuma.request import Scope, query_string
-from kuma_sync.kuma.stream import Splitter
+from kuma_sync.kuma.tolerant_json import bounds
 from kuma_sync.kuma.whoami import Whoami, read_whoami
 from kuma_sync.settings import Secret
 from kuma_sync.telemetry.redact import hide
-from kuma_sync.transport import Answer, Outgoing, Stream, Wire
+from kuma_sync.transport import Answer, Outgoing, RemoteClient, Stream
 
 __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
 
@@ -51,7 +46,7 @@ class KumaClient:
     def __init__(  # noqa: PLR0913  one keyword a setting, given once, in the composition root
         self,
         *,
-        wire: Wire,
+        wire: RemoteClient,
         token: Secret,
         api_version: str,
         statuses: Sequence[str],
@@ -67,7 +62,7 @@ class KumaClient:
         self._max_alert_size = max_alert_size
         self._page_size = PageSize()
         self._page_cap = page_cap
-        self._known = Known()
+        self._known = ElementCache()
         self._close_path = f"/api/{api_version}/alerts/close"
 
     async def read(self, query: Query) -> AsyncGenerator[Element | PageEnd, None]:
@@ -171,7 +166,7 @@ class KumaClient:
             # A listing's elements are small: quicker looked into than looked up.
             known = self._known if query.with_events else None
             limit = bounds(self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED))
-            splitter = Splitter(max_size=limit.size, known=known)
+            splitter = ArraySplitter(max_size=limit.size, known=known)
             yield Page(stream, splitter, limit, remote=self._wire.remote, operation=_READ)
 
     @asynccontextmanager

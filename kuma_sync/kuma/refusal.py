@@ -1,6 +1,6 @@
 """KUMA's own words for a refusal (help 217974, 222250, 222255, 269917), turned into errors that can be shown.
 
-Must not: send. Only texts that KUMA documents go into a summary; any other stays in `detail`.
+Only texts that KUMA documents go into a summary; any other stays in `detail`.
 """
 
 from __future__ import annotations

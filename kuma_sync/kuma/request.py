@@ -1,7 +1,4 @@
-"""How a read is asked of KUMA: its query string, exactly.
-
-Must not: decide what to read (that is core/window), or send.
-"""
+"""How a read is asked of KUMA: its query string, exactly."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Who a token is, in the two shapes KUMA tells it.
-
-Must not: judge whether that is enough.
-"""
+"""Who a token is, in the two shapes KUMA tells it."""
 
 from __future__ import annotations
 

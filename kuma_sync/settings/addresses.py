@@ -1,6 +1,6 @@
 """Addresses as operators write them: KUMA's and the IRP's, proxies, the HTTP door's, the store's.
 
-Must not: resolve a name, or show an address in an error (it may hold a password). Errors are ValueErrors.
+Errors are ValueErrors.
 """
 
 from __future__ import annotations

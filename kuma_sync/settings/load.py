@@ -1,7 +1,4 @@
-"""The whole way from a path and an environment to Settings, and what must hold between keys.
-
-Must not: touch the network, or the store.
-"""
+"""The whole way from a path and an environment to Settings, and what must hold between keys."""
 
 from __future__ import annotations
 
@@ -16,13 +13,13 @@ from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.addresses import sqlite_path
-from kuma_sync.settings.cautions import cautions
-from kuma_sync.settings.fields import GIVEN, Given
 from kuma_sync.settings.paths import here, places_of
-from kuma_sync.settings.problems import all_problems
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, Section, Settings, StoreSection
 from kuma_sync.settings.sources import Environment, TomlFile, misspelt
+from kuma_sync.settings.types import GIVEN, Given
+from kuma_sync.settings.validation import all_problems
+from kuma_sync.settings.warnings import cautions
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
 

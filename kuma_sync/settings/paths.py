@@ -1,7 +1,4 @@
-"""Where the paths in a configuration lead, and what of them may be told.
-
-Must not: read the configuration.
-"""
+"""Where the paths in a configuration lead, and what of them may be told."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A secret that never shows itself, and that can be read again from its file.
-
-Must not: log, or appear in a repr, a comparison or an error.
-"""
+"""A secret that never shows itself, and that can be read again from its file."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kuma_sync.settings.text import read_text
+from kuma_sync.settings.files import read_text
 
 MASK = "**********"
 SECRET_NAME = re.compile(

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, V
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from kuma_sync.settings.addresses import check_proxy, mask_proxy
-from kuma_sync.settings.fields import GIVEN, file_of, out_of_reach, table
 from kuma_sync.settings.secret import MASK, Secret
+from kuma_sync.settings.types import GIVEN, file_of, out_of_reach, table
 
 FILE = "_file"
 Check = Callable[[str], None]

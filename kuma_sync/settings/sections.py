@@ -1,6 +1,6 @@
 """The sections of the configuration, one frozen model each: every key, its type and its default as operators write it.
 
-Must not: read files or the environment. `docs/configuration.md` says what the keys mean; a test keeps both together.
+`docs/configuration.md` says what the keys mean; a test keeps both together.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from kuma_sync.settings import fields, secrets
+from kuma_sync.settings import secrets, types
 from kuma_sync.settings.addresses import take_password
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
@@ -80,62 +80,62 @@ class Section(BaseModel):
 class KumaSection(Section):
     """How to reach KUMA, and what to ask it for."""
 
-    url: fields.KumaUrl
+    url: types.KumaUrl
     token_file: secrets.SecretFile = ""
     token: secrets.RequiredToken = _default("")
-    api_version: Annotated[Literal["v1", "v2", "v2.1", "v3"], fields.Lower] = "v1"
-    instance: fields.KeyPart = "kuma"
-    web_url: fields.OptionalWebUrl = ""
+    api_version: Annotated[Literal["v1", "v2", "v2.1", "v3"], types.Lower] = "v1"
+    instance: types.KeyPart = "kuma"
+    web_url: types.OptionalWebUrl = ""
     statuses: Annotated[
-        tuple[Literal["new", "assigned", "escalated", "closed"], ...], Field(min_length=1), fields.Words
+        tuple[Literal["new", "assigned", "escalated", "closed"], ...], Field(min_length=1), types.Words
     ] = ("new",)
-    tenants: Annotated[tuple[fields.NonEmpty, ...], fields.Words] = ()
+    tenants: Annotated[tuple[types.NonEmpty, ...], types.Words] = ()
     with_affected: bool = True
-    ca_file: fields.OptionalFile = _default("")
+    ca_file: types.OptionalFile = _default("")
     verify_tls: bool = True
-    client_cert: fields.OptionalFile = _default("")
-    client_key: fields.ClientKey = _default("")
+    client_cert: types.OptionalFile = _default("")
+    client_key: types.ClientKey = _default("")
     proxy_file: secrets.SecretFile = ""
     proxy: secrets.Proxy = _default("")
-    connect_timeout: fields.PositiveDuration = _default("10s")
-    read_timeout: fields.PositiveDuration = _default("2m")
+    connect_timeout: types.PositiveDuration = _default("10s")
+    read_timeout: types.PositiveDuration = _default("2m")
 
 
 class PollSection(Section):
     """How often KUMA is read, how far back, and how much of an alert is passed on."""
 
-    interval: fields.PositiveDuration = _default("30s")
-    strategy: Annotated[Literal["incremental", "full"], fields.Lower] = "incremental"
-    overlap: fields.Duration = _default("30m")
-    sweep_interval: fields.PositiveDuration = _default("10m")
-    unseen: Annotated[Literal["open", "all", "none"], fields.Lower] = "open"
-    ignore_before: fields.Moment = _default("")
-    max_events: fields.Whole = 1000
-    max_alert_size: fields.Size = _default("32MB")
+    interval: types.PositiveDuration = _default("30s")
+    strategy: Annotated[Literal["incremental", "full"], types.Lower] = "incremental"
+    overlap: types.Duration = _default("30m")
+    sweep_interval: types.PositiveDuration = _default("10m")
+    unseen: Annotated[Literal["open", "all", "none"], types.Lower] = "open"
+    ignore_before: types.Moment = _default("")
+    max_events: types.Whole = 1000
+    max_alert_size: types.Size = _default("32MB")
 
 
 class IrpSection(Section):
     """How to reach the IRP, and how hard to press it."""
 
-    profile: fields.ProfileName = "security-vision"
-    url: fields.WebUrl
+    profile: types.ProfileName = "security-vision"
+    url: types.WebUrl
     token_file: secrets.SecretFile = ""
     token: secrets.Token = _default("")
     username: str = ""
     password_file: secrets.SecretFile = ""
     password: secrets.Password = _default("")
-    ca_file: fields.OptionalFile = _default("")
+    ca_file: types.OptionalFile = _default("")
     verify_tls: bool = True
-    client_cert: fields.OptionalFile = _default("")
-    client_key: fields.ClientKey = _default("")
+    client_cert: types.OptionalFile = _default("")
+    client_key: types.ClientKey = _default("")
     proxy_file: secrets.SecretFile = ""
     proxy: secrets.Proxy = _default("")
-    connect_timeout: fields.PositiveDuration = _default("10s")
-    read_timeout: fields.PositiveDuration = _default("30s")
-    concurrency: fields.Share = 8
-    rate_limit: fields.Rate = 0
-    find_first: Annotated[Literal["auto", "always"], fields.Lower] = "auto"
-    options: fields.Options = _default({"organization": ""})
+    connect_timeout: types.PositiveDuration = _default("10s")
+    read_timeout: types.PositiveDuration = _default("30s")
+    concurrency: types.Share = 8
+    rate_limit: types.Rate = 0
+    find_first: Annotated[Literal["auto", "always"], types.Lower] = "auto"
+    options: types.Options = _default({"organization": ""})
 
 
 class CloseSection(Section):
@@ -144,21 +144,21 @@ class CloseSection(Section):
     to_kuma: bool = True
     to_irp: bool = True
     watch: bool = True
-    watch_interval: fields.PositiveDuration = _default("1m")
-    default_reason: fields.OptionalReason = _default("responded")
-    reasons: Annotated[Mapping[str, fields.CloseReason], fields.Table] = _default({"False positive": "incorrect data"})
+    watch_interval: types.PositiveDuration = _default("1m")
+    default_reason: types.OptionalReason = _default("responded")
+    reasons: Annotated[Mapping[str, types.CloseReason], types.Table] = _default({"False positive": "incorrect data"})
 
 
 class RetrySection(Section):
     """How long to wait between attempts."""
 
-    base: fields.PositiveDuration = _default("2s")
-    max: fields.PositiveDuration = _default("10m")
+    base: types.PositiveDuration = _default("2s")
+    max: types.PositiveDuration = _default("10m")
 
     @field_validator("max")
     @classmethod
     def _no_shorter(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        if value < info.data.get("base", value) and fields.GIVEN.get().remotes:
+        if value < info.data.get("base", value) and types.GIVEN.get().remotes:
             raise ValueError("must not be shorter than retry.base")
         return value
 
@@ -166,18 +166,18 @@ class RetrySection(Section):
 class BrakeSection(Section):
     """What looks like an accident and is held for a human."""
 
-    max_closed_percent: fields.Percent = 30
-    min_alerts: fields.Whole = 10
-    max_new: fields.Whole = 0
+    max_closed_percent: types.Percent = 30
+    min_alerts: types.Whole = 10
+    max_new: types.Whole = 0
 
 
 class StoreSection(Section):
     """Where everything is remembered. A password inside `url` was moved into `password`."""
 
-    url: fields.StoreUrl = "sqlite:///kuma-sync.db"
+    url: types.StoreUrl = "sqlite:///kuma-sync.db"
     password_file: secrets.SecretFile = ""
     password: secrets.StorePassword = _default("")
-    retention: fields.PositiveDuration = _default("90d")
+    retention: types.PositiveDuration = _default("90d")
 
     @model_validator(mode="before")
     @classmethod
@@ -195,26 +195,26 @@ class StoreSection(Section):
 class RunSection(Section):
     """The daemon as a process."""
 
-    grace: fields.Duration = _default("20s")
+    grace: types.Duration = _default("20s")
 
 
 class WebSection(Section):
     """The HTTP doors."""
 
-    listen: fields.ListenAddress = "127.0.0.1:8484"
+    listen: types.ListenAddress = "127.0.0.1:8484"
     metrics_token_file: secrets.SecretFile = ""
     metrics_token: secrets.Token = _default("")
     metrics_public: bool = False
-    cert_file: fields.OptionalFile = _default("")
-    key_file: fields.DoorKey = _default("")
+    cert_file: types.OptionalFile = _default("")
+    key_file: types.DoorKey = _default("")
     tokens: secrets.DoorTokens = _default({})
 
 
 class LogSection(Section):
     """What is logged, and how it looks."""
 
-    level: Annotated[Literal["debug", "info", "warning", "error"], fields.Lower] = "info"
-    format: Annotated[Literal["auto", "console", "json"], fields.Lower] = "auto"
+    level: Annotated[Literal["debug", "info", "warning", "error"], types.Lower] = "info"
+    format: Annotated[Literal["auto", "console", "json"], types.Lower] = "auto"
 
 
 class Settings(BaseSettings):
@@ -249,8 +249,8 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _merged(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        if fields.GIVEN.get().places:
-            fields.GIVEN.get().tree.update(tree)
+        if types.GIVEN.get().places:
+            types.GIVEN.get().tree.update(tree)
         return tree
 
     @property

@@ -1,6 +1,6 @@
 """Where values come from: the environment, then one TOML file, which gives way.
 
-Must not: judge values (the sections do). A broken file is named with line and column, no value quoted.
+A broken file is named with line and column, no value quoted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.files import read_text
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.sections import PREFIX, SECTIONS, Settings, secret_keys
-from kuma_sync.settings.text import read_text
 from kuma_sync.settings.toml import parse_toml
 
 _TABLES = ("web.tokens", "irp.options", "close.reasons")

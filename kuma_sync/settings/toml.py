@@ -1,7 +1,4 @@
-"""TOML, the limits of what we take as such, and what is odd about a text that is none.
-
-Must not: know a key's meaning, or quote a value.
-"""
+"""TOML, the limits of what we take as such, and what is odd about a text that is none."""
 
 from __future__ import annotations
 

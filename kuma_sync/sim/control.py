@@ -20,18 +20,18 @@ from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.values import Json
 
 if TYPE_CHECKING:
-    from kuma_sync.sim.front import Side
+    from kuma_sync.sim.front import RemoteGate
 
 
-def control_app(side: Side) -> ASGIApp:
+def control_app(side: RemoteGate) -> ASGIApp:
     """Make the application behind `/_sim/`. Mistakes answer 400 with one sentence."""
-    desk = _Desk(side)
+    capabilities = _Desk(side)
     routes = [
-        Route("/_sim/state", desk.guarded(desk.state), methods=["GET"]),
-        Route("/_sim/faults", desk.guarded(desk.add_fault), methods=["POST"]),
-        Route("/_sim/faults", desk.guarded(desk.clear_faults), methods=["DELETE"]),
-        Route("/_sim/knobs", desk.guarded(desk.turn), methods=["POST"]),
-        Route("/_sim/act", desk.guarded(desk.act), methods=["POST"]),
+        Route("/_sim/state", capabilities.guarded(capabilities.state), methods=["GET"]),
+        Route("/_sim/faults", capabilities.guarded(capabilities.add_fault), methods=["POST"]),
+        Route("/_sim/faults", capabilities.guarded(capabilities.clear_faults), methods=["DELETE"]),
+        Route("/_sim/knobs", capabilities.guarded(capabilities.turn), methods=["POST"]),
+        Route("/_sim/act", capabilities.guarded(capabilities.act), methods=["POST"]),
     ]
     return Starlette(routes=routes)
 
@@ -39,7 +39,7 @@ def control_app(side: Side) -> ASGIApp:
 class _Desk:
     """Act on one simulator."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: RemoteGate) -> None:
         self._side = side
 
     def guarded(self, act: Callable[[Json], Json]) -> Callable[[Request], Awaitable[Response]]:

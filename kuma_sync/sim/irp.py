@@ -129,7 +129,7 @@ class IrpSim:
         self.writes.append((operation, incident.id, body))
 
     def analyst_close(self, id: str, resolution: str) -> None:
-        """Close an incident at the desk, with whatever resolution this IRP has; "" where a second step gives it."""
+        """Close an incident as an analyst does, with a resolution; "" where a second step gives it."""
         incident = self._at_desk(id, "analyst_close", {"resolution": resolution})
         incident.status, incident.resolution = "closed", resolution
 
@@ -169,13 +169,13 @@ class IrpSim:
         incident.status, incident.resolution = "open", ""
 
     def analyst_edit(self, id: str, **fields: object) -> None:
-        """Change fields at the desk."""
+        """Change fields as an analyst does."""
         incident = self._at_desk(id, "analyst_edit", fields)
         incident.fields.update(fields)
         incident.edited.update(fields)
 
     def delete(self, id: str) -> None:
-        """Delete an incident at the desk."""
+        """Delete an incident as an analyst does."""
         self.deleted.append(self._at_desk(id, "delete", {}))
         del self.incidents[id]
 

@@ -1,23 +1,84 @@
-"""What is known of KUMA's alerts: pictures, the digests that make a quiet poll cheap, and contents not yet delivered.
-
-Must not: hold what concerns the incident (that is links).
-"""
+"""Alerts as they were last seen, and how each is kept as a row."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, or_, select, text, update
+from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kuma_sync.core.alert import CLOSED, AlertId, Contents, Picture
+from kuma_sync.core.alert import CLOSED, Alert, AlertId, AlertSnapshot, Contents, Fingerprint
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.links import in_order
-from kuma_sync.store.packing import pack, unpack
-from kuma_sync.store.pictures import Shape, Shown, as_picture, as_row
+from kuma_sync.store.types import pack, same_named, unpack
+
+_scalars = same_named(
+    "tenant_id",
+    "tenant_name",
+    "name",
+    "rule_id",
+    "priority",
+    "status",
+    "first_seen",
+    "last_seen",
+    "assignee",
+    "closing_reason",
+    "overflow",
+)
+
+
+class Shape(StrEnum):
+    """Two requests show the same alert in different bytes; each has its own digest column."""
+
+    CONTENTS = "contents_digest"
+    LISTING = "listing_digest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """An alert as it is to be stored after a read.
+
+    `recheck` asks for one more look at its contents when its lastSeen leaves the overlap.
+    """
+
+    snapshot: AlertSnapshot
+    shape: Shape
+    digest: bytes | None
+    contents: Contents | None = None
+    recheck: bool = False
+
+
+def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
+    """Return what is written of it."""
+    alert = item.snapshot.alert
+    return {
+        "id": alert.id,
+        **_scalars(alert),
+        "event_ids": item.snapshot.event_ids,
+        "affected": item.snapshot.affected,
+        "oversize": item.snapshot.oversize,
+        "fingerprint": item.snapshot.fingerprint,
+        item.shape.value: item.digest,
+        "shown_at": now,
+        "sweep": sweep,
+        "recheck": item.recheck,
+    }
+
+
+def as_picture(row: Row[Any]) -> AlertSnapshot:
+    """Read a row back."""
+    return AlertSnapshot(
+        alert=Alert(id=AlertId(row.id), **_scalars(row)),
+        event_ids=row.event_ids,
+        affected=Fingerprint(row.affected) if row.affected is not None else None,
+        oversize=row.oversize,
+    )
+
 
 # Statements of every delivery and every read, built once: building one costs more than running it.
 _PICTURES = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
@@ -58,10 +119,10 @@ class Alerts:
             seen.append((await self._connection.execute(latest)).scalar_one())
         return max((moment for moment in seen if moment is not None), default=None)
 
-    async def pictures(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, Picture]:
+    async def snapshots(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, AlertSnapshot]:
         """Return what is known of these alerts. `lock` keeps others from writing it until this transaction ends."""
         statement = _PICTURES.with_for_update() if lock else _PICTURES
-        found: dict[AlertId, Picture] = {}
+        found: dict[AlertId, AlertSnapshot] = {}
         for some in batches(list(ids)):
             rows = await self._connection.execute(statement, {"b_ids": some})
             found.update((AlertId(row.id), as_picture(row)) for row in rows)
@@ -75,7 +136,7 @@ class Alerts:
             rows = [as_row(item, now, sweep) for item in shown if item.shape is shape]
             if rows:
                 await self._connection.execute(self._upsert(shape), rows)
-        await self._put_contents({item.picture.alert.id: item.contents for item in shown if item.contents is not None})
+        await self._put_contents({item.snapshot.alert.id: item.contents for item in shown if item.contents is not None})
 
     async def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
         """Remember the bytes in which unchanged alerts came, so that next time they need not be parsed."""
@@ -187,12 +248,12 @@ class Alerts:
         """Keep contents that were read again for a delivery."""
         await self._put_contents({alert_id: contents})
 
-    async def amend(self, picture: Picture) -> None:
+    async def amend(self, snapshot: AlertSnapshot) -> None:
         """Write what contents that were read again have shown, and nothing of what only a listing or a poll knows."""
         await self._connection.execute(
             update(schema.alerts)
-            .where(schema.alerts.c.id == picture.alert.id)
-            .values(event_ids=picture.event_ids, affected=picture.affected, fingerprint=picture.fingerprint)
+            .where(schema.alerts.c.id == snapshot.alert.id)
+            .values(event_ids=snapshot.event_ids, affected=snapshot.affected, fingerprint=snapshot.fingerprint)
         )
 
     async def sizes(self, ids: Collection[str]) -> dict[str, int]:

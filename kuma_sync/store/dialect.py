@@ -1,7 +1,4 @@
-"""The few places where SQLite and PostgreSQL are spoken to differently.
-
-Must not: know what the rows mean.
-"""
+"""The few places where SQLite and PostgreSQL are spoken to differently."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How a database is opened, whichever it is, and what its driver's failures mean.
-
-Must not: know any table.
-"""
+"""How a database is opened, whichever it is, and what its driver's failures mean."""
 
 from __future__ import annotations
 

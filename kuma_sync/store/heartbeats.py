@@ -1,7 +1,4 @@
-"""Heartbeats: which processes work on this store, when each was last heard, and how each said it was.
-
-Must not: decide who lives (that is wiring/company): a file's lock knows it better than a clock does.
-"""
+"""Heartbeats: which processes work on this store, when each was last heard, and how each said it was."""
 
 from __future__ import annotations
 

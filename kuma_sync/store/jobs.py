@@ -1,15 +1,17 @@
-"""What stands on a queue: jobs as they are put, claimed and shown. Must not: hold queries."""
+"""What stands on a queue, and the statements that claim it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Delete, Row, Table, Update, and_, bindparam, delete, or_, select, update
 
 from kuma_sync.core.lanes import Lane
+from kuma_sync.store.dialect import lease_now, lease_until, one_of
 
 
 class JobState(StrEnum):
@@ -97,4 +99,74 @@ def as_job(row: Row[Any]) -> Job:
         reason=row.reason,
         payload=row.payload,
         put_at=row.put_at,
+    )
+
+
+class Claimable(Enum):
+    """Which rows may be claimed. Each kind is a query of its own: one over all could not follow the index."""
+
+    ABANDONED = auto()
+    DUE = auto()
+    MISDATED = auto()
+
+
+@cache
+def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> Update:
+    """Take up to `b_limit` rows of a kind."""
+    match kind:
+        case Claimable.ABANDONED:
+            condition = and_(table.c.state == JobState.RUNNING, table.c.lease_until < lease_now(table.c.lease_until))
+        case Claimable.DUE:
+            # `b_since`: only what was due by then, or came later and was not tried yet.
+            fresh = and_(table.c.put_at > bindparam("b_since"), table.c.attempts == 0)
+            since = or_(table.c.due <= bindparam("b_since"), fresh)
+            condition = and_(table.c.state == JobState.PENDING, table.c.due <= bindparam("b_now"), since)
+        case Claimable.MISDATED:
+            condition = and_(table.c.state == JobState.PENDING, table.c.due > bindparam("b_horizon"))
+    other = table.alias("other")
+    running_elsewhere = (
+        select(other.c.id)
+        .where(other.c.subject == table.c.subject, other.c.state == JobState.RUNNING, other.c.id != table.c.id)
+        .exists()
+    )
+    query = select(table.c.id).where(condition, ~running_elsewhere)
+    if len(lanes) < len(Lane):
+        query = query.where(table.c.lane.in_([int(lane) for lane in lanes]))
+    chosen = (
+        query.order_by(table.c.lane, table.c.due, table.c.id)
+        .limit(bindparam("b_limit"))
+        .with_for_update(skip_locked=True)
+        .cte("chosen")  # as a plain subquery PostgreSQL may run it more than once and exceed the limit
+    )
+    return (
+        update(table)
+        .where(table.c.id.in_(select(chosen.c.id)))
+        .values(state=JobState.RUNNING, owner=bindparam("b_owner"), lease_until=lease_until(table.c.lease_until))
+        .returning(table)
+    )
+
+
+@cache
+def done_statement(table: Table) -> Delete:
+    """Remove a finished row that is ours."""
+    # SQLite once gave a new row the number of a deleted one: the subject must be the same, too.
+    same = and_(table.c.id == bindparam("b_id"), table.c.subject == bindparam("b_subject"))
+    return delete(table).where(same, table.c.owner == bindparam("b_owner"), table.c.state == JobState.RUNNING)
+
+
+@cache
+def all_done_statement(table: Table) -> Delete:
+    """Remove rows that were renewed just before."""
+    return delete(table).where(one_of(table.c.id, "b_ids"))
+
+
+@cache
+def renew_statement(table: Table) -> Any:
+    """Prolong the leases of rows that are ours."""
+    ours = and_(table.c.owner == bindparam("b_owner"), table.c.state == JobState.RUNNING)
+    return (
+        update(table)
+        .where(one_of(table.c.id, "b_ids"), ours)
+        .values(lease_until=lease_until(table.c.lease_until))
+        .returning(table.c.id, table.c.subject)
     )

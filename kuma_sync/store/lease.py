@@ -1,7 +1,4 @@
-"""The reader's turn among several copies of the daemon: a lease row with a fencing number, by the database's clock.
-
-Must not: decide who should read; whoever asks first after it expired does.
-"""
+"""The reader's turn among several copies of the daemon: a lease row with a fencing number, by the database's clock."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ class Lease:
         )
         return Turn(name=name, owner=owner, fence=fence)
 
-    async def assure(self, turn: Turn) -> None:
+    async def ensure_valid(self, turn: Turn) -> None:
         """Raise ClaimLost unless the turn is still ours; the row stays locked until this transaction ends."""
         table = schema.lease
         found = await self._connection.execute(

@@ -10,27 +10,26 @@ from datetime import datetime
 from typing import Any, Literal
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
-from kuma_sync.core.incident import (
+from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.link import (
     UNSURE,
     BeingMade,
     Closing,
+    DeliveredState,
     Doubt,
     Doubted,
     Dropped,
     Ignored,
-    Incident,
     InKuma,
     Intent,
     Link,
     Linked,
     Live,
     NotMade,
-    Origin,
-    Sent,
     Sought,
     State,
 )
-from kuma_sync.store.same_named import same_named
+from kuma_sync.store.types import same_named
 
 _same_named = same_named(
     "not_found_at",
@@ -101,14 +100,14 @@ def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
 def _made(row: Any) -> Live:
     incident = Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
     fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
-    sent = Sent(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
+    sent = DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
     match _doubt(row):
         case None if row.intent is None and not row.ignored:
             return Linked(incident=incident, sent=sent)
         case (Doubt.MISSING | Doubt.UNCLOSED | Doubt.UNSHOWN | Doubt.RESYNC) as doubt if row.intent is None:
             return Doubted(incident=incident, doubt=doubt, sent=sent, not_found_at=row.not_found_at)
         case _:
-            forgotten = Sent(fields=dict.fromkeys(sorted(_carried(row)), UNSURE))
+            forgotten = DeliveredState(fields=dict.fromkeys(sorted(_carried(row)), UNSURE))
             return Doubted(incident=incident, doubt=Doubt.RESYNC, sent=forgotten, not_found_at=row.not_found_at)
 
 
@@ -171,7 +170,7 @@ def _intent_row(intent: Intent) -> dict[str, Any]:
 
 def _intent(row: Any) -> Intent:
     return Intent(
-        sent=Sent(
+        sent=DeliveredState(
             fingerprint=Fingerprint(row.intent["fingerprint"]),
             fields=row.intent["fields"],
             events=row.intent_events,

@@ -1,7 +1,4 @@
-"""Links: what joins an alert to its incident, read, changed under a lock, and listed.
-
-Must not: decide what a link becomes; callers hand in a pure function of the core.
-"""
+"""Links: what joins an alert to its incident, read, changed under a lock, and listed."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, exist
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Doubt, Link
-from kuma_sync.core.spelling import alert_spellings, incident_spellings
+from kuma_sync.core.link import Doubt, Link
+from kuma_sync.core.text import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.jobs import JobState

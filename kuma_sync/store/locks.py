@@ -1,7 +1,6 @@
 """The one order in which transactions lock what they are about to change, so that no two wait for each other for ever.
 
 What waits on the queues is written after what is locked here, deliveries before closings, and the cursor last.
-Must not: be called for more, or for what comes earlier, once a transaction has written something.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Link
+from kuma_sync.core.link import Link
 from kuma_sync.store.jobs import Claim
 from kuma_sync.store.lease import Turn
 
@@ -56,7 +55,7 @@ async def lock(
     """
     match turn:
         case Turn():
-            await tx.lease.assure(turn)
+            await tx.lease.ensure_valid(turn)
         case str():
             await tx.lease.hold(turn)
         case None:

@@ -1,7 +1,4 @@
-"""Schema migrations: found in the wheel or the checkout, run over the store's own connection.
-
-Must not: describe the schema (that is schema, and the migrations themselves).
-"""
+"""Schema migrations: found in the wheel or the checkout, run over the store's own connection."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 Some servers are reached through a pooler that lends each of their connections for one transaction (pgbouncer, pool_mode
 transaction). Behind one nothing outlives a transaction: settings are made inside each, and no statement is prepared.
-
-Must not: know any table.
 """
 
 from __future__ import annotations

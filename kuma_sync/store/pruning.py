@@ -1,7 +1,4 @@
-"""What is old enough to go, removed a little at a time, so that no transaction is long and nobody waits for it.
-
-Must not: decide for how long things are kept.
-"""
+"""What is old enough to go, removed a little at a time, so that no transaction is long and nobody waits for it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,4 @@
-"""The durable queue: one class, two tables (deliveries towards the IRP, closings towards KUMA).
-
-A row says "bring this subject up to date", never "apply this patch". At most one row per subject waits; a running one
-blocks its successor. A claim is a lease: owner token, expiry by the database's clock, recovery inside the claim query.
-
-Must not: know what a job does, or decide when it is tried again.
-"""
+"""A durable queue: one table, claimed by lease, shown to workers and to humans."""
 
 from __future__ import annotations
 
@@ -12,17 +6,85 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.lanes import STOPPED, Lane
-from kuma_sync.store.backlog import Backlog
-from kuma_sync.store.claiming import Claimable, all_done_statement, claim_statement, done_statement, renew_statement
 from kuma_sync.store.dialect import LeaseClock, batches, insert_into
-from kuma_sync.store.jobs import Claim, JobState, Put, as_claim
+from kuma_sync.store.jobs import (
+    Claim,
+    Claimable,
+    Depth,
+    Job,
+    JobState,
+    Put,
+    all_done_statement,
+    as_claim,
+    as_job,
+    claim_statement,
+    done_statement,
+    renew_statement,
+)
 from kuma_sync.store.schema import NOT_RUNNING
+
+WAITING = (Depth.PENDING, Depth.BACKOFF, Depth.RUNNING)
+"""What a worker will do or tries to do; a postponed job is put off on purpose."""
+
+
+class Backlog:
+    """One queue table as it stands, inside one transaction; `now` is our time."""
+
+    def __init__(self, connection: AsyncConnection, table: Table, *, now: datetime) -> None:
+        self._connection = connection
+        self._table = table
+        self._now = now
+
+    async def jobs(self, subject: str | None = None, *, states: Sequence[JobState] = ()) -> list[Job]:
+        """List rows for a human: all, one subject's, or those in some states."""
+        query = select(self._table).order_by(self._table.c.id)
+        if subject is not None:
+            query = query.where(self._table.c.subject == subject)
+        if states:
+            query = query.where(self._table.c.state.in_(states))
+        return [as_job(row) for row in await self._connection.execute(query)]
+
+    async def queued(self, subjects: Collection[str]) -> set[str]:
+        """Return which of these subjects have a job, in whatever state."""
+        found: set[str] = set()
+        for some in batches(list(subjects)):
+            rows = await self._connection.execute(select(self._table.c.subject).where(self._table.c.subject.in_(some)))
+            found.update(rows.scalars())
+        return found
+
+    async def waits(self, lanes: Collection[Lane] = tuple(Lane)) -> bool:
+        """Tell whether there is a job on these lanes that somebody does, or will do."""
+        table = self._table
+        found = await self._connection.execute(
+            select(table.c.id)
+            .where(table.c.state.in_((JobState.PENDING, JobState.RUNNING)), table.c.lane.in_(sorted(lanes)))
+            .limit(1)
+        )
+        return found.first() is not None
+
+    async def depths(self) -> dict[Depth, int]:
+        """Count rows by state; pending ones whose due lies ahead are in back-off, or postponed if nothing failed."""
+        ahead = and_(self._table.c.state == JobState.PENDING, self._table.c.due > self._now)
+        state = case((self._postponed(), Depth.POSTPONED), (ahead, Depth.BACKOFF), else_=self._table.c.state)
+        rows = await self._connection.execute(select(state, func.count()).group_by(state))
+        return {Depth(name): count for name, count in rows}
+
+    async def oldest(self) -> datetime | None:
+        """Return since when the oldest job waits or runs; one that is postponed is not late."""
+        waits = and_(self._table.c.state.in_((JobState.PENDING, JobState.RUNNING)), not_(self._postponed()))
+        found = await self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
+        moment: datetime | None = found.scalar_one_or_none()
+        return moment
+
+    def _postponed(self) -> ColumnElement[bool]:
+        table = self._table
+        return and_(table.c.state == JobState.PENDING, table.c.attempts == 0, table.c.due > self._now)
 
 
 class DurableQueue(Backlog):

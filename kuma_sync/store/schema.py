@@ -1,7 +1,4 @@
-"""The tables. The migrations in `migrations/` make the same; a test compares the two.
-
-Must not: hold queries.
-"""
+"""The tables. The migrations in `migrations/` make the same; a test compares the two."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from sqlalchemy import (
     text,
 )
 
-from kuma_sync.store.columns import Digests, Json, UtcTime, Words
+from kuma_sync.store.types import Digests, Json, UtcTime, Words
 
 metadata = MetaData(
     naming_convention={

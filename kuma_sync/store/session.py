@@ -1,7 +1,4 @@
-"""The store's front: open it, take a transaction, use the tables through it.
-
-Must not: hold queries; those are in the rooms a `Tx` joins.
-"""
+"""The store's front: open it, take a transaction, use the tables through it."""
 
 from __future__ import annotations
 
@@ -18,20 +15,21 @@ from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres, schema
 from kuma_sync.store.alerts import Alerts
+from kuma_sync.store.audit import Audit
+from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile
+from kuma_sync.store.file_lock import held, looked_at
 from kuma_sync.store.heartbeats import Heartbeats
-from kuma_sync.store.hold import held, looked_at
-from kuma_sync.store.inline import all_stopped
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.links import Links
-from kuma_sync.store.overview import Overview
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
-from kuma_sync.store.records import Records
-from kuma_sync.store.sqlite import WRITES, save_log
+from kuma_sync.store.read_models import Overview
+from kuma_sync.store.rejects import Rejects
+from kuma_sync.store.sqlite import WRITES, all_stopped, save_log
 
 LOOK_AGAIN = 0.02
 """Seconds between looks for a connection of ours that is free, where the server gives no more."""
@@ -46,7 +44,9 @@ class Tx:
     links: Links
     delivery: DurableQueue
     closes: DurableQueue
-    records: Records
+    cursor: CursorRow
+    audit: Audit
+    rejects: Rejects
     lease: Lease
     heartbeats: Heartbeats
     overview: Overview
@@ -192,7 +192,9 @@ class Store:
             links=Links(connection),
             delivery=delivery,
             closes=closes,
-            records=Records(connection, now),
+            cursor=CursorRow(connection, now),
+            audit=Audit(connection, now),
+            rejects=Rejects(connection, now),
             lease=Lease(connection, lease_clock),
             heartbeats=Heartbeats(connection, lease_clock),
             overview=Overview(connection),

@@ -1,1 +1,1 @@
-"""EYES: logs, metrics, health, systemd."""
+"""Logs, metrics, health, systemd."""

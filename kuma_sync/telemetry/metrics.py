@@ -1,6 +1,6 @@
 """Every metric of the contract, in a registry of its own.
 
-Must not: judge numbers. No label ever holds an alert's id.
+No label ever holds an alert's id.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It may be closed, its disk full, its reader gone, or its reader there and not reading. A line that cannot be written is
 counted, and the count is the first thing said when lines can be written again. A fault that repeats is counted as well,
-after some lines of it. Must not: know what a line says.
+after some lines of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What must not leave through a log line: secrets by their key's name and by their text, and what exceptions carry.
 
-Must not: know where a line goes. An exception is shown by its type and its frames; its message may hold an answer of
-the other side, so it is shown for our own errors only.
+An exception is shown by its type and its frames; its message may hold an answer of the other side, so it is shown for
+our own errors only.
 """
 
 from __future__ import annotations

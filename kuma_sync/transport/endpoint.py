@@ -1,7 +1,4 @@
-"""Where a remote is and how it is reached: address, certificates, time limits; and the connections made from that.
-
-Must not: send anything.
-"""
+"""Where a remote is and how it is reached: address, certificates, time limits; and the connections made from that."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from pathlib import Path
 import httpx
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.pem import no_certificate, no_pair
-from kuma_sync.transport.connections import Connections
+from kuma_sync.settings.files import no_certificate, no_pair
+from kuma_sync.transport.carrier import Connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""THE DOOR: translates, decides nothing."""
+"""The HTTP doors: translate, decide nothing."""

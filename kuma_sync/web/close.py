@@ -1,6 +1,6 @@
 """`POST /api/<version>/alerts/close`: KUMA's own call (KUMA help 222255, 269917), made durable.
 
-Must not: know what becomes of a closing; that is the ClosingDesk's. Errors come in the contract's order.
+Errors come in the contract's order.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer, parse_reason
 from kuma_sync.core.errors import StoreError, TooManyWait
 from kuma_sync.core.incident import Origin
-from kuma_sync.web.answers import Refused, answer, bearer_token, caller
-from kuma_sync.web.body import LARGEST_BODY, read_body
-from kuma_sync.web.rules import DoorRules
+from kuma_sync.web.responses import LARGEST_BODY, AccessRules, Refused, answer, bearer_token, caller, read_body
 
 LONGEST_WAIT = 30.0
 LONGEST_ID = 200
@@ -35,8 +33,8 @@ class ClosingDesk(Protocol):
         """
 
 
-async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> Response:
-    """Check one call in the contract's order, hand it to the desk, and answer in KUMA's words."""
+async def close_alert(request: Request, rules: AccessRules, capabilities: ClosingDesk) -> Response:
+    """Check one call in the contract's order, hand it to the closing intake, and answer in KUMA's words."""
     body = await read_body(request)
     by = _authenticate(request, rules)
     if body is None:
@@ -46,7 +44,7 @@ async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> 
     if not rules.to_kuma:
         raise Refused(406, "closing is switched off")
     try:
-        said = await desk.take(closing, wait)
+        said = await capabilities.take(closing, wait)
     except StoreError as error:
         raise Refused(503, "store unavailable", str(error)) from None
     except TooManyWait as error:
@@ -56,7 +54,7 @@ async def close_alert(request: Request, rules: DoorRules, desk: ClosingDesk) -> 
     return Response(status_code=204) if said.status == 204 else answer(said.status, said.message, said.details or None)
 
 
-def _authenticate(request: Request, rules: DoorRules) -> str:
+def _authenticate(request: Request, rules: AccessRules) -> str:
     token = bearer_token(request)
     if token is None:
         raise Refused(400, "invalid authorization header", "Example: Bearer <token>")

@@ -2,7 +2,7 @@
 
 A caller that says nothing costs a file, and a process without free files reaches neither KUMA nor the IRP. Left to
 itself, asyncio logs thousands of lines a second then. So connections are taken here one by one, and at the cap whoever
-has kept us waiting longest makes room. Must not: know what is asked or answered.
+has kept us waiting longest makes room.
 """
 
 from __future__ import annotations

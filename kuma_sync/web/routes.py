@@ -1,7 +1,4 @@
-"""All doors as one ASGI application: /livez /healthz /readyz /metrics, and KUMA's close call.
-
-Must not: judge; health and metrics come ready-made.
-"""
+"""All doors as one ASGI application: /livez /healthz /readyz /metrics, and KUMA's close call."""
 
 from __future__ import annotations
 
@@ -15,9 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kuma_sync.telemetry.health import Health
-from kuma_sync.web.answers import Refused, answer, bearer_token, matches, on_http_error, on_refused
 from kuma_sync.web.close import ClosingDesk, close_alert
-from kuma_sync.web.rules import DoorRules
+from kuma_sync.web.responses import AccessRules, Refused, answer, bearer_token, matches, on_http_error, on_refused
 
 API_VERSIONS = ("v1", "v2", "v2.1", "v3")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,8 +21,8 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def build_app(
     *,
-    rules: Callable[[], DoorRules],
-    desk: ClosingDesk,
+    rules: Callable[[], AccessRules],
+    capabilities: ClosingDesk,
     health: Health,
     render_metrics: Callable[[], bytes],
     serves: str = "",
@@ -45,7 +41,7 @@ def build_app(
         return refusal or Response(render_metrics(), media_type=_METRICS_TYPE)
 
     async def close(request: Request) -> Response:
-        return await close_alert(request, rules(), desk)
+        return await close_alert(request, rules(), capabilities)
 
     app = Starlette(
         routes=[
@@ -80,7 +76,7 @@ def _readiness(health: Health, serves: str) -> Response:
     return JSONResponse(body, status_code=200 if readiness.ready else 503)
 
 
-def _metrics_refusal(request: Request, rules: DoorRules) -> Response | None:
+def _metrics_refusal(request: Request, rules: AccessRules) -> Response | None:
     if rules.metrics_public:
         return None
     token = bearer_token(request)

@@ -1,6 +1,6 @@
 """uvicorn as one awaitable among ours: no signal handlers, no access log, no `Server` header, a bounded stop.
 
-Connections are taken by a listener of our own, which bounds their number and their time. Must not: know what is served.
+Connections are taken by a listener of our own, which bounds their number and their time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
-from kuma_sync.settings.pem import no_pair
+from kuma_sync.settings.files import no_pair
 from kuma_sync.web.listener import DoorLimits, Guest, Listener, most_connections
 
 _STOP_SECONDS = 5

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from kuma_sync.store.columns import Digests, Json, UtcTime
+from kuma_sync.store.types import Digests, Json, UtcTime
 
 revision = "0001"
 down_revision = None

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from kuma_sync.store.columns import UtcTime
+from kuma_sync.store.types import UtcTime
 
 revision = "0002"
 down_revision = "0001"

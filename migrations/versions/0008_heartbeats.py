@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from kuma_sync.store.columns import Json, UtcTime
+from kuma_sync.store.types import Json, UtcTime
 
 revision = "0008"
 down_revision = "0007"

@@ -18,7 +18,7 @@ QUESTION = re.compile(r"\[y/N\]: ?$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Observation:
     """What stood on the terminal, and the exit code."""
 
     code: int
@@ -38,7 +38,7 @@ async def at_terminal(
     answers: Sequence[str] = (),
     columns: int = 100,
     meanwhile: Callable[[], Awaitable[object]] = nothing,
-) -> Seen:
+) -> Observation:
     """Run the command at a terminal; type an answer at each question, and do something `meanwhile` before each."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -56,7 +56,7 @@ async def at_terminal(
                 os.write(ours, f"{left.pop(0)}\n".encode())
         code = await process.wait()
     os.close(ours)
-    return Seen(code=code, text=text.replace("\r\n", "\n"))
+    return Observation(code=code, text=text.replace("\r\n", "\n"))
 
 
 def _read(terminal: int) -> str:

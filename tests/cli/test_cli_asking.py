@@ -12,7 +12,7 @@ from prompt import World, ask, world
 from stores import opened
 from terminal import at_terminal
 
-from kuma_sync.store.overview import Held
+from kuma_sync.store.read_models import Held
 
 
 async def states(w: World) -> dict[str, str]:
@@ -249,7 +249,7 @@ async def test_a_resync_of_all_leaves_what_was_dropped_alone(tmp_path: Path) -> 
 
 
 async def test_a_released_mark_is_one_kind_alone() -> None:
-    from kuma_sync.core.by_hand import released
+    from kuma_sync.core.transitions import released
 
     both = a_link(held_create=True, alert_closed=True, held_close=True)
 

@@ -12,8 +12,8 @@ from stores import opened
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon.desk import hand_in
 from kuma_sync.store.migrate import head
+from kuma_sync.sync.closing.intake import accept
 
 ABSENT = "00000000-0000-4000-8000-000000000000"
 
@@ -212,7 +212,7 @@ async def test_a_parked_closing_of_an_id_never_seen_is_shown_as_it_is_listed(dat
         order = CloseRequest(alert_id=AlertId(ABSENT), reason=Reason.RESPONDED, origin=Origin.IRP, by="irp")
         assert await passed(w) == 0
         async with opened(database_url) as store, store.begin() as tx:
-            await hand_in(tx, order, to_kuma=True)
+            await accept(tx, order, to_kuma=True)
         waiting = await ask("show", ABSENT, *w.c)
         assert await passed(w) == 1
 
@@ -327,7 +327,7 @@ async def test_the_spelling_that_was_typed_wins_over_another_case(database_url: 
     async with world(tmp_path, store={"url": database_url}) as w, opened(database_url) as store:
         async with store.begin() as tx:
             for each in (small, large, "AAAA0000-0000-4000-8000-000000000002"):
-                await hand_in(tx, CloseRequest(alert_id=AlertId(each), reason=Reason.RESPONDED, origin=Origin.IRP))
+                await accept(tx, CloseRequest(alert_id=AlertId(each), reason=Reason.RESPONDED, origin=Origin.IRP))
 
         exact = [(await ask("show", "--json", each, *w.c)).json["id"] for each in (small, large)]
         beginning = (await ask("show", "--json", small[:8], *w.c)).json["id"]

@@ -19,7 +19,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.daemon.desk import hand_in
+from kuma_sync.sync.closing.intake import accept
 
 PACKAGE = Path(__file__).resolve().parent.parent.parent / "kuma_sync"
 HOSTILE = "5f0c2a3e\x1b]0;owned\x07\x9b31m\u202egp\u2066.\u200bx\x7f"
@@ -154,7 +154,7 @@ async def parked_closing(w: World, alert_id: str) -> None:
     """Park the closing of an id that only the door has ever seen: KUMA does not know it."""
     request = CloseRequest(alert_id=AlertId(alert_id), reason=Reason.RESPONDED, origin=Origin.IRP, by="sv")
     async with opened(w.tables["store"]["url"]) as store, store.begin() as tx:
-        await hand_in(tx, request, to_kuma=True)
+        await accept(tx, request, to_kuma=True)
     assert (await ask("run", "--once", *w.c)).code == 1
 
 

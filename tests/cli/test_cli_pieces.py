@@ -15,7 +15,7 @@ import pytest
 from prompt import Answered, World, ask, shell, world
 from stores import opened
 
-from kuma_sync.core.diff import Rejected
+from kuma_sync.core.comparison import Rejected
 
 LARGE = 4 * 1024 * 1024
 ALERT = b'{"id": "5f0c2a3e-0000-4000-8000-000000000001", "name": "one", "status": "new", "priority": "high"}'
@@ -34,7 +34,7 @@ async def park(url: str, pieces: Sequence[bytes]) -> list[str]:
     async with opened(url) as store:
         for piece in rejected:
             async with store.begin() as tx:
-                await tx.records.park([piece])
+                await tx.rejects.park([piece])
     return [piece.digest for piece in rejected]
 
 

@@ -12,13 +12,13 @@ from addresses import somewhere
 from locked import locked
 from prompt import World, ask, daemon, shell, until, world
 
+from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.lifecycle import assure_usable
+from kuma_sync.app.processes import refuse_second
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
 from kuma_sync.settings import load
 from kuma_sync.store.file import StoreFile
-from kuma_sync.store.hold import held
-from kuma_sync.wiring.crew import identity, open_store
-from kuma_sync.wiring.ready import assure_usable
-from kuma_sync.wiring.second import refuse_second
+from kuma_sync.store.file_lock import held
 
 RELATIVE = {"url": "sqlite:///kuma-sync.db"}
 LOOKS = ("status", "alerts", "show abcdef", "retry --all", "resync --all", "db current", "db prune", "db rebind")

@@ -22,7 +22,7 @@ MOVED = {"url": "http://127.0.0.1:2"}
 
 async def owner(w: World) -> Identity | None:
     async with opened(w.tables["store"]["url"]) as store, store.read() as tx:
-        return await tx.records.identity()
+        return await tx.cursor.identity()
 
 
 async def test_another_instance_is_refused_with_the_advice_to_give_the_old_name_back(

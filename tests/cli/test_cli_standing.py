@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 from builders import NOW
 
+from kuma_sync.app.processes import Running
 from kuma_sync.cli.standing import Facts, Standing, Verdict, standing
 from kuma_sync.core.condition import Condition, Trouble
 from kuma_sync.store import Heartbeat, Process
-from kuma_sync.wiring.running import Running
 
 STARTED = NOW - timedelta(hours=3)
 

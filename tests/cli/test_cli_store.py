@@ -137,7 +137,7 @@ async def test_another_irps_store_is_refused_until_it_is_rebound(database_url: s
         assert rebound.lines("now")[0].endswith("IRP http://127.0.0.1:2, profile security-vision")
         assert accepted.code == 3
         async with opened(database_url) as store, store.read() as tx:
-            assert [(entry.actor.split(":")[0], entry.action) for entry in await tx.records.history("")] == [
+            assert [(entry.actor.split(":")[0], entry.action) for entry in await tx.audit.history("")] == [
                 ("operator", "rebind")
             ]
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from kuma_sync.core.alert import (
     Alert,
+    AlertSnapshot,
     Contents,
     JsonObject,
-    Picture,
     canonical_json,
     event_digest,
     event_time,
-    first_picture,
+    first_snapshot,
     take_contents,
 )
 
@@ -57,7 +57,7 @@ def test_the_order_of_events_and_assets_does_not_count(
 
     shuffled = seen(events=shuffled_events, assets=shuffled_assets)
 
-    assert first_picture(shuffled).fingerprint == first_picture(as_listed).fingerprint
+    assert first_snapshot(shuffled).fingerprint == first_snapshot(as_listed).fingerprint
 
 
 @given(st.permutations([an_account(cn="1"), an_account(cn="2"), an_account(cn="3")]))
@@ -87,15 +87,15 @@ def test_every_scalar_field_counts(field: str) -> None:
 
     after = dataclasses.replace(before, **{field: other})
 
-    assert Picture(alert=after).fingerprint != Picture(alert=before).fingerprint
-    assert not Picture(alert=before).same_scalars(after)
+    assert AlertSnapshot(alert=after).fingerprint != AlertSnapshot(alert=before).fingerprint
+    assert not AlertSnapshot(alert=before).same_scalars(after)
 
 
 @pytest.mark.parametrize("field", ["first_seen", "last_seen"])
 def test_a_missing_time_is_different_from_any_time(field: str) -> None:
     with_time, without = an_alert(), an_alert(**{field: None})
 
-    assert Picture(alert=with_time).fingerprint != Picture(alert=without).fingerprint
+    assert AlertSnapshot(alert=with_time).fingerprint != AlertSnapshot(alert=without).fingerprint
 
 
 def test_one_moment_in_two_zones_is_one_moment() -> None:
@@ -103,8 +103,8 @@ def test_one_moment_in_two_zones_is_one_moment() -> None:
 
     in_utc, in_moscow = an_alert(last_seen=NOW), an_alert(last_seen=moscow)
 
-    assert Picture(alert=in_moscow).fingerprint == Picture(alert=in_utc).fingerprint
-    assert Picture(alert=in_utc).same_scalars(in_moscow)
+    assert AlertSnapshot(alert=in_moscow).fingerprint == AlertSnapshot(alert=in_utc).fingerprint
+    assert AlertSnapshot(alert=in_utc).same_scalars(in_moscow)
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_one_moment_in_two_zones_is_one_moment() -> None:
     ids=["another event", "an asset", "an asset's field", "over the size limit", "contents read at last"],
 )
 def test_contents_count(before: Any, after: Any) -> None:
-    assert first_picture(after).fingerprint != first_picture(before).fingerprint
+    assert first_snapshot(after).fingerprint != first_snapshot(before).fingerprint
 
 
 def test_a_fingerprint_names_its_scheme_so_that_a_new_one_is_not_taken_for_a_change() -> None:
-    assert Picture(alert=an_alert()).fingerprint.startswith("1:")
+    assert AlertSnapshot(alert=an_alert()).fingerprint.startswith("1:")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_only_closed_is_closed(status: str, closed: bool) -> None:
 
 
 def test_a_listing_leaves_the_contents_as_they_were_known() -> None:
-    known = first_picture(seen(events=events("a", "b"), assets=[an_asset()]))
+    known = first_snapshot(seen(events=events("a", "b"), assets=[an_asset()]))
 
     after = known.with_seen(seen(status="assigned"))
 
@@ -146,13 +146,13 @@ def test_a_listing_leaves_the_contents_as_they_were_known() -> None:
 
 
 def test_a_listing_that_shows_nothing_new_changes_nothing() -> None:
-    known = first_picture(seen(events=events("a")))
+    known = first_snapshot(seen(events=events("a")))
 
     assert known.with_seen(seen()).fingerprint == known.fingerprint
 
 
 def test_events_that_kuma_no_longer_shows_stay_counted() -> None:
-    known = first_picture(seen(events=events("a", "b")))
+    known = first_snapshot(seen(events=events("a", "b")))
 
     after = known.with_seen(seen(events=events("b", "c")))
 
@@ -160,7 +160,7 @@ def test_events_that_kuma_no_longer_shows_stay_counted() -> None:
 
 
 def test_an_alert_that_grew_beyond_the_limit_keeps_what_was_known_of_its_contents() -> None:
-    known = first_picture(seen(events=events("a"), assets=[an_asset()]))
+    known = first_snapshot(seen(events=events("a"), assets=[an_asset()]))
 
     after = known.with_seen(seen(oversize=True))
 
@@ -169,7 +169,7 @@ def test_an_alert_that_grew_beyond_the_limit_keeps_what_was_known_of_its_content
 
 
 def test_an_alert_whose_contents_were_read_after_all_is_no_longer_oversize() -> None:
-    known = first_picture(seen(oversize=True))
+    known = first_snapshot(seen(oversize=True))
 
     after = known.with_seen(seen(events=events("a")))
 

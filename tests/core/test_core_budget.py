@@ -13,24 +13,25 @@ from hypothesis import strategies as st
 
 from kuma_sync.core.alert import Fingerprint
 from kuma_sync.core.budget import BURST, INTERVALS, LONGEST, charged, put_off_until, spacing
-from kuma_sync.core.delivery import Desk
-from kuma_sync.core.incident import Link, Origin, Sent
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import DeliveredState, Link
+from kuma_sync.core.steps import TargetCapabilities
 
 SPACING = seconds(600)
-DESK = Desk(spacing=SPACING)
+DESK = TargetCapabilities(spacing=SPACING)
 
 pauses = st.lists(st.integers(0, 2000).map(seconds), min_size=1, max_size=80)
 
 
 def told(**fields: Any) -> Link:
     """A link whose incident was told something."""
-    return a_link(**{"incident": an_incident(), "sent": Sent(fingerprint=Fingerprint("1:told"))} | fields)
+    return a_link(**{"incident": an_incident(), "sent": DeliveredState(fingerprint=Fingerprint("1:told"))} | fields)
 
 
 def spent(link: Link, now: datetime = NOW, *, times: int = BURST) -> Link:
     """The link after so many updates at once."""
     for _ in range(times):
-        link = charged(link, unsent=0, desk=DESK, now=now)
+        link = charged(link, unsent=0, capabilities=DESK, now=now)
     return link
 
 
@@ -39,8 +40,8 @@ def updates(waits: list[timedelta], link: Link) -> list[datetime]:
     now, sent = NOW, []
     for wait in waits:
         now += wait
-        if put_off_until(link, unsent=0, desk=DESK, now=now) is None:
-            link = charged(link, unsent=0, desk=DESK, now=now)
+        if put_off_until(link, unsent=0, capabilities=DESK, now=now) is None:
+            link = charged(link, unsent=0, capabilities=DESK, now=now)
             sent.append(now)
     return sent
 
@@ -52,8 +53,8 @@ def test_the_first_few_go_at_once_the_next_one_later() -> None:
     link, waits = told(), []
 
     for _ in range(BURST + 1):
-        waits.append(put_off_until(link, unsent=0, desk=DESK, now=NOW))
-        link = charged(link, unsent=0, desk=DESK, now=NOW)
+        waits.append(put_off_until(link, unsent=0, capabilities=DESK, now=NOW))
+        link = charged(link, unsent=0, capabilities=DESK, now=NOW)
 
     assert waits == [None] * BURST + [NOW + SPACING]
 
@@ -76,13 +77,13 @@ def test_what_is_put_off_goes_out_when_its_time_has_come_and_soon_enough(waits: 
     now, link = NOW, told()
     for wait in waits:
         now += wait
-        due = put_off_until(link, unsent=0, desk=DESK, now=now)
+        due = put_off_until(link, unsent=0, capabilities=DESK, now=now)
         if due is not None:
             assert now < due <= now + SPACING
-            assert put_off_until(link, unsent=0, desk=DESK, now=due) is None
-            assert put_off_until(link, unsent=0, desk=DESK, now=due - timedelta(microseconds=1)) == due
+            assert put_off_until(link, unsent=0, capabilities=DESK, now=due) is None
+            assert put_off_until(link, unsent=0, capabilities=DESK, now=due - timedelta(microseconds=1)) == due
             now = due
-        link = charged(link, unsent=0, desk=DESK, now=now)
+        link = charged(link, unsent=0, capabilities=DESK, now=now)
 
 
 def test_who_changes_seldom_never_waits() -> None:
@@ -93,45 +94,51 @@ def test_who_changes_seldom_never_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "unsent", "desk"),
+    ("link", "unsent", "capabilities"),
     [
         pytest.param(told(), 1, DESK, id="new events"),
-        pytest.param(told(sent=Sent()), 0, DESK, id="nothing is known to be sent: found, or an operator's resync"),
+        pytest.param(
+            told(sent=DeliveredState()), 0, DESK, id="nothing is known to be sent: found, or an operator's resync"
+        ),
         pytest.param(told(alert_closed=True, close_origin=Origin.KUMA), 0, DESK, id="a closing waits for it"),
         pytest.param(told(close_origin=Origin.OPERATOR), 0, DESK, id="an operator's closing waits for it"),
-        pytest.param(told(), 0, Desk(), id="no limit"),
+        pytest.param(told(), 0, TargetCapabilities(), id="no limit"),
     ],
 )
-def test_what_matters_goes_at_once_however_much_is_spent(link: Link, unsent: int, desk: Desk) -> None:
+def test_what_matters_goes_at_once_however_much_is_spent(
+    link: Link, unsent: int, capabilities: TargetCapabilities
+) -> None:
     link = replace(link, spent_until=spent(told()).spent_until)
 
-    assert put_off_until(link, unsent=unsent, desk=desk, now=NOW) is None
-    assert put_off_until(replace(told(), spent_until=link.spent_until), unsent=0, desk=DESK, now=NOW) is not None
+    assert put_off_until(link, unsent=unsent, capabilities=capabilities, now=NOW) is None
+    assert (
+        put_off_until(replace(told(), spent_until=link.spent_until), unsent=0, capabilities=DESK, now=NOW) is not None
+    )
 
 
 @pytest.mark.parametrize(
-    ("link", "desk"),
+    ("link", "capabilities"),
     [
         pytest.param(told(alert_closed=True, held_close=True), DESK, id="the brake holds the closing"),
         pytest.param(told(alert_closed=True), replace(DESK, may_close=False), id="closing is switched off"),
         pytest.param(told(alert_closed=True, close_origin=Origin.IRP), DESK, id="the closing came from the IRP"),
     ],
 )
-def test_a_closing_that_does_not_follow_hurries_nothing(link: Link, desk: Desk) -> None:
+def test_a_closing_that_does_not_follow_hurries_nothing(link: Link, capabilities: TargetCapabilities) -> None:
     link = replace(link, spent_until=spent(told()).spent_until)
 
-    assert put_off_until(link, unsent=0, desk=desk, now=NOW) == NOW + SPACING
+    assert put_off_until(link, unsent=0, capabilities=capabilities, now=NOW) == NOW + SPACING
 
 
-@pytest.mark.parametrize(("link", "unsent"), [(told(), 2), (told(sent=Sent()), 0)])
+@pytest.mark.parametrize(("link", "unsent"), [(told(), 2), (told(sent=DeliveredState()), 0)])
 def test_what_is_free_is_not_charged(link: Link, unsent: int) -> None:
-    assert charged(link, unsent=unsent, desk=DESK, now=NOW) == link
+    assert charged(link, unsent=unsent, capabilities=DESK, now=NOW) == link
 
 
 def test_a_pass_without_a_limit_neither_charges_nor_forgives() -> None:
     link = spent(told())
 
-    assert charged(link, unsent=0, desk=Desk(), now=NOW) == link
+    assert charged(link, unsent=0, capabilities=TargetCapabilities(), now=NOW) == link
 
 
 # Clocks and settings
@@ -141,7 +148,7 @@ def test_a_pass_without_a_limit_neither_charges_nor_forgives() -> None:
 def test_a_clock_that_was_set_back_makes_nobody_wait_longer(back: timedelta) -> None:
     link = spent(told())
 
-    due = put_off_until(link, unsent=0, desk=DESK, now=NOW - back)
+    due = put_off_until(link, unsent=0, capabilities=DESK, now=NOW - back)
 
     assert due is not None
     assert due <= NOW - back + SPACING
@@ -150,7 +157,7 @@ def test_a_clock_that_was_set_back_makes_nobody_wait_longer(back: timedelta) -> 
 def test_quicker_polls_shorten_a_wait_that_slower_ones_began() -> None:
     link = spent(told())
 
-    due = put_off_until(link, unsent=0, desk=Desk(spacing=seconds(4)), now=NOW)
+    due = put_off_until(link, unsent=0, capabilities=TargetCapabilities(spacing=seconds(4)), now=NOW)
 
     assert due == NOW + seconds(4)
 

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.closed import Claim, Closing, claim_of, lies_ahead, made_out, next_watched
-from kuma_sync.core.delivery import after_found, closing_named, incident_closed, moved, resolution_awaited
-from kuma_sync.core.incident import Doubt, Found, Incident, Origin, Resolution
+from kuma_sync.core.closing import Claim, Closing, claim_of, lies_ahead, made_out, next_watched
+from kuma_sync.core.incident import Found, Incident, Origin, Resolution
+from kuma_sync.core.link import Doubt
+from kuma_sync.core.transitions import after_found, closing_named, incident_closed, moved, resolution_awaited
 
 A, B = AlertId("a"), AlertId("b")
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)

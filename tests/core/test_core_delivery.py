@@ -11,47 +11,16 @@ from typing import Any
 import pytest
 from builders import ALERT_ID, NOW, a_link, an_incident, changed, events, seconds, seen
 
-from kuma_sync.core.alert import EventDigest, Fingerprint, first_picture
-from kuma_sync.core.by_hand import close_ordered, released, resynced, retried
-from kuma_sync.core.delivery import (
-    AddEvents,
-    Close,
-    Create,
-    Desk,
-    FindFirst,
-    Nothing,
-    Step,
-    Update,
-    absent,
-    after_found,
-    after_not_found,
-    alert_closed,
-    changed_fields,
-    choose,
-    created,
-    duplicated,
-    events_added,
-    first_not_found,
-    incident_closed,
-    intended,
-    missing,
-    next_step,
-    refused,
-    seen_twice,
-    shown,
-    unclosed,
-    unidentified,
-    updated,
-    without_find,
-)
-from kuma_sync.core.incident import (
+from kuma_sync.core.alert import EventDigest, Fingerprint, first_snapshot
+from kuma_sync.core.incident import Found, Origin
+from kuma_sync.core.link import (
     UNSURE,
     BeingMade,
     Closing,
+    DeliveredState,
     Doubt,
     Doubted,
     Dropped,
-    Found,
     Ignored,
     InKuma,
     Intent,
@@ -59,24 +28,59 @@ from kuma_sync.core.incident import (
     Linked,
     Live,
     NotMade,
-    Origin,
-    Sent,
     Sought,
 )
 from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.core.steps import (
+    AddEvents,
+    Close,
+    Create,
+    FindFirst,
+    Nothing,
+    Step,
+    TargetCapabilities,
+    Update,
+    changed_fields,
+    next_step,
+)
+from kuma_sync.core.transitions import (
+    absent,
+    after_found,
+    after_not_found,
+    alert_closed,
+    choose,
+    close_ordered,
+    created,
+    duplicated,
+    events_added,
+    first_not_found,
+    incident_closed,
+    intended,
+    missing,
+    refused,
+    released,
+    resynced,
+    retried,
+    seen_twice,
+    shown,
+    unclosed,
+    unidentified,
+    updated,
+    without_find,
+)
 
 SETTLE = seconds(5)
-PICTURE = first_picture(seen(events=events("a", "b")))
-UP_TO_DATE = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "t1"}, events=PICTURE.event_ids)
-FORGOTTEN = Sent(fields={"title": UNSURE})
-OUTDATED = Sent(fingerprint=Fingerprint("1:older"), fields={"title": "t0"})
+PICTURE = first_snapshot(seen(events=events("a", "b")))
+UP_TO_DATE = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "t1"}, events=PICTURE.event_ids)
+FORGOTTEN = DeliveredState(fields={"title": UNSURE})
+OUTDATED = DeliveredState(fingerprint=Fingerprint("1:older"), fields={"title": "t0"})
 INCIDENT = an_incident()
 INTENT = Intent(sent=UP_TO_DATE, at=NOW)
 EVENT = EventDigest(b"e" * 16)
 
 
-def step(link: Link, *, unsent: int = 0, **desk: Any) -> Step:
-    return next_step(PICTURE, link, unsent=unsent, desk=Desk(**desk))
+def step(link: Link, *, unsent: int = 0, **capabilities: Any) -> Step:
+    return next_step(PICTURE, link, unsent=unsent, capabilities=TargetCapabilities(**capabilities))
 
 
 def a_true_link(**fields: Any) -> Link:
@@ -100,7 +104,7 @@ def every_state() -> Iterator[Live | Ignored]:
         yield Ignored(missed=once, unknown=again)
     for resync in (False, True):
         yield BeingMade(intent=INTENT, resync=resync)
-    for sent in (Sent(), OUTDATED, UP_TO_DATE):
+    for sent in (DeliveredState(), OUTDATED, UP_TO_DATE):
         yield Linked(incident=INCIDENT, sent=sent)
         for made in (Doubt.MISSING, Doubt.UNCLOSED, Doubt.UNSHOWN, Doubt.RESYNC):
             yield Doubted(incident=INCIDENT, doubt=made, sent=sent)
@@ -139,7 +143,7 @@ def every_link() -> Iterator[Link]:
         (a_true_link(doubt=Doubt.RESYNC, incident_closed=True), FindFirst()),
         (a_true_link(), Nothing()),
         (a_true_link(sent=OUTDATED), Update()),
-        (a_true_link(sent=Sent()), Update()),
+        (a_true_link(sent=DeliveredState()), Update()),
         (a_true_link(sent=OUTDATED, gone=True), Update()),
         (a_true_link(sent=OUTDATED, alert_closed=True, held_close=True), Update()),  # the brake never blocks updates
         (a_true_link(sent=OUTDATED, alert_closed=True), Update()),  # grown and closed: update, then close
@@ -157,7 +161,7 @@ def test_the_stored_link_decides_what_comes_next(link: Link, expected: Step) -> 
 
 
 @pytest.mark.parametrize(
-    ("link", "unsent", "desk", "expected"),
+    ("link", "unsent", "capabilities", "expected"),
     [
         (a_true_link(), 3, {}, AddEvents()),
         (a_true_link(), 3, {"can_add_events": False}, Nothing()),
@@ -171,8 +175,10 @@ def test_the_stored_link_decides_what_comes_next(link: Link, expected: Step) -> 
         (a_link(doubt=Doubt.UNKNOWN), 3, {"can_find": False}, FindFirst()),  # `without_find` decides
     ],
 )
-def test_the_desks_abilities_and_switches_count(link: Link, unsent: int, desk: dict[str, Any], expected: Step) -> None:
-    assert step(link, unsent=unsent, **desk) == expected
+def test_the_desks_abilities_and_switches_count(
+    link: Link, unsent: int, capabilities: dict[str, Any], expected: Step
+) -> None:
+    assert step(link, unsent=unsent, **capabilities) == expected
 
 
 def test_over_all_links_no_step_breaks_a_promise() -> None:
@@ -257,15 +263,15 @@ def test_an_incident_made_without_an_intent_is_told_everything() -> None:
 
 
 def test_a_refused_create_leaves_no_trace() -> None:
-    assert refused(intended(a_link(), UP_TO_DATE, NOW), Desk()) == a_link()
+    assert refused(intended(a_link(), UP_TO_DATE, NOW), TargetCapabilities()) == a_link()
 
 
 def test_where_find_always_comes_first_a_refused_create_is_looked_for_again() -> None:
-    desk = Desk(find_always=True)
-    link = refused(intended(a_link(), UP_TO_DATE, NOW), desk)
+    capabilities = TargetCapabilities(find_always=True)
+    link = refused(intended(a_link(), UP_TO_DATE, NOW), capabilities)
 
-    assert next_step(PICTURE, link, unsent=0, desk=desk) == FindFirst()
-    assert next_step(PICTURE, absent(link), unsent=0, desk=desk) == Create()
+    assert next_step(PICTURE, link, unsent=0, capabilities=capabilities) == FindFirst()
+    assert next_step(PICTURE, absent(link), unsent=0, capabilities=capabilities) == Create()
 
 
 def test_an_answer_without_an_id_is_remembered_with_the_intent() -> None:
@@ -291,7 +297,7 @@ def test_an_update_adds_its_events_to_those_sent_before() -> None:
 
     link = updated(before, PICTURE.fingerprint, {"title": "t2"}, frozenset({EVENT}))
 
-    assert link.sent == Sent(
+    assert link.sent == DeliveredState(
         fingerprint=PICTURE.fingerprint, fields={"title": "t2"}, events=PICTURE.event_ids | {EVENT}
     )
 
@@ -401,15 +407,15 @@ def test_an_incident_that_was_there_all_the_time_keeps_what_analysts_wrote() -> 
 
 def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_between() -> None:
     """KUMA cleared the assignee meanwhile: only the names that the create carried tell that it was ours."""
-    first = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "a", "assignee": "b"})
-    second = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "a"})
+    first = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "a", "assignee": "b"})
+    second = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "a"})
     lost = intended(a_link(), first, NOW)
     again = intended(absent(lost), second, NOW)
     ways = [
         duplicated(lost),
         duplicated(again),
         duplicated(intended(lost, second, NOW)),
-        refused(intended(lost, second, NOW), Desk()),
+        refused(intended(lost, second, NOW), TargetCapabilities()),
     ]
 
     cleared = [
@@ -600,7 +606,7 @@ def test_a_new_doubt_looks_twice_again() -> None:
     making = a_doubted_link(Doubt.AMBIGUOUS, not_found_at=NOW - timedelta(days=1))
 
     links = [missing(doubted), unclosed(doubted), duplicated(making), intended(making, UP_TO_DATE, NOW)]
-    links += [refused(making, Desk()), refused(making, Desk(find_always=True))]
+    links += [refused(making, TargetCapabilities()), refused(making, TargetCapabilities(find_always=True))]
 
     assert [link.not_found_at for link in links] == [None] * 6
 
@@ -620,7 +626,7 @@ def test_a_new_doubt_looks_twice_again() -> None:
 def test_a_profile_without_find_goes_on_where_nothing_can_be_doubled(
     link: Link, can_update: bool, next_one: Step
 ) -> None:
-    assert without_find(link, Desk(can_find=False, can_update=can_update)) is None
+    assert without_find(link, TargetCapabilities(can_find=False, can_update=can_update)) is None
     assert step(absent(link), can_find=False, can_update=can_update) == next_one
 
 
@@ -634,7 +640,7 @@ def test_a_profile_without_find_goes_on_where_nothing_can_be_doubled(
     ],
 )
 def test_a_profile_without_find_leaves_the_rest_to_a_human(link: Link, can_update: bool, reason: str) -> None:
-    assert without_find(link, Desk(can_find=False, can_update=can_update)) == Park(reason=reason)
+    assert without_find(link, TargetCapabilities(can_find=False, can_update=can_update)) == Park(reason=reason)
 
 
 def test_a_deleted_incident_is_doubted_but_not_forgotten() -> None:
@@ -704,5 +710,5 @@ def test_a_closing_that_met_404_is_tried_again_where_the_incident_is_found() -> 
 def test_without_find_a_closing_that_met_404_is_done() -> None:
     link = unclosed(a_link(incident=INCIDENT, sent=UP_TO_DATE, alert_closed=True, close_origin=Origin.KUMA))
 
-    assert without_find(link, Desk(can_find=False)) is None
+    assert without_find(link, TargetCapabilities(can_find=False)) is None
     assert absent(link).incident_closed

@@ -7,14 +7,14 @@ from builders import NOW, an_alert, events, seconds, seen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kuma_sync.core.alert import AlertId, Picture, Seen, first_picture
-from kuma_sync.core.diff import Appeared, Changed, CompletePass, Left, diff, left, to_read
+from kuma_sync.core.alert import AlertId, AlertSnapshot, Observation, first_snapshot
+from kuma_sync.core.comparison import Appeared, Changed, CompletePass, Left, diff, left, to_read
 
 A, B, C = AlertId("a"), AlertId("b"), AlertId("c")
 
 
-def known(*shown: Seen) -> dict[AlertId, Picture]:
-    return {item.alert.id: first_picture(item) for item in shown}
+def known(*shown: Observation) -> dict[AlertId, AlertSnapshot]:
+    return {item.alert.id: first_snapshot(item) for item in shown}
 
 
 # Seen against known
@@ -23,7 +23,7 @@ def known(*shown: Seen) -> dict[AlertId, Picture]:
 def test_an_alert_never_seen_before_appeared() -> None:
     item = seen(id=A, events=events("x"))
 
-    assert diff([item], {}) == [Appeared(seen=item, picture=first_picture(item))]
+    assert diff([item], {}) == [Appeared(seen=item, snapshot=first_snapshot(item))]
 
 
 def test_an_alert_seen_as_it_was_known_is_no_change() -> None:
@@ -39,7 +39,7 @@ def test_an_alert_that_grew_changed_and_keeps_what_it_had() -> None:
 
     assert isinstance(change, Changed)
     assert change.seen is after
-    assert len(change.picture.event_ids) == 2
+    assert len(change.snapshot.event_ids) == 2
 
 
 def test_a_listing_does_not_take_the_contents_away() -> None:
@@ -48,7 +48,7 @@ def test_a_listing_does_not_take_the_contents_away() -> None:
     (change,) = diff([seen(id=A, status="assigned")], before)
 
     assert diff([seen(id=A)], before) == []
-    assert change.picture.event_ids == before[A].event_ids
+    assert change.snapshot.event_ids == before[A].event_ids
 
 
 def test_within_one_read_the_later_copy_wins() -> None:
@@ -77,9 +77,9 @@ def test_an_alert_above_the_size_limit_changes_once_not_at_every_read() -> None:
     huge = seen(id=A, oversize=True)
     (change,) = diff([huge], known(seen(id=A, events=events("x"))))
 
-    assert change.picture.oversize
-    assert diff([huge], {A: change.picture}) == []
-    assert diff([seen(id=A)], {A: change.picture}) == []
+    assert change.snapshot.oversize
+    assert diff([huge], {A: change.snapshot}) == []
+    assert diff([seen(id=A)], {A: change.snapshot}) == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_an_alert_above_the_size_limit_changes_once_not_at_every_read() -> None:
     ids=["read", "too large", "no longer too large", "read and edited", "listed as grown", "grown", "grown too large"],
 )
 def test_contents_that_nobody_had_read_before_are_no_change_of_the_alert(
-    before: Seen, after: Seen, first_read: bool
+    before: Observation, after: Observation, first_read: bool
 ) -> None:
     (change,) = diff([after], known(before))
 
@@ -108,7 +108,7 @@ def test_contents_that_nobody_had_read_before_are_no_change_of_the_alert(
 def test_a_read_applied_twice_changes_nothing_the_second_time(rows: list[tuple[AlertId, str, bool]]) -> None:
     read = [seen(id=alert_id, status=status, events=events("x") if full else None) for alert_id, status, full in rows]
 
-    after = {change.seen.alert.id: change.picture for change in diff(read, {})}
+    after = {change.seen.alert.id: change.snapshot for change in diff(read, {})}
 
     assert diff(read, after) == []
 
@@ -130,7 +130,7 @@ def test_a_read_applied_twice_changes_nothing_the_second_time(rows: list[tuple[A
     ids=["new", "as known", "grown", "edited", "unread", "oversize as known", "oversize and grown"],
 )
 def test_contents_are_read_of_what_a_listing_shows_as_new_or_changed(
-    before: Seen | None, listed: Seen, wanted: list[AlertId]
+    before: Observation | None, listed: Observation, wanted: list[AlertId]
 ) -> None:
     assert to_read([listed.alert], known(before) if before else {}) == wanted
 

@@ -13,15 +13,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kuma_sync.core.alert import Fingerprint, first_picture
-from kuma_sync.core.by_hand import released
-from kuma_sync.core.delivery import (
-    Close,
-    Create,
-    Desk,
-    FindFirst,
-    Nothing,
-    Update,
+from kuma_sync.core.alert import Fingerprint, first_snapshot
+from kuma_sync.core.incident import Found, Origin
+from kuma_sync.core.link import DeliveredState, Doubt, Link
+from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.core.steps import Close, Create, FindFirst, Nothing, TargetCapabilities, Update, next_step
+from kuma_sync.core.transitions import (
     absent,
     after_found,
     after_not_found,
@@ -33,13 +30,11 @@ from kuma_sync.core.delivery import (
     incident_closed,
     intended,
     missing,
-    next_step,
     refused,
+    released,
     unidentified,
     updated,
 )
-from kuma_sync.core.incident import Doubt, Found, Link, Origin, Sent
-from kuma_sync.core.retry import Park, RetryAt
 
 SETTLE = seconds(5)
 FATES = st.sampled_from(["done", "done", "lost on the way", "answer lost", "refused", "died before", "died after"])
@@ -89,7 +84,7 @@ class OneAlert(RuleBasedStateMachine):
         self.now = timedelta()
         self.irp = MoodyIrp()
         self.events = 1
-        self.picture = first_picture(seen(events=[an_event(ID=0)]))
+        self.snapshot = first_snapshot(seen(events=[an_event(ID=0)]))
         self.link = a_link()
         self.parked: Park | None = None
         self.due = timedelta()
@@ -122,7 +117,9 @@ class OneAlert(RuleBasedStateMachine):
 
     @rule()
     def the_alert_grows(self) -> None:
-        self.picture = self.picture.with_seen(seen(events=[an_event(ID=self.events)], status=self.picture.alert.status))
+        self.snapshot = self.snapshot.with_seen(
+            seen(events=[an_event(ID=self.events)], status=self.snapshot.alert.status)
+        )
         self.events += 1
         self.parked = None
 
@@ -130,7 +127,7 @@ class OneAlert(RuleBasedStateMachine):
     @rule(held=st.booleans())
     def the_alert_is_closed_in_kuma(self, held: bool) -> None:
         self.closed_in_kuma = True
-        self.picture = self.picture.with_seen(seen(status="closed"))
+        self.snapshot = self.snapshot.with_seen(seen(status="closed"))
         self.link = alert_closed(self.link, Origin.KUMA, "responded", held=held)
 
     @rule()
@@ -176,7 +173,7 @@ class OneAlert(RuleBasedStateMachine):
     @precondition(lambda self: self.parked is None and self.due <= self.now)
     @rule(fate=FATES)
     def the_worker_takes_its_job(self, fate: str) -> None:
-        match next_step(self.picture, self.link, unsent=0, desk=Desk(settle=SETTLE)):
+        match next_step(self.snapshot, self.link, unsent=0, capabilities=TargetCapabilities(settle=SETTLE)):
             case Create():
                 self._create(fate)
             case FindFirst() if fate == "done":
@@ -190,13 +187,13 @@ class OneAlert(RuleBasedStateMachine):
 
     def _create(self, fate: str) -> None:
         assert self.link.intent is None
-        self.link = intended(self.link, Sent(fingerprint=self.picture.fingerprint), NOW + self.now)
+        self.link = intended(self.link, DeliveredState(fingerprint=self.snapshot.fingerprint), NOW + self.now)
         if fate in ("died before", "lost on the way"):
             return
         if fate == "refused":
-            self.link = refused(self.link, Desk())
+            self.link = refused(self.link, TargetCapabilities())
             return
-        row = self.irp.create(self.picture.fingerprint, self.now)
+        row = self.irp.create(self.snapshot.fingerprint, self.now)
         if fate in ("died after", "answer lost"):
             return
         if row is None:
@@ -229,10 +226,10 @@ class OneAlert(RuleBasedStateMachine):
         if fate in ("died before", "lost on the way", "refused"):
             return
         if row is not None:
-            row.content = self.picture.fingerprint
+            row.content = self.snapshot.fingerprint
         if fate in ("died after", "answer lost"):
             return
-        self.link = updated(self.link, self.picture.fingerprint, {}, frozenset()) if row else missing(self.link)
+        self.link = updated(self.link, self.snapshot.fingerprint, {}, frozenset()) if row else missing(self.link)
 
     def _close(self, fate: str) -> None:
         assert self.link.incident is not None
@@ -285,7 +282,7 @@ class OneAlert(RuleBasedStateMachine):
                 "the IRP says it exists already, but does not show it",
             }
             return
-        assert next_step(self.picture, self.link, unsent=0, desk=Desk()) == Nothing()
+        assert next_step(self.snapshot, self.link, unsent=0, capabilities=TargetCapabilities()) == Nothing()
         assert not self.link.incident_closed or self.closed_in_kuma
         self._incident_is_true()
 
@@ -294,7 +291,7 @@ class OneAlert(RuleBasedStateMachine):
         row = self.irp.row(self.link.incident.id)
         if row is None or self.link.incident_closed:
             return  # deleted without anything to tell it since, or closed: no more updates
-        assert row.content == self.picture.fingerprint
+        assert row.content == self.snapshot.fingerprint
         assert row.closed is False
 
 

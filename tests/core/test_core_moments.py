@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kuma_sync.core.moments import EPOCH, before, form_of, read_any_moment, read_moment, rfc3339
 from kuma_sync.core.window import Cursor
-from kuma_sync.daemon.watch import since
+from kuma_sync.sync.closing.watch import since
 
 
 @given(st.datetimes(min_value=EPOCH.replace(tzinfo=None), timezones=st.just(UTC)))

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId, Fingerprint
-from kuma_sync.core.incident import Doubt, Sent, alert_of, external_key
-from kuma_sync.core.spelling import alert_spellings, incident_spellings, same_incident_id, uuid_of
+from kuma_sync.core.incident import alert_of, external_key
+from kuma_sync.core.link import DeliveredState, Doubt
+from kuma_sync.core.text import alert_spellings, incident_spellings, same_incident_id, uuid_of
 
 UUID = str(ALERT_ID)
 RELAXED = settings(deadline=None)  # timings on a shared machine prove nothing
@@ -72,7 +73,7 @@ def test_an_exact_key_names_its_alert_as_it_is_written() -> None:
 
 
 def test_an_incident_missing_for_a_moment_and_back_in_capitals_is_the_same() -> None:
-    sent = Sent(fingerprint=Fingerprint("1:sent"), fields={"title": "t"})
+    sent = DeliveredState(fingerprint=Fingerprint("1:sent"), fields={"title": "t"})
     link = a_link(incident=an_incident(id=UUID), sent=sent, doubt=Doubt.MISSING)
 
     assert link.sent_to(an_incident(id=UUID.upper())) == sent

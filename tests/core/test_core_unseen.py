@@ -8,7 +8,7 @@ import pytest
 from builders import NOW
 
 from kuma_sync.core.alert import Alert, AlertId
-from kuma_sync.core.unseen import Fate, Unseen, Wanted
+from kuma_sync.core.comparison import Fate, Unseen, Wanted
 
 EARLIER, LATER = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
 TAKEN, MISSED, LEFT_ALONE = Fate.TAKEN, Fate.MISSED, Fate.LEFT_ALONE

@@ -16,7 +16,7 @@ from kuma_sync.core.window import (
     Cursor,
     Query,
     ReadKind,
-    Rhythm,
+    ReadSchedule,
     by_id,
     next_reads,
     next_watermark,
@@ -35,13 +35,15 @@ def a_cursor(**fields: Any) -> Cursor:
     return Cursor(**usual | fields)
 
 
-def a_rhythm(**fields: Any) -> Rhythm:
+def a_rhythm(**fields: Any) -> ReadSchedule:
     usual: dict[str, Any] = {"full_only": False, "overlap": OVERLAP, "sweep_interval": timedelta(minutes=10)}
-    return Rhythm(**usual | fields)
+    return ReadSchedule(**usual | fields)
 
 
-def reads(cursor: Cursor, rhythm: Rhythm | None = None, *, tied: int = 1, sweep_now: bool = False) -> list[Query]:
-    return next_reads(cursor, NOW, rhythm or a_rhythm(), tied=tied, sweep_now=sweep_now)
+def reads(
+    cursor: Cursor, schedule: ReadSchedule | None = None, *, tied: int = 1, sweep_now: bool = False
+) -> list[Query]:
+    return next_reads(cursor, NOW, schedule or a_rhythm(), tied=tied, sweep_now=sweep_now)
 
 
 # Which reads

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from stage import Stage
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Link, Origin
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import Link
 from kuma_sync.sim.comparison import compare
 from kuma_sync.sim.irp import Incident
 from kuma_sync.store import Store

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from kuma_sync import cli
-from kuma_sync.daemon import points
+from kuma_sync.sync import failpoint
 
 DIED = 137
 """The exit code of a process that ended at its point; a shell says the same of one that was killed."""
@@ -31,14 +31,14 @@ def dies_at(point: str, visit: int) -> Callable[[str], None]:
 
 def run(point: str, visit: int, words: Sequence[str]) -> None:
     """Be the command `words`."""
-    points.at = dies_at(point, visit)
+    failpoint.at = dies_at(point, visit)
     cli.main(words)
 
 
 def _main() -> None:
     point, visit, dashes, *words = sys.argv[1:]
-    if dashes != "--" or point not in ("", *points.POINTS):
-        sys.exit(f"usage: build.py POINT VISIT -- WORDS…; points: {', '.join(points.POINTS)}")
+    if dashes != "--" or point not in ("", *failpoint.POINTS):
+        sys.exit(f"usage: build.py POINT VISIT -- WORDS…; points: {', '.join(failpoint.POINTS)}")
     run(point, int(visit), words)
 
 

@@ -17,36 +17,38 @@ import build
 from forked import fork
 from stage import Stage, change_profile, staged
 
-from kuma_sync.daemon import points
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.app.build import RuntimeBuilder, identity, open_store, utc_now
+from kuma_sync.app.lifecycle import make_ready
+from kuma_sync.app.remotes import Remotes, open_remotes
+from kuma_sync.app.shared_state import SharedState
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
-from kuma_sync.wiring.crew import Fitter, identity, open_store, utc_now
-from kuma_sync.wiring.ground import Ground
-from kuma_sync.wiring.ready import make_ready
-from kuma_sync.wiring.remotes import Remotes, open_remotes
+from kuma_sync.sync import failpoint
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 BATCH = 2
 """Events in one request: three need a second one."""
 
 
-async def born(settings: Settings, store: Store, remotes: Remotes) -> Crew:
+async def born(settings: Settings, store: Store, remotes: Remotes) -> Runtime:
     """Begin a life on a store: a crew that knows nothing but what is written there."""
-    ground = Ground(store=store)
-    crew = Fitter(settings, ground, remotes).crew()
-    await make_ready(store, identity(settings, remotes.profile.name), ground.owner, can_find=remotes.desk.can_find)
-    return crew
+    shared = SharedState(store=store)
+    runtime = RuntimeBuilder(settings, shared, remotes).runtime()
+    await make_ready(
+        store, identity(settings, remotes.profile.name), shared.owner, can_find=remotes.capabilities.can_find
+    )
+    return runtime
 
 
 @contextmanager
 def passing(at: Callable[[str], None]) -> Iterator[None]:
     """Have something done at every point passed in this process."""
-    before, points.at = points.at, at
+    before, failpoint.at = failpoint.at, at
     try:
         yield
     finally:
-        points.at = before
+        failpoint.at = before
 
 
 @dataclass(kw_only=True)
@@ -76,8 +78,8 @@ class Lives:
 
     async def once(self) -> bool:
         """Live for one complete pass in this process; tell whether nothing failed and nothing waits afterwards."""
-        crew = await born(self.settings, self.store, self.remotes)
-        troubles = await once(crew)
+        runtime = await born(self.settings, self.store, self.remotes)
+        troubles = await once(runtime)
         return not troubles and not any((await waiting(self.store)).values())
 
     async def recover(self) -> None:
@@ -118,7 +120,7 @@ async def waiting(store: Store) -> dict[str, int]:
     async with store.read() as tx:
         depths = {"delivery": await tx.delivery.depths(), "close": await tx.closes.depths()}
         found = {f"{queue} {state}": count for queue, states in depths.items() for state, count in states.items()}
-        return found | {"rejected": await tx.records.parked_count(), "held": len(await tx.links.held())}
+        return found | {"rejected": await tx.rejects.count(), "held": len(await tx.links.held())}
 
 
 @asynccontextmanager

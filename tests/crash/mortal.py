@@ -19,16 +19,16 @@ from stage import QUICK, Stage
 from starlette.types import Receive, Scope, Send
 from stores import Clock
 
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew
-from kuma_sync.irp.loading import profile_text
+from kuma_sync.app.build import utc_now
+from kuma_sync.app.remotes import Remotes, open_remotes
+from kuma_sync.irp.load import profile_text
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Store, Tx, store_url
 from kuma_sync.store.migrate import upgrade
-from kuma_sync.wiring.crew import utc_now
-from kuma_sync.wiring.remotes import Remotes, open_remotes
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.runner import Runtime
 
 T = TypeVar("T")
 
@@ -72,11 +72,11 @@ class _Socket:
     """What is served on one port: the present world's side."""
 
     def __init__(self) -> None:
-        self.side: KumaSim | IrpSim | None = None
+        self.gate: KumaSim | IrpSim | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self.side is not None
-        await self.side.app(scope, receive, send)
+        assert self.gate is not None
+        await self.gate.app(scope, receive, send)
 
 
 class House:
@@ -104,12 +104,12 @@ class House:
         clock = Clock()
         self.stage.kuma = KumaSim(token="kuma-token", clock=clock)
         self.stage.irp = IrpSim(token="irp-token", clock=clock)
-        for socket, side in zip(self._sockets, (self.stage.kuma, self.stage.irp), strict=True):
-            socket.side = side
+        for socket, gate in zip(self._sockets, (self.stage.kuma, self.stage.irp), strict=True):
+            socket.gate = gate
         self.run(self._empty_store())
         return self.stage
 
-    def begin_life(self) -> Crew:
+    def begin_life(self) -> Runtime:
         """Start the program on what the store holds."""
         assert self._remotes is not None
         return self.run(born(self.stage.settings(), self.store, self._remotes))

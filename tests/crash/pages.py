@@ -18,18 +18,18 @@ from mortal import House
 from stage import Stage, metric
 from stores import Clock
 
+from kuma_sync.app.build import utc_now
+from kuma_sync.app.remotes import kuma_endpoint
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.window import Cursor
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew
-from kuma_sync.daemon.side import SideStopped
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.sim.comparison import compare
 from kuma_sync.sim.kuma_query import shown_moment
 from kuma_sync.sim.values import Json
-from kuma_sync.transport import Wire
-from kuma_sync.wiring.crew import utc_now
-from kuma_sync.wiring.remotes import kuma_endpoint
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.gate import GateClosed
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.transport import RemoteClient
 
 OVERLAP = timedelta(minutes=30)
 TIED = 50
@@ -43,7 +43,7 @@ class Pages(House):
         super().__init__(folder)
         self.stage.configure(poll={"sweep_interval": "1h"}, irp={"concurrency": concurrency})
         self._settings = self.stage.settings()
-        self._wire = Wire(kuma_endpoint(self._settings.kuma, Limits()), clock=utc_now)
+        self._wire = RemoteClient(kuma_endpoint(self._settings.kuma, Limits()), clock=utc_now)
         self.page_cap = 4000
 
     def paged(self, size: int, *, skew: timedelta = timedelta(), page_cap: int = 4000) -> Stage:
@@ -54,7 +54,7 @@ class Pages(House):
         self.page_cap = page_cap
         return stage
 
-    def begin_life(self) -> Crew:
+    def begin_life(self) -> Runtime:
         """Start the program, told how many pages it may ask for."""
         assert self._remotes is not None
         settings = self._settings
@@ -105,7 +105,7 @@ class Eye:
 
     house: Pages
     stage: Stage
-    crew: Crew | None = None
+    runtime: Runtime | None = None
     hidden: set[str] = field(default_factory=set)
     disturbed: bool = False
 
@@ -137,32 +137,36 @@ class Eye:
 
     def poll(self, *, sweep: bool = False, steps: int | None = None, disturbed: bool = False) -> Polled:
         """Poll once; if nothing was in its way, bring to the IRP what follows, and judge it."""
-        crew = self.crew = self.crew or self.house.begin_life()
+        runtime = self.runtime = self.runtime or self.house.begin_life()
         kuma, (before, known) = self.stage.kuma, self._memory()
         tied, late = self._tied(before.watermark), self._late(before, known)
-        counted, asked, fired = metric(crew.metrics, "late_alerts_total"), len(kuma.requests), kuma.faults.fired.total()
+        counted, asked, fired = (
+            metric(runtime.metrics, "late_alerts_total"),
+            len(kuma.requests),
+            kuma.faults.fired.total(),
+        )
         self.disturbed = disturbed
         swept, trouble = False, ""
 
         async def works() -> None:
             nonlocal swept, trouble
             try:
-                round_ = await crew.poller.poll_once(sweep=sweep)
+                round_ = await runtime.poller.poll_once(sweep=sweep)
                 swept, trouble = bool(round_.sweep), round_.incomplete
-            except (RemoteError, SideStopped) as error:
+            except (RemoteError, GateClosed) as error:
                 trouble = str(error)
 
         died = self.house.live(works, steps=steps)
         clean = not (died or self.disturbed or kuma.faults.fired.total() > fired)
         self._bounded(len(kuma.requests) - asked, clean=clean)
         if died:
-            self.crew = None
+            self.runtime = None
         if not clean:
             return Polled(clean=False, died=died, trouble=trouble)
         assert trouble == ""
-        self._tells_the_time(crew)
-        assert metric(crew.metrics, "late_alerts_total") - counted == len(late), f"late: {late}"
-        if self._delivered(crew):
+        self._tells_the_time(runtime)
+        assert metric(runtime.metrics, "late_alerts_total") - counted == len(late), f"late: {late}"
+        if self._delivered(runtime):
             self._shown(before, known, swept=swept, tied=tied)
         return Polled(clean=True)
 
@@ -199,7 +203,7 @@ class Eye:
     def _memory(self) -> tuple[Cursor, set[str]]:
         async def look() -> tuple[Cursor, set[str]]:
             async with self.house.store.read() as tx:
-                return await tx.records.cursor(), {str(id_) for id_ in await tx.links.all_ids()}
+                return await tx.cursor.read(), {str(id_) for id_ in await tx.links.all_ids()}
 
         return self.house.run(look())
 
@@ -242,16 +246,16 @@ class Eye:
         limit = limit if clean else 3 * limit + 6 * number
         assert requests <= limit, f"{requests} requests in one poll of {number} alerts in pages of {size}"
 
-    def _tells_the_time(self, crew: Crew) -> None:
+    def _tells_the_time(self, runtime: Runtime) -> None:
         skew = (self.date - utc_now()).total_seconds()
-        assert abs(metric(crew.metrics, "clock_skew_seconds") - skew) < 5
+        assert abs(metric(runtime.metrics, "clock_skew_seconds") - skew) < 5
 
-    def _delivered(self, crew: Crew) -> bool:
+    def _delivered(self, runtime: Runtime) -> bool:
         """Bring to the IRP what is due; tell whether KUMA was undisturbed meanwhile."""
         fired = self.stage.kuma.faults.fired.total()
 
         async def deliver() -> bool:
-            await crew.deliveries.drain()
+            await runtime.deliveries.drain()
             return not (await remember(self.house.store)).jobs
 
         for _attempt in range(60):
@@ -273,11 +277,11 @@ class Eye:
         whole = {id_ for id_, when in new.items() if mark is None or (when >= mark and tied <= TIED)}
         left = max(self.date, after.watermark or self.date) - OVERLAP
         whole |= {id_ for id_ in self.hidden & new.keys() if new[id_] < left}
-        sides = compare(self.stage.kuma, self.stage.irp)
-        assert sides.doubled == []
+        gates = compare(self.stage.kuma, self.stage.irp)
+        assert gates.doubled == []
         assert owed - known_now == set(), "overlooked"
         assert {id_ for id_ in owed if not self.stage.incidents(id_)} == set(), "not delivered"
-        differing = dict(line.split(": ", 1) for line in sides.differing)
+        differing = dict(line.split(": ", 1) for line in gates.differing)
         for id_ in owed | whole:
             said = differing.get(id_, "")
             excused = id_ in self.hidden - whole and said.endswith("events missing") and ";" not in said

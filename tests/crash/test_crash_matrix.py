@@ -11,7 +11,7 @@ import pytest
 from lives import BATCH, lives, passing
 from scenarios import SCENARIOS, judge, repeated
 
-from kuma_sync.daemon.points import POINTS
+from kuma_sync.sync.failpoint import POINTS
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import build
 from lives import lives
 
-from kuma_sync.wiring.crew import open_store
+from kuma_sync.app.build import open_store
 
 
 async def test_a_first_read_that_dies_on_its_second_page_keeps_the_first_and_moves_no_watermark(
@@ -18,7 +18,7 @@ async def test_a_first_read_that_dies_on_its_second_page_keeps_the_first_and_mov
         code = await life.process("page_committed", 1)
         store = open_store(life.settings)
         async with store.read() as tx:
-            known, cursor = set(await tx.links.all_ids()), await tx.records.cursor()
+            known, cursor = set(await tx.links.all_ids()), await tx.cursor.read()
         await store.close()
 
     assert code == build.DIED

@@ -14,8 +14,8 @@ from stage import Stage, tell
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon.desk import hand_in
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync.closing.intake import accept
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 ALERTS = 6
 RESOLUTIONS = {"False positive": Reason.INCORRECT_DATA, "Resolved": Reason.RESPONDED}
@@ -58,16 +58,16 @@ def test_closings_on_both_sides_in_any_order_rest_after_two_cycles_with_no_write
 ) -> None:
     stage = house.new_world()
     ids = [stage.kuma.raise_alert(events=1) for _ in range(ALERTS)]
-    crew = house.begin_life()
-    house.run(once(crew))
+    runtime = house.begin_life()
+    house.run(once(runtime))
     first: dict[str, str] = {}
 
     for deed in deeds:
-        house.run(_done(stage, crew, ids[deed.which], deed, first))
+        house.run(_done(stage, runtime, ids[deed.which], deed, first))
     for _cycle in range(2):
-        house.run(once(crew))
+        house.run(once(runtime))
     asked = _asked_for(stage)
-    house.run(once(crew))
+    house.run(once(runtime))
 
     assert _asked_for(stage) == asked, "a third cycle writes, to no avail"
     assert stage.agrees(), stage.verdict()
@@ -75,7 +75,7 @@ def test_closings_on_both_sides_in_any_order_rest_after_two_cycles_with_no_write
         _closed_once(stage, alert_id, first.get(alert_id, ""))
 
 
-async def _done(stage: Stage, crew: Crew, alert_id: str, deed: Deed, first: dict[str, str]) -> None:
+async def _done(stage: Stage, runtime: Runtime, alert_id: str, deed: Deed, first: dict[str, str]) -> None:
     alert, incident = stage.kuma.alerts[alert_id], stage.incident(alert_id)
     match deed.what:
         case "closed in KUMA" if alert["status"] != "closed":
@@ -85,15 +85,15 @@ async def _done(stage: Stage, crew: Crew, alert_id: str, deed: Deed, first: dict
             stage.irp.analyst_close(incident.id, deed.resolution)
             first.setdefault(alert_id, "irp")
             if deed.what.endswith("door"):
-                await tell(crew, lambda tx: hand_in(tx, _call(alert_id, deed)))
+                await tell(runtime, lambda tx: accept(tx, _call(alert_id, deed)))
         case "poll" | "sweep":
-            await crew.poller.poll_once(sweep=deed.what == "sweep")
+            await runtime.poller.poll_once(sweep=deed.what == "sweep")
         case "watch":
-            await crew.watch.watch_once()
+            await runtime.watch.watch_once()
         case "deliver":
-            await crew.deliveries.drain()
+            await runtime.deliveries.drain()
         case "close":
-            await crew.closes.drain()
+            await runtime.closes.drain()
 
 
 def _call(alert_id: str, deed: Deed) -> CloseRequest:

@@ -20,11 +20,11 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon.desk import hand_in
-from kuma_sync.daemon.run import Crew, once
-from kuma_sync.daemon.side import SideStopped
 from kuma_sync.sim.irp import Incident
 from kuma_sync.sim.values import Json
+from kuma_sync.sync.closing.intake import accept
+from kuma_sync.sync.remote.gate import GateClosed
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 RESOLUTIONS = {"False positive": "incorrect data", "Resolved": "responded"}
 ANY = st.integers(0, 5)
@@ -61,7 +61,7 @@ class BothSides(RuleBasedStateMachine):
         self.kuma, self.irp = self.stage.kuma, self.stage.irp
         self.witness = Witness()
         self.vanished: list[Json] = []
-        self.crew: Crew | None = None
+        self.runtime: Runtime | None = None
 
     @initialize(events=st.lists(st.integers(1, 5), min_size=2, max_size=4), delivered=st.booleans())
     def a_day_begins(self, events: list[int], delivered: bool) -> None:
@@ -156,8 +156,8 @@ class BothSides(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(list(MISHAPS)), how=st.sampled_from(["reset_before", "reset_after", "status"]))
     def an_answer_will_be_lost(self, what: str, how: str) -> None:
-        side, method, match = MISHAPS[what]
-        faults = self.kuma.faults if side == "kuma" else self.irp.faults
+        gate, method, match = MISHAPS[what]
+        faults = self.kuma.faults if gate == "kuma" else self.irp.faults
         faults.add(how, method=method, match=match, times=1, **({"code": 500} if how == "status" else {}))
 
     @rule(steps=STEPS)
@@ -166,23 +166,23 @@ class BothSides(RuleBasedStateMachine):
 
     @rule(steps=STEPS)
     def it_polls(self, steps: int | None) -> None:
-        self._works(lambda crew: crew.poller.poll_once(), steps)
+        self._works(lambda runtime: runtime.poller.poll_once(), steps)
 
     @rule(steps=STEPS)
     def it_watches(self, steps: int | None) -> None:
-        self._works(lambda crew: crew.watch.watch_once(), steps)
+        self._works(lambda runtime: runtime.watch.watch_once(), steps)
 
     @rule(steps=STEPS)
     def it_delivers(self, steps: int | None) -> None:
-        self._works(lambda crew: crew.deliveries.drain(), steps)
+        self._works(lambda runtime: runtime.deliveries.drain(), steps)
 
     @rule(steps=STEPS)
     def it_closes(self, steps: int | None) -> None:
-        self._works(lambda crew: crew.closes.drain(), steps)
+        self._works(lambda runtime: runtime.closes.drain(), steps)
 
     @rule()
     def it_is_killed_while_idle(self) -> None:
-        self.crew = None
+        self.runtime = None
 
     # What must hold
 
@@ -208,19 +208,19 @@ class BothSides(RuleBasedStateMachine):
             if not self._works(once, None) and not self._memory().waiting:
                 return
 
-    def _works(self, work: Callable[[Crew], Awaitable[object]], steps: int | None) -> bool:
+    def _works(self, work: Callable[[Runtime], Awaitable[object]], steps: int | None) -> bool:
         """Do some work as its loop would, and perhaps die of it; tell whether there was trouble."""
-        crew = self.crew or self.house.begin_life()
+        runtime = self.runtime or self.house.begin_life()
         troubled = [False]
 
         async def works() -> None:
             try:
-                troubled[0] = bool(await work(crew)) and work is once
-            except (RemoteError, SideStopped):
+                troubled[0] = bool(await work(runtime)) and work is once
+            except (RemoteError, GateClosed):
                 troubled[0] = True
 
         died = self.house.live(works, steps=steps)
-        self.crew = None if died else crew
+        self.runtime = None if died else runtime
         known = self._memory().links.keys()
         assert self.witness.recorded <= known, "an alert was forgotten"
         self.witness.recorded |= known
@@ -232,7 +232,7 @@ class BothSides(RuleBasedStateMachine):
 
     async def _hand_in(self, request: CloseRequest) -> None:
         async with self.house.store.begin() as tx:
-            await hand_in(tx, request)
+            await accept(tx, request)
 
     def _memory(self) -> Memory:
         return self.house.run(remember(self.house.store))

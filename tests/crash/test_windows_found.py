@@ -195,8 +195,8 @@ def test_only_what_lies_behind_the_watermark_counts_as_late_however_many_hold_it
     eye.poll()
 
     assert (told == 1) is at_once
-    assert eye.crew is not None
-    assert metric(eye.crew.metrics, "late_alerts_total") == 3
+    assert eye.runtime is not None
+    assert metric(eye.runtime.metrics, "late_alerts_total") == 3
 
 
 def test_an_alert_that_appears_between_two_reads_of_a_poll_is_not_late(house: Pages) -> None:
@@ -211,8 +211,8 @@ def test_an_alert_that_appears_between_two_reads_of_a_poll_is_not_late(house: Pa
     eye.stage.kuma.knobs.after_page = publish
     eye.poll(disturbed=True)
 
-    assert eye.crew is not None
-    assert metric(eye.crew.metrics, "late_alerts_total") == 0
+    assert eye.runtime is not None
+    assert metric(eye.runtime.metrics, "late_alerts_total") == 0
     eye.comes_to_rest()
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import httpx
 from builders import NOW
 
-from kuma_sync.core.alert import Contents, Picture, Seen, first_picture
+from kuma_sync.core.alert import AlertSnapshot, Contents, Observation, first_snapshot
 from kuma_sync.core.incident import Incident
 from kuma_sync.irp.auth import Credentials
 from kuma_sync.irp.client import IrpClient
-from kuma_sync.irp.loading import load_profile, parse_profile, profile_text
+from kuma_sync.irp.context import Subject, values
+from kuma_sync.irp.load import load_profile, parse_profile, profile_text
 from kuma_sync.irp.profile import Profile
-from kuma_sync.irp.values import Subject, values
 from kuma_sync.settings.secret import Secret
-from kuma_sync.transport import Endpoint, Wire
+from kuma_sync.transport import Endpoint, RemoteClient
 
 KEY = "kuma:kuma:5c0de1a4-0000-4000-8000-000000000001"
 WEB_URL = "https://kuma.example.com:7220"
@@ -59,7 +59,7 @@ async def client(
     most_pages: int = 1000,
 ) -> AsyncIterator[IrpClient]:
     endpoint = Endpoint(remote="irp", url="https://sv.example.com")
-    wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(irp))
+    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(irp))
     try:
         yield IrpClient(
             wire=wire,
@@ -103,19 +103,19 @@ id = "id"
 
 
 def values_of(
-    seen: Seen, *, before: Seen | None = None, options: Mapping[str, str] | None = None, **about: Any
+    seen: Observation, *, before: Observation | None = None, options: Mapping[str, str] | None = None, **about: Any
 ) -> dict[str, object]:
     """Return the template values of an alert just seen (and once before), with all its events."""
-    picture = first_picture(before).with_seen(seen) if before else first_picture(seen)
-    subject = subject_of(picture, seen.contents, **about)
+    snapshot = first_snapshot(before).with_seen(seen) if before else first_snapshot(seen)
+    subject = subject_of(snapshot, seen.contents, **about)
     return values(subject, web_url=WEB_URL, options=options or {"organization": "Head office"}, now=NOW)
 
 
-def subject_of(picture: Picture, contents: Contents | None, **about: Any) -> Subject:
+def subject_of(snapshot: AlertSnapshot, contents: Contents | None, **about: Any) -> Subject:
     plausible: dict[str, Any] = {
         "key": KEY,
         "contents": contents,
         "events": contents.events if contents else (),
         "incident": Incident(id="1001", number="INC-1001"),
     }
-    return Subject(picture=picture, **plausible | about)
+    return Subject(snapshot=snapshot, **plausible | about)

@@ -14,10 +14,10 @@ from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.irp.load import load_profile
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.transport import Endpoint, Wire
+from kuma_sync.transport import Endpoint, RemoteClient
 
 ALERT = seen(events=[an_event()], assets=[an_asset()], accounts=[an_account()])
 
@@ -28,7 +28,7 @@ async def desk_of(sim: IrpSim, *, password: str = "") -> AsyncIterator[IrpClient
         return datetime.now(UTC)
 
     async with SimServer(sim.app) as server:
-        wire = Wire(Endpoint(remote="irp", url=server.url), clock=clock)
+        wire = RemoteClient(Endpoint(remote="irp", url=server.url), clock=clock)
         profile, secrets = load_profile("security-vision"), token(password or sim.token)
         try:
             yield IrpClient(wire=wire, profile=profile, secrets=secrets, options={}, clock=clock, most_pages=9)
@@ -40,18 +40,18 @@ async def test_an_incident_is_made_found_kept_true_and_closed() -> None:
     sim = IrpSim()
     more = an_event(ID="e2")
 
-    async with desk_of(sim) as desk:
-        await desk.probe()
-        made = await desk.create(desk.draft("create", values_of(ALERT)))
+    async with desk_of(sim) as capabilities:
+        await capabilities.probe()
+        made = await capabilities.create(capabilities.draft("create", values_of(ALERT)))
         about = values_of(seen(events=[more], priority="low"), incident=made, reason="responded")
-        update = desk.draft("update", about)
-        await desk.write(update.only(frozenset({"severity"}), frozenset(), with_events=False))
-        await desk.write(desk.draft("add_events", about))
-        await desk.write(desk.draft("close", about))
-        await desk.write(desk.draft("close", about))
-        found = await desk.find(KEY)
+        update = capabilities.draft("update", about)
+        await capabilities.write(update.only(frozenset({"severity"}), frozenset(), with_events=False))
+        await capabilities.write(capabilities.draft("add_events", about))
+        await capabilities.write(capabilities.draft("close", about))
+        await capabilities.write(capabilities.draft("close", about))
+        found = await capabilities.find(KEY)
         since = datetime.now(UTC) - timedelta(hours=1)
-        closed = [item async for page in desk.list_closed(since) for item in page.items]
+        closed = [item async for page in capabilities.list_closed(since) for item in page.items]
 
     incident = sim.incidents[made.id]
     assert (incident.external_id, incident.status) == (KEY, "closed")
@@ -65,10 +65,10 @@ async def test_filters_that_are_ignored_neither_find_nor_close_a_wrong_incident(
     sim = IrpSim()
     sim.knobs.ignore_filters = sim.knobs.ignore_external_id = True
 
-    async with desk_of(sim) as desk:
-        await desk.create(desk.draft("create", values_of(ALERT)))
-        found = await desk.find(KEY + "0")
-        closed = [item async for page in desk.list_closed(datetime.now(UTC)) for item in page.items]
+    async with desk_of(sim) as capabilities:
+        await capabilities.create(capabilities.draft("create", values_of(ALERT)))
+        found = await capabilities.find(KEY + "0")
+        closed = [item async for page in capabilities.list_closed(datetime.now(UTC)) for item in page.items]
 
     assert (found, closed) == ([], [])
 
@@ -77,20 +77,20 @@ async def test_a_key_that_must_be_unique_makes_a_duplicate_of_the_second_create(
     sim = IrpSim()
     sim.knobs.unique_key = True
 
-    async with desk_of(sim) as desk:
-        await desk.create(desk.draft("create", values_of(ALERT)))
+    async with desk_of(sim) as capabilities:
+        await capabilities.create(capabilities.draft("create", values_of(ALERT)))
         with pytest.raises(Duplicate):
-            await desk.create(desk.draft("create", values_of(ALERT)))
+            await capabilities.create(capabilities.draft("create", values_of(ALERT)))
 
     assert len(sim.incidents) == 1
 
 
 async def test_an_incident_that_is_gone_and_a_wrong_token_are_told_apart() -> None:
-    async with desk_of(IrpSim()) as desk:
+    async with desk_of(IrpSim()) as capabilities:
         with pytest.raises(Permanent) as gone:
-            await desk.write(desk.draft("update", values_of(ALERT, incident=Incident(id="no such"))))
-    async with desk_of(IrpSim(), password="wrong") as desk:
+            await capabilities.write(capabilities.draft("update", values_of(ALERT, incident=Incident(id="no such"))))
+    async with desk_of(IrpSim(), password="wrong") as capabilities:
         with pytest.raises(AccessDenied) as denied:
-            await desk.probe()
+            await capabilities.probe()
 
     assert (gone.value.status, denied.value.status) == (404, 401)

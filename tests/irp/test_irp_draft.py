@@ -9,18 +9,18 @@ import pytest
 from builders import an_account, an_asset, an_event, events, seen
 from irp_desk import changed_profile, values_of
 
-from kuma_sync.core.alert import Seen
-from kuma_sync.core.delivery import changed_fields
-from kuma_sync.irp.checking import compile_profile
-from kuma_sync.irp.draft import Draft
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.core.alert import Observation
+from kuma_sync.core.steps import changed_fields
+from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.profile import Profile
+from kuma_sync.irp.rendering import Draft
+from kuma_sync.irp.validate import compile_profile
 
 DEFAULT = load_profile("security-vision")
 KNOWN = seen(events=events("e1", "e2"), assets=[an_asset()], accounts=[an_account()], assignee="petrov")
 
 
-def draft(operation: str, alert: Seen, *, profile: Profile = DEFAULT, **about: Any) -> Draft:
+def draft(operation: str, alert: Observation, *, profile: Profile = DEFAULT, **about: Any) -> Draft:
     return compile_profile(profile)[operation].rendering.draft(values_of(alert, **about))
 
 
@@ -30,7 +30,7 @@ def update(before: Draft, after: Draft, *, with_events: bool = False) -> dict[st
     return dict(after.only(changed, cleared, with_events=with_events).body or {})
 
 
-def with_alert(known: Seen, **fields: Any) -> Seen:
+def with_alert(known: Observation, **fields: Any) -> Observation:
     return replace(known, alert=replace(known.alert, **fields))
 
 
@@ -110,14 +110,14 @@ def test_an_alert_above_the_size_limit_says_so_and_leaves_the_total_out() -> Non
 
 
 def test_an_alert_that_grew_beyond_the_size_limit_keeps_what_was_sent() -> None:
-    after = draft("update", Seen(alert=KNOWN.alert, oversize=True), before=KNOWN)
+    after = draft("update", Observation(alert=KNOWN.alert, oversize=True), before=KNOWN)
 
     assert after.unknown == {"assets", "accounts", "observables", "eventsTotal"}
     assert update(draft("create", KNOWN), after) == {}
 
 
 def test_an_incident_made_anew_without_events_says_why() -> None:
-    body = draft("create", Seen(alert=KNOWN.alert), before=KNOWN).body or {}
+    body = draft("create", Observation(alert=KNOWN.alert), before=KNOWN).body or {}
 
     assert "Events: 2; KUMA no longer has them" in str(body["description"])
     assert body["eventsTotal"] == 2

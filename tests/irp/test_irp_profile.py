@@ -10,10 +10,10 @@ import pytest
 from irp_desk import changed_profile, small_profile
 from locked import locked
 
-from kuma_sync.core.delivery import Desk
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.irp.checking import check_profile, desk
-from kuma_sync.irp.loading import built_in, load_profile, parse_profile, profile_text
+from kuma_sync.core.steps import TargetCapabilities
+from kuma_sync.irp.load import built_in, load_profile, parse_profile, profile_text
+from kuma_sync.irp.validate import capabilities, check_profile
 
 UNVERIFIED = "profile security-vision was never proven against the real product"
 
@@ -252,12 +252,12 @@ def test_options_reach_the_templates() -> None:
 def test_the_desk_can_what_the_profile_has() -> None:
     full = load_profile("security-vision")
 
-    assert desk(full, to_irp=True) == Desk(settle=timedelta(seconds=5))
-    assert desk(full, to_irp=False) == Desk(may_close=False)
-    assert desk(small_profile(), to_irp=True) == Desk(
+    assert capabilities(full, to_irp=True) == TargetCapabilities(settle=timedelta(seconds=5))
+    assert capabilities(full, to_irp=False) == TargetCapabilities(may_close=False)
+    assert capabilities(small_profile(), to_irp=True) == TargetCapabilities(
         can_find=False, can_update=False, can_add_events=False, may_close=False
     )
 
 
 def test_the_settle_time_is_the_profiles() -> None:
-    assert desk(changed_profile(('settle = "5s"', 'settle = "2m"')), to_irp=True).settle == timedelta(minutes=2)
+    assert capabilities(changed_profile(('settle = "5s"', 'settle = "2m"')), to_irp=True).settle == timedelta(minutes=2)

@@ -9,22 +9,22 @@ import pytest
 from builders import an_event, events, seen
 from irp_desk import small_profile, values_of
 
-from kuma_sync.core.alert import Seen
+from kuma_sync.core.alert import Observation
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.irp.checking import check_profile, compile_profile
 from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.validate import check_profile, compile_profile
 
 ALERT = seen(events=events("e1", "e2"), priority="high", assignee="")
 MAPS = '[maps.severity]\nhigh = "High"\nnumber = 7\n"*" = "Medium"\n[maps.strict]\nlow = 1\n[maps.flag]\ntrue = "yes"'
 
 
-def body(template: str, alert: Seen = ALERT) -> dict[str, Any]:
+def body(template: str, alert: Observation = ALERT) -> dict[str, Any]:
     """Return the body of a create whose only field is this template (TOML)."""
     compiled = compile_profile(small_profile(f"field = {template}", maps=MAPS))
     return dict(compiled["create"].rendering.draft(values_of(alert)).body or {})
 
 
-def field(template: str, alert: Seen = ALERT) -> Any:
+def field(template: str, alert: Observation = ALERT) -> Any:
     return body(json.dumps(template), alert)["field"]
 
 

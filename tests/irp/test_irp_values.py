@@ -9,8 +9,8 @@ import pytest
 from builders import NOW, an_event, seen
 from irp_desk import subject_of, values_of
 
-from kuma_sync.core.alert import Seen, first_picture
-from kuma_sync.irp.values import NAMES, SHAPES, UNKNOWN, values
+from kuma_sync.core.alert import Observation, first_snapshot
+from kuma_sync.irp.context import NAMES, SHAPES, UNKNOWN, values
 
 
 def test_the_values_are_those_the_contract_names() -> None:
@@ -58,7 +58,7 @@ def test_times_are_utc_whatever_zone_they_came_in() -> None:
 
 
 def test_without_the_address_of_the_web_interface_there_is_no_link() -> None:
-    subject = subject_of(first_picture(seen()), None)
+    subject = subject_of(first_snapshot(seen()), None)
 
     given: Any = values(subject, web_url="", options={}, now=NOW)
 
@@ -66,7 +66,7 @@ def test_without_the_address_of_the_web_interface_there_is_no_link() -> None:
 
 
 def test_a_strange_alert_id_stays_inside_its_link() -> None:
-    subject = subject_of(first_picture(seen(id="a/../b?c")), None)
+    subject = subject_of(first_snapshot(seen(id="a/../b?c")), None)
 
     given: Any = values(subject, web_url="https://kuma.example.com/", options={}, now=NOW)
 
@@ -81,7 +81,7 @@ def test_a_strange_alert_id_stays_inside_its_link() -> None:
         (seen(), None, "absent"),
     ],
 )
-def test_the_total_of_events_is_told_only_where_it_is_known(shown: Seen, total: int | None, state: str) -> None:
+def test_the_total_of_events_is_told_only_where_it_is_known(shown: Observation, total: int | None, state: str) -> None:
     given: Any = values_of(shown)
 
     assert given["events_total"] == total
@@ -91,14 +91,14 @@ def test_the_total_of_events_is_told_only_where_it_is_known(shown: Seen, total: 
 def test_the_total_counts_events_that_kuma_no_longer_shows() -> None:
     before = seen(events=[an_event(ID="e1"), an_event(ID="e2")])
     after = seen(events=[an_event(ID="e3")])
-    picture = first_picture(before).with_seen(after)
+    snapshot = first_snapshot(before).with_seen(after)
 
-    given = values(subject_of(picture, after.contents), web_url="", options={}, now=NOW)
+    given = values(subject_of(snapshot, after.contents), web_url="", options={}, now=NOW)
 
     assert given["events_total"] == 3
 
 
 def test_now_is_utc() -> None:
-    given = values(subject_of(first_picture(seen()), None), web_url="", options={}, now=NOW.astimezone(UTC))
+    given = values(subject_of(first_snapshot(seen()), None), web_url="", options={}, now=NOW.astimezone(UTC))
 
     assert given["now"] == "2026-01-15T12:00:00Z"

@@ -20,11 +20,11 @@ from irp_desk import KEY, token
 from kuma_sync.core.errors import RemoteError, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.client import IrpClient
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.sample import sample_subject, sample_values
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.settings import Secret
-from kuma_sync.transport import Endpoint, Wire
+from kuma_sync.transport import Endpoint, RemoteClient
 
 HTML = "<html><head><title>Вход</title></head><body>Sign in</body></html>"
 
@@ -142,7 +142,8 @@ async def asked() -> AsyncIterator[Asked]:
     server = await asyncio.start_server(gate.serve, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     wires = {
-        name: Wire(Endpoint(remote=name, url=address), clock=lambda: datetime.now(UTC)) for name in ("irp", "kuma")
+        name: RemoteClient(Endpoint(remote=name, url=address), clock=lambda: datetime.now(UTC))
+        for name in ("irp", "kuma")
     }
     irp = IrpClient(
         wire=wires["irp"],
@@ -183,11 +184,16 @@ async def outcome(ask: Ask) -> Exception | None:
 async def test_a_page_for_people_is_no_success_of_anything_whatever_it_is_called(packed: bool) -> None:
     wrong = []
 
-    async with asked() as desk:
-        for name, ask in desk.operations.items():
+    async with asked() as capabilities:
+        for name, ask in capabilities.operations.items():
             for page, body in PAGES.items():
                 for kind in TYPES:
-                    desk.gate.status, desk.gate.kind, desk.gate.body, desk.gate.packed = 200, kind, body, packed
+                    (
+                        capabilities.gate.status,
+                        capabilities.gate.kind,
+                        capabilities.gate.body,
+                        capabilities.gate.packed,
+                    ) = 200, kind, body, packed
                     error = await outcome(ask)
                     if not isinstance(error, Transient) or error.ambiguous != (name in WRITES):
                         wrong.append((name, page, kind, repr(error)))
@@ -198,11 +204,15 @@ async def test_a_page_for_people_is_no_success_of_anything_whatever_it_is_called
 async def test_a_page_for_people_is_no_success_with_any_status_of_success() -> None:
     wrong = []
 
-    async with asked() as desk:
-        for name, ask in desk.operations.items():
+    async with asked() as capabilities:
+        for name, ask in capabilities.operations.items():
             for status in STATUSES:
                 for page in ("plain", "BOM", "UTF-16"):
-                    desk.gate.status, desk.gate.kind, desk.gate.body = status, "text/plain", PAGES[page]
+                    capabilities.gate.status, capabilities.gate.kind, capabilities.gate.body = (
+                        status,
+                        "text/plain",
+                        PAGES[page],
+                    )
                     error = await outcome(ask)
                     # On the wire a 204 has no body: for those that expect none it is what it says.
                     done = status == 204 and name in ("update", "add_events", "close", "KUMA close")
@@ -216,10 +226,10 @@ async def test_a_page_for_people_is_no_success_with_any_status_of_success() -> N
 async def test_a_create_answered_with_a_page_may_have_happened_and_nobody_knows_as_what() -> None:
     wrong = []
 
-    async with asked() as desk:
+    async with asked() as capabilities:
         for page, body in PAGES.items():
-            desk.gate.body = body
-            error = await outcome(desk.operations["create"])
+            capabilities.gate.body = body
+            error = await outcome(capabilities.operations["create"])
             if not (isinstance(error, Transient) and error.ambiguous and error.unidentified):
                 wrong.append((page, repr(error)))
 
@@ -230,11 +240,11 @@ async def test_a_create_answered_with_a_page_may_have_happened_and_nobody_knows_
 async def test_any_other_body_of_a_write_is_a_success(operation: str) -> None:
     wrong = []
 
-    async with asked() as desk:
+    async with asked() as capabilities:
         for body in (b"", b"OK", b"{}", b'"<saved>"', b"saved <1>", b"\xef\xbb\xbfdone"):
             for kind in TYPES:
-                desk.gate.kind, desk.gate.body = kind, body
-                error = await outcome(desk.operations[operation])
+                capabilities.gate.kind, capabilities.gate.body = kind, body
+                error = await outcome(capabilities.operations[operation])
                 if error is not None:
                     wrong.append((body, kind, repr(error)))
 
@@ -261,10 +271,10 @@ async def test_any_other_body_of_a_write_is_a_success(operation: str) -> None:
 async def test_kumas_closing_is_done_by_204_or_json_alone(status: int, body: bytes, closed: bool) -> None:
     errors = []
 
-    async with asked() as desk:
+    async with asked() as capabilities:
         for kind in TYPES:
-            desk.gate.status, desk.gate.kind, desk.gate.body = status, kind, body
-            errors.append(await outcome(desk.operations["KUMA close"]))
+            capabilities.gate.status, capabilities.gate.kind, capabilities.gate.body = status, kind, body
+            errors.append(await outcome(capabilities.operations["KUMA close"]))
 
     if closed:
         assert errors == [None] * len(TYPES)

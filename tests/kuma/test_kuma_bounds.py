@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from test_kuma_client_sockets import a_client
 
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.kuma.bounds import CONTAINERS, VALUES, Bounds, bounds
+from kuma_sync.kuma.array_splitter import BRACKETS, ELEMENTS, ArraySplitter
 from kuma_sync.kuma.client import Element, KumaClient
-from kuma_sync.kuma.stream import BRACKETS, ELEMENTS, Splitter
-from kuma_sync.kuma.wire import Parsed, Rejected, parse_in_turns
+from kuma_sync.kuma.parse import Parsed, Rejected, parse_in_turns
+from kuma_sync.kuma.tolerant_json import CONTAINERS, VALUES, Bounds, bounds
 
 HEAD = b'{"id":"5f0c","name":"x","events":['
 MANY = CONTAINERS + 2000
@@ -95,7 +95,7 @@ def test_a_larger_limit_of_bytes_is_a_larger_one_of_values():
 @pytest.mark.parametrize(("piece", "most"), [(b"[],", BRACKETS // 2), (b"[[]],", BRACKETS // 4)])
 def test_a_step_through_brackets_that_stand_close_is_a_short_one(piece, most):
     document = b'[{"a":[' + piece * 50_000 + b"1]}]"
-    splitter = Splitter(max_size=1 << 20)
+    splitter = ArraySplitter(max_size=1 << 20)
 
     steps = [
         len(found) for at in range(0, len(document), 1 << 18) for found in splitter.steps(document[at : at + (1 << 18)])
@@ -107,7 +107,7 @@ def test_a_step_through_brackets_that_stand_close_is_a_short_one(piece, most):
 
 @pytest.mark.parametrize("piece", [b"{}", b"1", b'"a"', b'{"id":"1"}'])
 def test_a_step_through_very_many_small_elements_is_a_short_one(piece):
-    splitter = Splitter(max_size=1 << 20)
+    splitter = ArraySplitter(max_size=1 << 20)
 
     steps = [len(found) for found in splitter.steps(b"[" + b",".join([piece] * 5000) + b"]")]
 

@@ -18,12 +18,12 @@ from kuma_sync.core.closing import KumaAnswer
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami, query_string
-from kuma_sync.kuma.element import Element
+from kuma_sync.kuma.element_cache import Element
 from kuma_sync.kuma.page import End
 from kuma_sync.kuma.refusal import KumaRefusal
 from kuma_sync.kuma.request import Scope
 from kuma_sync.settings import Secret
-from kuma_sync.transport import Endpoint, Wire
+from kuma_sync.transport import Endpoint, RemoteClient
 
 URL = "https://kuma.test:7223"
 FULL = Query(kind=ReadKind.FULL)
@@ -44,7 +44,7 @@ async def a_client(
     **changes: object,
 ) -> AsyncIterator[KumaClient]:
     endpoint = Endpoint(remote="kuma", url=URL, connections=1)
-    wire = Wire(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
+    wire = RemoteClient(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
     settings: dict = {"api_version": "v1", "statuses": ["new"], "tenants": [], "with_affected": False}
     settings |= {"max_alert_size": 10_000, "page_cap": 9}
     try:
@@ -326,8 +326,8 @@ async def test_a_refused_read_says_why(response, version, kind, words):
     assert route.call_count == 1
 
 
-Work = Callable[[KumaClient], object]
-CALLS: list[Work] = [everything, lambda client: client.close("a", "responded"), lambda client: client.whoami()]
+DeliveryState = Callable[[KumaClient], object]
+CALLS: list[DeliveryState] = [everything, lambda client: client.close("a", "responded"), lambda client: client.whoami()]
 
 
 def fresh_only(request: httpx.Request) -> httpx.Response:

@@ -15,9 +15,9 @@ import stamina
 from kuma_sync.core.errors import Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient
-from kuma_sync.kuma.element import Element
+from kuma_sync.kuma.element_cache import Element
 from kuma_sync.settings import Secret
-from kuma_sync.transport import Endpoint, Wire
+from kuma_sync.transport import Endpoint, RemoteClient
 
 ALERTS = [{"id": f"alert-{n}", "name": '"}],[{"\\ ' * 50, "events": [{"ID": str(n)}]} for n in range(200)]
 BODY = json.dumps(ALERTS).encode()
@@ -47,7 +47,7 @@ async def a_client(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     endpoint = Endpoint(remote="kuma", url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    wire = Wire(endpoint, clock=lambda: datetime.now(UTC))
+    wire = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
     async with server:
         yield KumaClient(
             wire=wire,

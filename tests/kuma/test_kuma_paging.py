@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.kuma.page import End
-from kuma_sync.kuma.paging import PageSize, Paging, Shown
+from kuma_sync.kuma.page import End, PageSize, Paging, Shown
 
 FULL, SWEEP = Query(kind=ReadKind.FULL), Query(kind=ReadKind.SWEEP)
 WINDOW, LATE = Query(kind=ReadKind.WINDOW), Query(kind=ReadKind.LATE)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.alert import Alert, AlertId, Contents
-from kuma_sync.core.diff import Rejected
-from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.core.comparison import Rejected
+from kuma_sync.kuma.parse import Parsed, parse_alert
 
 WHOLE = {
     "id": "5f0c2a3e-6b1d-4a77-9c55-2b7f0e4d1a01",

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kuma_sync.kuma.element import Element
-from kuma_sync.kuma.known import KEY, Known
-from kuma_sync.kuma.stream import STEP, NotAnArray, Splitter
+from kuma_sync.kuma.array_splitter import STEP, ArraySplitter, NotAnArray
+from kuma_sync.kuma.element_cache import KEY, Element, ElementCache
 
 RELAXED = settings(deadline=None, derandomize=True, max_examples=400)
 ID = '{"id":"5f0c2a3e-6b1d-4a77-9c55-2b7f0e4d1a0%d","tenantID":"1a2b3c4d",'
@@ -58,7 +57,7 @@ def polls(draw: st.DrawFn) -> list[bytes]:
     return draw(st.lists(documents(pool), min_size=2, max_size=4))
 
 
-def taken(document: bytes, sizes: list[int], splitter: Splitter) -> tuple[list[Element], str]:
+def taken(document: bytes, sizes: list[int], splitter: ArraySplitter) -> tuple[list[Element], str]:
     """Feed a document in pieces of these sizes, over and over; return its elements and how it ended."""
     found: list[Element] = []
     position, turn = 0, 0
@@ -76,10 +75,10 @@ def taken(document: bytes, sizes: list[int], splitter: Splitter) -> tuple[list[E
 
 
 def check(documents: list[bytes], sizes: list[int], max_size: int) -> None:
-    known = Known(most=3, smallest=0)
+    known = ElementCache(most=3, smallest=0)
     for document in documents:
-        found, how = taken(document, sizes, Splitter(max_size=max_size, known=known))
-        expected, as_expected = taken(document, [1], Splitter(max_size=max_size))
+        found, how = taken(document, sizes, ArraySplitter(max_size=max_size, known=known))
+        expected, as_expected = taken(document, [1], ArraySplitter(max_size=max_size))
         assert how == as_expected
         # What ended in the piece that proves the page broken is not handed out.
         handed_out = expected if how in ("complete", "cut") else expected[: len(found)]
@@ -92,8 +91,8 @@ def test_knowing_elements_again_changes_nothing_but_the_time_it_takes(documents,
     check(documents, sizes, max_size)
 
 
-def splitter(known: Known) -> Splitter:
-    return Splitter(max_size=1 << 20, known=known)
+def splitter(known: ElementCache) -> ArraySplitter:
+    return ArraySplitter(max_size=1 << 20, known=known)
 
 
 def an_alert(filling: str) -> bytes:
@@ -101,10 +100,10 @@ def an_alert(filling: str) -> bytes:
 
 
 def test_an_element_that_came_before_is_not_looked_into(monkeypatch):
-    known = Known()
+    known = ElementCache()
     first, _ = taken(b"[" + an_alert("a") + b"]", [100], splitter(known))
 
-    monkeypatch.setattr(Splitter, "_nested", None)
+    monkeypatch.setattr(ArraySplitter, "_nested", None)
     again, how = taken(b"[" + an_alert("a") + b"]", [100], splitter(known))
 
     assert again == first
@@ -113,17 +112,19 @@ def test_an_element_that_came_before_is_not_looked_into(monkeypatch):
 
 @pytest.mark.parametrize("now", ["b", "aa", "a\\", '","x":["', ""])
 def test_an_element_that_grew_shrank_or_changed_is_what_it_is_now(now):
-    known = Known()
+    known = ElementCache()
     taken(b"[" + an_alert("a") + b"]", [100], splitter(known))
 
     found, how = taken(b"[" + an_alert(now) + b"," + an_alert("c") + b"]", [1000], splitter(known))
-    expected, as_expected = taken(b"[" + an_alert(now) + b"," + an_alert("c") + b"]", [1], Splitter(max_size=1 << 20))
+    expected, as_expected = taken(
+        b"[" + an_alert(now) + b"," + an_alert("c") + b"]", [1], ArraySplitter(max_size=1 << 20)
+    )
 
     assert (found, how) == (expected, as_expected)
 
 
 def test_a_last_element_that_shrank_is_handed_out_at_the_end():
-    known = Known()
+    known = ElementCache()
     taken(b"[" + an_alert("aaaa") + b"]", [100], splitter(known))
     shorter = splitter(known)
 
@@ -136,7 +137,7 @@ def test_a_last_element_that_shrank_is_handed_out_at_the_end():
 
 
 def test_what_is_remembered_has_a_bound():
-    known = Known(most=10, smallest=0)
+    known = ElementCache(most=10, smallest=0)
 
     for number in range(100):
         raw = b"%064d" % number
@@ -149,7 +150,7 @@ def test_what_is_remembered_has_a_bound():
 def test_a_giant_piece_is_taken_in_steps():
     document = b"[" + b",".join([an_alert("x")] * 1000) + b"]"
 
-    steps = list(Splitter(max_size=1 << 20).steps(document))
+    steps = list(ArraySplitter(max_size=1 << 20).steps(document))
 
     assert len(steps) == -(-len(document) // STEP) > 5
     assert sum(map(len, steps)) == 1000

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from recorded import RECORDED, needs_recorded
 
-from kuma_sync.kuma.stream import Splitter
-from kuma_sync.kuma.wire import Parsed, parse_alert
+from kuma_sync.kuma.array_splitter import ArraySplitter
+from kuma_sync.kuma.parse import Parsed, parse_alert
 
 
 @needs_recorded
@@ -17,7 +17,7 @@ def test_recorded_alerts_are_read_field_for_field():
     document = gzip.decompress(RECORDED.read_bytes())
     expected = json.loads(document)
 
-    splitter = Splitter(max_size=32 << 20)
+    splitter = ArraySplitter(max_size=32 << 20)
     elements = [item for at in range(0, len(document), 65536) for item in splitter.feed(document[at : at + 65536])]
 
     assert splitter.complete

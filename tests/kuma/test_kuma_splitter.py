@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kuma_sync.kuma.element import Element
-from kuma_sync.kuma.stream import NotAnArray, Splitter
+from kuma_sync.kuma.array_splitter import ArraySplitter, NotAnArray
+from kuma_sync.kuma.element_cache import Element
 
 RELAXED = settings(deadline=None)  # timings on a shared machine prove nothing
 HOSTILE = st.text(alphabet='"\\{}[],:n \u0000\n/uЖ😀', max_size=12)
@@ -23,7 +23,7 @@ VALUES = st.recursive(
 
 def split(document: bytes, sizes: list[int], *, max_size: int = 1 << 30) -> tuple[list[Element], bool]:
     """Feed a document in pieces of these sizes, over and over."""
-    splitter, found, position, turn = Splitter(max_size=max_size), [], 0, 0
+    splitter, found, position, turn = ArraySplitter(max_size=max_size), [], 0, 0
     while position < len(document):
         size = sizes[turn % len(sizes)]
         found += splitter.feed(document[position : position + size])
@@ -128,7 +128,7 @@ def test_an_element_above_the_limit_is_counted_and_hashed_but_not_kept(piece):
 
 
 def test_a_64_mb_alert_passes_in_less_than_10_mb():
-    splitter = Splitter(max_size=1 << 20)
+    splitter = ArraySplitter(max_size=1 << 20)
     piece = b'\\"{[' * 16_384
 
     tracemalloc.start()

@@ -12,7 +12,7 @@ from locked import locked
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings import Secret, Settings, find_config, frozen_changes, load, secrets_of, to_toml
-from kuma_sync.settings.cautions import cautions
+from kuma_sync.settings.warnings import cautions
 
 GOOD = {"KUMA_SYNC_KUMA__URL": "kuma.example.com", "KUMA_SYNC_KUMA__TOKEN": "t", "KUMA_SYNC_IRP__URL": "sv.example.com"}
 

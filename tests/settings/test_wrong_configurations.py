@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.irp.loading import load_profile
+from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import load, read
 
 ENV = {

@@ -10,14 +10,14 @@ import pytest
 from builders import ALERT_ID, NOW, a_link, an_account, an_alert, an_asset, an_event, an_incident, events
 from stores import opened
 
-from kuma_sync.core.alert import AlertId, Contents, Picture, event_digest, take_contents
+from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, event_digest, take_contents
 from kuma_sync.store import Shape, Shown, Store
 
 B, C = AlertId("b"), AlertId("c")
 
 
-def a_picture(*event_ids: str, oversize: bool = False, affected: bool = True, **fields: Any) -> Picture:
-    return Picture(
+def a_picture(*event_ids: str, oversize: bool = False, affected: bool = True, **fields: Any) -> AlertSnapshot:
+    return AlertSnapshot(
         alert=an_alert(**fields),
         event_ids=frozenset(event_digest({"ID": each}) for each in event_ids),
         affected=Contents().affected if affected else None,
@@ -25,8 +25,10 @@ def a_picture(*event_ids: str, oversize: bool = False, affected: bool = True, **
     )
 
 
-def shown(picture: Picture, shape: Shape = Shape.CONTENTS, digest: bytes | None = b"bytes", **fields: Any) -> Shown:
-    return Shown(picture=picture, shape=shape, digest=digest, **fields)
+def shown(
+    snapshot: AlertSnapshot, shape: Shape = Shape.CONTENTS, digest: bytes | None = b"bytes", **fields: Any
+) -> Shown:
+    return Shown(snapshot=snapshot, shape=shape, digest=digest, **fields)
 
 
 async def save(store: Store, *items: Shown, sweep: int = 0) -> None:
@@ -43,7 +45,7 @@ async def link(store: Store, *ids: AlertId, **fields: Any) -> None:
 
 
 async def test_a_picture_comes_back_as_it_was_stored(database_url: str) -> None:
-    pictures = [
+    snapshots = [
         a_picture(
             "e1",
             "e2",
@@ -60,13 +62,13 @@ async def test_a_picture_comes_back_as_it_was_stored(database_url: str) -> None:
         a_picture(id=B, first_seen=None, last_seen=None, name="", affected=False, oversize=True),
     ]
     async with opened(database_url) as store:
-        await save(store, *map(shown, pictures))
+        await save(store, *map(shown, snapshots))
 
         async with store.read() as tx:
-            found = await tx.alerts.pictures([ALERT_ID, B, C])
+            found = await tx.alerts.snapshots([ALERT_ID, B, C])
 
-    assert found == {picture.alert.id: picture for picture in pictures}
-    assert [found[picture.alert.id].fingerprint for picture in pictures] == [each.fingerprint for each in pictures]
+    assert found == {snapshot.alert.id: snapshot for snapshot in snapshots}
+    assert [found[snapshot.alert.id].fingerprint for snapshot in snapshots] == [each.fingerprint for each in snapshots]
 
 
 async def test_a_time_from_another_zone_comes_back_as_the_same_moment_in_utc(database_url: str) -> None:
@@ -75,7 +77,7 @@ async def test_a_time_from_another_zone_comes_back_as_the_same_moment_in_utc(dat
         await save(store, shown(a_picture(last_seen=moscow)))
 
         async with store.read() as tx:
-            last_seen = (await tx.alerts.pictures([ALERT_ID]))[ALERT_ID].alert.last_seen
+            last_seen = (await tx.alerts.snapshots([ALERT_ID]))[ALERT_ID].alert.last_seen
 
     assert last_seen == moscow
     assert last_seen is not None
@@ -88,10 +90,10 @@ async def test_more_alerts_than_one_query_names_are_found(database_url: str) -> 
         await save(store, *(shown(a_picture(id=each), digest=each.encode()) for each in ids))
 
         async with store.read() as tx:
-            pictures = await tx.alerts.pictures(ids)
+            snapshots = await tx.alerts.snapshots(ids)
             known = await tx.alerts.by_digest(Shape.CONTENTS, [each.encode() for each in ids])
 
-    assert set(pictures) == set(ids)
+    assert set(snapshots) == set(ids)
     assert known == {each.encode(): each for each in ids}
 
 

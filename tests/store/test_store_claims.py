@@ -112,14 +112,14 @@ async def test_a_lost_claim_takes_the_whole_transaction_back(database_url: str) 
 
         async def deliver() -> None:
             async with store.begin() as tx:
-                await tx.records.note("w1", "delivered", "a")
+                await tx.audit.note("w1", "delivered", "a")
                 await tx.delivery.done(stale)
 
         with pytest.raises(ClaimLost):
             await deliver()
 
         async with store.read() as tx:
-            assert await tx.records.history("a") == []
+            assert await tx.audit.history("a") == []
 
 
 async def test_leases_on_a_shared_server_are_measured_by_its_clock(postgres_url: str) -> None:

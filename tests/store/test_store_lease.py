@@ -25,9 +25,9 @@ async def given(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool =
     return turn
 
 
-async def assure(store: Store, turn: Turn) -> None:
+async def ensure_valid(store: Store, turn: Turn) -> None:
     async with store.begin() as tx:
-        await tx.lease.assure(turn)
+        await tx.lease.ensure_valid(turn)
 
 
 async def test_the_turn_is_one_owners_until_it_ends(database_url: str) -> None:
@@ -36,7 +36,7 @@ async def test_the_turn_is_one_owners_until_it_ends(database_url: str) -> None:
 
         assert await take(store, "other") is None
         assert await given(store, "one") == first
-        await assure(store, first)
+        await ensure_valid(store, first)
 
 
 async def test_an_expired_turn_goes_to_the_next_with_a_higher_fence(database_url: str) -> None:
@@ -45,9 +45,9 @@ async def test_an_expired_turn_goes_to_the_next_with_a_higher_fence(database_url
         fresh = await given(store, "other")
 
         assert fresh.fence > stale.fence
-        await assure(store, fresh)
+        await ensure_valid(store, fresh)
         with pytest.raises(ClaimLost):
-            await assure(store, stale)
+            await ensure_valid(store, stale)
 
 
 async def test_an_owner_that_let_its_turn_expire_gets_a_new_fence(database_url: str) -> None:
@@ -55,13 +55,13 @@ async def test_an_owner_that_let_its_turn_expire_gets_a_new_fence(database_url: 
     async with opened(database_url) as store:
         stale = await given(store, "one", ttl=OVER)
         with pytest.raises(ClaimLost):
-            await assure(store, stale)
+            await ensure_valid(store, stale)
 
         fresh = await given(store, "one")
 
         assert fresh.fence > stale.fence
         with pytest.raises(ClaimLost):
-            await assure(store, stale)
+            await ensure_valid(store, stale)
 
 
 async def test_a_turn_given_back_is_free_at_once_and_only_its_owner_can_give_it(database_url: str) -> None:
@@ -86,7 +86,7 @@ async def test_a_turn_is_taken_by_force_from_a_dead_owner(database_url: str) -> 
 
         assert forced.fence > dead.fence
         with pytest.raises(ClaimLost):
-            await assure(store, dead)
+            await ensure_valid(store, dead)
 
 
 async def test_turns_of_different_names_are_independent(database_url: str) -> None:
@@ -105,14 +105,14 @@ async def test_a_stale_turn_takes_the_whole_transaction_back(database_url: str) 
 
         async def read() -> None:
             async with store.begin() as tx:
-                await tx.records.note("one", "read", "a")
-                await tx.lease.assure(stale)
+                await tx.audit.note("one", "read", "a")
+                await tx.lease.ensure_valid(stale)
 
         with pytest.raises(ClaimLost):
             await read()
 
         async with store.read() as tx:
-            assert await tx.records.history("a") == []
+            assert await tx.audit.history("a") == []
 
 
 async def test_a_shared_server_measures_the_turn_by_its_own_clock(postgres_url: str) -> None:
@@ -130,7 +130,7 @@ async def test_a_turn_assured_in_a_transaction_is_nobody_elses_until_it_ends(pos
         turn = await given(one, "one")
 
         async with one.begin() as tx:
-            await tx.lease.assure(turn)
+            await tx.lease.ensure_valid(turn)
             async with other.engine.connect() as connection:
                 row = await connection.exec_driver_sql("SELECT 1 FROM lease FOR UPDATE SKIP LOCKED")
                 free_meanwhile = row.one_or_none()

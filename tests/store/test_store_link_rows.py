@@ -9,15 +9,16 @@ from typing import Any
 
 from builders import NOW, a_link, an_incident, events, seen
 
-from kuma_sync.core.alert import first_picture
-from kuma_sync.core.delivery import Close, Create, Desk, FindFirst, Nothing, next_step
-from kuma_sync.core.incident import UNSURE, Doubt, Intent, Link, Origin, Sent
+from kuma_sync.core.alert import first_snapshot
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import UNSURE, DeliveredState, Doubt, Intent, Link
+from kuma_sync.core.steps import Close, Create, FindFirst, Nothing, TargetCapabilities, next_step
 from kuma_sync.store.link_rows import as_link, as_row
 
-PICTURE = first_picture(seen(events=events("a", "b")))
-SENT = Sent(fingerprint=PICTURE.fingerprint, fields={"title": "t"}, events=PICTURE.event_ids)
+PICTURE = first_snapshot(seen(events=events("a", "b")))
+SENT = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "t"}, events=PICTURE.event_ids)
 BARE = as_row(a_link(), NOW)
-TRIED = as_row(a_link(sent=Sent(fields={"title": UNSURE})), NOW)
+TRIED = as_row(a_link(sent=DeliveredState(fields={"title": UNSURE})), NOW)
 MADE = as_row(a_link(incident=an_incident(), sent=SENT), NOW)
 BEGUN = as_row(a_link(intent=Intent(sent=SENT, at=NOW), doubt=Doubt.AMBIGUOUS), NOW)
 MARKS = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "missed")
@@ -37,7 +38,7 @@ def read(row: dict[str, Any]) -> Link:
 
 
 def step(link: Link) -> object:
-    return next_step(PICTURE, link, unsent=0, desk=Desk())
+    return next_step(PICTURE, link, unsent=0, capabilities=TargetCapabilities())
 
 
 def test_no_row_makes_a_create_that_find_should_come_before() -> None:

@@ -13,10 +13,11 @@ from builders import ALERT_ID, NOW, a_link, an_incident
 from stores import opened
 
 from kuma_sync.core.alert import AlertId, Fingerprint, event_digest
-from kuma_sync.core.delivery import alert_closed
-from kuma_sync.core.incident import (
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import (
     BeingMade,
     Closing,
+    DeliveredState,
     Doubt,
     Doubted,
     Dropped,
@@ -27,20 +28,21 @@ from kuma_sync.core.incident import (
     Linked,
     Live,
     NotMade,
-    Origin,
-    Sent,
     Sought,
     State,
 )
+from kuma_sync.core.transitions import alert_closed
 from kuma_sync.store import Store
 from kuma_sync.store.locks import lock
 
 B = AlertId("b")
 DIGESTS = frozenset(event_digest({"ID": each}) for each in ("e1", "e2", "e3"))
 
-SENT = Sent(fingerprint=Fingerprint("1:sent"), fields={"title": "t", "описание": "d"}, events=DIGESTS)
+SENT = DeliveredState(fingerprint=Fingerprint("1:sent"), fields={"title": "t", "описание": "d"}, events=DIGESTS)
 INTENT = Intent(
-    sent=Sent(fingerprint=Fingerprint("1:intent"), fields={"title": "i"}, events=frozenset(list(DIGESTS)[:1])),
+    sent=DeliveredState(
+        fingerprint=Fingerprint("1:intent"), fields={"title": "i"}, events=frozenset(list(DIGESTS)[:1])
+    ),
     at=datetime(2026, 1, 15, 12, 0, 0, 123456, tzinfo=UTC),
     unidentified=True,
 )

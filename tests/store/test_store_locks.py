@@ -14,10 +14,10 @@ from test_store_queue_races import somebody_waits
 import kuma_sync
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ClaimLost
-from kuma_sync.core.incident import Doubt
-from kuma_sync.daemon.operator import resync
+from kuma_sync.core.link import Doubt
 from kuma_sync.store import Lane, Put, Store
 from kuma_sync.store.locks import Renew, Stop, lock
+from kuma_sync.sync.operator import resync
 
 A, B = AlertId("a"), AlertId("b")
 LEASE = timedelta(seconds=60)
@@ -89,7 +89,7 @@ def test_whoever_locks_several_kinds_asks_the_one_function() -> None:
     asks = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        for word in (".lease.assure(", ".lease.hold(", ".links.locked(", ".delivery.stop(")
+        for word in (".lease.ensure_valid(", ".lease.hold(", ".links.locked(", ".delivery.stop(")
         if word in path.read_text()
     }
 

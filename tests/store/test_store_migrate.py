@@ -20,10 +20,11 @@ from stores import opened, to_the_first
 
 from kuma_sync.core.alert import AlertId, Fingerprint
 from kuma_sync.core.errors import NewerSchema, StoreUnavailable
-from kuma_sync.core.incident import Incident, Link, Linked, Sent
+from kuma_sync.core.incident import Incident
+from kuma_sync.core.link import DeliveredState, Link, Linked
 from kuma_sync.store import Lane, Store, store_url
+from kuma_sync.store.cursor import KnownProfile
 from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
-from kuma_sync.store.records import KnownProfile
 from kuma_sync.store.schema import metadata
 
 A = AlertId("a")
@@ -129,17 +130,17 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
     await run(store, *(statement.format(**words) for statement in AT_0001))
     await upgrade(store)
     async with store.begin() as tx:
-        link, pictures = await tx.links.get(A), await tx.alerts.pictures([A])
+        link, snapshots = await tx.links.get(A), await tx.alerts.snapshots([A])
         assert link is not None
         await tx.links.save(replace(link, spent_until=NOW), now=NOW)
     async with store.read() as tx:
-        saved, known = await tx.links.get(A), await tx.records.profile()
+        saved, known = await tx.links.get(A), await tx.cursor.profile()
 
     assert (before, await current(store)) == ("0001", head())
-    sent = Sent(fingerprint=Fingerprint("1:f"), fields={"title": "t"})
+    sent = DeliveredState(fingerprint=Fingerprint("1:f"), fields={"title": "t"})
     assert link == Link(alert_id=A, state=Linked(incident=Incident(id="1001"), sent=sent), gone=True)
     assert saved == replace(link, spent_until=NOW)
-    assert [picture.alert.name for picture in pictures.values()] == ["n"]
+    assert [snapshot.alert.name for snapshot in snapshots.values()] == ["n"]
     assert [(job.subject, job.lane, job.due) for job in await jobs(store)] == [("a", Lane.UPDATE, NOW)]
     assert known == KnownProfile(), "the profile is looked at anew"
     assert await looked_at(store, differences) == []
@@ -163,7 +164,7 @@ async def test_pieces_that_were_parked_before_are_given_their_size(empty_url: st
             )
     await upgrade(store)
     async with store.read() as tx:
-        sizes = {piece.digest: piece.size for piece in await tx.records.parked()}
+        sizes = {piece.digest: piece.size for piece in await tx.rejects.waiting()}
 
     assert sizes == {digest: len(piece) for digest, piece in raw.items()}
     await store.close()

@@ -12,11 +12,11 @@ import pytest
 from builders import a_link, an_alert, an_incident
 from stores import Clock, opened
 
-from kuma_sync.core.alert import AlertId, Contents, Picture
-from kuma_sync.core.diff import Rejected
-from kuma_sync.core.incident import Link
+from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
+from kuma_sync.core.comparison import Rejected
+from kuma_sync.core.link import Link
 from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
-from kuma_sync.store.overview import AlertState, Row
+from kuma_sync.store.read_models import AlertState, Row
 
 A = AlertId("a")
 LEASE = timedelta(seconds=60)
@@ -68,8 +68,8 @@ STATE_OF = {
 
 
 def shown(alert_id: str, **fields: Any) -> Shown:
-    picture = Picture(alert=an_alert(id=AlertId(alert_id), **fields))
-    return Shown(picture=picture, shape=Shape.LISTING, digest=None, contents=Contents())
+    snapshot = AlertSnapshot(alert=an_alert(id=AlertId(alert_id), **fields))
+    return Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None, contents=Contents())
 
 
 def marked(*cases: Case, **fields: Any) -> Link:
@@ -187,7 +187,7 @@ async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) 
 async def swept(store: Store, sweep: int) -> None:
     """Note that a complete sweep ended, long after everything that was stored."""
     async with store.begin() as tx:
-        await tx.records.move_cursor(sweep=sweep)
+        await tx.cursor.move(sweep=sweep)
 
 
 async def prune(store: Store, clock: Clock) -> int:
@@ -275,7 +275,7 @@ async def test_with_an_alert_goes_all_that_belonged_to_it_and_nothing_else(datab
         async with store.begin() as tx:
             for alert_id, case in (("a", MARKS["closed"]), ("b", MARKS["open"])):
                 await make(tx, alert_id, case)
-                await tx.records.note("kuma-sync", "created", alert_id)
+                await tx.audit.note("kuma-sync", "created", alert_id)
         clock.advance(days=91)
         await swept(store, 1)
 
@@ -285,8 +285,8 @@ async def test_with_an_alert_goes_all_that_belonged_to_it_and_nothing_else(datab
             kept = [
                 [await tx.alerts.contents(AlertId(each)) is not None for each in "ab"],
                 [await tx.links.get(AlertId(each)) is not None for each in "ab"],
-                [bool(await tx.records.history(each)) for each in "ab"],
-                [AlertId(each) in await tx.alerts.pictures([A, AlertId("b")]) for each in "ab"],
+                [bool(await tx.audit.history(each)) for each in "ab"],
+                [AlertId(each) in await tx.alerts.snapshots([A, AlertId("b")]) for each in "ab"],
             ]
         assert kept == [[False, True]] * 4
 
@@ -298,16 +298,16 @@ async def test_old_records_go_but_the_latest_pass_of_a_kind_and_what_waits_for_a
     async with opened(database_url, clock=clock) as store:
         async with store.begin() as tx:
             for kind in ("sweep", "window", "window"):
-                await tx.records.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
-            await tx.records.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("old", "dropped")])
-            await tx.records.drop_parked("dropped")
-            await tx.records.note("operator", "paused")
+                await tx.audit.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
+            await tx.rejects.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("old", "dropped")])
+            await tx.rejects.drop("dropped")
+            await tx.audit.note("operator", "paused")
         clock.advance(days=91)
 
         await prune(store, clock)
 
         async with store.begin() as tx:
-            assert sorted(record.kind for record in await tx.records.last_passes(9)) == ["sweep", "window"]
-            assert [piece.digest for piece in await tx.records.parked()] == ["old"]
-            assert await tx.records.park([Rejected(digest="dropped", reason="no id", raw=b"{}")]) == 1
-            assert await tx.records.history("") == []
+            assert sorted(record.kind for record in await tx.audit.last_passes(9)) == ["sweep", "window"]
+            assert [piece.digest for piece in await tx.rejects.waiting()] == ["old"]
+            assert await tx.rejects.park([Rejected(digest="dropped", reason="no id", raw=b"{}")]) == 1
+            assert await tx.audit.history("") == []

@@ -39,7 +39,7 @@ async def planned(store: Store) -> Plans:
             await tx.delivery.again(claimed, at=tx.now)
             await tx.alerts.by_digest(Shape.CONTENTS, [b"unknown"])
             await tx.alerts.by_digest(Shape.LISTING, [b"unknown"])
-            await tx.alerts.pictures([AlertId("unknown")])
+            await tx.alerts.snapshots([AlertId("unknown")])
             await tx.alerts.gone([AlertId("unknown")])
             await tx.alerts.mark_shown([AlertId("unknown")], 7)
             await tx.alerts.unshown(7)

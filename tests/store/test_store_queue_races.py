@@ -15,13 +15,14 @@ from builders import NOW, a_link, an_alert, changed
 from queue_steps import LEASE, claim, claim_one, done, job, jobs, put
 from stores import Clock, opened
 
-from kuma_sync.core.alert import AlertId, Picture
-from kuma_sync.core.incident import Link, Origin
-from kuma_sync.daemon.prune import prune
-from kuma_sync.daemon.turn import READER
+from kuma_sync.core.alert import AlertId, AlertSnapshot
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import Link
 from kuma_sync.store import Lane, Put, Shape, Shown, Store
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import lock
+from kuma_sync.sync.leader import READER
+from kuma_sync.sync.runtime.housekeeping import prune
 
 
 @asynccontextmanager
@@ -139,7 +140,7 @@ async def test_a_job_being_parked_meets_a_change_and_the_change_is_tried(postgre
         async def park() -> None:
             async with worker.begin() as tx:
                 await tx.delivery.park(claimed, "refused")
-                await tx.records.note("w1", "parked", "a")
+                await tx.audit.note("w1", "parked", "a")
 
         async with asyncio.TaskGroup() as group, poller.begin() as tx:
             await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
@@ -149,7 +150,7 @@ async def test_a_job_being_parked_meets_a_change_and_the_change_is_tried(postgre
         second = await claim_one(worker)
         assert (second.attempts, len(await jobs(poller))) == (0, 1)
         async with poller.read() as read:
-            assert [entry.action for entry in await read.records.history("a")] == ["parked"]
+            assert [entry.action for entry in await read.audit.history("a")] == ["parked"]
 
 
 SUBJECTS = [AlertId(f"a{number}") for number in range(40)]
@@ -232,12 +233,12 @@ async def old_and_settled(store: Store, clock: Clock, *ids: str) -> None:
     """Have alerts that were closed long ago, and that the last sweep did not show any more."""
     async with store.begin() as tx:
         for alert_id in map(AlertId, ids):
-            shown = Shown(picture=Picture(alert=an_alert(id=alert_id)), shape=Shape.LISTING, digest=None)
+            shown = Shown(snapshot=AlertSnapshot(alert=an_alert(id=alert_id)), shape=Shape.LISTING, digest=None)
             await tx.alerts.save([shown], now=tx.now, sweep=1)
             await tx.links.add([a_link(alert_id=alert_id, alert_closed=True)], now=tx.now)
     clock.advance(days=91)
     async with store.begin() as tx:
-        await tx.records.move_cursor(sweep=2)
+        await tx.cursor.move(sweep=2)
         await tx.lease.take(READER, "reader", ttl=LEASE)
 
 
@@ -253,7 +254,7 @@ async def test_what_a_read_is_just_showing_again_is_not_pruned(postgres_url: str
             await tx.alerts.mark_shown([AlertId("a")], 3)
             await tx.alerts.mark_shown([AlertId("b")], 0)
         async with reader.read() as tx:
-            left = await tx.alerts.pictures([AlertId("a"), AlertId("b")])
+            left = await tx.alerts.snapshots([AlertId("a"), AlertId("b")])
 
     assert (pruning.result(), list(left)) == (1, ["a"])
 

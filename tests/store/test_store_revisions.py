@@ -20,6 +20,6 @@ def test_the_files_are_named_after_their_revisions() -> None:
 
 
 def test_a_start_loads_no_alembic() -> None:
-    code = "import sys, kuma_sync.wiring.serve; sys.exit('alembic' in sys.modules)"
+    code = "import sys, kuma_sync.app.lifecycle; sys.exit('alembic' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

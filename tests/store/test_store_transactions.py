@@ -25,9 +25,10 @@ from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from stores import opened
 
-from kuma_sync.core.alert import Picture
+from kuma_sync.core.alert import AlertSnapshot
 from kuma_sync.core.errors import StoreUnavailable, ValueRefused
-from kuma_sync.core.incident import Link, Origin
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import Link
 from kuma_sync.settings import Secret
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, StoreLimits, engine, store_url
 from kuma_sync.telemetry.redact import masked
@@ -79,11 +80,13 @@ async def test_a_block_that_fails_leaves_nothing_behind(database_url: str) -> No
             async with store.begin() as tx:
                 await tx.links.add([a_link()], now=tx.now)
                 await tx.alerts.save(
-                    [Shown(picture=Picture(alert=an_alert()), shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0
+                    [Shown(snapshot=AlertSnapshot(alert=an_alert()), shape=Shape.LISTING, digest=None)],
+                    now=tx.now,
+                    sweep=0,
                 )
                 await tx.delivery.put([Put(subject=ALERT_ID, lane=Lane.CREATE)])
                 await tx.closes.put([Put(subject=ALERT_ID, lane=Lane.CLOSE)])
-                await tx.records.move_cursor(watermark=NOW)
+                await tx.cursor.move(watermark=NOW)
                 raise LookupError
 
         with pytest.raises(LookupError):
@@ -91,9 +94,9 @@ async def test_a_block_that_fails_leaves_nothing_behind(database_url: str) -> No
 
         async with store.read() as tx:
             assert await tx.links.get(ALERT_ID) is None
-            assert await tx.alerts.pictures([ALERT_ID]) == {}
+            assert await tx.alerts.snapshots([ALERT_ID]) == {}
             assert (await tx.delivery.jobs(), await tx.closes.jobs()) == ([], [])
-            assert (await tx.records.cursor()).watermark is None
+            assert (await tx.cursor.read()).watermark is None
 
 
 async def test_a_cancelled_block_leaves_nothing_behind_and_the_next_writer_goes_on(database_url: str) -> None:
@@ -504,7 +507,7 @@ async def test_a_server_east_of_greenwich_gives_back_the_last_hour_there_is(new_
     alert = an_alert(last_seen=last)
     async with opened(new_postgres_url) as store:
         async with store.begin() as tx:
-            shown = Shown(picture=Picture(alert=alert), shape=Shape.LISTING, digest=None)
+            shown = Shown(snapshot=AlertSnapshot(alert=alert), shape=Shape.LISTING, digest=None)
             await tx.alerts.save([shown], now=NOW, sweep=0)
         async with store.read() as tx:
             newest = await tx.alerts.newest([alert.id])
@@ -526,11 +529,11 @@ async def test_what_is_too_long_for_postgresql_is_not_taken_for_a_store_out_of_r
 async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_shows_no_values(
     database_url: str,
 ) -> None:
-    nameless = Picture(alert=an_alert(name=None, assignee=SECRET))
+    nameless = AlertSnapshot(alert=an_alert(name=None, assignee=SECRET))
     async with opened(database_url) as store:
         with pytest.raises(ValueRefused, match="the database takes no such value: ") as refusal:
             async with store.begin() as tx:
-                await tx.alerts.save([Shown(picture=nameless, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
+                await tx.alerts.save([Shown(snapshot=nameless, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
 
     assert SECRET not in str(refusal.value)
 
@@ -539,10 +542,10 @@ async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_s
 async def test_texts_for_people_are_kept_without_what_no_database_holds(database_url: str, words: str) -> None:
     async with opened(database_url) as store:
         async with store.begin() as tx:
-            await tx.records.note(words, "action", "a", words)
+            await tx.audit.note(words, "action", "a", words)
             await tx.links.add([a_link(close_origin=Origin.IRP, close_comment=words)], now=tx.now)
         async with store.read() as tx:
-            (entry,) = await tx.records.history("a")
+            (entry,) = await tx.audit.history("a")
             link = await tx.links.get(ALERT_ID)
 
     kept = f"{words[:-1]}\ufffd"

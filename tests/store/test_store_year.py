@@ -17,13 +17,14 @@ from builders import a_link, an_asset, an_event, an_incident, seen
 from sqlalchemy import event, func, select, text
 from stores import Clock, opened
 
-from kuma_sync.core import delivery
-from kuma_sync.core.alert import AlertId, Picture, first_picture
-from kuma_sync.core.incident import Link, Linked, Origin, Sent
-from kuma_sync.daemon.prune import prune
+from kuma_sync.core import transitions
+from kuma_sync.core.alert import AlertId, AlertSnapshot, first_snapshot
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import DeliveredState, Link, Linked
 from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.pruning import AT_ONCE
 from kuma_sync.store.schema import metadata
+from kuma_sync.sync.runtime.housekeeping import prune
 
 RETENTION = timedelta(days=90)
 A_DAY = 2
@@ -37,7 +38,7 @@ class Year:
     store: Store
     clock: Clock
     day: int = 0
-    pictures: dict[AlertId, Picture] = field(default_factory=dict)
+    snapshots: dict[AlertId, AlertSnapshot] = field(default_factory=dict)
     born: dict[int, list[AlertId]] = field(default_factory=dict)
 
     async def lives(self, days: int) -> None:
@@ -54,25 +55,25 @@ class Year:
         fresh = self.born[self.day] = [AlertId(f"{self.day:03}-{number}") for number in range(A_DAY)]
         growing, closing = self.born.get(self.day - 1, [])[::2], self.born.pop(self.day - 3, [])
         for alert_id in fresh:
-            self.pictures[alert_id] = first_picture(self._seen(alert_id, 1))
+            self.snapshots[alert_id] = first_snapshot(self._seen(alert_id, 1))
         for alert_id in growing:
-            self.pictures[alert_id] = self.pictures[alert_id].with_seen(self._seen(alert_id, 3))
+            self.snapshots[alert_id] = self.snapshots[alert_id].with_seen(self._seen(alert_id, 3))
         for alert_id in closing:
-            picture = self.pictures[alert_id]
-            self.pictures[alert_id] = replace(picture, alert=replace(picture.alert, status="closed"))
+            snapshot = self.snapshots[alert_id]
+            self.snapshots[alert_id] = replace(snapshot, alert=replace(snapshot.alert, status="closed"))
         await tx.links.add([Link(alert_id=alert_id) for alert_id in fresh], now=tx.now)
         await self._told(tx, [*fresh, *growing, *closing])
         for alert_id in closing:
             await tx.links.change(alert_id, _closed, now=tx.now)
-            await tx.records.note("kuma-sync", "incident_closed", alert_id, "responded")
-            del self.pictures[alert_id]
+            await tx.audit.note("kuma-sync", "incident_closed", alert_id, "responded")
+            del self.snapshots[alert_id]
         await self._sweep(tx)
 
     async def _told(self, tx: Tx, ids: list[AlertId]) -> None:
         """Record what a read showed, and deliver it."""
         shown = [
             Shown(
-                picture=self.pictures[alert_id],
+                snapshot=self.snapshots[alert_id],
                 shape=Shape.CONTENTS,
                 digest=f"{alert_id} {self.day}".encode(),
                 contents=self._seen(alert_id, 3).contents,
@@ -82,18 +83,18 @@ class Year:
         await tx.alerts.save(shown, now=tx.now, sweep=0)
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in ids])
         for claim in await tx.delivery.claim(len(ids), owner="w", lease=timedelta(minutes=1)):
-            picture = self.pictures[AlertId(claim.subject)]
-            await tx.links.change(picture.alert.id, partial(_sent, picture=picture), now=tx.now)
-            await tx.records.note("kuma-sync", "updated", claim.subject, "eventsTotal")
-            await tx.alerts.forget_contents(picture.alert.id)
+            snapshot = self.snapshots[AlertId(claim.subject)]
+            await tx.links.change(snapshot.alert.id, partial(_sent, snapshot=snapshot), now=tx.now)
+            await tx.audit.note("kuma-sync", "updated", claim.subject, "eventsTotal")
+            await tx.alerts.forget_contents(snapshot.alert.id)
             await tx.delivery.done(claim)
 
     async def _sweep(self, tx: Tx) -> None:
-        number = await tx.records.begin_sweep()
-        await tx.alerts.mark_shown(list(self.pictures), number)
+        number = await tx.cursor.begin_sweep()
+        await tx.alerts.mark_shown(list(self.snapshots), number)
         for kind in ("window", "late", "sweep", "watch"):
-            await tx.records.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
-        await tx.records.move_cursor(sweep=number, swept_at=tx.now, watermark=tx.now)
+            await tx.audit.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
+        await tx.cursor.move(sweep=number, swept_at=tx.now, watermark=tx.now)
 
     def _seen(self, alert_id: AlertId, events: int) -> Any:
         told = [an_event(ID=f"{alert_id}-{number}", Message="m" * 200) for number in range(events)]
@@ -101,18 +102,18 @@ class Year:
         return seen(id=alert_id, events=told, assets=[an_asset()], **moments)
 
 
-def _sent(link: Link, picture: Picture) -> Link:
-    sent = Sent(fingerprint=picture.fingerprint, fields={"title": "t" * 32}, events=picture.event_ids)
+def _sent(link: Link, snapshot: AlertSnapshot) -> Link:
+    sent = DeliveredState(fingerprint=snapshot.fingerprint, fields={"title": "t" * 32}, events=snapshot.event_ids)
     return link.become(Linked(incident=an_incident(id=f"inc-{link.alert_id}"), sent=sent))
 
 
 def _closed(link: Link) -> Link:
-    return delivery.incident_closed(delivery.alert_closed(link, Origin.KUMA, "responded"), Origin.KUMA)
+    return transitions.incident_closed(transitions.alert_closed(link, Origin.KUMA, "responded"), Origin.KUMA)
 
 
 async def quiet(tx: Tx) -> None:
     """Ask what the loops ask when nothing happens."""
-    await tx.records.cursor()
+    await tx.cursor.read()
     await tx.links.open_count()
     await tx.alerts.tied(tx.now)
     for shape in Shape:
@@ -124,7 +125,7 @@ async def quiet(tx: Tx) -> None:
     await tx.links.behind()
     await tx.links.by_incident(["unknown"])
     await tx.links.held()
-    await tx.records.parked_count()
+    await tx.rejects.count()
     for queue in (tx.delivery, tx.closes):
         await queue.claim(8, owner="w", lease=timedelta(minutes=1))
         await queue.depths()
@@ -224,11 +225,11 @@ async def test_the_file_gives_freed_pages_to_what_comes_next(tmp_path: Path, sql
         full = await used(store)
         clock.advance(days=365)
         async with store.begin() as tx:
-            await tx.records.move_cursor(sweep=await tx.records.begin_sweep())
+            await tx.cursor.move(sweep=await tx.cursor.begin_sweep())
         await prune(store, RETENTION)
         empty, after = await used(store), await rows(store)
         year.day, year.born = 497, {}
-        year.pictures.clear()
+        year.snapshots.clear()
         await year.lives(28)
         again = await used(store)
 
@@ -244,11 +245,11 @@ async def test_pruning_goes_in_short_transactions_to_its_end(database_url: str, 
     async with opened(database_url, clock=clock) as store:
         async with store.begin() as tx:
             shown = [
-                Shown(picture=first_picture(seen(id=alert_id)), shape=Shape.LISTING, digest=None) for alert_id in ids
+                Shown(snapshot=first_snapshot(seen(id=alert_id)), shape=Shape.LISTING, digest=None) for alert_id in ids
             ]
             await tx.alerts.save(shown, now=tx.now, sweep=0)
             await tx.links.add([Link(alert_id=alert_id, gone=True) for alert_id in ids], now=tx.now)
-            await tx.records.move_cursor(sweep=1)
+            await tx.cursor.move(sweep=1)
         clock.advance(days=91)
         commits = []
         event.listen(store.engine.sync_engine, "commit", lambda _connection: commits.append(1))
@@ -269,14 +270,14 @@ async def test_pruning_passes_by_what_it_must_keep(database_url: str) -> None:
     async with opened(database_url, clock=clock) as store:
         async with store.begin() as tx:
             for alert_id in ids:
-                picture = first_picture(seen(id=alert_id))
-                await tx.alerts.save([Shown(picture=picture, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
+                snapshot = first_snapshot(seen(id=alert_id))
+                await tx.alerts.save([Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
             await tx.links.add(
                 [a_link(alert_id=alert_id, incident=an_incident(), incident_closed=True) for alert_id in ids],
                 now=tx.now,
             )
             await tx.alerts.mark_shown(kept, 1)
-            await tx.records.move_cursor(sweep=1)
+            await tx.cursor.move(sweep=1)
         clock.advance(days=91)
 
         removed = await prune(store, RETENTION)

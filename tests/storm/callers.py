@@ -12,7 +12,7 @@ import time
 from random import Random
 
 import httpx
-from ground import Ground
+from environment import Environment
 from ledger import Ledger
 from supervised import Daemon, until
 
@@ -32,8 +32,8 @@ BAD_REQUEST = 400
 class Callers:
     """Lets a crowd connect to one door and stay silent. `troubles` say what did not hold."""
 
-    def __init__(self, ground: Ground, ledger: Ledger, *, random: Random, full: bool) -> None:
-        self._ground = ground
+    def __init__(self, environment: Environment, ledger: Ledger, *, random: Random, full: bool) -> None:
+        self._environment = environment
         self._ledger = ledger
         self._random = random
         self._size = CROWD if full else FEW
@@ -41,7 +41,7 @@ class Callers:
 
     async def silent(self) -> bool:
         """Connect many times to one copy, and see that it goes on."""
-        daemon = self._random.choice(self._ground.daemons)
+        daemon = self._random.choice(self._environment.daemons)
         if not daemon.up or not await self._answers(daemon):
             return False
         logged = daemon.size()
@@ -71,16 +71,16 @@ class Callers:
     async def _answers(self, daemon: Daemon) -> bool:
         """Ask health and door, by a connection of its own."""
         with contextlib.suppress(httpx.TransportError):
-            async with self._ground.client(daemon) as client:
+            async with self._environment.client(daemon) as client:
                 lives = await client.get("/livez")
                 refused = await client.post("/api/v3/alerts/close", json={"id": "", "reason": "responded"})
                 return lives.is_success and refused.status_code == BAD_REQUEST
         return False
 
     async def _works(self) -> bool:
-        alert_id = self._ground.kuma.raise_alert(events=1)
+        alert_id = self._environment.kuma.raise_alert(events=1)
         self._ledger.spared.add(alert_id)
-        return await until(lambda: f"kuma:kuma:{alert_id}" in self._ground.irp.keys, within=WORK)
+        return await until(lambda: f"kuma:kuma:{alert_id}" in self._environment.irp.keys, within=WORK)
 
 
 async def _crowd(listen: str, size: int) -> list[socket.socket]:

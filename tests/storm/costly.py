@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import httpx
-from ground import Ground
+from environment import Environment
 from ledger import ALERT, Ledger
 from supervised import Daemon, until
 
@@ -32,8 +32,8 @@ LONGEST = 60.0
 class Costly:
     """Raises costly alerts, one at a time. `troubles` say what did not hold."""
 
-    def __init__(self, ground: Ground, ledger: Ledger, *, random: Random, full: bool) -> None:
-        self._ground = ground
+    def __init__(self, environment: Environment, ledger: Ledger, *, random: Random, full: bool) -> None:
+        self._environment = environment
         self._ledger = ledger
         self._random = random
         self._size = LARGE if full else SMALL
@@ -43,8 +43,8 @@ class Costly:
 
     async def alert(self) -> bool:
         """Raise a costly alert and five good ones; wait for these, and see that the daemons answer all the while."""
-        kuma, irp = self._ground.kuma, self._ground.irp
-        if self._ground.witness.first_sweep is None:  # good ones would wait for hundreds of others
+        kuma, irp = self._environment.kuma, self._environment.irp
+        if self._environment.witness.first_sweep is None:  # good ones would wait for hundreds of others
             return False
         self._forms = self._forms or self._random.sample(FORMS, len(FORMS))
         form = self._forms.pop()
@@ -54,7 +54,7 @@ class Costly:
         self._ledger.spared |= {costly, *good}
         watching = asyncio.create_task(self._longest_silence())
         came = await until(lambda: all(f"kuma:kuma:{alert_id}" in irp.keys for alert_id in good), within=GOOD)
-        shown = await until(lambda: costly in self._ground.witness.shown_with_events, within=STILL)
+        shown = await until(lambda: costly in self._environment.witness.shown_with_events, within=STILL)
         kept = await self._accounted_for(costly)
         watching.cancel()
         kuma.delete(costly)
@@ -69,8 +69,8 @@ class Costly:
         """Wait until the costly alert has an incident, or is parked: as itself, or as a piece that is no alert."""
         deadline = time.monotonic() + GOOD
         while time.monotonic() < deadline:
-            parked = json.loads(await self._ground.command("status", "--json"))["parked"]
-            if f"kuma:kuma:{costly}" in self._ground.irp.keys:
+            parked = json.loads(await self._environment.command("status", "--json"))["parked"]
+            if f"kuma:kuma:{costly}" in self._environment.irp.keys:
                 return True
             if any(job["id"] == costly or not ALERT.fullmatch(job["id"]) for job in parked):
                 return True
@@ -80,7 +80,7 @@ class Costly:
     async def _longest_silence(self) -> None:
         self._silence = 0.0
         async with asyncio.TaskGroup() as asking:
-            for daemon in self._ground.daemons:
+            for daemon in self._environment.daemons:
                 asking.create_task(self._listen(daemon))
 
     async def _listen(self, daemon: Daemon) -> None:
@@ -89,7 +89,7 @@ class Costly:
             asked, process = time.monotonic(), daemon.process
             try:
                 with contextlib.suppress(httpx.TransportError):
-                    async with self._ground.client(daemon) as client:
+                    async with self._environment.client(daemon) as client:
                         await client.get("/livez", timeout=LONGEST)
             finally:  # an answer that is still awaited when nobody asks any more counts as well
                 if daemon.alive and daemon.process is process:

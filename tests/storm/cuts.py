@@ -11,7 +11,7 @@ from collections import Counter
 from datetime import timedelta
 from random import Random
 
-from ground import Ground
+from environment import Environment
 from kinds import HIDDEN_ROW, SHORT_PAGES, Kinds
 from ledger import Ledger
 
@@ -23,15 +23,15 @@ LAST = 100
 class Pages:
     """Changes the size of KUMA's pages, and hides a row that would stand at the head of every list."""
 
-    def __init__(self, ground: Ground, ledger: Ledger, *, seed: int, kinds: Kinds) -> None:
-        self._witness = ground.witness
-        self._knobs = ground.kuma.knobs
+    def __init__(self, environment: Environment, ledger: Ledger, *, seed: int, kinds: Kinds) -> None:
+        self._witness = environment.witness
+        self._knobs = environment.kuma.knobs
         self._random = Random(f"pages {seed}")
         self._kinds = kinds
         if SHORT_PAGES in kinds:
             self._knobs.page_size = LAST
         if HIDDEN_ROW in kinds:
-            hidden = ground.kuma.raise_alert(seen=ground.kuma.clock() + timedelta(days=2))
+            hidden = environment.kuma.raise_alert(seen=environment.kuma.clock() + timedelta(days=2))
             ledger.spared.add(hidden)
             self._knobs.hidden.add(hidden)
 

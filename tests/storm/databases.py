@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from random import Random
 
-from ground import Ground
+from environment import Environment
 from supervised import until
 
 LOCK_SQLITE = """
@@ -38,20 +38,20 @@ FULL = ("disk is full", "DiskFull")
 class Databases:
     """Locks, fills and kills the store's database."""
 
-    def __init__(self, ground: Ground, *, random: Random, long: bool) -> None:
-        self._ground = ground
+    def __init__(self, environment: Environment, *, random: Random, long: bool) -> None:
+        self._environment = environment
         self._random = random
         self.faults = {"database locked": lambda: self.lock(self._random.choice((0.5, 2.0, 5.0)))}
         if long:
             self.faults["database locked for a minute"] = lambda: self.lock(60.0)
-        if ground.database.server is not None:
+        if environment.database.server is not None:
             self.faults["PostgreSQL killed"] = self.kill
-        if ground.database.disk is not None:
+        if environment.database.disk is not None:
             self.faults["full disk"] = self.fill
 
     async def lock(self, seconds: float) -> bool:
         """Let another process hold the store's write lock; a writer gives up after half a minute."""
-        database = self._ground.database
+        database = self._environment.database
         script, where = (LOCK_SQLITE, str(database.sqlite)) if database.sqlite else (LOCK_POSTGRES, database.url)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", script, where),
@@ -70,12 +70,12 @@ class Databases:
 
     async def fill(self) -> bool:
         """Fill the disk until a daemon has met it, then make room."""
-        disk, sizes = self._ground.database.disk, [daemon.size() for daemon in self._ground.daemons]
+        disk, sizes = self._environment.database.disk, [daemon.size() for daemon in self._environment.daemons]
         assert disk is not None
         ballast = disk / "ballast"
         await asyncio.to_thread(_fill, ballast)
         for _ in range(20):  # what is new needs room: PostgreSQL's tables have gaps for what only changes
-            self._ground.kuma.raise_alert(events=8)
+            self._environment.kuma.raise_alert(events=8)
         met = await until(lambda: self._full(sizes), within=8.0)
         await asyncio.sleep(self._random.uniform(0, 2))
         ballast.unlink()
@@ -83,7 +83,7 @@ class Databases:
 
     async def kill(self) -> bool:
         """Kill PostgreSQL as a power cut would, and start it again after a moment."""
-        server = self._ground.database.server
+        server = self._environment.database.server
         assert server is not None
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(self._random.uniform(0, 2))
@@ -91,7 +91,7 @@ class Databases:
         return True
 
     def _full(self, sizes: list[int]) -> bool:
-        told = [daemon.told(size) for daemon, size in zip(self._ground.daemons, sizes, strict=True)]
+        told = [daemon.told(size) for daemon, size in zip(self._environment.daemons, sizes, strict=True)]
         return any(words in text for text in told for words in FULL)
 
 

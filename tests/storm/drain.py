@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpx
-from ground import Ground
+from environment import Environment
 from ledger import ALERT
 from oracle import Oracle, Verdict
 from pulse import Pulse
@@ -49,53 +49,55 @@ class Drained:
     fresh: float = 0.0
 
 
-async def drain(ground: Ground, world: World, oracle: Oracle, pulse: Pulse, *, say: Callable[[str], None]) -> Drained:
+async def drain(
+    environment: Environment, world: World, oracle: Oracle, pulse: Pulse, *, say: Callable[[str], None]
+) -> Drained:
     """Let everything come to rest without faults; return what is wrong then."""
     world.settle_down()
-    troubles = await _alive(ground, pulse)
+    troubles = await _alive(environment, pulse)
     fresh = pulse.waits[-1] if pulse.waits else 0.0
     say(f"every copy is ready, a fresh alert took {fresh:.1f} s")
 
-    look = await _at_rest(ground, world, oracle, enough=lambda look: not look.verdict.conservation())
+    look = await _at_rest(environment, world, oracle, enough=lambda look: not look.verdict.conservation())
     troubles += [f"before anybody tried again: {line}" for line in [*look.verdict.conservation(), *look.waiting]]
     parked = Counter(look.parked.values())
     say(f"at rest; {len(look.parked)} alerts are parked, and tried once more now")
     # An operator's part: what the weather parked is tried once more.
     look = await _at_rest(
-        ground, world, oracle, enough=lambda look: look.verdict.good and not look.left_parked, retry=True
+        environment, world, oracle, enough=lambda look: look.verdict.good and not look.left_parked, retry=True
     )
     verdict = look.verdict
-    troubles += [*look.waiting, *look.left_parked, *await _moving_still(ground)]
-    await _write_down(ground, [*troubles, *verdict.lines()])
-    events = ground.events()
+    troubles += [*look.waiting, *look.left_parked, *await _moving_still(environment)]
+    await _write_down(environment, [*troubles, *verdict.lines()])
+    events = environment.events()
     troubles += [f"{events[bug]} times in the log: {bug}" for bug in BUGS if events[bug]]
-    troubles += [line for daemon in ground.daemons for line in daemon.strange]
+    troubles += [line for daemon in environment.daemons for line in daemon.strange]
     return Drained(verdict=verdict, troubles=troubles, parked=parked, fresh=fresh)
 
 
-async def _alive(ground: Ground, pulse: Pulse) -> list[str]:
+async def _alive(environment: Environment, pulse: Pulse) -> list[str]:
     """Wait until every copy is ready and a fresh alert has its incident."""
-    ready = await asyncio.gather(*(_ready(ground, daemon) for daemon in ground.daemons))
+    ready = await asyncio.gather(*(_ready(environment, daemon) for daemon in environment.daemons))
     troubles = [
         f"{daemon.name} is not ready {READY:g} s after the weather cleared up"
-        for daemon, well in zip(ground.daemons, ready, strict=True)
+        for daemon, well in zip(environment.daemons, ready, strict=True)
         if not well
     ]
     beat = asyncio.create_task(pulse.beat())
-    written, moved = _written(ground), time.monotonic()
+    written, moved = _written(environment), time.monotonic()
     while not beat.done() and time.monotonic() - moved < STANDSTILL:
         await asyncio.wait([beat], timeout=0.5)
-        if _written(ground) != written:
-            written, moved = _written(ground), time.monotonic()
+        if _written(environment) != written:
+            written, moved = _written(environment), time.monotonic()
     if not beat.done():
         troubles.append(f"a fresh alert has no incident, and nothing moved for {STANDSTILL:g} s")
         beat.cancel()
     return troubles
 
 
-async def _ready(ground: Ground, daemon: Daemon) -> bool:
+async def _ready(environment: Environment, daemon: Daemon) -> bool:
     deadline = time.monotonic() + READY
-    async with ground.client(daemon) as client:
+    async with environment.client(daemon) as client:
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
                 if (await client.get("/readyz")).status_code == 200:
@@ -105,7 +107,7 @@ async def _ready(ground: Ground, daemon: Daemon) -> bool:
 
 
 async def _at_rest(
-    ground: Ground, world: World, oracle: Oracle, *, enough: Callable[[Look], bool], retry: bool = False
+    environment: Environment, world: World, oracle: Oracle, *, enough: Callable[[Look], bool], retry: bool = False
 ) -> Look:
     """Look until nothing waits and it is enough, or until nothing has moved for long."""
     begun = moved = time.monotonic()
@@ -113,36 +115,37 @@ async def _at_rest(
     to_retry = retry
     while True:
         if to_retry:
-            await ground.command("retry", "--all")
-        await _quiet(ground)
-        look = await _look(ground, world, oracle)
+            await environment.command("retry", "--all")
+        await _quiet(environment)
+        look = await _look(environment, world, oracle)
         if enough(look) and not look.waiting:
             return look
-        to_retry, now = retry and bool(look.left_parked), (*_written(ground), look)
+        to_retry, now = retry and bool(look.left_parked), (*_written(environment), look)
         if now != before:
             before, moved = now, time.monotonic()
         if time.monotonic() - moved > STANDSTILL or time.monotonic() - begun > LONGEST:
             return look
 
 
-async def _quiet(ground: Ground) -> None:
+async def _quiet(environment: Environment) -> None:
     """Wait until nothing was written during two sweeps, or for a while: what comes then is dear on a busy machine."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        written, sweeps = _written(ground), ground.witness.sweeps
-        await until(lambda seen=sweeps: ground.witness.sweeps >= seen + 2, within=5.0)  # type: ignore[misc]
-        if _written(ground) == written:
+        written, sweeps = _written(environment), environment.witness.sweeps
+        await until(lambda seen=sweeps: environment.witness.sweeps >= seen + 2, within=5.0)  # type: ignore[misc]
+        if _written(environment) == written:
             return
 
 
-def _written(ground: Ground) -> tuple[int, int]:
-    return len(ground.irp.writes), len(ground.kuma.close_calls)
+def _written(environment: Environment) -> tuple[int, int]:
+    return len(environment.irp.writes), len(environment.kuma.close_calls)
 
 
-async def _look(ground: Ground, world: World, oracle: Oracle) -> Look:
+async def _look(environment: Environment, world: World, oracle: Oracle) -> Look:
     """Ask the store by its commands, and the oracle. Parked may stay closings of alerts that KUMA no longer has."""
     rows, status = map(
-        json.loads, await asyncio.gather(ground.command("alerts", "--json"), ground.command("status", "--json"))
+        json.loads,
+        await asyncio.gather(environment.command("alerts", "--json"), environment.command("status", "--json")),
     )
     states = {row["alert_id"]: (row["state"], row["reason"]) for row in rows}
     pieces = {job["id"] for job in status["parked"] if not ALERT.fullmatch(job["id"])}
@@ -164,25 +167,25 @@ async def _look(ground: Ground, world: World, oracle: Oracle) -> Look:
     )
 
 
-async def _write_down(ground: Ground, wrong: list[str]) -> None:
+async def _write_down(environment: Environment, wrong: list[str]) -> None:
     """Leave beside the logs what both sides and the store know of the first alerts that went wrong."""
     ids = list(dict.fromkeys(word for line in wrong for word in ALERT.findall(line)))
-    with (ground.folder / "wrong.txt").open("w") as file:
+    with (environment.folder / "wrong.txt").open("w") as file:
         for alert_id in ids[:10]:
-            alert, everyone = ground.kuma.alerts.get(alert_id), ground.irp.ever.values()
+            alert, everyone = environment.kuma.alerts.get(alert_id), environment.irp.ever.values()
             incidents = [one for one in everyone if one.external_id == f"kuma:kuma:{alert_id}"]
             scalars = {name: value for name, value in (alert or {}).items() if not isinstance(value, list)}
             history = [(deed, sorted(body), body.get("alertStatus")) for one in incidents for deed, body in one.history]
             file.write(f"KUMA {scalars}\nIRP {history}\n")
             with contextlib.suppress(RuntimeError):
-                file.write(await ground.command("show", alert_id) + "\n")
+                file.write(await environment.command("show", alert_id) + "\n")
 
 
-async def _moving_still(ground: Ground) -> list[str]:
+async def _moving_still(environment: Environment) -> list[str]:
     """Look whether anything is still written two sweeps after all came to rest."""
-    before = _written(ground)
-    sweeps = ground.witness.sweeps
-    if not await until(lambda: ground.witness.sweeps >= sweeps + 2, within=STANDSTILL):
+    before = _written(environment)
+    sweeps = environment.witness.sweeps
+    if not await until(lambda: environment.witness.sweeps >= sweeps + 2, within=STANDSTILL):
         return [f"no sweep for {STANDSTILL:g} s"]
-    after = _written(ground)
+    after = _written(environment)
     return [] if after == before else [f"writes went on at rest: {before} became {after}"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 
 import httpx
-from ground import Ground
+from environment import Environment
 from kinds import MOVED, REPLACED, RESTORED
 from processes import GRACE, START
 from supervised import Daemon, until
@@ -37,21 +37,21 @@ TAKEN, AWAY = 204, 503
 class Files:
     """Takes the store's file away from its daemon. `troubles` say what did not hold."""
 
-    def __init__(self, ground: Ground, world: World, *, random: Random, full: bool) -> None:
-        self._ground = ground
+    def __init__(self, environment: Environment, world: World, *, random: Random, full: bool) -> None:
+        self._environment = environment
         self._world = world
         self._random = random
         self._order: dict[str, str] = {}
         self.troubles: list[str] = []
         self.faults = {}
-        if ground.database.sqlite is not None:
+        if environment.database.sqlite is not None:
             self.faults[MOVED] = self.move
-        if ground.database.sqlite is not None and full:
+        if environment.database.sqlite is not None and full:
             self.faults |= {REPLACED: self.replace, RESTORED: self.restore}
 
     async def move(self) -> bool:
         """Move the file away, alone or with its logs or with its folder; later move it back."""
-        store, daemon = self._store, self._ground.daemons[0]
+        store, daemon = self._store, self._environment.daemons[0]
         if not await self._well(daemon):
             return False
         what = self._random.choice(((store,), _files(store), (store.parent,)))
@@ -68,7 +68,7 @@ class Files:
 
     async def replace(self) -> bool:
         """Put an older copy in the file's place: the daemon must end, for it cannot know what that is."""
-        store, daemon = self._store, self._ground.daemons[0]
+        store, daemon = self._store, self._environment.daemons[0]
         if not await self._well(daemon):
             return False
         aside, copy = store.with_name("aside"), await self._copy()
@@ -90,7 +90,7 @@ class Files:
 
         Meanwhile nothing happens that could only be known by what the copy is too old to hold.
         """
-        store, daemon = self._store, self._ground.daemons[0]
+        store, daemon = self._store, self._environment.daemons[0]
         if not await self._well(daemon):
             return False
         async with self._world.nothing_final():
@@ -102,21 +102,21 @@ class Files:
                 await self._stop(daemon)
                 _remove(store)
                 shutil.copyfile(copy, store)
-                await self._ground.command("resync", "--all", "--yes")
+                await self._environment.command("resync", "--all", "--yes")
             await self._must_recover(daemon, "restored from an older copy")
-            sweeps = self._ground.witness.sweeps
-            await until(lambda: self._ground.witness.sweeps >= sweeps + 2, within=START)
+            sweeps = self._environment.witness.sweeps
+            await until(lambda: self._environment.witness.sweeps >= sweeps + 2, within=START)
             self._world.ledger.restored += 1
         return True
 
     @property
     def _store(self) -> Path:
-        store = self._ground.database.sqlite
+        store = self._environment.database.sqlite
         assert store is not None
         return store
 
     async def _copy(self) -> Path:
-        copy = self._ground.folder / "copy.db"
+        copy = self._environment.folder / "copy.db"
         copy.unlink(missing_ok=True)
         await asyncio.to_thread(_back_up, self._store, copy)
         return copy
@@ -132,10 +132,10 @@ class Files:
 
     async def _well(self, daemon: Daemon) -> bool:
         """Tell whether daemon and store are well, so that what follows is the file's fault; have a closing to order."""
-        alert_id = self._ground.kuma.raise_alert(events=1)
+        alert_id = self._environment.kuma.raise_alert(events=1)
         self._world.ledger.spared.add(alert_id)
         self._order = {"id": alert_id, "reason": "responded"}
-        key, irp = f"kuma:kuma:{alert_id}", self._ground.irp
+        key, irp = f"kuma:kuma:{alert_id}", self._environment.irp
         if not await until(lambda: bool(irp.by_key(key)), within=START / 3):
             return False
         # While the answer to our create is in doubt, only whoever names the incident is known to have closed it.
@@ -195,14 +195,14 @@ class Files:
     async def _ask_door(self, daemon: Daemon) -> int:
         """Order the closing at the door; return the status, 0 without an answer."""
         with contextlib.suppress(httpx.TransportError):
-            async with self._ground.client(daemon) as client:
+            async with self._environment.client(daemon) as client:
                 return (await client.post("/api/v3/alerts/close", json=self._order)).status_code
         return 0
 
     async def _store_state(self, daemon: Daemon) -> str:
         """Return what health says of the store; nothing without an answer, or where it contradicts itself."""
         with contextlib.suppress(httpx.TransportError):
-            async with self._ground.client(daemon) as client:
+            async with self._environment.client(daemon) as client:
                 answer = await client.get("/readyz")
                 state = str(answer.json()["parts"]["store"]["state"])
                 return state if state == "ok" or answer.status_code == AWAY else ""

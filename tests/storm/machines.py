@@ -14,8 +14,8 @@ from random import Random
 from callers import Callers
 from costly import Costly
 from databases import Databases
+from environment import Environment
 from files import Files
-from ground import Ground
 from kinds import COSTLY, DATABASES, NEW, PROCESSES, RESTORED, SIDES, SILENT, Kinds
 from processes import Processes, replace
 from supervised import until
@@ -34,8 +34,10 @@ BREATH = 20.0
 class Machines:
     """Lets one fault follow another, in an order that the seed fixes."""
 
-    def __init__(self, ground: Ground, world: World, *, seed: int, long: bool, full: bool, kinds: Kinds) -> None:
-        self._ground = ground
+    def __init__(
+        self, environment: Environment, world: World, *, seed: int, long: bool, full: bool, kinds: Kinds
+    ) -> None:
+        self._environment = environment
         self._world = world
         self._random = Random(f"machines {seed}")
         self._long = long
@@ -43,21 +45,21 @@ class Machines:
         self.fired: Counter[str] = Counter()
         self.spells: list[tuple[float, float]] = []
         """When the daemon or its store was in trouble: what it was told then may have died with it."""
-        files = Files(ground, world, random=self._random, full=full)
-        callers = Callers(ground, world.ledger, random=self._random, full=full)
-        costly = Costly(ground, world.ledger, random=self._random, full=full)
+        files = Files(environment, world, random=self._random, full=full)
+        callers = Callers(environment, world.ledger, random=self._random, full=full)
+        costly = Costly(environment, world.ledger, random=self._random, full=full)
         self._judged = (files, callers, costly)
         faults: dict[str, Callable[[], Awaitable[bool]]] = {
-            **Processes(ground, random=self._random, long=long).faults,
-            **Databases(ground, random=self._random, long=long).faults,
-            "KUMA down": lambda: self.down(ground.kuma_server),
-            "IRP down": lambda: self.down(ground.irp_server),
-            "new KUMA token": lambda: self.rotate(ground.kuma, "kuma"),
-            "new IRP token": lambda: self.rotate(ground.irp, "irp"),
+            **Processes(environment, random=self._random, long=long).faults,
+            **Databases(environment, random=self._random, long=long).faults,
+            "KUMA down": lambda: self.down(environment.kuma_server),
+            "IRP down": lambda: self.down(environment.irp_server),
+            "new KUMA token": lambda: self.rotate(environment.kuma, "kuma"),
+            "new IRP token": lambda: self.rotate(environment.irp, "irp"),
             "rows move between pages": self.moving,
             **files.faults,
         }
-        if full or ground.database.sqlite is not None:  # in the minute's storm the other half has no time left
+        if full or environment.database.sqlite is not None:  # in the minute's storm the other half has no time left
             faults |= {SILENT: callers.silent, COSTLY: costly.alert}
         assert set(faults) <= {*PROCESSES, *DATABASES, *SIDES, *NEW}, "kinds does not know every fault"
         self._faults = {kind: fault for kind, fault in faults.items() if kind in kinds}
@@ -85,7 +87,7 @@ class Machines:
 
     async def _breathe(self) -> None:
         """Let something be done between two faults: on a busy machine a daemon would never come to it."""
-        irp, witness = self._ground.irp, self._ground.witness
+        irp, witness = self._environment.irp, self._environment.witness
         before = (len(irp.writes), witness.sweeps)
         await until(lambda: len(irp.writes) > before[0] and witness.sweeps > before[1], within=BREATH)
 
@@ -115,7 +117,7 @@ class Machines:
     async def rotate(self, side: KumaSim | IrpSim, name: str) -> bool:
         """Give a side a new token: sometimes its server knows it first, sometimes the file."""
         self._tokens += 1
-        token, file = f"{name}-token-{self._tokens}", self._ground.folder / f"{name}.token"
+        token, file = f"{name}-token-{self._tokens}", self._environment.folder / f"{name}.token"
         server_first, wait = self._random.random() < 0.5, self._random.uniform(0, 1)
         if server_first:
             side.token = token
@@ -136,7 +138,7 @@ class Machines:
             if page == 1:
                 self._world.between_pages()
 
-        self._ground.kuma.knobs.after_page = after
+        self._environment.kuma.knobs.after_page = after
         met = await until(lambda: max(pages, default=0) > 1, within=6.0)
-        self._ground.kuma.knobs.after_page = None
+        self._environment.kuma.knobs.after_page = None
         return met

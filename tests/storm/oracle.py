@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ground import Ground
+from environment import Environment
 from ledger import Ledger
 
 from kuma_sync.sim.irp import Incident
@@ -68,7 +68,7 @@ class Oracle:
     `all_statuses` where alerts that leave `new` unread are played: then nothing that KUMA still has is excused.
     """
 
-    ground: Ground
+    environment: Environment
     ledger: Ledger
     spells: list[tuple[float, float]]
     all_statuses: bool = False
@@ -78,7 +78,7 @@ class Oracle:
 
         Pauses between the alerts, for the sides are served by the same loop; at rest nothing changes meanwhile.
         """
-        verdict, kuma, irp = Verdict(), self.ground.kuma, self.ground.irp
+        verdict, kuma, irp = Verdict(), self.environment.kuma, self.environment.irp
         living, deleted = _by_alert(irp.incidents.values()), _by_alert(irp.deleted)
         for number, alert_id in enumerate({**self._owed(), **dict.fromkeys(living)}):
             if number % 50 == 0:
@@ -99,9 +99,9 @@ class Oracle:
 
     def _owed(self) -> dict[str, None]:
         """Return the alerts that must have an incident, or a row saying why not."""
-        kuma = self.ground.kuma
+        kuma = self.environment.kuma
         now_new = [alert_id for alert_id, alert in kuma.alerts.items() if alert["status"] == "new"]
-        owed = [*self.ground.witness.first_shown, *now_new, *self.ledger.unread]
+        owed = [*self.environment.witness.first_shown, *now_new, *self.ledger.unread]
         judged_elsewhere = kuma.knobs.hidden | self.ledger.costly
         return {alert_id: None for alert_id in owed if alert_id not in judged_elsewhere}
 
@@ -110,7 +110,7 @@ class Oracle:
 
         What had been closed before may still wait for an alert that KUMA no longer has.
         """
-        alert = self.ground.kuma.alerts.get(alert_id)
+        alert = self.environment.kuma.alerts.get(alert_id)
         verdict.deleted.append(alert_id)
         if state is not None and state[0] == "parked":
             expected = {"incident deleted"} | ({"alert not found"} if alert is None else set())
@@ -126,14 +126,14 @@ class Oracle:
             return
         if state is not None and state[0] == "parked" and state[1]:
             return
-        alert = self.ground.kuma.alerts.get(alert_id)
+        alert = self.environment.kuma.alerts.get(alert_id)
         if state is not None and state[0] == "missed" and (alert is None or alert["status"] == "closed"):
             verdict.missed.append(alert_id)
             return
         if state is None and self._there_before(alert_id, alert):
             verdict.left_alone.append(alert_id)
             return
-        shown, left = self.ground.witness.first_shown.get(alert_id), self.ledger.left_new.get(alert_id)
+        shown, left = self.environment.witness.first_shown.get(alert_id), self.ledger.left_new.get(alert_id)
         if alert is None and shown is None and state is None:
             verdict.excused.append(alert_id)  # KUMA has let go of it before any answer showed it
             return
@@ -150,8 +150,10 @@ class Oracle:
 
     def _there_before(self, alert_id: str, alert: Json | None) -> bool:
         """Tell whether an alert was there before the store's first read, which did not ask for its status."""
-        seen, first = moment(str((alert or {}).get("firstSeen"))), self.ground.witness.first_sweep
-        unasked = alert is not None and alert["status"] != "new" and alert_id not in self.ground.witness.shown_as_new
+        seen, first = moment(str((alert or {}).get("firstSeen"))), self.environment.witness.first_sweep
+        unasked = (
+            alert is not None and alert["status"] != "new" and alert_id not in self.environment.witness.shown_as_new
+        )
         return unasked and seen is not None and (first is None or seen <= first + WHOLE)
 
     def _excusable(self, alert_id: str, alert: Json | None, state: tuple[str, str] | None) -> bool:
@@ -197,7 +199,7 @@ class Oracle:
 
     def _wrong_closings(self) -> Iterator[str]:
         """Look at every closing that was sent: once, with the right reason, and never back to where it came from."""
-        ledger, kuma, irp = self.ledger, self.ground.kuma, self.ground.irp
+        ledger, kuma, irp = self.ledger, self.environment.kuma, self.environment.irp
         for alert_id, reason in kuma.closes:
             if reason not in ledger.allowed.get(alert_id, ()):
                 yield f"{alert_id}: closed in KUMA as {reason!r}, not {sorted(ledger.allowed.get(alert_id, ()))}"
@@ -219,7 +221,7 @@ class Oracle:
 
     def _made_anew(self, incident: Incident) -> bool:
         """Tell whether it replaces a deleted one. What closed that one then closes it, too: its alert is closed."""
-        former = self.ground.irp.deleted
+        former = self.environment.irp.deleted
         return any(one.external_id == incident.external_id and one is not incident for one in former)
 
     def _wrong_close(self, incident: Incident, body: Json) -> Iterator[str]:
@@ -237,7 +239,7 @@ class Oracle:
     def _closed_again(self, incident: Incident) -> bool:
         """Tell whether we closed what we knew to be closed. One that is reopened before we know may be closed again."""
         closed_at: float | None = None
-        for place, at in self.ground.irp.stamps[incident.id]:
+        for place, at in self.environment.irp.stamps[incident.id]:
             deed, _ = incident.history[place]
             if deed == "close" and closed_at is not None:
                 return True
@@ -249,7 +251,7 @@ class Oracle:
 
     def _known(self, incident: Incident, closed_at: float, reopened_at: float) -> bool:
         """Tell whether the daemon was told of the closing before the incident was reopened, and could write it down."""
-        told = [at for at in self.ground.irp.heard[incident.id] if closed_at <= at < reopened_at]
+        told = [at for at in self.environment.irp.heard[incident.id] if closed_at <= at < reopened_at]
         return any(not self._troubled(at, at) for at in told)
 
     def _overwritten(self) -> Iterator[str]:
@@ -257,10 +259,10 @@ class Oracle:
 
         KUMA may have changed it and changed it back, and the request that told the first may have been lost.
         """
-        settled = SETTLED["postgres" if self.ground.database.sqlite is None else "sqlite"]
-        incidents = self.ground.irp.ever
+        settled = SETTLED["postgres" if self.environment.database.sqlite is None else "sqlite"]
+        incidents = self.environment.irp.ever
         for edit in self.ledger.edits:
-            incident, stamps = incidents[edit.incident], dict(self.ground.irp.stamps[edit.incident])
+            incident, stamps = incidents[edit.incident], dict(self.environment.irp.stamps[edit.incident])
             sent = [
                 (at, incident.history[place][1])
                 for place, at in stamps.items()

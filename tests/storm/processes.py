@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 import httpx
-from ground import Ground
+from environment import Environment
 from supervised import FAKETIME, Daemon, until
 
 STEPS = (7200, -7200, 15, -15, 86400)
@@ -28,11 +28,11 @@ START = 90.0
 class Processes:
     """Kills and freezes one copy or all of them, stops them kindly, sets their clock."""
 
-    def __init__(self, ground: Ground, *, random: Random, long: bool) -> None:
-        self._ground = ground
+    def __init__(self, environment: Environment, *, random: Random, long: bool) -> None:
+        self._environment = environment
         self._random = random
         self._long = long
-        several = len(ground.daemons) > 1
+        several = len(environment.daemons) > 1
         self.faults = {"kill -9": self.kill, "SIGSTOP, SIGCONT": self.freeze, "SIGTERM": self.terminate}
         if several:
             self.faults["reader's turn taken away"] = self.take_turn
@@ -50,7 +50,7 @@ class Processes:
 
     async def kill_all(self) -> bool:
         """Kill all copies at the same time, as a power cut would."""
-        killed = await asyncio.gather(*(self._kill(daemon, forget=True) for daemon in self._ground.daemons))
+        killed = await asyncio.gather(*(self._kill(daemon, forget=True) for daemon in self._environment.daemons))
         return any(killed)
 
     async def freeze(self) -> bool:
@@ -84,14 +84,14 @@ class Processes:
 
     async def take_turn(self) -> bool:
         """Freeze the reader until its turn ran out and another copy has it; it wakes up believing that it reads."""
-        reader = await self._ground.reader()
+        reader = await self._environment.reader()
         if reader is None or not reader.signal(signal.SIGSTOP):
             return False
         try:
-            await self._ground.take_turn()
+            await self._environment.take_turn()
             deadline = time.monotonic() + START / 3
             while time.monotonic() < deadline:
-                if await self._ground.reader() not in (None, reader):
+                if await self._environment.reader() not in (None, reader):
                     return True
                 await asyncio.sleep(0.1)
         finally:
@@ -116,8 +116,8 @@ class Processes:
 
     async def _one(self) -> Daemon:
         """Pick a copy, half of the time the one that reads."""
-        other, reader = self._random.choice(self._ground.daemons), self._random.random() < 0.5
-        return (await self._ground.reader() if reader else None) or other
+        other, reader = self._random.choice(self._environment.daemons), self._random.random() < 0.5
+        return (await self._environment.reader() if reader else None) or other
 
     async def _kill(self, daemon: Daemon, *, forget: bool) -> bool:
         starts, pid = daemon.starts, daemon.kill()
@@ -125,7 +125,7 @@ class Processes:
             return False
         await until(lambda: daemon.starts > starts, within=5.0)
         if forget:
-            await self._ground.forget(pid)
+            await self._environment.forget(pid)
         # On a busy machine a start takes many seconds; one that is always killed in it would meet no other fault.
         if self._random.random() < 0.8:
             await until(lambda: daemon.up, within=START)
@@ -141,7 +141,7 @@ class Processes:
     async def _skewed(self, daemon: Daemon, step: int) -> bool:
         """Wait until the daemon's own clock shows the step, in the Date of what its doors answer."""
         deadline = time.monotonic() + START
-        async with self._ground.client(daemon) as client:
+        async with self._environment.client(daemon) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.TransportError):
                     told = parsedate_to_datetime((await client.get("/livez")).headers["date"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from ground import Ground
+from environment import Environment
 from ledger import Ledger
 
 PAUSE = 3.0
@@ -17,17 +17,17 @@ PAUSE = 3.0
 class Pulse:
     """Raises one alert after the other; `waits` are the seconds until each had its incident."""
 
-    def __init__(self, ground: Ground, ledger: Ledger) -> None:
-        self._ground = ground
+    def __init__(self, environment: Environment, ledger: Ledger) -> None:
+        self._environment = environment
         self._ledger = ledger
         self.waits: list[float] = []
 
     async def beat(self) -> None:
         """Raise one and wait for its incident, however long that takes."""
-        alert_id = self._ground.kuma.raise_alert(events=2)
+        alert_id = self._environment.kuma.raise_alert(events=2)
         self._ledger.spared.add(alert_id)
         raised = time.monotonic()
-        while f"kuma:kuma:{alert_id}" not in self._ground.irp.keys:
+        while f"kuma:kuma:{alert_id}" not in self._environment.irp.keys:
             await asyncio.sleep(0.1)
         self.waits.append(time.monotonic() - raised)
 

@@ -24,7 +24,7 @@ import postgres
 from cuts import Pages
 from disks import small_disk, tables_on
 from drain import Drained, drain
-from ground import Database, Ground, grounded
+from environment import Database, Environment, grounded
 from kinds import UNREAD, Kinds
 from machines import Machines
 from oracle import Oracle
@@ -58,12 +58,12 @@ async def storm(folder: Path, course: Course, *, database: str, say: Say) -> Rep
     long = seconds >= LONG
     copies = (3 if long else 2) if database == "postgres" else 1
     with _database(database, say=left_out.append) as where:
-        async with grounded(folder, where, seed=seed, copies=copies, say=left_out.append) as ground:
-            world = World(ground, seed=seed, long=long, kinds=kinds)
-            machines = Machines(ground, world, seed=seed, long=long, full=course.full, kinds=kinds)
-            pages = Pages(ground, world.ledger, seed=seed, kinds=kinds)
-            weather = Weather(ground, machines, pages, seed=seed, long=long, kinds=kinds)
-            pulse = Pulse(ground, world.ledger)
+        async with grounded(folder, where, seed=seed, copies=copies, say=left_out.append) as environment:
+            world = World(environment, seed=seed, long=long, kinds=kinds)
+            machines = Machines(environment, world, seed=seed, long=long, full=course.full, kinds=kinds)
+            pages = Pages(environment, world.ledger, seed=seed, kinds=kinds)
+            weather = Weather(environment, machines, pages, seed=seed, long=long, kinds=kinds)
+            pulse = Pulse(environment, world.ledger)
             async with asyncio.TaskGroup() as life:
                 beside = [life.create_task(world.live()), life.create_task(pulse.go_on())]
                 await weather.blow(seconds)
@@ -73,21 +73,23 @@ async def storm(folder: Path, course: Course, *, database: str, say: Say) -> Rep
                     task.cancel()
             say(f"{database}: the weather cleared up")
             pages.settle()
-            oracle = Oracle(ground=ground, ledger=world.ledger, spells=machines.spells, all_statuses=UNREAD in kinds)
-            drained = await drain(ground, world, oracle, pulse, say=lambda text: say(f"{database}: {text}"))
+            oracle = Oracle(
+                environment=environment, ledger=world.ledger, spells=machines.spells, all_statuses=UNREAD in kinds
+            )
+            drained = await drain(environment, world, oracle, pulse, say=lambda text: say(f"{database}: {text}"))
             troubles = [
                 *machines.troubles,
                 *drained.troubles,
                 *(f"no such fault took hold: {kind}" for kind in weather.missed),
             ]
             troubles += [f"nobody ever did this: {deed}" for deed in world.never if long]
-            troubles += await _idle(ground) if "kill -9" in kinds else []
+            troubles += await _idle(environment) if "kill -9" in kinds else []
             return Report(
                 seed=seed,
                 minutes=seconds / 60,
                 database=database,
                 folder=folder,
-                figures=figures(drained.verdict, await _counts(ground, drained), pulse.waits),
+                figures=figures(drained.verdict, await _counts(environment, drained), pulse.waits),
                 faults=weather.fired + machines.fired + pages.fired,
                 deeds=world.ledger.deeds,
                 parked=drained.parked,
@@ -132,26 +134,28 @@ def _database(kind: str, *, say: Say) -> Iterator[Database]:
         yield Database(url=url, server=server, disk=disk)
 
 
-async def _idle(ground: Ground) -> list[str]:
+async def _idle(environment: Environment) -> list[str]:
     """Name the copies that had no part in the work."""
-    if len(ground.daemons) == 1:
+    if len(environment.daemons) == 1:
         return []
-    readers = [daemon.name for daemon in ground.daemons if '"ours": true' in daemon.told(0)]
+    readers = [daemon.name for daemon in environment.daemons if '"ours": true' in daemon.told(0)]
     found = [] if len(readers) > 1 else [f"only {readers} ever had the reader's turn"]
-    return found + [f"{one.name} made no incident" for one in ground.daemons if not one.events()["incident_created"]]
+    return found + [
+        f"{one.name} made no incident" for one in environment.daemons if not one.events()["incident_created"]
+    ]
 
 
-async def _counts(ground: Ground, drained: Drained) -> Figures:
-    writes, events = Counter(operation for operation, _, _ in ground.irp.writes), ground.events()
+async def _counts(environment: Environment, drained: Drained) -> Figures:
+    writes, events = Counter(operation for operation, _, _ in environment.irp.writes), environment.events()
     return {
-        "copies of the daemon": len(ground.daemons),
-        "kills": sum(daemon.kills for daemon in ground.daemons),
-        "starts": sum(daemon.starts for daemon in ground.daemons),
-        "reader's turns": await ground.turns(),
-        "alerts shown": len(ground.witness.first_shown),
-        "incidents": len(ground.irp.ever),
+        "copies of the daemon": len(environment.daemons),
+        "kills": sum(daemon.kills for daemon in environment.daemons),
+        "starts": sum(daemon.starts for daemon in environment.daemons),
+        "reader's turns": await environment.turns(),
+        "alerts shown": len(environment.witness.first_shown),
+        "incidents": len(environment.irp.ever),
         "updates": writes["update"] + writes["add_events"],
-        "closings carried to KUMA": len(ground.kuma.closes),
+        "closings carried to KUMA": len(environment.kuma.closes),
         "closings carried to the IRP": writes["close"],
         "attempts that failed": events["delivery_failed"] + events["close_failed"],
         "parked at rest": sum(drained.parked.values()),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from ground import Ground, grounded
+from environment import Environment, grounded
 from kinds import MINUTE
 from processes import START
 from report import table
@@ -32,29 +32,29 @@ async def test_a_storm_loses_doubles_and_changes_nothing_on_either_database(tmp_
         assert report.figures["closings carried to the IRP"], "nothing was closed from KUMA's side"
 
 
-def ahead(ground: Ground) -> float:
+def ahead(environment: Environment) -> float:
     """Tell how far ahead of ours the clock of the daemon's last log line is, in seconds."""
-    last = datetime.fromisoformat(ground.daemons[0].lines()[-1]["timestamp"])
+    last = datetime.fromisoformat(environment.daemons[0].lines()[-1]["timestamp"])
     return (last - datetime.now(UTC)).total_seconds()
 
 
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(FAKETIME is None, reason="faketime is not installed (apt-get install faketime)")
 async def test_a_clock_that_is_set_back_stops_neither_polls_nor_deliveries(tmp_path: Path) -> None:
-    async with grounded(tmp_path, seed=SEED, say=print) as ground:
-        (daemon,) = ground.daemons
+    async with grounded(tmp_path, seed=SEED, say=print) as environment:
+        (daemon,) = environment.daemons
         daemon.faked = True
         daemon.clock.write_text(f"+{STEP}\n")
-        early = ground.kuma.raise_alert()
-        assert await until(lambda: bool(ground.irp.by_key(f"kuma:kuma:{early}")), within=START)
-        assert ahead(ground) > STEP / 2
+        early = environment.kuma.raise_alert()
+        assert await until(lambda: bool(environment.irp.by_key(f"kuma:kuma:{early}")), within=START)
+        assert ahead(environment) > STEP / 2
 
         daemon.clock.write_text("+0\n")
-        assert await until(lambda: ahead(ground) < STEP / 2, within=START)
-        sweeps = ground.witness.sweeps
-        goes_on = await until(lambda: ground.witness.sweeps >= sweeps + 4, within=START)
-        late = ground.kuma.raise_alert()
-        came = await until(lambda: bool(ground.irp.by_key(f"kuma:kuma:{late}")), within=START)
+        assert await until(lambda: ahead(environment) < STEP / 2, within=START)
+        sweeps = environment.witness.sweeps
+        goes_on = await until(lambda: environment.witness.sweeps >= sweeps + 4, within=START)
+        late = environment.kuma.raise_alert()
+        came = await until(lambda: bool(environment.irp.by_key(f"kuma:kuma:{late}")), within=START)
 
     assert goes_on, "polling stopped when the clock was set back"
     assert came

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from random import Random
 
 from cuts import Pages
-from ground import Ground
+from environment import Environment
 from kinds import Kinds
 from machines import Machines
 from supervised import until
@@ -60,10 +60,10 @@ class Weather:
     """Blows for a while, then until every kind of fault has struck."""
 
     def __init__(
-        self, ground: Ground, machines: Machines, pages: Pages, *, seed: int, long: bool, kinds: Kinds
+        self, environment: Environment, machines: Machines, pages: Pages, *, seed: int, long: bool, kinds: Kinds
     ) -> None:
         self._long = long
-        self._ground = ground
+        self._environment = environment
         self._machines = machines
         self._pages = pages
         self._random = Random(f"weather {seed}")
@@ -113,7 +113,7 @@ class Weather:
 
     async def _gust(self, side: str, name: str, *, method: str, every: int, until_struck: bool = False) -> None:
         kind, arguments = WIRE[name]
-        simulator: KumaSim | IrpSim = self._ground.kuma if side == "kuma" else self._ground.irp
+        simulator: KumaSim | IrpSim = self._environment.kuma if side == "kuma" else self._environment.irp
         rule = simulator.faults.add(kind, method=method, every=every, **arguments)
         try:
             if until_struck:

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
 
-from desk import Desk
-from ground import Ground
+from analysts import Analysts
+from environment import Environment
 from kinds import UNREAD, Kinds
 from ledger import Ledger
 from supervised import until
@@ -35,14 +35,14 @@ REASONS = ("responded", "incorrect data", "incorrect correlation rule")
 class World:
     """Plays both sides until told to stop."""
 
-    def __init__(self, ground: Ground, *, seed: int, long: bool, kinds: Kinds) -> None:
+    def __init__(self, environment: Environment, *, seed: int, long: bool, kinds: Kinds) -> None:
         self._bursts = (5, 10, 60) if long else (5, 10)
-        self._kuma = ground.kuma
-        self._irp = ground.irp
-        self._witness = ground.witness
+        self._kuma = environment.kuma
+        self._irp = environment.irp
+        self._witness = environment.witness
         self._random = Random(f"world {seed}")
         self.ledger = Ledger()
-        self.desk = Desk(ground, self.ledger, random=self._random)
+        self.analysts = Analysts(environment, self.ledger, random=self._random)
         self._menu: dict[Callable[[], object], int] = {
             self.alert: 10,
             self.burst: 2,
@@ -56,10 +56,10 @@ class World:
             self.vanish: 1,
             self.reappear: 3,
             self.retention: 1,
-            self.desk.analyst_edits: 6,
-            self.desk.analyst_closes: 6,
-            self.desk.analyst_reopens: 1,
-            self.desk.analyst_deletes: 2,
+            self.analysts.analyst_edits: 6,
+            self.analysts.analyst_closes: 6,
+            self.analysts.analyst_reopens: 1,
+            self.analysts.analyst_deletes: 2,
         }
         if UNREAD in kinds:
             self._menu |= {self.leave_unread: 4, self.close_unread: 3}
@@ -70,7 +70,7 @@ class World:
     @property
     def never(self) -> list[str]:
         """Name the deeds that were never done."""
-        names = [act.__name__ for act in (*self._menu, self.flap, self.desk.door)]
+        names = [act.__name__ for act in (*self._menu, self.flap, self.analysts.door)]
         return [name for name in names if not self.ledger.deeds[name]]
 
     async def live(self) -> None:
@@ -83,7 +83,7 @@ class World:
                 chance = 1 if self._restrained else self._random.random()
                 with contextlib.suppress(SimError):
                     if chance < 0.03:
-                        beside.create_task(self.desk.door(self.desk.open_incident()))
+                        beside.create_task(self.analysts.door(self.analysts.open_incident()))
                     elif chance < 0.05:
                         beside.create_task(self.flap(self._alert("new")["id"]))
                     else:
@@ -105,7 +105,7 @@ class World:
         """
         self._restrained = True
         try:
-            await until(lambda: not self.desk.calls and not self._flapping, within=20.0)
+            await until(lambda: not self.analysts.calls and not self._flapping, within=20.0)
             sweeps = self._witness.sweeps
             await until(lambda: self._witness.sweeps >= sweeps + 2, within=20.0)
             yield

@@ -13,7 +13,7 @@ import respx
 
 from kuma_sync import __version__
 from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, Transient
-from kuma_sync.transport import Answer, Endpoint, Outgoing, Wire, refusal
+from kuma_sync.transport import Answer, Endpoint, Outgoing, RemoteClient, refusal
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "https://remote.test/base"
@@ -22,9 +22,9 @@ POST = Outgoing(method="POST", path="/x", headers={"Authorization": "Bearer t"},
 
 
 @asynccontextmanager
-async def a_wire(router: respx.Router, **changes: object) -> AsyncIterator[Wire]:
+async def a_wire(router: respx.Router, **changes: object) -> AsyncIterator[RemoteClient]:
     endpoint = Endpoint(**{"remote": "irp", "url": URL, **changes})
-    wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
+    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
     try:
         yield wire
     finally:
@@ -256,7 +256,7 @@ async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(toke
     async def handler(request: httpx.Request) -> httpx.Response:
         raise httpx.LocalProtocolError("Illegal header value b'Bearer a'")
 
-    wire = Wire(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    wire = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(handler))
 
     with pytest.raises(Permanent, match="cannot be sent") as caught:
         await wire.send(
@@ -278,7 +278,7 @@ async def test_no_more_requests_are_in_flight_than_there_are_connections_and_wai
         return httpx.Response(204)
 
     endpoint = Endpoint(remote="irp", url=URL, connections=6, deadline=2)
-    wire = Wire(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
     began = asyncio.get_running_loop().time()
     answers = await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(150)))
     took = asyncio.get_running_loop().time() - began

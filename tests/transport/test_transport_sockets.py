@@ -22,8 +22,8 @@ import pytest
 import trustme
 
 from kuma_sync.core.errors import ConfigError, Transient
-from kuma_sync.transport import Endpoint, Outgoing, Wire
-from kuma_sync.transport.body import LARGEST_PIECE
+from kuma_sync.transport import Endpoint, Outgoing, RemoteClient
+from kuma_sync.transport.response import LARGEST_PIECE
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 REQUEST = Outgoing(method="POST", path="/x", body=b"{}")
@@ -78,9 +78,9 @@ async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def a_wire(url: str, **changes: object) -> AsyncIterator[Wire]:
+async def a_wire(url: str, **changes: object) -> AsyncIterator[RemoteClient]:
     endpoint = Endpoint(**{"remote": "kuma", "url": url, "read_timeout": 5, "deadline": 10, **changes})
-    wire = Wire(endpoint, clock=lambda: datetime.now(UTC))
+    wire = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
     try:
         yield wire
     finally:
@@ -95,7 +95,7 @@ async def failure(url: str, *, request: Outgoing = REQUEST, writes: bool = True,
     return caught.value
 
 
-async def streamed(wire: Wire, received: list[bytes]) -> None:
+async def streamed(wire: RemoteClient, received: list[bytes]) -> None:
     async with wire.stream(READ, operation="op") as stream:
         received.extend([chunk async for chunk in stream.chunks])
 
@@ -352,7 +352,7 @@ async def test_an_unusable_file_is_a_configuration_error_that_names_its_key(auth
     good = {"client_cert": tmp_path / "good.pem", "client_key": tmp_path / "good.pem"}
 
     with pytest.raises(ConfigError, match=words) as caught:
-        Wire(
+        RemoteClient(
             Endpoint(remote="kuma", url="https://kuma.test", **{**good, key: tmp_path / name}),
             clock=lambda: datetime.now(UTC),
         )
@@ -366,7 +366,9 @@ async def test_an_unusable_file_is_a_configuration_error_that_names_its_key(auth
 )
 def test_an_unusable_proxy_is_a_configuration_error_that_does_not_show_it(proxy):
     with pytest.raises(ConfigError) as caught:
-        Wire(Endpoint(remote="irp", url="https://irp.test", proxy=lambda: proxy), clock=lambda: datetime.now(UTC))
+        RemoteClient(
+            Endpoint(remote="irp", url="https://irp.test", proxy=lambda: proxy), clock=lambda: datetime.now(UTC)
+        )
 
     assert caught.value.key == "irp.proxy"
     assert proxy not in str(caught.value)

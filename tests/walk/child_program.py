@@ -1,6 +1,6 @@
 """The command as a child process with limits of a test's own, held up where a test wants it.
 
-What a test holds up it names as the program does: a point of `daemon/points`, or a loop.
+What a test holds up it names as the program does: a point of `sync/failpoint`, or a loop.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from datetime import timedelta
 from enum import StrEnum
 
 from kuma_sync import cli
-from kuma_sync.daemon import points
-from kuma_sync.daemon.limits import Limits, Restarts
 from kuma_sync.store import StoreLimits
+from kuma_sync.sync import failpoint
+from kuma_sync.sync.limits import Limits, Restarts
 
 LIVE = 6.0
 """Seconds that a loop may not turn, by the quick limits; some minutes by the real ones."""
@@ -72,8 +72,8 @@ class Oddity:
 
 def run(words: Sequence[str], limits: Limits, oddity: Oddity) -> None:
     """Be the command `words`, with these limits and this oddity."""
-    points.at = _freezes(oddity.freezes_at)
-    points.in_turn = _held_up(oddity)
+    failpoint.at = _freezes(oddity.freezes_at)
+    failpoint.in_turn = _held_up(oddity)
     cli.main(words, limits=limits)
 
 

@@ -16,11 +16,11 @@ from child_program import Oddity
 from forked import command, fork
 from stage import Child, Stage, eventually
 
+from kuma_sync.app.build import open_store
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Link
-from kuma_sync.daemon.limits import Limits
+from kuma_sync.core.link import Link
 from kuma_sync.store import Store
-from kuma_sync.wiring.crew import open_store
+from kuma_sync.sync.limits import Limits
 
 
 @dataclass(kw_only=True)

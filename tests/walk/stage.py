@@ -21,11 +21,13 @@ import httpx
 from addresses import somewhere
 from forked import Forked, command, fork
 
+from kuma_sync.app.build import build, identity, open_store
+from kuma_sync.app.lifecycle import Daemon, make_ready
+from kuma_sync.app.one_pass import at_once
+from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Link
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew, once, work
-from kuma_sync.irp.loading import profile_text
+from kuma_sync.core.link import Link
+from kuma_sync.irp.load import profile_text
 from kuma_sync.settings import Settings, load
 from kuma_sync.sim.comparison import compare
 from kuma_sync.sim.irp import Incident, IrpSim
@@ -33,13 +35,10 @@ from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Job, JobState
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.runner import Runtime, once, work
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.wiring.crew import identity, make_crew, open_store
-from kuma_sync.wiring.ground import Ground
-from kuma_sync.wiring.once import at_once
-from kuma_sync.wiring.ready import make_ready
-from kuma_sync.wiring.serve import Daemon
 
 T = TypeVar("T")
 
@@ -116,36 +115,36 @@ class Stage:
         return load(self.config, {})
 
     @asynccontextmanager
-    async def crew(
+    async def runtime(
         self,
         metrics: Metrics | None = None,
         *,
         single: bool = False,
         health: Health | None = None,
         limits: Limits | None = None,
-    ) -> AsyncIterator[Crew]:
+    ) -> AsyncIterator[Runtime]:
         """Wire everything in this process, with the store made ready; nothing runs yet. `single`: as `run --once`."""
         settings = at_once(self.settings()) if single else self.settings()
         async with AsyncExitStack() as stack:
             health = health or Health(monotonic=time.monotonic)
             limits = limits or Limits()
             store = open_store(settings, limits=limits.store)
-            ground = Ground(store=store, limits=limits, metrics=metrics or Metrics(), health=health)
-            stack.push_async_callback(ground.store.close)
-            crew = await make_crew(settings, ground, stack)
-            await make_ready(ground.store, identity(settings, "security-vision"), ground.owner)
-            yield crew
+            shared = SharedState(store=store, limits=limits, metrics=metrics or Metrics(), health=health)
+            stack.push_async_callback(shared.store.close)
+            runtime = await build(settings, shared, stack)
+            await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
+            yield runtime
 
     @asynccontextmanager
     async def working(
         self, metrics: Metrics | None = None, *, health: Health | None = None, limits: Limits | None = None
-    ) -> AsyncIterator[Crew]:
+    ) -> AsyncIterator[Runtime]:
         """Let a crew work in this process while the block runs."""
-        async with self.crew(metrics, health=health, limits=limits) as crew:
+        async with self.runtime(metrics, health=health, limits=limits) as runtime:
             stop = asyncio.Event()
-            working = asyncio.create_task(work(crew, stop, timedelta(seconds=10)))
+            working = asyncio.create_task(work(runtime, stop, timedelta(seconds=10)))
             try:
-                yield crew
+                yield runtime
             finally:
                 stop.set()
                 await working
@@ -174,8 +173,8 @@ class Stage:
         """Do complete passes, each like a process of its own; return the last one's troubles."""
         troubles: list[str] = []
         for _ in range(number):
-            async with self.crew(single=True) as crew:
-                troubles = await once(crew)
+            async with self.runtime(single=True) as runtime:
+                troubles = await once(runtime)
         return troubles
 
     def start(self, *arguments: str) -> Child:
@@ -280,7 +279,7 @@ def without(operation: str) -> Callable[[str], str]:
 
 async def leases_run_out(stage: Stage) -> None:
     """Let the leases of whoever is dead end now: on PostgreSQL that takes a minute."""
-    async with stage.crew() as crew, crew.store.begin() as tx:
+    async with stage.runtime() as runtime, runtime.store.begin() as tx:
         await tx.delivery.recover("nobody")
         await tx.closes.recover("nobody")
         turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
@@ -288,13 +287,13 @@ async def leases_run_out(stage: Stage) -> None:
         await tx.lease.give_back(turn)
 
 
-async def until_rest(crew: Crew, *, within: float = 15.0) -> None:
+async def until_rest(runtime: Runtime, *, within: float = 15.0) -> None:
     """Work both queues, back-offs included, until nothing is pending or running."""
 
     async def at_rest() -> bool:
-        await crew.deliveries.drain()
-        await crew.closes.drain()
-        async with crew.store.read() as tx:
+        await runtime.deliveries.drain()
+        await runtime.closes.drain()
+        async with runtime.store.read() as tx:
             depths = [await tx.delivery.depths(), await tx.closes.depths()]
         return not any(depth.get(state) for depth in depths for state in ("pending", "postponed", "backoff", "running"))
 
@@ -306,39 +305,39 @@ def ago(**by: float) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) - timedelta(**by)
 
 
-async def polled(crew: Crew, *, sweep: bool = False) -> None:
+async def polled(runtime: Runtime, *, sweep: bool = False) -> None:
     """Poll once as the daemon does, and deliver what follows."""
-    await crew.poller.poll_once(sweep=sweep)
-    await until_rest(crew)
+    await runtime.poller.poll_once(sweep=sweep)
+    await until_rest(runtime)
 
 
-async def ask(crew: Crew, question: Callable[[Tx], Awaitable[T]]) -> T:
+async def ask(runtime: Runtime, question: Callable[[Tx], Awaitable[T]]) -> T:
     """Ask the store."""
-    async with crew.store.read() as tx:
+    async with runtime.store.read() as tx:
         return await question(tx)
 
 
-async def tell(crew: Crew, change: Callable[[Tx], Awaitable[T]]) -> T:
+async def tell(runtime: Runtime, change: Callable[[Tx], Awaitable[T]]) -> T:
     """Change the store."""
-    async with crew.store.begin() as tx:
+    async with runtime.store.begin() as tx:
         return await change(tx)
 
 
-async def link_of(crew: Crew, alert_id: str) -> Link:
+async def link_of(runtime: Runtime, alert_id: str) -> Link:
     """Return the link of an alert."""
-    link = await ask(crew, lambda tx: tx.links.get(AlertId(alert_id)))
+    link = await ask(runtime, lambda tx: tx.links.get(AlertId(alert_id)))
     assert link is not None
     return link
 
 
-async def state_of(crew: Crew, alert_id: str) -> str | None:
+async def state_of(runtime: Runtime, alert_id: str) -> str | None:
     """Return the state of an alert, as `kuma-sync alerts` shows it."""
-    return await ask(crew, lambda tx: tx.overview.state(AlertId(alert_id)))
+    return await ask(runtime, lambda tx: tx.overview.state(AlertId(alert_id)))
 
 
-async def parked(crew: Crew) -> list[Job]:
+async def parked(runtime: Runtime) -> list[Job]:
     """Return the parked jobs of both queues."""
-    return await ask(crew, _parked)
+    return await ask(runtime, _parked)
 
 
 async def _parked(tx: Tx) -> list[Job]:

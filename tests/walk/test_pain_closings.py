@@ -10,11 +10,11 @@ from pathlib import Path
 from stage import Stage, ask, change_profile, eventually, leases_run_out, parked, staged, state_of, tell, until_rest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import once
 from kuma_sync.sim.fault_effects import Exchange, answer_status
 from kuma_sync.sim.faults import Faults
 from kuma_sync.store.jobs import JobState
+from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import once
 
 PENDING = 100
 CLOSED = 10
@@ -23,18 +23,18 @@ CLOSED = 10
 async def test_ten_closings_are_sent_before_hundreds_of_updates_that_waited_longer(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         ids = [stage.kuma.raise_alert(events=0) for _ in range(PENDING + CLOSED)]
-        await once(crew)
+        await once(runtime)
         for alert_id in ids[CLOSED:]:
             stage.kuma.edit(alert_id, assignee="i.petrova")
-        await crew.poller.poll_once(sweep=True)
-        waiting = (await ask(crew, lambda tx: tx.delivery.depths()))["pending"]
+        await runtime.poller.poll_once(sweep=True)
+        waiting = (await ask(runtime, lambda tx: tx.delivery.depths()))["pending"]
         for alert_id in ids[:CLOSED]:
             stage.kuma.close(alert_id, "responded")
-        await crew.poller.poll_once(sweep=True)
+        await runtime.poller.poll_once(sweep=True)
         before = len(stage.irp.writes)
-        await crew.deliveries.drain()
+        await runtime.deliveries.drain()
 
     order = [deed for deed, _, _ in stage.irp.writes[before:]]
     last = max(position for position, deed in enumerate(order) if deed == "close")
@@ -72,17 +72,17 @@ async def test_a_closing_that_the_irp_refuses_for_a_missing_field_is_parked_afte
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.kuma.close(alert_id, "responded")
-        async with stage.crew() as crew:
-            await once(crew)
-            await once(crew)
-            await until_rest(crew)
-            jobs, tries = await parked(crew), _closes(stage)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await once(runtime)
+            await until_rest(runtime)
+            jobs, tries = await parked(runtime), _closes(stage)
             incident = stage.incident(alert_id).status
         change_profile(stage, lambda text: text.replace("[close.body]\n", '[close.body]\nclosureCode = "77"\n'))
-        async with stage.crew() as crew:
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-            await until_rest(crew)
-            left = await parked(crew)
+        async with stage.runtime() as runtime:
+            await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await until_rest(runtime)
+            left = await parked(runtime)
 
     assert [job.subject for job in jobs] == [alert_id]
     assert "422" in jobs[0].reason
@@ -102,15 +102,15 @@ async def test_a_resolution_without_a_reason_is_parked_unsent_until_it_is_listed
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.irp.analyst_close(stage.incident(alert_id).id, "Dealt with")
-        async with stage.crew() as crew:
-            await once(crew)
-            await once(crew)
-            jobs, sent = await parked(crew), len(stage.kuma.close_calls)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await once(runtime)
+            jobs, sent = await parked(runtime), len(stage.kuma.close_calls)
         stage.configure(close={"reasons": {"Dealt with": "incorrect correlation rule"}})
-        async with stage.crew() as crew:
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-            await until_rest(crew)
-            left = await parked(crew)
+        async with stage.runtime() as runtime:
+            await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await until_rest(runtime)
+            left = await parked(runtime)
 
     assert [job.subject for job in jobs] == [alert_id]
     assert "has no reason for KUMA" in jobs[0].reason
@@ -129,11 +129,11 @@ async def test_an_empty_resolution_is_parked_until_there_is_a_default_and_retrie
         await stage.passes(2)
         sent = len(stage.kuma.close_calls)
         stage.configure(close={"default_reason": "incorrect data"})
-        async with stage.crew() as crew:
-            waiting = await parked(crew)
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-            await until_rest(crew)
-            left = await parked(crew)
+        async with stage.runtime() as runtime:
+            waiting = await parked(runtime)
+            await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await until_rest(runtime)
+            left = await parked(runtime)
 
     assert ([job.subject for job in waiting], sent) == ([alert_id], 0)
     assert left == []
@@ -174,18 +174,18 @@ async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next_within
         code = await dead.ended()
 
         # The same host, another process: who owns a job is told by a token of each start, not by the host's name.
-        async with stage.working() as crew:
-            if not crew.store.local:
+        async with stage.working() as runtime:
+            if not runtime.store.local:
                 # The watch may have put the same closing once more: it waits behind the one that runs.
-                states = [job.state for job in await ask(crew, lambda tx: tx.closes.jobs())]
+                states = [job.state for job in await ask(runtime, lambda tx: tx.closes.jobs())]
                 assert states.count(JobState.RUNNING) == 1, "nobody takes a job whose lease still runs"
                 await leases_run_out(stage)
 
             async def job_is_done() -> bool:
-                return await ask(crew, lambda tx: tx.closes.jobs()) == []
+                return await ask(runtime, lambda tx: tx.closes.jobs()) == []
 
             async def is_closed() -> bool:
-                return await state_of(crew, alert_id) == "closed"
+                return await state_of(runtime, alert_id) == "closed"
 
             await eventually(job_is_done)
             await eventually(is_closed)

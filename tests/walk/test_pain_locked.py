@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import event
 from stage import Stage, ask, eventually, parked, staged
 
-from kuma_sync.daemon.run import Crew
 from kuma_sync.store import Store
+from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.health import State
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -39,11 +39,11 @@ def back_up(source: Path, target: Path) -> int:
     return int(known)
 
 
-async def looks(crew: Crew, copies: list[int], stage: Stage) -> None:
+async def looks(runtime: Runtime, copies: list[int], stage: Stage) -> None:
     """Look at the status and take backups, again and again."""
     for number in range(1_000_000):
-        await ask(crew, lambda tx: tx.overview.counts())
-        await ask(crew, lambda tx: tx.delivery.jobs())
+        await ask(runtime, lambda tx: tx.overview.counts())
+        await ask(runtime, lambda tx: tx.delivery.jobs())
         copies.append(await asyncio.to_thread(back_up, stage.folder / "store.db", stage.folder / f"b{number % 2}.db"))
         await asyncio.sleep(0.05)
 
@@ -52,9 +52,9 @@ async def test_with_a_reader_a_backup_two_workers_and_a_long_lock_no_write_is_lo
     tmp_path: Path, sqlite_url: str
 ) -> None:
     copies = list[int]()
-    async with staged(tmp_path, sqlite_url) as stage, stage.working(Metrics()) as crew:
-        impatient(crew.store)
-        onlooker = asyncio.create_task(looks(crew, copies, stage))
+    async with staged(tmp_path, sqlite_url) as stage, stage.working(Metrics()) as runtime:
+        impatient(runtime.store)
+        onlooker = asyncio.create_task(looks(runtime, copies, stage))
         stage.irp.knobs.latency = 0.02
         first = [stage.kuma.raise_alert(events=1) for _ in range(40)]
         await eventually(lambda: len(stage.irp.incidents) > 10)
@@ -65,19 +65,19 @@ async def test_with_a_reader_a_backup_two_workers_and_a_long_lock_no_write_is_lo
             for _ in range(10):
                 stage.kuma.raise_alert(events=1)
             stage.irp.analyst_close(_one_that_is_made(stage, first), "False positive")
-            await eventually(lambda: "database is locked" in crew.health.ready().parts["poll"].reason)
-            await eventually(lambda: crew.health.ready().parts["delivery"].state is State.FAILING)
-            alive = crew.health.live()
+            await eventually(lambda: "database is locked" in runtime.health.ready().parts["poll"].reason)
+            await eventually(lambda: runtime.health.ready().parts["delivery"].state is State.FAILING)
+            alive = runtime.health.live()
             meanwhile = len(stage.irp.incidents) - made
             copies_before = len(copies)
             await eventually(lambda: len(copies) > copies_before)
             other.execute("ROLLBACK")
 
         await eventually(lambda: bool(stage.kuma.closes) and stage.agrees(), within=40)
-        await eventually(lambda: crew.health.ready().ready)
+        await eventually(lambda: runtime.health.ready().ready)
         onlooker.cancel()
         await asyncio.wait([onlooker])
-        jobs, known = await parked(crew), (await ask(crew, lambda tx: tx.overview.counts())).values()
+        jobs, known = await parked(runtime), (await ask(runtime, lambda tx: tx.overview.counts())).values()
 
     assert alive, "a store that is away is no reason to restart"
     assert meanwhile <= 8, "what cannot be written down is not begun"

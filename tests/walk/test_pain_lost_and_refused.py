@@ -6,16 +6,16 @@ from pathlib import Path
 
 from stage import Stage, change_profile, metric, parked, staged, tell, until_rest
 
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import Runtime, once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"
 
 
-async def begun(crew: Crew) -> None:
+async def begun(runtime: Runtime) -> None:
     """Complete a first sweep: from here on an alert's first appearance is sure, and is not looked for."""
-    assert await once(crew) == []
+    assert await once(runtime) == []
 
 
 def raised(stage: Stage, number: int) -> list[str]:
@@ -26,14 +26,14 @@ async def test_of_a_hundred_creates_every_twentieth_reply_is_lost_and_none_is_do
     tmp_path: Path, database_url: str
 ) -> None:
     metrics = Metrics()
-    async with staged(tmp_path, database_url) as stage, stage.crew(metrics) as crew:
-        await begun(crew)
+    async with staged(tmp_path, database_url) as stage, stage.runtime(metrics) as runtime:
+        await begun(runtime)
         lost = stage.irp.faults.add("reset_after", method="POST", match=CREATE, every=20)
         ids = raised(stage, 100)
 
-        await once(crew)
-        await until_rest(crew)
-        jobs = await parked(crew)
+        await once(runtime)
+        await until_rest(runtime)
+        jobs = await parked(runtime)
 
     assert lost.fired == 5
     assert metric(metrics, "ambiguous_total") == 5
@@ -47,20 +47,20 @@ async def test_an_irp_that_answers_503_for_a_whole_poll_gets_everything_once_whe
     tmp_path: Path, sqlite_url: str
 ) -> None:
     waits = {"base": "2s", "max": "2s"}
-    async with staged(tmp_path, sqlite_url, retry=waits) as stage, stage.crew() as crew:
-        await begun(crew)
+    async with staged(tmp_path, sqlite_url, retry=waits) as stage, stage.runtime() as runtime:
+        await begun(runtime)
         (grown, *_others) = raised(stage, 10)
-        await once(crew)
+        await once(runtime)
         refusal = stage.irp.faults.add("status", code=503)
         news = raised(stage, 15)
         stage.kuma.grow(grown)
 
-        await crew.poller.poll_once(sweep=True)
-        await crew.deliveries.drain()
-        made, jobs = len(stage.irp.incidents), await parked(crew)
+        await runtime.poller.poll_once(sweep=True)
+        await runtime.deliveries.drain()
+        made, jobs = len(stage.irp.incidents), await parked(runtime)
         stage.irp.faults.remove(refusal)
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert refusal.fired > 0
     assert (made, jobs) == (10, [])
@@ -74,24 +74,24 @@ async def test_of_500_alerts_two_are_poison_and_the_others_are_delivered_in_the_
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         change_profile(stage, lambda text: text.replace('critical = "Critical"\n"*" = "Medium"\n', ""))
-        async with stage.crew() as crew:
-            await begun(crew)
+        async with stage.runtime() as runtime:
+            await begun(runtime)
             good = [stage.kuma.raise_alert(events=0, priority="high") for _ in range(498)]
             unmappable = stage.kuma.raise_alert(events=0, priority="critical")
             refused = stage.kuma.raise_alert(events=0, priority="high", name="poison")
             stage.irp.knobs.reject_titles = "^poison$"
-            troubles = await once(crew)
+            troubles = await once(runtime)
             made = [len(stage.incidents(alert_id)) for alert_id in good]
-            reasons = {job.subject: job.reason for job in await parked(crew)}
+            reasons = {job.subject: job.reason for job in await parked(runtime)}
             attempts = sum(request.method == "POST" for request in stage.irp.requests)
 
         # The mapping is mended, and the IRP takes such titles now: a new crew, as after SIGHUP.
         change_profile(stage, lambda text: text.replace('high = "High"', 'high = "High"\ncritical = "Critical"'))
         stage.irp.knobs.reject_titles = ""
-        async with stage.crew() as crew:
-            woken = await tell(crew, lambda tx: operator.retry(tx, [unmappable, refused], by="cli"))
-            await until_rest(crew)
-            left = await parked(crew)
+        async with stage.runtime() as runtime:
+            woken = await tell(runtime, lambda tx: operator.retry(tx, [unmappable, refused], by="cli"))
+            await until_rest(runtime)
+            left = await parked(runtime)
 
     assert troubles == []
     assert made == [1] * 498

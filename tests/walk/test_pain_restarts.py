@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stage import Child, Stage, ask, eventually, staged
 
-from kuma_sync.daemon.run import once
+from kuma_sync.sync.runtime.runner import once
 
 CLOSE = "/api/v1/alerts/close"
 
@@ -17,13 +17,13 @@ CLOSE = "/api/v1/alerts/close"
 async def test_an_empty_answer_neither_moves_nor_loses_the_watermark(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
-            before = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            before = (await ask(runtime, lambda tx: tx.cursor.read())).watermark
             stage.kuma.faults.add("status", code=200, body="[]", match="/alerts/?")
-            await once(crew)
-            await crew.poller.poll_once()
-            after = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+            await once(runtime)
+            await runtime.poller.poll_once()
+            after = (await ask(runtime, lambda tx: tx.cursor.read())).watermark
         stage.kuma.faults.clear()
         late = stage.kuma.raise_alert()
         await stage.passes()
@@ -98,8 +98,8 @@ async def test_a_door_that_is_hammered_two_hundred_times_closes_once(tmp_path: P
                 answers = await asyncio.gather(*(client.post(CLOSE, json=body) for _ in range(20)))
                 assert {answer.status_code for answer in answers} == {204}
             await eventually(lambda: stage.kuma.closes)
-        async with stage.crew() as crew:
-            left = await ask(crew, lambda tx: tx.closes.jobs())
+        async with stage.runtime() as runtime:
+            left = await ask(runtime, lambda tx: tx.closes.jobs())
 
     assert stage.kuma.closes == [(alert_id, "responded")]
     assert len(stage.kuma.close_calls) == 1

@@ -14,10 +14,10 @@ from stage import Stage, staged, tell
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.desk import hand_in
-from kuma_sync.daemon.orders import put_order
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync import operator
+from kuma_sync.sync.closing.intake import accept
+from kuma_sync.sync.closing.requests import put_order
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 ALERTS = 25
 
@@ -58,34 +58,34 @@ async def test_what_is_switched_on_is_asked_for_in_such_histories(tmp_path: Path
 
 async def _lived(folder: Path, histories: list[list[str]], switches: dict[str, bool]) -> dict[str, int]:
     """Live through one history an alert, side by side; return how many requests of each switch's kind were made."""
-    async with staged(folder, f"sqlite:///{folder}/store.db", close=switches) as stage, stage.crew() as crew:
+    async with staged(folder, f"sqlite:///{folder}/store.db", close=switches) as stage, stage.runtime() as runtime:
         ids = [stage.kuma.raise_alert(events=1) for _ in histories]
-        await once(crew)
+        await once(runtime)
         for step in range(max(map(len, histories))):
             for alert_id, history in zip(ids, histories, strict=True):
                 if step < len(history):
-                    await _happens(stage, crew, alert_id, history[step], to_kuma=switches.get("to_kuma", True))
-            await once(crew)
-        await once(crew)
+                    await _happens(stage, runtime, alert_id, history[step], to_kuma=switches.get("to_kuma", True))
+            await once(runtime)
+        await once(runtime)
         return {switch: count(stage) for switch, count in SWITCHES.items()}
 
 
-async def _happens(stage: Stage, crew: Crew, alert_id: str, deed: str, *, to_kuma: bool) -> None:
+async def _happens(stage: Stage, runtime: Runtime, alert_id: str, deed: str, *, to_kuma: bool) -> None:
     id_ = AlertId(alert_id)
     order = CloseRequest(alert_id=id_, reason=Reason.RESPONDED, origin=Origin.OPERATOR, by="cli")
     match deed:
         case "door" if to_kuma:
-            await tell(crew, lambda tx: hand_in(tx, order))
+            await tell(runtime, lambda tx: accept(tx, order))
         case "operator":
-            await tell(crew, lambda tx: operator.order_close(tx, order, to_kuma=to_kuma))
+            await tell(runtime, lambda tx: operator.order_close(tx, order, to_kuma=to_kuma))
         case "queued before":
-            await tell(crew, lambda tx: put_order(tx, order))
+            await tell(runtime, lambda tx: put_order(tx, order))
         case "resync":
-            await tell(crew, lambda tx: operator.resync(tx, [id_], by="cli"))
+            await tell(runtime, lambda tx: operator.resync(tx, [id_], by="cli"))
         case "retry":
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         case "release":
-            await tell(crew, lambda tx: operator.release(tx, by="cli"))
+            await tell(runtime, lambda tx: operator.release(tx, by="cli"))
         case _:
             _people(stage, alert_id, deed)
 

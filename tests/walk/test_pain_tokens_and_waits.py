@@ -15,24 +15,23 @@ import pytest
 from stage import Stage, ask, eventually, metric, parked, staged
 from stores import Clock, opened
 
+from kuma_sync.app.build import build, open_store
+from kuma_sync.app.remotes import kuma_endpoint
+from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.errors import AccessDenied, RemoteError, Transient
 from kuma_sync.core.retry import Bounce, Park, RetryAt, RetryPolicy
-from kuma_sync.daemon.duty import Duty
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.owned import OwnedJob
-from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.side import Side, SideStopped, Token
-from kuma_sync.daemon.worker import Worker
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Lane, Put
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.queue.leased_job import LeasedJob
+from kuma_sync.sync.queue.worker import Worker, WorkerConfig
+from kuma_sync.sync.remote.gate import GateClosed, RemoteGate, Token
+from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.redact import masked
-from kuma_sync.transport import Endpoint, Outgoing, Wire, refusal
-from kuma_sync.wiring.crew import make_crew, open_store
-from kuma_sync.wiring.ground import Ground
-from kuma_sync.wiring.remotes import kuma_endpoint
+from kuma_sync.transport import Endpoint, Outgoing, RemoteClient, refusal
 
 SHIPPED = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
 """What `[retry]` is where nobody changed it."""
@@ -45,17 +44,17 @@ SHIPPED = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
 async def with_token_files(tmp_path: Path, database: str) -> AsyncIterator[Stage]:
     """Open a stage whose tokens come from files, and whose back-off is too long to be waited for."""
     async with staged(tmp_path, database, retry={"base": "5m", "max": "10m"}) as stage:
-        for side in ("kuma", "irp"):
-            secret = tmp_path / f"{side}.token"
-            secret.write_text(f"{stage.tables[side].pop('token')}\n")
-            stage.configure(**{side: {"token_file": str(secret)}})
+        for gate in ("kuma", "irp"):
+            secret = tmp_path / f"{gate}.token"
+            secret.write_text(f"{stage.tables[gate].pop('token')}\n")
+            stage.configure(**{gate: {"token_file": str(secret)}})
         yield stage
 
 
 def rotate(stage: Stage) -> None:
-    for side, sim in (("kuma", stage.kuma), ("irp", stage.irp)):
-        sim.token = f"another-{side}-token"
-        (stage.folder / f"{side}.token").write_text(sim.token)
+    for gate, sim in (("kuma", stage.kuma), ("irp", stage.irp)):
+        sim.token = f"another-{gate}-token"
+        (stage.folder / f"{gate}.token").write_text(sim.token)
 
 
 def refused(stage: Stage) -> tuple[int, int]:
@@ -65,14 +64,14 @@ def refused(stage: Stage) -> tuple[int, int]:
 async def test_a_token_that_is_rotated_while_the_daemon_idles_costs_each_side_one_request(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with with_token_files(tmp_path, sqlite_url) as stage, stage.working() as crew:
+    async with with_token_files(tmp_path, sqlite_url) as stage, stage.working() as runtime:
         stage.kuma.raise_alert()
         await eventually(stage.agrees)
         rotate(stage)
         await eventually(lambda: min(refused(stage)) > 0)
         late = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(late))
-        jobs, ready = await parked(crew), crew.health.ready().ready
+        jobs, ready = await parked(runtime), runtime.health.ready().ready
 
     assert refused(stage) == (1, 1)
     assert (jobs, ready) == ([], True)
@@ -81,7 +80,7 @@ async def test_a_token_that_is_rotated_while_the_daemon_idles_costs_each_side_on
 
 async def test_tokens_that_are_rotated_under_load_fail_no_delivery(tmp_path: Path, sqlite_url: str) -> None:
     metrics = Metrics()
-    async with with_token_files(tmp_path, sqlite_url) as stage, stage.working(metrics) as crew:
+    async with with_token_files(tmp_path, sqlite_url) as stage, stage.working(metrics) as runtime:
         stage.irp.knobs.latency = 0.02
         for _ in range(40):
             stage.kuma.raise_alert(events=1)
@@ -90,7 +89,7 @@ async def test_tokens_that_are_rotated_under_load_fail_no_delivery(tmp_path: Pat
         await eventually(stage.agrees)
 
         async def nothing_waits() -> bool:
-            return await ask(crew, lambda tx: tx.delivery.jobs()) == []
+            return await ask(runtime, lambda tx: tx.delivery.jobs()) == []
 
         await eventually(nothing_waits)
 
@@ -110,41 +109,41 @@ async def test_a_revoked_token_costs_a_dozen_requests_in_the_first_minute_and_fe
         calls.append(clock())
         raise AccessDenied(remote="irp", operation="probe", summary="answered 401", status=401)
 
-    pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
-    side = Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0), token=Token(probe=probe))
+    pace = RetryContext(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
+    gate = RemoteGate("irp", pace=pace, health=Health(monotonic=lambda: 0.0), token=Token(probe=probe))
     began = clock.now
     while clock.now < began + timedelta(hours=1):
         try:
-            async with side.admit():
+            async with gate.admit():
                 calls.append(clock())
                 raise AccessDenied(remote="irp", operation="create", summary="answered 401", status=401)
-        except SideStopped:
+        except GateClosed:
             clock.now += timedelta(seconds=0.25)
 
     first_minute = sum(at < began + timedelta(minutes=1) for at in calls)
-    assert side.paused == "token refused (answered 401)"
+    assert gate.paused == "token refused (answered 401)"
     assert first_minute <= 12
     assert len(calls) <= 40
 
 
 async def test_a_revoked_token_parks_nothing_and_is_tried_ever_more_seldom(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, retry={"base": "30s", "max": "10m"}) as stage, stage.working() as crew:
+    async with staged(tmp_path, sqlite_url, retry={"base": "30s", "max": "10m"}) as stage, stage.working() as runtime:
         old = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(old))
         good, stage.irp.token = stage.irp.token, "revoked"
         for _ in range(20):
             stage.kuma.raise_alert(events=1)
-        side = crew.sides["irp"]
-        await eventually(lambda: side.paused)
+        gate = runtime.gates["irp"]
+        await eventually(lambda: gate.paused)
         await eventually(lambda: all(request.status for request in stage.irp.requests))
         burst, began = refused(stage)[1], time.monotonic()
-        side.pace = replace(side.pace, policy=replace(side.pace.policy, base=timedelta(milliseconds=50)))
-        side.wake()  # the burst was counted before the first trial; they begin now, and need no minutes
+        gate.pace = replace(gate.pace, policy=replace(gate.pace.policy, base=timedelta(milliseconds=50)))
+        gate.wake()  # the burst was counted before the first trial; they begin now, and need no minutes
         await eventually(lambda: refused(stage)[1] >= burst + 10)
-        took, jobs = time.monotonic() - began, await parked(crew)
+        took, jobs = time.monotonic() - began, await parked(runtime)
         await eventually(lambda: len(stage.kuma.shown) == 21)
         stage.irp.token = good
-        side.wake()
+        gate.wake()
         await eventually(stage.agrees)
 
     assert burst <= 2 * (8 + 1), "what was in flight, each with a question whether it is the token"
@@ -167,25 +166,25 @@ def as_a_date(now: datetime) -> str:
 class Caller:
     """The handler of a queue: one request to the IRP a job, through the gate."""
 
-    def __init__(self, wire: Wire, side: Side) -> None:
+    def __init__(self, wire: RemoteClient, gate: RemoteGate) -> None:
         self._wire = wire
-        self._side = side
+        self._gate = gate
         self.sent: list[datetime] = []
 
-    async def handle(self, job: OwnedJob) -> RetryAt | Bounce | Park | None:
+    async def handle(self, job: LeasedJob) -> RetryAt | Bounce | Park | None:
         try:
-            async with self._side.admit():
-                self.sent.append(self._side.pace.clock())
+            async with self._gate.admit():
+                self.sent.append(self._gate.pace.clock())
                 request = Outgoing(
                     method="GET", path="/api/v1/incidents", headers={"Authorization": "Bearer irp-token"}
                 )
                 answer = await self._wire.send(request, operation="find", changes=False)
                 if answer.status != 200:
                     raise refusal(answer)
-        except SideStopped as stopped:
+        except GateClosed as stopped:
             return Bounce(until=stopped.until, reason=stopped.summary)
         except RemoteError as error:
-            return self._side.pace.after(error, attempts=job.claim.attempts + 1)
+            return self._gate.pace.after(error, attempts=job.claim.attempts + 1)
         return None
 
 
@@ -195,13 +194,13 @@ async def test_after_a_429_nothing_is_sent_for_the_seven_seconds_it_asked_for(
 ) -> None:
     clock = Clock()
     irp = IrpSim(token="irp-token", clock=clock)
-    pace = Pace(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
-    side = Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
+    pace = RetryContext(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
+    gate = RemoteGate("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
     async with SimServer(irp.app) as server, opened(sqlite_url, clock=clock) as store:
         irp.faults.add("status", code=429, headers={"Retry-After": wish(clock.now)}, times=1)
-        wire = Wire(Endpoint(remote="irp", url=server.url), clock=clock)
-        caller = Caller(wire, side)
-        duty = Duty(name="delivery", queue=lambda tx: tx.delivery, side=side, concurrency=1, limits=Limits())
+        wire = RemoteClient(Endpoint(remote="irp", url=server.url), clock=clock)
+        caller = Caller(wire, gate)
+        duty = WorkerConfig(name="delivery", queue=lambda tx: tx.delivery, gate=gate, concurrency=1, limits=Limits())
         worker = Worker(duty=duty, store=store, handler=caller, owner="me", health=Health(monotonic=lambda: 0.0))
         async with store.begin() as tx:
             await tx.delivery.put([Put(subject=f"job {number}", lane=Lane.UPDATE) for number in range(20)])
@@ -223,7 +222,7 @@ def test_what_failed_together_does_not_come_back_together(asked: float | None) -
     wish = None if asked is None else timedelta(seconds=asked)
     error = Transient(remote="irp", operation="create", summary="answered 429", status=429, retry_after=wish)
     clock = Clock()
-    pace = Pace(clock=clock, policy=SHIPPED, jitter=Random(1).random, limits=Limits())
+    pace = RetryContext(clock=clock, policy=SHIPPED, jitter=Random(1).random, limits=Limits())
 
     outcomes = [pace.after(error, attempts=1) for _job in range(100)]
 
@@ -235,15 +234,15 @@ def test_what_failed_together_does_not_come_back_together(asked: float | None) -
 
 async def test_a_wait_that_a_remote_asked_for_outlives_a_reload(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, AsyncExitStack() as stack:
-        ground = Ground(store=open_store(stage.settings()))
-        stack.push_async_callback(ground.store.close)
-        before, after = [await make_crew(stage.settings(), ground, stack) for _ in range(2)]
-        for remote, side in before.sides.items():
+        shared = SharedState(store=open_store(stage.settings()))
+        stack.push_async_callback(shared.store.close)
+        before, after = [await build(stage.settings(), shared, stack) for _ in range(2)]
+        for remote, gate in before.gates.items():
             with pytest.raises(Transient):
-                async with side.admit():
+                async with gate.admit():
                     raise Transient(remote=remote, operation="any", summary="busy", retry_after=timedelta(minutes=1))
 
-        assert [remote for remote, side in after.sides.items() if side.open_at() is not None] == ["kuma", "irp"]
+        assert [remote for remote, gate in after.gates.items() if gate.open_at() is not None] == ["kuma", "irp"]
 
 
 async def test_a_proxys_password_is_read_again_from_its_file_and_kept_out_of_logs(

@@ -12,17 +12,17 @@ from stage import Stage, change_profile, eventually, link_of, parked, staged, st
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon.desk import hand_in
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync.closing.intake import accept
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 CLOSE = "/api/v1/alerts/close"
 
 
-async def carry(crew: Crew) -> None:
+async def carry(runtime: Runtime) -> None:
     """Do two complete passes and whatever waits after them: an echo would show now."""
     for _ in range(2):
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
 
 def ordered(alert_id: str, **fields: Any) -> CloseRequest:
@@ -42,10 +42,10 @@ async def test_an_irp_that_changes_a_keys_case_or_blanks_gets_no_second_incident
             setattr(stage.irp.knobs, name, value)
         stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", match="/incidents$", times=1)
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
-            jobs = await parked(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            jobs = await parked(runtime)
 
     assert len(stage.irp.incidents) == 1
     assert jobs == []
@@ -74,11 +74,11 @@ async def test_closed_incidents_are_known_by_ids_and_keys_in_capitals(
     async with staged(tmp_path, database_url) as stage:
         _name_by(stage, named_by)
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.knobs.key_case = stage.irp.knobs.id_case = "upper"
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await carry(crew)
+            await carry(runtime)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
     assert len(stage.kuma.close_calls) == 1
@@ -115,8 +115,8 @@ async def test_a_door_id_in_another_spelling_closes_the_alert_and_nothing_is_ech
             answers = [await client.post(CLOSE, json=body), await client.post(CLOSE, params={"wait": "10"}, json=body)]
             swept = len(stage.queries())
             await eventually(lambda: len(stage.queries()) > swept + 6)
-        async with stage.crew() as crew:
-            link, state = await link_of(crew, alert_id), await state_of(crew, alert_id)
+        async with stage.runtime() as runtime:
+            link, state = await link_of(runtime, alert_id), await state_of(runtime, alert_id)
 
     assert [answer.status_code for answer in answers] == [204, 204]
     assert [(call.id, call.status) for call in stage.kuma.close_calls] == [(alert_id, 204)]
@@ -136,13 +136,13 @@ async def test_a_door_id_that_is_unknown_here_goes_to_kuma_as_it_was_given(tmp_p
 async def test_a_closing_that_was_ordered_in_capitals_before_its_alert_was_read_is_not_echoed(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.any_id_spelling = True
         alert_id = stage.kuma.raise_alert()
-        await tell(crew, lambda tx: hand_in(tx, ordered(alert_id.upper(), incident="17")))
-        await crew.poller.poll_once()
-        await carry(crew)
-        link = await link_of(crew, alert_id)
+        await tell(runtime, lambda tx: accept(tx, ordered(alert_id.upper(), incident="17")))
+        await runtime.poller.poll_once()
+        await carry(runtime)
+        link = await link_of(runtime, alert_id)
 
     assert (link.alert_closed, link.close_origin) == (True, Origin.IRP)
     assert stage.wrote("close") == []
@@ -151,17 +151,17 @@ async def test_a_closing_that_was_ordered_in_capitals_before_its_alert_was_read_
 async def test_who_names_the_incident_at_the_door_is_believed_before_kuma_answers(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", match="/incidents$", times=1)
-        await once(crew)
+        await once(runtime)
         stage.irp.faults.add("status", code=503, method="GET", match="externalId")
-        await tell(crew, lambda tx: hand_in(tx, ordered(alert_id, incident=stage.incident(alert_id).id)))
+        await tell(runtime, lambda tx: accept(tx, ordered(alert_id, incident=stage.incident(alert_id).id)))
         stage.kuma.close(alert_id, "responded")  # our closing took effect, and its answer was lost
-        await crew.poller.poll_once(sweep=True)
+        await runtime.poller.poll_once(sweep=True)
         stage.irp.faults.clear()
-        await carry(crew)
-        link = await link_of(crew, alert_id)
+        await carry(runtime)
+        link = await link_of(runtime, alert_id)
 
     assert stage.wrote("close") == [], "the incident was closed by whoever called the door"
     assert (link.close_origin, link.alert_closed, link.doubt) == (Origin.IRP, True, None)

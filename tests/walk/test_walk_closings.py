@@ -16,23 +16,23 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.desk import hand_in
-from kuma_sync.daemon.run import Crew, once
-from kuma_sync.daemon.side import SideStopped
 from kuma_sync.sim.values import Json
+from kuma_sync.sync import operator
+from kuma_sync.sync.closing.intake import accept
+from kuma_sync.sync.remote.gate import GateClosed
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 CLOSE = "/api/v1/alerts/close"
 
 
-async def carry(crew: Crew) -> None:
+async def carry(runtime: Runtime) -> None:
     """Do two complete passes and whatever waits after them: an echo would show now."""
     for _ in range(2):
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
 
-async def order(crew: Crew, alert_id: str, *, to_kuma: bool = True) -> bool:
+async def order(runtime: Runtime, alert_id: str, *, to_kuma: bool = True) -> bool:
     """Close as `kuma-sync close` does."""
     request = CloseRequest(
         alert_id=AlertId(alert_id),
@@ -41,7 +41,7 @@ async def order(crew: Crew, alert_id: str, *, to_kuma: bool = True) -> bool:
         by="cli",
         comment="noise",
     )
-    return await tell(crew, lambda tx: operator.order_close(tx, request, to_kuma=to_kuma))
+    return await tell(runtime, lambda tx: operator.order_close(tx, request, to_kuma=to_kuma))
 
 
 def reads_of_closed(stage: Stage) -> int:
@@ -84,8 +84,8 @@ async def test_whoever_waits_at_the_door_hears_kumas_own_answer(tmp_path: Path, 
             own = {"message": "Invalid UUID", "details": "length 5"}
             stage.kuma.faults.add("status", method="POST", match="alerts/close", code=400, body=json.dumps(own))
             answers.append(await client.post(CLOSE, params={"wait": "10"}, json={"id": "x-1-2", "reason": "responded"}))
-        async with stage.crew() as crew:
-            waiting = await ask(crew, lambda tx: tx.closes.jobs())
+        async with stage.runtime() as runtime:
+            waiting = await ask(runtime, lambda tx: tx.closes.jobs())
 
     assert [answer.status_code for answer in answers] == [204, 404, 406, 400]
     assert answers[2].json()["message"] == "tenant disabled"
@@ -113,8 +113,8 @@ async def test_an_unknown_alert_closed_at_the_door_is_parked_with_kumas_word(tmp
         async with stage.door() as client:
             answer = await client.post(CLOSE, json={"id": "no-such-alert", "reason": "responded"})
             await eventually(lambda: stage.kuma.close_calls)
-        async with stage.crew() as crew:
-            jobs = await parked(crew)
+        async with stage.runtime() as runtime:
+            jobs = await parked(runtime)
 
     assert answer.status_code == 204
     assert [(job.subject, job.reason) for job in jobs] == [("no-such-alert", "alert not found")]
@@ -125,12 +125,12 @@ async def test_what_analysts_close_is_closed_in_kuma_with_the_mapped_or_the_defa
 ) -> None:
     async with staged(tmp_path, database_url) as stage:
         mapped, unmapped, open_one = (stage.kuma.raise_alert() for _ in range(3))
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(mapped).id, " FALSE positive ")
             stage.irp.analyst_close(stage.incident(unmapped).id, "Dealt with")
 
-            await carry(crew)
+            await carry(runtime)
 
     assert sorted(stage.kuma.closes) == sorted([(mapped, "incorrect data"), (unmapped, "responded")])
     assert len(stage.kuma.close_calls) == 2
@@ -144,16 +144,16 @@ async def test_a_resolution_without_a_reason_is_parked_until_somebody_gives_one(
 ) -> None:
     async with staged(tmp_path, sqlite_url, close={"default_reason": ""}) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "Dealt with")
-            await carry(crew)
-            jobs, state = await parked(crew), await state_of(crew, alert_id)
+            await carry(runtime)
+            jobs, state = await parked(runtime), await state_of(runtime, alert_id)
             assert stage.kuma.close_calls == []
 
-            await order(crew, alert_id)
-            await carry(crew)
-            left = await parked(crew)
+            await order(runtime, alert_id)
+            await carry(runtime)
+            left = await parked(runtime)
 
     assert ["Dealt with" in job.reason for job in jobs] == [True]
     assert state == "parked"
@@ -164,12 +164,12 @@ async def test_a_resolution_without_a_reason_is_parked_until_somebody_gives_one(
 async def test_an_operators_closing_goes_to_both_sides_once(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
-            fresh = await order(crew, alert_id)
-            await carry(crew)
-            again = await order(crew, alert_id)
-            await carry(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            fresh = await order(runtime, alert_id)
+            await carry(runtime)
+            again = await order(runtime, alert_id)
+            await carry(runtime)
 
     assert (fresh, again) == (True, False)
     assert stage.kuma.closes == [(alert_id, "incorrect correlation rule")]
@@ -187,13 +187,13 @@ async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while
         stage.kuma.close(alert_id, "responded")
         await stage.passes()
         stage.configure(close={"to_irp": True})
-        async with stage.crew() as crew:
-            await carry(crew)
+        async with stage.runtime() as runtime:
+            await carry(runtime)
             before = stage.incident(alert_id).status
-            fresh = await order(crew, alert_id)
-            await carry(crew)
-            again = await order(crew, alert_id)
-            history = [entry.action for entry in await ask(crew, lambda tx: tx.records.history(AlertId(alert_id)))]
+            fresh = await order(runtime, alert_id)
+            await carry(runtime)
+            again = await order(runtime, alert_id)
+            history = [entry.action for entry in await ask(runtime, lambda tx: tx.audit.history(AlertId(alert_id)))]
 
     assert (before, stage.incident(alert_id).status) == ("open", "closed")
     assert (fresh, again) == (True, False)
@@ -205,18 +205,18 @@ async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while
 async def test_an_incident_closed_at_the_door_gets_nothing_more_though_its_alert_was_closed_before(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.kuma.grow(alert_id)
         stage.kuma.close(alert_id, "responded")
         stage.irp.faults.add("status", code=503, method="PATCH")
-        await once(crew)
+        await once(runtime)
         stage.irp.analyst_close(stage.incident(alert_id).id, "Dealt with")
-        fresh = await tell(crew, lambda tx: hand_in(tx, replace(_request(alert_id), origin=Origin.IRP)))
+        fresh = await tell(runtime, lambda tx: accept(tx, replace(_request(alert_id), origin=Origin.IRP)))
         stage.irp.faults.clear()
-        await carry(crew)
-        state = await state_of(crew, alert_id)
+        await carry(runtime)
+        state = await state_of(runtime, alert_id)
 
     assert (fresh, state) == (False, "closed")
     assert [deed for deed, _, _ in stage.irp.writes] == ["create"]
@@ -229,11 +229,11 @@ async def test_a_closing_whose_answer_was_lost_is_asked_again_and_already_closed
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.faults.add("reset_after", method="POST", match=CLOSE, times=1)
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await carry(crew)
-            state, jobs = await state_of(crew, alert_id), await parked(crew)
+            await carry(runtime)
+            state, jobs = await state_of(runtime, alert_id), await parked(runtime)
 
     assert [call.status for call in stage.kuma.close_calls] == [204, 406]
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -244,12 +244,12 @@ async def test_a_closing_whose_answer_was_lost_is_asked_again_and_already_closed
 async def test_what_kuma_closed_meanwhile_is_settled_and_not_echoed(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
             stage.kuma.close(alert_id, "responded")
-            await carry(crew)
-            state = await state_of(crew, alert_id)
+            await carry(runtime)
+            state = await state_of(runtime, alert_id)
 
     assert stage.kuma.closes == []
     assert stage.wrote("close") == []
@@ -259,10 +259,10 @@ async def test_what_kuma_closed_meanwhile_is_settled_and_not_echoed(tmp_path: Pa
 async def test_a_closing_from_kuma_is_not_echoed_by_the_watch(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.kuma.close(alert_id, "responded")
-            await carry(crew)
+            await carry(runtime)
         await stage.passes(2)
 
     assert [body["reason"] for _, body in stage.wrote("close")] == ["responded"]
@@ -273,15 +273,15 @@ async def test_a_closing_from_kuma_is_not_echoed_by_the_watch(tmp_path: Path, sq
 async def test_an_incident_that_is_closed_already_is_no_failure(tmp_path: Path, sqlite_url: str, repeat: str) -> None:
     async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.kuma.close(alert_id, "responded")
             if repeat == "409":
                 stage.irp.analyst_close(stage.incident(alert_id).id, "Solved")
             else:
                 stage.irp.faults.add("reset_after", method="POST", match="/close$", times=1)
-            await carry(crew)
-            state, jobs = await state_of(crew, alert_id), await parked(crew)
+            await carry(runtime)
+            state, jobs = await state_of(runtime, alert_id), await parked(runtime)
 
     assert stage.incident(alert_id).status == "closed"
     assert (state, jobs) == ("closed", [])
@@ -291,12 +291,12 @@ async def test_with_both_switches_off_nobody_is_told_of_any_closing(tmp_path: Pa
     switches: Json = {"to_kuma": False, "to_irp": False, "watch": False}
     async with staged(tmp_path, sqlite_url, close=switches) as stage:
         here, there = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(here).id, "False positive")
             stage.kuma.close(there, "responded")
-            await carry(crew)
-            jobs = await parked(crew)
+            await carry(runtime)
+            jobs = await parked(runtime)
         async with stage.door() as client:
             refused = await client.post(CLOSE, json={"id": here, "reason": "responded"})
 
@@ -310,10 +310,10 @@ async def test_with_both_switches_off_nobody_is_told_of_any_closing(tmp_path: Pa
 async def test_with_the_watch_off_the_irp_is_not_asked_what_was_closed(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await carry(crew)
+            await carry(runtime)
 
     assert reads_of_closed(stage) == 0
     assert stage.kuma.close_calls == []
@@ -324,12 +324,12 @@ async def test_with_to_kuma_off_the_watch_still_notes_that_the_incident_is_close
 ) -> None:
     async with staged(tmp_path, sqlite_url, close={"to_kuma": False}) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await carry(crew)
+            await carry(runtime)
             stage.kuma.grow(alert_id)
-            await carry(crew)
+            await carry(runtime)
 
     assert stage.kuma.close_calls == []
     assert stage.wrote("update") == [], "an incident closed in the IRP gets no more updates"
@@ -338,14 +338,14 @@ async def test_with_to_kuma_off_the_watch_still_notes_that_the_incident_is_close
 async def test_an_operators_closing_that_is_refused_leaves_nothing_behind(tmp_path: Path, database_url: str) -> None:
     limit = datetime.now(UTC) - timedelta(days=1)
     sections = {"poll": {"ignore_before": limit.isoformat()}, "close": {"to_kuma": False}}
-    async with staged(tmp_path, database_url, **sections) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, **sections) as stage, stage.runtime() as runtime:
         alert_id = AlertId(stage.kuma.raise_alert(seen=limit - timedelta(hours=1)))
-        await once(crew)
+        await once(runtime)
         request = CloseRequest(alert_id=alert_id, reason=Reason.RESPONDED, origin=Origin.OPERATOR, by="me")
-        ordered = await tell(crew, lambda tx: operator.order_close(tx, request, to_kuma=False, to_irp=True))
+        ordered = await tell(runtime, lambda tx: operator.order_close(tx, request, to_kuma=False, to_irp=True))
         stage.kuma.grow(alert_id)
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert not ordered
     assert stage.incident(alert_id).status == "open"
@@ -354,15 +354,15 @@ async def test_an_operators_closing_that_is_refused_leaves_nothing_behind(tmp_pa
 async def test_a_reopened_incident_leaves_its_alert_closed(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             incident = stage.incident(alert_id)
             stage.irp.analyst_close(incident.id, "False positive")
-            await carry(crew)
+            await carry(runtime)
             stage.irp.reopen(incident.id)
-            await carry(crew)
+            await carry(runtime)
             stage.irp.analyst_close(incident.id, "Solved")
-            await carry(crew)
+            await carry(runtime)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
     assert len(stage.kuma.close_calls) == 1
@@ -374,12 +374,12 @@ async def test_an_alert_closed_before_its_incident_was_made_gets_one_that_is_clo
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
             stage.kuma.close(alert_id, "responded")
-            await crew.poller.poll_once(sweep=True)
-            await until_rest(crew)
-            await carry(crew)
+            await runtime.poller.poll_once(sweep=True)
+            await until_rest(runtime)
+            await carry(runtime)
 
     assert [deed for deed, _, _ in stage.irp.writes] == ["create", "close"]
     assert stage.wrote("close")[0][1]["reason"] == "responded"
@@ -389,11 +389,11 @@ async def test_an_alert_closed_before_its_incident_was_made_gets_one_that_is_clo
 async def test_an_alert_that_grew_and_was_closed_is_updated_and_then_closed(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             grown = stage.kuma.grow(alert_id, 2)
             stage.kuma.close(alert_id, "responded")
-            await carry(crew)
+            await carry(runtime)
 
     assert [deed for deed, _, _ in stage.irp.writes] == ["create", "update", "close"]
     assert [event["ID"] for event in stage.wrote("update")[0][1]["events"]] == grown
@@ -404,14 +404,14 @@ async def test_an_incident_closed_in_the_irp_gets_no_more_updates(tmp_path: Path
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.knobs.correlator_down = True
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await once(crew)
+            await once(runtime)
             stage.kuma.grow(alert_id, 2)
-            await once(crew)
+            await once(runtime)
             stage.kuma.knobs.correlator_down = False
-            await carry(crew)
+            await carry(runtime)
 
     assert [deed for deed, _, _ in stage.irp.writes] == ["create"]
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -420,13 +420,13 @@ async def test_an_incident_closed_in_the_irp_gets_no_more_updates(tmp_path: Path
 async def test_a_closing_in_kuma_of_an_incident_that_was_deleted_is_settled(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.delete(stage.incident(alert_id).id)
-            await tell(crew, lambda tx: operator.order_close(tx, _request(alert_id), to_kuma=True))
-            await carry(crew)
-            state, jobs = await state_of(crew, alert_id), await parked(crew)
-            link = await link_of(crew, alert_id)
+            await tell(runtime, lambda tx: operator.order_close(tx, _request(alert_id), to_kuma=True))
+            await carry(runtime)
+            state, jobs = await state_of(runtime, alert_id), await parked(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert stage.irp.incidents == {}
     assert stage.kuma.closes == [(alert_id, "responded")]
@@ -442,27 +442,27 @@ async def test_an_irp_that_ignores_the_filter_closes_nothing(tmp_path: Path, sql
     async with staged(tmp_path, sqlite_url) as stage:
         closed, *still_open = (stage.kuma.raise_alert() for _ in range(4))
         stage.irp.knobs.ignore_filters = True
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(closed).id, "False positive")
-            await carry(crew)
+            await carry(runtime)
 
     assert stage.kuma.closes == [(closed, "incorrect data")]
     assert all(stage.kuma.alerts[alert_id]["status"] == "new" for alert_id in still_open)
 
 
 async def test_the_list_of_closed_incidents_is_read_to_its_end(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         for number in range(230):
             stranger = stage.irp.create({"externalId": f"elsewhere:{number}"})
             stage.irp.analyst_close(stranger.id, "Solved")
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
         before = reads_of_closed(stage)
-        await crew.watch.watch_once()
+        await runtime.watch.watch_once()
         pages = reads_of_closed(stage) - before
-        await until_rest(crew)
+        await until_rest(runtime)
 
     assert pages == 7, "three pages and an empty one, and the three once more: none of their rows slipped through"
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -472,15 +472,15 @@ async def test_the_list_of_closed_incidents_is_read_to_its_end(tmp_path: Path, s
 async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes_behind_the_newest_closing(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
-        born = (await ask(crew, lambda tx: tx.records.cursor())).born_at
+        await once(runtime)
+        born = (await ask(runtime, lambda tx: tx.cursor.read())).born_at
         incident = stage.incident(alert_id)
         stage.irp.analyst_close(incident.id, "False positive")
         incident.updated_at -= timedelta(minutes=2)
         for _ in range(2):
-            await crew.watch.watch_once()
+            await runtime.watch.watch_once()
 
     since = [
         datetime.fromisoformat(parse_qs(request.query)["updatedSince"][0])
@@ -510,16 +510,16 @@ async def test_a_failed_watch_concludes_nothing_and_is_made_up_for(tmp_path: Pat
 
 async def test_a_failed_watch_is_what_is_known_of_the_last_one(tmp_path: Path, sqlite_url: str) -> None:
     last = list[tuple[bool, str]]()
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         for fault in ({}, {"code": 500}, {"code": 401}, {}):
             if fault:
                 stage.irp.faults.add("status", match="status=closed", **fault)
             with suppress(RemoteError):
-                await crew.watch.watch_once()
+                await runtime.watch.watch_once()
             stage.irp.faults.clear()
-            (watch,) = await ask(crew, lambda tx: tx.records.last_pass_by_kind())
+            (watch,) = await ask(runtime, lambda tx: tx.audit.last_pass_by_kind())
             last.append((watch.complete, watch.error))
-        noted = await ask(crew, lambda tx: tx.records.last_passes(9))
+        noted = await ask(runtime, lambda tx: tx.audit.last_passes(9))
 
     assert [complete for complete, _error in last] == [True, False, False, True]
     assert ["500" in last[1][1], "401" in last[2][1], last[0][1], last[3][1]] == [True, True, "", ""]
@@ -527,12 +527,12 @@ async def test_a_failed_watch_is_what_is_known_of_the_last_one(tmp_path: Path, s
 
 
 async def test_a_watch_of_an_irp_that_asked_to_wait_says_so(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.irp.faults.add("status", code=429, headers={"Retry-After": "60"}, match="status=closed")
         with pytest.raises(RemoteError):
-            await crew.watch.watch_once()
-        with pytest.raises(SideStopped):
-            await crew.watch.watch_once()
-        (watch,) = await ask(crew, lambda tx: tx.records.last_pass_by_kind())
+            await runtime.watch.watch_once()
+        with pytest.raises(GateClosed):
+            await runtime.watch.watch_once()
+        (watch,) = await ask(runtime, lambda tx: tx.audit.last_pass_by_kind())
 
     assert (watch.complete, watch.error) == (False, "it asked to wait")

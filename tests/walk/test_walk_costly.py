@@ -9,9 +9,9 @@ from stage import ago, eventually, parked, polled, staged, until_rest
 from structlog.testing import capture_logs
 from test_pain_memory import peak
 
-from kuma_sync.daemon import points
-from kuma_sync.daemon.round import PORTION
-from kuma_sync.daemon.run import once
+from kuma_sync.sync import failpoint
+from kuma_sync.sync.polling.round import PORTION
+from kuma_sync.sync.runtime.runner import once
 
 COSTLY = 2_500_000
 PEAK_MB = 220
@@ -41,15 +41,15 @@ async def test_good_alerts_are_delivered_beside_one_of_millions_of_empty_objects
 
 
 async def test_what_holds_too_many_values_even_in_a_listing_is_parked_once(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.strays = [{"id": "5f0c2a3e", "name": "n", "events": [{}] * 300_000}]
         good = stage.kuma.raise_alert()
         with capture_logs() as logs:
             for _ in range(2):
-                await polled(crew, sweep=True)
-        async with crew.store.read() as tx:
-            pieces = await tx.records.parked()
-        jobs = await parked(crew)
+                await polled(runtime, sweep=True)
+        async with runtime.store.read() as tx:
+            pieces = await tx.rejects.waiting()
+        jobs = await parked(runtime)
 
     assert [piece.reason.split(":")[0] for piece in pieces] == ["too many values even without events"]
     assert [line["count"] for line in logs if line["event"] == "alerts_rejected"] == [1]
@@ -58,26 +58,26 @@ async def test_what_holds_too_many_values_even_in_a_listing_is_parked_once(tmp_p
 
 
 async def test_a_page_of_very_many_small_alerts_is_written_in_portions(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         many = PORTION * 3 + 1
         stage.kuma.knobs.page_size = many + 1
         for _ in range(many):
             stage.kuma.raise_alert(events=0)
         committed: list[str] = []
-        points.at = committed.append
+        failpoint.at = committed.append
         try:
-            round_ = await crew.poller.poll_once()
+            round_ = await runtime.poller.poll_once()
         finally:
-            points.at = lambda _point: None
+            failpoint.at = lambda _point: None
 
     assert [read.seen for read in round_.passes] == [many]
     assert committed.count("page_committed") >= 4
 
 
 async def test_the_same_trouble_with_many_alerts_is_one_line_with_their_number(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, brake={"max_new": 20}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, brake={"max_new": 20}) as stage, stage.runtime() as runtime:
         lost = [stage.kuma.raise_alert(events=1) for _ in range(20)]
-        await once(crew)
+        await once(runtime)
         for alert_id in lost:
             stage.kuma.delete(alert_id)
         odd = [stage.kuma.raise_alert(events=1) for _ in range(25)]
@@ -85,15 +85,15 @@ async def test_the_same_trouble_with_many_alerts_is_one_line_with_their_number(t
             stage.kuma.alerts[alert_id]["priority"] = [7]
         stage.kuma.knobs.strays = ["one", "two", 3]
         with capture_logs() as logs:
-            await crew.poller.poll_once(sweep=True)
+            await runtime.poller.poll_once(sweep=True)
         stage.kuma.knobs.strays = []
-        await until_rest(crew)
+        await until_rest(runtime)
         unread = [stage.kuma.raise_alert(events=1, seen=ago(minutes=5)) for _ in range(15)]
         body = '{"message":"invalid query parameter value","details":"id"}'
         for alert_id in unread:
             stage.kuma.faults.add("status", code=400, match=f"id={alert_id}", body=body)
         with capture_logs() as later:
-            await crew.poller.poll_once(sweep=True)
+            await runtime.poller.poll_once(sweep=True)
 
     told = {line["event"]: line for line in logs if line["log_level"] in ("warning", "error")}
     assert sorted(line["event"] for line in logs if line["log_level"] in ("warning", "error")) == sorted(told)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from stage import change_profile, eventually, link_of, metric, parked, staged, until_rest, without
 
-from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import Json
+from kuma_sync.sync.runtime.runner import once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"
@@ -32,10 +32,10 @@ async def test_a_create_whose_answer_was_lost_is_found_and_not_doubled(tmp_path:
         stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
         metrics = Metrics()
 
-        async with stage.crew(metrics) as crew:
-            await once(crew)
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+        async with stage.runtime(metrics) as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert len(stage.incidents(alert_id)) == 1
     assert link.incident is not None
@@ -49,9 +49,9 @@ async def test_a_create_that_never_arrived_is_sent_again(tmp_path: Path, sqlite_
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
 
     assert len(stage.incidents(alert_id)) == 1
     assert finds([request.query for request in stage.irp.requests]) >= 3, "at first, and twice after the break"
@@ -62,12 +62,12 @@ async def test_a_server_error_after_the_effect_is_found_and_not_doubled(tmp_path
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("status", code=502, method="POST", match=CREATE, times=1)
 
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
             stage.irp.create(creating(alert_id, title=stage.kuma.alerts[alert_id]["name"]))
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert len(stage.incidents(alert_id)) == 1
     assert link.incident is not None
@@ -78,10 +78,10 @@ async def test_an_incident_made_without_an_id_is_found(tmp_path: Path, sqlite_ur
         alert_id = stage.kuma.raise_alert()
         stage.irp.knobs.no_id = True
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert link.incident is not None
     assert link.incident.id == stage.incident(alert_id).id
@@ -95,10 +95,10 @@ async def test_an_incident_made_without_an_id_and_never_found_is_parked_and_not_
         stage.irp.knobs.no_id = True
         stage.irp.knobs.find_lag = 3600
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
-            (job,) = await parked(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            (job,) = await parked(runtime)
 
     assert len(stage.incidents(alert_id)) == 1
     assert job.reason == "created without an id, and not found"
@@ -112,13 +112,13 @@ async def test_a_create_answered_with_a_page_for_people_is_found_or_parked_and_n
         alert_id = stage.kuma.raise_alert()
         page = stage.irp.faults.add("html", method="POST", match=CREATE)
 
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
             if made:
                 stage.irp.create(creating(alert_id, title=stage.kuma.alerts[alert_id]["name"]))
-            await until_rest(crew)
-            link, jobs = await link_of(crew, alert_id), await parked(crew)
+            await until_rest(runtime)
+            link, jobs = await link_of(runtime, alert_id), await parked(runtime)
 
     assert page.fired == 1
     assert (link.incident is not None) == made
@@ -131,8 +131,8 @@ async def test_a_slow_find_does_not_count_as_the_time_an_irp_has_to_show_an_inci
     """The create arrives while the first find is under way, and is shown a moment after that one was answered."""
     async with staged(tmp_path, sqlite_url) as stage:
         change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "1s"'))
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             alert_id = stage.kuma.raise_alert()
             stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
             slow = stage.irp.faults.add("delay", match=FIND, times=1, seconds=1.5)
@@ -144,8 +144,8 @@ async def test_a_slow_find_does_not_count_as_the_time_an_irp_has_to_show_an_inci
                 incident.created_at += timedelta(seconds=0.8)
 
             arriving = asyncio.ensure_future(arrives())
-            await once(crew)
-            await until_rest(crew)
+            await once(runtime)
+            await until_rest(runtime)
             await arriving
 
     assert len(stage.incidents(alert_id)) == 1
@@ -158,9 +158,9 @@ async def test_an_irp_that_shows_a_fresh_incident_late_gets_no_second_one(tmp_pa
         stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
         stage.irp.knobs.find_lag = 0.5
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
 
     assert len(stage.incidents(alert_id)) == 1
     assert len(stage.wrote("create")) == 1
@@ -171,14 +171,14 @@ async def test_a_restart_between_two_looks_does_not_start_over(tmp_path: Path, s
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
 
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
-            while (await link_of(crew, alert_id)).not_found_at is None:
-                await crew.deliveries.drain()
-            first_look = (await link_of(crew, alert_id)).not_found_at
-        async with stage.crew() as crew:
-            noted = (await link_of(crew, alert_id)).not_found_at
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
+            while (await link_of(runtime, alert_id)).not_found_at is None:
+                await runtime.deliveries.drain()
+            first_look = (await link_of(runtime, alert_id)).not_found_at
+        async with stage.runtime() as runtime:
+            noted = (await link_of(runtime, alert_id)).not_found_at
+            await until_rest(runtime)
 
     assert noted == first_look
     assert len(stage.incidents(alert_id)) == 1
@@ -190,12 +190,12 @@ async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: P
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
 
-        async with stage.crew() as crew, asyncio.timeout(10):
-            await crew.poller.poll_once()
-            while (await link_of(crew, alert_id)).not_found_at is None:
-                await crew.deliveries.drain()
+        async with stage.runtime() as runtime, asyncio.timeout(10):
+            await runtime.poller.poll_once()
+            while (await link_of(runtime, alert_id)).not_found_at is None:
+                await runtime.deliveries.drain()
             looks = finds([request.query for request in stage.irp.requests])
-            taken = await crew.deliveries.drain()
+            taken = await runtime.deliveries.drain()
 
     assert looks == 2, "before the create, and after it was lost"
     assert taken == 0
@@ -204,12 +204,12 @@ async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: P
 async def test_a_refused_duplicate_is_found_linked_and_brought_up_to_date(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         stage.irp.knobs.unique_key = True
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             alert_id = stage.kuma.raise_alert(priority="critical")
             stage.irp.create(creating(alert_id))
-            await crew.poller.poll_once()
-            await until_rest(crew)
+            await runtime.poller.poll_once()
+            await until_rest(runtime)
 
     assert len(stage.incidents(alert_id)) == 1
     assert stage.incident(alert_id).fields["title"] == stage.kuma.alerts[alert_id]["name"]
@@ -222,10 +222,10 @@ async def test_of_several_incidents_the_first_open_one_is_linked(tmp_path: Path,
         closed, first, second = (stage.irp.create(creating(alert_id)) for _ in range(3))
         stage.irp.analyst_close(closed.id, "False positive")
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert link.incident is not None
     assert link.incident.id == first.id
@@ -243,9 +243,9 @@ async def test_an_incident_found_closed_closes_its_alert_with_the_mapped_reason(
         incident = stage.irp.create(creating(alert_id))
         stage.irp.analyst_close(incident.id, "false POSITIVE")
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
     assert stage.irp.incidents == {incident.id: incident}
@@ -257,12 +257,12 @@ async def test_a_find_comes_first_only_until_the_first_complete_sweep(tmp_path: 
     async with staged(tmp_path, sqlite_url) as stage:
         stage.kuma.raise_alert()
 
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             before = finds([request.query for request in stage.irp.requests])
             stage.kuma.raise_alert()
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
             after = finds([request.query for request in stage.irp.requests])
 
     assert (before, after) == (2, 2), "before the create, and once to see whether it shows what was made"
@@ -270,28 +270,28 @@ async def test_a_find_comes_first_only_until_the_first_complete_sweep(tmp_path: 
 
 
 async def test_always_means_a_find_before_every_create(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, irp={"find_first": "always"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, irp={"find_first": "always"}) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         before = finds([request.query for request in stage.irp.requests])
         alert_id = stage.kuma.raise_alert()
-        await crew.poller.poll_once()
-        await crew.deliveries.drain()
+        await runtime.poller.poll_once()
+        await runtime.deliveries.drain()
 
     assert finds([request.query for request in stage.irp.requests]) == before + 1
     assert stage.incident(alert_id)
 
 
 async def test_always_means_a_find_before_a_create_that_is_tried_again_too(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, irp={"find_first": "always"}) as stage, stage.crew() as crew:
-        await once(crew)
+    async with staged(tmp_path, sqlite_url, irp={"find_first": "always"}) as stage, stage.runtime() as runtime:
+        await once(runtime)
         alert_id = stage.kuma.raise_alert()
         away = stage.irp.faults.add("status", code=503, method="POST", match=CREATE, times=1)
-        await crew.poller.poll_once()
-        await crew.deliveries.drain()
+        await runtime.poller.poll_once()
+        await runtime.deliveries.drain()
         assert away.fired
         stage.irp.create(creating(alert_id))
-        await until_rest(crew)
+        await until_rest(runtime)
 
     assert len(stage.incidents(alert_id)) == 1
 
@@ -340,10 +340,10 @@ async def test_without_a_find_an_ambiguous_create_is_parked_unless_the_create_is
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
 
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
-            reasons = [job.reason for job in await parked(crew)]
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            reasons = [job.reason for job in await parked(runtime)]
 
     assert len(stage.incidents(alert_id)) == (2 if upsert else 1), "this IRP does not keep its keys apart"
     assert len(reasons) == (0 if upsert else 1)
@@ -354,14 +354,14 @@ async def test_without_a_find_an_ambiguous_create_is_parked_unless_the_create_is
 async def test_a_create_that_certainly_did_not_happen_needs_no_find(
     tmp_path: Path, sqlite_url: str, fault: Json
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         before = finds([request.query for request in stage.irp.requests])
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("status", method="POST", match=CREATE, times=1, **fault)
-        await crew.poller.poll_once()
-        await until_rest(crew)
+        await runtime.poller.poll_once()
+        await until_rest(runtime)
 
     assert stage.incident(alert_id)
     assert finds([request.query for request in stage.irp.requests]) == before
@@ -375,9 +375,9 @@ async def test_an_irp_whose_find_shows_everything_joins_nothing_that_does_not_be
         stranger = stage.irp.create({"externalId": "somebody else's", "title": "not ours"})
         ids = [stage.kuma.raise_alert() for _ in range(3)]
         stage.irp.faults.add("reset_after", method="POST", match=CREATE, times=1)
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
 
     assert [len(stage.incidents(alert_id)) for alert_id in ids] == [1, 1, 1]
     assert len(stranger.history) == 1
@@ -400,13 +400,13 @@ async def test_what_grows_while_its_create_is_in_flight_follows_as_an_update(tmp
 
 @pytest.mark.parametrize("fault", ["reset_after", "reset_before"])
 async def test_an_update_whose_answer_was_lost_is_sent_again(tmp_path: Path, sqlite_url: str, fault: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.kuma.grow(alert_id, 2)
         stage.irp.faults.add(fault, method="PATCH", times=1)
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert len(stage.wrote("update")) == (2 if fault == "reset_after" else 1)
     assert len({event["ID"] for event in stage.incident(alert_id).events}) == 5

@@ -15,9 +15,9 @@ async def test_growth_after_the_window_was_read_is_seen_by_the_next_poll_though_
         now = datetime.now(UTC).replace(microsecond=0)
         stage.kuma.clock = lambda: now
         first, second = (stage.kuma.raise_alert(events=1) for _ in range(2))
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
+            await until_rest(runtime)
             reads = 0
 
             def after_page(_page: int) -> None:
@@ -30,8 +30,8 @@ async def test_growth_after_the_window_was_read_is_seen_by_the_next_poll_though_
 
             stage.kuma.knobs.after_page = after_page
             for _ in range(3):
-                await crew.poller.poll_once()
-            await until_rest(crew)
+                await runtime.poller.poll_once()
+            await until_rest(runtime)
 
     assert len(stage.incident(second).events) == 2
     assert len(stage.incident(first).events) == 2

@@ -22,7 +22,7 @@ from child_program import KEPT_ALIVE, LIVE, Does, Oddity
 from copies import Copy, start_copy, started
 from stage import Stage, eventually, staged
 
-from kuma_sync.daemon.limits import Limits
+from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.health import Health, State
 
 INTERVAL = 2.0
@@ -289,15 +289,15 @@ async def test_deliveries_tried_in_vain_show_although_the_irp_answers_all_else_a
     tmp_path: Path, sqlite_url: str
 ) -> None:
     limits = Limits(drought=timedelta(seconds=1), observed_every=timedelta(milliseconds=100))
-    async with staged(tmp_path, sqlite_url) as stage, stage.working(limits=limits) as crew:
-        await eventually(lambda: crew.health.ready().ready)
+    async with staged(tmp_path, sqlite_url) as stage, stage.working(limits=limits) as runtime:
+        await eventually(lambda: runtime.health.ready().ready)
         await asyncio.sleep(1.5)  # nothing can be waited for: nothing happens, for longer than work may wait
-        await eventually(lambda: crew.health.ready().ready)  # a stall makes it old news for a moment that none waits
+        await eventually(lambda: runtime.health.ready().ready)  # a stall makes it old news for a moment that none waits
         refused = stage.irp.faults.add("status", method="POST", code=500)
         alert_id = stage.kuma.raise_alert()
-        vain = await eventually(lambda: _tried_in_vain(crew.health))
+        vain = await eventually(lambda: _tried_in_vain(runtime.health))
         stage.irp.faults.remove(refused)
-        await eventually(lambda: stage.incidents(alert_id) and crew.health.ready().ready)
+        await eventually(lambda: stage.incidents(alert_id) and runtime.health.ready().ready)
 
     assert "though work waits" in vain
 

@@ -9,10 +9,10 @@ import httpx
 from stage import Stage, ask, eventually, polled, staged, tell
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.deliver import EVENT
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew
+from kuma_sync.sync import operator
+from kuma_sync.sync.delivery.handler import EVENT
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.runner import Runtime
 
 CONTENTS_IN_WORK = Limits().contents_in_work
 
@@ -28,13 +28,13 @@ def raise_large(stage: Stage) -> str:
 async def test_reading_goes_on_while_large_alerts_wait_for_an_irp_that_hangs(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
         hanging = stage.irp.faults.add("hang", method="POST")
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             for _ in range(3):
                 raise_large(stage)
             await eventually(lambda: hanging.waiting)
             late = raise_large(stage)
-            seen = await eventually(lambda: ask(crew, lambda tx: tx.links.get(AlertId(late))))
-            in_flight, ready = len(hanging.waiting), crew.health.ready().parts["poll"].state
+            seen = await eventually(lambda: ask(runtime, lambda tx: tx.links.get(AlertId(late))))
+            in_flight, ready = len(hanging.waiting), runtime.health.ready().parts["poll"].state
             stage.irp.faults.clear()
             await eventually(lambda: stage.agrees(max_events=0), within=60)
 
@@ -44,24 +44,24 @@ async def test_reading_goes_on_while_large_alerts_wait_for_an_irp_that_hangs(tmp
 
 
 async def test_contents_that_are_read_again_take_room_as_stored_ones_do(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         large = [stage.kuma.raise_alert(events=CONTENTS_IN_WORK // EVENT) for _ in range(3)]
         small = [stage.kuma.raise_alert(events=3) for _ in range(3)]
-        await polled(crew)
+        await polled(runtime)
 
-        of_large, of_small = await read_at_once(stage, crew, large), await read_at_once(stage, crew, small)
+        of_large, of_small = await read_at_once(stage, runtime, large), await read_at_once(stage, runtime, small)
 
     assert (of_large, of_small) == (1, 3)
     assert stage.agrees(), stage.verdict()
 
 
-async def read_at_once(stage: Stage, crew: Crew, alerts: list[str]) -> int:
+async def read_at_once(stage: Stage, runtime: Runtime, alerts: list[str]) -> int:
     """Have alerts resynced by a KUMA that hangs; return how many of their contents were asked for at once."""
     hanging = stage.kuma.faults.add("hang", match="withAffected&id=")
-    await tell(crew, lambda tx: operator.resync(tx, [AlertId(name) for name in alerts], by="operator:test"))
-    working = asyncio.create_task(crew.deliveries.drain())
+    await tell(runtime, lambda tx: operator.resync(tx, [AlertId(name) for name in alerts], by="operator:test"))
+    working = asyncio.create_task(runtime.deliveries.drain())
     await eventually(lambda: hanging.waiting)
-    await eventually(lambda: all_run(crew, len(alerts)))
+    await eventually(lambda: all_run(runtime, len(alerts)))
     for _ in range(3):
         await whoami(stage)  # who has something to ask has asked by then
     found = len(hanging.waiting)
@@ -70,8 +70,8 @@ async def read_at_once(stage: Stage, crew: Crew, alerts: list[str]) -> int:
     return found
 
 
-async def all_run(crew: Crew, number: int) -> bool:
-    return (await ask(crew, lambda tx: tx.delivery.depths())).get("running", 0) == number
+async def all_run(runtime: Runtime, number: int) -> bool:
+    return (await ask(runtime, lambda tx: tx.delivery.depths())).get("running", 0) == number
 
 
 async def whoami(stage: Stage) -> None:

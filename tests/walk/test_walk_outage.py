@@ -6,17 +6,17 @@ from pathlib import Path
 
 from stage import Stage, ask, eventually, metric, parked, staged
 
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.metrics import Metrics
 
 ALERTS = 40
 IN_FLIGHT = 4
 
 
-async def attempts(crew: Crew) -> int:
+async def attempts(runtime: Runtime) -> int:
     """Return how many attempts all waiting deliveries have burnt."""
-    jobs = await ask(crew, lambda tx: tx.delivery.jobs())
+    jobs = await ask(runtime, lambda tx: tx.delivery.jobs())
     return sum(job.attempts for job in jobs)
 
 
@@ -34,18 +34,18 @@ async def test_an_outage_of_the_irp_burns_no_attempts_and_its_end_lets_everythin
         stage.irp.faults.add("status", code=503)
         for _ in range(ALERTS):
             stage.kuma.raise_alert()
-        async with stage.working(metrics) as crew:
-            await eventually(lambda: crew.sides["irp"].paused)
+        async with stage.working(metrics) as runtime:
+            await eventually(lambda: runtime.gates["irp"].paused)
             await eventually(lambda: metric(metrics, "breaker_open", remote="irp") == 1)
-            not_ready = not crew.health.ready().ready
+            not_ready = not runtime.health.ready().ready
             tried = posts(stage)
             asked = len(stage.irp.requests)
             await eventually(lambda: len(stage.irp.requests) >= asked + 3)
-            burnt, tried_meanwhile = await attempts(crew), posts(stage) - tried
+            burnt, tried_meanwhile = await attempts(runtime), posts(stage) - tried
             stage.irp.faults.clear()
             await eventually(stage.agrees)
-            await eventually(lambda: crew.health.ready().ready)
-            assert await parked(crew) == []
+            await eventually(lambda: runtime.health.ready().ready)
+            assert await parked(runtime) == []
             await eventually(lambda: metric(metrics, "breaker_open", remote="irp") == 0)
 
     assert not_ready
@@ -57,12 +57,12 @@ async def test_an_outage_of_the_irp_burns_no_attempts_and_its_end_lets_everythin
 async def test_an_outage_of_kuma_keeps_closings_and_does_not_delay_polls(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: stage.incidents(alert_id))
             stage.kuma.faults.add("status", code=500)
-            await eventually(lambda: crew.sides["kuma"].paused)
+            await eventually(lambda: runtime.gates["kuma"].paused)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            waiting = await eventually(lambda: ask(crew, lambda tx: tx.closes.jobs()))
+            waiting = await eventually(lambda: ask(runtime, lambda tx: tx.closes.jobs()))
             asked = len(stage.queries())
             await eventually(lambda: len(stage.queries()) >= asked + 3)
             stage.kuma.faults.clear()

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from stage import Stage, ask, eventually, staged, state_of, until_rest
 
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 OPEN_BRAKE = {"max_closed_percent": 100}
 
 
-async def carried(crew: Crew) -> None:
-    await once(crew)
-    await until_rest(crew)
+async def carried(runtime: Runtime) -> None:
+    await once(runtime)
+    await until_rest(runtime)
 
 
 def patched(stage: Stage) -> set[str]:
@@ -29,9 +29,9 @@ def patched(stage: Stage) -> set[str]:
 
 async def test_edited_fields_outlive_everything_that_happens_to_the_alert(tmp_path: Path, database_url: str) -> None:
     ours = {"title": "Checked by us", "severity": "High", "verdict": "phishing"}
-    async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low", seen=datetime.now(UTC) - timedelta(minutes=1))
-        await carried(crew)
+        await carried(runtime)
         incident = stage.incident(alert_id)
         stage.irp.analyst_edit(incident.id, **ours)
         seen = []
@@ -42,7 +42,7 @@ async def test_edited_fields_outlive_everything_that_happens_to_the_alert(tmp_pa
             lambda: stage.kuma.close(alert_id, "responded"),
         ):
             happens()
-            await carried(crew)
+            await carried(runtime)
             seen.append({name: incident.fields.get(name) for name in ours})
 
     assert seen == [ours] * 4
@@ -54,17 +54,17 @@ async def test_edited_fields_outlive_everything_that_happens_to_the_alert(tmp_pa
 
 
 async def test_a_field_that_kuma_changed_itself_is_sent_and_no_other(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
-        await carried(crew)
+        await carried(runtime)
         incident = stage.incident(alert_id)
         stage.irp.analyst_edit(incident.id, title="Checked by us", severity="Medium", assignee="desk")
         stage.kuma.edit(alert_id, priority="critical")
-        await carried(crew)
+        await carried(runtime)
         first = dict(incident.fields)
         stage.irp.analyst_edit(incident.id, severity="Low")
         stage.kuma.grow(alert_id)
-        await carried(crew)
+        await carried(runtime)
 
     assert stage.wrote("update")[0] == (incident.id, {"severity": "Critical"})
     assert (first["severity"], first["title"], first["assignee"]) == ("Critical", "Checked by us", "desk")
@@ -74,21 +74,21 @@ async def test_a_field_that_kuma_changed_itself_is_sent_and_no_other(tmp_path: P
 async def test_what_analysts_emptied_stays_empty_and_what_kuma_emptied_is_emptied(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.edit(alert_id, assignee="i.petrova")
-        await carried(crew)
+        await carried(runtime)
         incident = stage.incident(alert_id)
         stage.irp.analyst_edit(incident.id, title=None, assignee="desk")
         stage.kuma.grow(alert_id)
-        await carried(crew)
+        await carried(runtime)
         grown = dict(incident.fields)
         stage.kuma.edit(alert_id, assignee="")
-        await carried(crew)
+        await carried(runtime)
         emptied = dict(incident.fields)
         stage.irp.analyst_edit(incident.id, assignee="desk again")
         stage.kuma.grow(alert_id)
-        await carried(crew)
+        await carried(runtime)
 
     assert (grown["title"], grown["assignee"]) == (None, "desk")
     assert (emptied["title"], emptied["assignee"]) == (None, None)
@@ -97,14 +97,14 @@ async def test_what_analysts_emptied_stays_empty_and_what_kuma_emptied_is_emptie
 
 
 async def test_an_edit_made_while_our_update_is_on_its_way_lives(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
-        await carried(crew)
+        await carried(runtime)
         incident = stage.incident(alert_id)
         stage.irp.knobs.latency = 0.5
         stage.kuma.edit(alert_id, priority="critical")
-        await crew.poller.poll_once()
-        delivering = asyncio.create_task(crew.deliveries.drain())
+        await runtime.poller.poll_once()
+        delivering = asyncio.create_task(runtime.deliveries.drain())
         await eventually(lambda: stage.irp.requests[-1].method == "PATCH")
         before = list(stage.wrote("update"))
         stage.irp.analyst_edit(incident.id, title="Checked by us", rule="ours")
@@ -119,16 +119,16 @@ async def test_an_edit_made_while_our_update_is_on_its_way_lives(tmp_path: Path,
 async def test_an_update_that_is_sent_again_names_the_same_fields(
     tmp_path: Path, database_url: str, fault: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
-        await carried(crew)
+        await carried(runtime)
         incident = stage.incident(alert_id)
         stage.irp.faults.add(fault, method="PATCH", times=1)
         stage.kuma.edit(alert_id, priority="critical")
-        await crew.poller.poll_once()
-        await crew.deliveries.drain()
+        await runtime.poller.poll_once()
+        await runtime.deliveries.drain()
         stage.irp.analyst_edit(incident.id, title="Checked by us", rule="ours")
-        await until_rest(crew)
+        await until_rest(runtime)
 
     assert patched(stage) == {"severity"}
     assert incident.fields["severity"] == "Critical"
@@ -136,16 +136,16 @@ async def test_an_update_that_is_sent_again_names_the_same_fields(
 
 
 async def test_an_edit_made_before_our_create_was_answered_lives(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
-        await once(crew)
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+        await once(runtime)
         alert_id = stage.kuma.raise_alert(priority="low")
         stage.irp.faults.add("reset_after", method="POST", times=1)
-        await crew.poller.poll_once()
-        await crew.deliveries.drain()
+        await runtime.poller.poll_once()
+        await runtime.deliveries.drain()
         incident = stage.incident(alert_id)
         stage.irp.analyst_edit(incident.id, title="Checked by us")
         stage.kuma.grow(alert_id)
-        await carried(crew)
+        await carried(runtime)
 
     assert incident.fields["title"] == "Checked by us", "found by our own intent, its content counts as sent"
     assert "title" not in patched(stage)
@@ -204,15 +204,15 @@ def severity(order: tuple[str, ...]) -> str:
 async def test_in_every_order_of_edits_changes_and_closings_the_last_word_on_a_field_stands(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.runtime() as runtime:
         orders = {stage.kuma.raise_alert(priority="medium"): order for order in ORDERS}
-        await carried(crew)
+        await carried(runtime)
         for turn in range(len(DEEDS)):
             for alert_id, order in orders.items():
                 deeds(stage, alert_id)[order[turn]]()
-            await carried(crew)
-        states = {await state_of(crew, alert_id) for alert_id in orders}
-        jobs = await ask(crew, lambda tx: tx.delivery.jobs())
+            await carried(runtime)
+        states = {await state_of(runtime, alert_id) for alert_id in orders}
+        jobs = await ask(runtime, lambda tx: tx.delivery.jobs())
 
     fields = {alert_id: stage.incident(alert_id).fields for alert_id in orders}
     wrong = {

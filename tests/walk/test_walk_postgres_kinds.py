@@ -26,7 +26,7 @@ async def works_a_day(stage: Stage) -> None:
 
 
 async def _day(stage: Stage, names: list[str]) -> None:
-    async with stage.working() as crew:
+    async with stage.working() as runtime:
         ids = [stage.kuma.raise_alert(name=name, events=3) for name in names]
         await eventually(lambda: all(stage.incidents(alert_id) for alert_id in ids), within=40)
         for alert_id in ids[:6]:
@@ -34,7 +34,7 @@ async def _day(stage: Stage, names: list[str]) -> None:
         stage.irp.analyst_close(stage.incident(ids[0]).id, "False positive")
         stage.kuma.close(ids[1], "responded")
         await eventually(lambda: (ids[0], "incorrect data") in stage.kuma.closes and stage.agrees(), within=40)
-        assert await parked(crew) == []
+        assert await parked(runtime) == []
 
 
 @pytest.mark.parametrize("name", [*ODD, "all of them"])

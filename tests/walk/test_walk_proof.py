@@ -11,9 +11,9 @@ from stage import Stage, ask, change_profile, eventually, link_of, parked, stage
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.proof import NOT_SHOWN
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync import operator
+from kuma_sync.sync.delivery.proof import NOT_SHOWN
+from kuma_sync.sync.runtime.runner import Runtime, once
 from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}
@@ -36,20 +36,20 @@ def without_the_key(stage: Stage) -> None:
     change_profile(stage, lambda text: text.replace('externalId = "{{ key }}"\nsource', "source"))
 
 
-async def nothing_parked(crew: Crew) -> bool:
-    return await parked(crew) == []
+async def nothing_parked(runtime: Runtime) -> bool:
+    return await parked(runtime) == []
 
 
-async def shut(stage: Stage, crew: Crew) -> str:
+async def shut(stage: Stage, runtime: Runtime) -> str:
     """Wait until creates stand still, and were tried some times; return the reason."""
 
     def paused() -> bool:
-        return crew.health.ready().parts["irp"].state is State.PAUSED
+        return runtime.health.ready().parts["irp"].state is State.PAUSED
 
     await eventually(paused)
     before = finds(stage)
     await eventually(lambda: finds(stage) >= before + 3)
-    return crew.health.ready().parts["irp"].reason
+    return runtime.health.ready().parts["irp"].reason
 
 
 async def test_a_key_that_is_not_stored_lets_one_create_out_and_no_more(tmp_path: Path, database_url: str) -> None:
@@ -62,13 +62,13 @@ async def test_a_key_that_is_not_stored_lets_one_create_out_and_no_more(tmp_path
         made = creates(stage)
         news = [stage.kuma.raise_alert() for _ in range(20)]
         with capture_logs() as said:
-            async with stage.working() as crew:
-                reason = await shut(stage, crew)
+            async with stage.working() as runtime:
+                reason = await shut(stage, runtime)
                 stage.kuma.grow(old)
                 stage.irp.analyst_close(stage.incident(closed).id, "False positive")
                 await eventually(lambda: stage.wrote("update") and stage.kuma.closes)
-                calm, ready = await nothing_parked(crew), crew.health.ready().ready
-                states = {await state_of(crew, alert_id) for alert_id in news}
+                calm, ready = await nothing_parked(runtime), runtime.health.ready().ready
+                states = {await state_of(runtime, alert_id) for alert_id in news}
 
     assert creates(stage) == made + 1
     assert reason.startswith(NOT_SHOWN)
@@ -85,12 +85,12 @@ async def test_neither_trials_nor_restarts_nor_single_passes_make_one_incident_m
         for _ in range(5):
             stage.kuma.raise_alert()
         for _ in range(2):
-            async with stage.working() as crew:
-                reason = await shut(stage, crew)
+            async with stage.working() as runtime:
+                reason = await shut(stage, runtime)
         exit_code, before = await stage.run_once(), finds(stage)
-        async with stage.crew(single=True) as crew:
-            await once(crew)
-            calm = await nothing_parked(crew)
+        async with stage.runtime(single=True) as runtime:
+            await once(runtime)
+            calm = await nothing_parked(runtime)
 
     assert reason.startswith(NOT_SHOWN)
     assert (exit_code, creates(stage), calm) == (1, 1, True)
@@ -108,10 +108,10 @@ async def test_a_corrected_profile_lets_creates_go_on_without_a_double(tmp_path:
             child.process.send_signal(signal.SIGHUP)
             await eventually(lambda: len(stage.irp.incidents) == 6)
             await eventually(lambda: child.says("find_shows_what_create_made"))
-        async with stage.crew() as crew:
-            await once(crew)
-            await until_rest(crew)
-            links, calm = [await link_of(crew, alert_id) for alert_id in ids], await nothing_parked(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            links, calm = [await link_of(runtime, alert_id) for alert_id in ids], await nothing_parked(runtime)
 
     assert calm
     assert {link.incident.id for link in links if link.incident} == set(stage.irp.incidents)
@@ -143,21 +143,21 @@ async def test_an_irp_that_keeps_the_key_by_now_is_tried_once_more_after_sighup(
 
 async def test_the_first_create_of_a_profile_goes_alone_and_is_looked_for_once(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.knobs.latency = 0.01
             for _ in range(20):
                 stage.kuma.raise_alert()
             begun = len(stage.irp.requests)
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
             asked = [(one.method, "externalId=" in one.query) for one in stage.irp.requests[begun:]]
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             later = finds(stage)
             stage.kuma.raise_alert()
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
 
     assert asked == [("POST", False), ("GET", True), *[("POST", False)] * 19]
     assert finds(stage) == later == 1, "a restart asks nothing"
@@ -170,13 +170,13 @@ async def test_another_profile_is_looked_at_once_more(tmp_path: Path, sqlite_url
         for number in range(3):
             if number:
                 another_profile(stage, number)
-            async with stage.crew() as crew:
-                await once(crew)
+            async with stage.runtime() as runtime:
+                await once(runtime)
                 before = finds(stage)
                 for _ in range(3):
                     stage.kuma.raise_alert()
-                await crew.poller.poll_once()
-                await crew.deliveries.drain()
+                await runtime.poller.poll_once()
+                await runtime.deliveries.drain()
                 counts.append(finds(stage) - before)
 
     assert counts == [1, 1, 1]
@@ -205,11 +205,11 @@ async def test_an_irp_that_shows_a_fresh_incident_later_than_settle_goes_on_by_i
         for _ in range(10):
             stage.kuma.raise_alert()
         with capture_logs() as said:
-            async with stage.working() as crew:
-                await shut(stage, crew)
+            async with stage.working() as runtime:
+                await shut(stage, runtime)
                 stage.irp.knobs.find_lag = 0
                 await eventually(stage.agrees)
-                await eventually(lambda: crew.health.ready().ready)
+                await eventually(lambda: runtime.health.ready().ready)
 
     assert sum(line["event"] == "side_paused" for line in said) == 1
     assert creates(stage) == 10
@@ -240,16 +240,16 @@ async def test_without_find_nobody_asks_and_creates_go_out_together(tmp_path: Pa
 
 
 async def test_a_find_that_is_refused_shows_nothing_and_parks_nothing(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.crew() as crew:
-        await once(crew)
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.runtime() as runtime:
+        await once(runtime)
         refused = stage.irp.faults.add("status", code=400, match="externalId=")
         for _ in range(5):
             stage.kuma.raise_alert()
-        await crew.poller.poll_once()
-        await crew.deliveries.drain()
-        calm, reason, made = await nothing_parked(crew), crew.health.ready().parts["irp"].reason, creates(stage)
+        await runtime.poller.poll_once()
+        await runtime.deliveries.drain()
+        calm, reason, made = await nothing_parked(runtime), runtime.health.ready().parts["irp"].reason, creates(stage)
         stage.irp.faults.clear()
-        await until_rest(crew)
+        await until_rest(runtime)
 
     assert refused.fired
     assert (calm, made) == (True, 1)
@@ -259,15 +259,15 @@ async def test_a_find_that_is_refused_shows_nothing_and_parks_nothing(tmp_path: 
 
 async def test_what_is_being_looked_for_outlives_the_process(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url, **QUICKLY) as stage:
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             away = stage.irp.faults.add("status", code=503, match="externalId=")
             for _ in range(5):
                 stage.kuma.raise_alert()
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
             made = creates(stage)
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: away.fired >= 2)
             still = creates(stage)
             stage.irp.faults.clear()
@@ -286,18 +286,18 @@ async def test_creates_go_on_when_find_answers_again(
     tmp_path: Path, sqlite_url: str, fault: tuple[str, dict[str, Any]]
 ) -> None:
     kind, arguments = fault
-    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.working() as crew:
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.working() as runtime:
         away = stage.irp.faults.add(kind, match="externalId=", **arguments)
         probe = stage.irp.faults.add("unauthorized", match="?limit=1") if kind == "unauthorized" else None
-        await eventually(lambda: crew.health.ready().ready or probe)
+        await eventually(lambda: runtime.health.ready().ready or probe)
         for _ in range(5):
             stage.kuma.raise_alert()
         await eventually(lambda: away.fired >= 4)
-        calm, made = await nothing_parked(crew), creates(stage)
+        calm, made = await nothing_parked(runtime), creates(stage)
         stage.irp.faults.clear()
         await eventually(stage.agrees, within=40)
-        await eventually(lambda: crew.health.ready().ready)
-        calm = calm and await nothing_parked(crew)
+        await eventually(lambda: runtime.health.ready().ready)
+        calm = calm and await nothing_parked(runtime)
 
     assert calm
     assert made <= 1
@@ -305,14 +305,14 @@ async def test_creates_go_on_when_find_answers_again(
 
 
 async def test_a_create_whose_answer_was_lost_is_the_proof_when_it_is_found(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        await once(crew)
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
+        await once(runtime)
         stage.irp.knobs.no_id = True
         for _ in range(5):
             stage.kuma.raise_alert()
-        await crew.poller.poll_once()
-        await until_rest(crew)
-        known = await ask(crew, lambda tx: tx.records.profile())
+        await runtime.poller.poll_once()
+        await until_rest(runtime)
+        known = await ask(runtime, lambda tx: tx.cursor.profile())
 
     assert known.shown
     assert stage.agrees(), stage.verdict()
@@ -322,23 +322,23 @@ async def test_a_create_whose_answer_was_lost_is_the_proof_when_it_is_found(tmp_
 async def test_an_operators_retry_makes_nothing_anew_that_is_only_being_looked_for(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage, stage.runtime() as runtime:
         stage.irp.knobs.drop_key = True
-        await once(crew)
+        await once(runtime)
         alert_id = stage.kuma.raise_alert()
-        await crew.poller.poll_once()
-        await crew.deliveries.drain()
+        await runtime.poller.poll_once()
+        await runtime.deliveries.drain()
 
         async def set_aside() -> bool:
-            async with crew.store.begin() as tx:
-                for claim in (claims := await tx.delivery.claim(1, owner="me", lease=crew.poll_interval)):
+            async with runtime.store.begin() as tx:
+                for claim in (claims := await tx.delivery.claim(1, owner="me", lease=runtime.poll_interval)):
                     await tx.delivery.park(claim, "by a bug")
                 return bool(claims)
 
         await eventually(set_aside)
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-        await crew.deliveries.drain()
-        link = await link_of(crew, alert_id)
+        await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+        await runtime.deliveries.drain()
+        link = await link_of(runtime, alert_id)
 
     assert link.incident is not None
     assert creates(stage) == 1
@@ -348,13 +348,13 @@ async def test_creates_go_on_when_the_one_that_is_looked_for_is_given_up(tmp_pat
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         stage.irp.knobs.drop_key = True
         first = stage.kuma.raise_alert()
-        async with stage.working() as crew:
-            await shut(stage, crew)
+        async with stage.working() as runtime:
+            await shut(stage, runtime)
             stage.irp.knobs.drop_key = False
             ids = [stage.kuma.raise_alert() for _ in range(5)]
-            await tell(crew, lambda tx: operator.drop(tx, AlertId(first), by="cli"))
+            await tell(runtime, lambda tx: operator.drop(tx, AlertId(first), by="cli"))
             await eventually(lambda: all(stage.incidents(alert_id) for alert_id in ids), within=40)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert creates(stage) == 6
 
@@ -365,10 +365,10 @@ async def test_what_create_made_is_known_by_its_id_in_another_case_and_not_sent_
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         stage.irp.knobs.id_case = "upper"
         alert_id = stage.kuma.raise_alert(events=2)
-        async with stage.crew(single=True) as crew:
-            await once(crew)
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+        async with stage.runtime(single=True) as runtime:
+            await once(runtime)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert link.incident is not None
     assert link.doubt is None
@@ -382,20 +382,20 @@ async def test_the_look_for_what_create_made_waits_for_a_resolution_as_every_loo
     async with staged(tmp_path, database_url, close={"watch": False, "watch_interval": "1s"}) as stage:
         stage.irp.knobs.find_lag = 3600
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
-            await crew.deliveries.drain()
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
+            await runtime.deliveries.drain()
             stage.irp.analyst_close(stage.incident(alert_id).id, "")
             stage.irp.knobs.find_lag = 0
 
             async def seen_closed() -> bool:
-                await crew.deliveries.drain()
-                return (await link_of(crew, alert_id)).unresolved_at is not None
+                await runtime.deliveries.drain()
+                return (await link_of(runtime, alert_id)).unresolved_at is not None
 
             await eventually(seen_closed)
             stage.irp.resolve(stage.incident(alert_id).id, "False positive")
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
     assert (link.incident_closed, link.alert_closed, link.unresolved_at) == (True, True, None)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from stage import change_profile, eventually, parked, staged, tell, until_rest, without
 
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import Crew, once
 from kuma_sync.sim.faults import Rule
+from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import Runtime, once
 from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}
@@ -25,8 +25,8 @@ WRITES = {
 CODES = pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 
 
-async def nothing_parked(crew: Crew) -> bool:
-    return await parked(crew) == []
+async def nothing_parked(runtime: Runtime) -> bool:
+    return await parked(runtime) == []
 
 
 @CODES
@@ -36,7 +36,7 @@ async def test_a_window_in_which_every_write_is_redirected_loses_doubles_and_par
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 3"))
         grown, edited, shut, closed = (stage.kuma.raise_alert(priority="low") for _ in range(4))
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(stage.agrees)
             windows = [sim.faults.add("redirect", code=code, method="POST") for sim in (stage.irp, stage.kuma)]
             windows.append(stage.irp.faults.add("redirect", code=code, method="PATCH"))
@@ -46,19 +46,19 @@ async def test_a_window_in_which_every_write_is_redirected_loses_doubles_and_par
             stage.kuma.edit(edited, priority="critical")
             stage.kuma.close(shut)
             stage.irp.analyst_close(stage.incident(closed).id, "False positive")
-            await eventually(lambda: crew.sides["irp"].paused and crew.sides["kuma"].paused)
-            states = {part: crew.health.ready().parts[part].state for part in ("kuma", "irp")}
-            reason = crew.health.ready().parts["irp"].reason
-            fired = [sum(rule.fired for rule in windows[side::2]) for side in (0, 1)]
+            await eventually(lambda: runtime.gates["irp"].paused and runtime.gates["kuma"].paused)
+            states = {part: runtime.health.ready().parts[part].state for part in ("kuma", "irp")}
+            reason = runtime.health.ready().parts["irp"].reason
+            fired = [sum(rule.fired for rule in windows[gate::2]) for gate in (0, 1)]
             await eventually(lambda: windows[1].fired >= fired[1] + 3)
             await eventually(lambda: windows[0].fired + windows[2].fired >= fired[0] + 3)
-            calm = await nothing_parked(crew)
+            calm = await nothing_parked(runtime)
             for rule in windows:
                 next(sim for sim in (stage.irp, stage.kuma) if rule in sim.faults.rules).faults.remove(rule)
 
             await eventually(stage.agrees, within=30)
-            await eventually(lambda: crew.health.ready().ready)
-            calm = calm and await nothing_parked(crew)
+            await eventually(lambda: runtime.health.ready().ready)
+            calm = calm and await nothing_parked(runtime)
 
     assert calm
     assert states == {"kuma": State.PAUSED, "irp": State.PAUSED}
@@ -76,18 +76,18 @@ async def test_a_redirect_of_any_write_pauses_the_side_and_parks_nothing(
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 3"))
         alert_id = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(stage.agrees)
             led = stage.irp.faults.add("redirect", method=method, match=path)
             stage.kuma.raise_alert(events=8)
             stage.kuma.edit(alert_id, priority="critical", status="closed")
-            first = await eventually(lambda: crew.sides["irp"].paused)
+            first = await eventually(lambda: runtime.gates["irp"].paused)
             await eventually(lambda: led.fired >= 3)
-            reason, calm = crew.health.ready().parts["irp"].reason, await nothing_parked(crew)
+            reason, calm = runtime.health.ready().parts["irp"].reason, await nothing_parked(runtime)
             stage.irp.faults.clear()
 
             await eventually(stage.agrees, within=30)
-            calm = calm and await nothing_parked(crew)
+            calm = calm and await nothing_parked(runtime)
 
     assert calm
     assert first.startswith(f"{operation} answered 302")
@@ -99,15 +99,15 @@ async def test_what_is_closed_in_the_irp_is_learnt_while_its_writes_are_redirect
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(stage.agrees)
             stage.irp.faults.add("redirect", method="POST")
             stage.kuma.raise_alert()
-            await eventually(lambda: crew.sides["irp"].paused)
+            await eventually(lambda: runtime.gates["irp"].paused)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
 
             await eventually(lambda: stage.kuma.closes)
-            still = crew.sides["irp"].paused
+            still = runtime.gates["irp"].paused
 
     assert still
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -120,9 +120,9 @@ async def test_a_create_that_was_carried_out_and_then_redirected_is_found_and_no
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(3)]
         ended = stage.irp.faults.add("redirect", code=code, method="POST", match="/incidents$", effect=True, times=4)
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(stage.agrees, within=30)
-            calm = await nothing_parked(crew)
+            calm = await nothing_parked(runtime)
 
     assert calm
     assert ended.fired >= 1
@@ -137,12 +137,12 @@ async def test_a_profile_without_find_parks_nothing_when_creates_are_redirected(
         change_profile(stage, without("find"))
         led = stage.irp.faults.add("redirect", code=code, method="POST", match="/incidents$")
         ids = [stage.kuma.raise_alert() for _ in range(3)]
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: led.fired >= 4)
-            calm = await nothing_parked(crew)
+            calm = await nothing_parked(runtime)
             stage.irp.faults.clear()
             await eventually(stage.agrees)
-            calm = calm and await nothing_parked(crew)
+            calm = calm and await nothing_parked(runtime)
 
     assert calm
     assert [len(stage.incidents(alert_id)) for alert_id in ids] == [1, 1, 1]
@@ -153,7 +153,7 @@ async def test_one_incident_whose_writes_alone_are_redirected_does_not_stop_the_
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         moved, other = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(stage.agrees)
             led = stage.irp.faults.add("redirect", code=301, method="PATCH", match=stage.incident(moved).id)
             stage.kuma.grow(moved)
@@ -164,7 +164,7 @@ async def test_one_incident_whose_writes_alone_are_redirected_does_not_stop_the_
             await eventually(lambda: len(stage.wrote("update")) == 1)
             fired = led.fired
             await eventually(lambda: led.fired > fired + 2)
-            ready, calm = crew.health.ready().ready, await nothing_parked(crew)
+            ready, calm = runtime.health.ready().ready, await nothing_parked(runtime)
             late = stage.kuma.raise_alert()
             stage.kuma.grow(other)
             await eventually(lambda: stage.incidents(late) and len(stage.wrote("update")) == 2)
@@ -177,7 +177,7 @@ async def test_one_incident_whose_writes_alone_are_redirected_does_not_stop_the_
 async def test_an_operation_that_alone_is_redirected_stands_still_alone(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 3"))
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             led = stage.irp.faults.add("redirect", method="POST", match="/events$")
             many = stage.kuma.raise_alert(events=8)
             await eventually(lambda: led.fired)
@@ -185,13 +185,13 @@ async def test_an_operation_that_alone_is_redirected_stands_still_alone(tmp_path
             await eventually(lambda: all(stage.incidents(alert_id) for alert_id in ids))
             fired = led.fired
             await eventually(lambda: led.fired > fired + 2)
-            whole, ready = crew.sides["irp"].paused, crew.health.ready().ready
+            whole, ready = runtime.gates["irp"].paused, runtime.health.ready().ready
             stage.kuma.edit(ids[0], priority="critical")
             await eventually(lambda: stage.wrote("update"))
-            calm = await nothing_parked(crew)
+            calm = await nothing_parked(runtime)
             stage.irp.faults.clear()
             await eventually(stage.agrees)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert (whole, ready, calm) == (None, False, True)
     assert len(stage.incident(many).events) == 8
@@ -204,13 +204,13 @@ async def test_reads_that_are_redirected_park_nothing_and_go_on_by_themselves(
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         alert_id = stage.kuma.raise_alert()
         led = stage.irp.faults.add("redirect", method="GET", match=match)
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: led.fired >= 3)
-            calm = await nothing_parked(crew)
+            calm = await nothing_parked(runtime)
             stage.irp.faults.clear()
             await eventually(lambda: stage.incidents(alert_id))
-            await eventually(lambda: crew.health.ready().ready)
-            calm = calm and await nothing_parked(crew)
+            await eventually(lambda: runtime.health.ready().ready)
+            calm = calm and await nothing_parked(runtime)
 
     assert calm
     assert stage.agrees(), stage.verdict()
@@ -220,11 +220,11 @@ async def test_reads_of_kuma_that_are_redirected_go_on_when_they_no_longer_are(t
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         led: Rule = stage.kuma.faults.add("redirect", method="GET")
         alert_id = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: led.fired >= 3)
             stage.kuma.faults.clear()
             await eventually(lambda: stage.incidents(alert_id))
-            calm = await nothing_parked(crew)
+            calm = await nothing_parked(runtime)
 
     assert calm
 
@@ -235,13 +235,13 @@ async def test_a_single_pass_leaves_what_was_redirected_waiting_and_the_next_one
     async with staged(tmp_path, sqlite_url) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(3)]
         stage.irp.faults.add("redirect", method="POST")
-        async with stage.crew(single=True) as crew:
-            await once(crew)
-            calm = await nothing_parked(crew)
+        async with stage.runtime(single=True) as runtime:
+            await once(runtime)
+            calm = await nothing_parked(runtime)
         stage.irp.faults.clear()
-        async with stage.crew(single=True) as crew:
-            await once(crew)
-            await until_rest(crew)
+        async with stage.runtime(single=True) as runtime:
+            await once(runtime)
+            await until_rest(runtime)
 
     assert calm
     assert [len(stage.incidents(alert_id)) for alert_id in ids] == [1, 1, 1]
@@ -250,17 +250,17 @@ async def test_a_single_pass_leaves_what_was_redirected_waiting_and_the_next_one
 async def test_a_pause_that_no_request_is_left_to_end_is_over(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(stage.agrees)
             stage.kuma.faults.add("redirect", method="POST")
             away = stage.irp.faults.add("status", code=404, method="POST", match="/incidents$")
             wrong = stage.kuma.raise_alert()
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await eventually(lambda: away.fired and crew.sides["irp"].unwell and crew.sides["kuma"].unwell)
-            ready = crew.health.ready().ready
+            await eventually(lambda: away.fired and runtime.gates["irp"].unwell and runtime.gates["kuma"].unwell)
+            ready = runtime.health.ready().ready
             stage.kuma.close(alert_id)  # somebody does it by hand
-            await tell(crew, lambda tx: operator.drop(tx, wrong, by="cli"))
+            await tell(runtime, lambda tx: operator.drop(tx, wrong, by="cli"))
 
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert not ready

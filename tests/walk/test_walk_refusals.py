@@ -12,10 +12,10 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.window import ReadKind
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import Crew, once
 from kuma_sync.sim.values import Json
 from kuma_sync.store.jobs import Depth
+from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import Runtime, once
 from kuma_sync.telemetry.health import State
 
 CREATE = "/api/v1/incidents$"
@@ -27,8 +27,8 @@ async def all_delivered(stage: Stage, *, within: float = 15) -> None:
     assert len(stage.wrote("create")) == len(stage.irp.incidents)
 
 
-async def nothing_parked(crew: Crew) -> bool:
-    return await parked(crew) == []
+async def nothing_parked(runtime: Runtime) -> bool:
+    return await parked(runtime) == []
 
 
 # One job
@@ -40,9 +40,9 @@ async def test_one_refused_alert_is_parked_with_its_reason_and_its_neighbours_go
     async with staged(tmp_path, database_url) as stage:
         ids = [stage.kuma.raise_alert(name=f"rule {number}") for number in range(6)]
         stage.irp.knobs.reject_titles = "rule 3"
-        async with stage.crew() as crew:
-            troubles = await once(crew)
-            jobs, state = await parked(crew), await state_of(crew, ids[3])
+        async with stage.runtime() as runtime:
+            troubles = await once(runtime)
+            jobs, state = await parked(runtime), await state_of(runtime, ids[3])
 
     assert troubles == []
     assert [job.subject for job in jobs] == [ids[3]]
@@ -57,18 +57,18 @@ async def test_a_parked_job_is_tried_once_more_when_its_alert_changes(tmp_path: 
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert(name="odd")
         stage.irp.knobs.reject_titles = "odd"
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             posts = _posts(stage)
-            await once(crew)
+            await once(runtime)
             unchanged = _posts(stage)
             stage.kuma.grow(alert_id)
-            await once(crew)
-            changed, jobs = _posts(stage), await parked(crew)
+            await once(runtime)
+            changed, jobs = _posts(stage), await parked(runtime)
             stage.irp.knobs.reject_titles = ""
             stage.kuma.grow(alert_id)
-            await once(crew)
-            left = await parked(crew)
+            await once(runtime)
+            left = await parked(runtime)
 
     assert (posts, unchanged, changed) == (1, 1, 2)
     assert len(jobs) == 1
@@ -77,19 +77,19 @@ async def test_a_parked_job_is_tried_once_more_when_its_alert_changes(tmp_path: 
 
 
 async def test_a_parked_closing_is_tried_once_more_when_its_alert_changes(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.kuma.faults.add("status", code=404, body={"message": "alert not found"}, match="/alerts/close")
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-        await once(crew)
-        await once(crew)
-        jobs, refused = await parked(crew), stage.kuma.faults.fired["status"]
+        await once(runtime)
+        await once(runtime)
+        jobs, refused = await parked(runtime), stage.kuma.faults.fired["status"]
         stage.kuma.faults.clear()
         stage.kuma.grow(alert_id)
-        await once(crew)
-        await until_rest(crew)
-        left = await parked(crew)
+        await once(runtime)
+        await until_rest(runtime)
+        left = await parked(runtime)
 
     assert (len(jobs), refused) == (1, 1)
     assert left == []
@@ -104,17 +104,17 @@ def _posts(stage: Stage) -> int:
 async def test_one_forbidden_job_is_parked_where_the_token_itself_is_accepted(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
-        await once(crew)
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
+        await once(runtime)
         forbidden = stage.kuma.raise_alert()
         refusal = stage.irp.faults.add("unauthorized", code=code, method="POST", match=CREATE)
-        await crew.poller.poll_once()
-        await until_rest(crew)
+        await runtime.poller.poll_once()
+        await until_rest(runtime)
         stage.irp.faults.remove(refusal)
         other = stage.kuma.raise_alert()
-        await crew.poller.poll_once()
-        await until_rest(crew)
-        jobs, paused = await parked(crew), crew.sides["irp"].paused
+        await runtime.poller.poll_once()
+        await until_rest(runtime)
+        jobs, paused = await parked(runtime), runtime.gates["irp"].paused
 
     assert [job.subject for job in jobs] == [forbidden]
     assert "not allowed" in jobs[0].reason
@@ -142,14 +142,14 @@ async def test_one_unconfirmed_refusal_costs_one_request_and_parks_nothing(
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 3"))
         refusal = stage.irp.faults.add("unauthorized", code=code, method=method, match=match, times=1)
         alert_id = stage.kuma.raise_alert(events=8)
-        async with stage.crew() as crew:
-            await once(crew)
-            calm = await nothing_parked(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            calm = await nothing_parked(runtime)
             stage.kuma.edit(alert_id, priority="critical")
             stage.kuma.close(alert_id)
-            await once(crew)
-            await until_rest(crew)
-            calm = calm and await nothing_parked(crew)
+            await once(runtime)
+            await until_rest(runtime)
+            calm = calm and await nothing_parked(runtime)
 
     assert (refusal.fired, calm) == (1, True)
     assert stage.agrees(), stage.verdict()
@@ -161,13 +161,13 @@ async def test_one_unconfirmed_refusal_costs_one_request_and_parks_nothing(
 async def test_one_refusal_of_a_closing_in_kuma_that_is_not_confirmed_parks_nothing(
     tmp_path: Path, sqlite_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         refusal = stage.kuma.faults.add("unauthorized", code=code, match="/alerts/close", times=1)
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-        await once(crew)
-        calm = await nothing_parked(crew)
+        await once(runtime)
+        calm = await nothing_parked(runtime)
 
     assert (refusal.fired, calm) == (1, True)
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -176,12 +176,12 @@ async def test_one_refusal_of_a_closing_in_kuma_that_is_not_confirmed_parks_noth
 async def test_one_unconfirmed_refusal_of_contents_makes_no_request_without_events(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(events=4)
-        await once(crew)
+        await once(runtime)
         refusal = stage.kuma.faults.add("unauthorized", code=403, match="id=", times=1)
-        await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
-        await until_rest(crew)
+        await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+        await until_rest(runtime)
 
     assert refusal.fired == 1
     assert [len(body["events"]) for _id, body in stage.wrote("update")] == [4]
@@ -196,10 +196,10 @@ async def test_a_read_that_was_asked_for_once_more_counts_as_the_one_that_it_is(
         await stage.passes()
         stage.kuma.raise_alert()
         refusal = stage.kuma.faults.add("unauthorized", code=403, match=read, times=1)
-        async with stage.crew(single=True) as crew:
-            before = await ask(crew, lambda tx: tx.records.cursor())
-            troubles = await once(crew)
-            after = await ask(crew, lambda tx: tx.records.cursor())
+        async with stage.runtime(single=True) as runtime:
+            before = await ask(runtime, lambda tx: tx.cursor.read())
+            troubles = await once(runtime)
+            after = await ask(runtime, lambda tx: tx.cursor.read())
 
     assert refusal.fired == 1
     assert troubles == []
@@ -219,16 +219,16 @@ async def test_a_refused_irp_token_pauses_that_side_until_its_file_changes(tmp_p
         stage.configure(irp={"token_file": str(secret)})
         for _ in range(5):
             stage.kuma.raise_alert()
-        async with stage.working() as crew:
-            await eventually(lambda: crew.sides["irp"].paused)
-            state = crew.health.ready().parts["irp"].state
+        async with stage.working() as runtime:
+            await eventually(lambda: runtime.gates["irp"].paused)
+            state = runtime.health.ready().parts["irp"].state
             await eventually(lambda: len(stage.kuma.shown) == 5)
-            assert await nothing_parked(crew)
+            assert await nothing_parked(runtime)
 
             secret.write_text(stage.irp.token)
             await all_delivered(stage)
-            await eventually(lambda: crew.health.ready().ready)
-            assert await nothing_parked(crew)
+            await eventually(lambda: runtime.health.ready().ready)
+            assert await nothing_parked(runtime)
 
     assert state is State.PAUSED
     assert len(stage.irp.incidents) == 5
@@ -243,13 +243,13 @@ async def test_a_refused_kuma_token_pauses_that_side_until_its_file_changes(tmp_
         del stage.tables["kuma"]["token"]
         stage.configure(kuma={"token_file": str(secret)})
         stage.kuma.raise_alert()
-        async with stage.working() as crew:
-            await eventually(lambda: crew.sides["kuma"].paused)
-            state = crew.health.ready().parts["kuma"].state
+        async with stage.working() as runtime:
+            await eventually(lambda: runtime.gates["kuma"].paused)
+            state = runtime.health.ready().parts["kuma"].state
 
             secret.write_text(stage.kuma.token)
             await all_delivered(stage)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert state is State.PAUSED
 
@@ -261,11 +261,11 @@ async def test_a_kuma_that_refused_the_token_is_tried_again_before_the_next_poll
     async with staged(tmp_path, sqlite_url, **sections) as stage:
         refusal = stage.kuma.faults.add("unauthorized", code=403)
         stage.kuma.raise_alert()
-        async with stage.working() as crew:
-            await eventually(lambda: crew.sides["kuma"].paused)
+        async with stage.working() as runtime:
+            await eventually(lambda: runtime.gates["kuma"].paused)
             stage.kuma.faults.remove(refusal)
             await all_delivered(stage)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
 
 REQUESTS = ("externalId=", "status=closed", "/incidents$")
@@ -280,8 +280,8 @@ async def test_a_paused_side_tries_one_request_at_a_time_and_resumes_by_itself(t
         # The probe is refused to the end: accepted right after a refusal it would park that job, and rightly.
         stage.irp.faults.add("unauthorized", match="?limit=1")
         refusals = [stage.irp.faults.add("unauthorized", match=match) for match in REQUESTS]
-        async with stage.working() as crew:
-            await eventually(lambda: crew.sides["irp"].paused)
+        async with stage.working() as runtime:
+            await eventually(lambda: runtime.gates["irp"].paused)
             await eventually(lambda: not any(request.status == 0 for request in stage.irp.requests))
             before, most = sum(refusal.fired for refusal in refusals), 0
 
@@ -294,7 +294,7 @@ async def test_a_paused_side_tries_one_request_at_a_time_and_resumes_by_itself(t
             for refusal in refusals:
                 stage.irp.faults.remove(refusal)
             await all_delivered(stage)
-            assert await nothing_parked(crew)
+            assert await nothing_parked(runtime)
 
     assert most == 1
 
@@ -302,12 +302,12 @@ async def test_a_paused_side_tries_one_request_at_a_time_and_resumes_by_itself(t
 async def test_a_refused_close_in_kuma_keeps_the_closing(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: stage.incidents(alert_id))
             stage.kuma.knobs.expired = True
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await eventually(lambda: crew.sides["kuma"].paused)
-            assert await nothing_parked(crew)
+            await eventually(lambda: runtime.gates["kuma"].paused)
+            assert await nothing_parked(runtime)
             stage.kuma.knobs.expired = False
 
             await eventually(lambda: stage.kuma.closes)
@@ -321,13 +321,13 @@ async def test_a_token_without_the_right_to_close_parks_the_closing_and_reading_
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.knobs.denied_operations.add("POST /alerts/close")
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-            await once(crew)
-            jobs, paused = await parked(crew), crew.sides["kuma"].paused
+            await once(runtime)
+            jobs, paused = await parked(runtime), runtime.gates["kuma"].paused
             other = stage.kuma.raise_alert()
-            await once(crew)
+            await once(runtime)
 
     assert [job.subject for job in jobs] == [alert_id]
     assert paused is None
@@ -340,19 +340,19 @@ async def test_a_wrong_create_path_pauses_creates_alone_and_parks_nothing(
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         old = stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: stage.incidents(old))
             wrong = stage.irp.faults.add("status", code=code, method="POST", match=CREATE)
             news = [stage.kuma.raise_alert() for _ in range(3)]
             await eventually(lambda: wrong.fired)
             stage.kuma.grow(old)
             await eventually(lambda: stage.wrote("update"))
-            assert await nothing_parked(crew)
-            assert not crew.health.ready().ready
+            assert await nothing_parked(runtime)
+            assert not runtime.health.ready().ready
             stage.irp.faults.clear()
 
             await all_delivered(stage)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert all(stage.incident(alert_id) for alert_id in news)
 
@@ -360,16 +360,16 @@ async def test_a_wrong_create_path_pauses_creates_alone_and_parks_nothing(
 async def test_a_deleted_incident_is_parked_and_made_anew_only_when_told(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert(events=4)
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.irp.delete(stage.incident(alert_id).id)
             stage.kuma.grow(alert_id)
-            await once(crew)
-            await until_rest(crew)
-            jobs, between = await parked(crew), list(stage.incidents(alert_id))
+            await once(runtime)
+            await until_rest(runtime)
+            jobs, between = await parked(runtime), list(stage.incidents(alert_id))
 
-            done = await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-            await until_rest(crew)
+            done = await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await until_rest(runtime)
 
     assert [job.reason for job in jobs] == ["incident deleted"]
     assert between == []
@@ -381,14 +381,14 @@ async def test_a_deleted_incident_is_parked_and_made_anew_only_when_told(tmp_pat
 async def test_an_incident_that_moved_to_another_id_is_found_again(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             old = stage.incident(alert_id)
             stage.irp.delete(old.id)
             moved = stage.irp.create({"externalId": old.external_id, "title": "moved"})
             stage.kuma.grow(alert_id)
-            await once(crew)
-            await until_rest(crew)
+            await once(runtime)
+            await until_rest(runtime)
 
     assert stage.incident(alert_id) is moved
     assert stage.agrees(), stage.verdict()
@@ -403,20 +403,20 @@ async def test_an_incident_that_is_found_though_its_address_answers_404_is_parke
     async with staged(tmp_path, database_url) as stage:
         change_profile(stage, lambda text: text.replace("batch = 500", "batch = 2"))
         alert_id, other = stage.kuma.raise_alert(events=1), stage.kuma.raise_alert(events=1)
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.kuma.grow(other, 9)
-            await once(crew)  # so that the address is known to be right
+            await once(runtime)  # so that the address is known to be right
             stage.irp.faults.add("status", code=404, method=method, match=path)
             stage.kuma.grow(alert_id, 9)
             before = len(stage.irp.requests)
-            await once(crew)
-            jobs, asked = await parked(crew), len(stage.irp.requests) - before
+            await once(runtime)
+            jobs, asked = await parked(runtime), len(stage.irp.requests) - before
 
             stage.irp.faults.clear()
             stage.kuma.grow(alert_id)
-            await once(crew)
-            await until_rest(crew)
+            await once(runtime)
+            await until_rest(runtime)
 
     assert [job.reason.split(":")[0] for job in jobs] == [
         f"the incident was found, but {operation} answered 404 Not Found"
@@ -428,14 +428,14 @@ async def test_an_incident_that_is_found_though_its_address_answers_404_is_parke
 async def test_an_incident_that_was_missing_for_a_moment_keeps_what_analysts_wrote(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
-        await once(crew)
+        await once(runtime)
         stage.irp.analyst_edit(stage.incident(alert_id).id, title="what an analyst wrote")
         away = stage.irp.faults.add("status", code=404, method="PATCH", match="/incidents/", times=1)
         stage.kuma.edit(alert_id, priority="critical")
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert away.fired
     incident = stage.incident(alert_id)
@@ -483,26 +483,26 @@ async def test_a_wait_that_kuma_asked_for_is_kept_by_reads_and_closings(tmp_path
 async def test_what_waited_for_an_irp_that_was_down_is_delivered_once(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(5)]
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: len(stage.irp.incidents) == 5)
             await stage.irp_server.stop()
             for _ in range(5):
                 stage.kuma.raise_alert()
             stage.kuma.grow(ids[0])
             stage.kuma.close(ids[1])
-            await eventually(lambda: _waiting(crew, 7))
-            assert crew.health.live()
+            await eventually(lambda: _waiting(runtime, 7))
+            assert runtime.health.live()
             await stage.irp_server.start()
 
             await all_delivered(stage)
-            assert await nothing_parked(crew)
+            assert await nothing_parked(runtime)
 
     assert len(stage.irp.incidents) == 10
     assert len(stage.wrote("close")) == 1
 
 
-async def _waiting(crew: Crew, number: int) -> bool:
-    depths = await ask(crew, lambda tx: tx.delivery.depths())
+async def _waiting(runtime: Runtime, number: int) -> bool:
+    depths = await ask(runtime, lambda tx: tx.delivery.depths())
     return depths.get(Depth.BACKOFF, 0) + depths.get(Depth.PENDING, 0) + depths.get(Depth.RUNNING, 0) == number
 
 
@@ -523,19 +523,19 @@ async def test_a_kuma_that_answers_badly_loses_nothing_and_the_poll_recovers(
 ) -> None:
     async with staged(tmp_path, sqlite_url, kuma={"read_timeout": "200ms"}) as stage:
         kept, grown = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: len(stage.irp.incidents) == 2)
             kind, arguments = MISHAPS[mishap]
             rule = stage.kuma.faults.add(kind, match=LISTING, **arguments)
             await eventually(lambda: rule.fired >= 2)
             stage.kuma.raise_alert()
             stage.kuma.grow(grown)
-            await eventually(lambda: crew.health.ready().parts["poll"].state is State.FAILING)
-            assert crew.health.live()
+            await eventually(lambda: runtime.health.ready().parts["poll"].state is State.FAILING)
+            assert runtime.health.live()
             stage.kuma.faults.clear()
 
             await all_delivered(stage)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert stage.incident(kept).status == "open"
     assert stage.wrote("close") == []
@@ -544,16 +544,16 @@ async def test_a_kuma_that_answers_badly_loses_nothing_and_the_poll_recovers(
 async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(12)]
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.kuma.knobs.tenants = []
-            await once(crew)
-            await once(crew)
-            counts = await ask(crew, lambda tx: tx.overview.counts())
+            await once(runtime)
+            await once(runtime)
+            counts = await ask(runtime, lambda tx: tx.overview.counts())
             stage.kuma.knobs.tenants = None
             stage.kuma.grow(ids[0])
-            await once(crew)
-            after = await ask(crew, lambda tx: tx.overview.counts())
+            await once(runtime)
+            after = await ask(runtime, lambda tx: tx.overview.counts())
 
     assert counts["gone"] == 12
     assert after["open"] == 12
@@ -566,23 +566,23 @@ async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(tmp
 async def test_a_gone_alert_that_any_read_shows_again_is_as_seen_at_once_and_gone_again_is_news(
     tmp_path: Path, database_url: str, grown: bool
 ) -> None:
-    async with staged(tmp_path, database_url, poll={"sweep_interval": "1h"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, poll={"sweep_interval": "1h"}) as stage, stage.runtime() as runtime:
         lost, states = stage.kuma.raise_alert(), []
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
         with capture_logs() as logs:
             for _ in range(2):
                 as_it_was = stage.kuma.alerts[lost]
                 stage.kuma.delete(lost)
-                await crew.poller.poll_once(sweep=True)
-                await crew.poller.poll_once(sweep=True)
-                states.append(await state_of(crew, lost))
+                await runtime.poller.poll_once(sweep=True)
+                await runtime.poller.poll_once(sweep=True)
+                states.append(await state_of(runtime, lost))
                 stage.kuma.alerts[lost] = as_it_was
                 if grown:
                     stage.kuma.grow(lost)
-                await crew.poller.poll_once()
-                await until_rest(crew)
-                states.append(await state_of(crew, lost))
+                await runtime.poller.poll_once()
+                await until_rest(runtime)
+                states.append(await state_of(runtime, lost))
 
     assert states == ["gone", "open", "gone", "open"]
     told = [line["alert_ids"] for line in logs if line["event"] == "alert_gone"]
@@ -595,12 +595,12 @@ async def test_a_null_answer_is_an_empty_one_and_closes_nothing(tmp_path: Path, 
     async with staged(tmp_path, sqlite_url) as stage:
         for _ in range(3):
             stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             stage.kuma.faults.add("status", code=200, body="null", match=LISTING)
-            troubles = await once(crew)
-            passes = await ask(crew, lambda tx: tx.records.last_passes(20))
-            counts = await ask(crew, lambda tx: tx.overview.counts())
+            troubles = await once(runtime)
+            passes = await ask(runtime, lambda tx: tx.audit.last_passes(20))
+            counts = await ask(runtime, lambda tx: tx.overview.counts())
 
     assert troubles == []
     assert counts["gone"] == 3, "null is an empty answer"
@@ -614,8 +614,8 @@ async def test_without_a_probe_a_refusal_pauses_the_side(tmp_path: Path, sqlite_
         change_profile(stage, without("probe"))
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("status", code=401, body=body, method="POST", match=CREATE, times=1)
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: stage.incidents(alert_id))
-            assert await nothing_parked(crew)
+            assert await nothing_parked(runtime)
 
     assert _posts(stage) == 2

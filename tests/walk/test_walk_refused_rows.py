@@ -11,7 +11,7 @@ from sqlite3 import connect
 import psycopg
 from stage import ask, eventually, leases_run_out, parked, polled, staged, state_of, until_rest
 
-from kuma_sync.daemon import operator
+from kuma_sync.sync import operator
 
 
 @asynccontextmanager
@@ -48,16 +48,16 @@ async def test_an_alert_that_the_database_refuses_is_parked_and_its_neighbours_a
 ) -> None:
     async with (
         staged(tmp_path, database_url, brake={"max_new": 5}) as stage,
-        stage.crew() as crew,
+        stage.runtime() as runtime,
         refusing(database_url, "alerts", "new.name = 'odd'"),
     ):
         names = ["one", "odd", "two", "three", "four"]
         ids = {name: stage.kuma.raise_alert(name=name) for name in names}
         for _ in range(3):
-            await polled(crew)
+            await polled(runtime)
         delivered = {name for name, alert_id in ids.items() if stage.incidents(alert_id)}
-        pieces = await ask(crew, lambda tx: tx.records.parked())
-        passes = await ask(crew, lambda tx: tx.records.last_passes(50))
+        pieces = await ask(runtime, lambda tx: tx.rejects.waiting())
+        passes = await ask(runtime, lambda tx: tx.audit.last_passes(50))
 
     assert delivered == {"one", "two", "three", "four"}, "nor does the brake count them twice"
     assert [piece.reason.split(":")[0] for piece in pieces] == ["the database takes no such value"]
@@ -68,16 +68,16 @@ async def test_an_alert_that_the_database_refuses_is_parked_and_its_neighbours_a
 async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retried(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         async with refusing(database_url, "alerts", "new.name = 'odd'"):
             alert_id = stage.kuma.raise_alert(name="odd")
-            await polled(crew)
-            (piece,) = await ask(crew, lambda tx: tx.records.parked())
+            await polled(runtime)
+            (piece,) = await ask(runtime, lambda tx: tx.rejects.waiting())
             assert piece.digest == f"refused:{alert_id}"
-            in_vain = await operator.read_again(crew.store, piece.digest, by="cli", max_events=1000)
-        taken = await operator.read_again(crew.store, piece.digest, by="cli", max_events=1000)
-        await until_rest(crew)
-        left = await ask(crew, lambda tx: tx.records.parked())
+            in_vain = await operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
+        taken = await operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
+        await until_rest(runtime)
+        left = await ask(runtime, lambda tx: tx.rejects.waiting())
 
     assert (in_vain, taken, left) == (False, True, [])
     assert stage.incident(alert_id).fields["title"] == "odd"
@@ -87,16 +87,16 @@ async def test_an_alert_that_was_refused_and_changes_is_delivered_and_parked_no_
     tmp_path: Path, database_url: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, refusing(database_url, "alerts", "new.assignee = 'odd'"):
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             alert_id = stage.kuma.raise_alert()
             stage.kuma.edit(alert_id, assignee="odd")
-            await polled(crew)
-            pieces = await ask(crew, lambda tx: tx.records.parked())
+            await polled(runtime)
+            pieces = await ask(runtime, lambda tx: tx.rejects.waiting())
         await leases_run_out(stage)
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             stage.kuma.edit(alert_id, assignee="even")
-            await polled(crew, sweep=True)
-            left = await ask(crew, lambda tx: tx.records.parked())
+            await polled(runtime, sweep=True)
+            left = await ask(runtime, lambda tx: tx.rejects.waiting())
 
     assert (len(pieces), left) == (1, [])
     assert stage.incident(alert_id)
@@ -105,16 +105,16 @@ async def test_an_alert_that_was_refused_and_changes_is_delivered_and_parked_no_
 async def test_an_update_that_the_database_refuses_leaves_the_alert_and_says_so(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id, other = stage.kuma.raise_alert(name="one"), stage.kuma.raise_alert(name="two")
-        await polled(crew)
+        await polled(runtime)
         async with refusing(database_url, "alerts", "new.assignee = 'odd'"):
             stage.kuma.edit(alert_id, assignee="odd")
             stage.kuma.edit(other, assignee="even")
-            await polled(crew, sweep=True)
-            await polled(crew, sweep=True)
-            pieces = await ask(crew, lambda tx: tx.records.parked())
-            state = await state_of(crew, alert_id)
+            await polled(runtime, sweep=True)
+            await polled(runtime, sweep=True)
+            pieces = await ask(runtime, lambda tx: tx.rejects.waiting())
+            state = await state_of(runtime, alert_id)
 
     assert stage.incident(other).fields["assignee"] == "even"
     assert state == "open", "neither gone nor lost"
@@ -122,12 +122,12 @@ async def test_an_update_that_the_database_refuses_leaves_the_alert_and_says_so(
 
 
 async def test_a_reason_with_a_nul_is_kept_as_the_reason_of_its_job(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         stage.irp.faults.add("status", method="POST", code=422, body={"message": "no such\x00title"})
         alert_id = stage.kuma.raise_alert()
-        await polled(crew)
-        (job,) = await parked(crew)
-        history = await ask(crew, lambda tx: tx.records.history(alert_id))
+        await polled(runtime)
+        (job,) = await parked(runtime)
+        history = await ask(runtime, lambda tx: tx.audit.history(alert_id))
 
     assert "no such\ufffdtitle" in job.reason
     assert any("no such\ufffdtitle" in entry.detail for entry in history)
@@ -137,12 +137,12 @@ async def test_a_reason_that_the_database_refuses_is_kept_in_plain_letters(tmp_p
     wrong = "нет"
     async with (
         staged(tmp_path, database_url) as stage,
-        stage.working() as crew,
+        stage.working() as runtime,
         refusing(database_url, "delivery_queue", f"new.reason LIKE '%{wrong}%'"),
     ):
         stage.irp.faults.add("status", method="POST", times=1, code=422, body={"message": wrong})
         alert_id = stage.kuma.raise_alert()
-        (job,) = await eventually(lambda: parked(crew))
+        (job,) = await eventually(lambda: parked(runtime))
         other = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(other))
 
@@ -157,14 +157,14 @@ async def test_what_an_irp_answers_and_the_database_refuses_parks_that_job_alone
 ) -> None:
     async with (
         staged(tmp_path, database_url) as stage,
-        stage.working() as crew,
+        stage.working() as runtime,
         refusing(database_url, "links", "new.incident_number LIKE '%3'"),
     ):
         ids = [stage.kuma.raise_alert() for _ in range(9)]
-        (job,) = await eventually(lambda: parked(crew))
+        (job,) = await eventually(lambda: parked(runtime))
 
         async def delivered() -> bool:
-            states = [await state_of(crew, alert_id) for alert_id in ids]
+            states = [await state_of(runtime, alert_id) for alert_id in ids]
             return sorted(map(str, states)) == ["open"] * 8 + ["parked"]
 
         await eventually(delivered, within=40)

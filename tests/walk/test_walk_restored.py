@@ -32,8 +32,8 @@ async def test_an_older_copy_of_the_store_doubles_nothing_although_the_profile_c
         fresh = stage.kuma.raise_alert()
         stage.kuma.grow(known[1])
         await stage.passes(2)
-        async with stage.crew() as crew:
-            aside = {job.subject: job.reason for job in await parked(crew)}
+        async with stage.runtime() as runtime:
+            aside = {job.subject: job.reason for job in await parked(runtime)}
 
     assert stage.irp.doubled() == []
     assert len(stage.irp.incidents) == len(stage.wrote("create")) == KNOWN + UNKNOWN + 1

@@ -18,10 +18,10 @@ from stage import ago, ask, change_profile, link_of, metric, parked, polled, sta
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import Json
 from kuma_sync.store import Store
+from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"
@@ -39,15 +39,15 @@ def event_ids(events: list[Json] | None) -> list[str]:
 @pytest.mark.parametrize("sweep", [False, True])
 async def test_an_edit_that_is_taken_back_is_seen_again(tmp_path: Path, sqlite_url: str, sweep: bool) -> None:
     told = list[object]()
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(seen=ago(minutes=10), priority="low")
         stage.kuma.raise_alert()
         for _ in range(2):
-            await polled(crew, sweep=sweep)
+            await polled(runtime, sweep=sweep)
 
         for priority in ("critical", "low", "critical", "low"):
             stage.kuma.edit(alert_id, priority=priority)
-            await polled(crew, sweep=sweep)
+            await polled(runtime, sweep=sweep)
             told.append(stage.incident(alert_id).fields["severity"])
 
     assert told == ["Critical", "Low", "Critical", "Low"]
@@ -78,13 +78,13 @@ async def test_an_alert_that_comes_back_to_new_as_it_was_is_seen_again(
 
 
 async def test_a_refusal_in_odd_words_parks_its_job_and_no_other(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         stage.irp.faults.add("status", code=400, method="POST", match=CREATE, times=1, body={"message": ODD})
         ids = [stage.kuma.raise_alert() for _ in range(2)]
 
-        troubles = await once(crew)
-        (job,) = await parked(crew)
-        history = await ask(crew, lambda tx: tx.records.history(AlertId(job.subject)))
+        troubles = await once(runtime)
+        (job,) = await parked(runtime)
+        history = await ask(runtime, lambda tx: tx.audit.history(AlertId(job.subject)))
 
     assert troubles == []
     assert FIT in job.reason
@@ -93,13 +93,13 @@ async def test_a_refusal_in_odd_words_parks_its_job_and_no_other(tmp_path: Path,
 
 
 async def test_an_incident_with_an_odd_number_is_linked(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         answer: Json = {"id": "77", "number": ODD, "url": ODD}
         stage.irp.faults.add("status", code=201, method="POST", match=CREATE, body=answer)
 
-        await once(crew)
-        link, jobs = await link_of(crew, alert_id), await parked(crew)
+        await once(runtime)
+        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
 
     assert jobs == []
     assert link.incident is not None
@@ -107,15 +107,15 @@ async def test_an_incident_with_an_odd_number_is_linked(tmp_path: Path, database
 
 
 async def test_a_closing_with_an_odd_resolution_is_carried(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         item = {"id": stage.incident(alert_id).id, "externalId": f"kuma:kuma:{alert_id}", "status": "closed"}
         item |= {"resolution": ODD, "updatedAt": datetime.now(UTC).isoformat()}
         stage.irp.faults.add("status", code=200, match="status=closed", body={"items": [item], "total": 1})
 
-        troubles = [*await once(crew), *await once(crew)]
-        link, jobs = await link_of(crew, alert_id), await parked(crew)
+        troubles = [*await once(runtime), *await once(runtime)]
+        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
 
     assert (troubles, jobs) == ([], [])
     assert stage.kuma.closes == [(alert_id, "responded")]
@@ -158,14 +158,14 @@ async def test_a_body_too_large_is_parked_where_nothing_can_follow_it(tmp_path: 
         change_profile(stage, without("add_events"))
         stage.irp.knobs.max_body = 20_000
         alert_id, small = stage.kuma.raise_alert(events=40), stage.kuma.raise_alert(events=1)
-        async with stage.crew() as crew:
-            await once(crew)
-            (job,) = await parked(crew)
-            state = await state_of(crew, alert_id)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            (job,) = await parked(runtime)
+            state = await state_of(runtime, alert_id)
             created, few = stage.incidents(alert_id), stage.incident(small).events
             stage.irp.knobs.max_body = 0
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-            await until_rest(crew)
+            await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await until_rest(runtime)
 
     assert (job.subject, state) == (alert_id, "parked")
     assert "413" in job.reason
@@ -177,9 +177,9 @@ async def test_a_body_too_large_is_halved_where_the_rest_can_follow(tmp_path: Pa
     async with staged(tmp_path, sqlite_url) as stage:
         stage.irp.knobs.max_body = 20_000
         alert_id = stage.kuma.raise_alert(events=40)
-        async with stage.crew() as crew:
-            await once(crew)
-            jobs = await parked(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            jobs = await parked(runtime)
 
     assert jobs == []
     assert event_ids(stage.incident(alert_id).events) == event_ids(stage.kuma.alerts[alert_id]["events"])
@@ -226,16 +226,16 @@ def failing_once(store: Store, statement: str) -> Iterator[list[str]]:
 async def test_a_rejected_piece_whose_transaction_failed_is_parked_at_the_next_read(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.knobs.strays = [{"name": "no id"}]
-        with failing_once(crew.store, "INSERT INTO alerts") as failed, pytest.raises(StoreUnavailable):
-            await crew.poller.poll_once()
-        between = await ask(crew, lambda tx: tx.records.parked_count())
+        with failing_once(runtime.store, "INSERT INTO alerts") as failed, pytest.raises(StoreUnavailable):
+            await runtime.poller.poll_once()
+        between = await ask(runtime, lambda tx: tx.rejects.count())
 
         for _ in range(2):
-            await polled(crew, sweep=False)
-        after = await ask(crew, lambda tx: tx.records.parked_count())
+            await polled(runtime, sweep=False)
+        after = await ask(runtime, lambda tx: tx.rejects.count())
 
     assert len(failed) == 1
     assert (between, after) == (0, 1)
@@ -246,19 +246,19 @@ async def test_a_rejected_piece_whose_transaction_failed_is_parked_at_the_next_r
 
 
 async def test_a_retry_after_a_parked_resync_keeps_the_incident(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.irp.faults.add("status", code=400, match="externalId=")
-        await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
-        await until_rest(crew)
-        (job,) = await parked(crew)
+        await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+        await until_rest(runtime)
+        (job,) = await parked(runtime)
         stage.irp.faults.clear()
         stage.irp.knobs.find_lag = 3600
 
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-        await until_rest(crew)
-        link, jobs = await link_of(crew, alert_id), await parked(crew)
+        await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+        await until_rest(runtime)
+        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
 
     assert "400" in job.reason
     assert jobs == []
@@ -270,11 +270,11 @@ async def test_a_retry_after_a_parked_resync_keeps_the_incident(tmp_path: Path, 
 async def test_a_restored_store_doubles_no_alert_that_it_knows_as_ignored(tmp_path: Path, sqlite_url: str) -> None:
     limit = datetime.now(UTC) - timedelta(days=1)
     async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage:
-        async with stage.crew() as crew:
-            await once(crew)  # what appears after the first complete sweep is not in doubt by itself
+        async with stage.runtime() as runtime:
+            await once(runtime)  # what appears after the first complete sweep is not in doubt by itself
             old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1))
-            await once(crew)
-            born = await link_of(crew, old)
+            await once(runtime)
+            born = await link_of(runtime, old)
         shutil.copy(tmp_path / "store.db", tmp_path / "backup.db")
         ignored = list(stage.incidents(old))
         stage.kuma.grow(old)
@@ -291,20 +291,20 @@ async def test_a_restored_store_doubles_no_alert_that_it_knows_as_ignored(tmp_pa
 
 
 async def test_a_read_by_id_that_did_not_end_marks_nothing_gone(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         kept, assigned = stage.kuma.raise_alert(), [stage.kuma.raise_alert(seen=ago(hours=2)) for _ in range(3)]
-        await once(crew)
+        await once(runtime)
         for alert_id in assigned:
             stage.kuma.assign(alert_id)
         page = [{**stage.kuma.alerts[kept], "events": []}] * 250
         rule = stage.kuma.faults.add("status", code=200, match="?id=", body=json.dumps(page))
-        troubles = await once(crew)
-        await until_rest(crew)
-        marked, fired = [await state_of(crew, alert_id) for alert_id in assigned], rule.fired
+        troubles = await once(runtime)
+        await until_rest(runtime)
+        marked, fired = [await state_of(runtime, alert_id) for alert_id in assigned], rule.fired
 
         stage.kuma.faults.clear()
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert fired == 2 + 2, "the second page repeats the first, for one alert alone, too"
     assert marked == ["open"] * 3
@@ -314,14 +314,14 @@ async def test_a_read_by_id_that_did_not_end_marks_nothing_gone(tmp_path: Path, 
 
 async def test_a_delivery_that_asks_nothing_of_the_irp_is_not_timed(tmp_path: Path, sqlite_url: str) -> None:
     metrics = Metrics()
-    async with staged(tmp_path, sqlite_url, close={"to_kuma": False}) as stage, stage.crew(metrics) as crew:
+    async with staged(tmp_path, sqlite_url, close={"to_kuma": False}) as stage, stage.runtime(metrics) as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.irp.analyst_close(stage.incident(alert_id).id, "Solved")
-        await once(crew)
+        await once(runtime)
         stage.kuma.grow(alert_id)
-        await once(crew)
-        depths = await ask(crew, lambda tx: tx.delivery.depths())
+        await once(runtime)
+        depths = await ask(runtime, lambda tx: tx.delivery.depths())
 
     assert depths == {}
     assert metric(metrics, "end_to_end_seconds_count") == 1

@@ -11,26 +11,26 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from kuma_sync.sync.remote.make_gate import GateClosed, RemoteGate
 from sqlalchemy import make_url
 from stage import Stage, ask, change_profile, eventually, link_of, parked, staged, tell, until_rest, without
 from stores import Clock
 from structlog.testing import capture_logs
 
+from kuma_sync.app.one_pass import Outcome, complete_pass
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import AccessDenied, StoreError, StoreUnavailable, Transient
 from kuma_sync.core.retry import RetryPolicy
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.pace import Pace
-from kuma_sync.daemon.run import Crew, once
-from kuma_sync.daemon.schedule import Bell
-from kuma_sync.daemon.side import Side, SideStopped
-from kuma_sync.daemon.supervise import whenever
 from kuma_sync.store import Store, store_url
 from kuma_sync.store.jobs import Job
 from kuma_sync.store.migrate import upgrade
+from kuma_sync.sync import operator
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.rate import RetryContext
+from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.supervisor import whenever
+from kuma_sync.sync.schedule import Bell
 from kuma_sync.telemetry.health import Health, State
-from kuma_sync.wiring.once import Outcome, complete_pass
 
 # Gates
 
@@ -40,12 +40,14 @@ async def test_a_delivery_that_needs_a_refusing_kuma_waits_and_does_not_spin(tmp
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         refused = stage.kuma.faults.add("unauthorized", code=403)
-        async with stage.working() as crew:
-            await eventually(lambda: crew.sides["kuma"].paused)
-            await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+        async with stage.working() as runtime:
+            await eventually(lambda: runtime.gates["kuma"].paused)
+            await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
 
             async def bounced() -> list[Job]:
-                return [job for job in await ask(crew, lambda tx: tx.delivery.jobs()) if "token refused" in job.reason]
+                return [
+                    job for job in await ask(runtime, lambda tx: tx.delivery.jobs()) if "token refused" in job.reason
+                ]
 
             await eventually(bounced)
             before, dues = refused.fired, set[object]()
@@ -56,7 +58,7 @@ async def test_a_delivery_that_needs_a_refusing_kuma_waits_and_does_not_spin(tmp
 
             await eventually(tried_twice_more)
             (job,) = await bounced()
-            jobs = await parked(crew)
+            jobs = await parked(runtime)
             stage.kuma.faults.clear()
             await eventually(lambda: stage.wrote("update"), within=20)
 
@@ -75,20 +77,20 @@ async def test_without_a_probe_a_refusing_irp_stays_paused_with_a_growing_back_o
         for _ in range(20):
             stage.kuma.raise_alert()
         refused = stage.irp.faults.add("unauthorized", code=401)
-        async with stage.working() as crew:
-            await eventually(lambda: crew.sides["irp"].paused)
+        async with stage.working() as runtime:
+            await eventually(lambda: runtime.gates["irp"].paused)
             started, first, states = time.monotonic(), refused.fired, set[tuple[bool, State]]()
 
             def tried_three_times_more() -> bool:
-                ready = crew.health.ready()
+                ready = runtime.health.ready()
                 states.add((ready.ready, ready.parts["irp"].state))
                 return refused.fired >= first + 3
 
             await eventually(tried_three_times_more)
-            took, jobs = time.monotonic() - started, await parked(crew)
+            took, jobs = time.monotonic() - started, await parked(runtime)
             stage.irp.faults.clear()
             await eventually(lambda: len(stage.irp.incidents) == 20)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert states == {(False, State.PAUSED)}
     assert took > (0.1 + 0.2 + 0.4) * 0.75, f"three tries in {took:.2f} s: the back-off does not grow"
@@ -99,17 +101,17 @@ async def test_a_list_of_closed_that_is_not_there_makes_closings_unready_and_say
     tmp_path: Path, sqlite_url: str
 ) -> None:
     with capture_logs() as logs:
-        async with staged(tmp_path, sqlite_url) as stage, stage.working() as crew:
+        async with staged(tmp_path, sqlite_url) as stage, stage.working() as runtime:
             alert_id = stage.kuma.raise_alert()
             await eventually(lambda: stage.incidents(alert_id))
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
             missing = stage.irp.faults.add("status", code=404, match="status=closed")
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
             await eventually(lambda: missing.fired >= 5)
-            unwell = crew.health.ready()
+            unwell = runtime.health.ready()
             stage.irp.faults.clear()
             await eventually(lambda: stage.kuma.closes)
-            await eventually(lambda: crew.health.ready().ready)
+            await eventually(lambda: runtime.health.ready().ready)
 
     assert (unwell.ready, unwell.parts["close"].state) == (False, State.FAILING)
     assert unwell.parts["close"].reason.startswith("watch: ")
@@ -136,33 +138,33 @@ async def test_a_loop_whose_bell_no_longer_rings_acts_after_twice_the_interval()
     assert acted[2] >= 0.27
 
 
-def gate(clock: Clock) -> Side:
+def make_gate(clock: Clock) -> RemoteGate:
     """Return a gate without a probe, on a clock that can be set back."""
     policy = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
-    pace = Pace(clock=clock, policy=policy, jitter=lambda: 0.0, limits=Limits())
-    return Side("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
+    pace = RetryContext(clock=clock, policy=policy, jitter=lambda: 0.0, limits=Limits())
+    return RemoteGate("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
 
 
-async def asked_to_wait(side: Side, seconds: int) -> None:
+async def asked_to_wait(gate: RemoteGate, seconds: int) -> None:
     wish = timedelta(seconds=seconds)
     with pytest.raises(Transient):
-        async with side.admit():
+        async with gate.admit():
             raise Transient(remote="irp", operation="read", summary="answered 429", status=429, retry_after=wish)
 
 
 async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to_wait(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         for _ in range(251):
             stage.kuma.raise_alert(events=0)
         slow = stage.kuma.faults.add("delay", match="page=1", seconds=0.3)
-        polling = asyncio.ensure_future(crew.poller.poll_once())
+        polling = asyncio.ensure_future(runtime.poller.poll_once())
         await eventually(lambda: slow.fired)
-        await asked_to_wait(crew.sides["kuma"], 30)
-        with pytest.raises(SideStopped, match="asked to wait"):
+        await asked_to_wait(runtime.gates["kuma"], 30)
+        with pytest.raises(GateClosed, match="asked to wait"):
             await polling
-        cursor = await ask(crew, lambda tx: tx.records.cursor())
+        cursor = await ask(runtime, lambda tx: tx.cursor.read())
 
     assert [query for query in stage.queries() if "page=2" in query] == []
     assert cursor.watermark is None, "what was not read to its end is read again"
@@ -171,33 +173,33 @@ async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to
 async def test_a_list_of_closed_of_several_pages_stops_where_the_irp_asks_somebody_else_to_wait(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         ids = [stage.kuma.raise_alert(events=0) for _ in range(101)]
-        await once(crew)
+        await once(runtime)
         for alert_id in ids:
             stage.irp.analyst_close(stage.incident(alert_id).id, "Done")
         slow = stage.irp.faults.add("delay", match="offset=0", seconds=0.3)
-        watching = asyncio.ensure_future(crew.watch.watch_once())
+        watching = asyncio.ensure_future(runtime.watch.watch_once())
         await eventually(lambda: slow.fired)
-        await asked_to_wait(crew.sides["irp"], 30)
-        with pytest.raises(SideStopped, match="asked to wait"):
+        await asked_to_wait(runtime.gates["irp"], 30)
+        with pytest.raises(GateClosed, match="asked to wait"):
             await watching
-        orders = await ask(crew, lambda tx: tx.closes.jobs())
-        cursor = await ask(crew, lambda tx: tx.records.cursor())
+        orders = await ask(runtime, lambda tx: tx.closes.jobs())
+        cursor = await ask(runtime, lambda tx: tx.cursor.read())
 
     assert [request.query for request in stage.irp.requests if "offset=100" in request.query] == []
     assert len(orders) == 100, "what was read counts"
     assert cursor.watched_until is None, "what was not read to its end is read again"
 
 
-async def refused(side: Side, answered: asyncio.Event | None = None) -> SideStopped:
-    with pytest.raises(SideStopped) as stopped:
-        await _ask(side, answered)
+async def refused(gate: RemoteGate, answered: asyncio.Event | None = None) -> GateClosed:
+    with pytest.raises(GateClosed) as stopped:
+        await _ask(gate, answered)
     return stopped.value
 
 
-async def _ask(side: Side, answered: asyncio.Event | None) -> None:
-    async with side.admit():
+async def _ask(gate: RemoteGate, answered: asyncio.Event | None) -> None:
+    async with gate.admit():
         if answered is not None:
             await answered.wait()
         raise AccessDenied(remote="irp", operation="read", summary="answered 401", status=401)
@@ -205,67 +207,67 @@ async def _ask(side: Side, answered: asyncio.Event | None) -> None:
 
 async def test_a_wish_to_wait_is_ignored_once_the_clock_was_set_back() -> None:
     clock = Clock()
-    side = gate(clock)
-    await asked_to_wait(side, 2)
-    kept = side.open_at()
+    gate = make_gate(clock)
+    await asked_to_wait(gate, 2)
+    kept = gate.open_at()
 
     clock.advance(minutes=-30)
-    a_little = side.open_at()
+    a_little = gate.open_at()
     clock.advance(days=-1)
 
     assert kept is not None
     assert a_little == kept
-    assert side.open_at() is None
+    assert gate.open_at() is None
 
 
 async def test_a_trial_is_not_put_off_beyond_the_longest_back_off_when_the_clock_was_set_back() -> None:
     clock = Clock()
-    side = gate(clock)
-    await refused(side)
-    kept = side.open_at()
+    gate = make_gate(clock)
+    await refused(gate)
+    kept = gate.open_at()
 
     clock.advance(days=-1)
-    after = side.open_at()
+    after = gate.open_at()
 
     assert kept is not None
     assert after is None
-    assert side.paused
+    assert gate.paused
 
 
 async def test_a_new_wish_to_wait_is_heard_after_the_clock_was_set_back() -> None:
     clock = Clock()
-    side = gate(clock)
-    await asked_to_wait(side, 2)
+    gate = make_gate(clock)
+    await asked_to_wait(gate, 2)
     clock.advance(days=-1)
 
-    await asked_to_wait(side, 5)
+    await asked_to_wait(gate, 5)
 
-    assert side.open_at() == clock() + timedelta(seconds=5)
+    assert gate.open_at() == clock() + timedelta(seconds=5)
 
 
 async def test_a_refused_token_pauses_the_side_although_the_clock_was_set_back() -> None:
     clock = Clock()
-    side = gate(clock)
-    await asked_to_wait(side, 2)
+    gate = make_gate(clock)
+    await asked_to_wait(gate, 2)
     clock.advance(days=-1)
 
-    stopped = await refused(side)
+    stopped = await refused(gate)
 
-    assert side.paused
+    assert gate.paused
     assert stopped.until <= clock() + timedelta(seconds=2)
 
 
 async def test_several_requests_refused_at_once_are_one_refusal() -> None:
     clock, answered = Clock(), asyncio.Event()
-    side = gate(clock)
+    gate = make_gate(clock)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(8):
-            group.create_task(refused(side, answered))
+            group.create_task(refused(gate, answered))
         await asyncio.sleep(0)
         answered.set()
 
-    assert side.open_at() == clock() + timedelta(seconds=2)
+    assert gate.open_at() == clock() + timedelta(seconds=2)
 
 
 # Tokens, roles, switches
@@ -283,19 +285,19 @@ async def test_a_token_that_no_header_can_carry_pauses_kuma_until_its_file_is_ri
         del stage.tables["kuma"]["token"]
         stage.configure(kuma={"token_file": str(secret)})
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             stage.kuma.token = "changed-in-kuma"
             secret.write_text(stray)
-            troubles = await once(crew)
-            paused, jobs, waiting = crew.sides["kuma"].paused, await parked(crew), await closes(crew)
+            troubles = await once(runtime)
+            paused, jobs, waiting = runtime.gates["kuma"].paused, await parked(runtime), await closes(runtime)
             sent = len(stage.kuma.requests)
-            again = await once(crew)
+            again = await once(runtime)
             unsent = len(stage.kuma.requests) - sent
 
             secret.write_text(stage.kuma.token)
-            await until_rest(crew)
-            mended = await once(crew)
-            still_paused = crew.sides["kuma"].paused
+            await until_rest(runtime)
+            mended = await once(runtime)
+            still_paused = runtime.gates["kuma"].paused
 
     assert troubles
     assert again
@@ -306,8 +308,8 @@ async def test_a_token_that_no_header_can_carry_pauses_kuma_until_its_file_is_ri
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
-async def closes(crew: Crew) -> list[Job]:
-    return await ask(crew, lambda tx: tx.closes.jobs())
+async def closes(runtime: Runtime) -> list[Job]:
+    return await ask(runtime, lambda tx: tx.closes.jobs())
 
 
 @contextmanager
@@ -375,11 +377,11 @@ async def test_an_old_order_is_parked_while_closing_is_switched_off_and_closed_w
         calls = len(stage.kuma.close_calls)
 
         stage.configure(close={"to_kuma": True})
-        async with stage.crew() as crew:
-            (job,) = await parked(crew)
-            await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+        async with stage.runtime() as runtime:
+            (job,) = await parked(runtime)
+            await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
         after = await passed(stage)
 
     assert job.subject == alert_id

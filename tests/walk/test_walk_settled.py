@@ -9,26 +9,26 @@ from sqlalchemy import event
 from stage import staged
 from stores import opened
 
-from kuma_sync.daemon.observe import look
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.sync.runtime.monitor import look
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 QUIET = {"poll": {"sweep_interval": "1h"}, "store": {"retention": "36500d"}}
 """No read by the clock, and nothing old enough to go."""
 
 
-async def everything(crew: Crew) -> None:
+async def everything(runtime: Runtime) -> None:
     """Do what the loops do when nothing happens: polls, a sweep, a watch round, both queues, gauges, the pruning."""
-    await crew.poller.poll_once()
-    await crew.poller.poll_once(sweep=True)
-    await crew.watch.watch_once()
-    await crew.deliveries.drain()
-    await crew.closes.drain()
-    await look(crew.store, health=crew.health, metrics=crew.metrics)
-    await crew.housekeeping()
-    crew.health.ready()
+    await runtime.poller.poll_once()
+    await runtime.poller.poll_once(sweep=True)
+    await runtime.watch.watch_once()
+    await runtime.deliveries.drain()
+    await runtime.closes.drain()
+    await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
+    await runtime.housekeeping()
+    runtime.health.ready()
 
 
-async def statements(crew: Crew) -> list[str]:
+async def statements(runtime: Runtime) -> list[str]:
     """Return a quiet pass in statements; the reader's turn is renewed by the clock."""
     found: list[str] = []
 
@@ -36,9 +36,9 @@ async def statements(crew: Crew) -> list[str]:
         if "lease " not in statement:
             found.append(statement)
 
-    event.listen(crew.store.engine.sync_engine, "before_cursor_execute", note)
-    await everything(crew)
-    event.remove(crew.store.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(runtime.store.engine.sync_engine, "before_cursor_execute", note)
+    await everything(runtime)
+    event.remove(runtime.store.engine.sync_engine, "before_cursor_execute", note)
     return found
 
 
@@ -46,15 +46,15 @@ async def test_a_quiet_pass_reads_no_table_from_end_to_end(tmp_path: Path, datab
     async with opened(database_url):
         pass
     fill(database_url, parked=False)
-    async with staged(tmp_path, database_url, **QUIET) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, **QUIET) as stage, stage.runtime() as runtime:
         for _ in range(3):
             stage.kuma.raise_alert()
-        await once(crew)
-        await analyze(crew.store)
-        with plans(crew.store) as plan:
-            await everything(crew)
+        await once(runtime)
+        await analyze(runtime.store)
+        with plans(runtime.store) as plan:
+            await everything(runtime)
             stage.kuma.grow(next(iter(stage.kuma.alerts)))
-            await everything(crew)
+            await everything(runtime)
 
     assert len(plan.looked_at) > 40
     assert plan.whole("links", "alerts") == []
@@ -65,13 +65,13 @@ async def test_a_quiet_pass_takes_as_many_statements_over_a_full_store_as_over_a
     tmp_path: Path, database_url: str
 ) -> None:
     taken = []
-    async with staged(tmp_path, database_url, **QUIET) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, **QUIET) as stage, stage.runtime() as runtime:
         for _ in range(3):
             stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         for _ in range(2):
-            await everything(crew)
-            taken.append(sorted(await statements(crew)))
+            await everything(runtime)
+            taken.append(sorted(await statements(runtime)))
             if len(taken) == 1:
                 fill(database_url, parked=False)
 

@@ -13,7 +13,7 @@ import pytest
 from stage import Child, Stage, eventually, staged
 from stores import opened
 
-from kuma_sync.daemon.run import STOPPED
+from kuma_sync.sync.runtime.runner import STOPPED
 
 SUMMARY = r"(?m)^(no alerts|\d+ \w+).*; jobs: \d+ waiting, \d+ held, \d+ parked$"
 

@@ -95,7 +95,7 @@ def test_a_log_that_takes_no_more_lines_does_not_keep_a_dead_process_alive() -> 
 import os
 from datetime import timedelta
 from kuma_sync.telemetry import logs
-from kuma_sync.telemetry.pulse import Pulse
+from kuma_sync.telemetry.watchdog import Pulse
 logs.configure(format="json")
 pulse = Pulse(limit=timedelta(minutes=5), last_line=timedelta(milliseconds=500))
 os.set_blocking(2, False)

@@ -19,13 +19,13 @@ import pytest
 from stage import Child, Stage, change_profile, eventually, leases_run_out, staged
 from structlog.testing import capture_logs
 
+from kuma_sync.app import lifecycle
+from kuma_sync.app.build import SharedState
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.run import Crew
 from kuma_sync.settings import Settings
 from kuma_sync.sim.values import Json
-from kuma_sync.wiring import serve
-from kuma_sync.wiring.crew import Ground
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.runner import Runtime
 
 
 def raise_alerts(stage: Stage, number: int) -> None:
@@ -178,22 +178,22 @@ async def test_a_job_in_flight_ends_on_the_old_configuration_while_the_new_one_w
     assert finds(stage) == before + 1, "nothing was in doubt: only whether a first create is shown"
 
 
-@pytest.mark.parametrize("side", ["kuma", "irp"])
+@pytest.mark.parametrize("gate", ["kuma", "irp"])
 async def test_a_paused_side_is_tried_at_once_when_the_configuration_is_read_again(
-    tmp_path: Path, sqlite_url: str, side: str
+    tmp_path: Path, sqlite_url: str, gate: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage, stage.daemon() as daemon:
         first = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(first))
-        (stage.kuma if side == "kuma" else stage.irp).token = "another"
+        (stage.kuma if gate == "kuma" else stage.irp).token = "another"
         second = stage.kuma.raise_alert()
         await eventually(lambda: daemon.says("side_paused"))
 
-        stage.configure(**{side: {"token": "another"}})
+        stage.configure(**{gate: {"token": "another"}})
         await hung_up(daemon, "configuration_reloaded")
         await eventually(lambda: stage.incidents(second))
 
-    assert [line["remote"] for line in daemon.says("side_paused")] == [side]
+    assert [line["remote"] for line in daemon.says("side_paused")] == [gate]
 
 
 async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays(
@@ -346,13 +346,13 @@ async def test_a_bug_in_a_reload_does_not_end_the_daemon_and_leaves_nothing_open
 ) -> None:
     steps: list[str] = []
 
-    async def make_half(_settings: Settings, _ground: Ground, stack: AsyncExitStack) -> Crew:
+    async def make_half(_settings: Settings, _shared: SharedState, stack: AsyncExitStack) -> Runtime:
         stack.callback(steps.append, "closed")
         steps.append("opened")
         raise ZeroDivisionError
 
     async with staged(tmp_path, sqlite_url) as stage, stage.door():
-        monkeypatch.setattr(serve, "make_crew", make_half)
+        monkeypatch.setattr(lifecycle, "make_crew", make_half)
         os.kill(os.getpid(), signal.SIGHUP)
         await eventually(lambda: len(steps) == 2)
 
@@ -382,14 +382,14 @@ async def test_remotes_and_store_that_are_away_at_the_start_are_waited_for(tmp_p
 async def test_a_start_without_its_store_says_so_once_and_when_that_is_over(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reasons, make_ready = ["away", "away", "locked", "locked"], serve.make_ready
+    reasons, make_ready = ["away", "away", "locked", "locked"], lifecycle.make_ready
 
     async def late(*arguments: Any, **named: Any) -> None:
         if reasons:
             raise StoreUnavailable(reasons.pop(0))
         await make_ready(*arguments, **named)
 
-    monkeypatch.setattr(serve, "make_ready", late)
+    monkeypatch.setattr(lifecycle, "make_ready", late)
     async with staged(tmp_path, sqlite_url) as stage:
         limits = Limits(store_tried_again=timedelta(milliseconds=10))
         with capture_logs() as logs:

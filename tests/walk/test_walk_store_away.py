@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from kuma_sync.telemetry.health import State
 
 
-class Wire:
+class RemoteClient:
     """A door in front of PostgreSQL that can be shut: connections break, new ones are refused."""
 
     def __init__(self, url: str) -> None:
@@ -67,8 +67,8 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def wire(url: str) -> AsyncIterator[Wire]:
-    door = Wire(url)
+async def wire(url: str) -> AsyncIterator[RemoteClient]:
+    door = RemoteClient(url)
     await door.open()
     try:
         yield door
@@ -80,19 +80,19 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(tmp_path: Path,
     async with wire(postgres_url) as door, staged(tmp_path, door.url) as stage:
         stage.irp.knobs.latency = 0.1
         first = [stage.kuma.raise_alert() for _ in range(30)]
-        async with stage.working() as crew:
+        async with stage.working() as runtime:
             await eventually(lambda: len(stage.irp.incidents) > 4)
             stage.irp.analyst_close(stage.incident(_delivered(stage.irp.incidents, first)).id, "False positive")
             await door.shut()
             stage.kuma.raise_alert()
-            await eventually(lambda: crew.health.ready().parts["poll"].state is State.FAILING)
-            assert crew.health.live()
+            await eventually(lambda: runtime.health.ready().parts["poll"].state is State.FAILING)
+            assert runtime.health.live()
             await door.open()
 
             # A claim whose commit arrived, but whose answer was lost, is nobody's until its lease of a minute ends.
             await eventually(lambda: bool(stage.kuma.closes) and stage.agrees(), within=90)
-            jobs = await parked(crew)
-            counts = await ask(crew, lambda tx: tx.overview.counts())
+            jobs = await parked(runtime)
+            counts = await ask(runtime, lambda tx: tx.overview.counts())
 
     assert jobs == []
     assert counts["parked"] == 0
@@ -105,16 +105,16 @@ async def test_deliveries_that_all_wait_for_the_store_say_so(tmp_path: Path, pos
         alert_id = stage.kuma.raise_alert()
         answers = stage.irp.faults.add("hang", method="POST")
         with capture_logs() as logs:
-            async with stage.working() as crew:
+            async with stage.working() as runtime:
                 await eventually(lambda: answers.fired)
-                claimed = crew.health.ready().parts["delivery"].state
+                claimed = runtime.health.ready().parts["delivery"].state
                 await door.shut()
                 stage.irp.faults.clear()
-                await eventually(lambda: crew.health.ready().parts["delivery"].state is State.FAILING)
-                reason = crew.health.ready().parts["delivery"].reason
+                await eventually(lambda: runtime.health.ready().parts["delivery"].state is State.FAILING)
+                reason = runtime.health.ready().parts["delivery"].reason
                 await door.open()
 
-                await eventually(lambda: crew.health.ready().ready, within=30)
+                await eventually(lambda: runtime.health.ready().ready, within=30)
                 await eventually(stage.agrees)
 
     assert claimed is State.OK

@@ -20,7 +20,7 @@ TOKEN = "door-token"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class ClosingIntake:
     """A daemon's doors, asked from outside."""
 
     listen: str
@@ -50,13 +50,13 @@ class Door:
 
 
 @asynccontextmanager
-async def at_work(stage: Stage) -> AsyncIterator[tuple[Child, Door]]:
+async def at_work(stage: Stage) -> AsyncIterator[tuple[Child, ClosingIntake]]:
     """Run a daemon with its doors, and wait until it is ready; it is killed after the block if it still lives."""
     listen = somewhere()
     stage.configure(web={"listen": listen, "tokens": {"irp": TOKEN}})
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=40) as client:
-        door = Door(listen=listen, client=client)
+        door = ClosingIntake(listen=listen, client=client)
         child = stage.start()
         await eventually(door.is_ready)
         yield child, door

@@ -13,9 +13,9 @@ from stores import opened
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
-from kuma_sync.daemon.orders import put_order
-from kuma_sync.daemon.run import once
 from kuma_sync.store import Lane, Put, Store
+from kuma_sync.sync.closing.requests import put_order
+from kuma_sync.sync.runtime.runner import once
 
 
 async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create_is_in_doubt(
@@ -24,9 +24,9 @@ async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", times=1)
-        async with stage.crew() as crew:
-            await crew.poller.poll_once(sweep=True)
-            await crew.deliveries.drain()
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once(sweep=True)
+            await runtime.deliveries.drain()
             closing = CloseRequest(
                 alert_id=AlertId(alert_id),
                 reason=Reason.INCORRECT_DATA,
@@ -34,10 +34,10 @@ async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create
                 by="desk",
                 incident=stage.incident(alert_id).id,
             )
-            await tell(crew, lambda tx: put_order(tx, closing))
+            await tell(runtime, lambda tx: put_order(tx, closing))
 
-            await crew.closes.drain()
-            await until_rest(crew)
+            await runtime.closes.drain()
+            await until_rest(runtime)
 
         assert stage.kuma.closes == [(alert_id, "incorrect data")]
         assert "close" not in [operation for operation, _incident, _body in stage.irp.writes]
@@ -67,19 +67,19 @@ async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_wri
 async def test_an_update_that_arrived_unanswered_is_taken_back_when_the_alert_goes_back(
     tmp_path: Path, database_url: str, grows: bool
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
-        await once(crew)
+        await once(runtime)
         stage.kuma.edit(alert_id, priority="critical", assignee="i.petrova")
         lost = stage.irp.faults.add("reset_after", method="PATCH", times=1)
-        await once(crew)
+        await once(runtime)
         arrived = dict(stage.incident(alert_id).fields)
 
         stage.kuma.edit(alert_id, priority="low", assignee="")
         if grows:
             stage.kuma.grow(alert_id, 1)
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert lost.fired == 1
     assert (arrived["severity"], arrived["assignee"]) == ("Critical", "i.petrova")
@@ -89,16 +89,16 @@ async def test_an_update_that_arrived_unanswered_is_taken_back_when_the_alert_go
 async def test_an_update_that_surely_did_not_arrive_writes_nothing_once_the_alert_is_what_it_was(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
-        await once(crew)
+        await once(runtime)
         stage.kuma.edit(alert_id, priority="critical")
         stage.irp.faults.add("status", method="PATCH", times=1, code=503)
-        await once(crew)
+        await once(runtime)
 
         stage.kuma.edit(alert_id, priority="low")
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert stage.irp.faults.fired["status"] == 1
     assert stage.wrote("update") == []

@@ -16,9 +16,9 @@ from stage import Stage, change_profile, staged
 from stage import eventually as soon
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.incident import Link
-from kuma_sync.daemon.limits import Limits
+from kuma_sync.core.link import Link
 from kuma_sync.store import Store
+from kuma_sync.sync.limits import Limits
 
 LITTLE = 20.0
 """Seconds for a look at the turn, a read and a delivery, on a very busy machine; still less than a real lease."""
@@ -168,7 +168,7 @@ async def test_a_reader_frozen_over_a_page_cannot_write_it_once_another_one_read
             stage.kuma.raise_alert(events=1)
         await eventually(lambda: len(stage.irp.incidents) == 61 and stage.agrees())
         async with store.read() as tx:
-            stored = (await tx.alerts.pictures([AlertId(alert_id)]))[AlertId(alert_id)]
+            stored = (await tx.alerts.snapshots([AlertId(alert_id)]))[AlertId(alert_id)]
 
     assert second is not woken
     assert severities(stage, alert_id)[before:] == [], "the stale page went no further"

@@ -13,10 +13,10 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import Permanent, Transient
-from kuma_sync.daemon import operator
-from kuma_sync.daemon.run import once
 from kuma_sync.kuma.client import NOBODY
 from kuma_sync.sim.faults import Rule
+from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import once
 
 CREATE = "/api/v1/incidents$"
 
@@ -24,21 +24,21 @@ CREATE = "/api/v1/incidents$"
 async def test_a_late_alert_whose_contents_could_not_be_read_is_not_lost_when_it_is_closed_meanwhile(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         late = [stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(4)]
         stage.kuma.faults.add("status", code=500, match="&id=")
         with pytest.raises(Transient):
-            await polled(crew)
+            await polled(runtime)
         before = [len(stage.incidents(alert_id)) for alert_id in late]
         stage.kuma.faults.clear()
         stage.kuma.close(late[0], "incorrect data")
 
         for _ in range(2):
-            await once(crew)
-            await until_rest(crew)
-        states = [await state_of(crew, alert_id) for alert_id in late]
+            await once(runtime)
+            await until_rest(runtime)
+        states = [await state_of(runtime, alert_id) for alert_id in late]
 
     assert before == [0, 0, 0, 0]
     assert states == ["closed", "open", "open", "open"]
@@ -48,21 +48,21 @@ async def test_a_late_alert_whose_contents_could_not_be_read_is_not_lost_when_it
 
 
 async def test_an_alert_that_kuma_cannot_show_stops_nothing_else(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         closed = stage.kuma.raise_alert()
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         bad, neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(2))
         rule = stage.kuma.faults.add("status", code=500, match=f"id={bad}")
         stage.kuma.close(closed, "incorrect data")
 
-        troubles = [trouble for _ in range(2) for trouble in await once(crew)]
-        await until_rest(crew)
+        troubles = [trouble for _ in range(2) for trouble in await once(runtime)]
+        await until_rest(runtime)
         bare = [len(stage.incident(alert_id).events) for alert_id in (bad, neighbour)]
         status = stage.incident(closed).status
-        swept = await ask(crew, lambda tx: tx.records.last_passes(40))
+        swept = await ask(runtime, lambda tx: tx.audit.last_passes(40))
         stage.kuma.faults.remove(rule)
-        await polled(crew)
+        await polled(runtime)
 
     assert troubles == [f"kuma: {bad} cannot be had by its id"] * 2
     assert bare == [0, 3], "delivered without its events; its neighbour has all"
@@ -81,22 +81,22 @@ def refuse(stage: Stage, about: str) -> Rule:
 async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_nothing_else(
     tmp_path: Path, database_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         closed, known = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         *odd, neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(5))
         stage.kuma.edit(known, priority="critical")
         rules = [refuse(stage, alert_id) for alert_id in (known, *odd)]
         stage.kuma.close(closed, "incorrect data")
 
-        troubles = [trouble for _ in range(2) for trouble in await once(crew)]
-        await until_rest(crew)
+        troubles = [trouble for _ in range(2) for trouble in await once(runtime)]
+        await until_rest(runtime)
         bare = [len(stage.incident(alert_id).events) for alert_id in (*odd, neighbour)]
         status, severity = stage.incident(closed).status, stage.incident(known).fields["severity"]
-        left = await parked(crew)
+        left = await parked(runtime)
         for rule in rules:
             stage.kuma.faults.remove(rule)
-        await polled(crew)
+        await polled(runtime)
 
     assert set(troubles) == {f"kuma: {alert_id} cannot be had by its id" for alert_id in odd}
     assert left == []
@@ -110,38 +110,38 @@ async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_n
 async def test_a_refused_create_is_not_tried_at_every_poll_because_kuma_cannot_show_its_alert(
     tmp_path: Path, database_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         odd = stage.kuma.raise_alert(seen=ago(minutes=5))
         refuse(stage, odd).args["code"] = code
         creates = stage.irp.faults.add("status", code=422, method="POST", match=CREATE)
         for sweep in (False, False, True):
-            await polled(crew, sweep=sweep)
-        tries, left = creates.fired, await parked(crew)
+            await polled(runtime, sweep=sweep)
+        tries, left = creates.fired, await parked(runtime)
         stage.irp.faults.remove(creates)
         stage.kuma.edit(odd, priority="critical")
-        await polled(crew)
+        await polled(runtime)
 
     assert (tries, len(left)) == (1, 1)
     assert stage.incident(odd).fields["severity"] == "Critical", "a change is tried once more"
 
 
 async def test_what_kuma_refuses_a_second_time_is_told_a_second_time(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         odd, _neighbour = (stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(2))
         with capture_logs() as logs:
             rule = refuse(stage, odd)
-            await crew.poller.poll_once()
-            await crew.poller.poll_once()
+            await runtime.poller.poll_once()
+            await runtime.poller.poll_once()
             stage.kuma.faults.remove(rule)
             stage.kuma.raise_alert(seen=ago(minutes=5))  # both are asked for at once, and both are had
-            await crew.poller.poll_once()
+            await runtime.poller.poll_once()
             refuse(stage, odd)
             stage.kuma.edit(odd, priority="critical")
-            await crew.poller.poll_once()
+            await runtime.poller.poll_once()
 
     told = [line["alert_ids"] for line in logs if line["event"] == "contents_unreadable"]
     assert told == [[odd], [odd]]
@@ -151,22 +151,22 @@ async def test_what_kuma_refuses_a_second_time_is_told_a_second_time(tmp_path: P
 async def test_an_alert_whose_status_kuma_does_not_tell_is_not_gone_and_hides_no_other(
     tmp_path: Path, database_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         odd, closed, gone = sorted(stage.kuma.raise_alert() for _ in range(3))
-        await once(crew)
+        await once(runtime)
         rule = refuse(stage, odd)
         rule.args["code"] = code
         stage.kuma.assign(odd)
         stage.kuma.close(closed, "responded")
         stage.kuma.delete(gone)
 
-        troubles = await once(crew)
-        await until_rest(crew)
-        before = [await state_of(crew, alert_id) for alert_id in (odd, closed, gone)]
+        troubles = await once(runtime)
+        await until_rest(runtime)
+        before = [await state_of(runtime, alert_id) for alert_id in (odd, closed, gone)]
         stage.kuma.faults.remove(rule)
         stage.kuma.close(odd, "responded")
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert troubles == [f"kuma: {odd} cannot be had by its id"]
     assert before == ["open", "closed", "gone"]
@@ -178,28 +178,28 @@ async def test_an_alert_too_large_to_take_and_refused_by_id_is_delivered_as_list
     tmp_path: Path, database_url: str, code: int
 ) -> None:
     poll = {"max_alert_size": "20KB", "strategy": "full"}
-    async with staged(tmp_path, database_url, poll=poll) as stage, stage.crew() as crew:
-        await once(crew)
+    async with staged(tmp_path, database_url, poll=poll) as stage, stage.runtime() as runtime:
+        await once(runtime)
         large, neighbour = stage.kuma.raise_alert(events=60), stage.kuma.raise_alert()
         refuse(stage, large).args["code"] = code
-        await once(crew)
-        await until_rest(crew)
+        await once(runtime)
+        await until_rest(runtime)
 
     assert "events" not in stage.incident(large).fields
     assert len(stage.incident(neighbour).events) == 3
 
 
 async def test_a_resync_is_parked_while_kuma_refuses_every_question_by_id(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(events=5)
-        await once(crew)
+        await once(runtime)
         rule = refuse(stage, "")
-        await tell(crew, lambda tx: operator.resync(tx, [alert_id], by="cli"))
-        await until_rest(crew)
-        left = await parked(crew)
+        await tell(runtime, lambda tx: operator.resync(tx, [alert_id], by="cli"))
+        await until_rest(runtime)
+        left = await parked(runtime)
         stage.kuma.faults.remove(rule)
-        await tell(crew, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-        await until_rest(crew)
+        await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
+        await until_rest(runtime)
 
     assert len(left) == 1, "not done, with nothing to tell of the events"
     assert [len(body["events"]) for _, body in stage.wrote("update")] == [5]
@@ -210,21 +210,21 @@ async def test_a_resync_is_parked_while_kuma_refuses_every_question_by_id(tmp_pa
 async def test_a_kuma_that_refuses_whatever_is_asked_by_id_fails_the_poll(
     tmp_path: Path, sqlite_url: str, sweep: bool
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         first = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         refuse(stage, "")
         if sweep:
             stage.kuma.assign(first)
         else:
             stage.kuma.raise_alert(seen=ago(minutes=5))
-        swept = (await ask(crew, lambda tx: tx.records.cursor())).sweep
+        swept = (await ask(runtime, lambda tx: tx.cursor.read())).sweep
 
         with pytest.raises(Permanent, match="invalid query parameter value"):
-            await crew.poller.poll_once(sweep=sweep)
+            await runtime.poller.poll_once(sweep=sweep)
 
-        assert (await ask(crew, lambda tx: tx.records.cursor())).sweep == swept
-        assert await state_of(crew, first) == "open"
+        assert (await ask(runtime, lambda tx: tx.cursor.read())).sweep == swept
+        assert await state_of(runtime, first) == "open"
 
 
 def unshown(stage: Stage, *alert_ids: str, code: int) -> list[Rule]:
@@ -239,15 +239,15 @@ def unshown(stage: Stage, *alert_ids: str, code: int) -> list[Rule]:
 async def test_an_alert_whose_contents_kuma_no_longer_shows_is_updated_and_closed_all_the_same(
     tmp_path: Path, database_url: str, code: int
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.kuma.edit(alert_id, priority="critical")
         stage.kuma.close(alert_id, "responded")
         stage.kuma.faults.add("status", code=code, match=f"withEvents&withAffected&id={alert_id}")
-        await once(crew)
-        await until_rest(crew)
-        left = await parked(crew)
+        await once(runtime)
+        await until_rest(runtime)
+        left = await parked(runtime)
 
     assert stage.incident(alert_id).status == "closed"
     assert stage.incident(alert_id).fields["severity"] == "Critical"
@@ -256,15 +256,15 @@ async def test_an_alert_whose_contents_kuma_no_longer_shows_is_updated_and_close
 
 
 async def test_a_resync_waits_for_contents_that_kuma_fails_to_show(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, retry={"base": "1s", "max": "1s"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, retry={"base": "1s", "max": "1s"}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(events=5)
-        await once(crew)
+        await once(runtime)
         (rule,) = unshown(stage, alert_id, code=500)
-        await tell(crew, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
-        await crew.deliveries.drain(datetime.now(UTC))
+        await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
+        await runtime.deliveries.drain(datetime.now(UTC))
         written = stage.wrote("update")
         stage.kuma.faults.remove(rule)
-        await until_rest(crew)
+        await until_rest(runtime)
 
     assert written == []
     assert [len(body["events"]) for _, body in stage.wrote("update")] == [5]
@@ -280,16 +280,16 @@ async def test_growth_that_kuma_refuses_to_show_once_is_told_when_it_shows_it(
     tmp_path: Path, database_url: str, code: int
 ) -> None:
     """No listing shows it again: its lastSeen stands where it was."""
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id, _newest = stage.kuma.raise_alert(seen=ago(seconds=5)), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.kuma.grow(alert_id, 2, move_last_seen=False)
         (rule,) = unshown(stage, alert_id, code=code)
         let_time_pass(stage)
-        await polled(crew)
+        await polled(runtime)
         refused = rule.fired
         stage.kuma.faults.remove(rule)
-        await polled(crew, sweep=True)
+        await polled(runtime, sweep=True)
 
     assert refused
     assert len(stage.incident(alert_id).events) == 5
@@ -297,20 +297,20 @@ async def test_growth_that_kuma_refuses_to_show_once_is_told_when_it_shows_it(
 
 
 async def test_what_kuma_refused_is_asked_for_with_sweeps_only(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id, _newest = stage.kuma.raise_alert(seen=ago(seconds=5)), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         (rule,) = unshown(stage, alert_id, code=404)
         let_time_pass(stage)
 
         async def quiet() -> bool:
             before = rule.fired
-            await polled(crew)
+            await polled(runtime)
             return 0 < rule.fired == before
 
         await eventually(quiet)
         asked = rule.fired
-        await polled(crew, sweep=True)
+        await polled(runtime, sweep=True)
 
     assert rule.fired > asked
 
@@ -331,23 +331,23 @@ async def test_what_kuma_refused_is_asked_for_with_sweeps_only(tmp_path: Path, s
 async def test_however_many_alerts_kuma_cannot_show_the_others_go_on(
     tmp_path: Path, sqlite_url: str, fault: tuple[str, dict[str, Any]], number: int
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         closed = stage.kuma.raise_alert()
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         odd = [stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(number)]
         neighbours = [stage.kuma.raise_alert(seen=ago(minutes=6)) for _ in range(3)]
         kind, how = fault
         rules = [stage.kuma.faults.add(kind, match=f"id={alert_id}", **how) for alert_id in odd]
         stage.kuma.close(closed, "responded")
-        troubles = await once(crew)
-        await until_rest(crew)
+        troubles = await once(runtime)
+        await until_rest(runtime)
         bare = {len(stage.incident(alert_id).events) for alert_id in odd}
         whole = {len(stage.incident(alert_id).events) for alert_id in neighbours}
         status = stage.incident(closed).status
         for rule in rules:
             stage.kuma.faults.remove(rule)
-        await polled(crew)
+        await polled(runtime)
 
     assert sorted(troubles) == sorted(f"kuma: {alert_id} cannot be had by its id" for alert_id in odd)
     assert (bare, whole, status) == ({0}, {3}, "closed")
@@ -357,17 +357,17 @@ async def test_however_many_alerts_kuma_cannot_show_the_others_go_on(
 async def test_a_kuma_that_goes_down_amid_questions_about_single_alerts_fails_the_poll(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         odd, *_others = sorted(stage.kuma.raise_alert(seen=ago(minutes=5)) for _ in range(9))
         unshown(stage, odd, code=500)
-        polling = asyncio.ensure_future(crew.poller.poll_once())
+        polling = asyncio.ensure_future(runtime.poller.poll_once())
         await eventually(lambda: any(NOBODY in query for query in stage.queries()))
         stage.kuma.faults.add("status", code=500, match="id=")
         with pytest.raises(Transient):
             await polling
-        await until_rest(crew)
+        await until_rest(runtime)
 
     events = [len(incident.events) for incident in stage.irp.incidents.values()]
     assert set(events) == {3}, "an outage is no reason to deliver alerts without their events"

@@ -14,9 +14,10 @@ from stage import Stage, ago, ask, link_of, metric, polled, staged, state_of, un
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.daemon import operator, recorder
-from kuma_sync.daemon.prune import prune
 from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sync import operator
+from kuma_sync.sync.polling import recorder
+from kuma_sync.sync.runtime.housekeeping import prune
 from kuma_sync.telemetry.metrics import Metrics
 
 SWEEPLESS = {"sweep_interval": "1h"}
@@ -84,8 +85,8 @@ async def test_an_outage_of_eight_hours_loses_nothing_that_was_raised_and_taken(
             elif number % 3 == 1:
                 stage.kuma.close(alert_id)
         assert await stage.run_once() == 0
-        async with stage.crew() as crew:
-            states = {await state_of(crew, alert_id) for alert_id in closed}
+        async with stage.runtime() as runtime:
+            states = {await state_of(runtime, alert_id) for alert_id in closed}
 
     assert [len(stage.incidents(alert_id)) for alert_id in (*taken, *new)] == [1] * 64
     assert [len(stage.incidents(alert_id)) for alert_id in closed] == [0] * 32
@@ -113,7 +114,7 @@ def late_listings(stage: Stage) -> list[str]:
 async def test_what_an_outage_left_is_found_though_the_listing_moves_while_it_is_read(
     tmp_path: Path, database_url: str, how: str
 ) -> None:
-    async with read_once(tmp_path, database_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
+    async with read_once(tmp_path, database_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.page_size = 10
         ids = list[str]()
         for _ in range(60):
@@ -129,8 +130,8 @@ async def test_what_an_outage_left_is_found_though_the_listing_moves_while_it_is
                 MOVED[how](stage, ids)
 
         stage.kuma.knobs.after_page = move
-        await polled(crew)
-        states = {alert_id: await state_of(crew, alert_id) for alert_id in ids}
+        await polled(runtime)
+        states = {alert_id: await state_of(runtime, alert_id) for alert_id in ids}
 
     assert moved == [how]
     assert [alert_id for alert_id, state in states.items() if state != "missed"] == []
@@ -139,9 +140,9 @@ async def test_what_an_outage_left_is_found_though_the_listing_moves_while_it_is
 async def test_a_listing_that_shows_others_each_time_leaves_the_watermark_and_says_so(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
+    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.page_size = 10
-        began = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+        began = (await ask(runtime, lambda tx: tx.cursor.read())).watermark
         let_time_pass(stage, hours=8)
         stage.kuma.raise_alert()
 
@@ -152,11 +153,11 @@ async def test_a_listing_that_shows_others_each_time_leaves_the_watermark_and_sa
 
         stage.kuma.knobs.after_page = one_more
         with capture_logs() as logged:
-            await crew.poller.poll_once()
-        stands = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+            await runtime.poller.poll_once()
+        stands = (await ask(runtime, lambda tx: tx.cursor.read())).watermark
         stage.kuma.knobs.after_page = lambda _page: None
-        await polled(crew)
-        moved = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+        await polled(runtime)
+        moved = (await ask(runtime, lambda tx: tx.cursor.read())).watermark
 
     assert [line["times"] for line in logged if line["event"] == "late_listing_unsettled"] == [5]
     assert stands == began
@@ -168,18 +169,18 @@ async def test_a_listing_that_shows_others_each_time_leaves_the_watermark_and_sa
 async def test_what_was_closed_unread_is_recorded_counted_and_listed(tmp_path: Path, sqlite_url: str) -> None:
     metrics = Metrics()
     async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
-        async with stage.crew(metrics) as crew:
+        async with stage.runtime(metrics) as runtime:
             let_time_pass(stage, minutes=1)
             alert_id = stage.kuma.raise_alert()
             stage.kuma.close(alert_id, "incorrect data")
             before = len(stage.queries())
             for _ in range(3):
-                await polled(crew)
+                await polled(runtime)
             by_id = [query for query in stage.queries()[before:] if "id=" in query]
             counted = metric(metrics, "alerts_total", change="missed")
-            state = await state_of(crew, alert_id)
-            history = await ask(crew, lambda tx: tx.records.history(alert_id))
-            watermark = (await ask(crew, lambda tx: tx.records.cursor())).watermark
+            state = await state_of(runtime, alert_id)
+            history = await ask(runtime, lambda tx: tx.audit.history(alert_id))
+            watermark = (await ask(runtime, lambda tx: tx.cursor.read())).watermark
         listed = await _command(stage, "alerts", "--state", "missed")
         status = await _command(stage, "status")
         shown = await _command(stage, "show", alert_id)
@@ -229,22 +230,25 @@ async def test_with_unseen_all_and_no_closings_towards_the_irp_nothing_is_closed
 async def test_with_unseen_none_what_was_taken_unread_waits_until_it_is_new_again(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "unseen": "none"}) as stage, stage.crew() as crew:
+    async with (
+        read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "unseen": "none"}) as stage,
+        stage.runtime() as runtime,
+    ):
         let_time_pass(stage, minutes=1)
         back, away = stage.kuma.raise_alert(), stage.kuma.raise_alert()
         for alert_id in (back, away):
             stage.kuma.assign(alert_id)
-        await polled(crew)
+        await polled(runtime)
         for alert_id in (back, away):
             stage.kuma.grow(alert_id)
-        await polled(crew, sweep=True)
-        waiting = [await state_of(crew, alert_id) for alert_id in (back, away)]
+        await polled(runtime, sweep=True)
+        waiting = [await state_of(runtime, alert_id) for alert_id in (back, away)]
         made = [*stage.incidents(back), *stage.incidents(away)]
         stage.kuma.unescalate(back)
         stage.kuma.close(away)
-        await polled(crew)
-        await polled(crew, sweep=True)
-        states = [await state_of(crew, alert_id) for alert_id in (back, away)]
+        await polled(runtime)
+        await polled(runtime, sweep=True)
+        states = [await state_of(runtime, alert_id) for alert_id in (back, away)]
 
     assert (waiting, made) == (["missed"] * 2, [])
     assert states == ["open", "missed"]
@@ -272,22 +276,25 @@ async def test_a_missed_alert_that_a_changed_configuration_wants_comes_with_its_
 
 
 async def test_an_alert_taken_before_it_was_read_is_told_of_until_it_is_closed(tmp_path: Path, sqlite_url: str) -> None:
-    async with read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "overlap": "5m"}) as stage, stage.crew() as crew:
+    async with (
+        read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "overlap": "5m"}) as stage,
+        stage.runtime() as runtime,
+    ):
         let_time_pass(stage, minutes=1)
         alert_id = stage.kuma.raise_alert()
         stage.kuma.assign(alert_id, "a.first")
-        await polled(crew)
+        await polled(runtime)
         assignees = [stage.incident(alert_id).fields["assignee"]]
         for hour, who in enumerate(["b.second", "c.third"]):
             let_time_pass(stage, hours=1 + hour)
             stage.kuma.raise_alert()
             stage.kuma.edit(alert_id, assignee=who)
-            await polled(crew)
-            await polled(crew, sweep=True)
+            await polled(runtime)
+            await polled(runtime, sweep=True)
             assignees.append(stage.incident(alert_id).fields["assignee"])
         let_time_pass(stage, hours=1)
         stage.kuma.close(alert_id)
-        await polled(crew, sweep=True)
+        await polled(runtime, sweep=True)
 
     assert assignees == ["a.first", "b.second", "c.third"]
     assert stage.incident(alert_id).status == "closed"
@@ -300,24 +307,24 @@ async def test_with_the_full_strategy_too_what_left_unread_becomes_an_incident(t
         stage.kuma.escalate(taken)
         stage.kuma.close(closed)
         await stage.passes()
-        async with stage.crew() as crew:
-            state = await state_of(crew, closed)
+        async with stage.runtime() as runtime:
+            state = await state_of(runtime, closed)
 
     assert len(stage.incident(taken).events) == 3
     assert (stage.incidents(closed), state) == ([], "missed")
 
 
 async def test_where_many_share_the_newest_second_what_left_unread_is_seen_too(tmp_path: Path, sqlite_url: str) -> None:
-    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
+    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
         let_time_pass(stage, minutes=1)
         second = stage.kuma.clock().replace(microsecond=0)
         for _ in range(60):
             stage.kuma.raise_alert(seen=second, events=0)
-        await polled(crew)
+        await polled(runtime)
         before = len(stage.queries())
         taken = stage.kuma.raise_alert(seen=second)
         stage.kuma.assign(taken)
-        await polled(crew)
+        await polled(runtime)
 
     assert stage.queries()[before].startswith("timestampField=lastSeen"), "there is no window"
     assert len(stage.incident(taken).events) == 3
@@ -344,18 +351,18 @@ async def test_what_was_there_before_the_first_read_is_left_alone_and_costs_noth
             stage.kuma.assign(alert_id)
         stage.kuma.close(closed)
         await stage.passes(2)
-        async with stage.crew() as crew:
-            await polled(crew, sweep=True)
+        async with stage.runtime() as runtime:
+            await polled(runtime, sweep=True)
             stage.kuma.grow(assigned)
-            await polled(crew)
+            await polled(runtime)
             del parsed[:]
             before = len(stage.queries())
             for sweep in (False, True, False):
-                await polled(crew, sweep=sweep)
+                await polled(runtime, sweep=sweep)
             quiet, asked = list(parsed), stage.queries()[before:]
-            known = await ask(crew, lambda tx: tx.links.all_ids())
+            known = await ask(runtime, lambda tx: tx.links.all_ids())
             stage.kuma.unescalate(back)
-            await polled(crew)
+            await polled(runtime)
 
     assert quiet == []
     assert not any("id=" in query for query in asked)
@@ -365,7 +372,7 @@ async def test_what_was_there_before_the_first_read_is_left_alone_and_costs_noth
 
 
 async def test_an_alert_taken_while_the_first_read_runs_becomes_an_incident(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.page_size = 2
         for minutes in range(5):
             stage.kuma.raise_alert(seen=ago(minutes=minutes))
@@ -377,9 +384,9 @@ async def test_an_alert_taken_while_the_first_read_runs_becomes_an_incident(tmp_
                 stage.kuma.assign(taken[0])
 
         stage.kuma.knobs.after_page = take_one
-        await polled(crew)
+        await polled(runtime)
         at_once = stage.incidents(taken[0])
-        await polled(crew)
+        await polled(runtime)
 
     assert at_once == []
     assert len(stage.incident(taken[0]).events) == 3
@@ -493,8 +500,8 @@ async def test_where_new_alerts_are_not_asked_for_nobody_makes_incidents_of_them
         stage.kuma.escalate(escalated)
         stage.kuma.close(closed)
         await stage.passes(2)
-        async with stage.crew() as crew:
-            states = [await state_of(crew, alert_id) for alert_id in (new, assigned, escalated, closed)]
+        async with stage.runtime() as runtime:
+            states = [await state_of(runtime, alert_id) for alert_id in (new, assigned, escalated, closed)]
 
     assert states == [None, None, "open", None]
 
@@ -528,14 +535,14 @@ async def test_what_is_older_than_ignore_before_is_ignored_unread_or_not(tmp_pat
         stage.kuma.assign(taken)
         stage.kuma.close(closed)
         await stage.passes()
-        async with stage.crew() as crew:
-            ignored = [await state_of(crew, alert_id) for alert_id in (taken, closed, seen)]
+        async with stage.runtime() as runtime:
+            ignored = [await state_of(runtime, alert_id) for alert_id in (taken, closed, seen)]
         stage.kuma.close(seen)
         let_time_pass(stage, minutes=2)
         stage.kuma.grow(taken)
         await stage.passes()
-        async with stage.crew() as crew:
-            states = [await state_of(crew, alert_id) for alert_id in (taken, closed, seen)]
+        async with stage.runtime() as runtime:
+            states = [await state_of(runtime, alert_id) for alert_id in (taken, closed, seen)]
 
     assert ignored == ["ignored"] * 3
     assert states == ["open", "ignored", "ignored"]
@@ -555,7 +562,7 @@ async def test_the_brake_holds_what_left_unread_as_it_holds_everything(tmp_path:
         await stage.passes()
         made = [alert_id for alert_id in ids if stage.incidents(alert_id)]
         closings = stage.wrote("close")
-        async with stage.crew() as crew, crew.store.begin() as tx:
+        async with stage.runtime() as runtime, runtime.store.begin() as tx:
             await operator.release(tx, by="test")
         await stage.passes()
 
@@ -565,13 +572,13 @@ async def test_the_brake_holds_what_left_unread_as_it_holds_everything(tmp_path:
 
 async def test_what_left_unread_is_looked_for_before_it_is_created(tmp_path: Path, sqlite_url: str) -> None:
     """It may have been known, and forgotten after `store.retention`."""
-    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.crew() as crew:
-        await polled(crew, sweep=True)
+    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
+        await polled(runtime, sweep=True)
         let_time_pass(stage, minutes=1)
         alert_id = stage.kuma.raise_alert()
         stage.kuma.assign(alert_id)
         stage.irp.create({"externalId": f"kuma:kuma:{alert_id}", "title": "made before"})
-        await polled(crew)
+        await polled(runtime)
 
     assert len(stage.incidents(alert_id)) == 1
     assert stage.incident(alert_id).fields["title"] == stage.kuma.alerts[alert_id]["name"]
@@ -584,13 +591,13 @@ async def test_a_missed_alert_is_made_and_closed_where_an_operator_wants_it(tmp_
         for one in (alert_id, dropped):
             stage.kuma.close(one)
         await stage.passes()
-        async with stage.crew() as crew:
-            everything = await ask(crew, lambda tx: tx.links.all_ids())
-            async with crew.store.begin() as tx:
+        async with stage.runtime() as runtime:
+            everything = await ask(runtime, lambda tx: tx.links.all_ids())
+            async with runtime.store.begin() as tx:
                 await operator.resync(tx, [AlertId(alert_id)], by="test")
                 await operator.drop(tx, dropped, by="test")
-            await crew.deliveries.drain()
-            states = [await state_of(crew, one) for one in (alert_id, dropped)]
+            await runtime.deliveries.drain()
+            states = [await state_of(runtime, one) for one in (alert_id, dropped)]
         await stage.passes()
 
     assert AlertId(alert_id) not in everything, "`resync --all` leaves it alone"
@@ -601,23 +608,23 @@ async def test_a_missed_alert_is_made_and_closed_where_an_operator_wants_it(tmp_
 
 async def test_missed_alerts_are_pruned_when_no_listing_shows_them(tmp_path: Path, sqlite_url: str) -> None:
     metrics = Metrics()
-    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.crew(metrics) as crew:
+    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime(metrics) as runtime:
         let_time_pass(stage, minutes=1)
         alert_id = stage.kuma.raise_alert()
         stage.kuma.close(alert_id)
-        await polled(crew, sweep=True)
+        await polled(runtime, sweep=True)
 
         async def pruned() -> int:
-            return await prune(crew.store, timedelta(), overlap=timedelta(minutes=30))
+            return await prune(runtime.store, timedelta(), overlap=timedelta(minutes=30))
 
         listed = await pruned()
-        await polled(crew, sweep=True)
+        await polled(runtime, sweep=True)
         let_time_pass(stage, hours=1)
         stage.kuma.raise_alert()
-        await polled(crew, sweep=True)
+        await polled(runtime, sweep=True)
         later = await pruned()
-        state = await state_of(crew, alert_id)
-        await polled(crew)
+        state = await state_of(runtime, alert_id)
+        await polled(runtime)
 
     assert (listed, later) == (0, 1)
     assert state is None
@@ -625,15 +632,18 @@ async def test_missed_alerts_are_pruned_when_no_listing_shows_them(tmp_path: Pat
 
 
 async def test_a_settled_alert_that_the_late_listing_shows_is_not_forgotten(tmp_path: Path, sqlite_url: str) -> None:
-    async with read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "unseen": "all"}) as stage, stage.crew() as crew:
+    async with (
+        read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "unseen": "all"}) as stage,
+        stage.runtime() as runtime,
+    ):
         let_time_pass(stage, minutes=1)
         alert_id = stage.kuma.raise_alert()
-        await polled(crew)
+        await polled(runtime)
         stage.kuma.close(alert_id)
-        await polled(crew, sweep=True)
-        removed = await prune(crew.store, timedelta(), overlap=timedelta(minutes=30))
-        await polled(crew, sweep=True)
-        link = await link_of(crew, alert_id)
+        await polled(runtime, sweep=True)
+        removed = await prune(runtime.store, timedelta(), overlap=timedelta(minutes=30))
+        await polled(runtime, sweep=True)
+        link = await link_of(runtime, alert_id)
 
     assert removed == 0
     assert (link.alert_closed, link.incident_closed) == (True, True)
@@ -648,13 +658,13 @@ async def test_what_left_unread_is_told_though_the_process_died_before_it_had_it
         alert_id = stage.kuma.raise_alert()
         stage.kuma.assign(alert_id)
         stage.kuma.faults.add("status", code=500, match="id=")
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             with pytest.raises(Exception, match="500"):
-                await crew.poller.poll_once()
+                await runtime.poller.poll_once()
         stage.kuma.faults.clear()
-        async with stage.crew() as crew:
-            await crew.poller.poll_once()
-            await until_rest(crew)
+        async with stage.runtime() as runtime:
+            await runtime.poller.poll_once()
+            await until_rest(runtime)
 
     assert len(stage.incident(alert_id).events) == 3
 

@@ -15,23 +15,23 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.incident import Doubt
-from kuma_sync.daemon.run import Crew, once
+from kuma_sync.core.link import Doubt
+from kuma_sync.sync.runtime.runner import Runtime, once
 
 UNBRAKED = {"max_closed_percent": 100}
 BY_PAGE = 'offset = "{{ offset }}"', 'page = "{{ page }}"'
 
 
-async def watched(crew: Crew, rounds: int = 1) -> str:
+async def watched(runtime: Runtime, rounds: int = 1) -> str:
     """Watch so many rounds and carry what follows; return what the last one failed at."""
     trouble = ""
     for _ in range(rounds):
         trouble = ""
         try:
-            await crew.watch.watch_once()
+            await runtime.watch.watch_once()
         except RemoteError as error:
             trouble = error.summary
-        await until_rest(crew)
+        await until_rest(runtime)
     return trouble
 
 
@@ -68,14 +68,14 @@ def close(stage: Stage, alert_id: str, resolution: str = "False positive", *, at
 
 
 async def test_a_resolution_that_comes_in_a_second_step_gives_the_reason(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         close(stage, alert_id, "")
-        await watched(crew)
+        await watched(runtime)
         between = list(stage.kuma.close_calls)
         stage.irp.resolve(stage.incident(alert_id).id, "False positive")
-        await watched(crew)
+        await watched(runtime)
 
     assert between == []
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -85,15 +85,15 @@ async def test_a_resolution_that_comes_in_a_second_step_gives_the_reason(tmp_pat
 async def test_an_empty_resolution_counts_as_the_default_one_round_later(
     tmp_path: Path, sqlite_url: str, resolution: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         close(stage, alert_id, resolution)
         closes = []
         for _ in range(3):
-            await watched(crew)
+            await watched(runtime)
             closes.append(list(stage.kuma.closes))
-        history = [entry.action for entry in await ask(crew, lambda tx: tx.records.history(AlertId(alert_id)))]
+        history = [entry.action for entry in await ask(runtime, lambda tx: tx.audit.history(AlertId(alert_id)))]
 
     assert closes == [[], [(alert_id, "responded")], [(alert_id, "responded")]]
     assert history.count("resolution_awaited") == history.count("incident_closed") == 1
@@ -113,34 +113,34 @@ async def test_an_awaited_resolution_is_remembered_over_restarts(tmp_path: Path,
 
 async def test_an_awaited_closing_is_listed_again_however_long_ago_it_was(tmp_path: Path, sqlite_url: str) -> None:
     """The overlap is ten minutes, and the interval may be an hour."""
-    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         waits, decided = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         close(stage, waits, "", at=ago(hours=2))
         close(stage, decided, "False positive")
-        await watched(crew)
+        await watched(runtime)
         first = list(stage.kuma.closes)
-        await watched(crew)
-        await watched(crew)
+        await watched(runtime)
+        await watched(runtime)
 
     assert first == [(decided, "incorrect data")]
     assert stage.kuma.closes == [(decided, "incorrect data"), (waits, "responded")]
 
 
 async def test_a_reopened_incident_is_waited_for_anew_when_it_is_closed_again(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         incident = stage.incident(alert_id)
         close(stage, alert_id, "")
-        await watched(crew)
+        await watched(runtime)
         stage.irp.reopen(incident.id)
-        await watched(crew)
+        await watched(runtime)
         close(stage, alert_id, "")
-        await watched(crew)
+        await watched(runtime)
         between = list(stage.kuma.close_calls)
         stage.irp.resolve(incident.id, "False positive")
-        await watched(crew)
+        await watched(runtime)
 
     assert between == []
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -152,23 +152,23 @@ async def test_find_looks_once_more_at_an_incident_closed_without_a_resolution(
     async with staged(tmp_path, database_url, close={"watch": False, "watch_interval": "1s"}) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", match="/incidents$", times=1)
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             close(stage, alert_id, "")
             looks = len(stage.irp.requests)
-            await eventually(lambda: _worked(crew, lambda: len(stage.irp.requests) > looks))
-            waiting = (await link_of(crew, alert_id)).doubt
+            await eventually(lambda: _worked(runtime, lambda: len(stage.irp.requests) > looks))
+            waiting = (await link_of(runtime, alert_id)).doubt
             stage.irp.resolve(stage.incident(alert_id).id, "False positive")
-            await until_rest(crew)
-            link = await link_of(crew, alert_id)
+            await until_rest(runtime)
+            link = await link_of(runtime, alert_id)
 
     assert waiting is Doubt.AMBIGUOUS
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
     assert (link.incident_closed, link.alert_closed, link.unresolved_at) == (True, True, None)
 
 
-async def _worked(crew: Crew, done: Callable[[], bool]) -> bool:
-    await crew.deliveries.drain()
+async def _worked(runtime: Runtime, done: Callable[[], bool]) -> bool:
+    await runtime.deliveries.drain()
     return done()
 
 
@@ -180,17 +180,17 @@ async def test_a_closing_dated_ahead_hides_no_later_one(tmp_path: Path, database
     async with staged(tmp_path, database_url, brake=UNBRAKED) as stage:
         stage.irp.knobs.date = date
         first, second, third = (stage.kuma.raise_alert() for _ in range(3))
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             close(stage, first, at=datetime(2099, 1, 1, tzinfo=UTC))
             with capture_logs() as logged:
-                await watched(crew)
+                await watched(runtime)
             close(stage, second)
-            await watched(crew)
-            await crew.turns.give_back()
-        async with stage.crew() as crew:
+            await watched(runtime)
+            await runtime.turns.give_back()
+        async with stage.runtime() as runtime:
             close(stage, third)
-            await watched(crew, 2)
+            await watched(runtime, 2)
 
     assert sorted(alert_id for alert_id, _ in stage.kuma.closes) == sorted([first, second, third])
     assert max(datetime.fromisoformat(page["updatedSince"]) for page in asked(stage)) <= datetime.now(UTC)
@@ -198,13 +198,13 @@ async def test_a_closing_dated_ahead_hides_no_later_one(tmp_path: Path, database
 
 
 async def test_local_times_without_a_zone_three_hours_ahead_hide_no_closing(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         stage.irp.knobs.date, stage.irp.knobs.updated_form, stage.irp.knobs.updated_shift = "absent", "naive", 3 * 3600
         alerts = [stage.kuma.raise_alert() for _ in range(3)]
-        await once(crew)
+        await once(runtime)
         for alert_id in alerts:
             close(stage, alert_id)
-            await watched(crew)
+            await watched(runtime)
 
     assert [alert_id for alert_id, _ in stage.kuma.closes] == alerts
 
@@ -218,13 +218,13 @@ async def test_a_stored_watch_mark_that_lies_ahead_is_taken_back_and_said(
         await stage.passes()
         stage.irp.knobs.date = date
         close(stage, alert_id, at=ago(hours=3))
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             ahead = datetime(2099, 1, 1, tzinfo=UTC)
-            await tell(crew, lambda tx: tx.records.move_cursor(watched_until=ahead))
+            await tell(runtime, lambda tx: tx.cursor.move(watched_until=ahead))
             with capture_logs() as logged:
-                await watched(crew, 2)
-            cursor = await ask(crew, lambda tx: tx.records.cursor())
-            audit = await ask(crew, lambda tx: tx.records.history(""))
+                await watched(runtime, 2)
+            cursor = await ask(runtime, lambda tx: tx.cursor.read())
+            audit = await ask(runtime, lambda tx: tx.audit.history(""))
 
     said = [line for line in logged if line["event"] == "watermark_taken_back"]
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -241,15 +241,15 @@ async def test_a_stored_watermark_of_kuma_that_lies_ahead_is_taken_back_and_said
         await stage.passes()
         stage.kuma.knobs.date = date
         ahead = datetime(2099, 1, 1, tzinfo=UTC)
-        async with stage.crew() as crew:
-            await tell(crew, lambda tx: tx.records.move_cursor(watermark=ahead))
+        async with stage.runtime() as runtime:
+            await tell(runtime, lambda tx: tx.cursor.move(watermark=ahead))
             with capture_logs() as logged:
-                await crew.poller.poll_once()
-                await crew.poller.poll_once()
+                await runtime.poller.poll_once()
+                await runtime.poller.poll_once()
             alert_id = stage.kuma.raise_alert()
-            await crew.poller.poll_once()
-            state = await state_of(crew, alert_id)
-            audit = await ask(crew, lambda tx: tx.records.history(""))
+            await runtime.poller.poll_once()
+            state = await state_of(runtime, alert_id)
+            audit = await ask(runtime, lambda tx: tx.audit.history(""))
 
     said = [line for line in logged if line["event"] == "watermark_taken_back"]
     assert state == "pending"
@@ -258,14 +258,14 @@ async def test_a_stored_watermark_of_kuma_that_lies_ahead_is_taken_back_and_said
 
 
 async def test_a_kuma_without_a_date_is_not_led_astray_by_an_alert_dated_ahead(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, poll={"sweep_interval": "1h"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, poll={"sweep_interval": "1h"}) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.date = "absent"
         stage.kuma.raise_alert(seen=datetime(2099, 1, 1, tzinfo=UTC))
-        await crew.poller.poll_once()
+        await runtime.poller.poll_once()
         alert_id = stage.kuma.raise_alert()
-        await crew.poller.poll_once()
-        state = await state_of(crew, alert_id)
-        cursor = await ask(crew, lambda tx: tx.records.cursor())
+        await runtime.poller.poll_once()
+        state = await state_of(runtime, alert_id)
+        cursor = await ask(runtime, lambda tx: tx.cursor.read())
 
     assert state == "pending"
     assert cursor.watermark is not None
@@ -276,12 +276,12 @@ async def test_a_kuma_without_a_date_is_not_led_astray_by_an_alert_dated_ahead(t
 async def test_times_in_many_forms_keep_the_watch_from_reading_the_whole_history(
     tmp_path: Path, sqlite_url: str, form: Any
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.irp.knobs.updated_form = form
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         close(stage, alert_id)
-        await watched(crew, 2)
+        await watched(runtime, 2)
 
     told = stage.incident(alert_id).updated_at - timedelta(minutes=10)
     assert abs(last_since(stage) - told) <= timedelta(seconds=1)
@@ -289,15 +289,15 @@ async def test_times_in_many_forms_keep_the_watch_from_reading_the_whole_history
 
 
 async def test_times_that_nobody_reads_are_said_once_and_a_day_is_read_again(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         stage.irp.knobs.updated_form = "slashes"
         alerts = [stage.kuma.raise_alert() for _ in range(2)]
-        await once(crew)
+        await once(runtime)
         with capture_logs() as logged:
-            await tell(crew, lambda tx: tx.records.move_cursor(watched_until=ago(days=40)))
+            await tell(runtime, lambda tx: tx.cursor.move(watched_until=ago(days=40)))
             for alert_id in alerts:
                 close(stage, alert_id)
-                await watched(crew, 2)
+                await watched(runtime, 2)
 
     said = [line for line in logged if line["event"] == "irp_closings_undated"]
     day_ago = datetime.now(UTC) - timedelta(days=1, minutes=10)
@@ -319,12 +319,12 @@ async def test_a_page_behind_the_end_that_is_refused_is_the_end(
             change_profile(stage, lambda text: text.replace(*BY_PAGE))
         stage.irp.knobs.past_end = status
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             strangers(stage, 99, first=ago(minutes=5))
             close(stage, alert_id)
-            trouble = await watched(crew)
-            cursor = await ask(crew, lambda tx: tx.records.cursor())
+            trouble = await watched(runtime)
+            cursor = await ask(runtime, lambda tx: tx.cursor.read())
 
     assert trouble == ""
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
@@ -335,18 +335,18 @@ async def test_a_page_behind_the_end_that_is_refused_is_the_end(
 async def test_what_was_read_is_applied_whatever_a_later_page_says(
     tmp_path: Path, database_url: str, fault: dict[str, Any]
 ) -> None:
-    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         early, late = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         close(stage, early, at=ago(hours=2))
         strangers(stage, 110, first=ago(hours=1))
         close(stage, late)
         stage.irp.faults.add("status", match="offset=100", **fault)
-        trouble = await watched(crew)
-        between, cursor = list(stage.kuma.closes), await ask(crew, lambda tx: tx.records.cursor())
-        (told,) = [row for row in await ask(crew, lambda tx: tx.records.last_pass_by_kind()) if row.kind == "watch"]
+        trouble = await watched(runtime)
+        between, cursor = list(stage.kuma.closes), await ask(runtime, lambda tx: tx.cursor.read())
+        (told,) = [row for row in await ask(runtime, lambda tx: tx.audit.last_pass_by_kind()) if row.kind == "watch"]
         stage.irp.faults.clear()
-        await eventually(lambda: _all_watched(crew))
+        await eventually(lambda: _all_watched(runtime))
 
     assert str(fault["code"]) in trouble
     assert between == [(early, "incorrect data")]
@@ -355,9 +355,9 @@ async def test_what_was_read_is_applied_whatever_a_later_page_says(
     assert stage.kuma.closes == [(early, "incorrect data"), (late, "incorrect data")]
 
 
-async def _all_watched(crew: Crew) -> bool:
+async def _all_watched(runtime: Runtime) -> bool:
     with suppress(Exception):
-        return await watched(crew) == ""
+        return await watched(runtime) == ""
     return False
 
 
@@ -369,39 +369,39 @@ async def test_a_list_that_moves_while_it_is_paged_loses_no_closing(
         if paged == "by page":
             change_profile(stage, lambda text: text.replace(*BY_PAGE))
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             listed = strangers(stage, 100, first=ago(hours=2))
             close(stage, alert_id, at=ago(hours=1))
             strangers(stage, 49, first=ago(minutes=50))
             stage.irp.knobs.reopened_between_pages = [listed[17]]
-            trouble = await watched(crew)
+            trouble = await watched(runtime)
 
     assert trouble == ""
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
 async def test_a_row_that_moves_from_behind_a_full_only_page_is_not_lost(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         listed = strangers(stage, 100, first=ago(hours=2))
         close(stage, alert_id, at=ago(hours=1))
         stage.irp.knobs.reopened_between_pages = [listed[17]]
-        await watched(crew)
+        await watched(runtime)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
 async def test_a_list_that_never_rests_ends_and_is_said(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         strangers(stage, 20, first=ago(hours=1))
         close(stage, alert_id)
         stage.irp.knobs.largest_page, stage.irp.knobs.joining = 10, 1
-        trouble = await watched(crew)
-        cursor = await ask(crew, lambda tx: tx.records.cursor())
+        trouble = await watched(runtime)
+        cursor = await ask(runtime, lambda tx: tx.cursor.read())
 
     assert "kept moving" in trouble
     assert cursor.watched_until is None
@@ -417,24 +417,24 @@ async def test_pages_cut_shorter_than_asked_for_are_read_to_the_end(
             change_profile(stage, lambda text: text.replace(*BY_PAGE))
         stage.irp.knobs.largest_page = 20
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             strangers(stage, 47, first=ago(minutes=5))
             close(stage, alert_id)
-            trouble = await watched(crew)
+            trouble = await watched(runtime)
 
     assert trouble == ""
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
 async def test_a_row_hidden_after_the_cut_ends_no_list(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         listed = strangers(stage, 130, first=ago(minutes=5))
         stage.irp.knobs.hidden = {listed[5]}
         close(stage, alert_id)
-        await watched(crew)
+        await watched(runtime)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
@@ -442,18 +442,18 @@ async def test_a_row_hidden_after_the_cut_ends_no_list(tmp_path: Path, sqlite_ur
 async def test_a_quiet_watch_costs_one_request_a_round_and_one_more_now_and_then(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         empty = len(asked(stage))
-        await watched(crew, 5)
+        await watched(runtime, 5)
         empty = len(asked(stage)) - empty
         close(stage, alert_id)
         news = len(asked(stage))
-        await watched(crew)
+        await watched(runtime)
         news = len(asked(stage)) - news
         quiet = len(asked(stage))
-        await watched(crew, 100)
+        await watched(runtime, 100)
         quiet = len(asked(stage)) - quiet
 
     assert (empty, news) == (5, 2)
@@ -471,12 +471,12 @@ async def test_a_moved_incidents_closing_is_carried_and_its_new_id_is_learnt(
         alert_id = stage.kuma.raise_alert()
         if profile == "without find":
             change_profile(stage, without("find"))
-        async with stage.crew() as crew:
-            await once(crew)
+        async with stage.runtime() as runtime:
+            await once(runtime)
             moved = stage.irp.move(stage.incident(alert_id).id)
             close(stage, alert_id)
-            await watched(crew, 2)
-            link = await link_of(crew, alert_id)
+            await watched(runtime, 2)
+            link = await link_of(runtime, alert_id)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
     assert link.incident is not None
@@ -485,16 +485,16 @@ async def test_a_moved_incidents_closing_is_carried_and_its_new_id_is_learnt(
 
 
 async def test_a_closed_duplicate_does_not_close_the_alert_of_an_open_incident(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         ours = stage.incident(alert_id).id
         duplicate = stage.irp.create({"externalId": f"kuma:kuma:{alert_id}"})
         stage.irp.analyst_close(duplicate.id, "Duplicate")
-        await watched(crew)
+        await watched(runtime)
         finds = sum("externalId" in request.query for request in stage.irp.requests)
-        await watched(crew, 5)
-        link = await link_of(crew, alert_id)
+        await watched(runtime, 5)
+        link = await link_of(runtime, alert_id)
 
     assert stage.kuma.close_calls == []
     assert link.incident is not None
@@ -503,15 +503,15 @@ async def test_a_closed_duplicate_does_not_close_the_alert_of_an_open_incident(t
 
 
 async def test_where_key_and_id_name_two_alerts_find_decides(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage, stage.crew() as crew:
+    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         closed, other = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         taken = stage.incident(other).id
         elsewhere = stage.irp.move(taken)
         stage.irp.move(stage.incident(closed).id, to=taken)
         close(stage, closed)
-        await watched(crew, 2)
-        links = [await link_of(crew, each) for each in (closed, other)]
+        await watched(runtime, 2)
+        links = [await link_of(runtime, each) for each in (closed, other)]
 
     assert stage.kuma.closes == [(closed, "incorrect data")]
     assert [link.incident.id for link in links if link.incident] == [taken, elsewhere]
@@ -519,18 +519,18 @@ async def test_where_key_and_id_name_two_alerts_find_decides(tmp_path: Path, dat
 
 
 async def test_a_find_that_fails_leaves_the_closing_for_the_next_round(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         moved, plain = stage.kuma.raise_alert(), stage.kuma.raise_alert()
-        await once(crew)
+        await once(runtime)
         stage.irp.move(stage.incident(moved).id)
         for alert_id in (moved, plain):
             close(stage, alert_id)
         stage.irp.faults.add("status", code=500, match="externalId")
-        trouble = await watched(crew)
+        trouble = await watched(runtime)
         first = list(stage.kuma.closes)
-        cursor = await ask(crew, lambda tx: tx.records.cursor())
+        cursor = await ask(runtime, lambda tx: tx.cursor.read())
         stage.irp.faults.clear()
-        await watched(crew)
+        await watched(runtime)
 
     assert "500" in trouble
     assert first == [(plain, "incorrect data")]

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from stage import ago, ask, metric, parked, polled, staged, state_of
 
-from kuma_sync.daemon.run import once
 from kuma_sync.sim.values import whole_second
+from kuma_sync.sync.runtime.runner import once
 from kuma_sync.telemetry.metrics import Metrics
 
 SWEEPLESS = {"sweep_interval": "1h"}
@@ -25,20 +25,20 @@ async def test_each_read_asks_exactly_what_the_contract_says(tmp_path: Path, sql
         first_seen = ago(hours=1)
         alert_id = stage.kuma.raise_alert(seen=first_seen)
         asked = list[list[str]]()
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             for _ in range(3):
-                await polled(crew)
+                await polled(runtime)
                 asked.append(stage.queries()[sum(map(len, asked)) :])
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
             asked.append(stage.queries()[sum(map(len, asked)) :])
             stage.kuma.edit(alert_id, name="Another name")
-            await polled(crew)
+            await polled(runtime)
             asked.append(stage.queries()[sum(map(len, asked)) :])
             stage.kuma.assign(alert_id)
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
             asked.append(stage.queries()[sum(map(len, asked)) :])
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             asked.append(stage.queries()[sum(map(len, asked)) :])
 
     flags = "withEvents&withAffected"
@@ -65,10 +65,10 @@ async def test_tenants_go_along_with_every_read_and_affected_only_where_wanted(t
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS, kuma=kuma) as stage:
         alert_id = stage.kuma.raise_alert(seen=ago(hours=1))
         stage.kuma.edit(alert_id, tenantID="t-1")
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             stage.kuma.close(alert_id)
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
 
     scope = "status=new&status=assigned&tenantID=t-1&tenantID=tenant%20two"
     tenant = "tenantID=t-1&tenantID=tenant%20two"
@@ -86,12 +86,12 @@ async def test_the_full_strategy_lists_everything_with_its_contents_at_every_pol
 ) -> None:
     async with staged(tmp_path, sqlite_url, poll={"strategy": "full"}) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
+        async with stage.runtime() as runtime:
             for _ in range(3):
-                await polled(crew)
+                await polled(runtime)
             quiet = list(stage.queries())
             stage.kuma.close(alert_id)
-            await polled(crew)
+            await polled(runtime)
 
     full = [f"withEvents&withAffected&status=new&page={page}" for page in (1, 2)]
     assert [query for query in quiet if "lastSeen" not in query] == full * 3
@@ -104,7 +104,7 @@ async def test_the_full_strategy_lists_everything_with_its_contents_at_every_pol
 async def test_of_two_copies_in_one_page_the_later_one_wins_at_every_read(
     order: str, tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url, poll={"strategy": "full"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, poll={"strategy": "full"}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(name="as it was")
         copies = {"earlier": dict(stage.kuma.alerts[alert_id])}
         stage.kuma.edit(alert_id, name="as it is")
@@ -112,23 +112,23 @@ async def test_of_two_copies_in_one_page_the_later_one_wins_at_every_read(
         page = json.dumps([copies[name] for name in order.split(", ")])
         stage.kuma.faults.add("status", code=200, match="/alerts/?", body=page)
         for _ in range(3):
-            await polled(crew)
-            await crew.deliveries.drain()
+            await polled(runtime)
+            await runtime.deliveries.drain()
 
     assert "as it is" in stage.incident(alert_id).fields["title"]
     assert len(stage.wrote()) == len(stage.wrote("create")) == 1
 
 
 async def test_no_more_than_fifty_ids_are_asked_for_at_once(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS, brake={"max_new": 1}) as stage, stage.crew() as crew:
-        await polled(crew)
+    async with staged(tmp_path, sqlite_url, poll=SWEEPLESS, brake={"max_new": 1}) as stage, stage.runtime() as runtime:
+        await polled(runtime)
         stage.kuma.raise_alert()
-        await polled(crew)
+        await polled(runtime)
         for _ in range(120):
             stage.kuma.raise_alert(seen=ago(minutes=10), events=1)
         before = len(stage.queries())
-        await polled(crew)
-        counts = await ask(crew, lambda tx: tx.overview.counts())
+        await polled(runtime)
+        counts = await ask(runtime, lambda tx: tx.overview.counts())
 
     by_id = [
         query.count("id=") for query in stage.queries()[before:] if query.startswith("withEvents&withAffected&id=")
@@ -144,13 +144,13 @@ async def test_an_alert_published_late_arrives_at_the_next_poll_and_is_counted(t
     metrics = Metrics()
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
         stage.kuma.raise_alert()
-        async with stage.crew(metrics) as crew:
-            await polled(crew)
+        async with stage.runtime(metrics) as runtime:
+            await polled(runtime)
             late = stage.kuma.raise_alert(seen=ago(minutes=25))
-            await polled(crew)
+            await polled(runtime)
             counted = metric(metrics, "late_alerts_total")
             stage.kuma.raise_alert()
-            await polled(crew)
+            await polled(runtime)
 
     assert len(stage.incident(late).events) == 3
     assert (counted, metric(metrics, "late_alerts_total")) == (1, 1)
@@ -159,12 +159,12 @@ async def test_an_alert_published_late_arrives_at_the_next_poll_and_is_counted(t
 async def test_an_alert_published_later_than_the_overlap_is_found_by_the_sweep(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
         stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             late = stage.kuma.raise_alert(seen=ago(hours=5))
-            await polled(crew)
+            await polled(runtime)
             before = stage.incidents(late)
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
 
     assert before == []
     assert len(stage.incident(late).events) == 3
@@ -174,10 +174,10 @@ async def test_growth_within_the_watermarks_second_is_seen_at_once(tmp_path: Pat
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
         second = ago(minutes=1)
         ids = [stage.kuma.raise_alert(seen=second, events=1) for _ in range(10)]
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             grown = stage.kuma.grow(ids[3], 2, move_last_seen=False)
-            await polled(crew)
+            await polled(runtime)
 
     ((incident_id, body),) = stage.wrote("update")
     assert incident_id == stage.incident(ids[3]).id
@@ -190,20 +190,20 @@ async def test_sixty_alerts_of_one_second_are_listed_first_and_read_only_where_t
     async with staged(tmp_path, sqlite_url, poll={**SWEEPLESS, "overlap": "5m"}) as stage:
         second = ago(minutes=3)
         ids = [stage.kuma.raise_alert(seen=second, events=1, priority="low") for _ in range(60)]
-        async with stage.crew() as crew:
-            await polled(crew)
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
+            await polled(runtime)
             before = len(stage.queries())
-            await polled(crew)
+            await polled(runtime)
             quiet = stage.queries()[before:]
             grown = stage.kuma.grow(ids[7], 2, move_last_seen=False)
             stage.kuma.edit(ids[8], priority="critical")
             late_to_the_party = stage.kuma.raise_alert(seen=second)
-            await polled(crew)
+            await polled(runtime)
             edits = stage.wrote("update")
             stage.kuma.clock = lambda: datetime.now(UTC) + timedelta(minutes=3)
             stage.kuma.raise_alert()
-            await polled(crew)
+            await polled(runtime)
 
     assert [query.split("&from")[0] for query in quiet] == ["timestampField=lastSeen"], "without events"
     assert [id_ for id_, _ in edits] == [stage.incident(ids[8]).id]
@@ -216,13 +216,13 @@ async def test_sixty_alerts_of_one_second_are_listed_first_and_read_only_where_t
 async def test_an_alert_dated_tomorrow_does_not_hide_todays(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
         tomorrow = stage.kuma.raise_alert(seen=ago(days=-1))
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             today = stage.kuma.raise_alert()
-            await polled(crew)
-            cursor = await ask(crew, lambda tx: tx.records.cursor())
+            await polled(runtime)
+            cursor = await ask(runtime, lambda tx: tx.cursor.read())
             grown = stage.kuma.grow(tomorrow)
-            await polled(crew)
+            await polled(runtime)
 
     assert stage.incident(today)
     assert cursor.watermark is not None
@@ -234,10 +234,10 @@ async def test_a_clock_of_ours_that_is_wrong_by_hours_changes_nothing(tmp_path: 
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage:
         stage.kuma.clock = lambda: datetime.now(UTC) - timedelta(hours=7)
         stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             second = stage.kuma.raise_alert()
-            await polled(crew)
+            await polled(runtime)
 
     assert stage.incident(second)
     assert stage.agrees(), stage.verdict()
@@ -255,11 +255,11 @@ async def test_pages_that_shift_while_they_are_read_lose_and_double_nothing(tmp_
                     stage.kuma.assign(alert_id)
 
         stage.kuma.knobs.after_page = shift
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             stage.kuma.knobs.after_page = None
-            await polled(crew, sweep=True)
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
+            await polled(runtime, sweep=True)
 
     assert len(stage.irp.incidents) == len(stage.wrote("create")) == 252
     assert stage.wrote("close") == []
@@ -271,12 +271,12 @@ async def test_a_kuma_that_ignores_page_ends_and_is_reported_as_not_complete(tmp
         for _ in range(251):
             stage.kuma.raise_alert(events=0)
         stage.kuma.knobs.clamp_page = True
-        async with stage.crew() as crew:
-            round_ = await crew.poller.poll_once()
-            passes = await ask(crew, lambda tx: tx.records.last_passes(5))
-            cursor = await ask(crew, lambda tx: tx.records.cursor())
-            counts = await ask(crew, lambda tx: tx.overview.counts())
-            troubles = await once(crew)
+        async with stage.runtime() as runtime:
+            round_ = await runtime.poller.poll_once()
+            passes = await ask(runtime, lambda tx: tx.audit.last_passes(5))
+            cursor = await ask(runtime, lambda tx: tx.cursor.read())
+            counts = await ask(runtime, lambda tx: tx.overview.counts())
+            troubles = await once(runtime)
 
     assert "repeated" in round_.incomplete
     assert [read.complete for read in passes] == [False]
@@ -289,14 +289,14 @@ async def test_a_kuma_that_ignores_page_ends_and_is_reported_as_not_complete(tmp
 async def test_an_alert_that_leaves_new_and_comes_back_is_the_same_alert(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             stage.kuma.escalate(alert_id)
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
             away = dict(stage.incident(alert_id).fields)
             stage.kuma.unescalate(alert_id)
-            await polled(crew, sweep=True)
-            state = await state_of(crew, alert_id)
+            await polled(runtime, sweep=True)
+            state = await state_of(runtime, alert_id)
 
     assert away["alertStatus"] == "escalated"
     assert stage.incident(alert_id).fields["alertStatus"] == "new"
@@ -309,15 +309,15 @@ async def test_a_gone_alert_that_is_closed_when_it_comes_back_closes_its_inciden
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             kept = stage.kuma.alerts[alert_id]
             stage.kuma.delete(alert_id)
-            await polled(crew, sweep=True)
-            gone = await state_of(crew, alert_id)
+            await polled(runtime, sweep=True)
+            gone = await state_of(runtime, alert_id)
             stage.kuma.load([{**kept, "status": "closed", "closingReason": "responded"}])
-            await polled(crew, sweep=True)
-            state = await state_of(crew, alert_id)
+            await polled(runtime, sweep=True)
+            state = await state_of(runtime, alert_id)
 
     assert (gone, state) == ("gone", "closed")
     assert stage.incident(alert_id).status == "closed"
@@ -331,11 +331,11 @@ async def test_an_oversize_alert_goes_without_events_and_says_so_its_neighbours_
 ) -> None:
     async with staged(tmp_path, sqlite_url, poll={**SWEEPLESS, "max_alert_size": "20KB"}) as stage:
         small, large = stage.kuma.raise_alert(events=2), stage.kuma.raise_alert(events=60)
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
             between = stage.kuma.raise_alert(events=60)
-            await polled(crew)
-            await polled(crew, sweep=True)
+            await polled(runtime)
+            await polled(runtime, sweep=True)
 
     for alert_id in (large, between):
         incident = stage.incident(alert_id)
@@ -350,29 +350,29 @@ async def test_an_oversize_alert_goes_without_events_and_says_so_its_neighbours_
 async def test_with_a_limit_that_no_alert_keeps_all_go_without_events_and_none_is_gone(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, sqlite_url, poll={"max_alert_size": "300B"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, poll={"max_alert_size": "300B"}) as stage, stage.runtime() as runtime:
         first = stage.kuma.raise_alert()
-        await polled(crew)
+        await polled(runtime)
         second = stage.kuma.raise_alert()
         for _ in range(2):
-            await polled(crew, sweep=True)
-        states = [await state_of(crew, alert_id) for alert_id in (first, second)]
+            await polled(runtime, sweep=True)
+        states = [await state_of(runtime, alert_id) for alert_id in (first, second)]
 
     assert states == ["open", "open"]
     assert [stage.incident(alert_id).events for alert_id in (first, second)] == [[], []]
 
 
 async def test_what_is_too_large_even_in_a_listing_is_parked_and_not_gone(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url, poll={"max_alert_size": "20KB"}) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url, poll={"max_alert_size": "20KB"}) as stage, stage.runtime() as runtime:
         grown = stage.kuma.raise_alert()
-        await polled(crew)
+        await polled(runtime)
         stage.kuma.edit(grown, name="x" * 2_000_000)
         stage.kuma.raise_alert(name="y" * 2_000_000)
         neighbour = stage.kuma.raise_alert()
         for _ in range(2):
-            await polled(crew, sweep=True)
-        pieces = await ask(crew, lambda tx: tx.records.parked())
-        state = await state_of(crew, grown)
+            await polled(runtime, sweep=True)
+        pieces = await ask(runtime, lambda tx: tx.rejects.waiting())
+        state = await state_of(runtime, grown)
 
     assert [piece.reason.split(":")[0] for piece in pieces] == ["too large even without events"] * 2
     assert state == "open"
@@ -382,9 +382,9 @@ async def test_what_is_too_large_even_in_a_listing_is_parked_and_not_gone(tmp_pa
 async def test_twelve_hundred_events_travel_as_a_create_and_two_batches(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
         alert_id = stage.kuma.raise_alert(events=1200)
-        async with stage.crew() as crew:
-            await polled(crew)
-            await polled(crew, sweep=True)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
+            await polled(runtime, sweep=True)
 
     assert [(deed, len(body["events"])) for deed, _, body in stage.irp.writes] == [
         ("create", 500),
@@ -397,8 +397,8 @@ async def test_twelve_hundred_events_travel_as_a_create_and_two_batches(tmp_path
 async def test_of_many_events_the_newest_are_passed_on_and_the_rest_is_counted(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll={"max_events": 10}) as stage:
         alert_id = stage.kuma.raise_alert(events=25)
-        async with stage.crew() as crew:
-            await polled(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
 
     incident = stage.incident(alert_id)
     assert len(incident.events) == 10
@@ -409,9 +409,9 @@ async def test_a_body_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, 
     async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
         alert_id = stage.kuma.raise_alert(events=300)
         stage.irp.knobs.max_body = 150_000
-        async with stage.crew() as crew:
-            await polled(crew)
-            jobs = await parked(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
+            jobs = await parked(runtime)
 
     assert jobs == []
     assert stage.incident(alert_id).events == stage.kuma.alerts[alert_id]["events"]
@@ -424,13 +424,13 @@ async def test_what_is_no_alert_is_parked_once_and_the_others_are_delivered(tmp_
         ids = [stage.kuma.raise_alert() for _ in range(3)]
         stage.kuma.knobs.strays = [None, 5, {"name": "without an id"}, {"id": None}, {"id": ""}, "text"]
         metrics = Metrics()
-        async with stage.crew(metrics) as crew:
+        async with stage.runtime(metrics) as runtime:
             for _ in range(3):
-                await polled(crew, sweep=True)
-            pieces = await ask(crew, lambda tx: tx.records.parked())
+                await polled(runtime, sweep=True)
+            pieces = await ask(runtime, lambda tx: tx.rejects.waiting())
         await stage.passes()
-        async with stage.crew() as crew:
-            after = await ask(crew, lambda tx: tx.records.parked())
+        async with stage.runtime() as runtime:
+            after = await ask(runtime, lambda tx: tx.rejects.waiting())
 
     assert len(pieces) == len({piece.digest for piece in pieces}) == 6
     assert [piece.digest for piece in after] == [piece.digest for piece in pieces]
@@ -450,15 +450,15 @@ async def test_what_is_no_alert_is_parked_once_and_the_others_are_delivered(tmp_
 async def test_a_kuma_with_quirks_is_understood_and_not_taken_for_changed(
     tmp_path: Path, sqlite_url: str, quirks: dict[str, object]
 ) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.crew() as crew:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         for name, value in quirks.items():
             setattr(stage.kuma.knobs, name, value)
         ids = [stage.kuma.raise_alert(priority=priority) for priority in ("low", "critical")]
         for _ in range(3):
-            await polled(crew, sweep=True)
+            await polled(runtime, sweep=True)
         stage.kuma.grow(ids[0])
-        await polled(crew)
-        jobs = await parked(crew)
+        await polled(runtime)
+        jobs = await parked(runtime)
 
     assert jobs == []
     assert [deed for deed, _, _ in stage.irp.writes] == ["create", "create", "update"]
@@ -470,10 +470,10 @@ async def test_odd_values_are_left_out_and_the_rest_of_the_alert_is_delivered(tm
         alert_id = stage.kuma.raise_alert()
         stage.kuma.edit(alert_id, assignee=7, lastSeen="yesterday", affectedAssets="none", overflow="maybe")
         stage.kuma.alerts[alert_id]["events"] += [5, None, "text"]
-        async with stage.crew() as crew:
-            await polled(crew)
-            await polled(crew, sweep=True)
-            jobs = await parked(crew)
+        async with stage.runtime() as runtime:
+            await polled(runtime)
+            await polled(runtime, sweep=True)
+            jobs = await parked(runtime)
 
     assert jobs == []
     assert len(stage.incident(alert_id).events) == 3
@@ -485,9 +485,9 @@ async def test_ids_that_are_numbers_become_text(tmp_path: Path, sqlite_url: str)
     async with staged(tmp_path, sqlite_url) as stage:
         template = stage.kuma.alerts[stage.kuma.raise_alert()]
         stage.kuma.knobs.strays = [{**template, "id": 4711}]
-        async with stage.crew() as crew:
-            await polled(crew)
-            pieces = await ask(crew, lambda tx: tx.records.parked())
+        async with stage.runtime() as runtime:
+            await polled(runtime)
+            pieces = await ask(runtime, lambda tx: tx.rejects.waiting())
 
     assert pieces == []
     assert stage.incident("4711")

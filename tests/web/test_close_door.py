@@ -19,9 +19,8 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Origin
 from kuma_sync.settings import Secret
 from kuma_sync.telemetry.health import Health
-from kuma_sync.web.body import LARGEST_BODY
+from kuma_sync.web.responses import LARGEST_BODY, AccessRules
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.rules import DoorRules
 from kuma_sync.web.server import bind, serve
 
 PATH = "/api/v1/alerts/close"
@@ -34,7 +33,7 @@ STORED = KumaAnswer(status=204)
 
 
 @dataclass
-class Desk:
+class TargetCapabilities:
     """Remember the orders; answer as told."""
 
     said: KumaAnswer | Exception | None = STORED
@@ -47,16 +46,16 @@ class Desk:
         return self.said
 
 
-def rules(*, to_kuma: bool = True) -> DoorRules:
+def rules(*, to_kuma: bool = True) -> AccessRules:
     tokens = {"other": Secret("canary-other"), "security-vision": Secret("canary-sv"), "unset": Secret("")}
-    return DoorRules(to_kuma=to_kuma, tokens=tokens, metrics_token=Secret("canary-metrics"))
+    return AccessRules(to_kuma=to_kuma, tokens=tokens, metrics_token=Secret("canary-metrics"))
 
 
 @asynccontextmanager
-async def door(desk: Desk, *, to_kuma: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+async def door(capabilities: TargetCapabilities, *, to_kuma: bool = True) -> AsyncIterator[httpx.AsyncClient]:
     app = build_app(
         rules=lambda: rules(to_kuma=to_kuma),
-        desk=desk,
+        capabilities=capabilities,
         health=Health(monotonic=lambda: 0.0),
         render_metrics=lambda: b"",
     )
@@ -73,24 +72,24 @@ async def door(desk: Desk, *, to_kuma: bool = True) -> AsyncIterator[httpx.Async
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v2.1", "v3"])
 async def test_a_closing_is_stored_and_answered_as_kuma_does(version: str) -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         answer = await client.post(f"/api/{version}/alerts/close", json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.content) == (204, b"")
     closing = CloseRequest(alert_id=AlertId("a-1"), reason=Reason.RESPONDED, origin=Origin.IRP, by="security-vision")
-    assert desk.orders == [(closing, None)]
+    assert capabilities.orders == [(closing, None)]
 
 
 async def test_all_that_the_caller_says_reaches_the_desk() -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
     body = {"id": " a-1 ", "reason": "Incorrect  Data", "comment": "пусто", "incident": 42, "unknown": [1]}
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         answer = await client.post(PATH, content=json.dumps(body), headers={"Authorization": "Bearer canary-other"})
 
-    (order, _), *_ = desk.orders
+    (order, _), *_ = capabilities.orders
     assert answer.status_code == 204
     assert (order.alert_id, order.reason, order.by) == ("a-1", Reason.INCORRECT_DATA, "other")
     assert (order.comment, order.incident) == ("пусто", "42")
@@ -98,10 +97,10 @@ async def test_all_that_the_caller_says_reaches_the_desk() -> None:
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
 async def test_the_content_type_is_not_enforced(content_type: str | None) -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
     headers = AUTHORIZED if content_type is None else {**AUTHORIZED, "Content-Type": content_type}
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         answer = await client.post(PATH, content=json.dumps(GOOD), headers=headers)
 
     assert answer.status_code == 204
@@ -138,9 +137,9 @@ REFUSALS: list[tuple[str, dict[str, str], bytes, int, str, Any]] = [
 async def test_what_is_wrong_is_told_in_kumas_words_and_reaches_nobody(
     name: str, headers: dict[str, str], body: bytes, status: int, message: str, details: Any
 ) -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
-    async with door(desk, to_kuma=False) as client:
+    async with door(capabilities, to_kuma=False) as client:
         answer = await client.post(f"{PATH}?wait=soon", content=body, headers=headers)
 
     told = answer.json()
@@ -148,21 +147,21 @@ async def test_what_is_wrong_is_told_in_kumas_words_and_reaches_nobody(
     assert set(told) == {"message", "details"}
     assert details in (..., told["details"])
     assert "canary" not in answer.text
-    assert desk.orders == []
+    assert capabilities.orders == []
 
 
 async def test_a_closing_is_refused_while_it_is_switched_off_and_that_is_checked_last() -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
-    async with door(desk, to_kuma=False) as client:
+    async with door(capabilities, to_kuma=False) as client:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()) == (406, {"message": "closing is switched off", "details": None})
-    assert desk.orders == []
+    assert capabilities.orders == []
 
 
 async def test_a_store_out_of_reach_is_told_with_the_reason() -> None:
-    async with door(Desk(said=StoreUnavailable("the disk is full"))) as client:
+    async with door(TargetCapabilities(said=StoreUnavailable("the disk is full"))) as client:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()) == (
@@ -172,9 +171,9 @@ async def test_a_store_out_of_reach_is_told_with_the_reason() -> None:
 
 
 async def test_a_wait_that_is_no_number_up_to_thirty_is_refused() -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         answers = [
             await client.post(f"{PATH}?wait={wait}", json=GOOD, headers=AUTHORIZED)
             for wait in ("", "soon", "-1", "30.1", "nan", "inf", "0x1")
@@ -182,17 +181,17 @@ async def test_a_wait_that_is_no_number_up_to_thirty_is_refused() -> None:
 
     assert {answer.status_code for answer in answers} == {400}
     assert answers[0].json() == {"message": "invalid query parameter value", "details": "wait"}
-    assert desk.orders == []
+    assert capabilities.orders == []
 
 
 async def test_the_wait_is_handed_to_the_desk() -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         for wait in ("0", "2.5", "30"):
             await client.post(f"{PATH}?wait={wait}", json=GOOD, headers=AUTHORIZED)
 
-    assert [wait for _, wait in desk.orders] == [0.0, 2.5, 30.0]
+    assert [wait for _, wait in capabilities.orders] == [0.0, 2.5, 30.0]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +209,7 @@ async def test_the_wait_is_handed_to_the_desk() -> None:
     ],
 )
 async def test_with_wait_kumas_final_answer_is_handed_over(said: KumaAnswer | None, status: int, body: Any) -> None:
-    async with door(Desk(said=said)) as client:
+    async with door(TargetCapabilities(said=said)) as client:
         answer = await client.post(f"{PATH}?wait=5", json=GOOD, headers=AUTHORIZED)
 
     assert answer.status_code == status
@@ -218,13 +217,13 @@ async def test_with_wait_kumas_final_answer_is_handed_over(said: KumaAnswer | No
 
 
 async def test_a_body_without_a_length_is_capped_while_it_is_read() -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b"x" * 4096
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         answer = await client.post(PATH, content=pieces(), headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()["message"]) == (413, "request body too large")
@@ -235,7 +234,7 @@ async def test_a_body_that_never_ends_is_cut_off() -> None:
         while True:
             yield b"x" * 65536
 
-    async with asyncio.timeout(20), door(Desk()) as client:
+    async with asyncio.timeout(20), door(TargetCapabilities()) as client:
         for headers in (AUTHORIZED, {"Authorization": "Bearer canary-x"}):
             # Whether the answer or the closed connection is seen first is up to the network; sending for ever is not.
             with contextlib.suppress(httpx.TransportError):
@@ -250,7 +249,7 @@ async def test_a_body_of_exactly_the_largest_size_is_read() -> None:
     body = json.dumps({**GOOD, "comment": ""}).encode()
     body = body[:-2] + b"c" * (LARGEST_BODY - len(body)) + body[-2:]
 
-    async with door(Desk()) as client:
+    async with door(TargetCapabilities()) as client:
         answer = await client.post(PATH, content=body, headers=AUTHORIZED)
 
     assert len(body) == LARGEST_BODY
@@ -258,9 +257,9 @@ async def test_a_body_of_exactly_the_largest_size_is_read() -> None:
 
 
 async def test_a_caller_that_leaves_in_the_middle_disturbs_nobody() -> None:
-    desk = Desk()
+    capabilities = TargetCapabilities()
 
-    async with door(desk) as client:
+    async with door(capabilities) as client:
         _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer canary-sv\r\nContent-Length: 99\r\n\r\n"
         writer.write(head.encode() + b"{")
@@ -270,11 +269,11 @@ async def test_a_caller_that_leaves_in_the_middle_disturbs_nobody() -> None:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert answer.status_code == 204
-    assert len(desk.orders) == 1
+    assert len(capabilities.orders) == 1
 
 
 async def test_other_methods_are_not_allowed() -> None:
-    async with door(Desk()) as client:
+    async with door(TargetCapabilities()) as client:
         answers = [
             await client.request(method, PATH, headers=AUTHORIZED) for method in ("GET", "PUT", "DELETE", "PROPFIND")
         ]
@@ -286,7 +285,7 @@ async def test_other_methods_are_not_allowed() -> None:
 async def test_other_paths_are_not_found() -> None:
     paths = ("/api/v4/alerts/close", "/api/v1/alerts/close/", "/api/v1/alerts", "/api/v1/alerts/")
 
-    async with door(Desk()) as client:
+    async with door(TargetCapabilities()) as client:
         answers = [await client.post(path, json=GOOD, headers=AUTHORIZED) for path in paths]
 
     assert {answer.status_code for answer in answers} == {404}

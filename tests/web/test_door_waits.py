@@ -16,18 +16,17 @@ from builders import changed
 from stores import opened
 from test_plain_doors import served
 
-from kuma_sync.core.alert import Alert, AlertId, Seen, first_picture
+from kuma_sync.core.alert import Alert, AlertId, Observation, first_snapshot
 from kuma_sync.core.closing import KumaAnswer
-from kuma_sync.core.incident import Link
-from kuma_sync.daemon.desk import Door
-from kuma_sync.daemon.limits import Limits
-from kuma_sync.daemon.waiters import Waiters
+from kuma_sync.core.link import Link
 from kuma_sync.settings import Secret
 from kuma_sync.store import Shape, Shown, Store, Tx, store_url
+from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
+from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.web.responses import AccessRules
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.rules import DoorRules
 
 MOST = 5
 
@@ -68,15 +67,15 @@ async def door(url: str) -> AsyncIterator[Place]:
     async with opened(url):
         pass
     store, waiters = Counting(store_url(url), clock=lambda: datetime.now(UTC)), Waiters(most=MOST)
-    desk = Door(store=store, waiters=waiters, ring=lambda: None, every=Limits().answers_looked_for)
-    desk.open = True
+    capabilities = ClosingIntake(store=store, waiters=waiters, ring=lambda: None, every=Limits().answers_looked_for)
+    capabilities.open = True
     app = build_app(
-        rules=lambda: DoorRules(to_kuma=True, tokens={"sv": Secret("t0ken")}),
-        desk=desk,
+        rules=lambda: AccessRules(to_kuma=True, tokens={"sv": Secret("t0ken")}),
+        capabilities=capabilities,
         health=Health(monotonic=lambda: 0.0),
         render_metrics=Metrics().render,
     )
-    looking = asyncio.create_task(desk.look_out())
+    looking = asyncio.create_task(capabilities.look_out())
     try:
         async with served(app) as client:
             yield Place(store=store, waiters=waiters, client=client)
@@ -140,7 +139,7 @@ async def known(tx: Tx, ids: list[AlertId]) -> None:
     """Store alerts with links."""
     shown = [
         Shown(
-            picture=first_picture(Seen(alert=Alert(id=alert_id))),
+            snapshot=first_snapshot(Observation(alert=Alert(id=alert_id))),
             shape=Shape.LISTING,
             digest=None,
             contents=None,

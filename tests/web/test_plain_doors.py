@@ -26,8 +26,8 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings import Secret
 from kuma_sync.telemetry.health import PARTS, Health
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.web.responses import AccessRules
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.rules import DoorRules
 from kuma_sync.web.server import PortTaken, assure_certificate, bind, serve
 
 
@@ -38,7 +38,7 @@ class Clock:
         return self.now
 
 
-class Desk:
+class TargetCapabilities:
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         return KumaAnswer(status=204)
 
@@ -49,10 +49,17 @@ class Doors:
     def __init__(self) -> None:
         self.clock = Clock()
         self.health = Health(monotonic=self.clock)
-        self.rules = DoorRules(to_kuma=True, tokens={"sv": Secret("canary-sv")}, metrics_token=Secret("canary-metrics"))
+        self.rules = AccessRules(
+            to_kuma=True, tokens={"sv": Secret("canary-sv")}, metrics_token=Secret("canary-metrics")
+        )
 
     def app(self) -> Starlette:
-        return build_app(rules=lambda: self.rules, desk=Desk(), health=self.health, render_metrics=Metrics().render)
+        return build_app(
+            rules=lambda: self.rules,
+            capabilities=TargetCapabilities(),
+            health=self.health,
+            render_metrics=Metrics().render,
+        )
 
 
 @asynccontextmanager
@@ -131,9 +138,9 @@ async def test_an_unset_metrics_token_opens_nothing_and_public_metrics_ask_for_n
     doors = Doors()
 
     async with served(doors.app()) as client:
-        doors.rules = DoorRules(to_kuma=True)
+        doors.rules = AccessRules(to_kuma=True)
         closed = await client.get("/metrics", headers={"Authorization": "Bearer x"})
-        doors.rules = DoorRules(to_kuma=True, metrics_public=True)
+        doors.rules = AccessRules(to_kuma=True, metrics_public=True)
         public = await client.get("/metrics")
 
     assert closed.status_code == 403

@@ -1,0 +1,222 @@
+"""`check`: every part tried as the daemon would use it, one finding after the other, whatever failed before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from kuma_sync.app.build import identity, utc_now
+from kuma_sync.app.finding import Finding, Remote, failed, ok, warning
+from kuma_sync.app.local_diagnostics import check_door, check_store
+from kuma_sync.app.remotes import checked_profile, credentials, irp_endpoint, kuma_endpoint, open_remotes
+from kuma_sync.core.closing import lies_ahead
+from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
+from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.irp.auth import require
+from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.load import load_profile
+from kuma_sync.irp.profile import Profile
+from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
+from kuma_sync.settings import Reading, Settings
+from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
+from kuma_sync.sync.limits import Limits
+from kuma_sync.transport.endpoint import Endpoint, make_connections
+from kuma_sync.web.asking import speaks_tls
+from kuma_sync.web.server import assure_certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What was found, one sentence each: problems end `run` with exit code 2, warnings do not."""
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def judge(reading: Reading) -> Judgement:
+    """Judge a configuration as a daemon would that starts with it, or is told to read it again."""
+    problems = list(reading.error.lines) if reading.error else []
+    warnings = list(reading.settings.warnings) if reading.settings else []
+    for trial in _trials(reading):
+        try:
+            warnings += trial()
+        except ConfigError as error:
+            problems += error.lines
+    return Judgement(problems=tuple(dict.fromkeys(problems)), warnings=tuple(warnings))
+
+
+def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
+    """Yield what can be tried of the sections that are sound; each returns warnings, or raises ConfigError."""
+    match reading.sections.get("kuma"):
+        case KumaSection() as kuma:
+            yield partial(_certificates, kuma_endpoint(kuma, Limits()))
+    match reading.sections.get("irp"):
+        case IrpSection() as irp:
+            yield partial(_certificates, irp_endpoint(irp))
+            yield partial(_profile, irp)
+            yield partial(_login, irp)
+    match reading.sections.get("web"):
+        case WebSection() as web:
+            yield partial(_door, web)
+
+
+def _certificates(endpoint: Endpoint) -> Sequence[str]:
+    make_connections(endpoint)  # loads its files, and opens nothing
+    return ()
+
+
+def _profile(section: IrpSection) -> Sequence[str]:
+    return checked_profile(section)[1]
+
+
+def _login(section: IrpSection) -> Sequence[str]:
+    require(load_profile(section.profile).auth, credentials(section))
+    return ()
+
+
+def _door(section: WebSection) -> Sequence[str]:
+    assure_certificate(section.cert_file, section.key_file)
+    return ()
+
+
+MOST_NAMES = 5
+A_LITTLE = timedelta(minutes=1)
+LATELY = timedelta(days=30)
+
+
+async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
+    """Yield one finding after the other. Raise ConfigError where nothing can be tried."""
+    async with AsyncExitStack() as stack:
+        remotes = await open_remotes(settings, utc_now, Limits(), stack)
+        yield ok("configuration", source)
+        for problem in settings.warnings:
+            yield warning("configuration", problem)
+        for problem in remotes.warnings:
+            yield warning("profile", problem)
+        async for finding in check_door(settings.web, identity(settings, remotes.profile.name)):
+            yield finding
+        async for finding in check_store(settings, remotes.profile.name):
+            yield finding
+        async for finding in _kuma(settings, remotes.kuma):
+            yield finding
+        async for finding in _irp(settings, remotes.irp, remotes.profile):
+            yield finding
+        yield ok("templates", f"{len(remotes.profile.operations)} operations rendered on a sample alert")
+
+
+async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding]:
+    section = settings.kuma
+    remote = Remote(name="KUMA", section="kuma", url=section.url, verified=section.verify_tls)
+    try:
+        found = await client.whoami()
+    except AccessDenied as error:
+        # A token may lack the right to ask who it is and yet have the one that matters.
+        if await _may_read(client) is not None:
+            for finding in remote.refused(error, "token"):
+                yield finding
+            return
+        for finding in remote.reached():
+            yield finding
+        yield warning("KUMA token", "may read alerts, but not GET /users/whoami: a later refusal cannot be judged")
+        return
+    except RemoteError as error:
+        for finding in await _refused(remote, error, "token", direct=not section.proxy):
+            yield finding
+        return
+    for finding in [*remote.reached(), *_rights(found), *_strange(section.tenants, found)]:
+        yield finding
+    refusal = await _may_read(client)
+    yield failed("KUMA alerts", f"cannot be read: {refusal}") if refusal else ok("KUMA alerts", "may be read")
+
+
+async def _refused(remote: Remote, error: RemoteError, what: str, *, direct: bool) -> list[Finding]:
+    """Say why a request failed; where plain HTTP was answered by nothing of use, see whether TLS is spoken there."""
+    parts = urlsplit(remote.url)
+    puzzling = direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}
+    if puzzling and await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
+        return remote.needs_tls()
+    return remote.refused(error, what)
+
+
+def _rights(found: Whoami) -> list[Finding]:
+    roles, tenants = ", ".join(found.roles), found.tenants
+    names = ", ".join(tenants[:MOST_NAMES]) + (f" and {len(tenants) - MOST_NAMES} more" * (len(tenants) > MOST_NAMES))
+    return [
+        ok("KUMA token", f"accepted, login {found.login!r}"),
+        ok("KUMA role", roles) if roles else warning("KUMA role", "none: can this user read and close alerts?"),
+        ok("KUMA tenants", f"{len(tenants)}: {names}")
+        if tenants
+        else warning("KUMA tenants", "none: this token sees no alerts, which looks like a KUMA without any"),
+    ]
+
+
+def _strange(wanted: Sequence[str], found: Whoami) -> Iterator[Finding]:
+    strange = [tenant for tenant in wanted if found.tenant_ids and tenant not in found.tenant_ids]
+    if strange:
+        yield warning(
+            "kuma.tenants", f"the token sees no tenant with the id {', '.join(strange)}: no alert comes there"
+        )
+
+
+async def _may_read(client: KumaClient) -> str | None:
+    """Read the first page of the last minute's alerts; return why that cannot be done."""
+    query = Query(kind=ReadKind.LATE, since=utc_now() - A_LITTLE)
+    try:
+        async with aclosing(client.read(query)) as items:
+            async for item in items:
+                if isinstance(item, PageEnd):
+                    break
+    except RemoteError as error:
+        return error.summary
+    return None
+
+
+async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> AsyncIterator[Finding]:
+    section = settings.irp
+    remote = Remote(name="IRP", section="irp", url=section.url, verified=section.verify_tls)
+    if profile.probe is None:
+        yield warning("IRP probe", f"not tried: the profile {profile.name} has no [probe]")
+        if finding := await _closed(settings, client):
+            yield finding
+        return
+    try:
+        await client.probe()
+    except RemoteError as error:
+        what = "login" if isinstance(error, AccessDenied) else "probe"
+        for finding in await _refused(remote, error, what, direct=not section.proxy):
+            yield finding
+        return
+    for finding in remote.reached():
+        yield finding
+    yield ok("IRP login", "no login (auth kind none)" if profile.auth.kind == "none" else "accepted")
+    yield ok("IRP probe", f"{profile.probe.method} {profile.probe.path}")
+    if finding := await _closed(settings, client):
+        yield finding
+
+
+async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
+    """Look at the first page of what was closed lately: can it be had, and can its times be read?"""
+    what, now = "IRP closed incidents", utc_now()
+    if not (settings.close.watch and client.can("list_closed")):
+        return None
+    try:
+        async with aclosing(client.list_closed(now - LATELY)) as pages:
+            page = await anext(pages)
+    except RemoteError as error:
+        return failed(what, f"cannot be listed: {error.summary}; is [list_closed] in the profile right?")
+    shown = f"{len(page.items)} of the last {LATELY.days} days"
+    if page.undated:
+        extract = f"list_closed.extract.updated finds {page.undated!r} (9 a digit, A a letter)"
+        return warning(what, f"{extract}, which is no time that can be read: every round reads a day of closings again")
+    if any(lies_ahead(row.updated, page.server_date or now) for row in page.items):
+        return warning(what, "dated ahead of the IRP's clock: is that a local time that does not name its zone?")
+    return ok(
+        what,
+        f"may be listed: {shown}" if page.items else f"may be listed; there is none of the last {LATELY.days} days",
+    )

@@ -1,0 +1,325 @@
+"""The daemon's life: store, doors, runtime, signals, reloads, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from kuma_sync.app.build import build, door_rules, open_store, served, utc_now
+from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
+from kuma_sync.app.shared_state import SharedState
+from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
+from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
+from kuma_sync.settings.paths import SYSTEM_WIDE
+from kuma_sync.settings.sections import WebSection
+from kuma_sync.store import Identity, Store
+from kuma_sync.store.migrate import check, head, upgrade
+from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.outage import Outage
+from kuma_sync.sync.runtime.monitor import Heart, report
+from kuma_sync.sync.runtime.runner import Runtime, work
+from kuma_sync.sync.runtime.supervisor import happens
+from kuma_sync.telemetry import logs
+from kuma_sync.telemetry.health import Health, Part
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.telemetry.systemd import Systemd
+from kuma_sync.telemetry.watchdog import Pulse
+from kuma_sync.web.listener import DoorLimits, most_connections
+from kuma_sync.web.routes import build_app
+from kuma_sync.web.server import assure_certificate, bind, serve
+
+_REBIND = "`kuma-sync db rebind` accepts the configured one"
+_ADVICE = {
+    "kuma.instance": "give the old name back, for it is part of every incident's key: `kuma-sync db rebind` would leave"
+    " the older incidents under their old keys"
+}
+
+
+async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
+    """Upgrade the schema, check whose store it is, recover claims of a process that died, and doubt unsent creates.
+
+    Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
+    """
+    await upgrade(store)
+    async with store.begin() as tx:
+        known = await tx.cursor.identity()
+        if known is None:
+            await tx.cursor.bind(identity)
+        else:
+            refuse_another(known, identity)
+        if can_find:
+            await tx.links.doubt_unmade()
+        if store.local:
+            # The file is held by this process alone, so whoever claimed these is dead.
+            await tx.delivery.recover(owner)
+            await tx.closes.recover(owner)
+
+
+def refuse_another(known: Identity, identity: Identity) -> None:
+    """Raise ConfigError where the store was filled from another KUMA, or for another IRP."""
+    for key, theirs, ours in (
+        ("kuma.instance", known.kuma_instance, identity.kuma_instance),
+        ("irp.url", known.irp_url, identity.irp_url),
+        ("irp.profile", known.profile, identity.profile),
+    ):
+        if theirs != ours:
+            raise ConfigError(key, f"the store belongs to {theirs!r}, not {ours!r}; {_ADVICE.get(key, _REBIND)}")
+
+
+async def assure_usable(
+    store: Store, settings: Settings, *, any_schema: bool = False, system_wide: Path = SYSTEM_WIDE
+) -> None:
+    """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
+    if store.local:
+        refuse_moved(settings)
+        path = Path(sqlite_path(settings.store.url))
+        if _is_absent(path):
+            raise StoreUnavailable(f"there is no store at {path}{await _why_absent(settings, system_wide)}")
+    revision = await check(store)
+    if revision is None:
+        raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
+    if revision != head() and not any_schema:
+        raise StoreError(
+            f"the store has schema {revision}, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
+            "and so does `kuma-sync run`"
+        )
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError as error:
+        raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None
+    return False
+
+
+async def _why_absent(settings: Settings, system_wide: Path) -> str:
+    """Say what to think of a store that is not there: a daemon that runs all the same has another one."""
+    if "serves" in (await heard_at_door(settings)).answer:
+        return f", but a daemon answers at {settings.web.listen}: was store.url changed after it was started?"
+    other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
+    hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
+    return f" yet: `kuma-sync run` makes it{hint}"
+
+
+log = structlog.get_logger(__name__)
+
+
+class Daemon:
+    """One process from its start to its end. `reload` reads the configuration again, raising ConfigError.
+
+    Without `limits` it has those of the program as it is delivered.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reload: Callable[[], Settings],
+        env: Mapping[str, str],
+        limits: Limits | None = None,
+    ) -> None:
+        self._limits = limits = limits or Limits()
+        self._settings = settings
+        self._reload = reload
+        self._stop = asyncio.Event()
+        self._hup = asyncio.Event()
+        self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
+        self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
+        metrics = Metrics()
+        self._callers = DoorLimits(most=most_connections())
+        most_waiting = min(limits.waiting_callers, self._callers.most // 2)
+        self._shared = SharedState(
+            store=open_store(settings, limits=limits.store),
+            limits=limits,
+            health=Health(monotonic=time.monotonic, on_success=lambda part: _stamp(metrics, part)),
+            metrics=metrics,
+            waiters=Waiters(most=most_waiting),
+        )
+        self._runtime: Runtime | None = None
+        self._door = ClosingIntake(
+            store=self._shared.store,
+            waiters=self._shared.waiters,
+            ring=self._ring,
+            every=limits.answers_looked_for,
+        )
+
+    def stop(self) -> None:
+        """Stop gracefully; called again, end at once: everything that matters is in the store."""
+        if self._stop.is_set():
+            log.warning("stopped_at_once")
+            os._exit(0)
+        log.info("stopping", grace_seconds=self._settings.run.grace.total_seconds())
+        self._systemd.stopping("finishing what is in flight")
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until stopped. Raise ConfigError, StoreHeld, NewerSchema or PortTaken where that cannot begin."""
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(AsyncExitStack())
+            runtime = await build(self._settings, self._shared, first)
+            await refuse_second(self._settings, runtime.identity)
+            stack.enter_context(self._shared.store.hold())
+            stack.push_async_callback(self._shared.store.close)  # closed before it is let go
+            door = _door(self._settings.web)
+            self._take_signals()
+            stack.enter_context(self._pulse.watched())
+            closed = asyncio.Event()
+            async with asyncio.TaskGroup() as group:
+                if door is not None:
+                    web = self._settings.web
+                    app = build_app(
+                        rules=lambda: door_rules(self._settings),
+                        capabilities=self._door,
+                        health=self._shared.health,
+                        render_metrics=self._shared.metrics.render,
+                        serves=served(runtime.identity),
+                    )
+                    files = {"cert_file": web.cert_file, "key_file": web.key_file}
+                    group.create_task(serve(app, door, stop=closed, limits=self._callers, **files), name="door")
+                beside = [
+                    group.create_task(self._report(), name="report"),
+                    group.create_task(self._door.look_out(), name="look-out"),
+                ]
+                self._systemd.ready()
+                log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
+                if await self._make_ready(runtime):
+                    heart = Heart(
+                        self._shared.store,
+                        self._shared.process(),
+                        health=self._shared.health,
+                        clock=utc_now,
+                        limits=self._limits,
+                    )
+                    async with heart.beating():
+                        await self._generations(runtime, first, group)
+                closed.set()
+                for task in beside:
+                    task.cancel()
+            log.info("stopped")
+
+    async def _make_ready(self, runtime: Runtime) -> bool:
+        """Wait for the store for as long as it takes; false when told to stop meanwhile."""
+        outage = Outage()
+        while True:
+            try:
+                await make_ready(self._shared.store, runtime.identity, self._shared.owner, can_find=runtime.can_find)
+            except StoreReplaced:
+                raise
+            except StoreUnavailable as error:
+                self._shared.health.failed("store", str(error))
+                outage.lasts(error)
+                if await happens(self._stop, within=self._limits.store_tried_again.total_seconds()):
+                    return False
+            else:
+                outage.over()
+                self._door.open = True
+                self._shared.health.succeeded("store")
+                return True
+
+    async def _generations(self, runtime: Runtime, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
+        """Let one runtime work after the other, each with its own configuration."""
+        while True:
+            self._runtime = runtime
+            enough = asyncio.Event()
+            working = group.create_task(work(runtime, enough, self._settings.run.grace), name="runtime")
+            successor = await self._successor(runtime, working)
+            enough.set()
+            await working
+            await stack.aclose()
+            if successor is None:
+                return
+            old_profile, old = runtime.profile, self._settings
+            runtime, stack, self._settings = successor
+            logs.configure(level=self._settings.log.level, format=self._settings.log.format)
+            # Names alone: what the keys say may be secret.
+            log.info(
+                "configuration_reloaded",
+                keys=changed_keys(old, self._settings),
+                profile_changed=runtime.profile != old_profile,
+            )
+            self._refused("")
+            self._systemd.ready()
+
+    async def _successor(
+        self, runtime: Runtime, working: asyncio.Task[bool]
+    ) -> tuple[Runtime, AsyncExitStack, Settings] | None:
+        """Wait for the end (None), or for a reload whose configuration is good."""
+        while True:
+            waits = [asyncio.ensure_future(event.wait()) for event in (self._stop, self._hup)]
+            await asyncio.wait([*waits, working], return_when=asyncio.FIRST_COMPLETED)
+            for wait in waits:
+                wait.cancel()
+            if self._stop.is_set() or working.done():
+                return None
+            self._hup.clear()
+            self._systemd.reloading()
+            try:
+                return await self._reloaded(runtime)
+            except ConfigError as error:
+                log.error("configuration_refused", key=error.key, problem=error.problem)
+                self._refused(str(error))
+            except Exception as error:
+                # The old runtime works; whatever is wrong with the new one must not end it.
+                problem = f"a bug in kuma-sync: {type(error).__name__}"
+                log.exception("configuration_refused", key="unknown", problem=problem)
+                self._refused(problem)
+            self._systemd.ready()
+
+    def _refused(self, problem: str) -> None:
+        """Note why the configuration on disk is not the one that works; "" where it is."""
+        self._shared.health.refused(problem)
+        self._shared.metrics.config_refused.set(1 if problem else 0)
+
+    async def _reloaded(self, old: Runtime) -> tuple[Runtime, AsyncExitStack, Settings]:
+        settings = self._reload()
+        for _key, secret in secrets_of(settings):
+            logs.hide(secret.reveal())
+        changed = frozen_changes(self._settings, settings)
+        if changed:
+            raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
+        if waiting := waiting_changes(self._settings, settings):
+            log.warning("configuration_waits_for_restart", keys=waiting)
+        async with AsyncExitStack() as opened:
+            runtime = await build(settings, self._shared, opened)
+            if runtime.identity != old.identity:
+                was = old.identity.profile
+                raise ConfigError("irp.profile", f"its name was {was!r} when the daemon started; restart it")
+            stack = opened.pop_all()
+        return runtime, stack, settings
+
+    async def _report(self) -> None:
+        await report(self._systemd, self._shared.health, self._pulse, self._limits)
+
+    def _ring(self) -> None:
+        if self._runtime is not None:
+            self._runtime.closes.bell.ring()
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hup.set)
+
+
+def _door(web: WebSection) -> socket.socket | None:
+    """Take the door's address, where there is to be one; raise ConfigError or PortTaken."""
+    if not web.listen:
+        return None
+    assure_certificate(web.cert_file, web.key_file)
+    return bind(web.listen)
+
+
+def _stamp(metrics: Metrics, part: Part) -> None:
+    metrics.last_success.labels(part=part).set_to_current_time()

@@ -1,0 +1,284 @@
+"""What `check` can see on this machine: the store, its files and folder, the port and certificate of the doors."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pwd
+import ssl
+import stat
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from kuma_sync.app.build import identity, open_store, served, utc_now
+from kuma_sync.app.finding import Finding, failed, ok, warning
+from kuma_sync.app.lifecycle import refuse_another
+from kuma_sync.app.processes import refuse_moved
+from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
+from kuma_sync.settings import Settings
+from kuma_sync.settings.paths import SYSTEM_STATE
+from kuma_sync.settings.sections import StoreSection, WebSection
+from kuma_sync.store import Identity, Store, is_held, store_file, store_url
+from kuma_sync.store.migrate import assure_writable, cautions, check, head
+from kuma_sync.web.asking import Heard, door_address, hear
+from kuma_sync.web.server import assure_certificate, why_not_free
+
+ROOM = 1024 * 1024
+"""Bytes that must be free; a transaction needs some."""
+
+BESIDE = ("-wal", "-shm", ".lock")
+"""What SQLite and the daemon keep beside the file, by the end of its name."""
+
+
+def file_troubles(section: StoreSection) -> list[str]:
+    """Return what keeps the owner of a store's file from writing it, a sentence each; nothing of PostgreSQL."""
+    store = store_file(store_url(section.url))
+    if store is None:
+        return []
+    file = store.real
+    try:
+        found, folder = file.stat(), file.parent.stat()
+        system = os.statvfs(file.parent)
+    except OSError:
+        return []  # whoever opens the store says it better
+    troubles = strangers(file)
+    if system.f_flag & os.ST_RDONLY:
+        troubles.append(f"{file.parent} is on a file system that is mounted read-only")
+    elif system.f_bavail * system.f_frsize < ROOM:
+        troubles.append(f"the disk of {file.parent} is full")
+    if found.st_uid and not _may(found.st_uid, folder, stat.S_IWUSR | stat.S_IXUSR):
+        troubles.append(f"{user(found.st_uid)}, to whom the store belongs, cannot write to its folder {file.parent}")
+    return troubles
+
+
+def strangers(file: Path) -> list[str]:
+    """Name a store's files that belong to somebody else than their neighbours: a command run as another user made them.
+
+    `file` is the real one, no link.
+    """
+    owner, folder = _owner(file), _owner(file.parent)
+    troubles = []
+    like, others = file, f"the store's file to {user(owner)}" if owner is not None else ""
+    if folder and owner not in (None, folder):
+        like, others, owner = file.parent, f"its folder to {user(folder)}", folder
+        troubles.append(_belongs(file, like, others))
+    for beside in (Path(f"{file}{end}") for end in BESIDE):
+        if owner is not None and _owner(beside) not in (None, owner):
+            troubles.append(_belongs(beside, like, others))
+    return troubles
+
+
+def user(uid: int) -> str:
+    """Return a user's name; a container's user may have none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _owner(file: Path) -> int | None:
+    try:
+        return file.stat().st_uid
+    except OSError:
+        return None
+
+
+def _belongs(file: Path, like: Path, others: str) -> str:
+    whose = f"{file} belongs to {user(file.stat().st_uid)}, {others}"
+    return f"{whose}: the daemon may be unable to open it; `chown --reference={like} {file}` mends it"
+
+
+def _may(uid: int, status: os.stat_result, rights: int) -> bool:
+    """Tell whether a user has rights (given as the owner's bits) by owner, group or as anybody."""
+    if status.st_uid == uid:
+        return status.st_mode & rights == rights
+    shift = 3 if status.st_gid in _groups(uid) else 6
+    return (status.st_mode << shift) & rights == rights
+
+
+def _groups(uid: int) -> list[int]:
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return [uid]  # a user without a name, as a container's, has its own number for a group
+    return os.getgrouplist(user.pw_name, user.pw_gid)
+
+
+LITTLE = 1 << 30
+"""Bytes free below which a longer outage of the IRP may fill the disk."""
+
+
+def check_folder(file: Path) -> Finding:
+    """Return what is found of the folder of a store that lies, or is to lie, at `file`."""
+    real = Path(os.path.realpath(file))
+    folder = real.parent
+    try:
+        found, room = folder.stat(), os.statvfs(folder)
+    except OSError as error:
+        return failed("store folder", f"{folder}: {error.strerror}")
+    free = room.f_bavail * room.f_frsize
+    told = f"{folder}, owner {user(found.st_uid)}, {free / LITTLE:.1f} GB free"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return failed("store folder", f"{told}: this user cannot write there, and SQLite keeps its log beside the file")
+    problems = list(_problems(real, found))
+    if free < LITTLE:
+        problems.append("a longer outage may fill the disk")
+    return warning("store folder", "; ".join([told, *problems])) if problems else ok("store folder", told)
+
+
+def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
+    yield from strangers(file)
+    if file.exists() and file.stat().st_mode & stat.S_IROTH and folder.st_mode & stat.S_IXOTH:
+        yield f"{file.name} can be read by every user of this machine, and holds events; chmod o-r it"
+
+
+async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding]:
+    """Yield what is found; nothing is raised for a store out of reach."""
+    file = store_file(store_url(settings.store.url))
+    try:
+        refuse_moved(settings)
+    except ConfigError as error:
+        yield failed("store", str(error), misconfigured=True)
+        return
+    if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
+        yield _unusable(file.path, settings.store.url)
+    else:
+        async for finding in _looked_into(settings, profile):
+            yield finding
+    if file is not None and os.access(file.path.parent, os.X_OK):
+        yield check_folder(file.path)
+    if file is not None and is_held(file):
+        yield ok("store lock", "a running daemon holds the file")
+
+
+async def _looked_into(settings: Settings, profile: str) -> AsyncIterator[Finding]:
+    shown, store = settings.store.url, open_store(settings, untouched=True)
+    try:
+        async for finding in _opened(store, settings, profile):
+            yield finding
+    except StoreUnavailable as error:
+        yield failed("store", f"{shown}: {error}" + (f"; is {error.key} right?" if error.key else ""))
+    except StoreError as error:
+        yield failed("store", f"{shown}: {error}")
+    except ConfigError as error:
+        yield failed("store", f"{shown}: {error.problem}", misconfigured=True)
+    finally:
+        await store.close()
+
+
+async def _opened(store: Store, settings: Settings, profile: str) -> AsyncIterator[Finding]:
+    revision = await check(store)
+    await assure_writable(store)
+    yield ok("store", settings.store.url)
+    for problem in await cautions(store):
+        yield warning("store", problem)
+    if revision is None:
+        yield ok("store schema", "empty; run makes the tables")
+        return
+    yield ok("store schema", revision if revision == head() else f"{revision}; run upgrades it to {head()}")
+    async with store.read() as tx:
+        known = await tx.cursor.identity()
+    ours = identity(settings, profile)
+    try:
+        if known is not None:
+            refuse_another(known, ours)
+    except ConfigError as error:
+        yield failed("store identity", str(error), misconfigured=True)
+    else:
+        owner = f"KUMA {ours.kuma_instance!r}, IRP {ours.irp_url}, profile {ours.profile}"
+        yield ok("store identity", owner if known is not None else "nobody's yet")
+
+
+def _unusable(file: Path, shown: str) -> Finding:
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        return failed("store", f"{shown}: {error.strerror}; may this user enter {file.parent}?")
+    else:
+        return failed("store", f"{shown}: the file cannot be read and written by this user")
+    if file.parent == SYSTEM_STATE and not file.parent.exists():
+        made = "systemd makes it when the service starts; to run it by hand: install -d -m 0700"
+        return warning("store", f"{shown}: there is no directory {file.parent} yet; {made} {file.parent}")
+    if not file.parent.is_dir():
+        return failed("store", f"{shown}: there is no directory {file.parent}")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        return failed("store", f"{shown}: this user cannot write to {file.parent}")
+    return ok("store", f"{shown}: will be created by run")
+
+
+ENDS_SOON = timedelta(days=14)
+
+
+async def check_door(section: WebSection, ours: Identity) -> AsyncIterator[Finding]:
+    """Yield what is found of the door that this configuration asks for."""
+    if not section.listen:
+        yield ok("door", "none, web.listen is empty")
+        return
+    yield await _address(section, ours)
+    if section.cert_file is None:
+        return
+    try:
+        assure_certificate(section.cert_file, section.key_file)
+    except ConfigError as error:
+        yield failed("door certificate", str(error), misconfigured=True)
+    else:
+        yield _certificate(section.cert_file, end_of(section.cert_file, section.key_file), utc_now())
+
+
+async def _address(section: WebSection, ours: Identity) -> Finding:
+    problem = await asyncio.to_thread(why_not_free, section.listen)
+    if problem is None:
+        return ok("door", f"{section.listen} is free")
+    if problem.errno != errno.EADDRINUSE:
+        return failed("door", f"cannot listen on {section.listen}: {problem.strerror}; is web.listen right?")
+    heard = await asyncio.to_thread(hear, f"{door_address(section.listen, tls=section.cert_file is not None)}/readyz")
+    return _taken(section.listen, heard, ours)
+
+
+def _taken(listen: str, heard: Heard, ours: Identity) -> Finding:
+    if heard.answer.get("serves") == served(ours):
+        return ok("door", f"a running kuma-sync answers at {listen}: {heard.answer.get('state')}")
+    if heard.ours:
+        return failed("door", f"{listen} is taken by a kuma-sync of another KUMA or IRP; set web.listen")
+    return failed("door", f"{listen} is taken by another program ({heard.other}); set web.listen")
+
+
+def _certificate(file: Path, end: datetime | None, now: datetime) -> Finding:
+    if end is None or end <= now:
+        when = f"on {end:%Y-%m-%d}" if end else "already, or is not valid yet"
+        return failed("door certificate", f"{file} has expired {when}: no caller accepts it")
+    days = f"{file}, {(end - now).days} days left"
+    soon = f"{days}; after a renewal restart kuma-sync, it is read at start only"
+    return warning("door certificate", soon) if end - now < ENDS_SOON else ok("door certificate", days)
+
+
+def end_of(cert_file: Path, key_file: Path | None) -> datetime | None:
+    """Return when a certificate ends; None for one that is not valid now.
+
+    The library tells that only of a certificate that it has verified: so a handshake is held in memory, in which the
+    certificate is trusted.
+    """
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(cert_file, key_file)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags = ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(cert_file)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = (
+        client.wrap_bio(to_client, to_server),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    )
+    for side in (*sides, *sides):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError:
+            return None
+    shown = sides[0].getpeercert() or {}
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC)

@@ -1,0 +1,113 @@
+"""One complete pass without doors, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from kuma_sync.app.build import build, open_store, utc_now
+from kuma_sync.app.lifecycle import make_ready
+from kuma_sync.app.processes import refuse_second
+from kuma_sync.app.shared_state import SharedState
+from kuma_sync.settings import Settings
+from kuma_sync.store import Put, Store
+from kuma_sync.store.jobs import Depth, JobState
+from kuma_sync.store.queue import WAITING
+from kuma_sync.store.read_models import AlertState
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.monitor import Heart
+from kuma_sync.sync.runtime.runner import once
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a pass went: what failed, and what waits, is held or parked afterwards (earlier runs included)."""
+
+    troubles: tuple[str, ...]
+    counts: dict[AlertState, int]
+    waiting: int
+    held: int
+    parked: int
+
+    @property
+    def clean(self) -> bool:
+        """Tell whether nothing failed, waits, is held or parked."""
+        return not (self.troubles or self.waiting or self.held or self.parked)
+
+    def summary(self) -> str:
+        """Return one line for a human."""
+        states = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count) or "no alerts"
+        rest = f"{self.waiting} waiting, {self.held} held, {self.parked} parked"
+        return f"{states}; jobs: {rest}"
+
+
+def at_once(settings: Settings) -> Settings:
+    """Return the configuration of a single pass: its caller sets the pace, so that no update is put off for another."""
+    return settings.model_copy(update={"poll": settings.poll.model_copy(update={"interval": timedelta()})})
+
+
+async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limits | None = None) -> Outcome:
+    """Do one complete pass. SIGTERM and SIGINT end it early, in order; the second one at once.
+
+    Raise ConfigError, or StoreError.
+    """
+    settings = at_once(settings)
+    stop = _stopped_by_signals(settings.run.grace.total_seconds())
+    limits = limits or Limits()
+    shared = SharedState(store=open_store(settings, limits=limits.store), limits=limits)
+    runtime = await build(settings, shared, stack)
+    await refuse_second(settings, runtime.identity)
+    stack.enter_context(shared.store.hold())
+    stack.push_async_callback(shared.store.close)  # closed before it is let go
+    await make_ready(shared.store, runtime.identity, shared.owner, can_find=runtime.can_find)
+    async with shared.store.begin() as tx:
+        # What a daemon put off: an alert's updates that came too fast.
+        waiting = await tx.delivery.jobs(states=[JobState.PENDING])
+        await tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
+    heart = Heart(
+        shared.store, shared.process(single_pass=True), health=shared.health, clock=utc_now, limits=shared.limits
+    )
+    async with heart.beating():
+        troubles = await once(runtime, stop=stop, grace=settings.run.grace)
+    return await _outcome(shared.store, tuple(troubles))
+
+
+def _stopped_by_signals(grace: float) -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def told() -> None:
+        if stop.is_set():
+            log.warning("stopped_at_once")
+            os._exit(1)  # what is in flight is found by the next one
+        log.info("stopping", grace_seconds=grace)
+        stop.set()
+
+    # Only a process's first thread hears of signals.
+    heard = threading.current_thread() is threading.main_thread()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if heard else ():
+        asyncio.get_running_loop().add_signal_handler(number, told)
+    return stop
+
+
+async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:
+    async with store.read() as tx:
+        depths = [await tx.delivery.depths(), await tx.closes.depths()]
+        counts = await tx.overview.counts()
+        rejected = await tx.rejects.count()
+        marked = len(await tx.links.held())
+    return Outcome(
+        troubles=troubles,
+        counts=counts,
+        waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, Depth.POSTPONED)),
+        held=marked + depths[1].get(Depth.HELD, 0),
+        parked=rejected + sum(depth.get(Depth.PARKED, 0) for depth in depths),
+    )

@@ -1,0 +1,195 @@
+"""Which processes work on a store now, and whether another store serves the same KUMA and IRP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kuma_sync.app.build import open_store, served, utc_now
+from kuma_sync.core.errors import ConfigError, StoreError, StoreHeld
+from kuma_sync.settings import Settings, load, sqlite_path
+from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here
+from kuma_sync.settings.sections import StoreSection
+from kuma_sync.store import Heartbeat, Identity, Store, Tx, is_held, store_url
+from kuma_sync.store.file import StoreFile
+from kuma_sync.store.migrate import check
+from kuma_sync.sync.runtime.monitor import DEAD_AFTER
+from kuma_sync.web.asking import Heard, door_address, hear
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Who works on a store."""
+
+    daemons: tuple[Heartbeat, ...] = ()
+    passes: tuple[Heartbeat, ...] = ()
+    """Each a `run --once` under way."""
+    mute: bool = False
+    """Some process holds the file, and has not written to it for so long that it seems unable to."""
+    last: Heartbeat | None = None
+    """Of those that no longer live, the one heard last."""
+
+    @property
+    def daemon(self) -> bool:
+        """Tell whether there is a daemon, as far as can be told."""
+        return bool(self.daemons) or self.mute
+
+    @property
+    def somebody(self) -> str:
+        """Say who works on the store, for a sentence; empty where nobody does."""
+        for what, heard in (("a daemon", self.daemons), ("a single pass", self.passes)):
+            if heard:
+                return f"{what} runs (pid {', '.join(f'{one.process.pid} on {one.process.host}' for one in heard)})"
+        return "a process holds the store's file" if self.mute else ""
+
+
+async def running(store: Store, tx: Tx) -> Running:
+    """Return who works on the store.
+
+    A file's lock ends with its process and tells at once; where several copies share a server, and where this user may
+    not look at the lock, one counts as dead DEAD_AFTER its last word.
+    """
+    heard = await tx.heartbeats.heard()
+    held = store.is_held()
+    fresh = [one for one in heard if held is not False and one.silent <= DEAD_AFTER]
+    gone = [one for one in heard if one not in fresh]
+    return Running(
+        daemons=tuple(one for one in fresh if not one.process.single_pass),
+        passes=tuple(one for one in fresh if one.process.single_pass),
+        mute=held is True and not fresh,
+        last=max(gone, key=lambda one: one.heard_at, default=None),
+    )
+
+
+LONGEST_LOOK = 2.0
+"""Seconds that a database, or a door, has to answer: a start waits for neither."""
+
+
+async def refuse_second(
+    settings: Settings, ours: Identity, *, system_wide: Path = SYSTEM_WIDE, system_state: Path = SYSTEM_STATE
+) -> None:
+    """Refuse to begin a new store beside one that serves the same KUMA and IRP; one that is in use asks nothing.
+
+    Raise StoreHeld where a daemon runs, ConfigError where only its store lies about. A database that is away is left
+    alone.
+    """
+    refuse_moved(settings)
+    if not await _is_new(settings):
+        return
+    store = sqlite_path(settings.store.url)
+    if (await heard_at_door(settings)).answer.get("serves") == served(ours):
+        raise StoreHeld(_running(f"at {settings.web.listen}", ours, store))
+    for file in _others(settings, system_wide, system_state):
+        if await _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True)) != ours:
+            continue
+        if is_held(StoreFile(file)):
+            raise StoreHeld(_running(f"with the store {file}", ours, store))
+        if store:
+            raise ConfigError("store.url", _forgotten(file, ours, store))
+
+
+async def heard_at_door(settings: Settings) -> Heard:
+    """Ask at the configured door how the daemon is that answers there, if one does."""
+    listen = settings.web.listen
+    if not listen or listen.endswith(":0"):
+        return Heard()
+    address = f"{door_address(listen, tls=settings.web.cert_file is not None)}/readyz"
+    return await asyncio.to_thread(hear, address, timeout=LONGEST_LOOK)
+
+
+def refuse_moved(settings: Settings) -> None:
+    """Raise ConfigError where a relative path led to a store before, and leads to none now."""
+    former, store = settings.former_store, Path(sqlite_path(settings.store.url))
+    if former is None or not _is_absent(store) or not _exists(former):
+        return
+    raise ConfigError(
+        "store.url",
+        f"leads to {store}, where there is no store; there is one at {former}, where a relative path led before: stop "
+        f'its daemon and move it, its -wal and -shm files with it, or name it: store.url = "sqlite:///{former}"',
+    )
+
+
+async def _is_new(settings: Settings) -> bool:
+    """Tell whether a store belongs to nobody yet; one that cannot be looked at is not ours to judge."""
+    path = sqlite_path(settings.store.url)
+    if path and _is_absent(Path(path)):
+        return True
+    try:
+        async with asyncio.timeout(LONGEST_LOOK):
+            return await _owner(open_store(settings, untouched=True), strict=True) is None
+    except (StoreError, TimeoutError):
+        return False
+
+
+async def _owner(store: Store, *, strict: bool = False) -> Identity | None:
+    """Return whose store it is; None while it is nobody's, and for what cannot be read unless `strict`."""
+    try:
+        if await check(store) is None:
+            return None
+        async with store.read() as tx:
+            return await tx.cursor.identity()
+    except StoreError:
+        if strict:
+            raise
+        return None
+    finally:
+        await store.close()
+
+
+def _others(settings: Settings, system_wide: Path, system_state: Path) -> Iterator[Path]:
+    """Yield the files at the usual places that may be another store, each once."""
+    own = sqlite_path(settings.store.url)
+    usual = sqlite_path(str(StoreSection.model_fields["url"].default))
+    folders = (system_state, settings.places.state, settings.places.beside, here())
+    files = [folder / name for folder in folders for name in dict.fromkeys((Path(own or usual).name, usual))]
+    seen = {Path(own).resolve()} if own else set()
+    for file in (*_of_the_service(system_wide), *files):
+        if _exists(file) and file.resolve() not in seen:
+            seen.add(file.resolve())
+            yield file
+
+
+def _of_the_service(system_wide: Path) -> Iterator[Path]:
+    try:
+        store = sqlite_path(load(system_wide, {}, remotes=False).store.url)
+    except ConfigError:
+        return
+    if store:
+        yield Path(store)
+
+
+def _is_absent(file: Path) -> bool:
+    """Tell whether there surely is nothing; of a folder that lets us not in nobody can tell."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _exists(file: Path) -> bool:
+    """Tell whether there surely is a file."""
+    try:
+        return file.is_file()
+    except OSError:
+        return False
+
+
+def _running(where: str, ours: Identity, store: str) -> str:
+    return (
+        f"a running kuma-sync, {where}, serves KUMA {ours.kuma_instance!r} and IRP {ours.irp_url} already, and "
+        f"{store or 'the configured database'} is empty: a second store would send everything anew, over what analysts "
+        "wrote. Use its configuration; or, if this is another KUMA, give it a kuma.instance of its own"
+    )
+
+
+def _forgotten(file: Path, ours: Identity, store: str) -> str:
+    return (
+        f"{store} is empty, and {file} is the store of the same KUMA {ours.kuma_instance!r} and IRP {ours.irp_url}: a "
+        "second one would send everything anew, over what analysts wrote. "
+        f'Name it, store.url = "sqlite:///{file}"; or move it away to begin anew'
+    )

@@ -1,0 +1,64 @@
+"""What outlives a reload: the store and reports, who we are, what was swept, what remotes asked for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from kuma_sync import __version__
+from kuma_sync.settings.sections import KumaSection
+from kuma_sync.store import Process, Store
+from kuma_sync.sync.closing.intake import Waiters
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.polling.recorder import Swept
+from kuma_sync.sync.remote.rate import RetryAfter
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+
+Asked = tuple[frozenset[str], frozenset[str]]
+"""The statuses and tenants that KUMA is asked for."""
+
+
+def new_owner() -> str:
+    """Return a token that no other process start ever had."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedState:
+    """What one runtime leaves to the next."""
+
+    store: Store
+    limits: Limits = field(default_factory=Limits)
+    health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
+    metrics: Metrics = field(default_factory=Metrics)
+    waiters: Waiters = field(default_factory=lambda: Waiters(most=0))
+    """Who waits for KUMA's answer at the door; nobody where there is no door."""
+
+    owner: str = field(default_factory=new_owner)
+    waits: defaultdict[str, RetryAfter] = field(default_factory=lambda: defaultdict(RetryAfter))
+    swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
+    profiles: set[str] = field(default_factory=set)
+    """Digests of the profiles that this process has worked by: one that comes again was read again by a human."""
+
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def process(self, *, single_pass: bool = False) -> Process:
+        """Return this process as others that work on the store know it."""
+        return Process(
+            owner=self.owner,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            started_at=self.started_at,
+            single_pass=single_pass,
+        )
+
+    def swept_of(self, kuma: KumaSection) -> Swept:
+        """Return what is known of sweeps that ask for these statuses and tenants; others prove nothing about them."""
+        return self.swept[frozenset(kuma.statuses), frozenset(kuma.tenants)]

@@ -1,1 +1,0 @@
-"""MOVEMENT: loops, and nothing else."""

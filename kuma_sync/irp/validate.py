@@ -1,0 +1,121 @@
+"""Is this profile fit for use? Compiles it, demands what the operations must extract, and tries it on sample alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.steps import TargetCapabilities
+from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.load import KEY
+from kuma_sync.irp.profile import FindOperation, ListClosedOperation, Profile
+from kuma_sync.irp.rendering import Rendering
+from kuma_sync.irp.responses import Answers
+from kuma_sync.irp.sample import sample_subject, sample_values, sparse_subject
+
+_MUST_EXTRACT: Mapping[str, tuple[str, ...]] = {
+    "create": ("id",),
+    "find": ("items", "id", "key"),
+    "list_closed": ("items", "status", "resolution", "updated"),
+}
+_ABSENT: Mapping[str, str] = {
+    "find": "a create whose answer was lost is sent again or parked, and a lost store doubles incidents",
+    "close": "close.to_irp is off, alerts closed in KUMA leave their incidents open",
+    "list_closed": "close.watch is off, incidents closed in the IRP are learnt through the HTTP door only",
+    "probe": "a single 401 or 403 pauses all deliveries, because the token cannot be judged",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One operation, ready for use."""
+
+    rendering: Rendering
+    answers: Answers
+
+
+def compile_profile(profile: Profile) -> dict[str, Compiled]:
+    """Compile all operations, once a profile. Raises ConfigError for a template or an expression that is none."""
+    if not profile.compiled:
+        profile.compiled.update(_compile(profile))
+    return profile.compiled
+
+
+def _compile(profile: Profile) -> dict[str, Compiled]:
+    closed_when = _closed_when(profile)
+    compiled: dict[str, Compiled] = {}
+    problems = []
+    for name, operation in profile.operations.items():
+        try:
+            compiled[name] = Compiled(
+                rendering=Rendering(name, operation, profile.maps),
+                answers=Answers(name, operation, closed_when=closed_when.get(name, "")),
+            )
+        except Unrenderable as error:
+            problems.append(f"{error.where} {error.problem}")
+    _refuse(profile, problems)
+    return compiled
+
+
+def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
+    """Return warnings about a usable profile; raise ConfigError with file, operation and key for one that is not."""
+    _refuse(profile, list(_missing(profile)))
+    compiled = compile_profile(profile)
+    full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
+    problems = [f"{where} fails on the sample alert: {problem}" for where, problem in _failures(compiled, full)]
+    if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
+        problems.append("add_events.body has no field that uses the value events")
+    _refuse(profile, problems)
+    warnings = [] if profile.verified else [f"profile {profile.name} was never proven against the real product"]
+    poor = _failures(compiled, sparse)
+    warnings += [f"{where} fails on an alert without optional fields: {problem}" for where, problem in poor]
+    return warnings + [f"no [{name}] in the profile: {what}" for name, what in _ABSENT.items() if name not in compiled]
+
+
+def _failures(compiled: Mapping[str, Compiled], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Try every operation on a sample; yield where one fails, and why."""
+    for one in compiled.values():
+        try:
+            one.rendering.draft(values)
+        except Unrenderable as error:
+            yield error.where, error.problem
+
+
+def capabilities(profile: Profile, *, to_irp: bool) -> TargetCapabilities:
+    """Return what the IRP can do by its profile, and may by `close.to_irp`."""
+    settle = profile.find.settle if profile.find else FindOperation.model_fields["settle"].default
+    return TargetCapabilities(
+        can_find=profile.find is not None,
+        can_update=profile.update is not None,
+        can_add_events=profile.add_events is not None,
+        may_close=to_irp and profile.close is not None,
+        settle=settle,
+    )
+
+
+def _closed_when(profile: Profile) -> Mapping[str, str]:
+    """Return the expressions by operation; `find` borrows that of `list_closed`."""
+    listed = profile.list_closed.closed_when if profile.list_closed else ""
+    found = profile.find.closed_when if profile.find else ""
+    return {"find": found or listed, "list_closed": listed}
+
+
+def _missing(profile: Profile) -> Iterator[str]:
+    for name, operation in profile.operations.items():
+        for part in _MUST_EXTRACT.get(name, ()):
+            if not getattr(operation.extract, part):
+                yield f"{name}.extract.{part} is missing"
+        if isinstance(operation, ListClosedOperation):
+            if not (operation.extract.id or operation.extract.key):
+                yield "list_closed.extract.id is missing (or key)"
+            if not operation.closed_when:
+                yield "list_closed.closed_when is missing"
+
+
+def _refuse(profile: Profile, problems: Sequence[str]) -> None:
+    """Raise ConfigError where there is a problem; it names them all."""
+    errors = [ConfigError(KEY, f"{profile.source}: {problem}") for problem in problems]
+    if errors:
+        raise ConfigError(KEY, errors[0].problem, others=errors[1:])

@@ -1,0 +1,149 @@
+"""What works but should not stay so: plain http, unchecked certificates, secrets that everyone can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
+from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
+from kuma_sync.settings.secret import SECRET_NAME, Secret
+from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
+from kuma_sync.settings.sources import misspelt
+
+SHORTEST_TOKEN = 16
+"""Characters of a token that opens our door."""
+
+
+def cautions(
+    settings: Settings,
+    path: Path | None,
+    origins: Mapping[str, str],
+    env: Mapping[str, str],
+    *,
+    system_wide: Path = SYSTEM_WIDE,
+) -> tuple[str, ...]:
+    """Return one sentence for each thing an operator should change; `origins` are the keys the environment gave."""
+    return (
+        *_connections(settings),
+        *_door_tokens(settings),
+        *_files(settings, system_wide.parent),
+        *_inline(settings, path, origins, system_wide.parent),
+        *misspelt(env).values(),
+    )
+
+
+def _connections(settings: Settings) -> Iterator[str]:
+    for name, side in (("kuma", settings.kuma), ("irp", settings.irp)):
+        parts = urlsplit(side.url)
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f"{name}.url: http:// sends the token and the alerts unencrypted; use https://"
+        if not side.verify_tls:
+            yield (
+                f"{name}.verify_tls: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; "
+                f"set {name}.ca_file instead"
+            )
+    web = settings.web
+    if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
+        open_ = "tokens arrive unencrypted" if web.tokens or web.metrics_token else "is open to the network without TLS"
+        yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
+
+
+def _door_tokens(settings: Settings) -> Iterator[str]:
+    web = settings.web
+    door = {f"web.tokens.{name}": secret.reveal() for name, secret in web.tokens.items()}
+    if web.metrics_token:
+        door["web.metrics_token"] = web.metrics_token.reveal()
+    for key, token in door.items():
+        if len(token) < SHORTEST_TOKEN:
+            short = f"is shorter than {SHORTEST_TOKEN} characters and may be guessed"
+            yield f"{key}: {short}; `openssl rand -hex 32` makes one"
+    seen: dict[str, str] = {}
+    for key, token in door.items():
+        if token in seen:
+            yield f"{key}: is the same token as {seen[token]}: who calls cannot be told apart; give each its own"
+        seen.setdefault(token, key)
+
+
+def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
+    """Yield every secret that is set, with its dotted key."""
+    for section in SECTIONS:
+        for key in secret_keys(section):
+            secret = getattr(getattr(settings, section), key)
+            if secret:
+                yield f"{section}.{key}", secret
+    for name, secret in settings.web.tokens.items():
+        yield f"web.tokens.{name}", secret
+    yield from _secret_options("irp.options", settings.irp.options)
+
+
+def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[tuple[str, Secret]]:
+    """Yield the texts under whatever has the name of a secret."""
+    match node:
+        case Mapping():
+            for name, inner in node.items():
+                yield from _secret_options(f"{place}.{name}", inner, secret=secret or bool(SECRET_NAME.search(name)))
+        case list() | tuple():
+            for inner in node:
+                yield from _secret_options(place, inner, secret=secret)
+        case str() if secret and node:
+            yield place, Secret(node)
+
+
+def _files(settings: Settings, services: Path) -> Iterator[str]:
+    keys = (
+        ("kuma.client_key", settings.kuma.client_key),
+        ("irp.client_key", settings.irp.client_key),
+        ("web.key_file", settings.web.key_file),
+    )
+    for key, file in (*((f"{key}_file", secret.path) for key, secret in _kept(settings)), *keys):
+        if file and _world_readable(file):
+            handed = f'; the service gets it by LoadCredential= in the unit, and "${{{CREDENTIALS}}}/{file.name}" here'
+            advice = f"chmod o-r it{handed if file.is_relative_to(services) else ''}"
+            yield f"{key}: {file} can be read by every user of this machine; {advice}"
+
+
+def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str], services: Path) -> Iterator[str]:
+    if not path or not _world_readable(path):
+        return
+    inside = [key for key, secret in _kept(settings) if not secret.path and not _from_outside(key, origins)]
+    if inside:
+        to_do = "chmod o-r it" if _is_ours_alone(path, services) else _moved_out(inside)
+        yield f"{path} holds secrets ({', '.join(inside)}) and can be read by every user of this machine; {to_do}"
+
+
+def _is_ours_alone(path: Path, services: Path) -> bool:
+    """Tell whether the daemon reads a file as its owner; a DynamicUser or a container's user is somebody else."""
+    return not path.absolute().is_relative_to(services) and path.stat().st_uid == os.geteuid()
+
+
+def _moved_out(inside: list[str]) -> str:
+    """Say where secrets belong that stand in a file which must stay readable; the options have no `_file` form."""
+    files = [f"{key}_file" for key in inside if not key.startswith("irp.options.")]
+    places = [f"them into files of their own ({', '.join(files)})"] if files else []
+    places += ["those of irp.options into environment variables"] if len(files) < len(inside) else []
+    return f"put {', '.join(places)}; no chmod: the service must read this file as another user"
+
+
+def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:
+    """Yield what must be kept secret: a proxy's address is only with a password in it."""
+    for key, secret in secrets_of(settings):
+        if key not in {"kuma.proxy", "irp.proxy"} or proxy_password(secret.reveal()):
+            yield key, secret
+
+
+def _from_outside(key: str, origins: Mapping[str, str]) -> bool:
+    return key in origins or any(
+        key.startswith(f"{table}.") for table in ("web.tokens", "irp.options") if table in origins
+    )
+
+
+def _world_readable(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except OSError:
+        return False

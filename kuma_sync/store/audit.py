@@ -1,0 +1,96 @@
+"""What happened: who did what, and how each read of KUMA and each watch round went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.store import schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassRecord:
+    """One read of KUMA, or one watch round, as it went. `error` is empty when it did."""
+
+    kind: str
+    started_at: datetime
+    seconds: float
+    complete: bool
+    pages: int = 0
+    bytes: int = 0
+    seen: int = 0
+    appeared: int = 0
+    changed: int = 0
+    left: int = 0
+    rejected: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, by command, by a door, or by the program itself."""
+
+    at: datetime
+    actor: str
+    action: str
+    alert_id: str = ""
+    detail: str = ""
+
+
+_NOTE = schema.audit.insert()
+
+
+class Audit:
+    """The tables audit and passes, inside one transaction: who did what, and how reads went."""
+
+    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    async def note_pass(self, record: PassRecord) -> None:
+        """Remember how a read went."""
+        await self._connection.execute(schema.passes.insert().values(**asdict(record)))
+
+    async def last_passes(self, limit: int) -> list[PassRecord]:
+        """Return the latest passes, newest first."""
+        table = schema.passes
+        rows = await self._connection.execute(select(table).order_by(table.c.id.desc()).limit(limit))
+        return [_pass(row) for row in rows.mappings()]
+
+    async def last_pass_by_kind(self) -> list[PassRecord]:
+        """Return the latest pass of every kind."""
+        table = schema.passes
+        latest = select(func.max(table.c.id)).group_by(table.c.kind)
+        rows = await self._connection.execute(select(table).where(table.c.id.in_(latest)).order_by(table.c.kind))
+        return [_pass(row) for row in rows.mappings()]
+
+    async def note(self, actor: str, action: str, alert_id: str = "", detail: str = "") -> None:
+        """Write a line of the audit trail."""
+        await self.note_all(actor, [(action, alert_id, detail)])
+
+    async def note_all(self, actor: str, lines: Sequence[tuple[str, str, str]]) -> None:
+        """Write lines of the audit trail, each an action, whose alert, and the detail."""
+        if lines:
+            rows = [
+                {"at": self._now, "actor": actor, "action": action, "alert_id": alert_id, "detail": detail}
+                for action, alert_id, detail in lines
+            ]
+            await self._connection.execute(_NOTE, rows)
+
+    async def history(self, alert_id: str) -> list[AuditEntry]:
+        """Return an alert's audit trail, oldest first."""
+        table = schema.audit
+        rows = await self._connection.execute(select(table).where(table.c.alert_id == alert_id).order_by(table.c.id))
+        return [
+            AuditEntry(at=row.at, actor=row.actor, action=row.action, alert_id=row.alert_id, detail=row.detail)
+            for row in rows
+        ]
+
+
+def _pass(row: Any) -> PassRecord:
+    return PassRecord(**{name: value for name, value in row.items() if name != "id"})

@@ -1,0 +1,246 @@
+"""The store as an operator sees it: states and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
+from kuma_sync.core.text import incident_spellings
+from kuma_sync.store import schema
+from kuma_sync.store.jobs import JobState
+
+
+class AlertState(StrEnum):
+    """How an alert stands, for people: the first that fits."""
+
+    PARKED = "parked"
+    HELD = "held"
+    MISSED = "missed"
+    IGNORED = "ignored"
+    PENDING = "pending"
+    CLOSED = "closed"
+    GONE = "gone"
+    OPEN = "open"
+
+
+_SUBJECTS = (
+    schema.alerts.c.id,
+    schema.parked.c.digest,
+    schema.delivery_queue.c.subject,
+    schema.close_queue.c.subject,
+)
+"""What an operator may name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of `kuma-sync alerts`."""
+
+    alert_id: AlertId
+    state: AlertState
+    name: str
+    priority: str
+    status: str
+    last_seen: datetime | None
+    incident_id: str | None
+    incident_number: str
+    towards: str = ""
+    """Where what waits for a human would go: irp, kuma, or both; empty where nothing does."""
+    reason: str = ""
+    """Why it waits for a human."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Something of an alert that the brake holds: the `create` of its incident, or a `close` towards either side."""
+
+    id: str
+    what: Literal["create", "close"]
+    towards: Literal["irp", "kuma"]
+    reason: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """An alert by its name."""
+
+    id: str
+    name: str
+    last_seen: datetime | None
+
+
+class Overview:
+    """Questions over all tables, inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def counts(self) -> dict[AlertState, int]:
+        """Count the alerts by state."""
+        state = _state()
+        rows = await self._connection.execute(_joined(state, func.count()).group_by(state))
+        found = {name: count for name, count in rows}
+        return {name: found.get(name, 0) for name in AlertState}
+
+    async def rows(self, *, state: AlertState | None = None, limit: int | None = None) -> list[Row]:
+        """List alerts, the latest lastSeen first."""
+        alerts, links, chosen = schema.alerts, schema.links, _state()
+        columns = (alerts, links.c.incident_id, links.c.incident_number, chosen.label("state"), *_stops())
+        query = _joined(*columns).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
+        if state is not None:
+            query = query.where(chosen == state)
+        return [_row(row) for row in await self._connection.execute(query)]
+
+    async def state(self, alert_id: AlertId) -> AlertState | None:
+        """Return one alert's state."""
+        found = await self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
+        state = found.scalar_one_or_none()
+        return None if state is None else AlertState(state)
+
+    async def held(self) -> list[Held]:
+        """Return all that the brake holds, by alert."""
+        alerts, links, closes = schema.alerts, schema.links, schema.close_queue
+        marked = await self._connection.execute(
+            select(links.c.alert_id, links.c.held_create, links.c.held_close, alerts.c.name)
+            .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
+            .where(schema.HELD)
+        )
+        found = []
+        for row in marked:
+            if row.held_create:
+                found.append(_held(row.alert_id, row.name, "create", "irp", CREATE_HELD))
+            if row.held_close:
+                found.append(_held(row.alert_id, row.name, "close", "irp", CLOSING_HELD))
+        jobs = await self._connection.execute(
+            select(closes.c.subject, closes.c.reason, alerts.c.name)
+            .select_from(closes.outerjoin(alerts, alerts.c.id == closes.c.subject))
+            .where(closes.c.state == JobState.HELD)
+        )
+        found += [_held(row.subject, row.name, "close", "kuma", _and(CLOSING_HELD, row.reason)) for row in jobs]
+        return sorted(found, key=lambda one: (one.id, one.towards, one.what))
+
+    async def by_incident(self, text: str) -> list[str]:
+        """Return the alerts whose incident has this id or number, in another case, too, where that names no other."""
+        links = schema.links
+        wanted = or_(
+            links.c.incident_id.in_(incident_spellings(text)),
+            links.c.incident_number == text,  # SQLite knows the case of ASCII alone
+            func.lower(links.c.incident_number) == text.lower(),
+        )
+        rows = await self._connection.execute(select(links.c.alert_id).where(wanted).order_by(links.c.alert_id))
+        return [alert_id for (alert_id,) in rows]
+
+    async def by_name(self, text: str) -> list[Named]:
+        """Return the alerts whose name holds a text, compared without case, the latest first."""
+        alerts = schema.alerts
+        query = select(alerts.c.id, alerts.c.name, alerts.c.last_seen).order_by(alerts.c.last_seen.desc().nulls_last())
+        # SQLite knows the case of ASCII alone.
+        wanted = text.casefold()
+        return [
+            Named(id=row.id, name=row.name, last_seen=row.last_seen)
+            for row in await self._connection.execute(query)
+            if wanted in row.name.casefold()
+        ]
+
+    async def named(self, names: Collection[str]) -> set[str]:
+        """Return which of these are subjects: alerts, parked pieces by digest, and closings for alerts unknown here."""
+        found: set[str] = set()
+        for column in _SUBJECTS:
+            rows = await self._connection.execute(select(column).where(column.in_(names)))
+            found.update(name for (name,) in rows)
+        return found
+
+    async def matching(self, prefix: str, *, limit: int, any_case: bool = False) -> list[str]:
+        """Return the subjects that begin with a prefix, the first `limit` of them."""
+        found: set[str] = set()
+        for column in _SUBJECTS:
+            # LIKE knows no case on SQLite, and does on PostgreSQL.
+            beginning: ColumnElement[str] = func.substr(column, 1, len(prefix))
+            same = func.lower(beginning) == prefix.lower() if any_case else beginning == prefix
+            rows = await self._connection.execute(select(column).where(same).order_by(column).limit(limit))
+            found.update(name for (name,) in rows)
+        return sorted(found)[:limit]
+
+
+def _queued(table: Any, states: Sequence[JobState] = ()) -> ColumnElement[bool]:
+    condition = table.c.subject == schema.alerts.c.id
+    return exists().where(and_(condition, table.c.state.in_(states)) if states else condition)
+
+
+def _in(*states: JobState) -> ColumnElement[bool]:
+    return or_(*(_queued(table, states) for table in (schema.delivery_queue, schema.close_queue)))
+
+
+def _state() -> ColumnElement[str]:
+    links = schema.links.c
+    return case(
+        (_in(JobState.PARKED), AlertState.PARKED),
+        (or_(links.held_create, links.held_close, _in(JobState.HELD)), AlertState.HELD),
+        (links.missed, AlertState.MISSED),
+        (or_(links.ignored, links.dropped), AlertState.IGNORED),
+        (_in(JobState.PENDING, JobState.RUNNING), AlertState.PENDING),
+        (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
+        (links.gone, AlertState.GONE),
+        else_=AlertState.OPEN,
+    )
+
+
+def _stops() -> list[ColumnElement[Any]]:
+    """Return why an alert waits for a human, one column a kind: NULL where it does not."""
+
+    def why(table: Any, state: JobState, name: str) -> ColumnElement[str]:
+        mine = (table.c.subject == schema.alerts.c.id, table.c.state == state)
+        return select(func.max(table.c.reason)).where(*mine).scalar_subquery().label(name)
+
+    return [
+        why(schema.delivery_queue, JobState.PARKED, "parked_irp"),
+        why(schema.close_queue, JobState.PARKED, "parked_kuma"),
+        why(schema.close_queue, JobState.HELD, "held_kuma"),
+        schema.links.c.held_create,
+        schema.links.c.held_close,
+    ]
+
+
+def _joined(*columns: Any) -> Select[Any]:
+    return select(*columns).select_from(schema.alerts.join(schema.links, schema.links.c.alert_id == schema.alerts.c.id))
+
+
+def _row(row: Any) -> Row:
+    stops = [
+        *([("irp", row.parked_irp)] if row.parked_irp is not None else []),
+        *([("irp", CREATE_HELD)] if row.held_create else []),
+        *([("irp", CLOSING_HELD)] if row.held_close else []),
+        *([("kuma", row.parked_kuma)] if row.parked_kuma is not None else []),
+        *([("kuma", _and(CLOSING_HELD, row.held_kuma))] if row.held_kuma is not None else []),
+    ]
+    return Row(
+        alert_id=AlertId(row.id),
+        state=AlertState(row.state),
+        name=row.name,
+        priority=row.priority,
+        status=row.status,
+        last_seen=row.last_seen,
+        incident_id=row.incident_id,
+        incident_number=row.incident_number or "",
+        towards=", ".join(dict.fromkeys(side for side, _why in stops)),
+        reason="; ".join(why for _side, why in stops),
+    )
+
+
+def _and(reason: str, more: str | None) -> str:
+    return f"{reason}; {more}" if more else reason
+
+
+def _held(
+    id_: str, name: str | None, what: Literal["create", "close"], towards: Literal["irp", "kuma"], reason: str
+) -> Held:
+    return Held(id=id_, what=what, towards=towards, reason=reason, name=name or "")

@@ -1,0 +1,139 @@
+"""Columns' types: how values of the core are kept in a row."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from kuma_sync.core.alert import Contents, EventDigest, event_digest
+from kuma_sync.core.text import fit
+
+_FAST = 1
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def pack(contents: Contents) -> tuple[bytes, int]:
+    """Compress contents, and say how many bytes they are unpacked; escapes keep lone surrogates that KUMA may send."""
+    packer = zlib.compressobj(_FAST)
+    packed, size = [], 0
+    for text in _texts(contents):
+        packed.append(packer.compress(text))
+        size += len(text)
+    return b"".join([*packed, packer.flush()]), size
+
+
+def _texts(contents: Contents) -> Iterator[bytes]:
+    """Return the JSON text piece by piece: the whole of it would take its size twice over."""
+    kinds = {"events": contents.events, "assets": contents.assets, "accounts": contents.accounts}
+    for number, (name, items) in enumerate(kinds.items()):
+        yield b'%s"%s":[' % (b"," if number else b"{", name.encode("ascii"))
+        for at, item in enumerate(items):
+            yield (("," if at else "") + _json(item)).encode("ascii")
+        yield b"]"
+    yield b"}"
+
+
+def unpack(packed: bytes) -> Contents:
+    """Restore contents; the ids are those of the events kept."""
+    # Decoded first: json would keep the bytes beside the text.
+    value = json.loads(zlib.decompress(packed).decode("ascii"))
+    return Contents(
+        events=tuple(value["events"]),
+        event_ids=frozenset(map(event_digest, value["events"])),
+        assets=tuple(value["assets"]),
+        accounts=tuple(value["accounts"]),
+    )
+
+
+def same_named(*names: str) -> Callable[[object], dict[str, Any]]:
+    """Return what takes these attributes of anything, by name; asked for one by one they cost twice as much."""
+    take = attrgetter(*names)
+
+    def taken(owner: object) -> dict[str, Any]:
+        return dict(zip(names, take(owner), strict=True))
+
+    return taken
+
+
+DIGEST_BYTES = 16
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time: `timestamptz` on PostgreSQL, text that sorts as time on SQLite."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the column's real type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        return dialect.type_descriptor(String(27))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Write a time."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        if dialect.name == "postgresql":
+            return moment
+        return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> datetime | None:
+        """Read a time."""
+        if value is None:
+            return None
+        moment: datetime = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return moment.astimezone(UTC)
+
+
+class Words(TypeDecorator[str]):
+    """Text for people, with what no database holds (NUL, half a surrogate pair) replaced: no row fails for it.
+
+    Not for what names something: a key must be refused where it comes from.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        """Write a text."""
+        return None if value is None else fit(value)
+
+
+class Digests(TypeDecorator[frozenset[EventDigest]]):
+    """A set of event digests, one after the other."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: frozenset[EventDigest] | None, _dialect: Dialect) -> bytes:
+        """Write a set, sorted, so that equal sets are equal bytes."""
+        return b"".join(sorted(value or ()))
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> frozenset[EventDigest]:
+        """Read a set."""
+        packed = bytes(value or b"")
+        return frozenset(EventDigest(packed[i : i + DIGEST_BYTES]) for i in range(0, len(packed), DIGEST_BYTES))
+
+
+class Json(TypeDecorator[Any]):
+    """A small JSON value as text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, _dialect: Dialect) -> str | None:
+        """Write a value; None stays NULL."""
+        return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> Any:
+        """Read a value."""
+        return None if value is None else json.loads(value)

@@ -1,0 +1,1 @@
+"""What the daemon does: read KUMA, deliver to the IRP, carry closings both ways."""

@@ -1,0 +1,41 @@
+"""Alerts that KUMA closed: their links are marked, their incidents queued to be closed, or held by the brake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import structlog
+
+from kuma_sync.core import transitions
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.plan import Brake, Plan, check
+from kuma_sync.store import Lane, Put, Tx
+from kuma_sync.store.locks import lock
+
+log = structlog.get_logger(__name__)
+
+
+async def note_closings(
+    tx: Tx, closings: Mapping[AlertId, str], *, brake: Brake, open_before: int | None, to_irp: bool
+) -> None:
+    """Mark the links of a round's closed alerts (with KUMA's reason) and queue the closing of their incidents.
+
+    The brake measures them by the links that were not closed when the round began: `open_before`, or as many as there
+    are now where the round has changed nothing.
+    """
+    if not closings:
+        return
+    open_links = await tx.links.open_count() if open_before is None else open_before
+    links = (await lock(tx, links=closings)).links
+    ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
+    plan = check(Plan(closings=ours if to_irp else ()), brake, open_links=open_links)
+    if plan.held_closings:
+        log.error("brake_holds_closings", towards="irp", held=len(plan.held_closings), open=open_links)
+    for alert_id, reason in closings.items():
+        held = alert_id in plan.held_closings
+        become = partial(transitions.alert_closed, origin=Origin.KUMA, reason=reason, held=held)
+        await tx.links.change(alert_id, become, now=tx.now)
+        await tx.audit.note("kuma", "alert_closed", alert_id, f"{reason}; held by the brake" if held else reason)
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CLOSE) for alert_id in ours])

@@ -1,0 +1,1 @@
+"""Bringing one alert's incident up to date."""

@@ -1,0 +1,100 @@
+"""What a request is rendered from: template values, and the alert's contents, read again if needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from kuma_sync.core.alert import AlertId, Contents, JsonObject
+from kuma_sync.core.errors import NotAllowed, Permanent, Transient
+from kuma_sync.core.incident import external_key
+from kuma_sync.core.window import Query, ReadKind
+from kuma_sync.irp.context import Subject, values
+from kuma_sync.kuma.client import Element, KumaClient
+from kuma_sync.kuma.parse import Parsed, parse_in_turns
+from kuma_sync.sync.delivery.unit_of_work import DeliveryState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateContext:
+    """What is not the alert's: settings, and the clock."""
+
+    instance: str
+    web_url: str
+    options: Mapping[str, str]
+    clock: Callable[[], datetime]
+
+    def key(self, work: DeliveryState) -> str:
+        """Return the key that the incident carries."""
+        return external_key(self.instance, work.alert_id)
+
+    def values(self, work: DeliveryState, events: Sequence[JsonObject]) -> dict[str, object]:
+        """Return the values for a request about this work, carrying these events."""
+        subject = Subject(
+            snapshot=work.snapshot,
+            key=self.key(work),
+            contents=work.contents,
+            events=events,
+            incident=work.link.incident,
+            reason=work.link.close_reason,
+            comment=work.link.close_comment,
+        )
+        return values(subject, web_url=self.web_url, options=self.options, now=self.clock())
+
+
+log = structlog.get_logger(__name__)
+
+
+class ContentsReader:
+    """Reads one alert's contents. Needed for resync, render, and an incident made anew.
+
+    `admit` is the gate that each request goes through; a command that asks once needs none.
+    """
+
+    def __init__(
+        self,
+        *,
+        kuma: KumaClient,
+        max_events: int,
+        admit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
+    ) -> None:
+        self._kuma = kuma
+        self._max_events = max_events
+        self._admit = admit
+
+    async def read(self, alert_id: AlertId, *, needed: bool = True) -> Contents | None:
+        """Return the contents; None where KUMA has none left or refuses this id, or they are above the size limit.
+
+        Raise RemoteError. Where they are not `needed`, only for what has to do with all of KUMA: an alert that it
+        cannot show gives None.
+        """
+        try:
+            return await self._asked(alert_id)
+        except (Permanent, Transient) as error:
+            if isinstance(error, Transient) and (needed or error.retry_after is not None):
+                raise
+            async with self._admit():
+                await self._kuma.assure_answers(ReadKind.CONTENTS)
+            log.warning("contents_unreadable", count=1, alert_ids=[alert_id], reasons=[error.summary])
+            return None
+
+    async def _asked(self, alert_id: AlertId) -> Contents | None:
+        try:
+            return await self._read(alert_id)
+        except NotAllowed:
+            return await self._read(alert_id)
+
+    async def _read(self, alert_id: AlertId) -> Contents | None:
+        query = Query(kind=ReadKind.CONTENTS, ids=(alert_id,))
+        found: Contents | None = None
+        async with self._admit(), aclosing(self._kuma.read(query)) as items:
+            async for item in items:
+                if isinstance(item, Element) and item.raw is not None:
+                    alert = await parse_in_turns(item.raw, with_events=True, max_events=self._max_events)
+                    if isinstance(alert, Parsed) and alert.seen.alert.id == alert_id:
+                        found = alert.seen.contents
+        return found

@@ -1,0 +1,371 @@
+"""The steps of a delivery: each renders one request, sends it, and says what the link becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import structlog
+
+from kuma_sync.core import budget, steps, transitions
+from kuma_sync.core.alert import AlertId, EventDigest, JsonObject
+from kuma_sync.core.errors import Permanent, Redirected, RemoteError, Transient
+from kuma_sync.core.incident import Found, Incident, Origin
+from kuma_sync.core.lanes import Lane
+from kuma_sync.core.link import DeliveredState, Doubt, Link
+from kuma_sync.core.retry import Bounce, Park, RetryAt
+from kuma_sync.core.steps import TargetCapabilities
+from kuma_sync.core.transitions import update_begun, update_refused
+from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
+from kuma_sync.irp.rendering import Draft
+from kuma_sync.sync.closing.requests import Closings
+from kuma_sync.sync.delivery.context import TemplateContext
+from kuma_sync.sync.delivery.meter import timed
+from kuma_sync.sync.delivery.proof import Proof
+from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
+from kuma_sync.sync.failpoint import failpoint
+from kuma_sync.sync.queue.leased_job import LeasedJob
+from kuma_sync.sync.remote.gate import GateClosed
+from kuma_sync.sync.remote.gates import Asking, RemoteGates
+from kuma_sync.telemetry.metrics import Metrics
+
+_NOWHERE = (404, 405, 410)
+
+
+def surely_not(error: RemoteError | GateClosed) -> bool:
+    """Tell whether the write certainly did not happen."""
+    cause = error.cause if isinstance(error, GateClosed) else error
+    return not (isinstance(cause, Transient | Redirected) and cause.ambiguous)
+
+
+def after_failed_create(link: Link, error: RemoteError | GateClosed, capabilities: TargetCapabilities) -> Link:
+    """Keep the intent where the create may have happened; take it back where it certainly did not."""
+    if surely_not(error) or (isinstance(error, GateClosed) and _taken_for_a_gate(error.cause, capabilities)):
+        return transitions.refused(link, capabilities)
+    return transitions.unidentified(link) if isinstance(error, Transient) and error.unidentified else link
+
+
+def _taken_for_a_gate(cause: RemoteError | None, capabilities: TargetCapabilities) -> bool:
+    # Where nobody can look, a doubt parks the job, and each trial would park one more: 302 is what a login answers.
+    return not capabilities.can_find and cause is not None and cause.status == 302
+
+
+def wrong_address(operation: str, error: Permanent, *, known: bool, sure: bool) -> bool:
+    """Tell whether an operation was refused for its address, so that all others of its kind would be.
+
+    `known` says that this address has worked; `sure`, that the incident is there, or that nobody can look. An incident
+    has an address of its own, and 404 is also what a deleted one is answered with.
+    """
+    if operation in ("create", "find"):
+        return error.status in _NOWHERE
+    return not known and (error.status == 405 or (sure and error.status in _NOWHERE))
+
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Events = Mapping[EventDigest, JsonObject]
+
+
+class Steps:
+    """Find, create, update, add events, close."""
+
+    def __init__(  # noqa: PLR0913  one keyword a part, given once, in the composition root
+        self,
+        *,
+        irp: IrpClient,
+        gates: RemoteGates,
+        proof: Proof,
+        bench: DeliveryUnitOfWork,
+        closings: Closings,
+        head: TemplateContext,
+        metrics: Metrics,
+    ) -> None:
+        self._irp = irp
+        self._gates = gates
+        self._proof = proof
+        self._bench = bench
+        self._closings = closings
+        self._head = head
+        self._metrics = metrics
+
+    def bounced(self, stopped: GateClosed) -> Bounce | RetryAt:
+        """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
+        if stopped.gate is self._proof.gate:
+            return Bounce(until=stopped.until, reason=stopped.summary, lane=Lane.CREATE)
+        ours = (self._gates.whole, *self._gates.kinds.values())
+        if stopped.gate not in ours:
+            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
+        lane = self._gates.lane(stopped.gate)
+        if lane is None and isinstance(stopped.cause, Redirected):
+            # It waits behind the others: else it would be the next trial, and the next.
+            lane = Lane.UPDATE
+        return Bounce(until=stopped.until, reason=stopped.summary, lane=lane)
+
+    async def find(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
+        """Look for the incident before anything is written."""
+        capabilities = self._bench.capabilities
+        if not capabilities.can_find:
+            return transitions.without_find(work.link, capabilities) or _absent(work)
+        if work.link.doubt is Doubt.UNSHOWN:
+            return await self._look(job, work)
+        found, asked_at = await self._find(job, work)
+        if found and self._awaits_resolution(work, transitions.choose(found)):
+            return await self._await_resolution(job, work)
+        if found:
+            if self._proof.concerns(work.alert_id) and work.link.intent is not None:
+                await self._proof.found()
+            return self._found(work, found)
+        now = self._head.clock()
+        after = transitions.after_not_found(work.link, asked_at=asked_at, answered_at=now, settle=capabilities.settle)
+        if after is not None:
+            await self._bench.note(job, work, partial(transitions.first_not_found, now=now))
+        return after or _absent(work)
+
+    async def _find(self, job: LeasedJob, work: DeliveryState) -> tuple[list[Found], datetime]:
+        """Ask for the incident; return when it was asked, too: the waits for a place and a turn may have been long."""
+        asked_at = self._head.clock()
+
+        async def send() -> list[Found]:
+            nonlocal asked_at
+            asked_at = self._head.clock()
+            return await self._irp.find(self._head.key(work))
+
+        found = await self._ask("find", job, send)
+        failpoint("find_answered")
+        return found, asked_at
+
+    async def _look(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt:
+        """Learn whether `find` shows what `create` made; where it does not, twice, creates stand still."""
+        settle = self._bench.capabilities.settle
+        job.lane = Lane.CLOSE  # all creates wait for this one, and those on their lane for them
+        try:
+            async with self._proof.gate.admit():
+                found, asked_at = await self._shown(job, work)
+                if not found and transitions.seen_twice(work.link, asked_at, settle):
+                    raise self._proof.not_shown()
+        except GateClosed as stopped:
+            if stopped.gate is not self._proof.gate:
+                raise
+            return RetryAt(at=stopped.until, reason=stopped.summary, counts=False)
+        if found:
+            await self._proof.found()
+            if transitions.shows(work.link, found):
+                return Change(become=transitions.shown)
+            waits = self._awaits_resolution(work, transitions.choose(found))
+            return await self._await_resolution(job, work) if waits else self._found(work, found)
+        now = self._head.clock()
+        await self._bench.note(job, work, partial(transitions.first_not_found, now=now))
+        at = self._proof.looks_again(now + settle)
+        return RetryAt(at=at, reason="not found yet", counts=False)
+
+    async def _shown(self, job: LeasedJob, work: DeliveryState) -> tuple[list[Found], datetime]:
+        try:
+            return await self._find(job, work)
+        except Permanent as error:
+            # Whatever it was asked, it shows nothing.
+            raise self._proof.not_shown(f"find {error.summary}") from None
+
+    async def create(self, job: LeasedJob, work: DeliveryState) -> Change:
+        """Make the incident."""
+        try:
+            incident, _events = await self._halving(
+                self._carried("create", work), least=0, send=lambda events: self._create_once(job, work, events)
+            )
+        except Duplicate:
+            return Change(become=transitions.duplicated, audit=("duplicate", "the IRP says it exists already"))
+        log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
+        become = partial(transitions.created, incident=incident, proven=self._proof.shown)
+        return Change(become=become, audit=("created", incident.id))
+
+    async def ended(self, job: LeasedJob) -> None:
+        """Note that a job ended, whatever came of it."""
+        await self._proof.leave(AlertId(job.claim.subject))
+
+    async def update(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
+        """Send what changed; without an update operation the create, which then is an upsert, sends all."""
+        unsent, capabilities, now = len(work.unsent), self._bench.capabilities, self._head.clock()
+        later = budget.put_off_until(work.link, unsent=unsent, capabilities=capabilities, now=now)
+        if later is not None:
+            return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
+        try:
+            (whole, sent), events = await self._halving(
+                self._carried("update", work), least=0, send=lambda events: self._update_once(job, work, events)
+            )
+        except Missing as error:
+            return _missing(job, error)
+
+        def become(link: Link) -> Link:
+            # The link itself says by now that anything may have arrived.
+            before = link.with_sent(work.link.sent)
+            paid = budget.charged(before, unsent=unsent, capabilities=capabilities, now=now) if sent else link
+            held = whole.held(work.link.sent.fields)
+            return transitions.updated(paid, work.snapshot.fingerprint, held, frozenset(events))
+
+        return Change(become=become, audit=("updated", ", ".join(sorted(sent))) if sent else None)
+
+    async def add_events(self, job: LeasedJob, work: DeliveryState) -> Change | Park:
+        """Send a batch of the events that did not fit elsewhere."""
+        try:
+            _none, events = await self._halving(
+                work.unsent,
+                least=1,
+                send=lambda events: self._send(job, self._draft("add_events", work, events)),
+            )
+        except Missing as error:
+            return _missing(job, error)
+        added = frozenset(events)
+        return Change(become=partial(transitions.events_added, events=added), audit=("events_added", str(len(added))))
+
+    async def close(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
+        """Close the incident, because its alert is closed."""
+        try:
+            await self._send(job, self._draft("close", work, {}))
+        except Missing as error:
+            return _missing(job, error, become=transitions.unclosed)
+        log.info("incident_closed", alert_id=work.alert_id)
+        audit = ("incident_closed", work.link.close_reason)
+        return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
+
+    def _carried(self, operation: str, work: DeliveryState) -> Events:
+        """Return the events that a request may carry: new ones, or all where the create has to do as an update."""
+        upsert = operation == "update" and not self._bench.capabilities.can_update
+        if not self._irp.carries_events("create" if upsert else operation):
+            return {}
+        return work.kept if upsert else work.unsent
+
+    async def _halving(self, events: Events, *, least: int, send: Callable[[Events], Awaitable[T]]) -> tuple[T, Events]:
+        """Send with as many events as the IRP takes in one request: 413 halves the batch, down to `least`."""
+        batch = self._irp.batch or len(events)
+        while True:
+            some = dict(islice(events.items(), batch))
+            try:
+                return await send(some), some
+            except TooLarge:
+                # Without add_events the rest would have no way to follow.
+                if len(some) <= least or not self._bench.capabilities.can_add_events:
+                    raise
+                batch = len(some) // 2
+
+    async def _create_once(self, job: LeasedJob, work: DeliveryState, events: Events) -> Incident:
+        """Commit the intent, then send; an intent that certainly did not happen is taken back."""
+        draft = self._draft("create", work, events)
+        sent = DeliveredState(fingerprint=work.snapshot.fingerprint, fields=draft.fields, events=frozenset(events))
+        self._gates.assure_open("create")
+        await self._proof.enter(work.alert_id)
+        await self._bench.note(job, work, partial(transitions.intended, sent=sent, now=self._head.clock()))
+        failpoint("intent_committed")
+        try:
+            incident = await self._create(job, draft)
+        except Duplicate:
+            raise
+        except (RemoteError, GateClosed) as error:
+            await self._bench.note(
+                job, work, partial(after_failed_create, error=error, capabilities=self._bench.capabilities)
+            )
+            raise
+        failpoint("create_answered")
+        return incident
+
+    async def _update_once(self, job: LeasedJob, work: DeliveryState, events: Events) -> tuple[Draft, frozenset[str]]:
+        """Send the fields that changed; return the whole draft, and which fields went out."""
+        upsert = not self._bench.capabilities.can_update
+        whole = self._draft("create" if upsert else "update", work, events)
+        changed, cleared = steps.changed_fields(whole.fields, work.link.sent.fields)
+        draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
+        if not (upsert or draft.body):
+            return whole, frozenset()
+        fields = frozenset(draft.body or ()) - draft.event_fields
+        self._gates.assure_open(whole.operation)
+        await self._bench.note(job, work, partial(update_begun, fields=fields))
+        failpoint("update_begun")
+        try:
+            await (self._create if upsert else self._send)(job, draft)
+        except (RemoteError, GateClosed) as error:
+            if surely_not(error):
+                await self._bench.note(job, work, partial(update_refused, fields=fields, before=work.link.sent))
+            raise
+        return whole, frozenset(draft.body or ())
+
+    async def _create(self, job: LeasedJob, draft: Draft) -> Incident:
+        return await self._ask("create", job, partial(self._irp.create, draft))
+
+    async def _send(self, job: LeasedJob, draft: Draft) -> None:
+        await self._ask(draft.operation, job, partial(self._irp.write, draft))
+        failpoint("incident_close_answered" if draft.operation == "close" else f"{draft.operation}_answered")
+
+    def _awaits_resolution(self, work: DeliveryState, found: Found) -> bool:
+        """Tell whether to look once more before a default reason stands in for a resolution."""
+        carried = self._closings.to_kuma and found.closed and not work.link.alert_closed
+        return carried and not found.resolved and work.link.unresolved_at is None
+
+    async def _await_resolution(self, job: LeasedJob, work: DeliveryState) -> RetryAt:
+        now = self._head.clock()
+        await self._bench.note(job, work, partial(transitions.resolution_awaited, now=now))
+        log.info("resolution_awaited", alert_id=work.alert_id)
+        return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
+
+    async def _ask(self, operation: str, job: LeasedJob, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a request while the claim is ours, in its turn, through the gates."""
+
+        async def sent() -> T:
+            job.ensure_valid()
+            with timed(self._metrics, operation):
+                return await send()
+
+        asking = Asking(
+            kind=operation,
+            subject=job.claim.subject,
+            nowhere=partial(self._nowhere, operation, job),
+            reads=operation == "find",
+        )
+        return await self._gates.ask(asking, sent)
+
+    def _nowhere(self, operation: str, job: LeasedJob, error: Permanent) -> str:
+        # An incident has an address of its own: whether that is wrong, or the incident gone, `find` tells.
+        sure = (
+            job.missed == operation
+            or self._gates.kinds[operation].stands_still()
+            or not self._bench.capabilities.can_find
+        )
+        if not wrong_address(operation, error, known=operation in self._gates.known, sure=sure):
+            return ""
+        return f"{operation} {error.summary} at {self._irp.address(operation)}: is the profile's path right?"
+
+    def _found(self, work: DeliveryState, found: list[Found]) -> Change:
+        chosen = transitions.choose(found)
+        if len(found) > 1:
+            log.warning("several_incidents", alert_id=work.alert_id, count=len(found), incident_id=chosen.incident.id)
+        closing = None
+        if chosen.closed and not work.link.alert_closed:
+            closing = self._closings.by_resolution(
+                work.alert_id, chosen.resolution, incident=chosen.incident.id, by="find"
+            )
+        log.info("incident_found", alert_id=work.alert_id, incident_id=chosen.incident.id, closed=chosen.closed)
+        return Change(
+            become=partial(transitions.after_found, found=chosen), audit=("found", chosen.incident.id), closing=closing
+        )
+
+    def _draft(self, operation: str, work: DeliveryState, events: Events) -> Draft:
+        return self._irp.draft(operation, self._head.values(work, list(events.values())))
+
+
+def _missing(job: LeasedJob, error: Missing, *, become: Callable[[Link], Link] = transitions.missing) -> Change | Park:
+    """Find the incident again; where it was found and is still not known, its address is wrong."""
+    if job.missed == error.operation:
+        told = f"the incident was found, but {error.operation} {error.summary}"
+        return Park(reason=f"{told}: is the profile's path right?")
+    job.missed = error.operation
+    return Change(become=become)
+
+
+def _absent(work: DeliveryState) -> Change:
+    if work.link.doubt is Doubt.UNCLOSED:
+        log.warning("incident_to_close_is_gone", alert_id=work.alert_id)
+        return Change(become=transitions.absent, audit=("incident_closed", "the IRP no longer has it"))
+    # Without an incident a create follows, whose intent replaces the doubt in one go.
+    return Change(become=transitions.absent, deferred=work.link.incident is None)

@@ -1,0 +1,76 @@
+"""The reader's turn, held for as long as this daemon lives: who polls among several copies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+
+from kuma_sync.core.errors import ClaimLost, KumaSyncError, StoreUnavailable
+from kuma_sync.store import Store, Turn
+
+log = structlog.get_logger(__name__)
+
+READER = "reader"
+
+
+class NotLeader(KumaSyncError):
+    """Another copy of the daemon reads; this one stands by."""
+
+
+class LeaderLease:
+    """Takes the lease, renews it, and gives it back. On a local file it is ours by right: nobody else can be there."""
+
+    def __init__(self, store: Store, *, owner: str, ttl: timedelta) -> None:
+        self._store = store
+        self._owner = owner
+        self._ttl = ttl
+        self._turn: Turn | None = None
+
+    @property
+    def ours(self) -> bool:
+        """Tell whether it was ours at the last look."""
+        return self._turn is not None
+
+    async def take(self) -> Turn | None:
+        """Take or renew the turn; None while another copy has it."""
+        async with self._store.begin() as tx:
+            turn = await tx.lease.take(READER, self._owner, ttl=self._ttl, force=self._store.local)
+        if (turn is None) != (self._turn is None):
+            log.info("readers_turn", ours=turn is not None)
+        self._turn = turn
+        return turn
+
+    async def keep(self) -> None:
+        """Renew the turn as long as it is ours, for ever; run beside the reads, which may take minutes."""
+        while True:
+            await asyncio.sleep(self._ttl.total_seconds() / 3)
+            if self._turn is not None:
+                try:
+                    await self.take()
+                except StoreUnavailable:
+                    continue
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Keep the turn, once it is taken, while the block runs; then give it back."""
+        keeping = asyncio.ensure_future(self.keep())
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await self.give_back()
+
+    async def give_back(self) -> None:
+        """Let another copy read at once."""
+        if self._turn is None:
+            return
+        try:
+            async with self._store.begin() as tx:
+                await tx.lease.give_back(self._turn)
+        except (StoreUnavailable, ClaimLost):
+            pass
+        self._turn = None

@@ -1,0 +1,148 @@
+"""What an operator may do by hand, as changes of the store; each leaves a line in the audit trail."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from kuma_sync.core import transitions
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest
+from kuma_sync.core.comparison import Rejected, diff
+from kuma_sync.core.errors import ValueRefused
+from kuma_sync.core.incident import Origin
+from kuma_sync.core.link import Doubt, Link, Sought
+from kuma_sync.kuma.parse import Parsed, parse_alert
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.jobs import JobState
+from kuma_sync.store.locks import Stop, lock
+from kuma_sync.store.read_models import Held
+from kuma_sync.sync.closing.intake import accept
+
+
+async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = True) -> bool:
+    """Queue an operator's closing for both sides, as far as they are open; false where nothing is left to be closed."""
+    return await accept(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma, to_irp=to_irp)
+
+
+async def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
+    """Put parked jobs back to the queue; return what was put back.
+
+    An incident that was deleted, or could not be found, is made anew.
+    """
+    ids = [AlertId(subject) for subject in subjects]
+    await lock(tx, links=ids)
+    # What an update woke meanwhile may be on its way, and is left alone.
+    woken = await tx.delivery.wake(ids)
+    for subject in sorted(woken):
+        await tx.links.change(AlertId(subject), transitions.retried, now=tx.now)
+    done = {*woken, *await tx.closes.wake(ids)}
+    for subject in sorted(done):
+        await tx.audit.note(by, "retry", subject)
+    return sorted(done)
+
+
+async def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
+    """Try a parked piece of KUMA's answer once more as an alert; false where it waits no more, or still is none.
+
+    One piece, and no transaction while it is parsed: it may be large, and a daemon beside must not wait for that.
+    """
+    async with store.read() as tx:
+        raw = await tx.rejects.body(digest)
+    parsed = None if raw is None else parse_alert(raw, with_events=True, max_events=max_events)
+    if parsed is None or isinstance(parsed, Rejected):
+        return False
+    try:
+        async with store.begin() as tx:
+            if not await tx.rejects.forget(digest):
+                return False
+            await _take(tx, parsed)
+            await tx.audit.note(by, "retry", digest)
+    except ValueRefused:
+        return False
+    return True
+
+
+async def parked_subjects(tx: Tx) -> list[str]:
+    """Return everything that is parked: alerts, and digests of what is none."""
+    jobs = [*await tx.delivery.jobs(states=[JobState.PARKED]), *await tx.closes.jobs(states=[JobState.PARKED])]
+    return sorted({job.subject for job in jobs} | {piece.digest for piece in await tx.rejects.waiting()})
+
+
+async def drop(tx: Tx, subject: str, *, by: str) -> bool:
+    """Give an alert (or a parked piece) up for good; false when it is unknown."""
+    dropped = await tx.rejects.drop(subject)
+    removed = (await lock(tx, deliveries=Stop(subject=subject), links=[AlertId(subject)])).stopped
+    link = await tx.links.change(AlertId(subject), transitions.dropped, now=tx.now)
+    removed += await tx.delivery.remove(subject) + await tx.closes.clear(subject)
+    if link is not None:
+        await tx.alerts.forget_contents(link.alert_id)
+    known = dropped or link is not None or removed > 0
+    if known:
+        await tx.audit.note(by, "drop", subject)
+    return known
+
+
+async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:
+    """Have the incidents of these alerts found and fully updated; return those that have a link.
+
+    With `dropped` those that were dropped are taken up again; else they are left alone.
+    """
+    links = (await lock(tx, links=ids)).links
+    wanted = [alert_id for alert_id in ids if alert_id in links and (dropped or not links[alert_id].dropped)]
+    for alert_id in wanted:
+        again = links[alert_id].dropped
+        await tx.links.change(alert_id, transitions.taken_up if again else transitions.resynced, now=tx.now)
+        await tx.audit.note(by, "resync", alert_id, "dropped before, taken up again" if again else "")
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
+    await tx.delivery.wake(wanted)
+    return wanted
+
+
+async def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
+    """Return which of these alerts were dropped."""
+    links = await tx.links.many(ids)
+    return [alert_id for alert_id in ids if alert_id in links and links[alert_id].dropped]
+
+
+async def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[str]:
+    """Let go what the brake holds, all of it or `what` was shown; return whose it was.
+
+    What it holds since it was shown stays held: nobody agreed to that.
+    """
+    going = set(await tx.overview.held())
+    going &= going if what is None else set(what)
+    marks = _kinds(one for one in going if one.towards == "irp")
+    released = set()
+    await lock(tx, links=[AlertId(subject) for subject in marks])
+    for subject, kinds in sorted(marks.items()):
+        become = partial(transitions.released, creates="create" in kinds, closings="close" in kinds)
+        await tx.links.change(AlertId(subject), become, now=tx.now)
+        released.add(subject)
+    await tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
+    closes = sorted(one.id for one in going if one.towards == "kuma")
+    released |= set(await tx.closes.wake(closes, states=[JobState.HELD]))
+    for subject in sorted(released):
+        await tx.audit.note(by, "release", subject)
+    return sorted(released)
+
+
+def _kinds(held: Iterable[Held]) -> dict[str, set[str]]:
+    kinds: dict[str, set[str]] = {}
+    for one in held:
+        kinds.setdefault(one.id, set()).add(one.what)
+    return kinds
+
+
+async def _take(tx: Tx, parsed: Parsed) -> None:
+    """Take a piece that turned out to be an alert, as if a read had shown it."""
+    alert_id = parsed.seen.alert.id
+    known = await tx.alerts.snapshots([alert_id])
+    for change in diff([parsed.seen], known):
+        shown = Shown(
+            snapshot=change.snapshot, shape=Shape.CONTENTS, digest=None, contents=parsed.seen.contents, recheck=True
+        )
+        await tx.alerts.save([shown], now=tx.now, sweep=0)
+    await tx.links.add([Link(alert_id=alert_id, state=Sought(doubt=Doubt.UNKNOWN))], now=tx.now)
+    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])

@@ -1,0 +1,216 @@
+"""The poller: gather what KUMA shows, let the core compare it with what was known, record what follows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+
+from kuma_sync.core.alert import AlertId, Observation
+from kuma_sync.core.comparison import CompletePass, left
+from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.window import Query, ReadKind, by_id, leaves_late_listing, next_reads, next_watermark
+from kuma_sync.kuma.client import KumaClient
+from kuma_sync.store import Store, Tx
+from kuma_sync.store.locks import lock
+from kuma_sync.sync.closing.from_kuma import note_closings
+from kuma_sync.sync.failpoint import failpoint
+from kuma_sync.sync.leader import LeaderLease, NotLeader
+from kuma_sync.sync.polling.enqueue import put_behind
+from kuma_sync.sync.polling.fetch import Fetcher
+from kuma_sync.sync.polling.recorder import Recorder
+from kuma_sync.sync.polling.round import PollSettings, Round
+from kuma_sync.sync.remote.gate import RemoteGate
+
+log = structlog.get_logger(__name__)
+
+
+class Poller:
+    """Reads KUMA, one round at a time."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        kuma: KumaClient,
+        gate: RemoteGate,
+        turns: LeaderLease,
+        recorder: Recorder,
+        poll_settings: PollSettings,
+    ) -> None:
+        self._store = store
+        self._reader = Fetcher(kuma=kuma, gate=gate, recorder=recorder, poll_settings=poll_settings)
+        self._turns = turns
+        self._recorder = recorder
+        self._settings = poll_settings
+        self._refused: set[AlertId] = set()
+
+    async def poll_once(self, *, sweep: bool = False) -> Round:
+        """Read one round; `sweep` lists everything whatever the clock says.
+
+        Raise NotLeader, GateClosed, RemoteError, ClaimLost or StoreUnavailable; what was recorded by then stays.
+        """
+        turn = await self._turns.take()
+        if turn is None:
+            raise NotLeader("another copy of the daemon reads")
+        async with self._store.read() as tx:
+            round_ = Round(turn=turn, cursor=await tx.cursor.read(), began_at=self._settings.clock())
+        try:
+            await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
+        finally:
+            await self._remember(round_)
+        return round_
+
+    async def _gather(self, round_: Round, *, sweep: bool) -> None:
+        reads = await self._reads(round_, sweep=sweep)
+        sweeps = any(query.lists_everything for query in reads)
+        if sweeps:
+            async with self._store.begin() as tx:
+                await lock(tx, turn=round_.turn)
+                round_.sweep = await tx.cursor.begin_sweep()
+        for query in reads:
+            await self._reader.read(query, round_)
+        await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
+        unnamed = round_.unnamed or round_.oversize - round_.answered
+        if unnamed and any(query.kind is ReadKind.FULL for query in reads):
+            # Alerts too large to hold and not to be had by id: only a listing can name them.
+            await self._reader.read(Query(kind=ReadKind.SWEEP), round_)
+        await self._read_wanted(round_)
+        await self._list_late_again(round_)
+        if sweeps and not round_.incomplete:
+            await self._ask_unshown(round_)
+        await self._conclude(round_, sweeps=sweeps)
+        await self._recheck(round_)
+
+    async def _reads(self, round_: Round, *, sweep: bool) -> list[Query]:
+        watermark, tied = round_.cursor.watermark, 0
+        if watermark is not None:
+            async with self._store.read() as tx:
+                tied = await tx.alerts.tied(watermark)
+        return next_reads(round_.cursor, self._settings.clock(), self._settings.schedule, tied=tied, sweep_now=sweep)
+
+    async def _read_wanted(self, round_: Round) -> None:
+        """Read the contents of what listings showed as new or changed; without contents, record the listing."""
+        wanted, round_.wanted = round_.wanted, {}
+        if not wanted:
+            return
+        await self._reader.by_id(ReadKind.CONTENTS, list(wanted), round_)
+        listed = [
+            Observation(alert=alert, oversize=alert_id in round_.oversize)
+            for alert_id, alert in wanted.items()
+            if alert_id not in round_.answered
+        ]
+        if listed:
+            await self._recorder.seen(listed, round_.passes[-1], round_)
+
+    async def _list_late_again(self, round_: Round) -> None:
+        """List once more what leaves the late listing, until nothing is found that the time before did not show.
+
+        Where rows move, or pages change their size, while a listing of several pages is read, a row may be in none of
+        them. A later round finds it within the overlap. But what was last seen before that, in an outage, leaves the
+        late listing as soon as the watermark moves.
+        """
+        for _ in range(self._settings.limits.listed_again):
+            late = [read for read in round_.passes if read.of_any_status and read.complete]
+            horizon = leaves_late_listing(round_.cursor, self._mark(round_), self._settings.schedule.overlap)
+            if horizon is None or not late or late[0].pages == 1:
+                return
+            if len(late) > 1 and not late[-1].found_before(horizon):
+                return
+            await self._reader.read(late[0].query, round_)
+            await self._read_wanted(round_)
+        round_.stands = True
+        log.warning("late_listing_unsettled", times=self._settings.limits.listed_again)
+
+    def _mark(self, round_: Round) -> datetime | None:
+        return next_watermark(round_.cursor.watermark, round_.newest, round_.now)
+
+    async def _ask_unshown(self, round_: Round) -> None:
+        """Ask by id for every open link that the sweep did not show, before anybody is told that it left.
+
+        Whose status KUMA cannot give stays as it was, and is asked for again at the next sweep.
+        """
+        async with self._store.read() as tx:
+            asked = await tx.alerts.unshown(round_.sweep)
+        if not asked:
+            return
+        round_.answered.clear()
+        await self._reader.by_id(ReadKind.STATUS, asked, round_)
+        if round_.incomplete:
+            return
+        told = set(asked) - round_.unreadable[ReadKind.STATUS]
+        found = left(CompletePass(sweep=round_.sweep), told, round_.answered)
+        last = round_.passes[-1]
+        await self._read_wanted(round_)
+        async with self._store.begin() as tx:
+            await lock(tx, turn=round_.turn)
+            news = await tx.links.mark_gone(found.gone, now=tx.now)
+        last.left += len(news)
+        for alert_id in news:
+            round_.told.gone.add(alert_id)
+
+    async def _conclude(self, round_: Round, *, sweeps: bool) -> None:
+        """Write the round's closings and the cursor in one transaction."""
+        poll_settings, moves = self._settings, dict[str, datetime | int | None]()
+        complete = sweeps and not round_.incomplete
+        if not (round_.incomplete or round_.stands):
+            mark = self._mark(round_)
+            moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
+        if complete:
+            moves |= {"sweep": round_.sweep, "swept_at": poll_settings.clock()}
+        async with self._store.read() as tx:
+            closings = await tx.alerts.newly_closed()
+        if moves or closings:
+            async with self._store.begin() as tx:
+                await lock(tx, turn=round_.turn)
+                await note_closings(
+                    tx, closings, brake=poll_settings.brake, open_before=round_.open_links, to_irp=poll_settings.to_irp
+                )
+                if complete and (behind := await put_behind(tx)):
+                    log.info("deliveries_taken_up", count=behind)
+                if moves:
+                    await tx.cursor.move(**moves)
+                    await self._tell_of_watermark(tx, round_)
+            round_.passes[-1].left += len(closings)
+            failpoint("cursor_moved")
+            self._recorder.wake()
+        self._recorder.swept.complete |= complete
+
+    async def _tell_of_watermark(self, tx: Tx, round_: Round) -> None:
+        """Say that the watermark we went by lay ahead of KUMA's clock, so that windows showed nothing."""
+        ahead, now = round_.cursor.watermark, round_.now
+        if round_.incomplete or ahead is None or ahead - now <= self._settings.schedule.overlap:
+            return
+        log.warning("watermark_taken_back", side="kuma", was=rfc3339(ahead), to=rfc3339(now))
+        detail = f"kuma: {rfc3339(ahead)} lies ahead of {rfc3339(now)}"
+        await tx.audit.note("kuma-sync", "watermark_taken_back", detail=detail)
+
+    async def _recheck(self, round_: Round) -> None:
+        """Look once more at contents whose lastSeen has just left the overlap: a listing has no event count."""
+        async with self._store.read() as tx:
+            watermark = (await tx.cursor.read()).watermark
+            if watermark is None or self._settings.schedule.full_only:
+                return
+            # In a quiet hour the watermark stands still: KUMA's clock goes on.
+            passed_until = max(watermark, round_.server_now or watermark)
+            left_overlap = passed_until - self._settings.schedule.overlap
+            due = await tx.alerts.to_recheck(left_overlap)
+        unreadable = round_.unreadable[ReadKind.CONTENTS]
+        # What KUMA refused once it will refuse again, but for ever? Asking with every sweep finds out.
+        left_out = unreadable if round_.sweep else unreadable | self._refused
+        for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in left_out]):
+            await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
+            async with self._store.begin() as tx:
+                await lock(tx, turn=round_.turn)
+                await tx.alerts.rechecked(set(query.ids) - unreadable, left_overlap)
+            self._refused = (self._refused - set(query.ids)) | round_.refused
+
+    async def _remember(self, round_: Round) -> None:
+        """Write down how the round's reads went, and count what they brought."""
+        round_.tally(self._settings.metrics)
+        if missed := sum(read.missed for read in round_.passes):
+            log.warning("alerts_missed", count=missed)
+        round_.told.tell()
+        async with self._store.begin() as tx:
+            for read in round_.passes:
+                await tx.audit.note_pass(read.record())

@@ -1,0 +1,327 @@
+"""One round of reading: its settings, what it has gathered, what it warns about, the totals it reports."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.comparison import Rejected
+from kuma_sync.core.errors import ValueRefused
+from kuma_sync.core.plan import Brake
+from kuma_sync.core.window import Cursor, Query, ReadKind, ReadSchedule
+from kuma_sync.kuma.client import Element, End, PageEnd
+from kuma_sync.store import PassRecord, Turn
+from kuma_sync.sync.limits import Limits
+from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollSettings:
+    """What a round goes by: clock, schedule, brake and limits; and who is told how it fares."""
+
+    clock: Callable[[], datetime]
+    schedule: ReadSchedule
+    brake: Brake
+    to_irp: bool
+    limits: Limits
+    metrics: Metrics
+    health: Health
+
+
+FIRST = 10
+"""Alerts that a line names; the rest is counted."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """How many alerts something was found of, which were the first, and the first few different `words` about them."""
+
+    count: int = 0
+    alert_ids: list[str] = field(default_factory=list)
+    words: set[str] = field(default_factory=set)
+
+    def add(self, alert_id: str, *words: str) -> None:
+        """Count one alert."""
+        self.count += 1
+        if len(self.alert_ids) < FIRST:
+            self.alert_ids.append(alert_id)
+        for word in words:
+            if len(self.words) < FIRST:
+                self.words.add(word)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is something to say."""
+        return self.count > 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """The warnings of a round, gathered until it ends."""
+
+    gone: Sample = field(default_factory=Sample)
+    left_out: Sample = field(default_factory=Sample)
+    contents_unreadable: Sample = field(default_factory=Sample)
+    status_unreadable: Sample = field(default_factory=Sample)
+    held_creates: int = 0
+    rejected: int = 0
+    reasons: set[str] = field(default_factory=set)
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        """Count pieces of KUMA's answer that are no alerts."""
+        self.rejected += len(rejected)
+        for item in rejected:
+            if len(self.reasons) < FIRST:
+                self.reasons.add(item.reason)
+
+    def tell(self) -> None:
+        """Write the lines."""
+        if self.held_creates:
+            log.error("brake_holds_creates", held=self.held_creates)
+        if gone := self.gone:
+            log.warning("alert_gone", count=gone.count, alert_ids=gone.alert_ids)
+        if one := self.contents_unreadable:
+            log.warning("contents_unreadable", count=one.count, alert_ids=one.alert_ids, reasons=sorted(one.words))
+        if one := self.status_unreadable:
+            log.warning("status_unreadable", count=one.count, alert_ids=one.alert_ids, reasons=sorted(one.words))
+        if self.rejected:
+            log.error("alerts_rejected", count=self.rejected, reasons=sorted(self.reasons))
+        if one := self.left_out:
+            log.warning("fields_left_out", count=one.count, alert_ids=one.alert_ids, fields=sorted(one.words))
+
+
+CHUNK = 4 * 1024 * 1024
+PORTION = 500
+"""Bytes, and number, of the alerts that one transaction takes at most, a single larger alert aside."""
+
+ENOUGH = 3 * 1024 * 1024
+"""Bytes with which it does not wait for more: they would be held in memory meanwhile."""
+
+
+@contextmanager
+def taken_back(read: Pass, round_: Round) -> Iterator[None]:
+    """Take back what was counted for a transaction whose values the database refused: it is written again, in parts."""
+    before = read.rejected, read.appeared, read.changed, read.late, read.missed, read.oldest
+    created, held = round_.created, round_.told.held_creates
+    try:
+        yield
+    except ValueRefused:
+        read.rejected, read.appeared, read.changed, read.late, read.missed, read.oldest = before
+        round_.created, round_.told.held_creates = created, held
+        raise
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Elements of a read whose bytes are in hand, with their digests."""
+
+    elements: list[Element] = field(default_factory=list)
+    size: int = 0
+
+    def takes(self, element: Element) -> bool:
+        """Tell whether one transaction takes this element, too."""
+        return not self.elements or self.size + element.size <= CHUNK
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there is enough for one transaction."""
+        return self.size >= ENOUGH or len(self.elements) >= PORTION
+
+    def add(self, element: Element) -> None:
+        """Take one element."""
+        self.elements.append(element)
+        self.size += element.size
+
+
+@dataclass(slots=True, kw_only=True)
+class Pass:
+    """One read under way, and its counts; `asked_again` where it failed and another one took its place.
+
+    `oldest` is the earliest lastSeen of the alerts that it showed for the first time.
+    """
+
+    query: Query
+    started_at: datetime
+    ended_at: datetime | None = None
+    pages: int = 0
+    bytes: int = 0
+    seen: int = 0
+    appeared: int = 0
+    changed: int = 0
+    left: int = 0
+    rejected: int = 0
+    late: int = 0
+    missed: int = 0
+    oldest: datetime | None = None
+    end: End | None = None
+    error: str = ""
+    asked_again: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether it came to its end."""
+        return self.end is not None and self.end.complete
+
+    @property
+    def of_any_status(self) -> bool:
+        """Tell whether it lists alerts whose status is not asked for, too."""
+        return self.query.kind is ReadKind.LATE
+
+    def note_oldest(self, appeared: Iterable[Alert]) -> None:
+        """Take note of alerts that it showed for the first time."""
+        moments = [alert.last_seen for alert in appeared if alert.last_seen is not None]
+        self.oldest = min(moments if self.oldest is None else [self.oldest, *moments], default=None)
+
+    def found_before(self, moment: datetime) -> bool:
+        """Tell whether it showed something for the first time that was last seen before that moment."""
+        return self.rejected > 0 or (self.oldest is not None and self.oldest < moment)
+
+    def sweep(self, round_: Round) -> int:
+        """Return the number of the sweep under way that marks what this read shows; 0 where it marks nothing.
+
+        What only the late listing shows may have left the statuses asked for: the sweep has to ask for it by id.
+        """
+        return 0 if self.of_any_status else round_.sweep
+
+    def page(self, page: PageEnd) -> None:
+        """Count a page."""
+        self.pages += 1
+        self.bytes += page.bytes
+        self.end = page.end
+
+    def finish(self, now: datetime, metrics: Metrics) -> None:
+        """Note the end of the read, and count it."""
+        self.ended_at = now
+        result = "failed" if self.error else "complete" if self.complete else "incomplete"
+        metrics.polls.labels(kind=self.query.kind.value, result=result).inc()
+        metrics.poll_bytes.inc(self.bytes)
+
+    def record(self) -> PassRecord:
+        """Return the row to remember it by."""
+        seconds = ((self.ended_at or self.started_at) - self.started_at).total_seconds()
+        return PassRecord(
+            kind=self.query.kind.value,
+            started_at=self.started_at,
+            seconds=max(seconds, 0.0),
+            complete=self.complete,
+            pages=self.pages,
+            bytes=self.bytes,
+            seen=self.seen,
+            appeared=self.appeared,
+            changed=self.changed,
+            left=self.left,
+            rejected=self.rejected,
+            error=self.error,
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Round:
+    """One poll with all its reads.
+
+    `open_links` counts the links not closed before the round changed any; None while it has changed nothing. `sweep` is
+    the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
+    contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
+    counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
+    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far to who
+    asked for them by id; `late` those that a look behind the watermark found, `unread` new ones that only a listing has
+    shown as yet; of new ones that had left the statuses asked for, `unseen` are those of which incidents are made,
+    `missed` the others; `left` are known ones that are ignored, and changed to what nobody wants. `stands`: the
+    watermark stays where it is, for the late listing showed other alerts each time it was asked for. `server_now` is
+    KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an earlier
+    one had no chance to see. `began_at` is ours when the round began.
+    """
+
+    turn: Turn
+    cursor: Cursor
+    began_at: datetime
+    open_links: int | None = None
+    sweep: int = 0
+    created: int = 0
+    newest: datetime | None = None
+    server_now: datetime | None = None
+    wanted: dict[AlertId, Alert] = field(default_factory=dict)
+    oversize: set[AlertId] = field(default_factory=set)
+    unnamed: int = 0
+    unreadable: defaultdict[ReadKind, set[AlertId]] = field(default_factory=lambda: defaultdict(set))
+    refused: set[AlertId] = field(default_factory=set)
+    answered: set[AlertId] = field(default_factory=set)
+    late: set[AlertId] = field(default_factory=set)
+    unread: set[AlertId] = field(default_factory=set)
+    unseen: set[AlertId] = field(default_factory=set)
+    missed: set[AlertId] = field(default_factory=set)
+    left: set[AlertId] = field(default_factory=set)
+    stands: bool = False
+    passes: list[Pass] = field(default_factory=list)
+    told: Told = field(default_factory=Told)
+
+    @property
+    def now(self) -> datetime:
+        """Return the time that the watermark is clamped to: KUMA's, or ours where it does not tell the time."""
+        return self.server_now or self.began_at
+
+    def leave_contents(self, large: Iterable[Element]) -> None:
+        """Note whose contents are too large to take: a listing must do."""
+        for element in large:
+            hint = element.alert_id_hint()
+            if hint is None:
+                self.unnamed += 1
+            else:
+                self.oversize.add(AlertId(hint))
+
+    def shown(self, query: Query, ids: Iterable[AlertId]) -> None:
+        """Note which alerts KUMA showed, where they were asked for: of a listing of very many nobody wants to know."""
+        if query.ids:
+            self.answered |= set(ids)
+
+    def saw(self, last_seen: datetime | None) -> None:
+        """Take note of the lastSeen of an alert that a read showed."""
+        if last_seen is not None and (self.newest is None or last_seen > self.newest):
+            self.newest = last_seen
+
+    def refuse(self, alert_id: AlertId) -> None:
+        """Want nothing more of an alert that the database does not take."""
+        self.wanted.pop(alert_id, None)
+        self.late.discard(alert_id)
+        self.unread.discard(alert_id)
+
+    def behind(self, alert: Alert) -> bool:
+        """Tell whether an alert is dated before the watermark that this round began with."""
+        watermark = self.cursor.watermark
+        return watermark is not None and alert.last_seen is not None and alert.last_seen < watermark
+
+    @property
+    def first_read_due(self) -> bool:
+        """Tell whether a page was read, and when this store was first read is not known, or lies ahead of KUMA."""
+        known, now = self.cursor.first_read, self.server_now
+        return any(read.pages for read in self.passes) and (known is None or (now is not None and known > now))
+
+    def tally(self, metrics: Metrics) -> None:
+        """Count what the reads brought."""
+        for read in self.passes:
+            metrics.alerts.labels(change="new").inc(read.appeared)
+            metrics.alerts.labels(change="updated").inc(read.changed)
+            metrics.alerts.labels(change="left").inc(read.left)
+            metrics.alerts.labels(change="rejected").inc(read.rejected)
+            metrics.alerts.labels(change="missed").inc(read.missed)
+            metrics.late_alerts.inc(read.late)
+
+    @property
+    def incomplete(self) -> str:
+        """Say which read did not reach its end; empty when all did.
+
+        Contents that could not be had are no such read, nor is a status: they were asked for one by one then.
+        """
+        for read in self.passes:
+            asked_singly = read.query.kind is ReadKind.STATUS and (read.error or len(read.query.ids) > 1)
+            if not (read.complete or read.asked_again or asked_singly or read.query.kind is ReadKind.CONTENTS):
+                return read.error or f"the {read.query.kind.value} read did not end: {read.end or 'no page'}"
+        return ""

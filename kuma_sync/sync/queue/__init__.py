@@ -1,0 +1,1 @@
+"""Working a durable queue: workers, and the jobs that they lease."""

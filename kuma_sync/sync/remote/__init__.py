@@ -1,0 +1,1 @@
+"""What stands before every request to a remote."""

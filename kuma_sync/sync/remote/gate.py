@@ -1,0 +1,322 @@
+"""The gate in front of one remote: waits it asked for, pauses (a refused token, an outage), one trial at a time.
+
+Every request to that remote goes through it, probes too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import TypeVar
+
+import structlog
+
+from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
+from kuma_sync.core.retry import backoff
+from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
+from kuma_sync.telemetry.health import Health, Part
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class GateClosed(KumaSyncError):
+    """That side takes no requests until `until`.
+
+    `cause` is the answer that this very request had; None where nothing of it was sent.
+    """
+
+    def __init__(self, gate: RemoteGate, summary: str, until: datetime, cause: RemoteError | None = None) -> None:
+        super().__init__(f"{gate.remote} is not asked before {until:%H:%M:%S}: {summary}")
+        self.gate = gate
+        self.summary = summary
+        self.until = until
+        self.cause = cause
+
+
+class Ends(Enum):
+    """What ends a pause: any request that is not refused; in an outage the probe, too; or nothing but a write."""
+
+    ANY = auto()
+    OUTAGE = auto()
+    WRITE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """How a side finds out about its token.
+
+    `probe` judges a 401 or 403 (None: every one counts as a refused token), and whether an outage is over; `reload`
+    reads the secret file again and tells whether it changed.
+    """
+
+    probe: Callable[[], Awaitable[object]] | None = None
+    reload: Callable[[], bool] = lambda: False
+
+
+class RemoteGate:
+    """One remote as a door that may be shut.
+
+    `narrower` are gates of single kinds of requests, which go through those first: while one stands still, this side
+    is not well.
+    """
+
+    def __init__(
+        self,
+        remote: Part,
+        *,
+        pace: RetryContext,
+        health: Health,
+        token: Token | None = None,
+        traffic: Traffic | None = None,
+        narrower: Collection[RemoteGate] = (),
+    ) -> None:
+        self.remote = remote
+        self.pace = pace
+        self._health = health
+        self._family: list[RemoteGate] = [self, *narrower]
+        for gate in narrower:
+            gate._family = self._family
+        traffic = traffic or Traffic()
+        self._limiter = traffic.limiter
+        self._requested_wait = traffic.requested_wait
+        self._trips_after = pace.limits.trips_after if traffic.trips else None
+        self._token = token or Token()
+        self._pause: str | None = None
+        self._ends = Ends.ANY
+        self._failures = 0
+        self._trials = 0
+        self._trial_at = pace.clock()
+        self._on_trial = False
+        self._passes = Passes()
+
+    @property
+    def paused(self) -> str | None:
+        """Return why this side stands still, or None."""
+        return self._pause
+
+    @property
+    def unwell(self) -> bool:
+        """Tell whether this side, or a gate before or behind it, stands still."""
+        return any(gate.paused is not None for gate in self._family)
+
+    def stands_still(self, *, reads: bool = False) -> bool:
+        """Tell whether this side stands still for a write, or for one that only `reads`."""
+        return self._pause is not None and not (reads and self._ends is Ends.WRITE)
+
+    def open_at(self, *, paced: bool = False, reads: bool = False) -> datetime | None:
+        """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
+        now = self.pace.clock()
+        if (wait := self._requested_wait.until(now)) is not None:
+            return wait
+        if not self.stands_still(reads=reads) or (paced and self._ends is Ends.OUTAGE):
+            return None
+        if self._trial_at > now + self.pace.policy.max:
+            self._trial_at = now
+        if self._token.reload():
+            self.wake()
+        if self._on_trial:
+            return now + timedelta(seconds=1)
+        return self._trial_at if self._trial_at > now else None
+
+    def assure_open(self, *, paced: bool = False, reads: bool = False) -> None:
+        """Raise GateClosed where a request would not be let through."""
+        until = self.open_at(paced=paced, reads=reads)
+        if until is not None:
+            raise GateClosed(self, self._pause or "it asked to wait", until)
+
+    async def turn_page(self) -> None:
+        """Let a request that was admitted go on with the next one: in its turn, and not where a wait was asked for
+        meanwhile.
+
+        Raise GateClosed; whether the side stands still for another reason the request itself will tell.
+        """
+        await self._limiter.pass_through()
+        if (wait := self._requested_wait.until(self.pace.clock())) is not None:
+            raise GateClosed(self, "it asked to wait", wait)
+
+    def never_trip(self) -> None:
+        """Attempt every request, however many failed before."""
+        self._trips_after = None
+
+    def wake(self) -> None:
+        """Let a trial go out at once: the secret or the configuration changed."""
+        self._trial_at = self.pace.clock()
+        self._trials = 0
+
+    async def ask(
+        self, send: Callable[[], Awaitable[T]], *, paced: bool = False, reads: bool = False, subject: str | None = ""
+    ) -> T:
+        """Send through this gate, as `admit` lets it; once more where this request alone was answered 401 or 403.
+
+        Raise NotAllowed where it is refused again, and the token is accepted all the same.
+        """
+        try:
+            async with self.admit(paced=paced, reads=reads, subject=subject):
+                return await send()
+        except NotAllowed:
+            # One node of several that has not heard of the token yet, or a right that is just being given.
+            pass
+        async with self.admit(paced=paced, reads=reads, subject=subject):
+            return await send()
+
+    @asynccontextmanager
+    async def admit(self, *, paced: bool = False, reads: bool = False, subject: str | None = "") -> AsyncIterator[None]:
+        """Let one request through and learn from how it ends; raise GateClosed without sending where it is shut.
+
+        In an outage a `paced` request, one that comes at its own interval, is the trial; before any other the probe
+        is, so that no job's attempt is burnt to find out that the remote is still away. One that only `reads` is let
+        through where writes alone are redirected. `subject` names what the request is about, to tell what concerns that
+        one alone; None is known to.
+        """
+        self.assure_open(paced=paced, reads=reads)
+        await self._limiter.pass_through()
+        self.assure_open(paced=paced, reads=reads)
+        trial = self.stands_still(reads=reads)
+        self._on_trial = self._on_trial or trial
+        try:
+            if self._ends is Ends.OUTAGE and not paced:
+                await self._look_first()
+            yield
+        except RemoteError as error:
+            await self._learn(error, reads=reads, subject=subject)
+            raise
+        else:
+            if not reads and subject is not None:
+                self._passes.through(subject)
+            self._resume(reads=reads)
+        finally:
+            if trial:
+                self._on_trial = False
+
+    def alone(self, subject: str) -> bool:
+        """Note that this subject was refused in a way that should concern all; tell whether it concerns it alone.
+
+        It does where others went through since it was first refused: one bad item must not stop the line.
+        """
+        return self._passes.refused(subject)
+
+    def stand_still(self, reason: str, *, ends: Ends = Ends.ANY, cause: RemoteError | None = None) -> GateClosed:
+        """Stop this side; return the error that says so."""
+        self._ends = ends
+        if self._pause is None or self._on_trial:
+            # What was in flight when the side was shut says nothing new.
+            self._trials += 1
+            wait = backoff(self._trials, self.pace.policy, self.pace.jitter())
+            longest = self.pace.limits.outage_wait if ends is Ends.OUTAGE else wait
+            self._trial_at = self.pace.clock() + min(wait, longest)
+        if self._pause != reason:
+            log.error("side_paused", remote=self.remote, reason=reason)
+        self._pause = reason
+        self._health.paused(self.remote, reason)
+        return GateClosed(self, reason, self._trial_at, cause)
+
+    def go_on(self) -> None:
+        """End a pause: another way told that it is over."""
+        if self._pause is not None:
+            self._resume()
+
+    def nothing_waits(self) -> None:
+        """End a pause that nothing would end: no request of its kind is left to try it with. The next one will tell."""
+        if self._family[0] is not self or self._ends is Ends.WRITE:
+            self.go_on()
+
+    async def _learn(self, error: RemoteError, *, reads: bool = False, subject: str | None = "") -> None:
+        match error:
+            case AccessDenied():
+                await self._judge(error)
+            case Redirected():
+                self._redirected(error, subject)
+            case Transient():
+                if error.retry_after is not None:
+                    self._requested_wait.add(error.retry_after, self.pace.clock())
+                # The error itself goes on: whether its effect may have happened matters to whoever sent it.
+                self._failures += 1
+                if self._pause is not None:
+                    self.stand_still(self._pause, ends=self._ends)
+                elif self._trips_after is not None and self._failures >= self._trips_after:
+                    self.stand_still(f"out of service: {error.summary}", ends=Ends.OUTAGE)
+                else:
+                    self._health.failed(self.remote, error.summary)
+            case _:
+                # It answered, and it took the token.
+                self._resume(reads=reads)
+
+    def _redirected(self, error: Redirected, subject: str | None) -> None:
+        """Stop the side: where one write is redirected, all are. Only a write can tell that this is over.
+
+        Where others pass, it is a matter of the gate behind this one, and in the end of one job.
+        """
+        if subject is not None and not self.alone(subject):
+            reason = f"{error.operation} {error.summary}: is the address right, and what stands in front of it?"
+            raise self.stand_still(reason, ends=Ends.WRITE, cause=error) from None
+        if self._pause is not None:
+            self.stand_still(self._pause, ends=self._ends)
+        if self is self._family[0] and len(self._family) > 1:
+            return
+        raise Transient(
+            remote=error.remote,
+            operation=error.operation,
+            summary=f"{error.summary}, though others pass",
+            status=error.status,
+            detail=error.detail,
+            ambiguous=error.ambiguous,
+        ) from None
+
+    async def _look_first(self) -> None:
+        """Ask the probe whether the outage is over; raise GateClosed where it goes on."""
+        if self._token.probe is None:
+            return
+        await self._limiter.pass_through()
+        try:
+            await self._token.probe()
+        except Transient as error:
+            await self._learn(error)
+            raise GateClosed(self, f"out of service: {error.summary}", self._trial_at) from None
+        except RemoteError:
+            # It answers. Whether it lets us in, the request itself will tell.
+            return
+        self._resume()
+
+    async def _judge(self, error: AccessDenied) -> None:
+        """Tell a refused token from one request that is not allowed."""
+        reason = f"token refused ({error.summary})"
+        if (wait := self._requested_wait.until(self.pace.clock())) is not None:
+            raise GateClosed(self, "it asked to wait", wait, error) from None
+        if self._token.probe is None:
+            raise self.stand_still(reason, cause=error) from None
+        await self._limiter.pass_through()
+        try:
+            await self._token.probe()
+        except (AccessDenied, Permanent):
+            # A probe that is refused for another reason says nothing about the token: as if there were none.
+            raise self.stand_still(reason, cause=error) from None
+        except Transient as failed:
+            await self._learn(failed)
+            raise
+        self._resume()
+        raise NotAllowed(
+            remote=error.remote,
+            operation=error.operation,
+            summary=f"not allowed ({error.summary}), though the token is accepted",
+            status=error.status,
+            detail=error.detail,
+        ) from None
+
+    def _resume(self, *, reads: bool = False) -> None:
+        if reads and self._ends is Ends.WRITE and self._pause is not None:
+            return
+        if self._pause is not None:
+            log.info("side_resumed", remote=self.remote)
+        self._pause = None
+        self._ends = Ends.ANY
+        self._failures = self._trials = 0
+        still = next((gate.paused for gate in self._family if gate.paused is not None), None)
+        if still is None:
+            self._health.succeeded(self.remote)
+        else:
+            self._health.paused(self.remote, still)

@@ -1,0 +1,1 @@
+"""The loops of the daemon: started, supervised, stopped and watched."""

@@ -1,0 +1,44 @@
+"""Pruning to its end: as many short transactions as it takes, between which everybody else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from kuma_sync.core.window import late_since
+from kuma_sync.store import Mark, Store, Turn
+from kuma_sync.store.locks import lock
+from kuma_sync.sync.leader import READER
+
+
+async def prune(
+    store: Store, retention: timedelta, *, overlap: timedelta = timedelta(), turn: Turn | None = None
+) -> int:
+    """Remove what is older than `retention`, but nothing that the late listing, by `overlap`, shows; return how many.
+
+    With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed. Without one no
+    read is written down meanwhile: what it shows anew must not be removed.
+    """
+    removed, reached = 0, None
+    while True:
+        removed_now, reached = await _some(store, retention, overlap, turn=turn, after=reached)
+        removed += removed_now
+        if reached is None:
+            return removed
+        await asyncio.sleep(0)
+
+
+async def _some(
+    store: Store, retention: timedelta, overlap: timedelta, *, turn: Turn | None, after: Mark | None
+) -> tuple[int, Mark | None]:
+    async with store.begin() as tx:
+        if turn is not None:
+            await lock(tx, turn=turn)
+        else:
+            await lock(tx, turn=READER)
+        before = tx.now - retention
+        listed_since = late_since(await tx.cursor.read(), overlap)
+        found = await tx.pruning.alerts(before, listed_since=listed_since, after=after)
+        if found.reached is None:
+            await tx.pruning.records(before, now=tx.now)
+    return found.removed, found.reached

@@ -1,0 +1,198 @@
+"""What a process tells about itself: the store's numbers as metrics, systemd's status, its heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
+from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
+from kuma_sync.store import DurableQueue, Process, Store
+from kuma_sync.store.jobs import Depth
+from kuma_sync.store.queue import WAITING
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.gate import RemoteGate
+from kuma_sync.sync.runtime.supervisor import happens, supervise
+from kuma_sync.telemetry import logs
+from kuma_sync.telemetry.health import Health, Part, State
+from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.telemetry.systemd import Systemd
+from kuma_sync.telemetry.watchdog import Pulse
+
+log = structlog.get_logger(__name__)
+
+
+async def observe(
+    store: Store, *, health: Health, metrics: Metrics, gates: Mapping[str, RemoteGate], every: timedelta
+) -> None:
+    """Keep the gauges true, for ever, looking at the store at this pace.
+
+    Raise StoreReplaced where the store is not what was opened any more.
+    """
+    for name, gate in gates.items():
+        metrics.breaker_open.labels(remote=name).set_function(partial(_unwell, gate))
+    while True:
+        try:
+            async with store.begin():
+                pass  # a store that can be read may yet refuse every write
+            await look(store, health=health, metrics=metrics)
+            health.succeeded("store")
+        except StoreReplaced as error:
+            # It will not become ours again, and what is there instead nobody may touch with what was read from ours.
+            log.error("store_replaced", reason=str(error))
+            raise
+        except StoreUnavailable as error:
+            health.failed("store", str(error))
+        await asyncio.sleep(every.total_seconds())
+
+
+def _unwell(gate: RemoteGate) -> float:
+    return float(gate.unwell)
+
+
+async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
+    """Read depths, ages and counts once."""
+    async with store.read() as tx:
+        queues: dict[Part, DurableQueue] = {"delivery": tx.delivery, "close": tx.closes}
+        depths = {name: await queue.depths() for name, queue in queues.items()}
+        oldest = {name: await queue.oldest() for name, queue in queues.items()}
+        rejected = await tx.rejects.count()
+        marked = len(await tx.links.held())
+        now = tx.now
+    # What the brake keeps from the IRP is no job yet, but a mark on its link.
+    depths["delivery"][Depth.HELD] = depths["delivery"].get(Depth.HELD, 0) + marked
+    held = sum(depth.get(Depth.HELD, 0) for depth in depths.values())
+    for name, depth in depths.items():
+        if not any(depth.get(state) for state in WAITING):
+            health.worked(name)
+        for state in Depth:
+            metrics.queue_depth.labels(queue=name, state=state).set(depth.get(state, 0))
+        since = oldest[name]
+        metrics.queue_oldest_seconds.labels(queue=name).set((now - since).total_seconds() if since else 0)
+    parked = {name: depth.get(Depth.PARKED, 0) for name, depth in depths.items()}
+    parked["delivery"] += rejected
+    for name, count in parked.items():
+        metrics.parked.labels(queue=name).set(count)
+    metrics.brake_held.set(held)
+    health.backlog(parked=sum(parked.values()), held=held)
+
+
+async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:
+    """Tell systemd how it goes, for ever; the watchdog is fed only while the loops turn. End the process for dead ones.
+
+    A remote that is away keeps no loop from turning: every wait for it is bounded.
+    """
+    said, stuck = "", tuple[str, ...]()
+    every = limits.observed_every
+    interval = min(systemd.watchdog_interval or every, every).total_seconds()
+    while True:
+        pulse.beat()
+        logs.tell_repeats()
+        status = _status(health)
+        if status != said:
+            systemd.status(status)
+            log.info("state", state=status)
+            said = status
+        if dead := health.stuck(limits.given_up):
+            pulse.end_process(dead)
+        if health.live():
+            systemd.watchdog()
+        elif health.stuck() != stuck:
+            log.error("loops_stuck", loops=health.stuck())
+        stuck = health.stuck()
+        before = time.monotonic()
+        await asyncio.sleep(interval)
+        late = time.monotonic() - before - interval
+        if late > limits.late.total_seconds():
+            health.stood_still(late)
+
+
+def _status(health: Health) -> str:
+    readiness = health.ready()
+    unwell = [f"{name} {part.state}" for name, part in readiness.parts.items() if part.state not in ("ok", "off")]
+    status = "ready" if readiness.ready else "not ready: " + ", ".join(unwell)
+    counts = f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
+    return status + counts + (f"; configuration on disk refused: {readiness.refused}" if readiness.refused else "")
+
+
+DEAD_AFTER = timedelta(minutes=1)
+"""After how long without a word a process counts as dead, where no lock tells. Others judge by it, of any version."""
+
+FORGOTTEN_AFTER = timedelta(days=1)
+"""After how long without a word what a process said is removed from the store."""
+
+
+class Heart:
+    """Says that a process lives and how it is."""
+
+    def __init__(
+        self, store: Store, process: Process, *, health: Health, clock: Callable[[], datetime], limits: Limits
+    ) -> None:
+        self._limits = limits
+        self._store = store
+        self._process = process
+        self._health = health
+        self._clock = clock
+        self._condition: Condition = ()
+        self._said: Condition | None = None
+        self._said_at = 0.0
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Beat while the block runs; then take leave. Beats that fail on and on end the block, as every loop's do."""
+        over = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                beating = group.create_task(
+                    supervise("heartbeat", partial(self._beat, over), over, restarts=self._limits.restarts)
+                )
+                try:
+                    yield
+                finally:
+                    over.set()
+                    beating.cancel()
+        finally:
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                async with asyncio.timeout(self._limits.last_word.total_seconds()), self._store.begin() as tx:
+                    await tx.heartbeats.end(self._process.owner)
+
+    async def _beat(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            with contextlib.suppress(StoreUnavailable):
+                await self.beat()
+            await happens(over, within=self._limits.heartbeat_looked_for.total_seconds())
+
+    async def beat(self) -> None:
+        """Say how it is, if that is news or was not said for long. Raise StoreUnavailable."""
+        self._condition = went_on(self._condition, condition(self._health, self._clock()))
+        old = time.monotonic() - self._said_at > self._limits.heartbeat.total_seconds()
+        if self._said is not None and not old and same(self._said, self._condition):
+            return
+        saying = self._condition
+        async with self._store.begin() as tx:
+            if self._said is None and self._store.local:
+                await tx.heartbeats.forget_others(self._process.owner)
+            elif self._said is None:
+                await tx.heartbeats.forget(silent_for=FORGOTTEN_AFTER)
+            await tx.heartbeats.beat(self._process, saying)
+        self._said, self._said_at = saying, time.monotonic()
+
+
+def condition(health: Health, now: datetime) -> list[Trouble]:
+    """Return what is not well by a process's health, as far as it is not switched off."""
+    readiness = health.ready()
+    troubles = [
+        Trouble(part=name, state=part.state.value, reason=part.reason, since=now)
+        for name, part in readiness.parts.items()
+        if part.state not in (State.OK, State.OFF)
+    ]
+    if readiness.refused:
+        troubles.append(Trouble(part=CONFIGURATION, state=REFUSED, reason=readiness.refused, since=now))
+    return troubles

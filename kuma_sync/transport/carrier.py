@@ -1,0 +1,206 @@
+"""The connections to one remote: an httpx transport that aiohttp's client carries.
+
+aiohttp parses HTTP in C, takes 256 KB at a read and lets asyncio do TLS: a page over TLS costs a quarter of what
+httpcore takes for it, a small request a third (docs/adr/0015).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import aiohttp
+import httpx
+from yarl import URL
+
+from kuma_sync.core.errors import ConfigError
+
+KEPT_ALIVE = 4.0
+"""Seconds that an idle connection is kept, less than the usual 5 of servers: one that the remote closes just when it is
+used costs a write in doubt."""
+
+LARGEST_FIELD = 64 * 1024
+MOST_FIELDS = 1000
+"""Of an answer's head: what stands before an IRP may add a long cookie or policy."""
+
+_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+"""Headers that aiohttp would add by itself."""
+
+
+class Connections(httpx.AsyncBaseTransport):
+    """Up to `limit` connections. Raises httpx's exceptions, as its own transport would."""
+
+    def __init__(
+        self,
+        *,
+        tls: ssl.SSLContext | None,
+        proxy: Callable[[], httpx.Proxy | None],
+        limit: int,
+        connect_timeout: float,
+        read_timeout: float,
+        deadline: float,
+    ) -> None:
+        self._tls = tls
+        self._deadline = deadline
+        self._proxy = proxy
+        self._by_proxy = _by(proxy())
+        self._limit = limit
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=read_timeout)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; return as soon as the answer's head is there."""
+        if self._session is None:
+            self._session = self._open()
+        try:
+            answer = await self._sent(self._session, request)
+        except httpx.ProxyError:
+            self._ask_for_the_proxy_again()
+            raise
+        if not 200 <= answer.status < 600:
+            answer.close()
+            raise httpx.RemoteProtocolError("no status of a final answer")
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
+
+    async def _sent(self, session: aiohttp.ClientSession, request: httpx.Request) -> aiohttp.ClientResponse:
+        with _as_httpx_says_it():
+            answer = await session.request(
+                request.method,
+                # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=request.content or None,
+                allow_redirects=False,
+                **self._by_proxy,
+            )
+        if self._by_proxy and answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            answer.close()
+            raise httpx.ProxyError("")
+        return answer
+
+    def _ask_for_the_proxy_again(self) -> None:
+        """Take its address and password as they are now; what cannot be used changes nothing."""
+        with suppress(ConfigError):
+            # A file that is just being written may be empty: never is the proxy left out for that.
+            self._by_proxy = _by(self._proxy()) or self._by_proxy
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Open the session; that can be done only where a loop runs."""
+        return aiohttp.ClientSession(
+            connector=_Connector(
+                limit=self._limit,
+                keepalive_timeout=KEPT_ALIVE,
+                ssl=self._tls or True,
+                socket_factory=partial(_socket, patience=self._deadline),
+            ),
+            middlewares=(_once,),
+            max_line_size=LARGEST_FIELD,
+            max_field_size=LARGEST_FIELD,
+            max_headers=MOST_FIELDS,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=_OURS,
+            trust_env=False,
+        )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Takes a kept connection only where nothing came over it since.
+
+    What came is the remote's goodbye, or an answer to nothing, which would pass for the answer to the next request.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        while (kept := await super()._get(key, traces)) is not None:
+            protocol, transport = kept.protocol, kept.transport
+            if protocol is not None and transport is not None and not (protocol.should_close or _readable(transport)):
+                return kept
+            kept.close()
+        return None
+
+
+def _readable(transport: asyncio.Transport) -> bool:
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _socket(address: tuple[Any, ...], patience: float) -> socket.socket:
+    """Make a socket that gives up a peer which takes nothing for so many seconds; closing it would wait for ever."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(patience * 1000)))
+    return made
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Translate before aiohttp looks: it would send a PUT or a DELETE again by itself; the first may have arrived."""
+    with _as_httpx_says_it():
+        return await send(request)
+
+
+class _Body(httpx.AsyncByteStream):
+    """The bytes of an answer, as they come."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _as_httpx_says_it():
+            async for piece in self._answer.content.iter_any():
+                yield piece
+
+    async def aclose(self) -> None:
+        # A connection whose answer was not read to its end is closed by this, any other goes back.
+        self._answer.release()
+
+
+def _by(proxy: httpx.Proxy | None) -> dict[str, Any]:
+    """Return what sends a request through the proxy; aiohttp tells it `Proxy-Authorization`, in a tunnel or not."""
+    if proxy is None:
+        return {}
+    said = {"Authorization": aiohttp.encode_basic_auth(*proxy.auth)} if proxy.auth else None
+    return {"proxy": URL(str(proxy.url)), "proxy_headers": said}
+
+
+@contextmanager
+def _as_httpx_says_it() -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError, RuntimeError) as error:
+        _raise_httpx(error)
+
+
+def _raise_httpx(error: Exception) -> NoReturn:
+    """Raise what httpx's own transport would. Only what surely was never sent is a ConnectError or its like."""
+    cause = error.__cause__ or error
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            raise httpx.ConnectTimeout("") from cause
+        case aiohttp.ServerTimeoutError():
+            raise httpx.ReadTimeout("") from cause
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            raise httpx.ProxyError("") from cause
+        case aiohttp.ClientConnectorError():
+            raise httpx.ConnectError("") from cause
+        case aiohttp.InvalidURL() | ValueError():
+            raise httpx.LocalProtocolError("") from cause
+        case aiohttp.ClientOSError():
+            raise httpx.ReadError("") from cause
+        case aiohttp.ClientError() | RuntimeError():  # the latter where the session was closed meanwhile
+            raise httpx.RemoteProtocolError("") from cause
+        case _:
+            raise error

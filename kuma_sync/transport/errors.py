@@ -1,0 +1,99 @@
+"""What went wrong on the way, in plain words. httpx's exceptions end here, and their text goes no further."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from kuma_sync.core.errors import Permanent, Transient, speaks_no_tls
+from kuma_sync.transport.endpoint import Endpoint
+
+_CERTIFICATE_EXPIRED = 10
+_OTHER_NAMES = (62, 64)
+"""OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is being asked of whom; `changes` marks a write, whose effect is unknown once it was sent."""
+
+    endpoint: Endpoint
+    operation: str
+    changes: bool
+
+    def failed(self, summary: str, *, sent: bool = True) -> Transient:
+        """Return the failure of this call; one that was never sent is not ambiguous."""
+        return Transient(
+            remote=self.endpoint.remote, operation=self.operation, summary=summary, ambiguous=sent and self.changes
+        )
+
+
+@contextmanager
+def translated(call: Call) -> Iterator[None]:
+    """Turn what httpx (or the deadline) raises inside into a RemoteError without its text."""
+    endpoint = call.endpoint
+    try:
+        yield
+    except TimeoutError:
+        raise call.failed(f"no whole answer within {endpoint.deadline:g}s") from None
+    except httpx.ConnectTimeout:
+        raise call.failed(f"no connection within {endpoint.connect_timeout:g}s", sent=False) from None
+    except httpx.ConnectError as error:
+        raise call.failed(_connect_words(error, endpoint.remote), sent=False) from None
+    except httpx.ProxyError:
+        raise call.failed("the proxy refused the connection", sent=False) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError):
+        summary = "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow"
+        raise Permanent(remote=endpoint.remote, operation=call.operation, summary=summary) from None
+    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+        raise call.failed(_broken_words(error, endpoint)) from None
+
+
+def _broken_words(error: Exception, endpoint: Endpoint) -> str:
+    match error:
+        case httpx.TimeoutException():
+            return f"no answer within {endpoint.read_timeout:g}s"
+        case httpx.RemoteProtocolError():
+            return "the connection ended before the answer did, or it is no HTTP"
+        case httpx.DecodingError():
+            return "the answer's compression is broken"
+        case _:
+            return "connection broken"
+
+
+def _connect_words(error: Exception, remote: str) -> str:
+    for cause in _causes(error):
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return _certificate_words(cause, remote)
+            case ssl.SSLError(reason=reason) if speaks_no_tls(reason):
+                return "no TLS is spoken there (http://, or another port?)"
+            case ssl.SSLError(reason=reason):
+                return f"TLS handshake failed{f' ({reason})' if reason else ''}"
+            case socket.gaierror():
+                return "host name not found"
+            case ConnectionRefusedError():
+                return "connection refused"
+    return "no connection"
+
+
+def _certificate_words(error: ssl.SSLCertVerificationError, remote: str) -> str:
+    if error.verify_code in _OTHER_NAMES:
+        return "certificate is for another host name"
+    if error.verify_code == _CERTIFICATE_EXPIRED:
+        return "certificate has expired"
+    return f"certificate not trusted (set {remote}.ca_file)"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                yield from _causes(inner)
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,117 @@
+"""Who is calling, what the body says, and refusals in KUMA's words."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from kuma_sync.settings import Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessRules:
+    """`tokens` by name open everything, `metrics_token` only /metrics; an empty secret opens nothing."""
+
+    to_kuma: bool
+    tokens: Mapping[str, Secret] = field(default_factory=dict)
+    metrics_token: Secret = field(default_factory=Secret)
+    metrics_public: bool = False
+
+
+LARGEST_BODY = 64 * 1024
+_DRAINED = 1024 * 1024
+_SECONDS = 30.0
+
+
+async def read_body(request: Request) -> bytes | None:
+    """Read a body of at most 64 KB; None where it is larger. What did not arrive within 30 seconds is missing.
+
+    What is too large is drained up to 1 MB, so that its sender hears the answer; when we stop listening before its end,
+    `hangs_up` is true afterwards.
+    """
+    body, size = bytearray(), 0
+    request.state.hangs_up = True
+    try:
+        async with asyncio.timeout(_SECONDS):
+            async for piece in request.stream():
+                size += len(piece)
+                if size <= LARGEST_BODY:
+                    body += piece
+                elif size > _DRAINED:
+                    return None
+    except (TimeoutError, ClientDisconnect):
+        return bytes(body)
+    request.state.hangs_up = False
+    return bytes(body) if size <= LARGEST_BODY else None
+
+
+def hangs_up(request: Request) -> bool:
+    """Tell whether the connection must be closed; else the rest of the body would be read and thrown away for ever."""
+    return bool(getattr(request.state, "hangs_up", False))
+
+
+_BEARER = re.compile(r"Bearer ([!-~]+)")
+
+
+class Refused(Exception):  # it is an answer, not a fault
+    """An answer that ends the request at once."""
+
+    def __init__(self, status: int, message: str, details: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.details = details
+
+
+def answer(status: int, message: str, details: Any = None) -> Response:
+    """Write KUMA's error body."""
+    return JSONResponse({"message": message, "details": details}, status_code=status)
+
+
+async def on_refused(request: Request, refused: Exception) -> Response:
+    """Answer a Refused, as an exception handler."""
+    assert isinstance(refused, Refused)  # noqa: S101  # registered for this type only
+    response = answer(refused.status, refused.message, refused.details)
+    if hangs_up(request):
+        response.headers["Connection"] = "close"
+    return response
+
+
+async def on_http_error(_request: Request, error: Exception) -> Response:
+    """Answer 404 and 405 in the same shape, as an exception handler."""
+    assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type only
+    return JSONResponse(
+        {"message": error.detail.lower(), "details": None}, status_code=error.status_code, headers=error.headers
+    )
+
+
+def bearer_token(request: Request) -> str | None:
+    """Return the token of `Authorization: Bearer …`; None where the header is missing or something else."""
+    match = _BEARER.fullmatch(request.headers.get("authorization", ""))
+    return match[1] if match else None
+
+
+def caller(token: str, known: Mapping[str, Secret]) -> str | None:
+    """Return the name whose token this is. All are compared, each in constant time, so that time tells nothing."""
+    found = None
+    for name, secret in known.items():
+        if matches(token, [secret]):
+            found = name
+    return found
+
+
+def matches(token: str, secrets: Iterable[Secret]) -> bool:
+    """Tell whether a token is one of these; an empty secret opens nothing."""
+    found = False
+    for secret in secrets:
+        same = hmac.compare_digest(token.encode(), secret.reveal().encode())
+        found = (same and bool(secret)) or found
+    return found

@@ -1,1 +1,0 @@
-"""THE COMPOSITION ROOT: settings in, services out; no globals, no container."""

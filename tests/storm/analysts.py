@@ -1,0 +1,102 @@
+"""The IRP's people, by chance with a seed: analysts edit, close, reopen and delete incidents, and use our door.
+
+What obliges the daemon to something is written down in the ledger. Must not: touch KUMA's alerts.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from random import Random
+
+import httpx
+from environment import REASONS, Environment
+from ledger import Edit, Ledger
+
+from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.irp import Incident
+
+READ_FIRST = timedelta(seconds=10)
+"""An incident is not deleted before somebody has read it."""
+
+RESOLUTIONS = (*REASONS, "Resolved", "false POSITIVE")
+
+
+class Analysts:
+    """Plays the analysts. A deed that finds nobody to do it to raises SimError."""
+
+    def __init__(self, environment: Environment, ledger: Ledger, *, random: Random) -> None:
+        self._environment = environment
+        self._irp = environment.irp
+        self._ledger = ledger
+        self._random = random
+        self.calls = 0
+        """Orders that are on their way to a door."""
+
+    def analyst_edits(self) -> None:
+        incident = self.open_incident()
+        name, value = self._random.choice((("severity", "Informational"), ("assignee", "desk"), ("note", "seen")))
+        edit = Edit(incident=incident.id, field=name, value=value, place=len(incident.history), at=time.monotonic())
+        self._irp.analyst_edit(incident.id, **{name: value})
+        self._ledger.edits.append(edit)
+
+    def analyst_closes(self) -> None:
+        self._close(self.open_incident(), self._random.choice(RESOLUTIONS))
+
+    def analyst_reopens(self) -> None:
+        closed = [one for one in self._irp.incidents.values() if one.status == "closed" and one.resolution]
+        self._irp.reopen(self._one(closed).id)
+
+    def analyst_deletes(self) -> None:
+        """Delete an open incident; one that was closed and opened again had better stay: its closing is still owed.
+
+        Nobody deletes the first one, or a fresh one: where it is what proves that find shows what create makes, all
+        creates would rightly wait for a human.
+        """
+        incident = self.open_incident()
+        if any(deed == "reopen" for deed, _ in incident.history):
+            raise SimError("reopened")
+        if len(self._irp.incidents) == 1 or self._irp.clock() - incident.created_at < READ_FIRST:
+            raise SimError("not read yet")
+        self._irp.delete(incident.id)
+
+    async def door(self, incident: Incident) -> None:
+        """Close an alert by a daemon's own door, mostly because its incident is being closed."""
+        alert_id = incident.external_id.rpartition(":")[2]
+        reason = self._random.choice(("Responded", "incorrect data"))
+        alone, daemon = self._random.random() < 0.3, self._random.choice(self._environment.daemons)
+        self._ledger.allowed[alert_id].add(reason.lower())
+        if alone:
+            self._ledger.door_only.add(alert_id)
+        else:
+            self._close(incident, self._random.choice(RESOLUTIONS))
+        order = {"id": alert_id, "reason": reason, "incident": incident.id}
+        self.calls += 1
+        try:
+            async with self._environment.client(daemon) as client:
+                answer = await client.post("/api/v3/alerts/close", json=order)
+        except httpx.TransportError:
+            return
+        finally:
+            self.calls -= 1
+        if answer.status_code == 204:
+            self._ledger.by_door.add(alert_id)
+            self._ledger.deeds["door"] += 1
+
+    def open_incident(self) -> Incident:
+        """Pick an open incident."""
+        spared = {f"kuma:kuma:{alert_id}" for alert_id in self._ledger.spared}
+        open_ = [one for one in self._irp.incidents.values() if one.status == "open" and one.external_id not in spared]
+        return self._one(open_)
+
+    def _close(self, incident: Incident, resolution: str) -> None:
+        alert_id = incident.external_id.rpartition(":")[2]
+        self._irp.analyst_close(incident.id, resolution)
+        listed = {name.casefold(): reason for name, reason in REASONS.items()}
+        self._ledger.allowed[alert_id].add(listed.get(resolution.casefold(), "responded"))
+        self._ledger.by_desk.add(alert_id)
+
+    def _one(self, incidents: list[Incident]) -> Incident:
+        if not incidents:
+            raise SimError("there is none")
+        return self._random.choice(incidents)
