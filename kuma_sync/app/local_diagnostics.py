@@ -1,4 +1,7 @@
-"""What `check` can see on this machine: the store, its files and folder, the port and certificate of the doors."""
+"""What `check` can see on this machine: the store, its files and folder, the port and certificate of the doors.
+
+Files are judged by owner and mode, for the user who asks may be another than the daemon's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Which processes work on a store now, and whether another store serves the same KUMA and IRP."""
+"""Which processes work on a store now, and whether another store serves the same KUMA and IRP.
+
+A second store beside the first knows no incident: it would find them all and send full updates, over what analysts
+wrote.
+"""
 
 from __future__ import annotations
 

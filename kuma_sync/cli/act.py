@@ -9,17 +9,9 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.options import (
-    Unfinished,
-    command_settings,
-    config_option,
-    dry_run_option,
-    opened_store,
-    run_async,
-    say_if_it_waits,
-    yes_option,
-)
+from kuma_sync.cli.options import Unfinished, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.subjects import all_named, named
 from kuma_sync.cli.tables import Column, plain, show_line, show_table

@@ -9,8 +9,9 @@ import click
 
 from kuma_sync.app.diagnostics import findings
 from kuma_sync.app.finding import Finding, Verdict
-from kuma_sync.cli.options import command_settings, config_option, json_option, run_async
+from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.session import command_settings, run_async
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.settings import Settings, find_config
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from kuma_sync.cli.asking import actor, as_option
-from kuma_sync.cli.options import Unfinished, command_settings, config_option, opened_store, run_async, say_if_it_waits
+from kuma_sync.cli.options import Unfinished, config_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
 from kuma_sync.cli.subjects import named
 from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId

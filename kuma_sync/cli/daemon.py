@@ -10,8 +10,9 @@ import click
 
 from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
-from kuma_sync.cli.options import config_option, read_settings, run_async
+from kuma_sync.cli.options import config_option
 from kuma_sync.cli.out import complain, say
+from kuma_sync.cli.session import read_settings, run_async
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs

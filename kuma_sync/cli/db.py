@@ -9,8 +9,9 @@ import click
 from kuma_sync.app.build import identity, open_store
 from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.options import command_settings, config_option, dry_run_option, opened_store, run_async, yes_option
+from kuma_sync.cli.options import config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
 from kuma_sync.irp.load import load_profile

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from kuma_sync.app.preview import Rendered, load_stored, sample_requests, stored_requests, with_contents
-from kuma_sync.cli.options import Unfinished, command_settings, config_option, json_option, opened_store, run_async
+from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say, say_json
+from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.alert import AlertId

@@ -15,8 +15,9 @@ from kuma_sync.app.build import identity as meant
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.local_diagnostics import file_troubles
 from kuma_sync.app.processes import Running, running
-from kuma_sync.cli.options import command_settings, config_option, json_option, opened_store, run_async, store_settings
+from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
+from kuma_sync.cli.session import command_settings, opened_store, run_async, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError

@@ -1,4 +1,8 @@
-"""What is new, what changed, what left; and what becomes of an alert first read after its status had changed."""
+"""What is new, what changed, what left; and what becomes of an alert first read after its status had changed.
+
+An analyst may take an alert, or close it, before any read showed it. Only the late listing, which asks for every
+status, shows such an alert.
+"""
 
 from __future__ import annotations
 

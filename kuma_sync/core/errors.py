@@ -1,4 +1,21 @@
-"""What a failed TLS handshake tells, by the name that OpenSSL gives its reason."""
+"""The family of errors. Each carries the decision that follows from it; none carries a secret or an alert's content.
+
+KumaSyncError
+├── ConfigError            wrong configuration or usage: exit 2, one sentence naming the key
+├── StoreError             the store cannot be used as it is: exit 1
+│   ├── StoreUnavailable   out of reach right now: loops wait, claims are kept
+│   │   └── StoreReplaced  another file is in its place: as above, and the process ends
+│   ├── ValueRefused       it works, but takes no value of this row: its neighbours go on
+│   ├── NewerSchema        written by a newer version
+│   └── StoreHeld          another daemon holds it
+├── ClaimLost              somebody else owns this job or this turn now: let go of it, write nothing
+└── RemoteError            KUMA or the IRP
+    ├── Transient          try again later; `ambiguous` when the effect may have happened
+    ├── Permanent          this request will never work: park it
+    │   └── NotAllowed     401 or 403 on this one request, though the token is accepted: once more, then park it
+    ├── AccessDenied       401 or 403: judge the token, then pause that remote or park that one job
+    └── Redirected         a write was answered with a redirect: pause that remote
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Text from elsewhere, made fit for every place it may go to, and ids that come back in another spelling."""
+"""Text from elsewhere, made fit for every place it may go to, and ids that come back in another spelling.
+
+The exact spelling always wins; another one counts where the exact one is not there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""What a link becomes after each answer of a remote, and after each order of an operator. Every function is pure."""
+"""What a link becomes after each answer of a remote, and after each order of an operator. Every function is pure.
+
+An update may arrive although its answer is lost. If the alert then goes back to what it was, nothing would differ from
+what was sent last, and the incident would keep what it got for ever. So before an update goes out, its fields count as
+holding anything.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A profile's templates: Jinja in a sandbox, our filters, and trees of templates rendered."""
+"""A profile's templates: Jinja in a sandbox, our filters, and trees of templates rendered.
+
+A ValueError becomes the reason for a parked job.
+"""
 
 from __future__ import annotations
 

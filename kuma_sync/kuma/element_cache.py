@@ -1,4 +1,8 @@
-"""One element of KUMA's array as raw bytes, and what elements were like when they came last."""
+"""One element of KUMA's array as raw bytes, and what elements were like when they came last.
+
+Where an element ends depends on nothing but its bytes. So if as many bytes as it had last time have the digest they had
+last time, it ends where it ended.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The types of values in the configuration: durations, sizes, addresses and the like."""
+"""The types of values in the configuration: durations, sizes, addresses and the like.
+
+Errors are ValueErrors that say what is expected.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A durable queue: one table, claimed by lease, shown to workers and to humans."""
+"""A durable queue: one table, claimed by lease, shown to workers and to humans.
+
+A row says "bring this subject up to date", never "apply this patch". At most one row per subject waits; a running one
+blocks its successor. A claim is a lease: owner token, expiry by the database's clock, recovery inside the claim query.
+"""
 
 from __future__ import annotations
 

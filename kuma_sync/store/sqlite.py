@@ -1,4 +1,9 @@
-"""SQLite as the store needs it: one connection inline, its settings, and its errors in our words."""
+"""SQLite as the store needs it: one connection inline, its settings, and its errors in our words.
+
+aiosqlite hands every call to a thread of its own, four for a single statement; the hops cost more than what a statement
+on a local file does. Here statements run where they are awaited, and the thread does what waits for the disk or for
+another writer: BEGIN IMMEDIATE, COMMIT, many rows at once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A remote's answer: its body read with a cap, and what it says."""
+"""A remote's answer: its body read with a cap, and what it says.
+
+httpx's own decoder takes a body that breaks off, or goes on in a second gzip member, for a whole one, and unpacks a
+piece at once, however large it becomes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Claim, handle, settle: the loop that empties one durable queue, and what it is told."""
+"""Claim, handle, settle: the loop that empties one durable queue, and what it is told.
+
+One HTTP attempt per claim; the queue's schedule is the retry.
+"""
 
 from __future__ import annotations
 

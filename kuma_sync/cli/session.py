@@ -1,0 +1,97 @@
+"""What a command works with: the loaded settings, an open store, and whether a daemon carries out what was ordered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.lifecycle import assure_usable, refuse_another
+from kuma_sync.app.processes import running
+from kuma_sync.cli.out import say
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.irp.load import load_profile
+from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
+from kuma_sync.store import Store
+from kuma_sync.telemetry import logs
+
+T = TypeVar("T")
+
+
+def read_settings(config: Path | None, *, remotes: bool = True) -> Settings:
+    """Find and load the configuration; raise ConfigError."""
+    settings = load(find_config(config, os.environ), os.environ, remotes=remotes)
+    for _key, secret in secrets_of(settings):
+        logs.hide(secret.reveal())
+    return settings
+
+
+def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
+    """Load the configuration for a command that answers and ends: of logs only warnings, on stderr.
+
+    A command that speaks to neither side needs neither side's secrets (`remotes` false).
+    """
+    settings = read_settings(config, remotes=remotes)
+    logs.configure(level="warning", format=settings.log.format)
+    return settings
+
+
+def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
+    """Load what leads to the store, though something is `wrong`; raise that where the store's part cannot be read."""
+    try:
+        settings = load_store(find_config(config, os.environ), os.environ)
+    except ConfigError:
+        raise wrong from None
+    for _key, secret in secrets_of(settings):
+        logs.hide(secret.reveal())
+    logs.configure(level="warning")
+    return settings
+
+
+@asynccontextmanager
+async def opened_store(
+    settings: Settings, *, any_owner: bool = False, any_schema: bool = False, untouched: bool = False
+) -> AsyncIterator[Store]:
+    """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no store.
+
+    One that stays `untouched` is only read: that works, too, where this user may not write.
+
+    Raise StoreError where it is out of reach or its schema is newer (or, without `any_schema`, older), or ConfigError
+    where it belongs to another KUMA or IRP.
+    """
+    store = open_store(settings, untouched=untouched)
+    try:
+        await assure_usable(store, settings, any_schema=any_schema)
+        if not any_owner:
+            await _assure_ours(store, settings)
+        yield store
+    finally:
+        await store.close()
+
+
+def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+    """Run a command's coroutine."""
+    return asyncio.run(work(*arguments))
+
+
+async def _assure_ours(store: Store, settings: Settings) -> None:
+    async with store.read() as tx:
+        known = await tx.cursor.identity()
+    if known is not None:
+        refuse_another(known, identity(settings, load_profile(settings.irp.profile).name))
+
+
+async def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
+    """Say that what was ordered waits, if no daemon runs; tell whether it does."""
+    if not ordered:
+        return False
+    async with store.read() as tx:
+        now = await running(store, tx)
+    if now.daemon:
+        return False
+    say("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
+    return True
