@@ -287,6 +287,15 @@ async def leases_run_out(stage: Stage) -> None:
         await tx.lease.give_back(turn)
 
 
+async def until_proven(runtime: Runtime) -> None:
+    """Wait until `find` showed the first incident: what it shows later, a closing too, would be carried."""
+
+    async def is_proven() -> bool:
+        return (await ask(runtime, lambda tx: tx.cursor.profile())).shown
+
+    await eventually(is_proven)
+
+
 async def until_rest(runtime: Runtime, *, within: float = 15.0) -> None:
     """Work both queues, back-offs included, until nothing is pending or running."""
 

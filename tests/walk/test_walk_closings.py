@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from stage import Stage, ask, eventually, link_of, parked, staged, state_of, tell, until_rest
+from stage import Stage, ask, eventually, link_of, parked, staged, state_of, tell, until_proven, until_rest
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
@@ -495,8 +495,8 @@ async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes_behind_t
 async def test_a_failed_watch_concludes_nothing_and_is_made_up_for(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
-        async with stage.working():
-            await eventually(lambda: stage.incidents(alert_id))
+        async with stage.working() as runtime:
+            await until_proven(runtime)
             broken = stage.irp.faults.add("status", code=500, match="status=closed")
             await eventually(lambda: broken.fired)
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from kuma_sync.sync.remote.make_gate import GateClosed, RemoteGate
 from sqlalchemy import make_url
 from stage import Stage, ask, change_profile, eventually, link_of, parked, staged, tell, until_rest, without
 from stores import Clock
@@ -26,6 +25,7 @@ from kuma_sync.store.jobs import Job
 from kuma_sync.store.migrate import upgrade
 from kuma_sync.sync import operator
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.runner import Runtime, once
 from kuma_sync.sync.runtime.supervisor import whenever

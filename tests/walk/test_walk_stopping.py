@@ -352,7 +352,7 @@ async def test_a_bug_in_a_reload_does_not_end_the_daemon_and_leaves_nothing_open
         raise ZeroDivisionError
 
     async with staged(tmp_path, sqlite_url) as stage, stage.door():
-        monkeypatch.setattr(lifecycle, "make_crew", make_half)
+        monkeypatch.setattr(lifecycle, "build", make_half)
         os.kill(os.getpid(), signal.SIGHUP)
         await eventually(lambda: len(steps) == 2)
 
