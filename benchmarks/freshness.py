@@ -81,7 +81,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def gates(seconds: float) -> Iterator[tuple[list[str], subprocess.Popen[str]]]:
+def both_sides(seconds: float) -> Iterator[tuple[list[str], subprocess.Popen[str]]]:
     """Run both sides; yield addresses and tokens, and the process that will print the delays."""
     command = [sys.executable, __file__, "--play", str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own script
@@ -95,7 +95,7 @@ def gates(seconds: float) -> Iterator[tuple[list[str], subprocess.Popen[str]]]:
 
 def one_round(seconds: float) -> dict[str, float]:
     """Let the daemon follow the changes; return the delays' quantiles in seconds."""
-    with tempfile.TemporaryDirectory() as name, gates(seconds) as ((kuma, kuma_token, irp, irp_token), process):
+    with tempfile.TemporaryDirectory() as name, both_sides(seconds) as ((kuma, kuma_token, irp, irp_token), process):
         remotes = Remotes(kuma=kuma, irp=irp)
         keys = {"kuma": {"token": kuma_token}, "irp": {"token": irp_token}, "poll": {"interval": f"{INTERVAL:g}s"}}
         with daemon(configure(Path(name), remotes, keys)):

@@ -35,9 +35,7 @@ def machine() -> str:
     )
 
 
-def section(
-    figures: Sequence[Figure], curves: Sequence[Curve], missing: Sequence[str], snapshots: Sequence[str]
-) -> str:
+def section(figures: Sequence[Figure], curves: Sequence[Curve], missing: Sequence[str], pictures: Sequence[str]) -> str:
     """Return what belongs between the document's two marks."""
     lines = [
         f"Taken on {datetime.now(UTC):%Y-%m-%d} on {machine()}; everything over loopback.",
@@ -48,7 +46,7 @@ def section(
     ]
     for curve in curves:
         lines += ["", f"### {curve.title}", ""]
-        if curve.name in snapshots:
+        if curve.name in pictures:
             lines += [f"![{curve.title}](pictures/{curve.name}.svg)", ""]
         lines += _points(curve)
     return "\n".join(lines).strip() + "\n"
@@ -85,17 +83,17 @@ def draw(curves: Sequence[Curve], folder: Path) -> list[str]:
 def _draw(curve: Curve, path: Path) -> None:
     from matplotlib import pyplot, ticker  # noqa: PLC0415  # as above
 
-    snapshot, panels = pyplot.subplots(1, len(curve.lines), figsize=(4.2 * len(curve.lines), 3), squeeze=False)
+    picture, panels = pyplot.subplots(1, len(curve.lines), figsize=(4.2 * len(curve.lines), 3), squeeze=False)
     for panel, (name, points) in zip(panels[0], curve.lines.items(), strict=True):
         panel.plot([x for x, _ in points], [y for _, y in points], marker="o")
         panel.set(xlabel=curve.x, title=name)
         panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         panel.set_ylim(0, 1.1 * max(y for _, y in points))
         panel.grid(visible=True, alpha=0.3)
-    snapshot.suptitle(curve.title)
-    snapshot.tight_layout()
-    snapshot.savefig(path, metadata={"Date": None})
-    pyplot.close(snapshot)
+    picture.suptitle(curve.title)
+    picture.tight_layout()
+    picture.savefig(path, metadata={"Date": None})
+    pyplot.close(picture)
     # Neither a trailing blank nor a generator's address belongs into the repository.
     lines = [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -66,8 +66,8 @@ def write(folder: Path, found: dict[str, Report], missing: list[str]) -> None:
         key: value for report in reports for key, value in report.details.items()
     }
     Report(figures=figures, curves=curves, details=details).save(str(folder / "benchmarks" / "result.json"))
-    snapshots = draw(curves, folder / "docs" / "pictures")
-    fill(folder / "docs" / "performance.md", section(figures, curves, missing, snapshots))
+    pictures = draw(curves, folder / "docs" / "pictures")
+    fill(folder / "docs" / "performance.md", section(figures, curves, missing, pictures))
 
 
 def main() -> int:

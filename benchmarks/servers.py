@@ -78,7 +78,7 @@ async def serve(respond: Respond, clock: Callable[[], datetime]) -> asyncio.Serv
 
 
 @dataclass(slots=True)
-class TargetCapabilities:
+class BareIrp:
     """An IRP that makes an incident of everything, `latency` seconds after it was asked, and shows the last one.
 
     A daemon looks for the first one it makes, alone, before it makes others.
@@ -158,13 +158,13 @@ class Face:
 
 async def main(arguments: argparse.Namespace) -> None:
     """Serve both until stdin ends; their addresses are printed first."""
-    capabilities = TargetCapabilities(latency=arguments.latency, keep=arguments.keep)
+    irp = BareIrp(latency=arguments.latency, keep=arguments.keep)
     face = Face(Siem.make(events=arguments.events, event_bytes=arguments.event_bytes, late=arguments.late))
 
     def kuma_time() -> datetime:
         return datetime.fromtimestamp(face.siem.now, UTC)
 
-    servers = [await serve(face.respond, kuma_time), await serve(capabilities.respond, lambda: datetime.now(UTC))]
+    servers = [await serve(face.respond, kuma_time), await serve(irp.respond, lambda: datetime.now(UTC))]
     addresses = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
     sys.stdout.write(" ".join(addresses) + "\n")
     sys.stdout.flush()

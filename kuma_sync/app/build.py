@@ -221,14 +221,14 @@ class RuntimeBuilder:
 
     def _deliveries(self) -> Worker:
         settings, shared, remotes = self._settings, self._shared, self._remotes
-        bench = DeliveryUnitOfWork(shared.store, remotes.capabilities, lease=shared.limits.job_lease)
+        unit_of_work = DeliveryUnitOfWork(shared.store, remotes.capabilities, lease=shared.limits.job_lease)
         steps = Steps(
             irp=remotes.irp,
             gates=self._gates.irp,
             proof=self._proof,
-            bench=bench,
+            unit_of_work=unit_of_work,
             closings=self._closings,
-            head=TemplateContext(
+            context=TemplateContext(
                 instance=settings.kuma.instance,
                 web_url=settings.kuma.web_url,
                 options=options(settings.irp),
@@ -239,7 +239,7 @@ class RuntimeBuilder:
         admit = partial(self._gates.kuma.whole.admit, reads=True)
         contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         return Worker(
-            duty=WorkerConfig(
+            config=WorkerConfig(
                 name="delivery",
                 queue=lambda tx: tx.delivery,
                 gate=self._gates.irp.whole,
@@ -251,7 +251,9 @@ class RuntimeBuilder:
                 allowance=MemoryLimit(shared.limits.contents_in_work),
             ),
             store=shared.store,
-            handler=Deliver(bench=bench, steps=steps, contents=contents, pace=self._pace, metrics=shared.metrics),
+            handler=Deliver(
+                unit_of_work=unit_of_work, steps=steps, contents=contents, pace=self._pace, metrics=shared.metrics
+            ),
             owner=self._worker,
             health=shared.health,
         )
@@ -273,7 +275,7 @@ class RuntimeBuilder:
             closings=self._closings,
         )
         return Worker(
-            duty=WorkerConfig(
+            config=WorkerConfig(
                 name="close",
                 queue=lambda tx: tx.closes,
                 gate=self._gates.kuma.whole,

@@ -148,7 +148,7 @@ class Daemon:
             waiters=Waiters(most=most_waiting),
         )
         self._runtime: Runtime | None = None
-        self._door = ClosingIntake(
+        self._intake = ClosingIntake(
             store=self._shared.store,
             waiters=self._shared.waiters,
             ring=self._ring,
@@ -181,7 +181,7 @@ class Daemon:
                     web = self._settings.web
                     app = build_app(
                         rules=lambda: door_rules(self._settings),
-                        capabilities=self._door,
+                        intake=self._intake,
                         health=self._shared.health,
                         render_metrics=self._shared.metrics.render,
                         serves=served(runtime.identity),
@@ -190,7 +190,7 @@ class Daemon:
                     group.create_task(serve(app, door, stop=closed, limits=self._callers, **files), name="door")
                 beside = [
                     group.create_task(self._report(), name="report"),
-                    group.create_task(self._door.look_out(), name="look-out"),
+                    group.create_task(self._intake.look_out(), name="look-out"),
                 ]
                 self._systemd.ready()
                 log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
@@ -224,7 +224,7 @@ class Daemon:
                     return False
             else:
                 outage.over()
-                self._door.open = True
+                self._intake.open = True
                 self._shared.health.succeeded("store")
                 return True
 

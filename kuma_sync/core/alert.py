@@ -108,7 +108,7 @@ class AlertSnapshot:
         return self.affected is not None and not self.oversize
 
     def with_seen(self, seen: Observation) -> AlertSnapshot:
-        """Return the picture after a read: a listing leaves the contents as they were known."""
+        """Return the snapshot after a read: a listing leaves the contents as they were known."""
         if seen.contents is None or seen.oversize:
             return replace(self, alert=seen.alert, oversize=seen.oversize or self.oversize)
         return AlertSnapshot(
@@ -123,7 +123,7 @@ class AlertSnapshot:
 
 
 def first_snapshot(seen: Observation) -> AlertSnapshot:
-    """Return the picture of an alert never seen before."""
+    """Return the snapshot of an alert never seen before."""
     return AlertSnapshot(alert=seen.alert).with_seen(seen)
 
 

@@ -1,6 +1,6 @@
 """Bytes of a JSON array in, the raw bytes of one element after the other out, in bounded memory.
 
-Must not: interpret an element (that is wire), or trust the end of the stream: only the closing bracket proves a page
+Must not: interpret an element (that is parse), or trust the end of the stream: only the closing bracket proves a page
 whole, for a body that has neither a length nor chunks may be cut without an error.
 """
 

@@ -20,26 +20,26 @@ from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.values import Json
 
 if TYPE_CHECKING:
-    from kuma_sync.sim.front import RemoteGate
+    from kuma_sync.sim.front import Simulator
 
 
-def control_app(side: RemoteGate) -> ASGIApp:
+def control_app(side: Simulator) -> ASGIApp:
     """Make the application behind `/_sim/`. Mistakes answer 400 with one sentence."""
-    capabilities = _Desk(side)
+    controls = _Controls(side)
     routes = [
-        Route("/_sim/state", capabilities.guarded(capabilities.state), methods=["GET"]),
-        Route("/_sim/faults", capabilities.guarded(capabilities.add_fault), methods=["POST"]),
-        Route("/_sim/faults", capabilities.guarded(capabilities.clear_faults), methods=["DELETE"]),
-        Route("/_sim/knobs", capabilities.guarded(capabilities.turn), methods=["POST"]),
-        Route("/_sim/act", capabilities.guarded(capabilities.act), methods=["POST"]),
+        Route("/_sim/state", controls.guarded(controls.state), methods=["GET"]),
+        Route("/_sim/faults", controls.guarded(controls.add_fault), methods=["POST"]),
+        Route("/_sim/faults", controls.guarded(controls.clear_faults), methods=["DELETE"]),
+        Route("/_sim/knobs", controls.guarded(controls.turn), methods=["POST"]),
+        Route("/_sim/act", controls.guarded(controls.act), methods=["POST"]),
     ]
     return Starlette(routes=routes)
 
 
-class _Desk:
+class _Controls:
     """Act on one simulator."""
 
-    def __init__(self, side: RemoteGate) -> None:
+    def __init__(self, side: Simulator) -> None:
         self._side = side
 
     def guarded(self, act: Callable[[Json], Json]) -> Callable[[Request], Awaitable[Response]]:

@@ -29,7 +29,7 @@ class SimRequest:
     complete: bool = False
 
 
-class RemoteGate(Protocol):
+class Simulator(Protocol):
     """What the door needs of a simulator."""
 
     token: str
@@ -52,7 +52,7 @@ class RemoteGate(Protocol):
 class Front:
     """Stand before a simulator's application as the ASGI application that is served."""
 
-    def __init__(self, side: RemoteGate, app: ASGIApp) -> None:
+    def __init__(self, side: Simulator, app: ASGIApp) -> None:
         self._side = side
         self._app = app
         self._control = control_app(side)

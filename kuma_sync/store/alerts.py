@@ -129,7 +129,7 @@ class Alerts:
         return found
 
     async def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
-        """Insert or replace pictures, and contents where they came along. `sweep` numbers the read under way, or 0."""
+        """Insert or replace snapshots, and contents where they came along. `sweep` numbers the read under way, or 0."""
         if not shown:
             return
         for shape in Shape:

@@ -114,7 +114,7 @@ class Links:
             await self._connection.execute(_SAVE, [{**row, "b_alert": row.pop("alert_id")} for row in rows])
 
     async def behind(self) -> list[AlertId]:
-        """Return the alerts that have no incident, or one that was not sent their last picture, and no job."""
+        """Return the alerts that have no incident, or one that was not sent their last snapshot, and no job."""
         alerts, links, jobs = schema.alerts, schema.links, schema.delivery_queue
         unmade = and_(links.c.incident_id.is_(None), links.c.held_create.is_(False))
         unsent = links.c.sent_fingerprint.is_distinct_from(alerts.c.fingerprint)

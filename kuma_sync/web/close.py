@@ -22,7 +22,7 @@ LONGEST_WAIT = 30.0
 LONGEST_ID = 200
 
 
-class ClosingDesk(Protocol):
+class Intake(Protocol):
     """Who takes closings."""
 
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
@@ -33,7 +33,7 @@ class ClosingDesk(Protocol):
         """
 
 
-async def close_alert(request: Request, rules: AccessRules, capabilities: ClosingDesk) -> Response:
+async def close_alert(request: Request, rules: AccessRules, intake: Intake) -> Response:
     """Check one call in the contract's order, hand it to the closing intake, and answer in KUMA's words."""
     body = await read_body(request)
     by = _authenticate(request, rules)
@@ -44,7 +44,7 @@ async def close_alert(request: Request, rules: AccessRules, capabilities: Closin
     if not rules.to_kuma:
         raise Refused(406, "closing is switched off")
     try:
-        said = await capabilities.take(closing, wait)
+        said = await intake.take(closing, wait)
     except StoreError as error:
         raise Refused(503, "store unavailable", str(error)) from None
     except TooManyWait as error:

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kuma_sync.telemetry.health import Health
-from kuma_sync.web.close import ClosingDesk, close_alert
+from kuma_sync.web.close import Intake, close_alert
 from kuma_sync.web.responses import AccessRules, Refused, answer, bearer_token, matches, on_http_error, on_refused
 
 API_VERSIONS = ("v1", "v2", "v2.1", "v3")
@@ -22,7 +22,7 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def build_app(
     *,
     rules: Callable[[], AccessRules],
-    capabilities: ClosingDesk,
+    intake: Intake,
     health: Health,
     render_metrics: Callable[[], bytes],
     serves: str = "",
@@ -41,7 +41,7 @@ def build_app(
         return refusal or Response(render_metrics(), media_type=_METRICS_TYPE)
 
     async def close(request: Request) -> Response:
-        return await close_alert(request, rules(), capabilities)
+        return await close_alert(request, rules(), intake)
 
     app = Starlette(
         routes=[

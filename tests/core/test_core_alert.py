@@ -1,4 +1,4 @@
-"""Facts about alerts: when two pictures are the same, which events are kept, and how an event is recognised."""
+"""Facts about alerts: when two snapshots are the same, which events are kept, and how an event is recognised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An IRP at the other end of a real Wire: scripted answers, and the requests as they went out."""
+"""An IRP at the other end of a real RemoteClient: scripted answers, and the requests as they went out."""
 
 from __future__ import annotations
 

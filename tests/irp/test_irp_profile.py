@@ -246,7 +246,7 @@ def test_options_reach_the_templates() -> None:
     assert check_profile(profile, options={"prefix": "[KUMA]"}) == [UNVERIFIED]
 
 
-# The desk
+# What the IRP can do
 
 
 def test_the_desk_can_what_the_profile_has() -> None:

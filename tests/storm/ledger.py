@@ -1,4 +1,4 @@
-"""What happened that somebody is owed something for: world and desk write it down, the oracle judges by it.
+"""What happened that somebody is owed something for: world and analysts write it down, the oracle judges by it.
 
 Must not: act, or judge.
 """

@@ -98,10 +98,10 @@ async def bench(
         pace = RetryContext(clock=now, policy=policy, jitter=lambda: 0.0, limits=limits)
         gate = RemoteGate("irp", pace=pace, health=health)
         handler = Handler(store)
-        duty = WorkerConfig(
+        config = WorkerConfig(
             name="delivery", queue=lambda tx: tx.delivery, gate=gate, concurrency=concurrency, limits=limits
         )
-        worker = Worker(duty=duty, store=store, handler=handler, owner=owner, health=health)
+        worker = Worker(config=config, store=store, handler=handler, owner=owner, health=health)
         yield Bench(store=store, handler=handler, gate=gate, worker=worker, health=health)
 
 

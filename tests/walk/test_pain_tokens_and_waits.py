@@ -200,8 +200,8 @@ async def test_after_a_429_nothing_is_sent_for_the_seven_seconds_it_asked_for(
         irp.faults.add("status", code=429, headers={"Retry-After": wish(clock.now)}, times=1)
         wire = RemoteClient(Endpoint(remote="irp", url=server.url), clock=clock)
         caller = Caller(wire, gate)
-        duty = WorkerConfig(name="delivery", queue=lambda tx: tx.delivery, gate=gate, concurrency=1, limits=Limits())
-        worker = Worker(duty=duty, store=store, handler=caller, owner="me", health=Health(monotonic=lambda: 0.0))
+        config = WorkerConfig(name="delivery", queue=lambda tx: tx.delivery, gate=gate, concurrency=1, limits=Limits())
+        worker = Worker(config=config, store=store, handler=caller, owner="me", health=Health(monotonic=lambda: 0.0))
         async with store.begin() as tx:
             await tx.delivery.put([Put(subject=f"job {number}", lane=Lane.UPDATE) for number in range(20)])
         began = clock.now

@@ -33,7 +33,7 @@ STORED = KumaAnswer(status=204)
 
 
 @dataclass
-class TargetCapabilities:
+class Intake:
     """Remember the orders; answer as told."""
 
     said: KumaAnswer | Exception | None = STORED
@@ -52,10 +52,10 @@ def rules(*, to_kuma: bool = True) -> AccessRules:
 
 
 @asynccontextmanager
-async def door(capabilities: TargetCapabilities, *, to_kuma: bool = True) -> AsyncIterator[httpx.AsyncClient]:
+async def door(intake: Intake, *, to_kuma: bool = True) -> AsyncIterator[httpx.AsyncClient]:
     app = build_app(
         rules=lambda: rules(to_kuma=to_kuma),
-        capabilities=capabilities,
+        intake=intake,
         health=Health(monotonic=lambda: 0.0),
         render_metrics=lambda: b"",
     )
@@ -72,24 +72,24 @@ async def door(capabilities: TargetCapabilities, *, to_kuma: bool = True) -> Asy
 
 @pytest.mark.parametrize("version", ["v1", "v2", "v2.1", "v3"])
 async def test_a_closing_is_stored_and_answered_as_kuma_does(version: str) -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         answer = await client.post(f"/api/{version}/alerts/close", json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.content) == (204, b"")
     closing = CloseRequest(alert_id=AlertId("a-1"), reason=Reason.RESPONDED, origin=Origin.IRP, by="security-vision")
-    assert capabilities.orders == [(closing, None)]
+    assert intake.orders == [(closing, None)]
 
 
 async def test_all_that_the_caller_says_reaches_the_desk() -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
     body = {"id": " a-1 ", "reason": "Incorrect  Data", "comment": "пусто", "incident": 42, "unknown": [1]}
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         answer = await client.post(PATH, content=json.dumps(body), headers={"Authorization": "Bearer canary-other"})
 
-    (order, _), *_ = capabilities.orders
+    (order, _), *_ = intake.orders
     assert answer.status_code == 204
     assert (order.alert_id, order.reason, order.by) == ("a-1", Reason.INCORRECT_DATA, "other")
     assert (order.comment, order.incident) == ("пусто", "42")
@@ -97,10 +97,10 @@ async def test_all_that_the_caller_says_reaches_the_desk() -> None:
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded"])
 async def test_the_content_type_is_not_enforced(content_type: str | None) -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
     headers = AUTHORIZED if content_type is None else {**AUTHORIZED, "Content-Type": content_type}
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         answer = await client.post(PATH, content=json.dumps(GOOD), headers=headers)
 
     assert answer.status_code == 204
@@ -137,9 +137,9 @@ REFUSALS: list[tuple[str, dict[str, str], bytes, int, str, Any]] = [
 async def test_what_is_wrong_is_told_in_kumas_words_and_reaches_nobody(
     name: str, headers: dict[str, str], body: bytes, status: int, message: str, details: Any
 ) -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
-    async with door(capabilities, to_kuma=False) as client:
+    async with door(intake, to_kuma=False) as client:
         answer = await client.post(f"{PATH}?wait=soon", content=body, headers=headers)
 
     told = answer.json()
@@ -147,21 +147,21 @@ async def test_what_is_wrong_is_told_in_kumas_words_and_reaches_nobody(
     assert set(told) == {"message", "details"}
     assert details in (..., told["details"])
     assert "canary" not in answer.text
-    assert capabilities.orders == []
+    assert intake.orders == []
 
 
 async def test_a_closing_is_refused_while_it_is_switched_off_and_that_is_checked_last() -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
-    async with door(capabilities, to_kuma=False) as client:
+    async with door(intake, to_kuma=False) as client:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()) == (406, {"message": "closing is switched off", "details": None})
-    assert capabilities.orders == []
+    assert intake.orders == []
 
 
 async def test_a_store_out_of_reach_is_told_with_the_reason() -> None:
-    async with door(TargetCapabilities(said=StoreUnavailable("the disk is full"))) as client:
+    async with door(Intake(said=StoreUnavailable("the disk is full"))) as client:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()) == (
@@ -171,9 +171,9 @@ async def test_a_store_out_of_reach_is_told_with_the_reason() -> None:
 
 
 async def test_a_wait_that_is_no_number_up_to_thirty_is_refused() -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         answers = [
             await client.post(f"{PATH}?wait={wait}", json=GOOD, headers=AUTHORIZED)
             for wait in ("", "soon", "-1", "30.1", "nan", "inf", "0x1")
@@ -181,17 +181,17 @@ async def test_a_wait_that_is_no_number_up_to_thirty_is_refused() -> None:
 
     assert {answer.status_code for answer in answers} == {400}
     assert answers[0].json() == {"message": "invalid query parameter value", "details": "wait"}
-    assert capabilities.orders == []
+    assert intake.orders == []
 
 
 async def test_the_wait_is_handed_to_the_desk() -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         for wait in ("0", "2.5", "30"):
             await client.post(f"{PATH}?wait={wait}", json=GOOD, headers=AUTHORIZED)
 
-    assert [wait for _, wait in capabilities.orders] == [0.0, 2.5, 30.0]
+    assert [wait for _, wait in intake.orders] == [0.0, 2.5, 30.0]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_the_wait_is_handed_to_the_desk() -> None:
     ],
 )
 async def test_with_wait_kumas_final_answer_is_handed_over(said: KumaAnswer | None, status: int, body: Any) -> None:
-    async with door(TargetCapabilities(said=said)) as client:
+    async with door(Intake(said=said)) as client:
         answer = await client.post(f"{PATH}?wait=5", json=GOOD, headers=AUTHORIZED)
 
     assert answer.status_code == status
@@ -217,13 +217,13 @@ async def test_with_wait_kumas_final_answer_is_handed_over(said: KumaAnswer | No
 
 
 async def test_a_body_without_a_length_is_capped_while_it_is_read() -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b"x" * 4096
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         answer = await client.post(PATH, content=pieces(), headers=AUTHORIZED)
 
     assert (answer.status_code, answer.json()["message"]) == (413, "request body too large")
@@ -234,7 +234,7 @@ async def test_a_body_that_never_ends_is_cut_off() -> None:
         while True:
             yield b"x" * 65536
 
-    async with asyncio.timeout(20), door(TargetCapabilities()) as client:
+    async with asyncio.timeout(20), door(Intake()) as client:
         for headers in (AUTHORIZED, {"Authorization": "Bearer canary-x"}):
             # Whether the answer or the closed connection is seen first is up to the network; sending for ever is not.
             with contextlib.suppress(httpx.TransportError):
@@ -249,7 +249,7 @@ async def test_a_body_of_exactly_the_largest_size_is_read() -> None:
     body = json.dumps({**GOOD, "comment": ""}).encode()
     body = body[:-2] + b"c" * (LARGEST_BODY - len(body)) + body[-2:]
 
-    async with door(TargetCapabilities()) as client:
+    async with door(Intake()) as client:
         answer = await client.post(PATH, content=body, headers=AUTHORIZED)
 
     assert len(body) == LARGEST_BODY
@@ -257,9 +257,9 @@ async def test_a_body_of_exactly_the_largest_size_is_read() -> None:
 
 
 async def test_a_caller_that_leaves_in_the_middle_disturbs_nobody() -> None:
-    capabilities = TargetCapabilities()
+    intake = Intake()
 
-    async with door(capabilities) as client:
+    async with door(intake) as client:
         _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer canary-sv\r\nContent-Length: 99\r\n\r\n"
         writer.write(head.encode() + b"{")
@@ -269,11 +269,11 @@ async def test_a_caller_that_leaves_in_the_middle_disturbs_nobody() -> None:
         answer = await client.post(PATH, json=GOOD, headers=AUTHORIZED)
 
     assert answer.status_code == 204
-    assert len(capabilities.orders) == 1
+    assert len(intake.orders) == 1
 
 
 async def test_other_methods_are_not_allowed() -> None:
-    async with door(TargetCapabilities()) as client:
+    async with door(Intake()) as client:
         answers = [
             await client.request(method, PATH, headers=AUTHORIZED) for method in ("GET", "PUT", "DELETE", "PROPFIND")
         ]
@@ -285,7 +285,7 @@ async def test_other_methods_are_not_allowed() -> None:
 async def test_other_paths_are_not_found() -> None:
     paths = ("/api/v4/alerts/close", "/api/v1/alerts/close/", "/api/v1/alerts", "/api/v1/alerts/")
 
-    async with door(TargetCapabilities()) as client:
+    async with door(Intake()) as client:
         answers = [await client.post(path, json=GOOD, headers=AUTHORIZED) for path in paths]
 
     assert {answer.status_code for answer in answers} == {404}

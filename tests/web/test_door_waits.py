@@ -67,15 +67,15 @@ async def door(url: str) -> AsyncIterator[Place]:
     async with opened(url):
         pass
     store, waiters = Counting(store_url(url), clock=lambda: datetime.now(UTC)), Waiters(most=MOST)
-    capabilities = ClosingIntake(store=store, waiters=waiters, ring=lambda: None, every=Limits().answers_looked_for)
-    capabilities.open = True
+    intake = ClosingIntake(store=store, waiters=waiters, ring=lambda: None, every=Limits().answers_looked_for)
+    intake.open = True
     app = build_app(
         rules=lambda: AccessRules(to_kuma=True, tokens={"sv": Secret("t0ken")}),
-        capabilities=capabilities,
+        intake=intake,
         health=Health(monotonic=lambda: 0.0),
         render_metrics=Metrics().render,
     )
-    looking = asyncio.create_task(capabilities.look_out())
+    looking = asyncio.create_task(intake.look_out())
     try:
         async with served(app) as client:
             yield Place(store=store, waiters=waiters, client=client)

@@ -38,7 +38,7 @@ class Clock:
         return self.now
 
 
-class TargetCapabilities:
+class Intake:
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         return KumaAnswer(status=204)
 
@@ -56,7 +56,7 @@ class Doors:
     def app(self) -> Starlette:
         return build_app(
             rules=lambda: self.rules,
-            capabilities=TargetCapabilities(),
+            intake=Intake(),
             health=self.health,
             render_metrics=Metrics().render,
         )

@@ -29,9 +29,15 @@ class Deliver:
     """Does deliveries: load, decide, act, write; until nothing is left to do or something failed."""
 
     def __init__(
-        self, *, bench: DeliveryUnitOfWork, steps: Steps, contents: ContentsReader, pace: RetryContext, metrics: Metrics
+        self,
+        *,
+        unit_of_work: DeliveryUnitOfWork,
+        steps: Steps,
+        contents: ContentsReader,
+        pace: RetryContext,
+        metrics: Metrics,
     ) -> None:
-        self._bench = bench
+        self._unit_of_work = unit_of_work
         self._steps = steps
         self._contents = contents
         self._pace = pace
@@ -49,17 +55,17 @@ class Deliver:
             await self._steps.ended(job)
 
     async def _handle(self, job: LeasedJob) -> RetryAt | Park | None:
-        work = await self._bench.load(job)
+        work = await self._unit_of_work.load(job)
         if work is None:
             return None
         while work is not None:
-            outcome = await self._act(job, work, work.step(self._bench.capabilities))
+            outcome = await self._act(job, work, work.step(self._unit_of_work.capabilities))
             if not isinstance(outcome, Change):
                 return outcome
             if outcome.deferred:
                 work = replace(work, link=outcome.become(work.link))
                 continue
-            work = await self._bench.commit(job, work, outcome)
+            work = await self._unit_of_work.commit(job, work, outcome)
             failpoint("link_committed")
         waited = self._pace.clock() - job.claim.put_at
         self._metrics.end_to_end_seconds.observe(max(waited.total_seconds(), 0.0))
@@ -92,7 +98,7 @@ class Deliver:
             # What is read again takes room as what is stored does. Whoever holds some must not wait for more.
             await job.take(len(work.snapshot.event_ids) * EVENT)
         contents = await self._contents.read(work.alert_id, needed=not plain)
-        return work if contents is None else await self._bench.keep_contents(job, work, contents)
+        return work if contents is None else await self._unit_of_work.keep_contents(job, work, contents)
 
     def _failed(self, job: LeasedJob, error: RemoteError) -> RetryAt | Bounce | Park:
         log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)

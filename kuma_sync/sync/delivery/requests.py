@@ -80,17 +80,17 @@ class Steps:
         irp: IrpClient,
         gates: RemoteGates,
         proof: Proof,
-        bench: DeliveryUnitOfWork,
+        unit_of_work: DeliveryUnitOfWork,
         closings: Closings,
-        head: TemplateContext,
+        context: TemplateContext,
         metrics: Metrics,
     ) -> None:
         self._irp = irp
         self._gates = gates
         self._proof = proof
-        self._bench = bench
+        self._unit_of_work = unit_of_work
         self._closings = closings
-        self._head = head
+        self._context = context
         self._metrics = metrics
 
     def bounced(self, stopped: GateClosed) -> Bounce | RetryAt:
@@ -108,7 +108,7 @@ class Steps:
 
     async def find(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
         """Look for the incident before anything is written."""
-        capabilities = self._bench.capabilities
+        capabilities = self._unit_of_work.capabilities
         if not capabilities.can_find:
             return transitions.without_find(work.link, capabilities) or _absent(work)
         if work.link.doubt is Doubt.UNSHOWN:
@@ -120,20 +120,20 @@ class Steps:
             if self._proof.concerns(work.alert_id) and work.link.intent is not None:
                 await self._proof.found()
             return self._found(work, found)
-        now = self._head.clock()
+        now = self._context.clock()
         after = transitions.after_not_found(work.link, asked_at=asked_at, answered_at=now, settle=capabilities.settle)
         if after is not None:
-            await self._bench.note(job, work, partial(transitions.first_not_found, now=now))
+            await self._unit_of_work.note(job, work, partial(transitions.first_not_found, now=now))
         return after or _absent(work)
 
     async def _find(self, job: LeasedJob, work: DeliveryState) -> tuple[list[Found], datetime]:
         """Ask for the incident; return when it was asked, too: the waits for a place and a turn may have been long."""
-        asked_at = self._head.clock()
+        asked_at = self._context.clock()
 
         async def send() -> list[Found]:
             nonlocal asked_at
-            asked_at = self._head.clock()
-            return await self._irp.find(self._head.key(work))
+            asked_at = self._context.clock()
+            return await self._irp.find(self._context.key(work))
 
         found = await self._ask("find", job, send)
         failpoint("find_answered")
@@ -141,7 +141,7 @@ class Steps:
 
     async def _look(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt:
         """Learn whether `find` shows what `create` made; where it does not, twice, creates stand still."""
-        settle = self._bench.capabilities.settle
+        settle = self._unit_of_work.capabilities.settle
         job.lane = Lane.CLOSE  # all creates wait for this one, and those on their lane for them
         try:
             async with self._proof.gate.admit():
@@ -158,8 +158,8 @@ class Steps:
                 return Change(become=transitions.shown)
             waits = self._awaits_resolution(work, transitions.choose(found))
             return await self._await_resolution(job, work) if waits else self._found(work, found)
-        now = self._head.clock()
-        await self._bench.note(job, work, partial(transitions.first_not_found, now=now))
+        now = self._context.clock()
+        await self._unit_of_work.note(job, work, partial(transitions.first_not_found, now=now))
         at = self._proof.looks_again(now + settle)
         return RetryAt(at=at, reason="not found yet", counts=False)
 
@@ -188,7 +188,7 @@ class Steps:
 
     async def update(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
         """Send what changed; without an update operation the create, which then is an upsert, sends all."""
-        unsent, capabilities, now = len(work.unsent), self._bench.capabilities, self._head.clock()
+        unsent, capabilities, now = len(work.unsent), self._unit_of_work.capabilities, self._context.clock()
         later = budget.put_off_until(work.link, unsent=unsent, capabilities=capabilities, now=now)
         if later is not None:
             return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
@@ -233,7 +233,7 @@ class Steps:
 
     def _carried(self, operation: str, work: DeliveryState) -> Events:
         """Return the events that a request may carry: new ones, or all where the create has to do as an update."""
-        upsert = operation == "update" and not self._bench.capabilities.can_update
+        upsert = operation == "update" and not self._unit_of_work.capabilities.can_update
         if not self._irp.carries_events("create" if upsert else operation):
             return {}
         return work.kept if upsert else work.unsent
@@ -247,7 +247,7 @@ class Steps:
                 return await send(some), some
             except TooLarge:
                 # Without add_events the rest would have no way to follow.
-                if len(some) <= least or not self._bench.capabilities.can_add_events:
+                if len(some) <= least or not self._unit_of_work.capabilities.can_add_events:
                     raise
                 batch = len(some) // 2
 
@@ -257,15 +257,15 @@ class Steps:
         sent = DeliveredState(fingerprint=work.snapshot.fingerprint, fields=draft.fields, events=frozenset(events))
         self._gates.assure_open("create")
         await self._proof.enter(work.alert_id)
-        await self._bench.note(job, work, partial(transitions.intended, sent=sent, now=self._head.clock()))
+        await self._unit_of_work.note(job, work, partial(transitions.intended, sent=sent, now=self._context.clock()))
         failpoint("intent_committed")
         try:
             incident = await self._create(job, draft)
         except Duplicate:
             raise
         except (RemoteError, GateClosed) as error:
-            await self._bench.note(
-                job, work, partial(after_failed_create, error=error, capabilities=self._bench.capabilities)
+            await self._unit_of_work.note(
+                job, work, partial(after_failed_create, error=error, capabilities=self._unit_of_work.capabilities)
             )
             raise
         failpoint("create_answered")
@@ -273,7 +273,7 @@ class Steps:
 
     async def _update_once(self, job: LeasedJob, work: DeliveryState, events: Events) -> tuple[Draft, frozenset[str]]:
         """Send the fields that changed; return the whole draft, and which fields went out."""
-        upsert = not self._bench.capabilities.can_update
+        upsert = not self._unit_of_work.capabilities.can_update
         whole = self._draft("create" if upsert else "update", work, events)
         changed, cleared = steps.changed_fields(whole.fields, work.link.sent.fields)
         draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
@@ -281,13 +281,13 @@ class Steps:
             return whole, frozenset()
         fields = frozenset(draft.body or ()) - draft.event_fields
         self._gates.assure_open(whole.operation)
-        await self._bench.note(job, work, partial(update_begun, fields=fields))
+        await self._unit_of_work.note(job, work, partial(update_begun, fields=fields))
         failpoint("update_begun")
         try:
             await (self._create if upsert else self._send)(job, draft)
         except (RemoteError, GateClosed) as error:
             if surely_not(error):
-                await self._bench.note(job, work, partial(update_refused, fields=fields, before=work.link.sent))
+                await self._unit_of_work.note(job, work, partial(update_refused, fields=fields, before=work.link.sent))
             raise
         return whole, frozenset(draft.body or ())
 
@@ -304,8 +304,8 @@ class Steps:
         return carried and not found.resolved and work.link.unresolved_at is None
 
     async def _await_resolution(self, job: LeasedJob, work: DeliveryState) -> RetryAt:
-        now = self._head.clock()
-        await self._bench.note(job, work, partial(transitions.resolution_awaited, now=now))
+        now = self._context.clock()
+        await self._unit_of_work.note(job, work, partial(transitions.resolution_awaited, now=now))
         log.info("resolution_awaited", alert_id=work.alert_id)
         return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
 
@@ -330,7 +330,7 @@ class Steps:
         sure = (
             job.missed == operation
             or self._gates.kinds[operation].stands_still()
-            or not self._bench.capabilities.can_find
+            or not self._unit_of_work.capabilities.can_find
         )
         if not wrong_address(operation, error, known=operation in self._gates.known, sure=sure):
             return ""
@@ -351,7 +351,7 @@ class Steps:
         )
 
     def _draft(self, operation: str, work: DeliveryState, events: Events) -> Draft:
-        return self._irp.draft(operation, self._head.values(work, list(events.values())))
+        return self._irp.draft(operation, self._context.values(work, list(events.values())))
 
 
 def _missing(job: LeasedJob, error: Missing, *, become: Callable[[Link], Link] = transitions.missing) -> Change | Park:

@@ -109,7 +109,7 @@ class DeliveryUnitOfWork:
     async def keep_contents(self, job: LeasedJob, work: DeliveryState, contents: Contents) -> DeliveryState:
         """Store contents that were read again from KUMA, if nobody else may have stored newer ones meanwhile.
 
-        They may show more events than the poller has seen so far: the picture grows with them.
+        They may show more events than the poller has seen so far: the snapshot grows with them.
         """
         async with self._store.begin() as tx:
             await _prove(tx, job, self._lease)
@@ -156,7 +156,7 @@ class DeliveryUnitOfWork:
             await _take_back(
                 tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed]
             )
-            # Held before the pictures are read: what a poll is writing meanwhile must not be forgotten with the rest.
+            # Held before the snapshots are read: what a poll is writing meanwhile must not be forgotten with the rest.
             held = await tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
             works = await _works(tx, kept, after)
             done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]

@@ -78,29 +78,29 @@ log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """Empties one queue with up to `duty.concurrency` jobs in flight."""
+    """Empties one queue with up to `config.concurrency` jobs in flight."""
 
     def __init__(
         self,
         *,
-        duty: WorkerConfig,
+        config: WorkerConfig,
         store: Store,
         handler: Handler,
         owner: str,
         health: Health,
     ) -> None:
-        self.name: Literal["delivery", "close"] = duty.name
+        self.name: Literal["delivery", "close"] = config.name
         self.bell = Bell()
-        self._duty = duty
-        self._queue = duty.queue
-        self._gate = duty.gate
-        self._limits = duty.limits
-        self._lease = duty.limits.job_lease
+        self._config = config
+        self._queue = config.queue
+        self._gate = config.gate
+        self._limits = config.limits
+        self._lease = config.limits.job_lease
         self._store = store
         self._handler = handler
         self._owner = owner
         self._health = health
-        self._outage = Outage(queue=duty.name)
+        self._outage = Outage(queue=config.name)
         self._flying: dict[int, LeasedJob] = {}
         self._in_doubt = False  # whether a claim may have been committed although its answer never came
         self._since: datetime | None = None
@@ -139,10 +139,10 @@ class Worker:
         return taken
 
     async def _start_some(self, group: asyncio.TaskGroup, jobs: set[asyncio.Task[None]]) -> int:
-        free = self._duty.concurrency + self._duty.ready - len(jobs)
+        free = self._config.concurrency + self._config.ready - len(jobs)
         if self._gate.paused is not None:
             free = min(free, 1 - len(jobs))
-        elif free < self._duty.ready // 2:
+        elif free < self._config.ready // 2:
             # A claim is a transaction: several jobs at a time, while there are enough to go on with.
             return 0
         shut = self._gate.open_at() is not None and self._since is None
@@ -155,7 +155,7 @@ class Worker:
                 if self._in_doubt:
                     await queue.disown(self._owner, keep=self._flying)
                 claims = await self._claims(queue, free)
-                weights = await self._duty.weigh(tx, [claim.subject for claim in claims])
+                weights = await self._config.weigh(tx, [claim.subject for claim in claims])
         except StoreUnavailable as error:
             self._in_doubt = True
             if self._since is not None:
@@ -195,12 +195,12 @@ class Worker:
     async def _claims(self, queue: DurableQueue, free: int) -> list[Claim]:
         """Claim what may be done; of what waits for an operation that stands still, one job to try it with."""
         claim = partial(queue.claim, owner=self._owner, lease=self._lease, since=self._since)
-        if self._since is not None or not self._duty.gates:
+        if self._since is not None or not self._config.gates:
             return await claim(free)
         claims: list[Claim] = []
         open_lanes, tried = list[Lane](), {job.claim.lane for job in self._flying.values()}
         for lane in Lane:
-            gates = self._duty.gates.get(lane, ())
+            gates = self._config.gates.get(lane, ())
             if not any(gate.stands_still() for gate in gates):
                 open_lanes.append(lane)
             elif lane not in tried and all(gate.open_at() is None for gate in gates):
@@ -214,7 +214,7 @@ class Worker:
     async def _let_go(self, queue: DurableQueue) -> None:
         """Let no gate stand still that no job is left to try: it was done otherwise, or dropped."""
         lanes: dict[Gate, list[Lane]] = {self._gate: list(Lane)}
-        for lane, gates in self._duty.gates.items():
+        for lane, gates in self._config.gates.items():
             for gate in gates:
                 lanes.setdefault(gate, []).append(lane)
         for gate, its in lanes.items():
@@ -235,7 +235,7 @@ class Worker:
         failpoint("job_claimed")
         try:
             async with AsyncExitStack() as held:
-                job.take = lambda size: held.enter_async_context(self._duty.allowance.take(size))
+                job.take = lambda size: held.enter_async_context(self._config.allowance.take(size))
                 await job.take(job.weight)
                 await self._handle(job)
         finally:
