@@ -18,7 +18,7 @@ from kuma_sync.core.link import DeliveredState, Link
 from kuma_sync.core.steps import TargetCapabilities
 
 SPACING = seconds(600)
-DESK = TargetCapabilities(spacing=SPACING)
+TARGET = TargetCapabilities(spacing=SPACING)
 
 pauses = st.lists(st.integers(0, 2000).map(seconds), min_size=1, max_size=80)
 
@@ -31,7 +31,7 @@ def told(**fields: Any) -> Link:
 def spent(link: Link, now: datetime = NOW, *, times: int = BURST) -> Link:
     """The link after so many updates at once."""
     for _ in range(times):
-        link = charged(link, unsent=0, capabilities=DESK, now=now)
+        link = charged(link, unsent=0, capabilities=TARGET, now=now)
     return link
 
 
@@ -40,8 +40,8 @@ def updates(waits: list[timedelta], link: Link) -> list[datetime]:
     now, sent = NOW, []
     for wait in waits:
         now += wait
-        if put_off_until(link, unsent=0, capabilities=DESK, now=now) is None:
-            link = charged(link, unsent=0, capabilities=DESK, now=now)
+        if put_off_until(link, unsent=0, capabilities=TARGET, now=now) is None:
+            link = charged(link, unsent=0, capabilities=TARGET, now=now)
             sent.append(now)
     return sent
 
@@ -53,8 +53,8 @@ def test_the_first_few_go_at_once_the_next_one_later() -> None:
     link, waits = told(), []
 
     for _ in range(BURST + 1):
-        waits.append(put_off_until(link, unsent=0, capabilities=DESK, now=NOW))
-        link = charged(link, unsent=0, capabilities=DESK, now=NOW)
+        waits.append(put_off_until(link, unsent=0, capabilities=TARGET, now=NOW))
+        link = charged(link, unsent=0, capabilities=TARGET, now=NOW)
 
     assert waits == [None] * BURST + [NOW + SPACING]
 
@@ -77,13 +77,13 @@ def test_what_is_put_off_goes_out_when_its_time_has_come_and_soon_enough(waits: 
     now, link = NOW, told()
     for wait in waits:
         now += wait
-        due = put_off_until(link, unsent=0, capabilities=DESK, now=now)
+        due = put_off_until(link, unsent=0, capabilities=TARGET, now=now)
         if due is not None:
             assert now < due <= now + SPACING
-            assert put_off_until(link, unsent=0, capabilities=DESK, now=due) is None
-            assert put_off_until(link, unsent=0, capabilities=DESK, now=due - timedelta(microseconds=1)) == due
+            assert put_off_until(link, unsent=0, capabilities=TARGET, now=due) is None
+            assert put_off_until(link, unsent=0, capabilities=TARGET, now=due - timedelta(microseconds=1)) == due
             now = due
-        link = charged(link, unsent=0, capabilities=DESK, now=now)
+        link = charged(link, unsent=0, capabilities=TARGET, now=now)
 
 
 def test_who_changes_seldom_never_waits() -> None:
@@ -96,12 +96,12 @@ def test_who_changes_seldom_never_waits() -> None:
 @pytest.mark.parametrize(
     ("link", "unsent", "capabilities"),
     [
-        pytest.param(told(), 1, DESK, id="new events"),
+        pytest.param(told(), 1, TARGET, id="new events"),
         pytest.param(
-            told(sent=DeliveredState()), 0, DESK, id="nothing is known to be sent: found, or an operator's resync"
+            told(sent=DeliveredState()), 0, TARGET, id="nothing is known to be sent: found, or an operator's resync"
         ),
-        pytest.param(told(alert_closed=True, close_origin=Origin.KUMA), 0, DESK, id="a closing waits for it"),
-        pytest.param(told(close_origin=Origin.OPERATOR), 0, DESK, id="an operator's closing waits for it"),
+        pytest.param(told(alert_closed=True, close_origin=Origin.KUMA), 0, TARGET, id="a closing waits for it"),
+        pytest.param(told(close_origin=Origin.OPERATOR), 0, TARGET, id="an operator's closing waits for it"),
         pytest.param(told(), 0, TargetCapabilities(), id="no limit"),
     ],
 )
@@ -112,16 +112,16 @@ def test_what_matters_goes_at_once_however_much_is_spent(
 
     assert put_off_until(link, unsent=unsent, capabilities=capabilities, now=NOW) is None
     assert (
-        put_off_until(replace(told(), spent_until=link.spent_until), unsent=0, capabilities=DESK, now=NOW) is not None
+        put_off_until(replace(told(), spent_until=link.spent_until), unsent=0, capabilities=TARGET, now=NOW) is not None
     )
 
 
 @pytest.mark.parametrize(
     ("link", "capabilities"),
     [
-        pytest.param(told(alert_closed=True, held_close=True), DESK, id="the brake holds the closing"),
-        pytest.param(told(alert_closed=True), replace(DESK, may_close=False), id="closing is switched off"),
-        pytest.param(told(alert_closed=True, close_origin=Origin.IRP), DESK, id="the closing came from the IRP"),
+        pytest.param(told(alert_closed=True, held_close=True), TARGET, id="the brake holds the closing"),
+        pytest.param(told(alert_closed=True), replace(TARGET, may_close=False), id="closing is switched off"),
+        pytest.param(told(alert_closed=True, close_origin=Origin.IRP), TARGET, id="the closing came from the IRP"),
     ],
 )
 def test_a_closing_that_does_not_follow_hurries_nothing(link: Link, capabilities: TargetCapabilities) -> None:
@@ -132,7 +132,7 @@ def test_a_closing_that_does_not_follow_hurries_nothing(link: Link, capabilities
 
 @pytest.mark.parametrize(("link", "unsent"), [(told(), 2), (told(sent=DeliveredState()), 0)])
 def test_what_is_free_is_not_charged(link: Link, unsent: int) -> None:
-    assert charged(link, unsent=unsent, capabilities=DESK, now=NOW) == link
+    assert charged(link, unsent=unsent, capabilities=TARGET, now=NOW) == link
 
 
 def test_a_pass_without_a_limit_neither_charges_nor_forgives() -> None:
@@ -148,7 +148,7 @@ def test_a_pass_without_a_limit_neither_charges_nor_forgives() -> None:
 def test_a_clock_that_was_set_back_makes_nobody_wait_longer(back: timedelta) -> None:
     link = spent(told())
 
-    due = put_off_until(link, unsent=0, capabilities=DESK, now=NOW - back)
+    due = put_off_until(link, unsent=0, capabilities=TARGET, now=NOW - back)
 
     assert due is not None
     assert due <= NOW - back + SPACING

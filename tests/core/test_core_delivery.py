@@ -70,8 +70,8 @@ from kuma_sync.core.transitions import (
 )
 
 SETTLE = seconds(5)
-PICTURE = first_snapshot(seen(events=events("a", "b")))
-UP_TO_DATE = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "t1"}, events=PICTURE.event_ids)
+SNAPSHOT = first_snapshot(seen(events=events("a", "b")))
+UP_TO_DATE = DeliveredState(fingerprint=SNAPSHOT.fingerprint, fields={"title": "t1"}, events=SNAPSHOT.event_ids)
 FORGOTTEN = DeliveredState(fields={"title": UNSURE})
 OUTDATED = DeliveredState(fingerprint=Fingerprint("1:older"), fields={"title": "t0"})
 INCIDENT = an_incident()
@@ -80,7 +80,7 @@ EVENT = EventDigest(b"e" * 16)
 
 
 def step(link: Link, *, unsent: int = 0, **capabilities: Any) -> Step:
-    return next_step(PICTURE, link, unsent=unsent, capabilities=TargetCapabilities(**capabilities))
+    return next_step(SNAPSHOT, link, unsent=unsent, capabilities=TargetCapabilities(**capabilities))
 
 
 def a_true_link(**fields: Any) -> Link:
@@ -270,8 +270,8 @@ def test_where_find_always_comes_first_a_refused_create_is_looked_for_again() ->
     capabilities = TargetCapabilities(find_always=True)
     link = refused(intended(a_link(), UP_TO_DATE, NOW), capabilities)
 
-    assert next_step(PICTURE, link, unsent=0, capabilities=capabilities) == FindFirst()
-    assert next_step(PICTURE, absent(link), unsent=0, capabilities=capabilities) == Create()
+    assert next_step(SNAPSHOT, link, unsent=0, capabilities=capabilities) == FindFirst()
+    assert next_step(SNAPSHOT, absent(link), unsent=0, capabilities=capabilities) == Create()
 
 
 def test_an_answer_without_an_id_is_remembered_with_the_intent() -> None:
@@ -293,12 +293,12 @@ def test_an_incident_that_exists_already_is_not_known_to_hold_our_content() -> N
 
 
 def test_an_update_adds_its_events_to_those_sent_before() -> None:
-    before = a_true_link(sent=replace(OUTDATED, events=PICTURE.event_ids))
+    before = a_true_link(sent=replace(OUTDATED, events=SNAPSHOT.event_ids))
 
-    link = updated(before, PICTURE.fingerprint, {"title": "t2"}, frozenset({EVENT}))
+    link = updated(before, SNAPSHOT.fingerprint, {"title": "t2"}, frozenset({EVENT}))
 
     assert link.sent == DeliveredState(
-        fingerprint=PICTURE.fingerprint, fields={"title": "t2"}, events=PICTURE.event_ids | {EVENT}
+        fingerprint=SNAPSHOT.fingerprint, fields={"title": "t2"}, events=SNAPSHOT.event_ids | {EVENT}
     )
 
 
@@ -337,7 +337,7 @@ def test_what_is_tried_again_is_still_closed_where_an_operator_wanted_that(close
     made = created(retried(alert_closed(ordered, Origin.KUMA) if closed else ordered), INCIDENT)
 
     assert made.close_origin is Origin.OPERATOR
-    assert step(updated(made, PICTURE.fingerprint, {}, frozenset())) == Close()
+    assert step(updated(made, SNAPSHOT.fingerprint, {}, frozenset())) == Close()
 
 
 def test_an_operators_closing_comes_second_to_an_analysts() -> None:
@@ -407,8 +407,8 @@ def test_an_incident_that_was_there_all_the_time_keeps_what_analysts_wrote() -> 
 
 def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_between() -> None:
     """KUMA cleared the assignee meanwhile: only the names that the create carried tell that it was ours."""
-    first = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "a", "assignee": "b"})
-    second = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "a"})
+    first = DeliveredState(fingerprint=SNAPSHOT.fingerprint, fields={"title": "a", "assignee": "b"})
+    second = DeliveredState(fingerprint=SNAPSHOT.fingerprint, fields={"title": "a"})
     lost = intended(a_link(), first, NOW)
     again = intended(absent(lost), second, NOW)
     ways = [
@@ -459,7 +459,7 @@ def test_a_reopened_incident_is_not_closed_again_by_the_closing_that_came_from_i
     """The closing was on its way to KUMA while an analyst reopened the incident and an operator asked for a resync."""
     reopened = after_found(incident_closed(a_true_link(doubt=Doubt.RESYNC), Origin.IRP), Found(incident=INCIDENT))
 
-    after_kuma = updated(alert_closed(reopened, Origin.IRP), PICTURE.fingerprint, {}, frozenset())
+    after_kuma = updated(alert_closed(reopened, Origin.IRP), SNAPSHOT.fingerprint, {}, frozenset())
 
     assert step(after_kuma) == Nothing()
 

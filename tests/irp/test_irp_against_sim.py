@@ -23,7 +23,7 @@ ALERT = seen(events=[an_event()], assets=[an_asset()], accounts=[an_account()])
 
 
 @asynccontextmanager
-async def desk_of(sim: IrpSim, *, password: str = "") -> AsyncIterator[IrpClient]:
+async def client_of(sim: IrpSim, *, password: str = "") -> AsyncIterator[IrpClient]:
     def clock() -> datetime:
         return datetime.now(UTC)
 
@@ -40,18 +40,18 @@ async def test_an_incident_is_made_found_kept_true_and_closed() -> None:
     sim = IrpSim()
     more = an_event(ID="e2")
 
-    async with desk_of(sim) as capabilities:
-        await capabilities.probe()
-        made = await capabilities.create(capabilities.draft("create", values_of(ALERT)))
+    async with client_of(sim) as irp_client:
+        await irp_client.probe()
+        made = await irp_client.create(irp_client.draft("create", values_of(ALERT)))
         about = values_of(seen(events=[more], priority="low"), incident=made, reason="responded")
-        update = capabilities.draft("update", about)
-        await capabilities.write(update.only(frozenset({"severity"}), frozenset(), with_events=False))
-        await capabilities.write(capabilities.draft("add_events", about))
-        await capabilities.write(capabilities.draft("close", about))
-        await capabilities.write(capabilities.draft("close", about))
-        found = await capabilities.find(KEY)
+        update = irp_client.draft("update", about)
+        await irp_client.write(update.only(frozenset({"severity"}), frozenset(), with_events=False))
+        await irp_client.write(irp_client.draft("add_events", about))
+        await irp_client.write(irp_client.draft("close", about))
+        await irp_client.write(irp_client.draft("close", about))
+        found = await irp_client.find(KEY)
         since = datetime.now(UTC) - timedelta(hours=1)
-        closed = [item async for page in capabilities.list_closed(since) for item in page.items]
+        closed = [item async for page in irp_client.list_closed(since) for item in page.items]
 
     incident = sim.incidents[made.id]
     assert (incident.external_id, incident.status) == (KEY, "closed")
@@ -65,10 +65,10 @@ async def test_filters_that_are_ignored_neither_find_nor_close_a_wrong_incident(
     sim = IrpSim()
     sim.knobs.ignore_filters = sim.knobs.ignore_external_id = True
 
-    async with desk_of(sim) as capabilities:
-        await capabilities.create(capabilities.draft("create", values_of(ALERT)))
-        found = await capabilities.find(KEY + "0")
-        closed = [item async for page in capabilities.list_closed(datetime.now(UTC)) for item in page.items]
+    async with client_of(sim) as irp_client:
+        await irp_client.create(irp_client.draft("create", values_of(ALERT)))
+        found = await irp_client.find(KEY + "0")
+        closed = [item async for page in irp_client.list_closed(datetime.now(UTC)) for item in page.items]
 
     assert (found, closed) == ([], [])
 
@@ -77,20 +77,20 @@ async def test_a_key_that_must_be_unique_makes_a_duplicate_of_the_second_create(
     sim = IrpSim()
     sim.knobs.unique_key = True
 
-    async with desk_of(sim) as capabilities:
-        await capabilities.create(capabilities.draft("create", values_of(ALERT)))
+    async with client_of(sim) as irp_client:
+        await irp_client.create(irp_client.draft("create", values_of(ALERT)))
         with pytest.raises(Duplicate):
-            await capabilities.create(capabilities.draft("create", values_of(ALERT)))
+            await irp_client.create(irp_client.draft("create", values_of(ALERT)))
 
     assert len(sim.incidents) == 1
 
 
 async def test_an_incident_that_is_gone_and_a_wrong_token_are_told_apart() -> None:
-    async with desk_of(IrpSim()) as capabilities:
+    async with client_of(IrpSim()) as irp_client:
         with pytest.raises(Permanent) as gone:
-            await capabilities.write(capabilities.draft("update", values_of(ALERT, incident=Incident(id="no such"))))
-    async with desk_of(IrpSim(), password="wrong") as capabilities:
+            await irp_client.write(irp_client.draft("update", values_of(ALERT, incident=Incident(id="no such"))))
+    async with client_of(IrpSim(), password="wrong") as irp_client:
         with pytest.raises(AccessDenied) as denied:
-            await capabilities.probe()
+            await irp_client.probe()
 
     assert (gone.value.status, denied.value.status) == (404, 401)

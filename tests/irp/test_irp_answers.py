@@ -22,16 +22,16 @@ HTML = httpx.Response(200, headers={"Content-Type": "text/html"}, text="<h1>Sign
 
 async def failing(irp: Irp, operation: str, profile: Profile | None = None) -> RemoteError:
     """Return the error that an operation ends with."""
-    async with client(irp, profile=profile) as capabilities:
-        draft = capabilities.draft(operation, ALERT)
+    async with client(irp, profile=profile) as irp_client:
+        draft = irp_client.draft(operation, ALERT)
         with pytest.raises(RemoteError) as caught:
-            await (capabilities.create if operation == "create" else capabilities.write)(draft)
+            await (irp_client.create if operation == "create" else irp_client.write)(draft)
     return caught.value
 
 
 async def test_a_numeric_id_becomes_text() -> None:
-    async with client(Irp((200, {"id": 1001, "number": 7}))) as capabilities:
-        incident = await capabilities.create(capabilities.draft("create", ALERT))
+    async with client(Irp((200, {"id": 1001, "number": 7}))) as irp_client:
+        incident = await irp_client.create(irp_client.draft("create", ALERT))
 
     assert incident == Incident(id="1001", number="7")
 
@@ -126,8 +126,8 @@ async def test_ok_when_looks_into_the_answer(expression: str, body: Mapping[str,
     irp = Irp((200, body))
 
     if not refused:
-        async with client(irp, profile=profile) as capabilities:
-            assert (await capabilities.create(capabilities.draft("create", ALERT))).id == "1"
+        async with client(irp, profile=profile) as irp_client:
+            assert (await irp_client.create(irp_client.draft("create", ALERT))).id == "1"
         return
     error = await failing(irp, "create", profile=profile)
 
@@ -149,8 +149,8 @@ async def test_find_keeps_the_order_and_knows_what_is_closed() -> None:
         {"id": 1, "externalId": KEY, "number": "INC-1", "status": "open", "resolution": None},
     ]
 
-    async with client(Irp((200, {"items": items}))) as capabilities:
-        found = await capabilities.find(KEY)
+    async with client(Irp((200, {"items": items}))) as irp_client:
+        found = await irp_client.find(KEY)
 
     assert found == [
         Found(incident=Incident(id="2", number="INC-2", url="u2"), closed=True, resolution="False positive"),
@@ -164,8 +164,8 @@ async def test_find_borrows_closed_when_from_the_list_of_closed() -> None:
     )
     items = [{"id": "1", "externalId": KEY, "status": "closed"}]
 
-    async with client(Irp((200, {"items": items})), profile=profile) as capabilities:
-        found = await capabilities.find(KEY)
+    async with client(Irp((200, {"items": items})), profile=profile) as irp_client:
+        found = await irp_client.find(KEY)
 
     assert [item.closed for item in found] == [True]
 
@@ -181,8 +181,8 @@ async def test_incidents_of_other_keys_are_discarded_loudly_and_without_a_word_o
     ]
 
     with capture_logs() as logged:
-        async with client(Irp((200, {"items": items}))) as capabilities:
-            found = await capabilities.find(KEY)
+        async with client(Irp((200, {"items": items}))) as irp_client:
+            found = await irp_client.find(KEY)
 
     assert [item.incident.id for item in found] == ["4"]
     assert logged == [{"event": "irp_find_shows_others", "log_level": "warning", "discarded": 5, "kept": 1}]
@@ -190,42 +190,42 @@ async def test_incidents_of_other_keys_are_discarded_loudly_and_without_a_word_o
 
 @pytest.mark.parametrize("answer", [HTML, httpx.Response(200), httpx.Response(200, json={"items": None})])
 async def test_an_answer_without_a_list_does_not_prove_that_nothing_is_there(answer: httpx.Response) -> None:
-    async with client(Irp(answer)) as capabilities:
+    async with client(Irp(answer)) as irp_client:
         with pytest.raises(Transient) as caught:
-            await capabilities.find(KEY)
+            await irp_client.find(KEY)
 
     assert not caught.value.ambiguous
     assert not caught.value.unidentified
 
 
 async def test_an_incident_found_without_its_id_is_not_taken_for_absent() -> None:
-    async with client(Irp((200, {"items": [{"externalId": KEY}]}))) as capabilities:
+    async with client(Irp((200, {"items": [{"externalId": KEY}]}))) as irp_client:
         with pytest.raises(Permanent, match="found the incident, but without its id"):
-            await capabilities.find(KEY)
+            await irp_client.find(KEY)
 
 
 async def test_a_probe_tells_a_refused_token_from_a_good_one() -> None:
-    async with client(Irp((200, {}), (401, {}))) as capabilities:
-        await capabilities.probe()
+    async with client(Irp((200, {}), (401, {}))) as irp_client:
+        await irp_client.probe()
         with pytest.raises(AccessDenied):
-            await capabilities.probe()
+            await irp_client.probe()
 
 
 async def test_the_batch_is_the_profiles_and_there_is_none_without_add_events() -> None:
-    async with client(Irp((200, {})), profile=changed_profile(("batch = 500", "batch = 7"))) as capabilities:
-        assert capabilities.batch == 7
-    async with client(Irp((200, {})), profile=small_profile()) as capabilities:
-        assert capabilities.batch is None
+    async with client(Irp((200, {})), profile=changed_profile(("batch = 500", "batch = 7"))) as irp_client:
+        assert irp_client.batch == 7
+    async with client(Irp((200, {})), profile=small_profile()) as irp_client:
+        assert irp_client.batch is None
 
 
 async def test_a_profile_without_probe_asks_nothing() -> None:
     irp = Irp((401, {}))
     text = '[probe]\nmethod = "GET"\npath = "/api/v1/incidents"\nquery = { limit = 1 }\nok_status = [200]\n'
 
-    async with client(irp, profile=changed_profile((text, ""))) as capabilities:
-        await capabilities.probe()
+    async with client(irp, profile=changed_profile((text, ""))) as irp_client:
+        await irp_client.probe()
 
-        assert (capabilities.can("probe"), capabilities.can("find")) == (False, True)
+        assert (irp_client.can("probe"), irp_client.can("find")) == (False, True)
 
     assert irp.requests == []
 
@@ -249,8 +249,8 @@ async def test_a_key_in_another_case_is_found_and_the_exact_one_wins() -> None:
     with capture_logs() as logged:
         async with client(
             Irp((200, {"items": shown}), (200, {"items": [*shown, {"id": "4", "externalId": KEY}]}))
-        ) as capabilities:
-            without, exact = await capabilities.find(KEY), await capabilities.find(KEY)
+        ) as irp_client:
+            without, exact = await irp_client.find(KEY), await irp_client.find(KEY)
 
     assert [one.incident.id for one in without] == ["1", "2"]
     assert [one.incident.id for one in exact] == ["4"]

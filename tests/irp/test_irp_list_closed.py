@@ -60,8 +60,8 @@ class Shelf:
         return httpx.Response(200, json={"items": page})
 
 
-async def closed_ids(capabilities: IrpClient) -> list[str]:
-    return [resolution.incident_id async for page in capabilities.list_closed(NOW) for resolution in page.items]
+async def closed_ids(irp_client: IrpClient) -> list[str]:
+    return [resolution.incident_id async for page in irp_client.list_closed(NOW) for resolution in page.items]
 
 
 async def test_a_closed_incident_comes_with_all_we_need_to_close_its_alert() -> None:
@@ -69,8 +69,8 @@ async def test_a_closed_incident_comes_with_all_we_need_to_close_its_alert() -> 
         200, json={"items": [item(1)]}, headers={"Date": format_datetime(datetime(2026, 1, 15, 12, tzinfo=UTC))}
     )
 
-    async with client(Irp(answer)) as capabilities:
-        pages = [page async for page in capabilities.list_closed(NOW)]
+    async with client(Irp(answer)) as irp_client:
+        pages = [page async for page in irp_client.list_closed(NOW)]
 
     updated = datetime(2026, 1, 15, 11, 0, 0, 500_000, tzinfo=UTC)
     assert pages[-1].proven
@@ -83,8 +83,8 @@ async def test_a_closed_incident_comes_with_all_we_need_to_close_its_alert() -> 
 @pytest.mark.parametrize("stamp", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+03:00", "9999-12-31T23:59:59-05:00", 7])
 async def test_a_time_that_was_never_set_is_not_known(stamp: object) -> None:
     """Taken for a time, it would be the last one that was read, and no arithmetic reaches beyond it."""
-    async with client(Irp(httpx.Response(200, json={"items": [item(1, updatedAt=stamp)]}))) as capabilities:
-        pages = [page async for page in capabilities.list_closed(NOW)]
+    async with client(Irp(httpx.Response(200, json={"items": [item(1, updatedAt=stamp)]}))) as irp_client:
+        pages = [page async for page in irp_client.list_closed(NOW)]
 
     assert [resolution.updated for page in pages for resolution in page.items] == [None]
 
@@ -102,8 +102,8 @@ async def test_a_time_that_was_never_set_is_not_known(stamp: object) -> None:
 async def test_pages_are_read_until_one_is_empty_and_several_once_more(count: int, asked: list[int]) -> None:
     shelf = Shelf([item(number) for number in range(count)])
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        ids = await closed_ids(capabilities)
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        ids = await closed_ids(irp_client)
 
     assert ids == [str(number) for number in range(count)]
     assert shelf.offsets == asked
@@ -114,8 +114,8 @@ async def test_pages_are_read_until_one_is_empty_and_several_once_more(count: in
 async def test_pages_that_are_cut_shorter_than_asked_for_end_nothing(largest: int) -> None:
     shelf = Shelf([item(number) for number in range(120)], largest=largest)
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        ids = await closed_ids(capabilities)
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        ids = await closed_ids(irp_client)
 
     assert ids == [str(number) for number in range(120)]
 
@@ -123,11 +123,11 @@ async def test_pages_that_are_cut_shorter_than_asked_for_end_nothing(largest: in
 async def test_a_list_that_shows_nothing_new_costs_one_request_and_a_second_now_and_then() -> None:
     shelf = Shelf([item(number) for number in range(5)])
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
         rounds = []
         for _ in range(21):
             shelf.asked.clear()
-            pages = [page async for page in capabilities.list_closed(NOW)]
+            pages = [page async for page in irp_client.list_closed(NOW)]
             rounds.append((shelf.offsets, pages[-1].proven, len(pages[0].items)))
 
     proven, unchanged = ([0, 5], True, 5), ([0], False, 5)
@@ -146,11 +146,11 @@ async def test_a_list_that_shows_nothing_new_costs_one_request_and_a_second_now_
 async def test_whatever_changed_in_a_list_has_it_read_to_its_end(change: Callable[[list[Any]], object]) -> None:
     shelf = Shelf([item(number) for number in range(5)])
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
         for _ in range(2):
-            await closed_ids(capabilities)
+            await closed_ids(irp_client)
         change(shelf.items)
-        pages = [page async for page in capabilities.list_closed(NOW)]
+        pages = [page async for page in irp_client.list_closed(NOW)]
 
     assert pages[-1].proven
 
@@ -158,10 +158,10 @@ async def test_whatever_changed_in_a_list_has_it_read_to_its_end(change: Callabl
 async def test_a_row_behind_a_page_that_tiny_servers_cut_is_found_within_ten_rounds() -> None:
     shelf = Shelf([item(number) for number in range(5)], largest=5)
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        await closed_ids(capabilities)
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        await closed_ids(irp_client)
         shelf.items.append(item(99))
-        rounds = [await closed_ids(capabilities) for _ in range(10)]
+        rounds = [await closed_ids(irp_client) for _ in range(10)]
 
     assert "99" in rounds[-1]
 
@@ -171,8 +171,8 @@ async def test_a_row_behind_a_page_that_tiny_servers_cut_is_found_within_ten_rou
 async def test_a_page_refused_as_none_behind_the_end_is_the_end(status: int, count: int) -> None:
     shelf = Shelf([item(number) for number in range(count)], past_end=status)
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        pages = [page async for page in capabilities.list_closed(NOW)]
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        pages = [page async for page in irp_client.list_closed(NOW)]
 
     assert len([one for page in pages for one in page.items]) == count
     assert pages[-1].proven
@@ -183,9 +183,9 @@ async def test_another_refusal_behind_a_short_first_page_is_the_end_and_said_onc
     shelf = Shelf([item(number) for number in range(7)], past_end=status)
 
     with capture_logs() as logged:
-        async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
+        async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
             for _ in range(12):
-                pages = [page async for page in capabilities.list_closed(NOW)]
+                pages = [page async for page in irp_client.list_closed(NOW)]
 
     assert len(pages[0].items) == 7
     assert logged == [{"event": "irp_list_closed_ended_by_refusal", "log_level": "warning", "status": status}]
@@ -196,9 +196,9 @@ async def test_any_other_failure_behind_a_page_fails_the_round_after_what_was_re
     shelf = Shelf([item(number) for number in range(count)], past_end=status)
     ids: list[str] = []
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
         with pytest.raises(RemoteError) as failed:  # noqa: PT012  # the pages before it count
-            async for page in capabilities.list_closed(NOW):
+            async for page in irp_client.list_closed(NOW):
                 ids += [one.incident_id for one in page.items]
 
     assert len(ids) == count
@@ -207,9 +207,9 @@ async def test_any_other_failure_behind_a_page_fails_the_round_after_what_was_re
 
 @pytest.mark.parametrize("status", [204, 400, 404, 416])
 async def test_a_first_page_that_is_refused_is_no_end(status: int) -> None:
-    async with client(Irp((status, {}))) as capabilities:
+    async with client(Irp((status, {}))) as irp_client:
         with pytest.raises(RemoteError):
-            await closed_ids(capabilities)
+            await closed_ids(irp_client)
 
 
 @pytest.mark.parametrize("count", [101, 150, 350])
@@ -220,8 +220,8 @@ async def test_a_row_that_slips_onto_a_page_read_before_is_found(count: int) -> 
         moved=lambda items: [items.pop(position) for position in reopened],
     )
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        ids = await closed_ids(capabilities)
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        ids = await closed_ids(irp_client)
 
     assert sorted(map(int, ids)) == list(range(count))
 
@@ -231,8 +231,8 @@ async def test_a_resolution_given_while_the_list_is_read_is_the_one_that_counts(
     shelf.moved = lambda items: items[3].update(resolution="Duplicate") if len(shelf.asked) == 2 else None
     last: dict[str, str] = {}
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        async for page in capabilities.list_closed(NOW):
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        async for page in irp_client.list_closed(NOW):
             last |= {one.incident_id: one.resolution for one in page.items}
 
     assert last["3"] == "Duplicate"
@@ -245,8 +245,8 @@ async def test_what_is_closed_while_the_list_is_read_keeps_no_reading_from_its_e
 
     shelf = Shelf([item(number) for number in range(150)], moved=more)
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        pages = [page async for page in capabilities.list_closed(NOW)]
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        pages = [page async for page in irp_client.list_closed(NOW)]
 
     assert pages[-1].proven
     assert len(shelf.asked) < 12
@@ -260,9 +260,9 @@ async def test_a_list_that_moves_at_every_reading_is_given_up() -> None:
     )
     ids: list[str] = []
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
         with pytest.raises(Transient, match="kept moving while it was read 5 times"):  # noqa: PT012  # as above
-            async for page in capabilities.list_closed(NOW):
+            async for page in irp_client.list_closed(NOW):
                 ids += [one.incident_id for one in page.items]
 
     assert len(set(ids)) >= 150
@@ -271,8 +271,8 @@ async def test_a_list_that_moves_at_every_reading_is_given_up() -> None:
 async def test_a_server_that_ignores_the_offset_is_asked_twice_and_each_incident_comes_once() -> None:
     shelf = Shelf([item(number) for number in range(150)], ignore_offset=True)
 
-    async with client(shelf) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
-        ids = await closed_ids(capabilities)
+    async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
+        ids = await closed_ids(irp_client)
 
     assert ids == [str(number) for number in range(100)]
     assert len(shelf.asked) == 2
@@ -282,8 +282,8 @@ async def test_a_server_that_ignores_the_filter_closes_nothing_and_that_is_said_
     items = [item(1, status="open"), item(2), item(3, status=None), {"status": "closed"}, None, "x"]
 
     with capture_logs() as logged:
-        async with client(Irp((200, {"items": items}))) as capabilities:
-            first, second = await closed_ids(capabilities), await closed_ids(capabilities)
+        async with client(Irp((200, {"items": items}))) as irp_client:
+            first, second = await closed_ids(irp_client), await closed_ids(irp_client)
 
     assert first == second == ["2"]
     assert logged == [{"event": "irp_list_closed_shows_others", "log_level": "warning", "discarded": 5}]
@@ -292,17 +292,15 @@ async def test_a_server_that_ignores_the_filter_closes_nothing_and_that_is_said_
 async def test_a_page_without_a_new_id_is_the_last_even_if_it_is_full() -> None:
     page = (200, {"items": [item(7)] * 100})
 
-    async with client(Irp(page)) as capabilities:
-        ids = await closed_ids(capabilities)
+    async with client(Irp(page)) as irp_client:
+        ids = await closed_ids(irp_client)
 
     assert ids == ["7"]
 
 
 async def test_an_incident_without_an_id_is_known_by_its_key() -> None:
-    async with client(
-        Irp((200, {"items": [item(1, id=None), item(2, updatedAt="soon", resolution=5)]}))
-    ) as capabilities:
-        items = [one async for page in capabilities.list_closed(NOW) for one in page.items]
+    async with client(Irp((200, {"items": [item(1, id=None), item(2, updatedAt="soon", resolution=5)]}))) as irp_client:
+        items = [one async for page in irp_client.list_closed(NOW) for one in page.items]
 
     assert items[0].incident_id == ""
     assert items[0].key == "kuma:kuma:1"
@@ -310,8 +308,8 @@ async def test_an_incident_without_an_id_is_known_by_its_key() -> None:
 
 
 async def test_a_time_without_a_zone_is_utc() -> None:
-    async with client(Irp((200, {"items": [item(1, updatedAt="2026-01-15T11:00:00")]}))) as capabilities:
-        items = [one async for page in capabilities.list_closed(NOW) for one in page.items]
+    async with client(Irp((200, {"items": [item(1, updatedAt="2026-01-15T11:00:00")]}))) as irp_client:
+        items = [one async for page in irp_client.list_closed(NOW) for one in page.items]
 
     assert items[0].updated == datetime(2026, 1, 15, 11, tzinfo=UTC)
 
@@ -320,9 +318,9 @@ async def test_a_list_without_end_is_given_up_after_its_pages_were_handed_out() 
     shelf = Shelf([item(number) for number in range(1000)])
     ids: list[str] = []
 
-    async with client(shelf, most_pages=3) as capabilities:  # type: ignore[arg-type]  # it answers by what is asked
+    async with client(shelf, most_pages=3) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked
         with pytest.raises(Transient, match="did not end after 3 pages"):  # noqa: PT012  # the pages before it count
-            async for page in capabilities.list_closed(NOW):
+            async for page in irp_client.list_closed(NOW):
                 ids += [one.incident_id for one in page.items]
 
     assert len(ids) == 300
@@ -331,9 +329,9 @@ async def test_a_list_without_end_is_given_up_after_its_pages_were_handed_out() 
 
 @pytest.mark.parametrize("answer", [(200, {"total": 0}), (500, {}), (200, "text")])
 async def test_a_page_that_is_none_fails_the_round(answer: tuple[int, object]) -> None:
-    async with client(Irp(answer)) as capabilities:
+    async with client(Irp(answer)) as irp_client:
         with pytest.raises(Transient):
-            await closed_ids(capabilities)
+            await closed_ids(irp_client)
 
 
 async def test_pages_can_be_numbered() -> None:
@@ -341,7 +339,7 @@ async def test_pages_can_be_numbered() -> None:
     irp = Irp((200, page), (200, {"items": []}), (200, page))
     profile = changed_profile(('offset = "{{ offset }}"', 'page = "{{ page }}"'))
 
-    async with client(irp, profile=profile) as capabilities:
-        await closed_ids(capabilities)
+    async with client(irp, profile=profile) as irp_client:
+        await closed_ids(irp_client)
 
     assert [line.rpartition("&")[2] for line in irp.lines] == ["page=1", "page=2", "page=1"]

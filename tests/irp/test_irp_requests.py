@@ -44,8 +44,8 @@ DESCRIPTION = "Подбор пароля\nRule: a11e0000-0000-4000-8000-00000000
 async def test_a_create_carries_everything_the_contract_lists_and_brings_the_incident_back() -> None:
     irp = Irp(CREATED)
 
-    async with client(irp) as capabilities:
-        incident = await capabilities.create(capabilities.draft("create", values_of(FULL)))
+    async with client(irp) as irp_client:
+        incident = await irp_client.create(irp_client.draft("create", values_of(FULL)))
 
     assert irp.lines == ["POST /api/v1/incidents"]
     assert irp.bodies == [{"externalId": KEY, "source": "KUMA", "description": DESCRIPTION, **FIELDS}]
@@ -55,8 +55,8 @@ async def test_a_create_carries_everything_the_contract_lists_and_brings_the_inc
 async def test_a_request_is_compact_utf8_json_with_the_bearer_token() -> None:
     irp = Irp((204, None))
 
-    async with client(irp) as capabilities:
-        await capabilities.write(capabilities.draft("close", values_of(FULL, reason="responded", comment="Закрыт")))
+    async with client(irp) as irp_client:
+        await irp_client.write(irp_client.draft("close", values_of(FULL, reason="responded", comment="Закрыт")))
 
     request = irp.requests[0]
     assert request.content == '{"reason":"responded","comment":"Закрыт"}'.encode()
@@ -68,8 +68,8 @@ async def test_a_request_is_compact_utf8_json_with_the_bearer_token() -> None:
 async def test_an_update_carries_the_same_fields_less_key_source_and_description() -> None:
     irp = Irp(httpx.Response(204))
 
-    async with client(irp) as capabilities:
-        await capabilities.write(capabilities.draft("update", values_of(FULL)))
+    async with client(irp) as irp_client:
+        await irp_client.write(irp_client.draft("update", values_of(FULL)))
 
     assert irp.lines == ["PATCH /api/v1/incidents/1001"]
     assert irp.bodies == [dict(FIELDS)]
@@ -78,8 +78,8 @@ async def test_an_update_carries_the_same_fields_less_key_source_and_description
 async def test_events_that_follow_go_to_the_incident_alone() -> None:
     irp = Irp(httpx.Response(201))
 
-    async with client(irp) as capabilities:
-        await capabilities.write(capabilities.draft("add_events", values_of(FULL)))
+    async with client(irp) as irp_client:
+        await irp_client.write(irp_client.draft("add_events", values_of(FULL)))
 
     assert irp.lines == ["POST /api/v1/incidents/1001/events"]
     assert irp.bodies == [{"events": [EVENT]}]
@@ -89,8 +89,8 @@ async def test_events_that_follow_go_to_the_incident_alone() -> None:
 async def test_an_incident_that_is_closed_already_is_closed(status: int) -> None:
     irp = Irp(httpx.Response(status))
 
-    async with client(irp) as capabilities:
-        await capabilities.write(capabilities.draft("close", values_of(FULL, reason="incorrect data")))
+    async with client(irp) as irp_client:
+        await irp_client.write(irp_client.draft("close", values_of(FULL, reason="incorrect data")))
 
     assert irp.lines == ["POST /api/v1/incidents/1001/close"]
     assert irp.bodies == [{"reason": "incorrect data"}]
@@ -99,10 +99,10 @@ async def test_an_incident_that_is_closed_already_is_closed(status: int) -> None
 async def test_reads_ask_as_the_contract_says_and_carry_no_body() -> None:
     irp = Irp((200, {"items": [], "total": 0}))
 
-    async with client(irp) as capabilities:
-        await capabilities.find(KEY)
-        pages = [page async for page in capabilities.list_closed(NOW - seconds(0.5))]
-        await capabilities.probe()
+    async with client(irp) as irp_client:
+        await irp_client.find(KEY)
+        pages = [page async for page in irp_client.list_closed(NOW - seconds(0.5))]
+        await irp_client.probe()
 
     assert irp.lines == [
         "GET /api/v1/incidents?externalId=kuma%3Akuma%3A5c0de1a4-0000-4000-8000-000000000001",
@@ -119,10 +119,10 @@ async def test_a_token_can_travel_in_a_header_of_another_name_or_not_at_all() ->
     header = changed_profile(('kind = "bearer"', 'kind = "header"\nname = "X-Token"'))
     nothing = changed_profile(('kind = "bearer"', 'kind = "none"'))
 
-    async with client(named, profile=header) as capabilities:
-        await capabilities.probe()
-    async with client(silent, profile=nothing, secrets=token("")) as capabilities:
-        await capabilities.probe()
+    async with client(named, profile=header) as irp_client:
+        await irp_client.probe()
+    async with client(silent, profile=nothing, secrets=token("")) as irp_client:
+        await irp_client.probe()
 
     assert named.requests[0].headers["X-Token"] == "irp-token"
     assert "Authorization" not in named.requests[0].headers
@@ -140,9 +140,9 @@ async def test_a_token_the_profile_needs_must_be_configured() -> None:
 async def test_a_token_with_a_stray_line_in_it_stops_the_side_and_is_not_shown() -> None:
     irp = Irp((200, {}))
 
-    async with client(irp, secrets=token("two\nlines")) as capabilities:
+    async with client(irp, secrets=token("two\nlines")) as irp_client:
         with pytest.raises(AccessDenied) as caught:
-            await capabilities.probe()
+            await irp_client.probe()
 
     assert irp.requests == []
     assert "two" not in str(caught.value)
@@ -157,8 +157,8 @@ headers = { X-Priority = "{{ alert.priority }}" }
 """
     )
 
-    async with client(irp, profile=profile) as capabilities:
-        await capabilities.create(capabilities.draft("create", values_of(seen(priority="low"))))
+    async with client(irp, profile=profile) as irp_client:
+        await irp_client.create(irp_client.draft("create", values_of(seen(priority="low"))))
 
     assert irp.lines == ["POST /incidents?dry=false&tag=low&tag=a%26b"]
     assert irp.requests[0].headers["X-Priority"] == "low"
@@ -168,9 +168,9 @@ headers = { X-Priority = "{{ alert.priority }}" }
 async def test_a_value_that_no_header_can_carry_is_refused(name: str) -> None:
     profile = small_profile(create='headers = { X-Name = "{{ alert.name }}" }')
 
-    async with client(Irp(CREATED), profile=profile) as capabilities:
+    async with client(Irp(CREATED), profile=profile) as irp_client:
         with pytest.raises(Permanent, match=r"the template create.headers.X-Name failed"):
-            capabilities.draft("create", values_of(seen(name=name)))
+            irp_client.draft("create", values_of(seen(name=name)))
 
 
 @pytest.mark.parametrize(
@@ -187,17 +187,17 @@ async def test_a_value_that_no_header_can_carry_is_refused(name: str) -> None:
 async def test_an_id_cannot_lead_to_another_path(incident_id: str, path: str) -> None:
     irp = Irp(httpx.Response(204))
 
-    async with client(irp) as capabilities:
-        await capabilities.write(capabilities.draft("update", values_of(FULL, incident=Incident(id=incident_id))))
+    async with client(irp) as irp_client:
+        await irp_client.write(irp_client.draft("update", values_of(FULL, incident=Incident(id=incident_id))))
 
     assert irp.lines == [f"PATCH {path}"]
 
 
 @pytest.mark.parametrize("incident_id", ["", ".", ".."])
 async def test_an_id_that_would_shorten_the_path_is_refused(incident_id: str) -> None:
-    async with client(Irp((204, None))) as capabilities:
+    async with client(Irp((204, None))) as irp_client:
         with pytest.raises(Permanent, match=r"the template update\.path failed") as caught:
-            capabilities.draft("update", values_of(FULL, incident=Incident(id=incident_id)))
+            irp_client.draft("update", values_of(FULL, incident=Incident(id=incident_id)))
 
     assert caught.value.remote == "irp"
 
@@ -205,8 +205,8 @@ async def test_an_id_that_would_shorten_the_path_is_refused(incident_id: str) ->
 async def test_half_a_surrogate_pair_in_a_name_does_not_stop_the_delivery() -> None:
     irp = Irp(CREATED)
 
-    async with client(irp) as capabilities:
-        await capabilities.create(capabilities.draft("create", values_of(seen(name="broken \ud83d name"))))
+    async with client(irp) as irp_client:
+        await irp_client.create(irp_client.draft("create", values_of(seen(name="broken \ud83d name"))))
 
     assert irp.bodies[0]["title"] == "broken ? name"
 
@@ -214,9 +214,9 @@ async def test_half_a_surrogate_pair_in_a_name_does_not_stop_the_delivery() -> N
 async def test_a_number_that_json_does_not_know_is_refused_before_sending() -> None:
     irp = Irp(CREATED)
 
-    async with client(irp) as capabilities:
-        draft = capabilities.draft("create", values_of(seen(events=[an_event(Score=float("nan"))])))
+    async with client(irp) as irp_client:
+        draft = irp_client.draft("create", values_of(seen(events=[an_event(Score=float("nan"))])))
         with pytest.raises(Permanent, match="the body cannot be written as JSON"):
-            await capabilities.create(draft)
+            await irp_client.create(draft)
 
     assert irp.requests == []

@@ -39,8 +39,8 @@ def token_file(tmp_path: Path) -> Path:
 async def test_a_new_token_in_the_file_is_used_for_the_same_request(token_file: Path) -> None:
     lock = Lock("new", file=token_file)
 
-    async with client(lock, secrets=token(path=token_file)) as capabilities:  # type: ignore[arg-type]  # it answers by token
-        incident = await capabilities.create(capabilities.draft("create", values_of(seen())))
+    async with client(lock, secrets=token(path=token_file)) as irp_client:  # type: ignore[arg-type]  # it answers by token
+        incident = await irp_client.create(irp_client.draft("create", values_of(seen())))
 
     assert incident.id == "1"
     assert lock.tried == ["Bearer old", "Bearer new"]
@@ -49,9 +49,9 @@ async def test_a_new_token_in_the_file_is_used_for_the_same_request(token_file: 
 async def test_a_token_that_did_not_change_is_not_tried_again(token_file: Path) -> None:
     lock = Lock("other")
 
-    async with client(lock, secrets=token(path=token_file)) as capabilities:  # type: ignore[arg-type]  # it answers by token
+    async with client(lock, secrets=token(path=token_file)) as irp_client:  # type: ignore[arg-type]  # it answers by token
         with pytest.raises(AccessDenied) as caught:
-            await capabilities.create(capabilities.draft("create", values_of(seen())))
+            await irp_client.create(irp_client.draft("create", values_of(seen())))
 
     assert lock.tried == ["Bearer old"]
     assert "old" not in str(caught.value)
@@ -60,10 +60,10 @@ async def test_a_token_that_did_not_change_is_not_tried_again(token_file: Path) 
 async def test_a_file_that_became_no_text_is_as_one_that_did_not_change(token_file: Path) -> None:
     lock = Lock("new")
 
-    async with client(lock, secrets=token(path=token_file)) as capabilities:  # type: ignore[arg-type]  # it answers by token
+    async with client(lock, secrets=token(path=token_file)) as irp_client:  # type: ignore[arg-type]  # it answers by token
         token_file.write_bytes("new".encode("utf-16"))
         with pytest.raises(AccessDenied):
-            await capabilities.create(capabilities.draft("create", values_of(seen())))
+            await irp_client.create(irp_client.draft("create", values_of(seen())))
 
     assert lock.tried == ["Bearer old"]
 
@@ -83,27 +83,27 @@ async def test_a_request_refused_with_the_old_token_is_tried_again_though_anothe
 
     lock = Meanwhile("new", file=token_file)
 
-    async with client(lock, secrets=secrets) as capabilities:  # type: ignore[arg-type]  # it answers by token
-        await capabilities.create(capabilities.draft("create", values_of(seen())))
+    async with client(lock, secrets=secrets) as irp_client:  # type: ignore[arg-type]  # it answers by token
+        await irp_client.create(irp_client.draft("create", values_of(seen())))
 
     assert lock.tried == ["Bearer old", "Bearer new"]
 
 
 async def test_reload_tells_whether_a_secret_changed(token_file: Path) -> None:
-    async with client(Irp((200, {})), secrets=token(path=token_file)) as capabilities:
-        unchanged = capabilities.reload_secrets()
+    async with client(Irp((200, {})), secrets=token(path=token_file)) as irp_client:
+        unchanged = irp_client.reload_secrets()
         token_file.write_text("new", encoding="utf-8")  # a test has time
-        changed = capabilities.reload_secrets()
+        changed = irp_client.reload_secrets()
 
     assert (unchanged, changed) == (False, True)
 
 
 async def test_a_new_token_is_kept_out_of_what_is_told_as_the_old_one_was(token_file: Path) -> None:
-    async with client(Irp((422, {"message": "who is second-token?"})), secrets=token(path=token_file)) as capabilities:
+    async with client(Irp((422, {"message": "who is second-token?"})), secrets=token(path=token_file)) as irp_client:
         token_file.write_text("second-token", encoding="utf-8")
-        capabilities.reload_secrets()
+        irp_client.reload_secrets()
         with pytest.raises(Permanent) as caught:
-            await capabilities.create(capabilities.draft("create", values_of(seen())))
+            await irp_client.create(irp_client.draft("create", values_of(seen())))
 
     assert caught.value.detail == "who is **********?"
 
@@ -111,8 +111,8 @@ async def test_a_new_token_is_kept_out_of_what_is_told_as_the_old_one_was(token_
 async def test_no_draft_and_no_repr_holds_the_token() -> None:
     secrets = token("irp-token")
 
-    async with client(Irp((200, {})), secrets=secrets) as capabilities:
-        draft = capabilities.draft("create", values_of(seen()))
+    async with client(Irp((200, {})), secrets=secrets) as irp_client:
+        draft = irp_client.draft("create", values_of(seen()))
 
     assert "irp-token" not in repr(draft)
     assert "irp-token" not in repr(secrets)

@@ -184,15 +184,15 @@ async def outcome(ask: Ask) -> Exception | None:
 async def test_a_page_for_people_is_no_success_of_anything_whatever_it_is_called(packed: bool) -> None:
     wrong = []
 
-    async with asked() as capabilities:
-        for name, ask in capabilities.operations.items():
+    async with asked() as irp_client:
+        for name, ask in irp_client.operations.items():
             for page, body in PAGES.items():
                 for kind in TYPES:
                     (
-                        capabilities.gate.status,
-                        capabilities.gate.kind,
-                        capabilities.gate.body,
-                        capabilities.gate.packed,
+                        irp_client.gate.status,
+                        irp_client.gate.kind,
+                        irp_client.gate.body,
+                        irp_client.gate.packed,
                     ) = 200, kind, body, packed
                     error = await outcome(ask)
                     if not isinstance(error, Transient) or error.ambiguous != (name in WRITES):
@@ -204,11 +204,11 @@ async def test_a_page_for_people_is_no_success_of_anything_whatever_it_is_called
 async def test_a_page_for_people_is_no_success_with_any_status_of_success() -> None:
     wrong = []
 
-    async with asked() as capabilities:
-        for name, ask in capabilities.operations.items():
+    async with asked() as irp_client:
+        for name, ask in irp_client.operations.items():
             for status in STATUSES:
                 for page in ("plain", "BOM", "UTF-16"):
-                    capabilities.gate.status, capabilities.gate.kind, capabilities.gate.body = (
+                    irp_client.gate.status, irp_client.gate.kind, irp_client.gate.body = (
                         status,
                         "text/plain",
                         PAGES[page],
@@ -226,10 +226,10 @@ async def test_a_page_for_people_is_no_success_with_any_status_of_success() -> N
 async def test_a_create_answered_with_a_page_may_have_happened_and_nobody_knows_as_what() -> None:
     wrong = []
 
-    async with asked() as capabilities:
+    async with asked() as irp_client:
         for page, body in PAGES.items():
-            capabilities.gate.body = body
-            error = await outcome(capabilities.operations["create"])
+            irp_client.gate.body = body
+            error = await outcome(irp_client.operations["create"])
             if not (isinstance(error, Transient) and error.ambiguous and error.unidentified):
                 wrong.append((page, repr(error)))
 
@@ -240,11 +240,11 @@ async def test_a_create_answered_with_a_page_may_have_happened_and_nobody_knows_
 async def test_any_other_body_of_a_write_is_a_success(operation: str) -> None:
     wrong = []
 
-    async with asked() as capabilities:
+    async with asked() as irp_client:
         for body in (b"", b"OK", b"{}", b'"<saved>"', b"saved <1>", b"\xef\xbb\xbfdone"):
             for kind in TYPES:
-                capabilities.gate.kind, capabilities.gate.body = kind, body
-                error = await outcome(capabilities.operations[operation])
+                irp_client.gate.kind, irp_client.gate.body = kind, body
+                error = await outcome(irp_client.operations[operation])
                 if error is not None:
                     wrong.append((body, kind, repr(error)))
 
@@ -271,10 +271,10 @@ async def test_any_other_body_of_a_write_is_a_success(operation: str) -> None:
 async def test_kumas_closing_is_done_by_204_or_json_alone(status: int, body: bytes, closed: bool) -> None:
     errors = []
 
-    async with asked() as capabilities:
+    async with asked() as irp_client:
         for kind in TYPES:
-            capabilities.gate.status, capabilities.gate.kind, capabilities.gate.body = status, kind, body
-            errors.append(await outcome(capabilities.operations["KUMA close"]))
+            irp_client.gate.status, irp_client.gate.kind, irp_client.gate.body = status, kind, body
+            errors.append(await outcome(irp_client.operations["KUMA close"]))
 
     if closed:
         assert errors == [None] * len(TYPES)

@@ -15,8 +15,8 @@ from kuma_sync.core.link import UNSURE, DeliveredState, Doubt, Intent, Link
 from kuma_sync.core.steps import Close, Create, FindFirst, Nothing, TargetCapabilities, next_step
 from kuma_sync.store.link_rows import as_link, as_row
 
-PICTURE = first_snapshot(seen(events=events("a", "b")))
-SENT = DeliveredState(fingerprint=PICTURE.fingerprint, fields={"title": "t"}, events=PICTURE.event_ids)
+SNAPSHOT = first_snapshot(seen(events=events("a", "b")))
+SENT = DeliveredState(fingerprint=SNAPSHOT.fingerprint, fields={"title": "t"}, events=SNAPSHOT.event_ids)
 BARE = as_row(a_link(), NOW)
 TRIED = as_row(a_link(sent=DeliveredState(fields={"title": UNSURE})), NOW)
 MADE = as_row(a_link(incident=an_incident(), sent=SENT), NOW)
@@ -38,7 +38,7 @@ def read(row: dict[str, Any]) -> Link:
 
 
 def step(link: Link) -> object:
-    return next_step(PICTURE, link, unsent=0, capabilities=TargetCapabilities())
+    return next_step(SNAPSHOT, link, unsent=0, capabilities=TargetCapabilities())
 
 
 def test_no_row_makes_a_create_that_find_should_come_before() -> None:
