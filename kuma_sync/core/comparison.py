@@ -51,13 +51,6 @@ class CompletePass:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PartialPass:
-    """A listing that ended early; it proves nothing about what it did not show."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
     """What a complete pass did not show: links that KUMA still knows by id, and those it does not."""
 

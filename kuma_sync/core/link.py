@@ -185,7 +185,7 @@ class Link:
     def sent(self) -> DeliveredState:
         """Return what the incident holds by our hand; without one, what it would hold should it turn up after all."""
         live = self.live
-        return live.sent if isinstance(live, Doubted | Linked) else _of_anything(live.carried)
+        return live.sent if isinstance(live, Doubted | Linked) else of_anything(live.carried)
 
     @property
     def intent(self) -> Intent | None:
@@ -291,7 +291,7 @@ class Link:
     @property
     def forgotten(self) -> DeliveredState:
         """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too."""
-        return _of_anything(self.carried)
+        return of_anything(self.carried)
 
     @property
     def carried(self) -> frozenset[str]:
@@ -305,5 +305,6 @@ class Link:
                 return frozenset(sent.fields)
 
 
-def _of_anything(fields: Collection[str]) -> DeliveredState:
+def of_anything(fields: Collection[str]) -> DeliveredState:
+    """Return what an incident holds of which only the names of our fields are certain."""
     return DeliveredState(fields=dict.fromkeys(sorted(fields), UNSURE))

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import (
-    UNSURE,
     BeingMade,
     Closing,
     DeliveredState,
@@ -28,6 +27,7 @@ from kuma_sync.core.link import (
     NotMade,
     Sought,
     State,
+    of_anything,
 )
 from kuma_sync.store.types import same_named
 
@@ -107,8 +107,8 @@ def _made(row: Any) -> Live:
         case (Doubt.MISSING | Doubt.UNCLOSED | Doubt.UNSHOWN | Doubt.RESYNC) as doubt if row.intent is None:
             return Doubted(incident=incident, doubt=doubt, sent=sent, not_found_at=row.not_found_at)
         case _:
-            forgotten = DeliveredState(fields=dict.fromkeys(sorted(_carried(row)), UNSURE))
-            return Doubted(incident=incident, doubt=Doubt.RESYNC, sent=forgotten, not_found_at=row.not_found_at)
+            sent = of_anything(_carried(row))
+            return Doubted(incident=incident, doubt=Doubt.RESYNC, sent=sent, not_found_at=row.not_found_at)
 
 
 def _unmade(row: Any) -> Live:
