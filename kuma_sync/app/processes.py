@@ -18,8 +18,8 @@ from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here
 from kuma_sync.settings.sections import StoreSection
 from kuma_sync.store import Heartbeat, Identity, Store, Tx, is_held, store_url
 from kuma_sync.store.file import StoreFile
+from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.store.migrate import check
-from kuma_sync.sync.runtime.monitor import DEAD_AFTER
 from kuma_sync.web.asking import Heard, door_address, hear
 
 

@@ -18,8 +18,8 @@ from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
+from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.sync.runtime import housekeeping as pruning
-from kuma_sync.sync.runtime.monitor import DEAD_AFTER
 
 
 @click.group()

@@ -14,6 +14,12 @@ from kuma_sync.core.moments import EPOCH, read_moment, rfc3339
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import LeaseClock, insert_into
 
+DEAD_AFTER = timedelta(minutes=1)
+"""After how long without a word a process counts as dead, where no lock tells. Others judge by it, of any version."""
+
+FORGOTTEN_AFTER = timedelta(days=1)
+"""After how long without a word what a process said is removed from the store."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:

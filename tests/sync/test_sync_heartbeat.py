@@ -14,8 +14,9 @@ from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Heartbeat, Process, Store, Tx
+from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.sync.limits import Limits, Restarts
-from kuma_sync.sync.runtime.monitor import DEAD_AFTER, Heart
+from kuma_sync.sync.runtime.monitor import Heart
 from kuma_sync.telemetry.health import Health
 
 STARTED = datetime(2026, 1, 15, 12, tzinfo=UTC)

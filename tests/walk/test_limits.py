@@ -11,8 +11,8 @@ from child_program import QUICK, SHORT_LEASES
 
 import kuma_sync
 from kuma_sync.store import StoreLimits
+from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.sync.limits import Limits, Restarts
-from kuma_sync.sync.runtime.monitor import DEAD_AFTER
 
 
 @pytest.mark.parametrize("limits", [Limits(), SHORT_LEASES, QUICK], ids=["real", "short leases", "quick"])

@@ -15,6 +15,7 @@ import structlog
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
 from kuma_sync.store import DurableQueue, Process, Store
+from kuma_sync.store.heartbeats import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING
 from kuma_sync.sync.limits import Limits
@@ -120,13 +121,6 @@ def _status(health: Health) -> str:
     status = "ready" if readiness.ready else "not ready: " + ", ".join(unwell)
     counts = f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
     return status + counts + (f"; configuration on disk refused: {readiness.refused}" if readiness.refused else "")
-
-
-DEAD_AFTER = timedelta(minutes=1)
-"""After how long without a word a process counts as dead, where no lock tells. Others judge by it, of any version."""
-
-FORGOTTEN_AFTER = timedelta(days=1)
-"""After how long without a word what a process said is removed from the store."""
 
 
 class Heart:
