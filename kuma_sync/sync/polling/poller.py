@@ -174,7 +174,9 @@ class Poller:
             round_.passes[-1].left += len(closings)
             failpoint("cursor_moved")
             self._recorder.wake()
-        self._recorder.swept.complete |= complete
+        swept = self._recorder.swept
+        swept.complete |= complete
+        swept.since = swept.since or round_.server_now
 
     async def _tell_of_watermark(self, tx: Tx, round_: Round) -> None:
         """Say that the watermark we went by lay ahead of KUMA's clock, so that windows showed nothing."""

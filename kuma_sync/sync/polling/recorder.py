@@ -63,9 +63,24 @@ class _Aside:
 
 @dataclass(slots=True)
 class Swept:
-    """Whether this process has completed a sweep of what it asks KUMA for; before that, every new link is doubtful."""
+    """What tells, beside the store, whether an alert may be known already: the store may be an older copy.
+
+    `complete`: this process has completed a sweep of what it asks KUMA for. `since` is when it first read KUMA, by
+    KUMA's clock; None where KUMA does not tell the time. A sweep alone proves little: while rows move, an alert may be
+    on no page of it.
+    """
 
     complete: bool = False
+    since: datetime | None = None
+
+    def is_new(self, alert: Alert, now: datetime | None) -> bool:
+        """Tell whether an alert cannot have had an incident before this process first read KUMA; `now` is KUMA's clock.
+
+        A date ahead of KUMA's clock tells nothing. The clock comes in whole seconds: one of the same second is new.
+        """
+        if not self.complete or self.since is None or now is None or alert.first_seen is None:
+            return False
+        return self.since <= alert.first_seen < now + timedelta(seconds=1)
 
 
 class Recorder:
@@ -314,21 +329,15 @@ class Recorder:
 
     async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
         """Make the links of new alerts, and queue those whose contents are there."""
-        doubtful = self._rules.find_always or not self.swept.complete
-        links = [
-            Link(
-                alert_id=alert.id,
-                # One that left the statuses asked for may be known no more, for it was pruned.
-                state=self._born(alert, round_, unknown=doubtful or alert.id in round_.unseen, held=alert.id in held),
-            )
-            for alert in appeared
-        ]
+        links = [Link(alert_id=alert.id, state=self._born(alert, round_, held=alert.id in held)) for alert in appeared]
         await tx.links.add(links, now=tx.now)
         ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
         await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
 
-    def _born(self, alert: Alert, round_: Round, *, unknown: bool, held: bool) -> State:
-        unknown = unknown and self._rules.can_find
+    def _born(self, alert: Alert, round_: Round, *, held: bool) -> State:
+        # One that left the statuses asked for may be known no more, for it was pruned.
+        doubtful = alert.id in round_.unseen or not self.swept.is_new(alert, round_.server_now)
+        unknown = (self._rules.find_always or doubtful) and self._rules.can_find
         if self._idle(alert, round_):
             return Ignored(missed=alert.id in round_.missed, unknown=unknown)
         return Sought(doubt=Doubt.UNKNOWN, held=held) if unknown else NotMade(held=held)
