@@ -43,6 +43,8 @@ async def take_ours(remotes: Remotes, folder: Path, arguments: argparse.Namespac
     async with shared() as wired:
         runtime = await wired(configure(folder, remotes, tables))
         await runtime.poller.poll_once(sweep=True)
+        # They appeared while this process ran: it would look for older ones before it creates their incidents.
+        remotes.tell_kuma(f"outage?count={3 * 3600 + arguments.alerts}")
         remotes.tell_kuma(f"show?count={arguments.alerts}")
         started = time.perf_counter()
         await runtime.poller.poll_once(sweep=True)

@@ -115,7 +115,7 @@ async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> As
     settings = load(config, {})
     async with AsyncExitStack() as stack:
         shared = SharedState(store=open_store(settings))
-        stack.push_async_callback(shared.store.close)
+        stack.push_async_callback(shared.store.aclose)
         runtime = await build(settings, shared, stack)
         await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
         yield runtime

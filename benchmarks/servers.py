@@ -149,6 +149,8 @@ class Face:
                 self.siem.shown = count
             case "change":
                 self.siem.change(count)
+            case "outage":
+                self.siem.outage(count)
             case "later":
                 self.siem.now += count
         found = {"requests": self.requests, "bytes": self.size}

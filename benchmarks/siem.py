@@ -52,6 +52,14 @@ class Siem:
             more = self.grown.get(number, (0, 0))[1] + 1
             self.grown[number] = self.now - turn % 60, more
 
+    def outage(self, seconds: int) -> None:
+        """Let so much time pass; what is shown for the first time from now on appeared meanwhile, if it lasts long.
+
+        An alert `n` is older by two hours and `n` seconds at most.
+        """
+        self.now += seconds
+        self.born = self.now
+
     def _cut(self, query: dict[str, list[str]]) -> list[int]:
         if "id" in query:
             return [number for number in (int(one[:8], 16) for one in query["id"]) if number < self.shown]

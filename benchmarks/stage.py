@@ -113,7 +113,7 @@ async def shared() -> AsyncIterator[Callable[[Path], Any]]:
             settings = load(config, {})
             if not found:
                 store = open_store(settings)
-                stack.push_async_callback(store.close)
+                stack.push_async_callback(store.aclose)
                 found.append(SharedState(store=store))
                 await make_ready(store, identity(settings, "security-vision"), found[0].owner)
             return await build(settings, found[0], stack)

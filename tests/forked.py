@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import aiosqlite  # noqa: F401  # so are all of these: for the server that forks
-import psycopg  # noqa: F401
+import psycopg  # noqa: F401  # so are all of these: for the server that forks
 import uvicorn  # noqa: F401
 
 import kuma_sync.cli.daemon  # noqa: F401

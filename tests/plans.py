@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import event, text
+from stores import engines_of
 
 from kuma_sync.store import Store
 
@@ -59,8 +60,8 @@ def fill(url: str, *, rows: int = ROWS, time: str = "2026-01-15T12:00:00.000000Z
 async def analyze(store: Store) -> None:
     """Let PostgreSQL know what its tables hold, as it finds out by itself before long; until then it guesses."""
     if not store.local:
-        async with store.engine.begin() as connection:
-            await connection.execute(text("ANALYZE"))
+        with store.engine.begin() as connection:
+            connection.execute(text("ANALYZE"))
 
 
 @dataclass(slots=True)
@@ -90,11 +91,13 @@ def plans(store: Store) -> Iterator[Plans]:
         tables = _scanned(str(row[-1]) for row in rows) if store.local else _read_through(_tree(rows))
         found.ends += [(statement, table) for table in tables]
 
-    event.listen(store.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines_of(store):
+        event.listen(engine, "before_cursor_execute", note)
     try:
         yield found
     finally:
-        event.remove(store.engine.sync_engine, "before_cursor_execute", note)
+        for engine in engines_of(store):
+            event.remove(engine, "before_cursor_execute", note)
 
 
 def _scanned(lines: Iterator[str]) -> Iterator[str]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
-from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.util import LRUCache
 
 _compiled: LRUCache[Any, Any] = LRUCache(1000)
@@ -18,7 +18,7 @@ _compiled: LRUCache[Any, Any] = LRUCache(1000)
 
 def share() -> None:
     """Do so for every engine made from now on."""
-    for dialect in (PGDialectAsync_psycopg, SQLiteDialect_aiosqlite):
+    for dialect in (PGDialect_psycopg, SQLiteDialect_pysqlite):
         dialect.__eq__ = _alike  # type: ignore[method-assign, assignment]
         dialect.__hash__ = _hash  # type: ignore[method-assign, assignment]
     Engine._compiled_cache = property(lambda _engine: _compiled, lambda _engine, _own: None)

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from kuma_sync.store import Store, StoreLimits, store_url
 from kuma_sync.store.migrate import migrations_path, upgrade
+from kuma_sync.store.on_loop import OnServer
 
 
 class Clock:
@@ -35,13 +36,19 @@ async def opened(
     """Open a store at the newest schema. With `limits` of its own, for its migrations may take longer than those."""
     store = Store(store_url(url), clock=clock or (lambda: datetime.now(UTC)))
     try:
-        await upgrade(store)
+        upgrade(store)
         if limits is not None:
-            await store.close()
+            await store.aclose()
             store = Store(store_url(url), clock=clock or (lambda: datetime.now(UTC)), limits=limits)
         yield store
     finally:
-        await store.close()
+        await store.aclose()
+
+
+def engines_of(store: Store) -> list[Engine]:
+    """Return every engine that a store's transactions go through."""
+    on_loop = store._on_loop
+    return [store.engine, *([on_loop.engine.sync_engine] if isinstance(on_loop, OnServer) else [])]
 
 
 def to_the_first(connection: Connection) -> None:
@@ -52,11 +59,11 @@ def to_the_first(connection: Connection) -> None:
     command.upgrade(config, "0001")
 
 
-async def make_the_first(url: str) -> None:
+def make_the_first(url: str) -> None:
     """Make a store as the first version left it."""
     store = Store(store_url(url), clock=lambda: datetime.now(UTC))
     try:
-        async with store.engine.begin() as connection:
-            await connection.run_sync(to_the_first)
+        with store.engine.begin() as connection:
+            to_the_first(connection)
     finally:
-        await store.close()
+        store.close()

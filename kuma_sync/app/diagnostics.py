@@ -99,9 +99,9 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
             yield warning("configuration", problem)
         for problem in remotes.warnings:
             yield warning("profile", problem)
-        async for finding in check_door(settings.web, identity(settings, remotes.profile.name)):
+        for finding in check_door(settings.web, identity(settings, remotes.profile.name)):
             yield finding
-        async for finding in check_store(settings, remotes.profile.name):
+        for finding in check_store(settings, remotes.profile.name):
             yield finding
         async for finding in _kuma(settings, remotes.kuma):
             yield finding

@@ -20,7 +20,7 @@ from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreU
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.settings.sections import WebSection
-from kuma_sync.store import Identity, Store
+from kuma_sync.store import Identity, Store, Tx
 from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.limits import Limits
@@ -49,19 +49,22 @@ async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: 
 
     Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
     """
-    await upgrade(store)
-    async with store.begin() as tx:
-        known = await tx.cursor.identity()
+
+    def begin(tx: Tx) -> None:
+        known = tx.cursor.identity()
         if known is None:
-            await tx.cursor.bind(identity)
+            tx.cursor.bind(identity)
         else:
             refuse_another(known, identity)
         if can_find:
-            await tx.links.doubt_unmade()
+            tx.links.doubt_unmade()
         if store.local:
             # The file is held by this process alone, so whoever claimed these is dead.
-            await tx.delivery.recover(owner)
-            await tx.closes.recover(owner)
+            tx.delivery.recover(owner)
+            tx.closes.recover(owner)
+
+    await asyncio.to_thread(upgrade, store)
+    await store.write(begin)
 
 
 def refuse_another(known: Identity, identity: Identity) -> None:
@@ -75,7 +78,7 @@ def refuse_another(known: Identity, identity: Identity) -> None:
             raise ConfigError(key, f"the store belongs to {theirs!r}, not {ours!r}; {_ADVICE.get(key, _REBIND)}")
 
 
-async def assure_usable(
+def assure_usable(
     store: Store, settings: Settings, *, any_schema: bool = False, system_wide: Path = SYSTEM_WIDE
 ) -> None:
     """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
@@ -83,8 +86,8 @@ async def assure_usable(
         refuse_moved(settings)
         path = Path(sqlite_path(settings.store.url))
         if _is_absent(path):
-            raise StoreUnavailable(f"there is no store at {path}{await _why_absent(settings, system_wide)}")
-    revision = await check(store)
+            raise StoreUnavailable(f"there is no store at {path}{_why_absent(settings, system_wide)}")
+    revision = check(store)
     if revision is None:
         raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
     if revision != head() and not any_schema:
@@ -104,9 +107,9 @@ def _is_absent(path: Path) -> bool:
     return False
 
 
-async def _why_absent(settings: Settings, system_wide: Path) -> str:
+def _why_absent(settings: Settings, system_wide: Path) -> str:
     """Say what to think of a store that is not there: a daemon that runs all the same has another one."""
-    if "serves" in (await heard_at_door(settings)).answer:
+    if "serves" in heard_at_door(settings).answer:
         return f", but a daemon answers at {settings.web.listen}: was store.url changed after it was started?"
     other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
     hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
@@ -169,9 +172,9 @@ class Daemon:
         async with AsyncExitStack() as stack:
             first = await stack.enter_async_context(AsyncExitStack())
             runtime = await build(self._settings, self._shared, first)
-            await refuse_second(self._settings, runtime.identity)
+            await asyncio.to_thread(refuse_second, self._settings, runtime.identity)
             stack.enter_context(self._shared.store.hold())
-            stack.push_async_callback(self._shared.store.close)  # closed before it is let go
+            stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
             door = _door(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())

@@ -5,13 +5,12 @@ Files are judged by owner and mode, for the user who asks may be another than th
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import pwd
 import ssl
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -137,7 +136,7 @@ def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
         yield f"{file.name} can be read by every user of this machine, and holds events; chmod o-r it"
 
 
-async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding]:
+def check_store(settings: Settings, profile: str) -> Iterator[Finding]:
     """Yield what is found; nothing is raised for a store out of reach."""
     file = store_file(store_url(settings.store.url))
     try:
@@ -148,19 +147,17 @@ async def check_store(settings: Settings, profile: str) -> AsyncIterator[Finding
     if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
         yield _unusable(file.path, settings.store.url)
     else:
-        async for finding in _looked_into(settings, profile):
-            yield finding
+        yield from _looked_into(settings, profile)
     if file is not None and os.access(file.path.parent, os.X_OK):
         yield check_folder(file.path)
     if file is not None and is_held(file):
         yield ok("store lock", "a running daemon holds the file")
 
 
-async def _looked_into(settings: Settings, profile: str) -> AsyncIterator[Finding]:
+def _looked_into(settings: Settings, profile: str) -> Iterator[Finding]:
     shown, store = settings.store.url, open_store(settings, untouched=True)
     try:
-        async for finding in _opened(store, settings, profile):
-            yield finding
+        yield from _opened(store, settings, profile)
     except StoreUnavailable as error:
         yield failed("store", f"{shown}: {error}" + (f"; is {error.key} right?" if error.key else ""))
     except StoreError as error:
@@ -168,21 +165,21 @@ async def _looked_into(settings: Settings, profile: str) -> AsyncIterator[Findin
     except ConfigError as error:
         yield failed("store", f"{shown}: {error.problem}", misconfigured=True)
     finally:
-        await store.close()
+        store.close()
 
 
-async def _opened(store: Store, settings: Settings, profile: str) -> AsyncIterator[Finding]:
-    revision = await check(store)
-    await assure_writable(store)
+def _opened(store: Store, settings: Settings, profile: str) -> Iterator[Finding]:
+    revision = check(store)
+    assure_writable(store)
     yield ok("store", settings.store.url)
-    for problem in await cautions(store):
+    for problem in cautions(store):
         yield warning("store", problem)
     if revision is None:
         yield ok("store schema", "empty; run makes the tables")
         return
     yield ok("store schema", revision if revision == head() else f"{revision}; run upgrades it to {head()}")
-    async with store.read() as tx:
-        known = await tx.cursor.identity()
+    with store.reading() as tx:
+        known = tx.cursor.identity()
     ours = identity(settings, profile)
     try:
         if known is not None:
@@ -216,12 +213,12 @@ def _unusable(file: Path, shown: str) -> Finding:
 ENDS_SOON = timedelta(days=14)
 
 
-async def check_door(section: WebSection, ours: Identity) -> AsyncIterator[Finding]:
+def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:
     """Yield what is found of the door that this configuration asks for."""
     if not section.listen:
         yield ok("door", "none, web.listen is empty")
         return
-    yield await _address(section, ours)
+    yield _address(section, ours)
     if section.cert_file is None:
         return
     try:
@@ -232,13 +229,13 @@ async def check_door(section: WebSection, ours: Identity) -> AsyncIterator[Findi
         yield _certificate(section.cert_file, end_of(section.cert_file, section.key_file), utc_now())
 
 
-async def _address(section: WebSection, ours: Identity) -> Finding:
-    problem = await asyncio.to_thread(why_not_free, section.listen)
+def _address(section: WebSection, ours: Identity) -> Finding:
+    problem = why_not_free(section.listen)
     if problem is None:
         return ok("door", f"{section.listen} is free")
     if problem.errno != errno.EADDRINUSE:
         return failed("door", f"cannot listen on {section.listen}: {problem.strerror}; is web.listen right?")
-    heard = await asyncio.to_thread(hear, f"{door_address(section.listen, tls=section.cert_file is not None)}/readyz")
+    heard = hear(f"{door_address(section.listen, tls=section.cert_file is not None)}/readyz")
     return _taken(section.listen, heard, ours)
 
 

@@ -9,6 +9,7 @@ import threading
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -17,7 +18,7 @@ from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.settings import Settings
-from kuma_sync.store import Put, Store
+from kuma_sync.store import Put, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.queue import WAITING
 from kuma_sync.store.read_models import AlertState
@@ -65,20 +66,23 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
     limits = limits or Limits()
     shared = SharedState(store=open_store(settings, limits=limits.store), limits=limits)
     runtime = await build(settings, shared, stack)
-    await refuse_second(settings, runtime.identity)
+    await asyncio.to_thread(refuse_second, settings, runtime.identity)
     stack.enter_context(shared.store.hold())
-    stack.push_async_callback(shared.store.close)  # closed before it is let go
+    stack.push_async_callback(shared.store.aclose)  # closed before it is let go
     await make_ready(shared.store, runtime.identity, shared.owner, can_find=runtime.can_find)
-    async with shared.store.begin() as tx:
-        # What a daemon put off: an alert's updates that came too fast.
-        waiting = await tx.delivery.jobs(states=[JobState.PENDING])
-        await tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
+    await shared.store.write(_take_up_postponed)
     heart = Heart(
         shared.store, shared.process(single_pass=True), health=shared.health, clock=utc_now, limits=shared.limits
     )
     async with heart.beating():
         troubles = await once(runtime, stop=stop, grace=settings.run.grace)
-    return await _outcome(shared.store, tuple(troubles))
+    return await shared.store.read(partial(_outcome, tuple(troubles)))
+
+
+def _take_up_postponed(tx: Tx) -> None:
+    """Have done now what a daemon put off: an alert's updates that came too fast."""
+    waiting = tx.delivery.jobs(states=[JobState.PENDING])
+    tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
 
 
 def _stopped_by_signals(grace: float) -> asyncio.Event:
@@ -98,16 +102,13 @@ def _stopped_by_signals(grace: float) -> asyncio.Event:
     return stop
 
 
-async def _outcome(store: Store, troubles: tuple[str, ...]) -> Outcome:
-    async with store.read() as tx:
-        depths = [await tx.delivery.depths(), await tx.closes.depths()]
-        counts = await tx.overview.counts()
-        rejected = await tx.rejects.count()
-        marked = len(await tx.links.held())
+def _outcome(troubles: tuple[str, ...], tx: Tx) -> Outcome:
+    depths = [tx.delivery.depths(), tx.closes.depths()]
+    marked = len(tx.links.held())
     return Outcome(
         troubles=troubles,
-        counts=counts,
+        counts=tx.overview.counts(),
         waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, Depth.POSTPONED)),
         held=marked + depths[1].get(Depth.HELD, 0),
-        parked=rejected + sum(depth.get(Depth.PARKED, 0) for depth in depths),
+        parked=tx.rejects.count() + sum(depth.get(Depth.PARKED, 0) for depth in depths),
     )

@@ -53,16 +53,16 @@ class Stored:
     link: Link
 
 
-async def load_stored(tx: Tx, alert_id: AlertId, instance: str) -> Stored | None:
+def load_stored(tx: Tx, alert_id: AlertId, instance: str) -> Stored | None:
     """Return a stored alert; None where there is no such one."""
-    snapshot = (await tx.alerts.snapshots([alert_id])).get(alert_id)
-    link = await tx.links.get(alert_id)
+    snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
+    link = tx.links.get(alert_id)
     if snapshot is None or link is None:
         return None
     subject = Subject(
         snapshot=snapshot,
         key=external_key(instance, alert_id),
-        contents=await tx.alerts.contents(alert_id),
+        contents=tx.alerts.contents(alert_id),
         incident=link.incident or NOT_YET,
         reason=link.close_reason or "responded",
         comment=link.close_comment,

@@ -6,9 +6,9 @@ wrote.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from kuma_sync.app.build import open_store, served, utc_now
@@ -16,7 +16,7 @@ from kuma_sync.core.errors import ConfigError, StoreError, StoreHeld
 from kuma_sync.settings import Settings, load, sqlite_path
 from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here
 from kuma_sync.settings.sections import StoreSection
-from kuma_sync.store import Heartbeat, Identity, Store, Tx, is_held, store_url
+from kuma_sync.store import Heartbeat, Identity, Store, StoreLimits, Tx, is_held, store_url
 from kuma_sync.store.file import StoreFile
 from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.store.migrate import check
@@ -49,13 +49,13 @@ class Running:
         return "a process holds the store's file" if self.mute else ""
 
 
-async def running(store: Store, tx: Tx) -> Running:
+def running(store: Store, tx: Tx) -> Running:
     """Return who works on the store.
 
     A file's lock ends with its process and tells at once; where several copies share a server, and where this user may
     not look at the lock, one counts as dead DEAD_AFTER its last word.
     """
-    heard = await tx.heartbeats.heard()
+    heard = tx.heartbeats.heard()
     held = store.is_held()
     fresh = [one for one in heard if held is not False and one.silent <= DEAD_AFTER]
     gone = [one for one in heard if one not in fresh]
@@ -67,11 +67,11 @@ async def running(store: Store, tx: Tx) -> Running:
     )
 
 
-LONGEST_LOOK = 2.0
-"""Seconds that a database, or a door, has to answer: a start waits for neither."""
+LONGEST_LOOK = timedelta(seconds=2)
+"""How long a database, or a door, has to answer: a start waits for neither."""
 
 
-async def refuse_second(
+def refuse_second(
     settings: Settings, ours: Identity, *, system_wide: Path = SYSTEM_WIDE, system_state: Path = SYSTEM_STATE
 ) -> None:
     """Refuse to begin a new store beside one that serves the same KUMA and IRP; one that is in use asks nothing.
@@ -80,13 +80,13 @@ async def refuse_second(
     alone.
     """
     refuse_moved(settings)
-    if not await _is_new(settings):
+    if not _is_new(settings):
         return
     store = sqlite_path(settings.store.url)
-    if (await heard_at_door(settings)).answer.get("serves") == served(ours):
+    if heard_at_door(settings).answer.get("serves") == served(ours):
         raise StoreHeld(_running(f"at {settings.web.listen}", ours, store))
     for file in _others(settings, system_wide, system_state):
-        if await _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True)) != ours:
+        if _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True)) != ours:
             continue
         if is_held(StoreFile(file)):
             raise StoreHeld(_running(f"with the store {file}", ours, store))
@@ -94,13 +94,13 @@ async def refuse_second(
             raise ConfigError("store.url", _forgotten(file, ours, store))
 
 
-async def heard_at_door(settings: Settings) -> Heard:
+def heard_at_door(settings: Settings) -> Heard:
     """Ask at the configured door how the daemon is that answers there, if one does."""
     listen = settings.web.listen
     if not listen or listen.endswith(":0"):
         return Heard()
     address = f"{door_address(listen, tls=settings.web.cert_file is not None)}/readyz"
-    return await asyncio.to_thread(hear, address, timeout=LONGEST_LOOK)
+    return hear(address, timeout=LONGEST_LOOK.total_seconds())
 
 
 def refuse_moved(settings: Settings) -> None:
@@ -115,31 +115,31 @@ def refuse_moved(settings: Settings) -> None:
     )
 
 
-async def _is_new(settings: Settings) -> bool:
+def _is_new(settings: Settings) -> bool:
     """Tell whether a store belongs to nobody yet; one that cannot be looked at is not ours to judge."""
     path = sqlite_path(settings.store.url)
     if path and _is_absent(Path(path)):
         return True
     try:
-        async with asyncio.timeout(LONGEST_LOOK):
-            return await _owner(open_store(settings, untouched=True), strict=True) is None
-    except (StoreError, TimeoutError):
+        limits = replace(StoreLimits(), lock=LONGEST_LOOK, transaction=LONGEST_LOOK, unreachable=LONGEST_LOOK)
+        return _owner(open_store(settings, untouched=True, limits=limits), strict=True) is None
+    except StoreError:
         return False
 
 
-async def _owner(store: Store, *, strict: bool = False) -> Identity | None:
+def _owner(store: Store, *, strict: bool = False) -> Identity | None:
     """Return whose store it is; None while it is nobody's, and for what cannot be read unless `strict`."""
     try:
-        if await check(store) is None:
+        if check(store) is None:
             return None
-        async with store.read() as tx:
-            return await tx.cursor.identity()
+        with store.reading() as tx:
+            return tx.cursor.identity()
     except StoreError:
         if strict:
             raise
         return None
     finally:
-        await store.close()
+        store.close()
 
 
 def _others(settings: Settings, system_wide: Path, system_state: Path) -> Iterator[Path]:

@@ -11,7 +11,7 @@ import click
 from kuma_sync.cli.asking import Order, actor, agreed, as_option
 from kuma_sync.cli.options import Unfinished, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
+from kuma_sync.cli.session import command_settings, opened_store, say_if_it_waits
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.subjects import all_named, named
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
@@ -53,7 +53,7 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
 def retry(config: Path | None, said: str | None, alert: Sequence[str], everything: bool) -> None:
     """Put parked jobs back to the queue."""
     _one_of(alert, everything)
-    run_async(_retry, command_settings(config, remotes=False), actor(said), alert)
+    _retry(command_settings(config, remotes=False), actor(said), alert)
 
 
 @click.command()
@@ -65,7 +65,7 @@ def retry(config: Path | None, said: str | None, alert: Sequence[str], everythin
 def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert: str) -> None:
     """Give an alert or a parked job up; later changes of the alert do not wake it. Shows which one it is, and asks."""
     order = Order(by=actor(said), yes=yes, dry_run=dry_run)
-    run_async(_drop, command_settings(config, remotes=False), order, alert)
+    _drop(command_settings(config, remotes=False), order, alert)
 
 
 @click.command()
@@ -94,7 +94,7 @@ def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands
     """
     _one_of(alert, everything or since is not None, "--all or --since T")
     order = Order(by=actor(said), yes=yes, dry_run=dry_run)
-    run_async(_resync, command_settings(config, remotes=False), order, alert, since)
+    _resync(command_settings(config, remotes=False), order, alert, since)
 
 
 @click.command()
@@ -117,7 +117,7 @@ def release(  # noqa: PLR0913, PLR0917  # as above
     """Let go what the brake holds: all of it, or these. Says how many and what, and asks."""
     order = Order(by=actor(said), yes=yes, dry_run=dry_run)
     kinds = {kind for kind, wanted in (("create", creates), ("close", closings)) if wanted} or {"create", "close"}
-    run_async(_release, command_settings(config, remotes=False), order, alert, kinds)
+    _release(command_settings(config, remotes=False), order, alert, kinds)
 
 
 def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> None:
@@ -126,29 +126,29 @@ def _one_of(alerts: Sequence[str], by_option: bool, option: str = "--all") -> No
         raise click.UsageError(f"Name alerts, or say {option}: {both}.")
 
 
-async def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
-    async with opened_store(settings) as store:
-        async with store.begin() as tx:
-            wanted = await all_named(tx, texts) if texts else await operator.parked_subjects(tx)
-            done = await operator.retry(tx, wanted, by=by)
-            pieces = {piece.digest for piece in await tx.rejects.waiting()}
+def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
+    with opened_store(settings) as store:
+        with store.writing() as tx:
+            wanted = all_named(tx, texts) if texts else operator.parked_subjects(tx)
+            done = operator.retry(tx, wanted, by=by)
+            pieces = {piece.digest for piece in tx.rejects.waiting()}
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
-            if await operator.read_again(store, name, by=by, max_events=settings.poll.max_events):
+            if operator.read_again(store, name, by=by, max_events=settings.poll.max_events):
                 done.append(name)
         _tell(done, "back on the queue", nothing="Nothing is parked.")
-        await say_if_it_waits(store, done)
+        say_if_it_waits(store, done)
     left = [name for name in wanted if name not in done]
     if left:
         raise Unfinished(f"not parked, or still no alert: {', '.join(left)}; `kuma-sync show` tells more")
 
 
-async def _drop(settings: Settings, order: Order, text: str) -> None:
-    async with opened_store(settings) as store:
-        async with store.read() as tx:
-            name = await named(tx, text)
-            what = await _described(tx, name)
-            dropped_before = bool(await operator.dropped_among(tx, [AlertId(name)]))
+def _drop(settings: Settings, order: Order, text: str) -> None:
+    with opened_store(settings) as store:
+        with store.reading() as tx:
+            name = named(tx, text)
+            what = _described(tx, name)
+            dropped_before = bool(operator.dropped_among(tx, [AlertId(name)]))
         if dropped_before:
             raise Unfinished(f"{name} was dropped already; `kuma-sync resync {name}` takes it up again")
         if order.is_seen_first:
@@ -157,35 +157,35 @@ async def _drop(settings: Settings, order: Order, text: str) -> None:
             say("It would be dropped.")
             return
         agreed("Drop it: no incident, update or closing any more, whatever becomes of the alert?", yes=order.yes)
-        async with store.begin() as tx:
-            if not await operator.drop(tx, name, by=order.by):
+        with store.writing() as tx:
+            if not operator.drop(tx, name, by=order.by):
                 raise Unfinished(f"{name} was dropped already")
     say(f"{plain(name)}: dropped. An alert can be taken up again: `kuma-sync resync {plain(name)}`.")
 
 
-async def _described(tx: Tx, name: str) -> str:
+def _described(tx: Tx, name: str) -> str:
     """Say which alert it is, how it stands and what the IRP has of it."""
     alert_id = AlertId(name)
-    snapshot = (await tx.alerts.snapshots([alert_id])).get(alert_id)
+    snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
     if snapshot is None:
         return "no alert that is known here, but what is parked for it"
-    link = await tx.links.get(alert_id)
+    link = tx.links.get(alert_id)
     incident = link.incident if link else None
     has = f"incident {plain(incident.number or incident.id)}" if incident else "no incident yet"
-    return f"{plain(snapshot.alert.name)!r} ({await tx.overview.state(alert_id)}, {has})"
+    return f"{plain(snapshot.alert.name)!r} ({tx.overview.state(alert_id)}, {has})"
 
 
-async def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datetime | None) -> None:
-    async with opened_store(settings) as store:
-        async with store.read() as tx:
+def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datetime | None) -> None:
+    with opened_store(settings) as store:
+        with store.reading() as tx:
             if texts:
-                wanted = [AlertId(name) for name in await all_named(tx, texts)]
-                dropped, known = await operator.dropped_among(tx, wanted), len(await tx.links.many(wanted))
+                wanted = [AlertId(name) for name in all_named(tx, texts)]
+                dropped, known = operator.dropped_among(tx, wanted), len(tx.links.many(wanted))
             else:
                 # All that have a link and are not dropped; links are heavy, and there may be very many.
-                wanted = await _seen_since(tx, since)
+                wanted = _seen_since(tx, since)
                 dropped, known = [], len(wanted)
-            described = [f"{plain(name)}: {await _described(tx, name)}, was dropped" for name in dropped]
+            described = [f"{plain(name)}: {_described(tx, name)}, was dropped" for name in dropped]
         if not texts and wanted and order.is_seen_first:
             show_line(_overwritten(settings, len(wanted)))
         for line in described if order.is_seen_first else []:
@@ -197,20 +197,20 @@ async def _resync(settings: Settings, order: Order, texts: Sequence[str], since:
             agreed(f"Resync {len(wanted)} alerts?", yes=order.yes)
         if dropped:
             agreed("Take up again what was dropped?", yes=order.yes)
-        done = await _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
+        done = _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
         _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
-        await say_if_it_waits(store, done)
+        say_if_it_waits(store, done)
     left = [name for name in wanted if name not in done]
     if left:
         raise Unfinished(f"no alert: {', '.join(left)}; `kuma-sync show` tells what it is")
 
 
-async def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
+def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
     done: list[AlertId] = []
     try:
         for some in batches(wanted, AT_ONCE):
-            async with store.begin() as tx:
-                done += await operator.resync(tx, some, by=by, dropped=dropped)
+            with store.writing() as tx:
+                done += operator.resync(tx, some, by=by, dropped=dropped)
     except StoreUnavailable:
         say(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
         raise
@@ -227,20 +227,20 @@ def _overwritten(settings: Settings, count: int) -> str:
     )
 
 
-async def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
-    ids = await tx.links.all_ids()
+def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
+    ids = tx.links.all_ids()
     if since is None:
         return ids
-    snapshots = await tx.alerts.snapshots(ids)
+    snapshots = tx.alerts.snapshots(ids)
     seen = {alert_id: snapshot.alert.last_seen for alert_id, snapshot in snapshots.items()}
     return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
 
 
-async def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[str]) -> None:
-    async with opened_store(settings) as store:
-        async with store.read() as tx:
-            wanted = await all_named(tx, texts)
-            held = [one for one in await tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[str]) -> None:
+    with opened_store(settings) as store:
+        with store.reading() as tx:
+            wanted = all_named(tx, texts)
+            held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
         if held:
             if order.is_seen_first:
                 _show_held(held)
@@ -248,10 +248,10 @@ async def _release(settings: Settings, order: Order, texts: Sequence[str], kinds
                 say("They would be released.")
                 return
             agreed(f"Release {len(held)}?", yes=order.yes)
-            async with store.begin() as tx:
-                released = await operator.release(tx, by=order.by, what=held)
+            with store.writing() as tx:
+                released = operator.release(tx, by=order.by, what=held)
             _tell(released, "released", nothing="The brake holds nothing of these any more.")
-            await say_if_it_waits(store, released)
+            say_if_it_waits(store, released)
         elif not texts:
             say("The brake holds nothing.")
     if left := [name for name in wanted if name not in {one.id for one in held}]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import click
 from kuma_sync.cli.asking import actor, as_option
 from kuma_sync.cli.options import Unfinished, config_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
+from kuma_sync.cli.session import command_settings, opened_store, say_if_it_waits
 from kuma_sync.cli.subjects import named
 from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId
@@ -63,32 +63,32 @@ def close(config: Path | None, said: str | None, alert: str, reason: Reason, com
     """Close an alert in KUMA and its incident in the IRP."""
     # Whose it is, the store will tell.
     asked = CloseRequest(alert_id=AlertId(""), reason=reason, origin=Origin.OPERATOR, by=actor(said), comment=comment)
-    run_async(_close, command_settings(config, remotes=False), alert, asked, wait)
+    _close(command_settings(config, remotes=False), alert, asked, wait)
 
 
-async def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> None:
+def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> None:
     to_irp = capabilities(load_profile(settings.irp.profile), to_irp=settings.close.to_irp).may_close
     to_kuma = settings.close.to_kuma
     if not (to_kuma or to_irp):
         raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")
-    async with opened_store(settings) as store:
-        async with store.begin() as tx:
-            link = await _known(tx, text)
+    with opened_store(settings) as store:
+        with store.writing() as tx:
+            link = _known(tx, text)
             request = replace(asked, alert_id=link.alert_id)
-            fresh = await operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
-            held = bool(await tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
+            fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
+            held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
             say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
-        waits = await say_if_it_waits(store, [link.alert_id] if fresh else [])
+        waits = say_if_it_waits(store, [link.alert_id] if fresh else [])
         if wait and fresh:
-            await _wait(store, order, daemon=not waits)
+            _wait(store, order, daemon=not waits)
 
 
-async def _known(tx: Tx, text: str) -> Link:
-    alert_id = AlertId(await named(tx, text))
-    link = await tx.links.get(alert_id)
+def _known(tx: Tx, text: str) -> Link:
+    alert_id = AlertId(named(tx, text))
+    link = tx.links.get(alert_id)
     if link is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
     return link
@@ -121,22 +121,22 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
-async def _wait(store: Store, order: Order, *, daemon: bool) -> None:
-    until = asyncio.get_running_loop().time() + LONGEST_WAIT
-    while left := await _still_open(store, order):
-        if asyncio.get_running_loop().time() > until:
+def _wait(store: Store, order: Order, *, daemon: bool) -> None:
+    until = time.monotonic() + LONGEST_WAIT
+    while left := _still_open(store, order):
+        if time.monotonic() > until:
             raise Unfinished(
                 f"not closed in {' and '.join(left)} within {LONGEST_WAIT:.0f} s; the order stays on the queue"
                 + ("; `kuma-sync status` tells more" if daemon else ", for no daemon was running")
             )
-        await asyncio.sleep(LOOK_AGAIN)
+        time.sleep(LOOK_AGAIN)
     say("Closed.")
 
 
-async def _still_open(store: Store, order: Order) -> list[str]:
-    async with store.read() as tx:
-        link = await tx.links.get(order.alert_id)
+def _still_open(store: Store, order: Order) -> list[str]:
+    with store.reading() as tx:
+        link = tx.links.get(order.alert_id)
         for name, queue in (("KUMA", tx.closes), ("the IRP", tx.delivery)):
-            for job in await queue.jobs(order.alert_id, states=[JobState.PARKED]):
+            for job in queue.jobs(order.alert_id, states=[JobState.PARKED]):
                 raise Unfinished(f"the closing for {name} is parked: {job.reason}")
     return order.open_sides(link)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -31,14 +32,14 @@ def db() -> None:
 @config_option
 def upgrade(config: Path | None) -> None:
     """Bring the schema up to date; an empty store gets its tables."""
-    run_async(_upgrade, command_settings(config, remotes=False))
+    _upgrade(command_settings(config, remotes=False))
 
 
 @db.command()
 @config_option
 def current(config: Path | None) -> None:
     """Print the schema's revision, and the one this program knows."""
-    run_async(_current, command_settings(config, remotes=False))
+    _current(command_settings(config, remotes=False))
 
 
 @db.command()
@@ -46,7 +47,7 @@ def current(config: Path | None) -> None:
 @as_option
 def prune(config: Path | None, said: str | None) -> None:
     """Remove settled alerts older than store.retention now."""
-    run_async(_prune, command_settings(config, remotes=False), actor(said))
+    _prune(command_settings(config, remotes=False), actor(said))
 
 
 @db.command()
@@ -59,44 +60,44 @@ def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool) -> N
 
     Refused while a daemon works on the store.
     """
-    run_async(_rebind, command_settings(config, remotes=False), Order(by=actor(said), yes=yes, dry_run=dry_run))
+    _rebind(command_settings(config, remotes=False), Order(by=actor(said), yes=yes, dry_run=dry_run))
 
 
-async def _upgrade(settings: Settings) -> None:
+def _upgrade(settings: Settings) -> None:
     refuse_moved(settings)
     store = open_store(settings)
     try:
-        before = await migrate.check(store)
-        await migrate.upgrade(store)
+        before = migrate.check(store)
+        migrate.upgrade(store)
     finally:
-        await store.close()
+        store.close()
     if before == migrate.head():
         say(f"The schema is {before} already.")
     else:
         say(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
 
 
-async def _current(settings: Settings) -> None:
-    async with opened_store(settings, any_owner=True, any_schema=True) as store:
-        revision = await migrate.check(store)
+def _current(settings: Settings) -> None:
+    with opened_store(settings, any_owner=True, any_schema=True) as store:
+        revision = migrate.check(store)
     newest = "the newest" if revision == migrate.head() else f"this program knows {migrate.head()}"
     say(f"{revision} ({newest})")
 
 
-async def _prune(settings: Settings, by: str) -> None:
-    async with opened_store(settings) as store:
-        removed = await pruning.prune(store, settings.store.retention, overlap=settings.poll.overlap)
-        async with store.begin() as tx:
-            await tx.audit.note(by, "prune", detail=f"{removed} alerts")
+def _prune(settings: Settings, by: str) -> None:
+    with opened_store(settings) as store:
+        removed = run_async(partial(pruning.prune, overlap=settings.poll.overlap), store, settings.store.retention)
+        with store.writing() as tx:
+            tx.audit.note(by, "prune", detail=f"{removed} alerts")
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 
-async def _rebind(settings: Settings, order: Order) -> None:
+def _rebind(settings: Settings, order: Order) -> None:
     ours = identity(settings, load_profile(settings.irp.profile).name)
-    async with opened_store(settings, any_owner=True) as store:
-        async with store.read() as tx:
-            await _assure_idle(store, tx)
-            known = await tx.cursor.identity()
+    with opened_store(settings, any_owner=True) as store:
+        with store.reading() as tx:
+            _assure_idle(store, tx)
+            known = tx.cursor.identity()
         renamed = known is not None and known.kuma_instance != ours.kuma_instance
         if known is not None and renamed and order.is_seen_first:
             show_line(_other_keys(known, ours))
@@ -105,18 +106,18 @@ async def _rebind(settings: Settings, order: Order) -> None:
             return
         if renamed:
             agreed("Rebind it all the same?", yes=order.yes)
-        async with store.begin() as tx:
-            await _assure_idle(store, tx)  # somebody may have started one while the question stood
-            await tx.cursor.bind(ours)
-            await tx.audit.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
+        with store.writing() as tx:
+            _assure_idle(store, tx)  # somebody may have started one while the question stood
+            tx.cursor.bind(ours)
+            tx.audit.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
     if known is not None and known.irp_url != ours.irp_url:
         say("Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them.")
 
 
-async def _assure_idle(store: Store, tx: Tx) -> None:
+def _assure_idle(store: Store, tx: Tx) -> None:
     """Raise StoreHeld while a process works on the store: it would go on with what it joined at its start."""
-    if not (somebody := (await running(store, tx)).somebody):
+    if not (somebody := running(store, tx).somebody):
         return
     killed = "" if store.local else f"; one that was killed counts for {show_duration(DEAD_AFTER)}"
     raise StoreHeld(f"{somebody}: stop all copies first{killed}")

@@ -10,7 +10,7 @@ import click
 
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, run_async
+from kuma_sync.cli.session import command_settings, opened_store
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
 from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
@@ -75,7 +75,7 @@ class AlertView:
 def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
     asked = None if state is None else AlertState(state)
-    page = run_async(_page, command_settings(config, remotes=False), asked, limit or (None if as_json else PAGE))
+    page = _page(command_settings(config, remotes=False), asked, limit or (None if as_json else PAGE))
     if as_json:
         show_json(page.rows)
     elif not page.rows:
@@ -100,9 +100,9 @@ def show(config: Path | None, as_json: bool, raw: bool, alert: str) -> None:
     if raw and as_json:
         raise click.UsageError("Say --raw or --json, not both.")
     if raw:
-        show_raw(run_async(_raw, command_settings(config, remotes=False), alert))
+        show_raw(_raw(command_settings(config, remotes=False), alert))
         return
-    view = run_async(_view, command_settings(config, remotes=False), alert)
+    view = _view(command_settings(config, remotes=False), alert)
     if as_json:
         show_json(view)
     else:
@@ -118,21 +118,21 @@ class Page:
     more: int
 
 
-async def _page(settings: Settings, state: AlertState | None, limit: int | None) -> Page:
-    async with opened_store(settings, untouched=True) as store, store.read() as tx:
-        rows = await tx.overview.rows(state=state, limit=limit)
-        counts = await tx.overview.counts()
+def _page(settings: Settings, state: AlertState | None, limit: int | None) -> Page:
+    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+        rows = tx.overview.rows(state=state, limit=limit)
+        counts = tx.overview.counts()
         total = sum(counts.values()) if state is None else counts[state]
         if state in (None, AlertState.PARKED):
-            others = await _without_alert(tx)
+            others = _without_alert(tx)
             rows, total = (rows + others)[:limit], total + len(others)
         return Page(now=tx.now, rows=rows, more=total - len(rows))
 
 
-async def _without_alert(tx: Tx) -> list[Row]:
+def _without_alert(tx: Tx) -> list[Row]:
     """Return what is parked and no alert of ours: pieces of KUMA's answer, closings of ids never seen."""
-    parked = {job.id: job for job in await parked_jobs(tx)}
-    known = await tx.alerts.snapshots([AlertId(name) for name in parked])
+    parked = {job.id: job for job in parked_jobs(tx)}
+    known = tx.alerts.snapshots([AlertId(name) for name in parked])
     return [_parked_row(job) for name, job in parked.items() if AlertId(name) not in known]
 
 
@@ -177,36 +177,35 @@ def _why(row: Row) -> list[object]:
     return [" and ".join(SIDES[side] for side in row.towards.split(", ")) if row.towards else " ", row.reason or " "]
 
 
-async def _view(settings: Settings, text: str) -> AlertView:
-    async with opened_store(settings, untouched=True) as store, store.read() as tx:
-        name = await looked_for(tx, text)
+def _view(settings: Settings, text: str) -> AlertView:
+    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+        name = looked_for(tx, text)
         alert_id = AlertId(name)
-        snapshot = (await tx.alerts.snapshots([alert_id])).get(alert_id)
-        link = await tx.links.get(alert_id)
+        snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
+        link = tx.links.get(alert_id)
         # What no link knows may be parked as well: a piece of KUMA's answer, or a closing of an id never seen.
-        parked = next((job for job in await parked_jobs(tx) if job.id == name), None)
+        parked = next((job for job in parked_jobs(tx) if job.id == name), None)
         return AlertView(
             id=name,
             now=tx.now,
-            state=await tx.overview.state(alert_id)
-            or (AlertState.PARKED if parked else "unknown to KUMA's reads so far"),
+            state=tx.overview.state(alert_id) or (AlertState.PARKED if parked else "unknown to KUMA's reads so far"),
             alert=snapshot.alert if snapshot else None,
             events_seen=len(snapshot.event_ids) if snapshot else 0,
             oversize=snapshot.oversize if snapshot else False,
             link=_link_view(link) if link else None,
-            deliveries=await tx.delivery.jobs(name),
-            closes=await tx.closes.jobs(name),
+            deliveries=tx.delivery.jobs(name),
+            closes=tx.closes.jobs(name),
             parked_because=parked.reason if parked else "",
             parked_size=parked.size if parked else None,
-            held=[one for one in await tx.overview.held() if one.id == name],
-            history=await tx.audit.history(name),
+            held=[one for one in tx.overview.held() if one.id == name],
+            history=tx.audit.history(name),
         )
 
 
-async def _raw(settings: Settings, text: str) -> bytes:
-    async with opened_store(settings, untouched=True) as store, store.read() as tx:
-        name = await looked_for(tx, text)
-        raw = await tx.rejects.body(name)
+def _raw(settings: Settings, text: str) -> bytes:
+    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+        name = looked_for(tx, text)
+        raw = tx.rejects.body(name)
     if raw is None:
         raise Unfinished(f"{name} is no parked piece of KUMA's answer: only those are kept as they came")
     return raw

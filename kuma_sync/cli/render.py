@@ -37,9 +37,9 @@ def render(config: Path | None, as_json: bool, alert: str | None) -> None:
 
 
 async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
-    async with opened_store(settings, untouched=True) as store, store.read() as tx:
-        alert_id = AlertId(await looked_for(tx, text))
-        stored = await load_stored(tx, alert_id, settings.kuma.instance)
+    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+        alert_id = AlertId(looked_for(tx, text))
+        stored = load_stored(tx, alert_id, settings.kuma.instance)
     if stored is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
     return stored_requests(settings, await with_contents(settings, stored))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,10 +52,10 @@ def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
     return settings
 
 
-@asynccontextmanager
-async def opened_store(
+@contextmanager
+def opened_store(
     settings: Settings, *, any_owner: bool = False, any_schema: bool = False, untouched: bool = False
-) -> AsyncIterator[Store]:
+) -> Iterator[Store]:
     """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no store.
 
     One that stays `untouched` is only read: that works, too, where this user may not write.
@@ -65,12 +65,12 @@ async def opened_store(
     """
     store = open_store(settings, untouched=untouched)
     try:
-        await assure_usable(store, settings, any_schema=any_schema)
+        assure_usable(store, settings, any_schema=any_schema)
         if not any_owner:
-            await _assure_ours(store, settings)
+            _assure_ours(store, settings)
         yield store
     finally:
-        await store.close()
+        store.close()
 
 
 def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
@@ -78,19 +78,19 @@ def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T
     return asyncio.run(work(*arguments))
 
 
-async def _assure_ours(store: Store, settings: Settings) -> None:
-    async with store.read() as tx:
-        known = await tx.cursor.identity()
+def _assure_ours(store: Store, settings: Settings) -> None:
+    with store.reading() as tx:
+        known = tx.cursor.identity()
     if known is not None:
         refuse_another(known, identity(settings, load_profile(settings.irp.profile).name))
 
 
-async def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
+def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
     """Say that what was ordered waits, if no daemon runs; tell whether it does."""
     if not ordered:
         return False
-    async with store.read() as tx:
-        now = await running(store, tx)
+    with store.reading() as tx:
+        now = running(store, tx)
     if now.daemon:
         return False
     say("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")

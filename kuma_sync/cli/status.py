@@ -17,7 +17,7 @@ from kuma_sync.app.local_diagnostics import file_troubles
 from kuma_sync.app.processes import Running, running
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
-from kuma_sync.cli.session import command_settings, opened_store, run_async, store_settings
+from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
@@ -88,7 +88,7 @@ class Status:
 def status(config: Path | None, as_json: bool) -> None:
     """Tell whether the daemon runs and what needs a look: exit 0, or 1 (needs a look), or 3 (not running)."""
     settings, refused = _readable_settings(config)
-    found = run_async(_look, settings, refused)
+    found = _look(settings, refused)
     # The exit code is a result by itself: `status | head -1` must not say now this, now that.
     with suppress(NobodyReads):
         if as_json:
@@ -112,13 +112,13 @@ def _readable_settings(config: Path | None) -> tuple[Settings, str]:
     return settings, ""
 
 
-async def _look(settings: Settings, refused: str) -> Status:
-    async with opened_store(settings, any_owner=True, untouched=True) as store:
-        schema = await check(store)
-        async with store.read() as tx:
-            parked, held = await parked_jobs(tx), await tx.overview.held()
-            running_now = await running(store, tx)
-            identity = await tx.cursor.identity()
+def _look(settings: Settings, refused: str) -> Status:
+    with opened_store(settings, any_owner=True, untouched=True) as store:
+        schema = check(store)
+        with store.reading() as tx:
+            parked, held = parked_jobs(tx), tx.overview.held()
+            running_now = running(store, tx)
+            identity = tx.cursor.identity()
             refused = refused or _of_another(settings, identity, running_now)
             facts = Facts(
                 now=tx.now,
@@ -139,10 +139,10 @@ async def _look(settings: Settings, refused: str) -> Status:
                 store=settings.store.url,
                 schema=schema,
                 identity=identity,
-                cursor=await tx.cursor.read(),
-                reads=await tx.audit.last_pass_by_kind(),
-                alerts=await tx.overview.counts(),
-                queues={"delivery": await _deliveries(tx), "close": await _queue(tx.closes)},
+                cursor=tx.cursor.read(),
+                reads=tx.audit.last_pass_by_kind(),
+                alerts=tx.overview.counts(),
+                queues={"delivery": _deliveries(tx), "close": _queue(tx.closes)},
                 parked=parked,
                 held=held,
             )
@@ -162,24 +162,23 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
     return ""
 
 
-async def _queue(queue: DurableQueue) -> Queue:
-    depths = await queue.depths()
-    return Queue(jobs={state: depths.get(state, 0) for state in Depth}, oldest=await queue.oldest())
+def _queue(queue: DurableQueue) -> Queue:
+    depths = queue.depths()
+    return Queue(jobs={state: depths.get(state, 0) for state in Depth}, oldest=queue.oldest())
 
 
-async def _deliveries(tx: Tx) -> Queue:
-    queue = await _queue(tx.delivery)
-    queue.jobs[Depth.HELD] += len(await tx.links.held())  # no jobs yet: the brake marks links
+def _deliveries(tx: Tx) -> Queue:
+    queue = _queue(tx.delivery)
+    queue.jobs[Depth.HELD] += len(tx.links.held())  # no jobs yet: the brake marks links
     return queue
 
 
-async def parked_jobs(tx: Tx) -> list[ParkedJob]:
+def parked_jobs(tx: Tx) -> list[ParkedJob]:
     """Return everything that is parked: deliveries, closings, and pieces that are no alerts."""
     queues = (("delivery", tx.delivery), ("close", tx.closes))
-    jobs = [(name, job) for name, queue in queues for job in await queue.jobs(states=[JobState.PARKED])]
+    jobs = [(name, job) for name, queue in queues for job in queue.jobs(states=[JobState.PARKED])]
     pieces = [
-        ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size)
-        for one in await tx.rejects.waiting()
+        ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size) for one in tx.rejects.waiting()
     ]
     return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
 

@@ -17,16 +17,16 @@ MOST_NAMED = 5
 _SEVERAL = 2
 
 
-async def named(tx: Tx, text: str) -> str:
+def named(tx: Tx, text: str) -> str:
     """Return the one subject that is meant, the exact one first; raise Unfinished for none, or several."""
     wanted = text.strip().rstrip("…")  # as a narrow terminal shows it
-    exact = await _exact(tx, wanted) if wanted else None
+    exact = _exact(tx, wanted) if wanted else None
     if exact is not None:
         return exact
-    found = await _beginning(tx, wanted) if len(wanted) >= SHORTEST_PREFIX else []
+    found = _beginning(tx, wanted) if len(wanted) >= SHORTEST_PREFIX else []
     if len(found) == 1:
         return found[0]
-    by_incident = await tx.overview.by_incident(wanted) if wanted else []
+    by_incident = tx.overview.by_incident(wanted) if wanted else []
     if len(by_incident) == 1:
         return by_incident[0]
     if by_incident:
@@ -38,24 +38,24 @@ async def named(tx: Tx, text: str) -> str:
     raise Unfinished(f"there is no alert {wanted!r} here; `kuma-sync alerts` lists them")
 
 
-async def _exact(tx: Tx, wanted: str) -> str | None:
+def _exact(tx: Tx, wanted: str) -> str | None:
     spellings = alert_spellings(wanted)
-    known = await tx.overview.named(spellings)
+    known = tx.overview.named(spellings)
     return next((spelling for spelling in spellings if spelling in known), None)
 
 
-async def _beginning(tx: Tx, wanted: str) -> list[str]:
+def _beginning(tx: Tx, wanted: str) -> list[str]:
     """Return what begins so, in any case where nothing does in this one."""
-    found = await tx.overview.matching(wanted, limit=_SEVERAL)
-    return found or await tx.overview.matching(wanted, limit=_SEVERAL, any_case=True)
+    found = tx.overview.matching(wanted, limit=_SEVERAL)
+    return found or tx.overview.matching(wanted, limit=_SEVERAL, any_case=True)
 
 
-async def looked_for(tx: Tx, text: str) -> str:
+def looked_for(tx: Tx, text: str) -> str:
     """Return the one subject that is meant, perhaps by a part of its name; raise Unfinished for none, or several."""
     try:
-        return await named(tx, text)
+        return named(tx, text)
     except Unfinished as unknown:
-        found = await tx.overview.by_name(text.strip()) if text.strip() else []
+        found = tx.overview.by_name(text.strip()) if text.strip() else []
         if not found:
             raise unknown from None
     if len(found) == 1:
@@ -68,6 +68,6 @@ async def looked_for(tx: Tx, text: str) -> str:
     raise Unfinished(f"{len(found)} alerts have {text.strip()!r} in their name, say which: {some}{more}")
 
 
-async def all_named(tx: Tx, texts: Sequence[str]) -> list[str]:
+def all_named(tx: Tx, texts: Sequence[str]) -> list[str]:
     """Return every subject that is meant, each once; raise Unfinished for the first that is none."""
-    return list(dict.fromkeys([await named(tx, text) for text in texts]))
+    return list(dict.fromkeys([named(tx, text) for text in texts]))

@@ -51,6 +51,6 @@ def _free(link: Link, unsent: int) -> bool:
 
 def _spent_until(link: Link, capabilities: TargetCapabilities, now: datetime) -> datetime:
     spent = link.spent_until or now
-    # More than a whole burst ahead cannot be: the clock was set back, or the polls were slower then. Cut down to a burst
-    # it would be found spent at every look, until the clock has come that far.
+    # More than a whole burst ahead cannot be: the clock was set back, or the polls were slower then. Cut down to a
+    # burst it would be found spent at every look, until the clock has come that far.
     return max(spent, now) if spent <= now + capabilities.spacing * BURST else now

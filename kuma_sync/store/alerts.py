@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, and_, bindparam, case, delete, func, or_, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, or_, select, text, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId, AlertSnapshot, Contents, Fingerprint
 from kuma_sync.store import schema
@@ -98,47 +97,47 @@ _FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_id
 class Alerts:
     """The tables alerts and contents, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def by_digest(self, shape: Shape, digests: Sequence[bytes]) -> dict[bytes, AlertId]:
+    def by_digest(self, shape: Shape, digests: Sequence[bytes]) -> dict[bytes, AlertId]:
         """Return which of these digests are known, and whose they are: those alerts did not change."""
         table = schema.alerts
         column = table.c[shape.value]
         found: dict[bytes, AlertId] = {}
         for some in batches(digests):
-            rows = await self._connection.execute(select(column, table.c.id).where(column.in_(some)))
+            rows = self._connection.execute(select(column, table.c.id).where(column.in_(some)))
             found.update((bytes(digest), AlertId(alert_id)) for digest, alert_id in rows)
         return found
 
-    async def newest(self, ids: Collection[AlertId]) -> datetime | None:
+    def newest(self, ids: Collection[AlertId]) -> datetime | None:
         """Return the latest lastSeen of these alerts."""
         seen: list[datetime | None] = []
         for some in batches(list(ids)):
             latest = select(func.max(schema.alerts.c.last_seen)).where(schema.alerts.c.id.in_(some))
-            seen.append((await self._connection.execute(latest)).scalar_one())
+            seen.append(self._connection.execute(latest).scalar_one())
         return max((moment for moment in seen if moment is not None), default=None)
 
-    async def snapshots(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, AlertSnapshot]:
+    def snapshots(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, AlertSnapshot]:
         """Return what is known of these alerts. `lock` keeps others from writing it until this transaction ends."""
         statement = _PICTURES.with_for_update() if lock else _PICTURES
         found: dict[AlertId, AlertSnapshot] = {}
         for some in batches(list(ids)):
-            rows = await self._connection.execute(statement, {"b_ids": some})
+            rows = self._connection.execute(statement, {"b_ids": some})
             found.update((AlertId(row.id), as_picture(row)) for row in rows)
         return found
 
-    async def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
+    def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
         """Insert or replace snapshots, and contents where they came along. `sweep` numbers the read under way, or 0."""
         if not shown:
             return
         for shape in Shape:
             rows = [as_row(item, now, sweep) for item in shown if item.shape is shape]
             if rows:
-                await self._connection.execute(self._upsert(shape), rows)
-        await self._put_contents({item.snapshot.alert.id: item.contents for item in shown if item.contents is not None})
+                self._connection.execute(self._upsert(shape), rows)
+        self._put_contents({item.snapshot.alert.id: item.contents for item in shown if item.contents is not None})
 
-    async def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
+    def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
         """Remember the bytes in which unchanged alerts came, so that next time they need not be parsed."""
         if digests:
             table = schema.alerts
@@ -147,35 +146,33 @@ class Alerts:
                 .where(table.c.id == bindparam("b_alert"))
                 .values({table.c[shape.value]: bindparam("b_digest")})
             )
-            await self._connection.execute(
+            self._connection.execute(
                 statement, [{"b_alert": key, "b_digest": digest} for key, digest in digests.items()]
             )
 
-    async def gone(self, ids: Collection[AlertId]) -> list[AlertId]:
+    def gone(self, ids: Collection[AlertId]) -> list[AlertId]:
         """Return those of these alerts that KUMA did not have any more."""
         found: list[AlertId] = []
         for some in batches(list(ids)):
-            rows = await self._connection.execute(_GONE, {"b_ids": some})
+            rows = self._connection.execute(_GONE, {"b_ids": some})
             found += [AlertId(alert_id) for (alert_id,) in rows]
         return found
 
-    async def mark_shown(self, ids: Collection[AlertId], sweep: int) -> None:
+    def mark_shown(self, ids: Collection[AlertId], sweep: int) -> None:
         """Note that a read showed these alerts; a link that was gone is there again. `sweep` as in `save`."""
         for some in batches(list(ids)):
             if sweep:
-                await self._connection.execute(
-                    update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(sweep=sweep)
-                )
-            await self._connection.execute(
+                self._connection.execute(update(schema.alerts).where(schema.alerts.c.id.in_(some)).values(sweep=sweep))
+            self._connection.execute(
                 update(schema.links)
                 .where(in_order(schema.links.c.alert_id.in_(some), schema.links.c.gone))
                 .values(gone=False)
             )
 
-    async def unshown(self, sweep: int) -> list[AlertId]:
+    def unshown(self, sweep: int) -> list[AlertId]:
         """Return the alerts that this sweep did not show and whose links are neither closed nor given up."""
         alerts, links = schema.alerts, schema.links
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(alerts.c.id)
             .join(links, links.c.alert_id == alerts.c.id)
             .where(alerts.c.sweep != sweep, schema.OPEN)
@@ -183,10 +180,10 @@ class Alerts:
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    async def newly_closed(self) -> dict[AlertId, str]:
+    def newly_closed(self) -> dict[AlertId, str]:
         """Return the alerts that KUMA calls closed while their links do not yet, with KUMA's reason."""
         alerts, links = schema.alerts, schema.links
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(alerts.c.id, alerts.c.closing_reason)
             .join(links, links.c.alert_id == alerts.c.id)
             .where(alerts.c.status == CLOSED, schema.OPEN)
@@ -194,77 +191,77 @@ class Alerts:
         )
         return {AlertId(alert_id): reason for alert_id, reason in rows}
 
-    async def to_recheck(self, before: datetime) -> list[AlertId]:
+    def to_recheck(self, before: datetime) -> list[AlertId]:
         """Return the alerts whose lastSeen left the overlap and whose contents deserve one more look."""
         table = schema.alerts
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             # In the index's order: by id SQLite would read every alert.
             select(table.c.id).where(text("recheck"), table.c.last_seen < before).order_by(table.c.last_seen)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    async def rechecked(self, ids: Collection[AlertId], before: datetime) -> None:
+    def rechecked(self, ids: Collection[AlertId], before: datetime) -> None:
         """Note that these alerts had their last look; one that grew meanwhile has it when that leaves the overlap."""
         for some in batches(list(ids)):
-            await self._connection.execute(
+            self._connection.execute(
                 update(schema.alerts)
                 .where(schema.alerts.c.id.in_(some), schema.alerts.c.last_seen < before)
                 .values(recheck=False)
             )
 
-    async def tied(self, watermark: datetime) -> int:
+    def tied(self, watermark: datetime) -> int:
         """Count the known alerts last seen within the watermark's second."""
         seen = schema.alerts.c.last_seen
-        found = await self._connection.execute(
+        found = self._connection.execute(
             select(func.count()).where(and_(seen >= watermark, seen < _a_second_after(watermark)))
         )
         return int(found.scalar_one())
 
-    async def contents(self, alert_id: AlertId) -> Contents | None:
+    def contents(self, alert_id: AlertId) -> Contents | None:
         """Return an alert's stored contents; None when they were delivered, or never read."""
-        return (await self.contents_of([alert_id])).get(alert_id)
+        return self.contents_of([alert_id]).get(alert_id)
 
-    async def contents_of(self, ids: Collection[AlertId]) -> dict[AlertId, Contents]:
+    def contents_of(self, ids: Collection[AlertId]) -> dict[AlertId, Contents]:
         """Return the stored contents of these alerts; none where they were delivered, or never read."""
         found: dict[AlertId, Contents] = {}
         for some in batches(list(ids)):
-            rows = await self._connection.execute(_CONTENTS, {"b_ids": some})
+            rows = self._connection.execute(_CONTENTS, {"b_ids": some})
             found.update((AlertId(alert_id), unpack(bytes(packed))) for alert_id, packed in rows)
         return found
 
-    async def hold_contents(self, ids: Collection[AlertId]) -> set[AlertId]:
+    def hold_contents(self, ids: Collection[AlertId]) -> set[AlertId]:
         """Keep stored contents from being replaced until this transaction ends; return whose nobody else is writing."""
         held: set[AlertId] = set()
         for some in batches(list(ids)):
-            held.update((await self._connection.execute(_HOLD, {"b_ids": some})).scalars())
+            held.update(self._connection.execute(_HOLD, {"b_ids": some}).scalars())
         return held
 
-    async def forget_contents(self, *ids: AlertId) -> None:
+    def forget_contents(self, *ids: AlertId) -> None:
         """Drop contents that were delivered; their events' digests stay with the links."""
         for some in batches(ids):
-            await self._connection.execute(_FORGET, {"b_ids": some})
+            self._connection.execute(_FORGET, {"b_ids": some})
 
-    async def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
+    def store_contents(self, alert_id: AlertId, contents: Contents) -> None:
         """Keep contents that were read again for a delivery."""
-        await self._put_contents({alert_id: contents})
+        self._put_contents({alert_id: contents})
 
-    async def amend(self, snapshot: AlertSnapshot) -> None:
+    def amend(self, snapshot: AlertSnapshot) -> None:
         """Write what contents that were read again have shown, and nothing of what only a listing or a poll knows."""
-        await self._connection.execute(
+        self._connection.execute(
             update(schema.alerts)
             .where(schema.alerts.c.id == snapshot.alert.id)
             .values(event_ids=snapshot.event_ids, affected=snapshot.affected, fingerprint=snapshot.fingerprint)
         )
 
-    async def sizes(self, ids: Collection[str]) -> dict[str, int]:
+    def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """Return how many bytes the stored contents of these alerts are when unpacked."""
         found: dict[str, int] = {}
         for some in batches(list(ids)):
-            rows = await self._connection.execute(_SIZES, {"b_ids": some})
+            rows = self._connection.execute(_SIZES, {"b_ids": some})
             found.update((alert_id, size) for alert_id, size in rows)
         return found
 
-    async def _put_contents(self, contents: Mapping[AlertId, Contents]) -> None:
+    def _put_contents(self, contents: Mapping[AlertId, Contents]) -> None:
         if not contents:
             return
         rows = []
@@ -273,7 +270,7 @@ class Alerts:
             rows.append({"alert_id": alert_id, "packed": packed, "size": size})
         insert = insert_into(self._connection, schema.contents)
         fresh = {"packed": insert.excluded.packed, "size": insert.excluded.size}
-        await self._connection.execute(insert.on_conflict_do_update(index_elements=["alert_id"], set_=fresh), rows)
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["alert_id"], set_=fresh), rows)
 
     def _upsert(self, shape: Shape) -> Any:
         insert = insert_into(self._connection, schema.alerts)

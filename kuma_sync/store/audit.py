@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, func, select
 
 from kuma_sync.store import schema
 
@@ -48,44 +47,44 @@ _NOTE = schema.audit.insert()
 class Audit:
     """The tables audit and passes, inside one transaction: who did what, and how reads went."""
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
 
-    async def note_pass(self, record: PassRecord) -> None:
+    def note_pass(self, record: PassRecord) -> None:
         """Remember how a read went."""
-        await self._connection.execute(schema.passes.insert().values(**asdict(record)))
+        self._connection.execute(schema.passes.insert().values(**asdict(record)))
 
-    async def last_passes(self, limit: int) -> list[PassRecord]:
+    def last_passes(self, limit: int) -> list[PassRecord]:
         """Return the latest passes, newest first."""
         table = schema.passes
-        rows = await self._connection.execute(select(table).order_by(table.c.id.desc()).limit(limit))
+        rows = self._connection.execute(select(table).order_by(table.c.id.desc()).limit(limit))
         return [_pass(row) for row in rows.mappings()]
 
-    async def last_pass_by_kind(self) -> list[PassRecord]:
+    def last_pass_by_kind(self) -> list[PassRecord]:
         """Return the latest pass of every kind."""
         table = schema.passes
         latest = select(func.max(table.c.id)).group_by(table.c.kind)
-        rows = await self._connection.execute(select(table).where(table.c.id.in_(latest)).order_by(table.c.kind))
+        rows = self._connection.execute(select(table).where(table.c.id.in_(latest)).order_by(table.c.kind))
         return [_pass(row) for row in rows.mappings()]
 
-    async def note(self, actor: str, action: str, alert_id: str = "", detail: str = "") -> None:
+    def note(self, actor: str, action: str, alert_id: str = "", detail: str = "") -> None:
         """Write a line of the audit trail."""
-        await self.note_all(actor, [(action, alert_id, detail)])
+        self.note_all(actor, [(action, alert_id, detail)])
 
-    async def note_all(self, actor: str, lines: Sequence[tuple[str, str, str]]) -> None:
+    def note_all(self, actor: str, lines: Sequence[tuple[str, str, str]]) -> None:
         """Write lines of the audit trail, each an action, whose alert, and the detail."""
         if lines:
             rows = [
                 {"at": self._now, "actor": actor, "action": action, "alert_id": alert_id, "detail": detail}
                 for action, alert_id, detail in lines
             ]
-            await self._connection.execute(_NOTE, rows)
+            self._connection.execute(_NOTE, rows)
 
-    async def history(self, alert_id: str) -> list[AuditEntry]:
+    def history(self, alert_id: str) -> list[AuditEntry]:
         """Return an alert's audit trail, oldest first."""
         table = schema.audit
-        rows = await self._connection.execute(select(table).where(table.c.alert_id == alert_id).order_by(table.c.id))
+        rows = self._connection.execute(select(table).where(table.c.alert_id == alert_id).order_by(table.c.id))
         return [
             AuditEntry(at=row.at, actor=row.actor, action=row.action, alert_id=row.alert_id, detail=row.detail)
             for row in rows

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select, update
 
 from kuma_sync.core.window import Cursor
 from kuma_sync.store import schema
@@ -34,14 +33,14 @@ class KnownProfile:
 class CursorRow:
     """The table cursor, inside one transaction: how far the store has come, and whose it is."""
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
 
-    async def read(self) -> Cursor:
+    def read(self) -> Cursor:
         """Return how far this store has come; a new store is born by the first call that writes."""
         table = schema.cursor
-        row = (await self._connection.execute(select(table))).one_or_none()
+        row = self._connection.execute(select(table)).one_or_none()
         if row is None:
             return Cursor(born_at=self._now)
         return Cursor(
@@ -53,42 +52,42 @@ class CursorRow:
             born_at=row.born_at,
         )
 
-    async def begin_sweep(self) -> int:
+    def begin_sweep(self) -> int:
         """Number a sweep; a number is used once, so what an aborted sweep marked is not taken for seen by the next."""
-        await self._born()
+        self._born()
         table = schema.cursor
-        begun = await self._connection.execute(
+        begun = self._connection.execute(
             update(table).values(sweeps_begun=table.c.sweeps_begun + 1).returning(table.c.sweeps_begun)
         )
         return int(begun.scalar_one())
 
-    async def move(self, **values: Any) -> None:
+    def move(self, **values: Any) -> None:
         """Set some of: watermark, sweep, swept_at, watched_until, first_read_at."""
-        await self._born()
-        await self._connection.execute(update(schema.cursor).values(**values))
+        self._born()
+        self._connection.execute(update(schema.cursor).values(**values))
 
-    async def identity(self) -> Identity | None:
+    def identity(self) -> Identity | None:
         """Return whose store this is; None while nobody said."""
-        row = (await self._connection.execute(select(schema.cursor))).one_or_none()
+        row = self._connection.execute(select(schema.cursor)).one_or_none()
         if row is None or row.kuma_instance is None:
             return None
         return Identity(kuma_instance=row.kuma_instance, irp_url=row.irp_url, profile=row.profile)
 
-    async def bind(self, identity: Identity) -> None:
+    def bind(self, identity: Identity) -> None:
         """Say whose store this is."""
-        await self._born()
-        await self._connection.execute(update(schema.cursor).values(**asdict(identity)))
+        self._born()
+        self._connection.execute(update(schema.cursor).values(**asdict(identity)))
 
-    async def profile(self) -> KnownProfile:
+    def profile(self) -> KnownProfile:
         """Return which profile was the last, and what is known of it."""
-        row = (await self._connection.execute(select(schema.cursor))).one_or_none()
+        row = self._connection.execute(select(schema.cursor)).one_or_none()
         return KnownProfile() if row is None else KnownProfile(digest=row.profile_digest, shown=row.profile_shown)
 
-    async def note_profile(self, digest: str, *, shown: bool) -> None:
+    def note_profile(self, digest: str, *, shown: bool) -> None:
         """Remember a profile, and whether `find` shows what its create makes."""
-        await self._born()
-        await self._connection.execute(update(schema.cursor).values(profile_digest=digest, profile_shown=shown))
+        self._born()
+        self._connection.execute(update(schema.cursor).values(profile_digest=digest, profile_shown=shown))
 
-    async def _born(self) -> None:
+    def _born(self) -> None:
         insert = insert_into(self._connection, schema.cursor).values(id=1, born_at=self._now)
-        await self._connection.execute(insert.on_conflict_do_nothing(index_elements=["id"]))
+        self._connection.execute(insert.on_conflict_do_nothing(index_elements=["id"]))

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import ARRAY, Boolean, Column, Dialect, Interval, Table, Text, bindparam, func, select
+from sqlalchemy import ARRAY, Boolean, Column, Connection, Dialect, Interval, Table, Text, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -22,7 +21,7 @@ BATCH = 500
 """Values in one IN list; SQLite's limit is far above, the plans of both stay cheap."""
 
 
-def insert_into(connection: AsyncConnection, table: Table) -> Any:
+def insert_into(connection: Connection, table: Table) -> Any:
     """Return the dialect's INSERT, which knows ON CONFLICT."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
@@ -114,15 +113,15 @@ def _our_moment(element: FunctionElement[datetime], compiler: SQLCompiler, **kwa
 class LeaseClock:
     """The time leases are measured by: the server's where several machines share one, ours on a local file."""
 
-    def __init__(self, connection: AsyncConnection, ours: datetime) -> None:
+    def __init__(self, connection: Connection, ours: datetime) -> None:
         self._connection = connection
         self._ours = None if connection.dialect.name == "postgresql" else ours
 
-    async def now(self) -> datetime:
+    def now(self) -> datetime:
         """Return the time; to ask the server is a question of its own."""
         if self._ours is not None:
             return self._ours
-        now: datetime = (await self._connection.execute(_CLOCK)).scalar_one()
+        now: datetime = self._connection.execute(_CLOCK).scalar_one()
         return now
 
     def values(self, lease: timedelta) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import URL, exc, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import URL, Engine, exc, make_url
 
 from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable, ValueRefused
 from kuma_sync.settings import Secret, sqlite_path
@@ -33,17 +32,15 @@ _SQLITE = (
 
 
 def store_url(text: str) -> URL:
-    """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the async driver named."""
+    """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the driver named."""
     if path := sqlite_path(text):
-        return URL.create("sqlite+aiosqlite", database=path)  # as it is: in an address `?` and `%` would mean something
+        return URL.create("sqlite+pysqlite", database=path)  # as it is: in an address `?` and `%` would mean something
     return make_url(text).set(drivername="postgresql+psycopg")
 
 
 def store_file(url: URL) -> StoreFile | None:
-    """Return the file of a SQLite URL; None for PostgreSQL, and for a store in memory."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-        return None
-    return StoreFile(url.database)
+    """Return the file of a SQLite URL; None for PostgreSQL."""
+    return StoreFile(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def open_engine(
@@ -53,13 +50,13 @@ def open_engine(
     password: Secret | None = None,
     file: StoreFile | None = None,
     untouched: bool = False,
-) -> AsyncEngine:
+) -> Engine:
     """Open an engine; nothing is connected yet.
 
     A `password` comes before the URL's own; its file is read again for every new connection. `file` is SQLite's; one
     that must stay `untouched` can only be read, and neither it nor any file beside it changes.
     """
-    if url.get_backend_name() == "sqlite":
+    if file is not None:
         return open_sqlite(url, busy_timeout=limits.lock.total_seconds(), file=file, untouched=untouched)
     return postgres.open_postgres(url, password=password, limits=limits)
 

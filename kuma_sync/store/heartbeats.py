@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, select
 
 from kuma_sync.core.condition import Condition, Trouble
 from kuma_sync.core.moments import EPOCH, read_moment, rfc3339
@@ -47,11 +46,11 @@ class Heartbeat:
 class Heartbeats:
     """The table heartbeats, inside one transaction; times are the database's where several machines share it."""
 
-    def __init__(self, connection: AsyncConnection, clock: LeaseClock) -> None:
+    def __init__(self, connection: Connection, clock: LeaseClock) -> None:
         self._connection = connection
         self._clock = clock
 
-    async def beat(self, process: Process, condition: Condition) -> None:
+    def beat(self, process: Process, condition: Condition) -> None:
         """Say that a process lives, and how it is."""
         table = schema.heartbeats
         values = {
@@ -61,30 +60,30 @@ class Heartbeats:
             "version": process.version,
             "single_pass": process.single_pass,
             "started_at": process.started_at,
-            "heard_at": await self._clock.now(),
+            "heard_at": self._clock.now(),
             "condition": [_as_row(trouble) for trouble in condition],
         }
         insert = insert_into(self._connection, table).values(**values)
         changes = {name: insert.excluded[name] for name in ("heard_at", "condition")}
-        await self._connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changes))
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changes))
 
-    async def end(self, owner: str) -> None:
+    def end(self, owner: str) -> None:
         """Forget a process that ends."""
-        await self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner == owner))
+        self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner == owner))
 
-    async def forget(self, *, silent_for: timedelta) -> None:
+    def forget(self, *, silent_for: timedelta) -> None:
         """Forget processes that were not heard for so long."""
-        last = await self._clock.now() - silent_for
-        await self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
+        last = self._clock.now() - silent_for
+        self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
 
-    async def forget_others(self, owner: str) -> None:
+    def forget_others(self, owner: str) -> None:
         """Forget all but one; only for a store that nobody else can hold."""
-        await self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner != owner))
+        self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner != owner))
 
-    async def heard(self) -> list[Heartbeat]:
+    def heard(self) -> list[Heartbeat]:
         """Return the heartbeats that are known, the earliest start first."""
-        table, now = schema.heartbeats, await self._clock.now()
-        rows = await self._connection.execute(select(table).order_by(table.c.started_at, table.c.owner))
+        table, now = schema.heartbeats, self._clock.now()
+        rows = self._connection.execute(select(table).order_by(table.c.started_at, table.c.owner))
         return [_heartbeat(row, now) for row in rows]
 
 

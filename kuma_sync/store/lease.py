@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, select, update
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.store import schema
@@ -25,48 +24,48 @@ class Turn:
 class Lease:
     """The lease table, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection, clock: LeaseClock) -> None:
+    def __init__(self, connection: Connection, clock: LeaseClock) -> None:
         self._connection = connection
         self._clock = clock
 
-    async def take(self, name: str, owner: str, *, ttl: timedelta, force: bool = False) -> Turn | None:
+    def take(self, name: str, owner: str, *, ttl: timedelta, force: bool = False) -> Turn | None:
         """Take or renew a turn; None while somebody else's has not expired. `force` takes it from a dead owner."""
-        table, now = schema.lease, await self._clock.now()
+        table, now = schema.lease, self._clock.now()
         insert = insert_into(self._connection, table).values(
             name=name, owner="", fence=0, expires_at=now - timedelta(seconds=1)
         )
-        await self._connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
-        row = (await self._connection.execute(select(table).where(table.c.name == name).with_for_update())).one()
+        self._connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
+        row = self._connection.execute(select(table).where(table.c.name == name).with_for_update()).one()
         if row.owner != owner and row.expires_at > now and not force:
             return None
         fence = row.fence if row.owner == owner and row.expires_at > now else row.fence + 1
-        await self._connection.execute(
+        self._connection.execute(
             update(table).where(table.c.name == name).values(owner=owner, fence=fence, expires_at=now + ttl)
         )
         return Turn(name=name, owner=owner, fence=fence)
 
-    async def ensure_valid(self, turn: Turn) -> None:
+    def ensure_valid(self, turn: Turn) -> None:
         """Raise ClaimLost unless the turn is still ours; the row stays locked until this transaction ends."""
         table = schema.lease
-        found = await self._connection.execute(
+        found = self._connection.execute(
             select(table.c.expires_at)
             .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
             .with_for_update()
         )
         expires = found.scalar_one_or_none()
-        if expires is None or expires <= await self._clock.now():
+        if expires is None or expires <= self._clock.now():
             raise ClaimLost(f"the turn to {turn.name} went to another daemon")
 
-    async def hold(self, name: str) -> None:
+    def hold(self, name: str) -> None:
         """Keep whoever has this turn from writing until this transaction ends; the turn stays theirs."""
         table = schema.lease
-        await self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())
+        self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())
 
-    async def give_back(self, turn: Turn) -> None:
+    def give_back(self, turn: Turn) -> None:
         """Let the next one have it at once."""
         table = schema.lease
-        await self._connection.execute(
+        self._connection.execute(
             update(table)
             .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
-            .values(expires_at=await self._clock.now() - timedelta(seconds=1))
+            .values(expires_at=self._clock.now() - timedelta(seconds=1))
         )

@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection, Container, Iterator, Mapping, 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, TextClause, and_, bindparam, exists, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, bindparam, exists, func, or_, select, update
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Doubt, Link
@@ -32,45 +31,45 @@ _SAVE = (
 class Links:
     """The table links, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def get(self, alert_id: AlertId) -> Link | None:
+    def get(self, alert_id: AlertId) -> Link | None:
         """Return one link."""
-        row = (await self._connection.execute(_GET, {"b_alert": alert_id})).one_or_none()
+        row = self._connection.execute(_GET, {"b_alert": alert_id}).one_or_none()
         return None if row is None else as_link(row)
 
-    async def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+    def many(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
         """Return the links of these alerts."""
-        return await self._these(_MANY, ids)
+        return self._these(_MANY, ids)
 
-    async def locked(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
+    def locked(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
         """Return the links of these alerts, which nobody else changes until this transaction ends.
 
         `locks.lock` asks for them in their place among all that is locked.
         """
-        return await self._these(_MANY_LOCKED, ids)
+        return self._these(_MANY_LOCKED, ids)
 
-    async def _these(self, statement: Select[Any], ids: Collection[AlertId]) -> dict[AlertId, Link]:
+    def _these(self, statement: Select[Any], ids: Collection[AlertId]) -> dict[AlertId, Link]:
         found: dict[AlertId, Link] = {}
         for some in batches(sorted(ids)):
-            rows = await self._connection.execute(statement, {"b_ids": some})
+            rows = self._connection.execute(statement, {"b_ids": some})
             found.update((AlertId(row.alert_id), as_link(row)) for row in rows)
         return found
 
-    async def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
+    def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
         """Return whose alerts these incidents are, each by the id as given; a UUID is known in whatever spelling."""
         table = schema.links
         spellings = {incident_id: incident_spellings(incident_id) for incident_id in incident_ids}
         stored: dict[str, AlertId] = {}
         for some in batches(list({spelling for each in spellings.values() for spelling in each})):
-            rows = await self._connection.execute(
+            rows = self._connection.execute(
                 select(table.c.incident_id, table.c.alert_id).where(table.c.incident_id.in_(some))
             )
             stored.update((incident_id, AlertId(alert_id)) for incident_id, alert_id in rows)
         return {given: stored[known] for given, known in _first_known(spellings, stored)}
 
-    async def stored_as(self, ids: Collection[str]) -> dict[str, AlertId]:
+    def stored_as(self, ids: Collection[str]) -> dict[str, AlertId]:
         """Return under which ids alerts have links here: as given, else in another spelling; unknown ones are absent.
 
         Every spelling is looked up by the primary key: a miss, which is normal, costs no more than a hit.
@@ -78,47 +77,47 @@ class Links:
         spellings = {given: alert_spellings(given) for given in ids}
         stored: dict[str, AlertId] = {}
         for some in batches(list({spelling for each in spellings.values() for spelling in each})):
-            rows = await self._connection.execute(_STORED, {"b_ids": some})
+            rows = self._connection.execute(_STORED, {"b_ids": some})
             stored.update((alert_id, AlertId(alert_id)) for (alert_id,) in rows)
         return {given: stored[known] for given, known in _first_known(spellings, stored)}
 
-    async def add(self, links: Sequence[Link], *, now: datetime) -> None:
+    def add(self, links: Sequence[Link], *, now: datetime) -> None:
         """Insert new links; one that exists stays as it is."""
         if links:
             insert = insert_into(self._connection, schema.links)
-            await self._connection.execute(
+            self._connection.execute(
                 insert.on_conflict_do_nothing(index_elements=["alert_id"]), [as_row(link, now) for link in links]
             )
 
-    async def change(self, alert_id: AlertId, become: Callable[[Link], Link], *, now: datetime) -> Link | None:
+    def change(self, alert_id: AlertId, become: Callable[[Link], Link], *, now: datetime) -> Link | None:
         """Replace a link by what a pure function makes of it; None where there is no such link.
 
         It is locked here. Where a transaction changes several, it locks them all before, by `locks.lock`.
         """
-        link = (await self.locked([alert_id])).get(alert_id)
+        link = self.locked([alert_id]).get(alert_id)
         if link is None:
             return None
         changed = become(link)
         if changed != link:
-            await self.save(changed, now=now)
+            self.save(changed, now=now)
         return changed
 
-    async def save(self, link: Link, *, now: datetime) -> None:
+    def save(self, link: Link, *, now: datetime) -> None:
         """Write a link that this transaction has locked."""
-        await self.save_all([link], now=now)
+        self.save_all([link], now=now)
 
-    async def save_all(self, links: Sequence[Link], *, now: datetime) -> None:
+    def save_all(self, links: Sequence[Link], *, now: datetime) -> None:
         """Write links that this transaction has locked."""
         if links:
             rows = [as_row(link, now) for link in links]
-            await self._connection.execute(_SAVE, [{**row, "b_alert": row.pop("alert_id")} for row in rows])
+            self._connection.execute(_SAVE, [{**row, "b_alert": row.pop("alert_id")} for row in rows])
 
-    async def behind(self) -> list[AlertId]:
+    def behind(self) -> list[AlertId]:
         """Return the alerts that have no incident, or one that was not sent their last snapshot, and no job."""
         alerts, links, jobs = schema.alerts, schema.links, schema.delivery_queue
         unmade = and_(links.c.incident_id.is_(None), links.c.held_create.is_(False))
         unsent = links.c.sent_fingerprint.is_distinct_from(alerts.c.fingerprint)
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(links.c.alert_id)
             .join(alerts, alerts.c.id == links.c.alert_id)
             .where(
@@ -131,7 +130,7 @@ class Links:
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    async def doubt_unmade(self) -> int:
+    def doubt_unmade(self) -> int:
         """Have `find` come before every create still to be sent: this store may be an older copy of itself."""
         table = schema.links
         unmade = in_order(
@@ -140,13 +139,13 @@ class Links:
             table.c.doubt.is_(None),
             table.c.dropped.is_(False),
         )
-        found = await self._connection.execute(update(table).where(unmade).values(doubt=Doubt.UNKNOWN.value))
+        found = self._connection.execute(update(table).where(unmade).values(doubt=Doubt.UNKNOWN.value))
         return found.rowcount
 
-    async def unshown(self) -> list[Link]:
+    def unshown(self) -> list[Link]:
         """Return the links whose incidents are looked for to learn whether `find` shows them; not those given up."""
         links, jobs = schema.links, schema.delivery_queue
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(links).where(
                 schema.UNSHOWN,
                 links.c.dropped.is_(False),
@@ -155,18 +154,18 @@ class Links:
         )
         return [as_link(row) for row in rows]
 
-    async def look_no_more(self, *, now: datetime) -> None:
+    def look_no_more(self, *, now: datetime) -> None:
         """Take those incidents for what they are, whether or not `find` shows them."""
-        await self._connection.execute(
+        self._connection.execute(
             update(schema.links).where(in_order(schema.UNSHOWN)).values(doubt=None, not_found_at=None, changed_at=now)
         )
 
-    async def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
+    def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
         """Note that KUMA no longer has these alerts; return those for which that is news."""
         table = schema.links
         news: list[AlertId] = []
         for some in batches(list(ids)):
-            rows = await self._connection.execute(
+            rows = self._connection.execute(
                 update(table)
                 .where(in_order(table.c.alert_id.in_(some), table.c.gone.is_(False)))
                 .values(gone=True, changed_at=now)
@@ -175,32 +174,32 @@ class Links:
             news += [AlertId(alert_id) for (alert_id,) in rows]
         return news
 
-    async def open_count(self) -> int:
+    def open_count(self) -> int:
         """Count the links not closed: what the brake measures a round's closings by."""
         table = schema.links
-        found = await self._connection.execute(
+        found = self._connection.execute(
             select(func.count()).select_from(table).where(schema.OPEN, table.c.incident_closed.is_(False))
         )
         return int(found.scalar_one())
 
-    async def held(self) -> list[AlertId]:
+    def held(self) -> list[AlertId]:
         """Return the alerts whose links the brake marked."""
         table = schema.links
-        rows = await self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
+        rows = self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    async def unresolved(self) -> list[AlertId]:
+    def unresolved(self) -> list[AlertId]:
         """Return the alerts whose incidents were seen closed without a resolution, those aside that are in doubt."""
         table = schema.links
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(table.c.alert_id).where(schema.UNRESOLVED, table.c.doubt.is_(None)).order_by(table.c.alert_id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    async def all_ids(self) -> list[AlertId]:
+    def all_ids(self) -> list[AlertId]:
         """Return every link that is not given up, for a resync of all."""
         table = schema.links
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(table.c.alert_id)
             .where(table.c.ignored.is_(False), table.c.dropped.is_(False))
             .order_by(table.c.alert_id)

@@ -46,7 +46,7 @@ class Locked:
     links: Mapping[AlertId, Link] = field(default_factory=dict)
 
 
-async def lock(
+def lock(
     tx: Tx, *, turn: Turn | str | None = None, deliveries: Renew | Stop | None = None, links: Collection[AlertId] = ()
 ) -> Locked:
     """Lock the turn to read, then deliveries that run, then links by their alerts' ids. Unknown links are left out.
@@ -55,9 +55,9 @@ async def lock(
     """
     match turn:
         case Turn():
-            await tx.lease.ensure_valid(turn)
+            tx.lease.ensure_valid(turn)
         case str():
-            await tx.lease.hold(turn)
+            tx.lease.hold(turn)
         case None:
             pass
         case _:
@@ -65,11 +65,11 @@ async def lock(
     ours, stopped = frozenset[int](), 0
     match deliveries:
         case Renew(claims=claims, lease=lease):
-            ours = frozenset(await tx.delivery.renew(claims, lease=lease))
+            ours = frozenset(tx.delivery.renew(claims, lease=lease))
         case Stop(subject=subject):
-            stopped = await tx.delivery.stop(subject)
+            stopped = tx.delivery.stop(subject)
         case None:
             pass
         case _:
             assert_never(deliveries)
-    return Locked(ours=ours, stopped=stopped, links=await tx.links.locked(links))
+    return Locked(ours=ours, stopped=stopped, links=tx.links.locked(links))

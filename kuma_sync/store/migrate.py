@@ -34,44 +34,38 @@ def head() -> str:
     return known()[-1]
 
 
-async def current(store: Store) -> str | None:
+def current(store: Store) -> str | None:
     """Return the store's revision; None for an empty one."""
-    with translated():
-        async with store.engine.connect() as connection:
-            return await connection.run_sync(_revision)
+    with translated(), store.engine.connect() as connection:
+        return _revision(connection)
 
 
-async def upgrade(store: Store) -> None:
+def upgrade(store: Store) -> None:
     """Bring an empty or older schema up to date; refuse a newer one."""
-    with translated():
-        async with store.engine.connect() as connection:
-            await connection.execution_options(**{WRITES: True})
-            async with connection.begin():
-                await connection.run_sync(_upgrade)
+    with translated(), store.engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+        _upgrade(connection)
 
 
-async def check(store: Store) -> str | None:
+def check(store: Store) -> str | None:
     """Return the store's revision (None for an empty one); raise NewerSchema when a newer program wrote it."""
-    revision = await current(store)
+    revision = current(store)
     if revision is not None:
         _refuse_newer(revision)
     return revision
 
 
-async def assure_writable(store: Store) -> None:
+def assure_writable(store: Store) -> None:
     """Raise StoreError where a server would refuse what a daemon writes, without trying it."""
-    with translated():
-        async with store.engine.connect() as connection:
-            await connection.run_sync(_assure_writable)
+    with translated(), store.engine.connect() as connection:
+        _assure_writable(connection)
 
 
-async def cautions(store: Store) -> list[str]:
+def cautions(store: Store) -> list[str]:
     """Return what works with this store's server and should not stay so."""
     if store.local:
         return []
-    with translated():
-        async with store.engine.connect() as connection:
-            return await connection.run_sync(postgres.cautions)
+    with translated(), store.engine.connect() as connection:
+        return postgres.cautions(connection)
 
 
 def _assure_writable(connection: Connection) -> None:

@@ -6,23 +6,29 @@ transaction). Behind one nothing outlives a transaction: settings are made insid
 
 from __future__ import annotations
 
+import os
 import re
 import select
+import socket
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ARRAY, URL, Text, bindparam, event, exc, text
+import psycopg
+from sqlalchemy import ARRAY, URL, Text, bindparam, create_engine, event, exc, text
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.sqlite import WRITES
 from kuma_sync.telemetry.redact import hide
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 OLDEST = 10
 """The oldest major version that can do all that is asked of it."""
@@ -98,29 +104,58 @@ _FAILURES = (
 shown, as servers say it in English, Russian and German; what is said instead; and the key that it is a matter of."""
 
 
-def open_postgres(url: URL, *, password: Secret | None, limits: StoreLimits) -> AsyncEngine:
+def open_postgres(url: URL, *, password: Secret | None, limits: StoreLimits) -> Engine:
     """Open an engine; nothing is connected yet. A `password` comes before the URL's own, read again when it is used."""
+    return _prepared(create_engine(url, **_options(limits)), password, limits)
+
+
+def open_for_loop(url: URL, *, password: Secret | None, limits: StoreLimits) -> AsyncEngine:
+    """Open the same for an event loop."""
+    # Loaded where it is used: SQLAlchemy's asyncio brings its ORM along, some ten megabytes.
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    engine = create_async_engine(url, **_options(limits))
+    _prepared(engine.sync_engine, password, limits)
+    return engine
+
+
+def _options(limits: StoreLimits) -> dict[str, Any]:
     unreachable = round(limits.unreachable.total_seconds())
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,
-        pool_use_lifo=True,
-        isolation_level="READ COMMITTED",
-        connect_args={
+    return {
+        "hide_parameters": True,
+        "pool_use_lifo": True,
+        "isolation_level": "READ COMMITTED",
+        "connect_args": {
             "connect_timeout": unreachable,
             "tcp_user_timeout": unreachable * 1000,
             "client_encoding": "utf8",
         },
-    )
-    sync = engine.sync_engine
+    }
+
+
+def _prepared(engine: Engine, password: Secret | None, limits: StoreLimits) -> Engine:
     if password is not None:
-        event.listen(sync, "do_connect", partial(_give_password, password))
+        event.listen(engine, "do_connect", partial(_give_password, password))
     pooled = _Pooled(limits.lock)
-    event.listen(sync, "connect", pooled.prepare)
-    event.listen(sync, "begin", _begin)
-    event.listen(sync, "handle_error", pooled.give_up)
-    _see_that_connections_live(sync, limits.asleep)
+    event.listen(engine, "connect", pooled.prepare)
+    event.listen(engine, "begin", _begin)
+    event.listen(engine, "handle_error", pooled.give_up)
+    _see_that_connections_live(engine, limits.asleep)
     return engine
+
+
+def _driver(connection: Any) -> Any:
+    """Return psycopg's own connection: under an event loop SQLAlchemy has one of its own around it."""
+    return getattr(connection, "driver_connection", connection)
+
+
+def interrupt(driver: Any) -> None:
+    """Have whoever waits for the server on a connection hear that it is gone; may be called from any thread.
+
+    The connection is of no use afterwards. A request to the server to cancel would wait for a server that is frozen.
+    """
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as its:
+        its.shutdown(socket.SHUT_RDWR)
 
 
 def assure_writable(connection: Connection, tables: Collection[str], *, empty: bool) -> None:
@@ -179,7 +214,7 @@ class _Pooled:
         process = _first(connection, self._settings(connection, local=False))
         if self._known or is_shared(connection, process):
             connection.rollback()  # and with it what was set: others will use it, too
-            connection.driver_connection.prepare_threshold = None
+            _driver(connection).prepare_threshold = None
             record.info[_SHARED] = self._settings(connection, local=True)
             return
         connection.commit()
@@ -293,7 +328,7 @@ def _see_that_connections_live(engine: Engine, asleep: timedelta) -> None:
         try:
             awake = time.monotonic() - used < asleep.total_seconds()
             lives = not _can_be_read(connection) and (awake or engine.dialect.do_ping(connection))
-        except connection.dbapi.Error:
+        except psycopg.Error:
             lives = False
         if not lives:
             raise exc.InvalidatePoolError
@@ -303,6 +338,6 @@ def _see_that_connections_live(engine: Engine, asleep: timedelta) -> None:
 
 
 def _can_be_read(connection: Any) -> bool:
-    socket = select.poll()
-    socket.register(connection.driver_connection.fileno(), select.POLLIN)
-    return bool(socket.poll(0))
+    poll = select.poll()
+    poll.register(_driver(connection).fileno(), select.POLLIN)
+    return bool(poll.poll(0))

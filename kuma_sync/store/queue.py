@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Table, and_, case, delete, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, delete, func, not_, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.lanes import STOPPED, Lane
@@ -40,49 +39,49 @@ WAITING = (Depth.PENDING, Depth.BACKOFF, Depth.RUNNING)
 class Backlog:
     """One queue table as it stands, inside one transaction; `now` is our time."""
 
-    def __init__(self, connection: AsyncConnection, table: Table, *, now: datetime) -> None:
+    def __init__(self, connection: Connection, table: Table, *, now: datetime) -> None:
         self._connection = connection
         self._table = table
         self._now = now
 
-    async def jobs(self, subject: str | None = None, *, states: Sequence[JobState] = ()) -> list[Job]:
+    def jobs(self, subject: str | None = None, *, states: Sequence[JobState] = ()) -> list[Job]:
         """List rows for a human: all, one subject's, or those in some states."""
         query = select(self._table).order_by(self._table.c.id)
         if subject is not None:
             query = query.where(self._table.c.subject == subject)
         if states:
             query = query.where(self._table.c.state.in_(states))
-        return [as_job(row) for row in await self._connection.execute(query)]
+        return [as_job(row) for row in self._connection.execute(query)]
 
-    async def queued(self, subjects: Collection[str]) -> set[str]:
+    def queued(self, subjects: Collection[str]) -> set[str]:
         """Return which of these subjects have a job, in whatever state."""
         found: set[str] = set()
         for some in batches(list(subjects)):
-            rows = await self._connection.execute(select(self._table.c.subject).where(self._table.c.subject.in_(some)))
+            rows = self._connection.execute(select(self._table.c.subject).where(self._table.c.subject.in_(some)))
             found.update(rows.scalars())
         return found
 
-    async def waits(self, lanes: Collection[Lane] = tuple(Lane)) -> bool:
+    def waits(self, lanes: Collection[Lane] = tuple(Lane)) -> bool:
         """Tell whether there is a job on these lanes that somebody does, or will do."""
         table = self._table
-        found = await self._connection.execute(
+        found = self._connection.execute(
             select(table.c.id)
             .where(table.c.state.in_((JobState.PENDING, JobState.RUNNING)), table.c.lane.in_(sorted(lanes)))
             .limit(1)
         )
         return found.first() is not None
 
-    async def depths(self) -> dict[Depth, int]:
+    def depths(self) -> dict[Depth, int]:
         """Count rows by state; pending ones whose due lies ahead are in back-off, or postponed if nothing failed."""
         ahead = and_(self._table.c.state == JobState.PENDING, self._table.c.due > self._now)
         state = case((self._postponed(), Depth.POSTPONED), (ahead, Depth.BACKOFF), else_=self._table.c.state)
-        rows = await self._connection.execute(select(state, func.count()).group_by(state))
+        rows = self._connection.execute(select(state, func.count()).group_by(state))
         return {Depth(name): count for name, count in rows}
 
-    async def oldest(self) -> datetime | None:
+    def oldest(self) -> datetime | None:
         """Return since when the oldest job waits or runs; one that is postponed is not late."""
         waits = and_(self._table.c.state.in_((JobState.PENDING, JobState.RUNNING)), not_(self._postponed()))
-        found = await self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
+        found = self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
         moment: datetime | None = found.scalar_one_or_none()
         return moment
 
@@ -99,13 +98,13 @@ class DurableQueue(Backlog):
     """
 
     def __init__(
-        self, connection: AsyncConnection, table: Table, *, now: datetime, lease_clock: LeaseClock, horizon: timedelta
+        self, connection: Connection, table: Table, *, now: datetime, lease_clock: LeaseClock, horizon: timedelta
     ) -> None:
         super().__init__(connection, table, now=now)
         self._lease_clock = lease_clock
         self._horizon = horizon
 
-    async def put(self, puts: Sequence[Put]) -> None:
+    def put(self, puts: Sequence[Put]) -> None:
         """Queue subjects, or wake what waits for them: a parked one is tried once more, a held one stays held.
 
         A waiting row keeps its payload (the first one wins) and, where something failed, its due: a back-off is never
@@ -131,9 +130,9 @@ class DurableQueue(Backlog):
                 "payload": case((parked, func.coalesce(fresh.payload, stored.payload)), else_=stored.payload),
             },
         )
-        await self._connection.execute(statement, [self._row(put) for put in puts])
+        self._connection.execute(statement, [self._row(put) for put in puts])
 
-    async def claim(
+    def claim(
         self,
         limit: int,
         *,
@@ -158,36 +157,36 @@ class DurableQueue(Backlog):
                 # What somebody died over is taken from every lane: it may be what the others on its lane wait for.
                 wanted = tuple(Lane) if kind is Claimable.ABANDONED else tuple(sorted(set(lanes)))
                 statement = claim_statement(self._table, kind, wanted)
-                rows = await self._connection.execute(statement, values | {"b_limit": limit - len(claims)})
+                rows = self._connection.execute(statement, values | {"b_limit": limit - len(claims)})
                 # RETURNING promises no order.
                 claims += [as_claim(row) for row in sorted(rows, key=lambda row: (row.lane, row.due, row.id))]
         return claims
 
-    async def renew(self, claims: Collection[Claim], *, lease: timedelta) -> set[int]:
+    def renew(self, claims: Collection[Claim], *, lease: timedelta) -> set[int]:
         """Prolong leases; return the ids that are still ours."""
         kept: set[int] = set()
         subjects = {claim.id: claim.subject for claim in claims}
         for some in batches(list(subjects)):
             owner = next(iter(claims)).owner
             values = {"b_ids": some, "b_owner": owner} | self._lease_clock.values(lease)
-            rows = await self._connection.execute(renew_statement(self._table), values)
+            rows = self._connection.execute(renew_statement(self._table), values)
             kept |= {row.id for row in rows if subjects[row.id] == row.subject}  # as in done_statement
         return kept
 
-    async def done(self, claim: Claim) -> None:
+    def done(self, claim: Claim) -> None:
         """Remove a finished job; raise ClaimLost when it is no longer ours."""
-        removed = await self._connection.execute(
+        removed = self._connection.execute(
             done_statement(self._table), {"b_id": claim.id, "b_subject": claim.subject, "b_owner": claim.owner}
         )
         if removed.rowcount != 1:
             raise ClaimLost(f"job {claim.id} went to another worker")
 
-    async def all_done(self, claims: Collection[Claim]) -> None:
+    def all_done(self, claims: Collection[Claim]) -> None:
         """Remove finished jobs that this transaction has just renewed, so that they are certainly ours."""
         for some in batches([claim.id for claim in claims]):
-            await self._connection.execute(all_done_statement(self._table), {"b_ids": some})
+            self._connection.execute(all_done_statement(self._table), {"b_ids": some})
 
-    async def again(
+    def again(
         self, claim: Claim, *, at: datetime, reason: str = "", counts: bool = True, lane: Lane | None = None
     ) -> None:
         """Put a job back for later, perhaps on another lane.
@@ -196,12 +195,10 @@ class DurableQueue(Backlog):
         """
         attempts = claim.attempts + (1 if counts else 0)
         kept = claim.lane if lane is None else lane
-        successor = await self._turn(
-            claim, state=JobState.PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept)
-        )
+        successor = self._turn(claim, state=JobState.PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept))
         if successor is None:
             return
-        await self.done(claim)
+        self.done(claim)
         values: dict[str, Any] = {
             "attempts": max(attempts, successor.attempts),
             "lane": min(kept, successor.lane),
@@ -212,18 +209,18 @@ class DurableQueue(Backlog):
             values["due"] = max(at, successor.due)
         if claim.payload is not None:
             values["payload"] = claim.payload
-        await self._connection.execute(update(self._table).where(self._table.c.id == successor.id).values(**values))
+        self._connection.execute(update(self._table).where(self._table.c.id == successor.id).values(**values))
 
-    async def park(self, claim: Claim, reason: str) -> None:
+    def park(self, claim: Claim, reason: str) -> None:
         """Set a job aside for a human; where its subject changed meanwhile, the change is tried once more instead."""
-        if await self._turn(claim, state=JobState.PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
-            await self.done(claim)
+        if self._turn(claim, state=JobState.PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
+            self.done(claim)
 
-    async def wake(self, subjects: Collection[str], *, states: Sequence[JobState] = (JobState.PARKED,)) -> list[str]:
+    def wake(self, subjects: Collection[str], *, states: Sequence[JobState] = (JobState.PARKED,)) -> list[str]:
         """Make parked (or held) jobs due at once; return the subjects for which there was one."""
         woken: list[str] = []
         for some in batches(list(subjects)):
-            rows = await self._connection.execute(
+            rows = self._connection.execute(
                 update(self._table)
                 .where(self._table.c.subject.in_(some), self._table.c.state.in_(states))
                 .values(state=JobState.PENDING, due=self._now, attempts=0, reason="", put_at=self._now)
@@ -232,49 +229,49 @@ class DurableQueue(Backlog):
             woken += [row.subject for row in rows]
         return woken
 
-    async def remove(self, subject: str) -> int:
+    def remove(self, subject: str) -> int:
         """Take back what waits for a subject."""
-        return await self._remove(self._table.c.subject == subject, self._table.c.state != JobState.RUNNING)
+        return self._remove(self._table.c.subject == subject, self._table.c.state != JobState.RUNNING)
 
-    async def unhold(self, subject: str) -> int:
+    def unhold(self, subject: str) -> int:
         """Take back what the brake holds for a subject, unless somebody wants it."""
-        return await self._remove(
+        return self._remove(
             self._table.c.subject == subject, self._table.c.state == JobState.HELD, self._table.c.reason == ""
         )
 
-    async def want(self, subject: str, reason: str) -> None:
+    def want(self, subject: str, reason: str) -> None:
         """Note on what the brake holds for a subject that somebody wants it: it stays held, and is not taken back."""
         held = and_(self._table.c.subject == subject, self._table.c.state == JobState.HELD)
-        await self._connection.execute(update(self._table).where(held).values(reason=reason))
+        self._connection.execute(update(self._table).where(held).values(reason=reason))
 
-    async def stop(self, subject: str) -> int:
+    def stop(self, subject: str) -> int:
         """Take the claim from the job that runs for a subject: it writes nothing any more."""
-        return await self._remove(self._table.c.subject == subject, self._table.c.state == JobState.RUNNING)
+        return self._remove(self._table.c.subject == subject, self._table.c.state == JobState.RUNNING)
 
-    async def clear(self, subject: str) -> int:
+    def clear(self, subject: str) -> int:
         """Remove whatever is queued for a subject, running or not: in one go, for it may be put back just now."""
-        return await self._remove(self._table.c.subject == subject)
+        return self._remove(self._table.c.subject == subject)
 
-    async def _remove(self, *which: ColumnElement[bool]) -> int:
-        removed = await self._connection.execute(delete(self._table).where(*which))
+    def _remove(self, *which: ColumnElement[bool]) -> int:
+        removed = self._connection.execute(delete(self._table).where(*which))
         return removed.rowcount
 
-    async def recover(self, owner: str) -> int:
+    def recover(self, owner: str) -> int:
         """Make due what other owners left running; only for a store that nobody else can hold."""
-        return await self._end_leases(self._table.c.owner != owner)
+        return self._end_leases(self._table.c.owner != owner)
 
-    async def disown(self, owner: str, *, keep: Collection[int]) -> int:
+    def disown(self, owner: str, *, keep: Collection[int]) -> int:
         """Make due what is claimed for an owner who does not know of it, for the answer to a claim was lost.
 
         `keep` are the ids that the owner knows of.
         """
-        return await self._end_leases(self._table.c.owner == owner, self._table.c.id.not_in(keep))
+        return self._end_leases(self._table.c.owner == owner, self._table.c.id.not_in(keep))
 
-    async def _end_leases(self, *whose: ColumnElement[bool]) -> int:
-        ended = await self._connection.execute(
+    def _end_leases(self, *whose: ColumnElement[bool]) -> int:
+        ended = self._connection.execute(
             update(self._table)
             .where(self._table.c.state == JobState.RUNNING, *whose)
-            .values(lease_until=await self._lease_clock.now() - timedelta(seconds=1))
+            .values(lease_until=self._lease_clock.now() - timedelta(seconds=1))
         )
         return ended.rowcount
 
@@ -295,28 +292,28 @@ class DurableQueue(Backlog):
         same = and_(table.c.id == claim.id, table.c.subject == claim.subject)  # as in done_statement
         return (same, table.c.owner == claim.owner, table.c.state == JobState.RUNNING)
 
-    async def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
+    def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
         """Make our running row a waiting one, or return the successor that waits already (ours still runs then)."""
         # What runs is locked before what waits, by everybody.
-        await self._connection.execute(select(self._table.c.id).where(*self._mine(claim)).with_for_update())
-        if (successor := await self._successor(claim)) is not None:
+        self._connection.execute(select(self._table.c.id).where(*self._mine(claim)).with_for_update())
+        if (successor := self._successor(claim)) is not None:
             return successor
         try:
-            async with self._connection.begin_nested():
-                changed = await self._connection.execute(
+            with self._connection.begin_nested():
+                changed = self._connection.execute(
                     update(self._table).where(*self._mine(claim)).values(owner=None, lease_until=None, **values)
                 )
         except IntegrityError:
             # A put on PostgreSQL got in between our look and our write; else it is the row itself that is refused.
-            if (successor := await self._successor(claim)) is None:
+            if (successor := self._successor(claim)) is None:
                 raise
             return successor
         if changed.rowcount != 1:
             raise ClaimLost(f"job {claim.id} went to another worker")
         return None
 
-    async def _successor(self, claim: Claim) -> Row[Any] | None:
-        found = await self._connection.execute(
+    def _successor(self, claim: Claim) -> Row[Any] | None:
+        found = self._connection.execute(
             select(self._table)
             .where(self._table.c.subject == claim.subject, self._table.c.state != JobState.RUNNING)
             .with_for_update()

@@ -8,8 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
@@ -81,35 +80,35 @@ class Named:
 class Overview:
     """Questions over all tables, inside one transaction."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def counts(self) -> dict[AlertState, int]:
+    def counts(self) -> dict[AlertState, int]:
         """Count the alerts by state."""
         state = _state()
-        rows = await self._connection.execute(_joined(state, func.count()).group_by(state))
+        rows = self._connection.execute(_joined(state, func.count()).group_by(state))
         found = {name: count for name, count in rows}
         return {name: found.get(name, 0) for name in AlertState}
 
-    async def rows(self, *, state: AlertState | None = None, limit: int | None = None) -> list[Row]:
+    def rows(self, *, state: AlertState | None = None, limit: int | None = None) -> list[Row]:
         """List alerts, the latest lastSeen first."""
         alerts, links, chosen = schema.alerts, schema.links, _state()
         columns = (alerts, links.c.incident_id, links.c.incident_number, chosen.label("state"), *_stops())
         query = _joined(*columns).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
         if state is not None:
             query = query.where(chosen == state)
-        return [_row(row) for row in await self._connection.execute(query)]
+        return [_row(row) for row in self._connection.execute(query)]
 
-    async def state(self, alert_id: AlertId) -> AlertState | None:
+    def state(self, alert_id: AlertId) -> AlertState | None:
         """Return one alert's state."""
-        found = await self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
+        found = self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
         state = found.scalar_one_or_none()
         return None if state is None else AlertState(state)
 
-    async def held(self) -> list[Held]:
+    def held(self) -> list[Held]:
         """Return all that the brake holds, by alert."""
         alerts, links, closes = schema.alerts, schema.links, schema.close_queue
-        marked = await self._connection.execute(
+        marked = self._connection.execute(
             select(links.c.alert_id, links.c.held_create, links.c.held_close, alerts.c.name)
             .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
             .where(schema.HELD)
@@ -120,7 +119,7 @@ class Overview:
                 found.append(_held(row.alert_id, row.name, "create", "irp", CREATE_HELD))
             if row.held_close:
                 found.append(_held(row.alert_id, row.name, "close", "irp", CLOSING_HELD))
-        jobs = await self._connection.execute(
+        jobs = self._connection.execute(
             select(closes.c.subject, closes.c.reason, alerts.c.name)
             .select_from(closes.outerjoin(alerts, alerts.c.id == closes.c.subject))
             .where(closes.c.state == JobState.HELD)
@@ -128,7 +127,7 @@ class Overview:
         found += [_held(row.subject, row.name, "close", "kuma", _and(CLOSING_HELD, row.reason)) for row in jobs]
         return sorted(found, key=lambda one: (one.id, one.towards, one.what))
 
-    async def by_incident(self, text: str) -> list[str]:
+    def by_incident(self, text: str) -> list[str]:
         """Return the alerts whose incident has this id or number, in another case, too, where that names no other."""
         links = schema.links
         wanted = or_(
@@ -136,10 +135,10 @@ class Overview:
             links.c.incident_number == text,  # SQLite knows the case of ASCII alone
             func.lower(links.c.incident_number) == text.lower(),
         )
-        rows = await self._connection.execute(select(links.c.alert_id).where(wanted).order_by(links.c.alert_id))
+        rows = self._connection.execute(select(links.c.alert_id).where(wanted).order_by(links.c.alert_id))
         return [alert_id for (alert_id,) in rows]
 
-    async def by_name(self, text: str) -> list[Named]:
+    def by_name(self, text: str) -> list[Named]:
         """Return the alerts whose name holds a text, compared without case, the latest first."""
         alerts = schema.alerts
         query = select(alerts.c.id, alerts.c.name, alerts.c.last_seen).order_by(alerts.c.last_seen.desc().nulls_last())
@@ -147,26 +146,26 @@ class Overview:
         wanted = text.casefold()
         return [
             Named(id=row.id, name=row.name, last_seen=row.last_seen)
-            for row in await self._connection.execute(query)
+            for row in self._connection.execute(query)
             if wanted in row.name.casefold()
         ]
 
-    async def named(self, names: Collection[str]) -> set[str]:
+    def named(self, names: Collection[str]) -> set[str]:
         """Return which of these are subjects: alerts, parked pieces by digest, and closings for alerts unknown here."""
         found: set[str] = set()
         for column in _SUBJECTS:
-            rows = await self._connection.execute(select(column).where(column.in_(names)))
+            rows = self._connection.execute(select(column).where(column.in_(names)))
             found.update(name for (name,) in rows)
         return found
 
-    async def matching(self, prefix: str, *, limit: int, any_case: bool = False) -> list[str]:
+    def matching(self, prefix: str, *, limit: int, any_case: bool = False) -> list[str]:
         """Return the subjects that begin with a prefix, the first `limit` of them."""
         found: set[str] = set()
         for column in _SUBJECTS:
             # LIKE knows no case on SQLite, and does on PostgreSQL.
             beginning: ColumnElement[str] = func.substr(column, 1, len(prefix))
             same = func.lower(beginning) == prefix.lower() if any_case else beginning == prefix
-            rows = await self._connection.execute(select(column).where(same).order_by(column).limit(limit))
+            rows = self._connection.execute(select(column).where(same).order_by(column).limit(limit))
             found.update(name for (name,) in rows)
         return sorted(found)[:limit]
 

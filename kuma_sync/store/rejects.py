@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, delete, func, select, update
 
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.store import schema
@@ -28,18 +27,18 @@ class ParkedAlert:
 class Rejects:
     """The table parked, inside one transaction: pieces of KUMA's answer that could not be taken."""
 
-    def __init__(self, connection: AsyncConnection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
 
-    async def park(self, rejected: Sequence[Rejected]) -> int:
+    def park(self, rejected: Sequence[Rejected]) -> int:
         """Keep pieces that are no alerts, one row each however often seen; return how many are new."""
         table = schema.parked
         if not rejected:
             return 0
-        before = await self.count()
+        before = self.count()
         insert = insert_into(self._connection, table)
-        await self._connection.execute(
+        self._connection.execute(
             insert.on_conflict_do_update(index_elements=["digest"], set_={"last_seen": insert.excluded.last_seen}),
             [
                 {
@@ -53,44 +52,42 @@ class Rejects:
                 for item in rejected
             ],
         )
-        return await self.count() - before
+        return self.count() - before
 
-    async def waiting(self) -> list[ParkedAlert]:
+    def waiting(self) -> list[ParkedAlert]:
         """Return the pieces that wait for a human, oldest first, without what they hold."""
         table = schema.parked
         columns = (table.c.digest, table.c.reason, table.c.size, table.c.first_seen)
-        rows = await self._connection.execute(
+        rows = self._connection.execute(
             select(*columns).where(table.c.dropped.is_(False)).order_by(table.c.first_seen, table.c.digest)
         )
         return [ParkedAlert(**row) for row in rows.mappings()]
 
-    async def body(self, digest: str) -> bytes | None:
+    def body(self, digest: str) -> bytes | None:
         """Return what a piece that waits for a human holds, as it came; None where there is no such piece."""
         table = schema.parked
-        found = await self._connection.execute(
+        found = self._connection.execute(
             select(table.c.raw).where(table.c.digest == digest, table.c.dropped.is_(False))
         )
         packed: bytes | None = found.scalar_one_or_none()
         return None if packed is None else zlib.decompress(packed)
 
-    async def count(self) -> int:
+    def count(self) -> int:
         """Count the pieces that wait for a human."""
         table = schema.parked
-        found = await self._connection.execute(select(func.count()).where(table.c.dropped.is_(False)))
+        found = self._connection.execute(select(func.count()).where(table.c.dropped.is_(False)))
         return int(found.scalar_one())
 
-    async def drop(self, digest: str) -> bool:
+    def drop(self, digest: str) -> bool:
         """Give a piece up for good; the row stays, so that seeing it again parks nothing new."""
         table = schema.parked
-        dropped = await self._connection.execute(
+        dropped = self._connection.execute(
             update(table).where(table.c.digest == digest, table.c.dropped.is_(False)).values(dropped=True)
         )
         return dropped.rowcount == 1
 
-    async def forget(self, digest: str) -> bool:
+    def forget(self, digest: str) -> bool:
         """Forget a piece that turned out to be an alert after all; false where it does not wait any more."""
         table = schema.parked
-        forgotten = await self._connection.execute(
-            delete(table).where(table.c.digest == digest, table.c.dropped.is_(False))
-        )
+        forgotten = self._connection.execute(delete(table).where(table.c.digest == digest, table.c.dropped.is_(False)))
         return forgotten.rowcount == 1

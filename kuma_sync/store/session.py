@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import URL, QueuePool, exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import URL, Connection, Engine
 
 from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
-from kuma_sync.store import postgres, schema
+from kuma_sync.store import postgres, schema, sqlite
 from kuma_sync.store.alerts import Alerts
+from kuma_sync.store.attempt import TOO_LATE, Attempt
 from kuma_sync.store.audit import Audit
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
@@ -25,14 +28,16 @@ from kuma_sync.store.heartbeats import Heartbeats
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.links import Links
+from kuma_sync.store.on_loop import OnFile, OnServer, transaction
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.read_models import Overview
 from kuma_sync.store.rejects import Rejects
-from kuma_sync.store.sqlite import WRITES, all_stopped, save_log
 
-LOOK_AGAIN = 0.02
-"""Seconds between looks for a connection of ours that is free, where the server gives no more."""
+if TYPE_CHECKING:
+    pass
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +61,12 @@ class Tx:
 class Store:
     """The state of everything, in SQLite or PostgreSQL.
 
-    In one process all writes go one after the other on SQLite (one writer, BEGIN IMMEDIATE); reads never wait.
-    Every failure of the database raises StoreUnavailable. A file that must stay `untouched` can only be read.
+    `write` and `read` carry out a function of a transaction for the event loop; `writing` and `reading` open one for
+    whoever has no loop, and wait where they are called. Every failure of the database raises StoreUnavailable. A file
+    that must stay `untouched` can only be read.
+
+    In one process all that is given to `write` goes one after the other on SQLite, which has one writer (BEGIN
+    IMMEDIATE); reads never wait. Where it runs, store/on_loop says.
     """
 
     def __init__(
@@ -75,19 +84,24 @@ class Store:
         self._engine = open_engine(url, limits=self._limits, password=password, file=self._file, untouched=untouched)
         self._clock = clock
         self._horizon = horizon
-        self._local = url.get_backend_name() == "sqlite"
-        self._writer = asyncio.Lock()
+        self._interrupt = sqlite.interrupt if self._file is not None else postgres.interrupt
+        self._on_loop: OnFile | OnServer
+        if self._file is not None:
+            self._on_loop = OnFile(self._engine, self._file, patience=self._limits.lock)
+        else:
+            open_engine_for_loop = partial(postgres.open_for_loop, url, limits=self._limits, password=password)
+            self._on_loop = OnServer(open_engine_for_loop, patience=self._limits.lock)
         self._at_end = ExitStack()
 
     @property
-    def engine(self) -> AsyncEngine:
+    def engine(self) -> Engine:
         """Return the engine, for migrations."""
         return self._engine
 
     @property
     def local(self) -> bool:
         """Tell whether it is a file that only one daemon may hold."""
-        return self._local
+        return self._file is not None
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -112,62 +126,74 @@ class Store:
         """
         self._horizon = max(self._horizon, within)
 
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Tx]:
-        """Open a transaction that writes; it commits at the end, and rolls back on any exception.
+    async def write(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
+        """Carry out `work` in a transaction that writes; it commits at the end, and rolls back on any exception.
 
-        Where its file went away meanwhile, what was committed is in that file, and StoreUnavailable says so.
+        A `long` work is one of many rows. Whoever is cancelled takes it back, unless it is being committed. Where its
+        file went away meanwhile, what was committed is in that file, and StoreUnavailable says so.
         """
-        async with AsyncExitStack() as stack:
-            stack.enter_context(translated())
-            await stack.enter_async_context(self._in_time())
-            if self._local:
-                await stack.enter_async_context(self._writer)
-            connection = await self._connect(stack)
-            await connection.execution_options(**{WRITES: True})
-            async with _transaction(connection):
-                yield self._tx(connection)
-            if self._file is not None:
-                self._file.assure_in_place()
+        async with self._in_time():
+            return await self._on_loop.write(lambda connection: work(self._tx(connection)), long=long)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Carry out `work` in a transaction that only reads."""
+        async with self._in_time():
+            return await self._on_loop.read(lambda connection: work(self._tx(connection)))
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
-        """Open a transaction that only reads."""
-        async with AsyncExitStack() as stack:
-            stack.enter_context(translated())
-            await stack.enter_async_context(self._in_time())
-            connection = await self._connect(stack)
-            await stack.enter_async_context(connection.begin())
-            yield self._tx(connection)
-
-    def _in_time(self) -> asyncio.Timeout:
-        return asyncio.timeout(self._limits.transaction.total_seconds())
-
-    async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
-        """Take a connection. Where the server gives us no more of them, wait for one of those that we have."""
-        deadline = asyncio.get_running_loop().time() + self._limits.lock.total_seconds()
-        while True:
+    async def _in_time(self) -> AsyncIterator[None]:
+        with translated():
             try:
-                return await stack.enter_async_context(self._engine.connect())
-            except exc.OperationalError as error:
-                pool = self._engine.pool
-                ours = pool.checkedout() + pool.checkedin() if isinstance(pool, QueuePool) else 0
-                late = asyncio.get_running_loop().time() > deadline
-                if late or not ours or not postgres.is_full(error):
-                    raise
-            await asyncio.sleep(LOOK_AGAIN)
+                async with asyncio.timeout(self._limits.transaction.total_seconds()):
+                    yield
+            except TimeoutError:
+                raise StoreUnavailable(TOO_LATE) from None
 
-    async def close(self) -> None:
-        """Close all connections."""
+    @contextmanager
+    def writing(self) -> Iterator[Tx]:
+        """Open a transaction that writes, here and now; see `write`."""
+        with self._watched() as attempt, self._transaction(attempt, writes=True) as tx:
+            yield tx
+
+    @contextmanager
+    def reading(self) -> Iterator[Tx]:
+        """Open a transaction that only reads, here and now."""
+        with self._watched() as attempt, self._transaction(attempt, writes=False) as tx:
+            yield tx
+
+    @contextmanager
+    def _watched(self) -> Iterator[Attempt]:
+        attempt = Attempt(self._interrupt)
+        timer = threading.Timer(self._limits.transaction.total_seconds(), attempt.abort)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield attempt
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def _transaction(self, attempt: Attempt, *, writes: bool) -> Iterator[Tx]:
+        with translated(), transaction(self._engine, attempt, writes=writes, patience=self._limits.lock) as connection:
+            yield self._tx(connection)
+        if writes and self._file is not None:
+            self._file.assure_in_place()
+
+    async def aclose(self) -> None:
+        """End what is under way, and close all connections."""
+        await self._on_loop.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close a store of which no event loop used a server."""
         if self._file is not None:
-            await self._write_log_back(self._file)
-        await self._engine.dispose()
+            self._write_log_back(self._file)
+        self._engine.dispose()
         if self._file is not None:
-            await all_stopped()
             self._at_end.close()
             self._file.release()
 
-    async def _write_log_back(self, file: StoreFile) -> None:
+    def _write_log_back(self, file: StoreFile) -> None:
         """Write what is in the log into a file that was moved, or whose log was: SQLite itself would leave it there.
 
         A log that stays beside the name would be played into whatever file comes to be there.
@@ -177,9 +203,9 @@ class Store:
                 file.assure_in_place()
             except StoreUnavailable:
                 with translated():
-                    await save_log(self._engine)
+                    sqlite.save_log(self._engine)
 
-    def _tx(self, connection: AsyncConnection) -> Tx:
+    def _tx(self, connection: Connection) -> Tx:
         now = self._clock()
         lease_clock = LeaseClock(connection, now)
         delivery, closes = (
@@ -200,18 +226,3 @@ class Store:
             overview=Overview(connection),
             pruning=Pruning(connection),
         )
-
-
-@asynccontextmanager
-async def _transaction(connection: AsyncConnection) -> AsyncIterator[None]:
-    async with connection.begin():
-        try:
-            yield
-        except AssertionError:
-            # psycopg 3.3 makes one of a cancellation that comes while it opens a pipeline. SQLAlchemy takes it for any
-            # error, and would lend the connection out again in the middle of a statement.
-            await connection.invalidate()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError from None
-            raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import structlog
@@ -37,8 +37,9 @@ class LeaderLease:
 
     async def take(self) -> Turn | None:
         """Take or renew the turn; None while another copy has it."""
-        async with self._store.begin() as tx:
-            turn = await tx.lease.take(READER, self._owner, ttl=self._ttl, force=self._store.local)
+        turn = await self._store.write(
+            lambda tx: tx.lease.take(READER, self._owner, ttl=self._ttl, force=self._store.local)
+        )
         if (turn is None) != (self._turn is None):
             log.info("readers_turn", ours=turn is not None)
         self._turn = turn
@@ -66,11 +67,9 @@ class LeaderLease:
 
     async def give_back(self) -> None:
         """Let another copy read at once."""
-        if self._turn is None:
+        turn = self._turn
+        if turn is None:
             return
-        try:
-            async with self._store.begin() as tx:
-                await tx.lease.give_back(self._turn)
-        except (StoreUnavailable, ClaimLost):
-            pass
+        with suppress(StoreUnavailable, ClaimLost):
+            await self._store.write(lambda tx: tx.lease.give_back(turn))
         self._turn = None

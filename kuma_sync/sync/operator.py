@@ -21,110 +21,110 @@ from kuma_sync.store.read_models import Held
 from kuma_sync.sync.closing.intake import accept
 
 
-async def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = True) -> bool:
+def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = True) -> bool:
     """Queue an operator's closing for both sides, as far as they are open; false where nothing is left to be closed."""
-    return await accept(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma, to_irp=to_irp)
+    return accept(tx, replace(request, origin=Origin.OPERATOR), to_kuma=to_kuma, to_irp=to_irp)
 
 
-async def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
+def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
     """Put parked jobs back to the queue; return what was put back.
 
     An incident that was deleted, or could not be found, is made anew.
     """
     ids = [AlertId(subject) for subject in subjects]
-    await lock(tx, links=ids)
+    lock(tx, links=ids)
     # What an update woke meanwhile may be on its way, and is left alone.
-    woken = await tx.delivery.wake(ids)
+    woken = tx.delivery.wake(ids)
     for subject in sorted(woken):
-        await tx.links.change(AlertId(subject), transitions.retried, now=tx.now)
-    done = {*woken, *await tx.closes.wake(ids)}
+        tx.links.change(AlertId(subject), transitions.retried, now=tx.now)
+    done = {*woken, *tx.closes.wake(ids)}
     for subject in sorted(done):
-        await tx.audit.note(by, "retry", subject)
+        tx.audit.note(by, "retry", subject)
     return sorted(done)
 
 
-async def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
+def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
     """Try a parked piece of KUMA's answer once more as an alert; false where it waits no more, or still is none.
 
     One piece, and no transaction while it is parsed: it may be large, and a daemon beside must not wait for that.
     """
-    async with store.read() as tx:
-        raw = await tx.rejects.body(digest)
+    with store.reading() as tx:
+        raw = tx.rejects.body(digest)
     parsed = None if raw is None else parse_alert(raw, with_events=True, max_events=max_events)
     if parsed is None or isinstance(parsed, Rejected):
         return False
     try:
-        async with store.begin() as tx:
-            if not await tx.rejects.forget(digest):
+        with store.writing() as tx:
+            if not tx.rejects.forget(digest):
                 return False
-            await _take(tx, parsed)
-            await tx.audit.note(by, "retry", digest)
+            _take(tx, parsed)
+            tx.audit.note(by, "retry", digest)
     except ValueRefused:
         return False
     return True
 
 
-async def parked_subjects(tx: Tx) -> list[str]:
+def parked_subjects(tx: Tx) -> list[str]:
     """Return everything that is parked: alerts, and digests of what is none."""
-    jobs = [*await tx.delivery.jobs(states=[JobState.PARKED]), *await tx.closes.jobs(states=[JobState.PARKED])]
-    return sorted({job.subject for job in jobs} | {piece.digest for piece in await tx.rejects.waiting()})
+    jobs = [*tx.delivery.jobs(states=[JobState.PARKED]), *tx.closes.jobs(states=[JobState.PARKED])]
+    return sorted({job.subject for job in jobs} | {piece.digest for piece in tx.rejects.waiting()})
 
 
-async def drop(tx: Tx, subject: str, *, by: str) -> bool:
+def drop(tx: Tx, subject: str, *, by: str) -> bool:
     """Give an alert (or a parked piece) up for good; false when it is unknown."""
-    dropped = await tx.rejects.drop(subject)
-    removed = (await lock(tx, deliveries=Stop(subject=subject), links=[AlertId(subject)])).stopped
-    link = await tx.links.change(AlertId(subject), transitions.dropped, now=tx.now)
-    removed += await tx.delivery.remove(subject) + await tx.closes.clear(subject)
+    dropped = tx.rejects.drop(subject)
+    removed = lock(tx, deliveries=Stop(subject=subject), links=[AlertId(subject)]).stopped
+    link = tx.links.change(AlertId(subject), transitions.dropped, now=tx.now)
+    removed += tx.delivery.remove(subject) + tx.closes.clear(subject)
     if link is not None:
-        await tx.alerts.forget_contents(link.alert_id)
+        tx.alerts.forget_contents(link.alert_id)
     known = dropped or link is not None or removed > 0
     if known:
-        await tx.audit.note(by, "drop", subject)
+        tx.audit.note(by, "drop", subject)
     return known
 
 
-async def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:
+def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:
     """Have the incidents of these alerts found and fully updated; return those that have a link.
 
     With `dropped` those that were dropped are taken up again; else they are left alone.
     """
-    links = (await lock(tx, links=ids)).links
+    links = lock(tx, links=ids).links
     wanted = [alert_id for alert_id in ids if alert_id in links and (dropped or not links[alert_id].dropped)]
     for alert_id in wanted:
         again = links[alert_id].dropped
-        await tx.links.change(alert_id, transitions.taken_up if again else transitions.resynced, now=tx.now)
-        await tx.audit.note(by, "resync", alert_id, "dropped before, taken up again" if again else "")
-    await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
-    await tx.delivery.wake(wanted)
+        tx.links.change(alert_id, transitions.taken_up if again else transitions.resynced, now=tx.now)
+        tx.audit.note(by, "resync", alert_id, "dropped before, taken up again" if again else "")
+    tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
+    tx.delivery.wake(wanted)
     return wanted
 
 
-async def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
+def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
     """Return which of these alerts were dropped."""
-    links = await tx.links.many(ids)
+    links = tx.links.many(ids)
     return [alert_id for alert_id in ids if alert_id in links and links[alert_id].dropped]
 
 
-async def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[str]:
+def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[str]:
     """Let go what the brake holds, all of it or `what` was shown; return whose it was.
 
     What it holds since it was shown stays held: nobody agreed to that.
     """
-    going = set(await tx.overview.held())
+    going = set(tx.overview.held())
     going &= going if what is None else set(what)
     marks = _kinds(one for one in going if one.towards == "irp")
     released = set()
-    await lock(tx, links=[AlertId(subject) for subject in marks])
+    lock(tx, links=[AlertId(subject) for subject in marks])
     for subject, kinds in sorted(marks.items()):
         become = partial(transitions.released, creates="create" in kinds, closings="close" in kinds)
-        await tx.links.change(AlertId(subject), become, now=tx.now)
+        tx.links.change(AlertId(subject), become, now=tx.now)
         released.add(subject)
-    await tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
+    tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
     closes = sorted(one.id for one in going if one.towards == "kuma")
-    released |= set(await tx.closes.wake(closes, states=[JobState.HELD]))
+    released |= set(tx.closes.wake(closes, states=[JobState.HELD]))
     for subject in sorted(released):
-        await tx.audit.note(by, "release", subject)
+        tx.audit.note(by, "release", subject)
     return sorted(released)
 
 
@@ -135,14 +135,14 @@ def _kinds(held: Iterable[Held]) -> dict[str, set[str]]:
     return kinds
 
 
-async def _take(tx: Tx, parsed: Parsed) -> None:
+def _take(tx: Tx, parsed: Parsed) -> None:
     """Take a piece that turned out to be an alert, as if a read had shown it."""
     alert_id = parsed.seen.alert.id
-    known = await tx.alerts.snapshots([alert_id])
+    known = tx.alerts.snapshots([alert_id])
     for change in diff([parsed.seen], known):
         shown = Shown(
             snapshot=change.snapshot, shape=Shape.CONTENTS, digest=None, contents=parsed.seen.contents, recheck=True
         )
-        await tx.alerts.save([shown], now=tx.now, sweep=0)
-    await tx.links.add([Link(alert_id=alert_id, state=Sought(doubt=Doubt.UNKNOWN))], now=tx.now)
-    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])
+        tx.alerts.save([shown], now=tx.now, sweep=0)
+    tx.links.add([Link(alert_id=alert_id, state=Sought(doubt=Doubt.UNKNOWN))], now=tx.now)
+    tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])

@@ -46,8 +46,9 @@ def test_without_a_login_it_is_the_account(tmp_path: Path) -> None:
 
 
 async def actors(w: World, alert_id: str) -> list[tuple[str, str]]:
-    async with opened(w.tables["store"]["url"]) as store, store.read() as tx:
-        return [(entry.action, entry.actor) for entry in await tx.audit.history(alert_id)]
+    async with opened(w.tables["store"]["url"]) as store:
+        with store.reading() as tx:
+            return [(entry.action, entry.actor) for entry in tx.audit.history(alert_id)]
 
 
 async def ordered(w: World, *said: str) -> dict[str, str]:

@@ -24,8 +24,9 @@ async def passed(w: World) -> int:
 
 
 async def held_in(w: World) -> list[Held]:
-    async with opened(w.tables["store"]["url"]) as store, store.read() as tx:
-        return await tx.overview.held()
+    async with opened(w.tables["store"]["url"]) as store:
+        with store.reading() as tx:
+            return tx.overview.held()
 
 
 @asynccontextmanager

@@ -211,8 +211,9 @@ async def test_a_parked_closing_of_an_id_never_seen_is_shown_as_it_is_listed(dat
     async with world(tmp_path, store={"url": database_url}) as w:
         order = CloseRequest(alert_id=AlertId(ABSENT), reason=Reason.RESPONDED, origin=Origin.IRP, by="irp")
         assert await passed(w) == 0
-        async with opened(database_url) as store, store.begin() as tx:
-            await accept(tx, order, to_kuma=True)
+        async with opened(database_url) as store:
+            with store.writing() as tx:
+                accept(tx, order, to_kuma=True)
         waiting = await ask("show", ABSENT, *w.c)
         assert await passed(w) == 1
 
@@ -325,9 +326,9 @@ async def test_an_alert_is_named_by_its_id_or_its_beginning_in_any_case(database
 async def test_the_spelling_that_was_typed_wins_over_another_case(database_url: str, tmp_path: Path) -> None:
     small, large = "aaaa0000-0000-4000-8000-000000000001", "AAAA0000-0000-4000-8000-000000000001"
     async with world(tmp_path, store={"url": database_url}) as w, opened(database_url) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for each in (small, large, "AAAA0000-0000-4000-8000-000000000002"):
-                await accept(tx, CloseRequest(alert_id=AlertId(each), reason=Reason.RESPONDED, origin=Origin.IRP))
+                accept(tx, CloseRequest(alert_id=AlertId(each), reason=Reason.RESPONDED, origin=Origin.IRP))
 
         exact = [(await ask("show", "--json", each, *w.c)).json["id"] for each in (small, large)]
         beginning = (await ask("show", "--json", small[:8], *w.c)).json["id"]

@@ -33,8 +33,8 @@ async def park(url: str, pieces: Sequence[bytes]) -> list[str]:
     ]
     async with opened(url) as store:
         for piece in rejected:
-            async with store.begin() as tx:
-                await tx.rejects.park([piece])
+            with store.writing() as tx:
+                tx.rejects.park([piece])
     return [piece.digest for piece in rejected]
 
 

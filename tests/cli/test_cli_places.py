@@ -91,10 +91,10 @@ async def test_where_a_service_is_configured_a_missing_store_asks_whether_that_o
         store, said = open_store(here), f"; or is {w.config} meant (-c)? It may name another store"
 
         with pytest.raises(StoreUnavailable) as caught:
-            await assure_usable(store, here, system_wide=w.config)
+            assure_usable(store, here, system_wide=w.config)
         with pytest.raises(StoreUnavailable) as plain:
-            await assure_usable(store, here, system_wide=tmp_path / "gone.toml")
-        await store.close()
+            assure_usable(store, here, system_wide=tmp_path / "gone.toml")
+        await store.aclose()
 
     assert str(caught.value).endswith(f"`kuma-sync run` makes it{said}")
     assert str(plain.value).endswith("`kuma-sync run` makes it")
@@ -143,8 +143,8 @@ async def test_a_folder_that_lets_us_not_in_is_not_said_to_hold_no_store(tmp_pat
         store = open_store(settings)
 
         with locked(tmp_path / "etc"), pytest.raises(StoreUnavailable) as caught:
-            await assure_usable(store, settings)
-        await store.close()
+            assure_usable(store, settings)
+        await store.aclose()
 
     assert str(caught.value) == f"the store is out of reach: {tmp_path}/etc/kuma-sync.db: Permission denied"
 
@@ -223,9 +223,9 @@ async def test_the_system_wide_store_is_looked_at_wherever_a_command_is_called(
         places = {"system_wide": w.config if where == "named" else tmp_path / "gone.toml", "system_state": system}
 
         with pytest.raises(ConfigError, match=str(file)):
-            await refuse_second(settings, ours, **places)
+            refuse_second(settings, ours, **places)
         with held(StoreFile(file)), pytest.raises(StoreHeld, match=str(file)):
-            await refuse_second(settings, ours, **places)
+            refuse_second(settings, ours, **places)
 
 
 async def test_a_store_in_use_is_asked_nothing_about_others(tmp_path: Path, elsewhere: Path) -> None:

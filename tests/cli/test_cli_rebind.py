@@ -21,8 +21,9 @@ MOVED = {"url": "http://127.0.0.1:2"}
 
 
 async def owner(w: World) -> Identity | None:
-    async with opened(w.tables["store"]["url"]) as store, store.read() as tx:
-        return await tx.cursor.identity()
+    async with opened(w.tables["store"]["url"]) as store:
+        with store.reading() as tx:
+            return tx.cursor.identity()
 
 
 async def test_another_instance_is_refused_with_the_advice_to_give_the_old_name_back(
@@ -137,8 +138,9 @@ async def test_a_rebind_is_refused_while_a_single_pass_is_under_way(tmp_path: Pa
     )
     async with world(tmp_path, store={"url": postgres_url}) as w:
         assert (await ask("run", "--once", *w.c)).code == 0
-        async with opened(postgres_url) as store, store.begin() as tx:
-            await tx.heartbeats.beat(once, ())
+        async with opened(postgres_url) as store:
+            with store.writing() as tx:
+                tx.heartbeats.beat(once, ())
         refused = await ask("db", "rebind", *w.configured(irp=MOVED))
 
     assert refused.code == 1
@@ -151,7 +153,7 @@ async def test_a_rebind_is_refused_while_a_process_holds_the_file_and_says_nothi
         async with opened(w.tables["store"]["url"]) as store:
             with store.hold():
                 refused = await ask("db", "rebind", *w.configured(irp=MOVED))
-                await store.close()
+                await store.aclose()
 
     assert refused.code == 1
     assert refused.sentence.startswith("kuma-sync: a process holds the store's file: stop all copies first")

@@ -90,10 +90,11 @@ async def test_a_killed_daemon_is_not_running_a_minute_later_on_postgres(tmp_pat
         await process.wait()
         at_once, later = await ask("status", *w.c), {}
         for seconds in (45, 61):
-            async with opened(postgres_url) as store, store.engine.begin() as connection:
-                await connection.execute(
-                    text(f"UPDATE heartbeats SET heard_at = clock_timestamp() - interval '{seconds} seconds'")
-                )
+            async with opened(postgres_url) as store:
+                with store.engine.begin() as connection:
+                    connection.execute(
+                        text(f"UPDATE heartbeats SET heard_at = clock_timestamp() - interval '{seconds} seconds'")
+                    )
             later[seconds] = await ask("status", *w.c)
 
     assert at_once.code == 0, "nothing tells yet"

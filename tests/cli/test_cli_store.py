@@ -136,16 +136,18 @@ async def test_another_irps_store_is_refused_until_it_is_rebound(database_url: s
         assert rebound.lines("was")[0].endswith(f"IRP {w.tables['irp']['url']}, profile security-vision")
         assert rebound.lines("now")[0].endswith("IRP http://127.0.0.1:2, profile security-vision")
         assert accepted.code == 3
-        async with opened(database_url) as store, store.read() as tx:
-            assert [(entry.actor.split(":")[0], entry.action) for entry in await tx.audit.history("")] == [
-                ("operator", "rebind")
-            ]
+        async with opened(database_url) as store:
+            with store.reading() as tx:
+                assert [(entry.actor.split(":")[0], entry.action) for entry in tx.audit.history("")] == [
+                    ("operator", "rebind")
+                ]
 
 
 async def test_a_newer_schema_is_refused_by_everyone(empty_url: str, tmp_path: Path) -> None:
     async with world(tmp_path, store={"url": empty_url}) as w:
-        async with opened(empty_url) as store, store.engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        async with opened(empty_url) as store:
+            with store.engine.begin() as connection:
+                connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
         words = ("run --once", "status", "db current", "db upgrade")
         refused = [await ask(*one.split(), *w.c) for one in words]
@@ -158,7 +160,7 @@ async def test_a_newer_schema_is_refused_by_everyone(empty_url: str, tmp_path: P
 
 
 async def test_an_older_schema_is_named_with_what_brings_it_up_to_date(empty_url: str, tmp_path: Path) -> None:
-    await make_the_first(empty_url)
+    make_the_first(empty_url)
     path = write_config(tmp_path / "config.toml", merged(usual(tmp_path), {"store": {"url": empty_url}}))
 
     words = (*(one for one in ABSENT if one != "db current"), "close abcdef --reason responded", "render abcdef")
@@ -212,9 +214,10 @@ async def test_prune_removes_what_is_settled_and_old_and_says_how_much(tmp_path:
         # The first pass hears of the closing by asking for the alert; only the next does without it.
         assert [(await ask("run", "--once", *w.c)).code for _ in range(2)] == [0, 0]
         long_ago = (datetime.now(UTC) - timedelta(days=91)).isoformat().replace("+00:00", "Z")
-        async with opened(w.tables["store"]["url"]) as store, store.engine.begin() as connection:
-            await connection.execute(text(f"UPDATE links SET changed_at = '{long_ago}'"))
-            await connection.execute(text(f"UPDATE alerts SET shown_at = '{long_ago}', last_seen = '{long_ago}'"))
+        async with opened(w.tables["store"]["url"]) as store:
+            with store.engine.begin() as connection:
+                connection.execute(text(f"UPDATE links SET changed_at = '{long_ago}'"))
+                connection.execute(text(f"UPDATE alerts SET shown_at = '{long_ago}', last_seen = '{long_ago}'"))
 
         pruned = await ask("db", "prune", *w.c)
 

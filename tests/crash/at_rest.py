@@ -50,11 +50,11 @@ class Memory:
         return [job for job in self.jobs if job.state != JobState.PARKED]
 
 
-async def remember(store: Store) -> Memory:
+def remember(store: Store) -> Memory:
     """Read the store."""
-    async with store.read() as tx:
-        jobs = [*await tx.delivery.jobs(), *await tx.closes.jobs()]
-        return Memory(links=await tx.links.many(await tx.links.all_ids()), jobs=jobs)
+    with store.reading() as tx:
+        jobs = [*tx.delivery.jobs(), *tx.closes.jobs()]
+        return Memory(links=tx.links.many(tx.links.all_ids()), jobs=jobs)
 
 
 def judge_rest(stage: Stage, memory: Memory, witness: Witness) -> None:

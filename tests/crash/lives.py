@@ -10,12 +10,11 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 
 import build
 from forked import fork
-from stage import Stage, change_profile, staged
+from stage import Stage, change_profile, let_leases_run_out, staged
 
 from kuma_sync.app.build import RuntimeBuilder, identity, open_store, utc_now
 from kuma_sync.app.lifecycle import make_ready
@@ -80,11 +79,12 @@ class Lives:
         """Live for one complete pass in this process; tell whether nothing failed and nothing waits afterwards."""
         runtime = await born(self.settings, self.store, self.remotes)
         troubles = await once(runtime)
-        return not troubles and not any((await waiting(self.store)).values())
+        return not troubles and not any(waiting(self.store).values())
 
     async def recover(self) -> None:
         """Come after a life that ended badly, and bring all to rest."""
-        await self._leases_run_out()
+        if not self.store.local:  # on a local file nobody waits for the dead one's leases
+            await self.store.write(let_leases_run_out)
         await self.rest()
 
     async def rest(self) -> None:
@@ -94,7 +94,7 @@ class Lives:
                 return
             # Nothing can be waited for but time: a back-off, or the second look of a find.
             await asyncio.sleep(0.05)
-        raise AssertionError(f"does not come to rest: {await waiting(self.store)}")
+        raise AssertionError(f"does not come to rest: {waiting(self.store)}")
 
     async def delivered(self, number: int) -> list[str]:
         """Let so many small alerts appear, bring them to rest, and return their ids."""
@@ -103,24 +103,13 @@ class Lives:
             await self.rest()
         return ids
 
-    async def _leases_run_out(self) -> None:
-        """Let a minute pass for the dead one's leases; on a local file nobody waits for them."""
-        if self.store.local:
-            return
-        async with self.store.begin() as tx:
-            await tx.delivery.recover("nobody")
-            await tx.closes.recover("nobody")
-            turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
-            assert turn is not None
-            await tx.lease.give_back(turn)
 
-
-async def waiting(store: Store) -> dict[str, int]:
+def waiting(store: Store) -> dict[str, int]:
     """Count what is queued, parked or held: `delivery pending`, `close parked`, …; nothing at rest."""
-    async with store.read() as tx:
-        depths = {"delivery": await tx.delivery.depths(), "close": await tx.closes.depths()}
+    with store.reading() as tx:
+        depths = {"delivery": tx.delivery.depths(), "close": tx.closes.depths()}
         found = {f"{queue} {state}": count for queue, states in depths.items() for state, count in states.items()}
-        return found | {"rejected": await tx.rejects.count(), "held": len(await tx.links.held())}
+        return found | {"rejected": tx.rejects.count(), "held": len(tx.links.held())}
 
 
 @asynccontextmanager
@@ -131,6 +120,6 @@ async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterat
         stage.irp.knobs.find_lag = 0.1
         settings = stage.settings()
         store = open_store(settings)
-        stack.push_async_callback(store.close)
+        stack.push_async_callback(store.aclose)
         remotes = await open_remotes(settings, utc_now, Limits(), stack)
         yield Lives(stage=stage, settings=settings, store=store, remotes=remotes)

@@ -7,9 +7,9 @@ two sides' memories are new. So a life costs milliseconds.
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -52,20 +52,33 @@ class MortalStore(Store):
         if self.left is not None:
             self.left -= 1
 
-    @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Tx]:
-        """Open a transaction that writes, unless this is where death comes."""
+    async def write(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
+        """Carry out a transaction that writes, unless this is where death comes."""
         self.step()
-        async with super().begin() as tx:
+        return await super().write(work, long=long)
+
+    async def read(self, work: Callable[[Tx], T]) -> T:
+        """Carry out a transaction that reads, unless dead: reading changes nothing, so it is no step."""
+        self._assure_alive()
+        return await super().read(work)
+
+    @contextmanager
+    def writing(self) -> Iterator[Tx]:
+        """Open a transaction that writes, as `write` does."""
+        self.step()
+        with super().writing() as tx:
             yield tx
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Tx]:
-        """Open a transaction that reads, unless dead: reading changes nothing, so it is no step."""
+    @contextmanager
+    def reading(self) -> Iterator[Tx]:
+        """Open a transaction that reads, as `read` does."""
+        self._assure_alive()
+        with super().reading() as tx:
+            yield tx
+
+    def _assure_alive(self) -> None:
         if self.dead:
             raise Killed
-        async with super().read() as tx:
-            yield tx
 
 
 class _Socket:
@@ -84,6 +97,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._empty = folder / "empty.db"
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._sockets = (_Socket(), _Socket())
@@ -106,7 +120,7 @@ class House:
         self.stage.irp = IrpSim(token="irp-token", clock=clock)
         for socket, gate in zip(self._sockets, (self.stage.kuma, self.stage.irp), strict=True):
             socket.gate = gate
-        self.run(self._empty_store())
+        _copy(self._empty, self._folder / "store.db")
         return self.stage
 
     def begin_life(self) -> Runtime:
@@ -124,11 +138,18 @@ class House:
                 died = True
             finally:
                 self.store.left, self.store.dead = None, False
+        if died:
+            self._bury()
         return died
+
+    def _bury(self) -> None:
+        """Wait until nothing of the dead one's is being written any more: the write lock is free."""
+        with self.store.writing():
+            pass
 
     def close(self) -> None:
         """Leave nothing open."""
-        self.run(self.store.close())
+        self.store.close()
         self.run(self._stack.aclose())
         self._runner.close()
 
@@ -155,16 +176,15 @@ class House:
         settings = stage.settings()
         self._remotes = await open_remotes(settings, utc_now, Limits(), self._stack)
         self.store = MortalStore(store_url(settings.store.url), clock=utc_now, horizon=timedelta(hours=1))
-        await upgrade(self.store)
-        await self.store.close()
-        shutil.copy(self._folder / "store.db", self._folder / "empty.db")
+        upgrade(self.store)
+        _copy(self._folder / "store.db", self._empty)
         return stage
 
-    async def _empty_store(self) -> None:
-        await self.store.close()
-        for rest in ("store.db-wal", "store.db-shm"):
-            (self._folder / rest).unlink(missing_ok=True)
-        shutil.copy(self._folder / "empty.db", self._folder / "store.db")
+
+def _copy(source: Path, target: Path) -> None:
+    """Make one database what another one is, though it is open: a store that was closed cannot be opened again."""
+    with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as other:
+        whole.backup(other)
 
 
 @contextmanager

@@ -201,23 +201,16 @@ class Eye:
         return self._memory()[1]
 
     def _memory(self) -> tuple[Cursor, set[str]]:
-        async def look() -> tuple[Cursor, set[str]]:
-            async with self.house.store.read() as tx:
-                return await tx.cursor.read(), {str(id_) for id_ in await tx.links.all_ids()}
-
-        return self.house.run(look())
+        with self.house.store.reading() as tx:
+            return tx.cursor.read(), {str(id_) for id_ in tx.links.all_ids()}
 
     def _tied(self, watermark: datetime | None) -> int:
         if watermark is None:
             return 0
-        at = watermark
-
-        async def count() -> int:
-            async with self.house.store.read() as tx:
-                return await tx.alerts.tied(at)
-
+        with self.house.store.reading() as tx:
+            stored = tx.alerts.tied(watermark)
         shown = [self.moment(alert) for alert in self.stage.kuma.alerts.values()]
-        return max(self.house.run(count()), sum(at <= when < at + timedelta(seconds=1) for when in shown))
+        return max(stored, sum(watermark <= when < watermark + timedelta(seconds=1) for when in shown))
 
     def _late(self, before: Cursor, known: set[str]) -> set[str]:
         """Name the alerts that were published behind the watermark since the last poll, within the overlap."""
@@ -256,7 +249,7 @@ class Eye:
 
         async def deliver() -> bool:
             await runtime.deliveries.drain()
-            return not (await remember(self.house.store)).jobs
+            return not remember(self.house.store).jobs
 
         for _attempt in range(60):
             if self.house.run(deliver()):

@@ -25,7 +25,7 @@ async def test_incidents_that_we_closed_ourselves_are_no_accident_for_the_brake(
 
         await once(runtime)
         await until_rest(runtime)
-        left = await waiting(runtime.store)
+        left = waiting(runtime.store)
         history = await ask(runtime, lambda tx: tx.audit.history(ids[0]))
 
     assert lost.fired == 3

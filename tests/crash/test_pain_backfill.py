@@ -17,9 +17,9 @@ async def test_a_first_read_that_dies_on_its_second_page_keeps_the_first_and_mov
         ids = {life.stage.kuma.raise_alert(events=0) for _ in range(300)}
         code = await life.process("page_committed", 1)
         store = open_store(life.settings)
-        async with store.read() as tx:
-            known, cursor = set(await tx.links.all_ids()), await tx.cursor.read()
-        await store.close()
+        with store.reading() as tx:
+            known, cursor = set(tx.links.all_ids()), tx.cursor.read()
+        await store.aclose()
 
     assert code == build.DIED
     assert len(known) == 250

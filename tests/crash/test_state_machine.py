@@ -228,14 +228,11 @@ class BothSides(RuleBasedStateMachine):
 
     def _ordered(self, alert_id: str, reason: str, origin: Origin) -> None:
         request = CloseRequest(alert_id=AlertId(alert_id), reason=Reason(reason), origin=origin, by="test")
-        self.house.run(self._hand_in(request))
-
-    async def _hand_in(self, request: CloseRequest) -> None:
-        async with self.house.store.begin() as tx:
-            await accept(tx, request)
+        with self.house.store.writing() as tx:
+            accept(tx, request)
 
     def _memory(self) -> Memory:
-        return self.house.run(remember(self.house.store))
+        return remember(self.house.store)
 
     def _alert(self, which: int, *statuses: str) -> Json:
         fitting = [alert for alert in self.kuma.alerts.values() if not statuses or alert["status"] in statuses]

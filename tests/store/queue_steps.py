@@ -15,8 +15,7 @@ EXPIRED = timedelta(seconds=-1)
 
 async def put(store: Store, subject: str = "a", lane: Lane = Lane.UPDATE, **fields: Any) -> None:
     """Put one subject."""
-    async with store.begin() as tx:
-        await tx.delivery.put([Put(subject=subject, lane=lane, **fields)])
+    await store.write(lambda tx: tx.delivery.put([Put(subject=subject, lane=lane, **fields)]))
 
 
 async def claim(
@@ -28,8 +27,7 @@ async def claim(
     lanes: Collection[Lane] = tuple(Lane),
 ) -> list[Claim]:
     """Claim what is due."""
-    async with store.begin() as tx:
-        return await tx.delivery.claim(limit, owner=owner, lease=lease, lanes=lanes)
+    return await store.write(lambda tx: tx.delivery.claim(limit, owner=owner, lease=lease, lanes=lanes))
 
 
 async def claim_one(store: Store, *, owner: str = "w1", lease: timedelta = LEASE) -> Claim:
@@ -40,8 +38,7 @@ async def claim_one(store: Store, *, owner: str = "w1", lease: timedelta = LEASE
 
 async def jobs(store: Store, subject: str | None = None) -> list[Job]:
     """Return the rows."""
-    async with store.read() as tx:
-        return await tx.delivery.jobs(subject)
+    return await store.read(lambda tx: tx.delivery.jobs(subject))
 
 
 async def job(store: Store, subject: str = "a") -> Job:
@@ -52,17 +49,14 @@ async def job(store: Store, subject: str = "a") -> Job:
 
 async def park(store: Store, claimed: Claim, reason: str = "refused") -> None:
     """Park a claim."""
-    async with store.begin() as tx:
-        await tx.delivery.park(claimed, reason)
+    await store.write(lambda tx: tx.delivery.park(claimed, reason))
 
 
 async def again(store: Store, claimed: Claim, *, after: float, **fields: Any) -> None:
     """Put a claim back, due `after` seconds."""
-    async with store.begin() as tx:
-        await tx.delivery.again(claimed, at=tx.now + timedelta(seconds=after), **fields)
+    await store.write(lambda tx: tx.delivery.again(claimed, at=tx.now + timedelta(seconds=after), **fields))
 
 
 async def done(store: Store, claimed: Claim) -> None:
     """Finish a claim."""
-    async with store.begin() as tx:
-        await tx.delivery.done(claimed)
+    await store.write(lambda tx: tx.delivery.done(claimed))

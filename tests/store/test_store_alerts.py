@@ -32,13 +32,13 @@ def shown(
 
 
 async def save(store: Store, *items: Shown, sweep: int = 0) -> None:
-    async with store.begin() as tx:
-        await tx.alerts.save(items, now=tx.now, sweep=sweep)
+    with store.writing() as tx:
+        tx.alerts.save(items, now=tx.now, sweep=sweep)
 
 
 async def link(store: Store, *ids: AlertId, **fields: Any) -> None:
-    async with store.begin() as tx:
-        await tx.links.add([a_link(alert_id=each, **fields) for each in ids], now=tx.now)
+    with store.writing() as tx:
+        tx.links.add([a_link(alert_id=each, **fields) for each in ids], now=tx.now)
 
 
 # Round trips
@@ -64,8 +64,8 @@ async def test_a_picture_comes_back_as_it_was_stored(database_url: str) -> None:
     async with opened(database_url) as store:
         await save(store, *map(shown, snapshots))
 
-        async with store.read() as tx:
-            found = await tx.alerts.snapshots([ALERT_ID, B, C])
+        with store.reading() as tx:
+            found = tx.alerts.snapshots([ALERT_ID, B, C])
 
     assert found == {snapshot.alert.id: snapshot for snapshot in snapshots}
     assert [found[snapshot.alert.id].fingerprint for snapshot in snapshots] == [each.fingerprint for each in snapshots]
@@ -76,8 +76,8 @@ async def test_a_time_from_another_zone_comes_back_as_the_same_moment_in_utc(dat
     async with opened(database_url) as store:
         await save(store, shown(a_picture(last_seen=moscow)))
 
-        async with store.read() as tx:
-            last_seen = (await tx.alerts.snapshots([ALERT_ID]))[ALERT_ID].alert.last_seen
+        with store.reading() as tx:
+            last_seen = tx.alerts.snapshots([ALERT_ID])[ALERT_ID].alert.last_seen
 
     assert last_seen == moscow
     assert last_seen is not None
@@ -89,9 +89,9 @@ async def test_more_alerts_than_one_query_names_are_found(database_url: str) -> 
     async with opened(database_url) as store:
         await save(store, *(shown(a_picture(id=each), digest=each.encode()) for each in ids))
 
-        async with store.read() as tx:
-            snapshots = await tx.alerts.snapshots(ids)
-            known = await tx.alerts.by_digest(Shape.CONTENTS, [each.encode() for each in ids])
+        with store.reading() as tx:
+            snapshots = tx.alerts.snapshots(ids)
+            known = tx.alerts.by_digest(Shape.CONTENTS, [each.encode() for each in ids])
 
     assert set(snapshots) == set(ids)
     assert known == {each.encode(): each for each in ids}
@@ -99,13 +99,13 @@ async def test_more_alerts_than_one_query_names_are_found(database_url: str) -> 
 
 async def test_contents_that_a_poll_is_replacing_are_not_held_to_be_forgotten(postgres_url: str) -> None:
     async with opened(postgres_url) as store:
-        async with store.begin() as tx:
-            await tx.alerts.store_contents(ALERT_ID, Contents())
-        async with store.begin() as poll, store.begin() as delivery:
-            await poll.alerts.store_contents(ALERT_ID, Contents())
-            while_replaced = await delivery.alerts.hold_contents([ALERT_ID])
-        async with store.begin() as delivery:
-            afterwards = await delivery.alerts.hold_contents([ALERT_ID])
+        with store.writing() as tx:
+            tx.alerts.store_contents(ALERT_ID, Contents())
+        with store.writing() as poll, store.writing() as delivery:
+            poll.alerts.store_contents(ALERT_ID, Contents())
+            while_replaced = delivery.alerts.hold_contents([ALERT_ID])
+        with store.writing() as delivery:
+            afterwards = delivery.alerts.hold_contents([ALERT_ID])
 
     assert (while_replaced, afterwards) == (set(), {ALERT_ID})
 
@@ -123,12 +123,12 @@ async def test_contents_come_back_as_they_were_until_they_are_forgotten(database
     again = replace(kept, events=kept.events[:1], event_ids=frozenset([event_digest(kept.events[0])]))
     async with opened(database_url) as store:
         await save(store, shown(a_picture(), contents=kept))
-        async with store.begin() as tx:
-            first = await tx.alerts.contents(ALERT_ID)
-            await tx.alerts.store_contents(ALERT_ID, again)
-            second = await tx.alerts.contents(ALERT_ID)
-            await tx.alerts.forget_contents(ALERT_ID)
-            third = await tx.alerts.contents(ALERT_ID)
+        with store.writing() as tx:
+            first = tx.alerts.contents(ALERT_ID)
+            tx.alerts.store_contents(ALERT_ID, again)
+            second = tx.alerts.contents(ALERT_ID)
+            tx.alerts.forget_contents(ALERT_ID)
+            third = tx.alerts.contents(ALERT_ID)
 
     assert (first, second, third) == (kept, again, None)
 
@@ -138,11 +138,11 @@ async def test_a_listing_leaves_contents_as_they_are_and_newer_ones_replace_them
     async with opened(database_url) as store:
         await save(store, shown(a_picture(), contents=old))
         await save(store, shown(a_picture(status="assigned"), Shape.LISTING))
-        async with store.read() as tx:
-            after_listing = await tx.alerts.contents(ALERT_ID)
+        with store.reading() as tx:
+            after_listing = tx.alerts.contents(ALERT_ID)
         await save(store, shown(a_picture(), contents=new))
-        async with store.read() as tx:
-            after_contents = await tx.alerts.contents(ALERT_ID)
+        with store.reading() as tx:
+            after_contents = tx.alerts.contents(ALERT_ID)
 
     assert (after_listing, after_contents) == (old, new)
 
@@ -154,9 +154,9 @@ async def test_each_shape_has_digests_of_its_own(database_url: str) -> None:
     async with opened(database_url) as store:
         await save(store, shown(a_picture(), Shape.CONTENTS, b"full"), shown(a_picture(id=B), Shape.LISTING, b"list"))
 
-        async with store.read() as tx:
-            full = await tx.alerts.by_digest(Shape.CONTENTS, [b"full", b"list", b"unknown"])
-            listed = await tx.alerts.by_digest(Shape.LISTING, [b"full", b"list", b"unknown"])
+        with store.reading() as tx:
+            full = tx.alerts.by_digest(Shape.CONTENTS, [b"full", b"list", b"unknown"])
+            listed = tx.alerts.by_digest(Shape.LISTING, [b"full", b"list", b"unknown"])
 
     assert (full, listed) == ({b"full": ALERT_ID}, {b"list": B})
 
@@ -169,9 +169,9 @@ async def test_saving_one_shape_forgets_the_digest_of_the_other(
         await save(store, shown(a_picture(), Shape.LISTING, b"list"))
         await save(store, shown(a_picture(status="assigned"), Shape.LISTING, b"list 2"))
 
-        async with store.read() as tx:
-            full = await tx.alerts.by_digest(Shape.CONTENTS, [b"full"])
-            listed = await tx.alerts.by_digest(Shape.LISTING, [b"list", b"list 2"])
+        with store.reading() as tx:
+            full = tx.alerts.by_digest(Shape.CONTENTS, [b"full"])
+            listed = tx.alerts.by_digest(Shape.LISTING, [b"list", b"list 2"])
 
     assert (full, listed) == ({}, {b"list 2": ALERT_ID})
 
@@ -179,11 +179,11 @@ async def test_saving_one_shape_forgets_the_digest_of_the_other(
 async def test_the_bytes_of_unchanged_alerts_are_noted_for_next_time(database_url: str) -> None:
     async with opened(database_url) as store:
         await save(store, shown(a_picture()), shown(a_picture(id=B)))
-        async with store.begin() as tx:
-            await tx.alerts.note_digests(Shape.LISTING, {ALERT_ID: b"a", B: b"b", C: b"c"})
-            await tx.alerts.note_digests(Shape.LISTING, {})
+        with store.writing() as tx:
+            tx.alerts.note_digests(Shape.LISTING, {ALERT_ID: b"a", B: b"b", C: b"c"})
+            tx.alerts.note_digests(Shape.LISTING, {})
 
-            known = await tx.alerts.by_digest(Shape.LISTING, [b"a", b"b", b"c"])
+            known = tx.alerts.by_digest(Shape.LISTING, [b"a", b"b", b"c"])
 
     assert known == {b"a": ALERT_ID, b"b": B}
 
@@ -205,10 +205,10 @@ async def test_what_a_sweep_did_not_show_is_told_only_of_links_not_closed(databa
         await save(store, *(shown(a_picture(id=each)) for each in marks), sweep=6)
         for each, fields in marks.items():
             await link(store, AlertId(each), **fields)
-        async with store.begin() as tx:
-            await tx.alerts.mark_shown([AlertId("shown")], 7)
+        with store.writing() as tx:
+            tx.alerts.mark_shown([AlertId("shown")], 7)
 
-            missing = await tx.alerts.unshown(7)
+            missing = tx.alerts.unshown(7)
 
     assert missing == ["gone", "incident closed", "open"]
 
@@ -220,9 +220,9 @@ async def test_a_read_that_is_no_sweep_does_not_take_a_sweeps_mark_back(database
         await save(store, shown(a_picture(status="assigned"), Shape.LISTING), sweep=0)
         await save(store, shown(a_picture(status="new")), sweep=6)
 
-        async with store.read() as tx:
-            assert await tx.alerts.unshown(7) == []
-            assert await tx.alerts.unshown(8) == [ALERT_ID]
+        with store.reading() as tx:
+            assert tx.alerts.unshown(7) == []
+            assert tx.alerts.unshown(8) == [ALERT_ID]
 
 
 @pytest.mark.parametrize(("sweep", "unshown"), [(3, [B]), (0, [ALERT_ID, B])], ids=["sweep", "any other read"])
@@ -234,11 +234,11 @@ async def test_an_alert_that_a_read_shows_again_is_no_longer_gone(
         await link(store, ALERT_ID, B, gone=True)
         await link(store, C)
 
-        async with store.begin() as tx:
-            before = await tx.alerts.gone([ALERT_ID, B, C, AlertId("unknown")])
-            await tx.alerts.mark_shown([ALERT_ID], sweep)
-            after = await tx.alerts.gone([ALERT_ID, B, C])
-            left = await tx.alerts.unshown(3)
+        with store.writing() as tx:
+            before = tx.alerts.gone([ALERT_ID, B, C, AlertId("unknown")])
+            tx.alerts.mark_shown([ALERT_ID], sweep)
+            after = tx.alerts.gone([ALERT_ID, B, C])
+            left = tx.alerts.unshown(3)
 
     assert sorted(before) == sorted([ALERT_ID, B])
     assert after == [B]
@@ -252,8 +252,8 @@ async def test_alerts_closed_in_kuma_are_news_until_their_links_know(database_ur
         await link(store, ALERT_ID, C)
         await link(store, B, alert_closed=True)
 
-        async with store.read() as tx:
-            assert await tx.alerts.newly_closed() == {ALERT_ID: "incorrect data"}
+        with store.reading() as tx:
+            assert tx.alerts.newly_closed() == {ALERT_ID: "incorrect data"}
 
 
 # The last look
@@ -268,11 +268,11 @@ async def test_a_recheck_is_due_when_last_seen_leaves_the_overlap_and_once(datab
             shown(a_picture(id=B, last_seen=NOW), recheck=True),
             shown(a_picture(id=C, last_seen=earlier)),
         )
-        async with store.begin() as tx:
-            due = await tx.alerts.to_recheck(NOW)
-            later = await tx.alerts.to_recheck(NOW + timedelta(microseconds=1))
-            await tx.alerts.rechecked(later, NOW)
-            left = await tx.alerts.to_recheck(NOW + timedelta(microseconds=1))
+        with store.writing() as tx:
+            due = tx.alerts.to_recheck(NOW)
+            later = tx.alerts.to_recheck(NOW + timedelta(microseconds=1))
+            tx.alerts.rechecked(later, NOW)
+            left = tx.alerts.to_recheck(NOW + timedelta(microseconds=1))
 
     assert (due, later, left) == ([ALERT_ID], [ALERT_ID, B], [B]), "B grew while the last look at it was under way"
 
@@ -282,8 +282,8 @@ async def test_a_listing_does_not_take_the_place_of_the_last_look_but_may_ask_fo
         await save(store, shown(a_picture(), recheck=True), shown(a_picture(id=B)))
         await save(store, shown(a_picture(), Shape.LISTING), shown(a_picture(id=B), Shape.LISTING, recheck=True))
 
-        async with store.read() as tx:
-            assert set(await tx.alerts.to_recheck(NOW + timedelta(days=1))) == {ALERT_ID, B}
+        with store.reading() as tx:
+            assert set(tx.alerts.to_recheck(NOW + timedelta(days=1))) == {ALERT_ID, B}
 
 
 async def test_alerts_that_share_the_watermarks_second_are_counted(database_url: str) -> None:
@@ -294,5 +294,5 @@ async def test_alerts_that_share_the_watermarks_second_are_counted(database_url:
             *(shown(a_picture(id=each, last_seen=NOW + timedelta(microseconds=n))) for each, n in offsets.items()),
         )
 
-        async with store.read() as tx:
-            assert await tx.alerts.tied(NOW) == 2
+        with store.reading() as tx:
+            assert tx.alerts.tied(NOW) == 2

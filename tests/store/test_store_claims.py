@@ -111,15 +111,15 @@ async def test_a_lost_claim_takes_the_whole_transaction_back(database_url: str) 
         await claim_one(store, owner="w2")
 
         async def deliver() -> None:
-            async with store.begin() as tx:
-                await tx.audit.note("w1", "delivered", "a")
-                await tx.delivery.done(stale)
+            with store.writing() as tx:
+                tx.audit.note("w1", "delivered", "a")
+                tx.delivery.done(stale)
 
         with pytest.raises(ClaimLost):
             await deliver()
 
-        async with store.read() as tx:
-            assert await tx.audit.history("a") == []
+        with store.reading() as tx:
+            assert tx.audit.history("a") == []
 
 
 async def test_leases_on_a_shared_server_are_measured_by_its_clock(postgres_url: str) -> None:
@@ -156,12 +156,12 @@ async def test_renewing_prolongs_what_is_still_ours_and_names_it(database_url: s
             await put(store, subject)
         kept, lost = sorted(await claim(store, owner="w1", lease=EXPIRED), key=lambda each: each.subject)
         taken = await claim(store, 10, owner="w1", lease=EXPIRED)
-        async with store.begin() as tx:
-            await tx.delivery.done(next(each for each in taken if each.subject == "lost"))
+        with store.writing() as tx:
+            tx.delivery.done(next(each for each in taken if each.subject == "lost"))
 
-        async with store.begin() as tx:
-            ours = await tx.delivery.renew([kept, lost], lease=LEASE)
-            nothing = await tx.delivery.renew([], lease=LEASE)
+        with store.writing() as tx:
+            ours = tx.delivery.renew([kept, lost], lease=LEASE)
+            nothing = tx.delivery.renew([], lease=LEASE)
 
         assert (ours, nothing) == ({kept.id}, set())
         assert await claim(store, owner="w2") == []
@@ -173,8 +173,8 @@ async def test_a_claim_that_went_elsewhere_is_not_renewed(database_url: str) -> 
         stale = await claim_one(store, owner="w1", lease=EXPIRED)
         await claim_one(store, owner="w2", lease=EXPIRED)
 
-        async with store.begin() as tx:
-            ours = await tx.delivery.renew([stale], lease=LEASE)
+        with store.writing() as tx:
+            ours = tx.delivery.renew([stale], lease=LEASE)
 
         assert ours == set()
         assert len(await claim(store, owner="w3")) == 1

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from queue_steps import jobs, put
 from stores import opened
 
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
-from kuma_sync.store import Lane, Put, Store, store_url
+from kuma_sync.store import Lane, Put, Store, Tx, store_url
 
 AWAY = "its file was moved or deleted"
 
@@ -37,15 +38,15 @@ async def a_store(url: str) -> AsyncIterator[Store]:
     try:
         yield store
     finally:
-        await store.close()
+        await store.aclose()
 
 
 async def test_what_is_committed_into_a_file_that_went_away_meanwhile_is_not_promised(sqlite_url: str) -> None:
     file = path_of(sqlite_url)
 
     async def write(store: Store) -> None:
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+        with store.writing() as tx:
+            tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
             file.rename(file.with_name("moved.db"))
 
     async with a_store(sqlite_url) as store:
@@ -59,9 +60,8 @@ async def test_nobody_makes_another_file_in_the_place_of_one_that_went_away(sqli
         await put(store, "before")
         file.rename(file.with_name("moved.db"))
         for _ in range(3):
-            with pytest.raises(StoreUnavailable, match=AWAY):
-                async with store.begin():
-                    pass
+            with pytest.raises(StoreUnavailable, match=AWAY), store.writing():
+                pass
         with pytest.raises(StoreUnavailable, match=AWAY):
             await asyncio.gather(*(jobs(store) for _ in range(8)))
         made = file.exists()
@@ -113,22 +113,34 @@ async def test_a_log_that_was_removed_is_noticed_and_nothing_in_it_is_lost(
 
 
 async def test_a_log_that_sqlite_removes_itself_is_no_damage(sqlite_url: str) -> None:
-    """It does so with the last connection: here each is given up by whoever is cancelled in a transaction."""
-
-    async def cancelled(store: Store) -> None:
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
-            await asyncio.Event().wait()
-
+    """It does so with the last connection, and makes another with the next one."""
+    log = Path(f"{path_of(sqlite_url)}-wal")
     async with a_store(sqlite_url) as store:
         for number in range(20):
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(cancelled(store), 0.01)
+            await cancelled(store)
             await asyncio.gather(put(store, f"a{number}"), jobs(store), jobs(store))
-        await store.engine.dispose()
+            store.engine.dispose()
+            assert not log.exists()
         await put(store, "after")
 
         assert len(await jobs(store)) == 21
+
+
+async def cancelled(store: Store) -> None:
+    """Give up a transaction that has written, and wait for its end: nobody else may write before."""
+    wrote, go_on = threading.Event(), threading.Event()
+
+    def write(tx: Tx) -> None:
+        tx.delivery.put([Put(subject="given up", lane=Lane.UPDATE)])
+        wrote.set()
+        assert go_on.wait(10)
+
+    writing = asyncio.create_task(store.write(write, long=True))
+    assert await asyncio.to_thread(wrote.wait, 10)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    go_on.set()
 
 
 async def test_a_link_that_comes_to_lead_elsewhere_is_a_file_that_was_replaced(tmp_path: Path, sqlite_url: str) -> None:
@@ -147,30 +159,36 @@ async def test_a_link_that_comes_to_lead_elsewhere_is_a_file_that_was_replaced(t
 
 
 LEFT = """
-import asyncio, sqlite3, sys, threading
+import asyncio, sys, threading
 from datetime import UTC, datetime
-from kuma_sync.store import Store, store_url
+from kuma_sync.store import Lane, Put, Store, store_url
 
-async def left_behind():
+wrote, go_on = threading.Event(), threading.Event()
+
+def write(tx):
+    tx.delivery.put([Put(subject="left behind", lane=Lane.UPDATE)])
+    wrote.set()
+    go_on.wait(30)
+
+async def leave():
     store = Store(store_url("sqlite:///" + sys.argv[1]), clock=lambda: datetime.now(UTC))
-    async with store.read():
-        pass
-    other = sqlite3.connect(sys.argv[1], isolation_level=None, check_same_thread=False)
-    other.execute("BEGIN IMMEDIATE")
-    threading.Timer(1.0, other.rollback).start()
-    writing = asyncio.create_task(store.begin().__aenter__())
-    await asyncio.sleep(0.2)
-    for _ in range(2):
-        writing.cancel()
-        await asyncio.sleep(0.05)
+    writing = [asyncio.create_task(store.write(write, long=True)) for _ in range(3)]
+    await asyncio.to_thread(wrote.wait, 30)
+    if sys.argv[2] == "cancelled":
+        for task in writing:
+            task.cancel()
+        await asyncio.sleep(0)
 
-asyncio.run(left_behind())
-print("ended")
+asyncio.run(leave())
+print("ended", wrote.is_set())
+go_on.set()
 """
 
 
-def test_a_thread_that_outlives_the_loop_has_nobody_to_tell_and_complains_to_nobody(sqlite_url: str) -> None:
-    command = [sys.executable, "-c", LEFT, str(path_of(sqlite_url))]
+@pytest.mark.parametrize("how", ["cancelled", "left alone"])
+def test_a_thread_that_outlives_the_loop_has_nobody_to_tell_and_complains_to_nobody(sqlite_url: str, how: str) -> None:
+    command = [sys.executable, "-c", LEFT, str(path_of(sqlite_url)), how]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended True\n", "")
+    assert subjects(path_of(sqlite_url)) == []

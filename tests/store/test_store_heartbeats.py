@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy import text
 from stores import Clock, opened
 
 from kuma_sync.core.condition import Trouble
-from kuma_sync.store import Process, Store
+from kuma_sync.store import Process, Store, Tx
 
 CLOCK = Clock()
 ONE = Process(owner="host:1:a", host="host", pid=1, version="1.2", started_at=CLOCK.now)
@@ -20,8 +21,11 @@ REFUSED = Trouble(part="irp", state="paused", reason="token refused", since=CLOC
 
 async def beat(store: Store, *processes: Process, condition: tuple[Trouble, ...] = ()) -> None:
     for process in processes:
-        async with store.begin() as tx:
-            await tx.heartbeats.beat(process, condition)
+        await store.write(partial(_beat, process, condition))
+
+
+def _beat(process: Process, condition: tuple[Trouble, ...], tx: Tx) -> None:
+    tx.heartbeats.beat(process, condition)
 
 
 async def test_what_a_process_said_last_is_heard_with_how_long_ago(database_url: str) -> None:
@@ -31,10 +35,10 @@ async def test_what_a_process_said_last_is_heard_with_how_long_ago(database_url:
         await beat(store, ONE, condition=(REFUSED,))
         clock.advance(seconds=30)
         if not store.local:
-            async with store.engine.begin() as connection:
-                await connection.execute(text("UPDATE heartbeats SET heard_at = heard_at - interval '30 seconds'"))
-        async with store.read() as tx:
-            first, second = await tx.heartbeats.heard()
+            with store.engine.begin() as connection:
+                connection.execute(text("UPDATE heartbeats SET heard_at = heard_at - interval '30 seconds'"))
+        with store.reading() as tx:
+            first, second = tx.heartbeats.heard()
 
     assert (first.process, second.process) == (ONE, OTHER)
     assert (first.condition, second.condition) == ((REFUSED,), ())
@@ -44,10 +48,10 @@ async def test_what_a_process_said_last_is_heard_with_how_long_ago(database_url:
 async def test_a_process_that_ends_is_forgotten_at_once(database_url: str) -> None:
     async with opened(database_url) as store:
         await beat(store, ONE, OTHER)
-        async with store.begin() as tx:
-            await tx.heartbeats.end(ONE.owner)
-        async with store.read() as tx:
-            left = await tx.heartbeats.heard()
+        with store.writing() as tx:
+            tx.heartbeats.end(ONE.owner)
+        with store.reading() as tx:
+            left = tx.heartbeats.heard()
 
     assert [one.process for one in left] == [OTHER]
 
@@ -55,14 +59,14 @@ async def test_a_process_that_ends_is_forgotten_at_once(database_url: str) -> No
 async def test_processes_long_silent_are_forgotten_and_the_others_stay(database_url: str) -> None:
     async with opened(database_url) as store:
         await beat(store, ONE)
-        async with store.engine.begin() as connection:
+        with store.engine.begin() as connection:
             old = "'2026-01-01T00:00:00.000000Z'"
-            await connection.execute(text(f"UPDATE heartbeats SET heard_at = {old}"))
+            connection.execute(text(f"UPDATE heartbeats SET heard_at = {old}"))
         await beat(store, OTHER)
-        async with store.begin() as tx:
-            await tx.heartbeats.forget(silent_for=timedelta(days=1))
-        async with store.read() as tx:
-            left = await tx.heartbeats.heard()
+        with store.writing() as tx:
+            tx.heartbeats.forget(silent_for=timedelta(days=1))
+        with store.reading() as tx:
+            left = tx.heartbeats.heard()
 
     assert [one.process for one in left] == [OTHER]
 
@@ -70,11 +74,11 @@ async def test_processes_long_silent_are_forgotten_and_the_others_stay(database_
 async def test_a_trouble_in_words_of_a_newer_version_is_read_as_far_as_it_is_known(database_url: str) -> None:
     async with opened(database_url) as store:
         await beat(store, ONE)
-        async with store.engine.begin() as connection:
+        with store.engine.begin() as connection:
             newer = '[{"part": "irp:north", "since": 7, "n": 1}]'
-            await connection.execute(text("UPDATE heartbeats SET condition = :newer"), {"newer": newer})
-        async with store.read() as tx:
-            ((trouble,),) = [one.condition for one in await tx.heartbeats.heard()]
+            connection.execute(text("UPDATE heartbeats SET condition = :newer"), {"newer": newer})
+        with store.reading() as tx:
+            ((trouble,),) = [one.condition for one in tx.heartbeats.heard()]
 
     assert (trouble.part, trouble.state, trouble.reason) == ("irp:north", "", "")
 
@@ -82,7 +86,7 @@ async def test_a_trouble_in_words_of_a_newer_version_is_read_as_far_as_it_is_kno
 async def test_copies_that_beat_at_once_do_not_disturb_each_other(database_url: str) -> None:
     async with opened(database_url) as store:
         await asyncio.gather(*(beat(store, replace(ONE, owner=f"host:{n}", pid=n)) for n in range(8)))
-        async with store.read() as tx:
-            heard = await tx.heartbeats.heard()
+        with store.reading() as tx:
+            heard = tx.heartbeats.heard()
 
     assert {one.process.pid for one in heard} == set(range(8))

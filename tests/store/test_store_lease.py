@@ -15,8 +15,8 @@ OVER = timedelta(seconds=-1)
 
 
 async def take(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Turn | None:
-    async with store.begin() as tx:
-        return await tx.lease.take("reader", owner, ttl=ttl, force=force)
+    with store.writing() as tx:
+        return tx.lease.take("reader", owner, ttl=ttl, force=force)
 
 
 async def given(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Turn:
@@ -26,8 +26,8 @@ async def given(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool =
 
 
 async def ensure_valid(store: Store, turn: Turn) -> None:
-    async with store.begin() as tx:
-        await tx.lease.ensure_valid(turn)
+    with store.writing() as tx:
+        tx.lease.ensure_valid(turn)
 
 
 async def test_the_turn_is_one_owners_until_it_ends(database_url: str) -> None:
@@ -67,12 +67,12 @@ async def test_an_owner_that_let_its_turn_expire_gets_a_new_fence(database_url: 
 async def test_a_turn_given_back_is_free_at_once_and_only_its_owner_can_give_it(database_url: str) -> None:
     async with opened(database_url) as store:
         first = await given(store, "one")
-        async with store.begin() as tx:
-            await tx.lease.give_back(Turn(name="reader", owner="other", fence=first.fence))
+        with store.writing() as tx:
+            tx.lease.give_back(Turn(name="reader", owner="other", fence=first.fence))
         still_taken = await take(store, "other")
 
-        async with store.begin() as tx:
-            await tx.lease.give_back(first)
+        with store.writing() as tx:
+            tx.lease.give_back(first)
 
         assert still_taken is None
         assert (await given(store, "other")).fence > first.fence
@@ -93,8 +93,8 @@ async def test_turns_of_different_names_are_independent(database_url: str) -> No
     async with opened(database_url) as store:
         await given(store, "one")
 
-        async with store.begin() as tx:
-            other = await tx.lease.take("something else", "other", ttl=TTL)
+        with store.writing() as tx:
+            other = tx.lease.take("something else", "other", ttl=TTL)
 
         assert other is not None
 
@@ -104,15 +104,15 @@ async def test_a_stale_turn_takes_the_whole_transaction_back(database_url: str) 
         stale = await given(store, "one", ttl=OVER)
 
         async def read() -> None:
-            async with store.begin() as tx:
-                await tx.audit.note("one", "read", "a")
-                await tx.lease.ensure_valid(stale)
+            with store.writing() as tx:
+                tx.audit.note("one", "read", "a")
+                tx.lease.ensure_valid(stale)
 
         with pytest.raises(ClaimLost):
             await read()
 
-        async with store.read() as tx:
-            assert await tx.audit.history("a") == []
+        with store.reading() as tx:
+            assert tx.audit.history("a") == []
 
 
 async def test_a_shared_server_measures_the_turn_by_its_own_clock(postgres_url: str) -> None:
@@ -129,10 +129,10 @@ async def test_a_turn_assured_in_a_transaction_is_nobody_elses_until_it_ends(pos
     async with opened(postgres_url) as one, opened(postgres_url) as other:
         turn = await given(one, "one")
 
-        async with one.begin() as tx:
-            await tx.lease.ensure_valid(turn)
-            async with other.engine.connect() as connection:
-                row = await connection.exec_driver_sql("SELECT 1 FROM lease FOR UPDATE SKIP LOCKED")
+        with one.writing() as tx:
+            tx.lease.ensure_valid(turn)
+            with other.engine.connect() as connection:
+                row = connection.exec_driver_sql("SELECT 1 FROM lease FOR UPDATE SKIP LOCKED")
                 free_meanwhile = row.one_or_none()
 
         assert free_meanwhile is None

@@ -32,7 +32,7 @@ from kuma_sync.core.link import (
     State,
 )
 from kuma_sync.core.transitions import alert_closed
-from kuma_sync.store import Store
+from kuma_sync.store import Store, Tx
 from kuma_sync.store.locks import lock
 
 B = AlertId("b")
@@ -84,13 +84,13 @@ STATES: tuple[State, ...] = (*LIVE, *(Dropped(was=state) for state in LIVE))
 
 
 async def add(store: Store, *links: Link) -> None:
-    async with store.begin() as tx:
-        await tx.links.add(links, now=tx.now)
+    with store.writing() as tx:
+        tx.links.add(links, now=tx.now)
 
 
 async def get(store: Store, alert_id: AlertId = ALERT_ID) -> Link | None:
-    async with store.read() as tx:
-        return await tx.links.get(alert_id)
+    with store.reading() as tx:
+        return tx.links.get(alert_id)
 
 
 def test_the_full_link_leaves_no_field_at_its_default() -> None:
@@ -130,19 +130,20 @@ async def test_every_closing_is_remembered(sqlite_url: str, origin: Origin, aler
 async def test_every_field_can_be_set_and_cleared_by_a_change(database_url: str) -> None:
     async with opened(database_url) as store:
         await add(store, a_link())
-        async with store.begin() as tx:
-            told = await tx.links.change(ALERT_ID, lambda _link: FULL, now=tx.now)
+        with store.writing() as tx:
+            told = tx.links.change(ALERT_ID, lambda _link: FULL, now=tx.now)
         full = await get(store)
-        async with store.begin() as tx:
-            await tx.links.change(ALERT_ID, lambda _link: a_link(), now=tx.now)
+        with store.writing() as tx:
+            tx.links.change(ALERT_ID, lambda _link: a_link(), now=tx.now)
 
         assert (told, full, await get(store)) == (FULL, FULL, a_link())
 
 
 async def test_changing_a_link_that_is_not_there_changes_nothing(database_url: str) -> None:
-    async with opened(database_url) as store, store.begin() as tx:
-        assert await tx.links.change(B, lambda link: replace(link, gone=True), now=tx.now) is None
-        assert await tx.links.get(B) is None
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            assert tx.links.change(B, lambda link: replace(link, gone=True), now=tx.now) is None
+            assert tx.links.get(B) is None
 
 
 async def test_adding_never_overwrites(database_url: str) -> None:
@@ -158,20 +159,17 @@ async def test_two_changes_of_different_fields_at_once_are_both_kept(database_ur
     """The second must wait for the first and see what it wrote; on a file, BEGIN IMMEDIATE does the same."""
     async with opened(database_url) as one, opened(database_url) as other:
         await add(one, a_link())
-        begun = asyncio.Event()
 
-        async def second() -> None:
-            begun.set()
-            async with other.begin() as tx:
-                await tx.links.change(ALERT_ID, partial(alert_closed, origin=Origin.KUMA, held=True), now=tx.now)
+        def second(tx: Tx) -> None:
+            tx.links.change(ALERT_ID, partial(alert_closed, origin=Origin.KUMA, held=True), now=tx.now)
 
-        async with asyncio.TaskGroup() as group, one.begin() as tx:
-            link = (await lock(tx, links=[ALERT_ID])).links[ALERT_ID]
-            waiting = group.create_task(second())
-            await begun.wait()
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(waiting), 0.2)
-            await tx.links.save(replace(link, unresolved_at=NOW), now=tx.now)
+        async with asyncio.TaskGroup() as group:
+            with one.writing() as tx:
+                link = lock(tx, links=[ALERT_ID]).links[ALERT_ID]
+                waiting = group.create_task(other.write(second))
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(waiting), 0.2)
+                tx.links.save(replace(link, unresolved_at=NOW), now=tx.now)
 
         assert await get(one) == a_link(unresolved_at=NOW, alert_closed=True, held_close=True)
 
@@ -180,9 +178,9 @@ async def test_only_news_of_a_gone_alert_is_told(database_url: str) -> None:
     async with opened(database_url) as store:
         await add(store, a_link(), a_link(alert_id=B, gone=True))
 
-        async with store.begin() as tx:
-            first = await tx.links.mark_gone([ALERT_ID, B, AlertId("unknown")], now=NOW)
-            second = await tx.links.mark_gone([ALERT_ID, B], now=NOW)
+        with store.writing() as tx:
+            first = tx.links.mark_gone([ALERT_ID, B, AlertId("unknown")], now=NOW)
+            second = tx.links.mark_gone([ALERT_ID, B], now=NOW)
 
         assert (first, second) == ([ALERT_ID], [])
         assert await get(store) == a_link(gone=True)
@@ -192,9 +190,9 @@ async def test_incidents_lead_to_their_alerts(database_url: str) -> None:
     async with opened(database_url) as store:
         await add(store, FULL, a_link(alert_id=B))
 
-        async with store.read() as tx:
-            found = await tx.links.by_incident([an_incident().id, "unknown"])
-            many = await tx.links.many([ALERT_ID, B, AlertId("unknown")])
+        with store.reading() as tx:
+            found = tx.links.by_incident([an_incident().id, "unknown"])
+            many = tx.links.many([ALERT_ID, B, AlertId("unknown")])
 
         assert found == {an_incident().id: ALERT_ID}
         assert many == {ALERT_ID: FULL, B: a_link(alert_id=B)}
@@ -214,8 +212,8 @@ async def test_what_the_brake_marked_what_is_open_and_what_is_not_given_up(datab
     async with opened(database_url) as store:
         await add(store, *(a_link(alert_id=AlertId(each), **flags) for each, flags in marks.items()))
 
-        async with store.read() as tx:
-            held, count, all_ids = await tx.links.held(), await tx.links.open_count(), await tx.links.all_ids()
+        with store.reading() as tx:
+            held, count, all_ids = tx.links.held(), tx.links.open_count(), tx.links.all_ids()
 
         assert held == ["held close", "held create"]
         assert count == 3
@@ -226,11 +224,11 @@ async def test_links_are_known_in_every_spelling_and_the_exact_one_wins(database
     capitals, odd = AlertId(ALERT_ID.upper()), AlertId("Odd")
     async with opened(database_url) as store:
         await add(store, a_link(), a_link(alert_id=odd))
-        async with store.read() as tx:
-            alone = await tx.links.stored_as([ALERT_ID, capitals, f"{{{capitals}}}", "ODD", "odd", "unknown"])
+        with store.reading() as tx:
+            alone = tx.links.stored_as([ALERT_ID, capitals, f"{{{capitals}}}", "ODD", "odd", "unknown"])
         await add(store, a_link(alert_id=capitals))
-        async with store.read() as tx:
-            both = await tx.links.stored_as([ALERT_ID, capitals])
+        with store.reading() as tx:
+            both = tx.links.stored_as([ALERT_ID, capitals])
 
     # KUMA's ids are UUIDs: of what is none, small letters and capitals are tried, and no mixture of them.
     assert alone == {ALERT_ID: ALERT_ID, capitals: ALERT_ID, f"{{{capitals}}}": ALERT_ID}
@@ -242,8 +240,8 @@ async def test_incidents_lead_to_their_alerts_in_every_spelling_of_a_uuid_alone(
     async with opened(database_url) as store:
         await add(store, a_link(incident=an_incident(id=uuid)), a_link(alert_id=B, incident=an_incident(id="x7Q")))
 
-        async with store.read() as tx:
-            found = await tx.links.by_incident([uuid.upper(), f"{{{uuid}}}", "X7q", "x7Q"])
+        with store.reading() as tx:
+            found = tx.links.by_incident([uuid.upper(), f"{{{uuid}}}", "X7q", "x7Q"])
 
     assert found == {uuid.upper(): ALERT_ID, f"{{{uuid}}}": ALERT_ID, "x7Q": B}
 
@@ -254,7 +252,7 @@ async def test_links_whose_resolution_is_awaited_are_told_unless_they_are_in_dou
         doubted = a_link(alert_id=AlertId("c"), unresolved_at=NOW, doubt=Doubt.UNKNOWN)
         await add(store, a_link(), waiting, doubted)
 
-        async with store.read() as tx:
-            found = await tx.links.unresolved()
+        with store.reading() as tx:
+            found = tx.links.unresolved()
 
     assert found == [B]

@@ -15,7 +15,7 @@ import kuma_sync
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.link import Doubt
-from kuma_sync.store import Lane, Put, Store
+from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.store.locks import Renew, Stop, lock
 from kuma_sync.sync.operator import resync
 
@@ -24,20 +24,20 @@ LEASE = timedelta(seconds=60)
 
 
 async def linked(store: Store, *ids: AlertId) -> None:
-    async with store.begin() as tx:
-        await tx.links.add([a_link(alert_id=each) for each in ids], now=tx.now)
-        await tx.delivery.put([Put(subject=each, lane=Lane.CREATE) for each in ids])
+    with store.writing() as tx:
+        tx.links.add([a_link(alert_id=each) for each in ids], now=tx.now)
+        tx.delivery.put([Put(subject=each, lane=Lane.CREATE) for each in ids])
 
 
 async def test_what_is_locked_is_told_as_it_is_now(database_url: str) -> None:
     async with opened(database_url) as store:
         await linked(store, A, B)
-        async with store.begin() as tx:
-            turn = await tx.lease.take("reader", "us", ttl=LEASE)
-            (ours, lost) = await tx.delivery.claim(2, owner="us", lease=LEASE)
-            await tx.delivery.stop(lost.subject)
+        with store.writing() as tx:
+            turn = tx.lease.take("reader", "us", ttl=LEASE)
+            (ours, lost) = tx.delivery.claim(2, owner="us", lease=LEASE)
+            tx.delivery.stop(lost.subject)
             jobs = Renew(claims=[ours, lost], lease=LEASE)
-            locked = await lock(tx, turn=turn, deliveries=jobs, links=[B, A, ALERT_ID])
+            locked = lock(tx, turn=turn, deliveries=jobs, links=[B, A, ALERT_ID])
 
     assert locked.ours == {ours.id}
     assert locked.links == {A: a_link(alert_id=A), B: a_link(alert_id=B)}
@@ -45,21 +45,20 @@ async def test_what_is_locked_is_told_as_it_is_now(database_url: str) -> None:
 
 async def test_who_lost_the_turn_locks_nothing_more(database_url: str) -> None:
     async with opened(database_url) as store:
-        async with store.begin() as tx:
-            turn = await tx.lease.take("reader", "us", ttl=LEASE)
-            await tx.lease.take("reader", "they", ttl=LEASE, force=True)
-        with pytest.raises(ClaimLost):
-            async with store.begin() as tx:
-                await lock(tx, turn=turn, links=[A])
+        with store.writing() as tx:
+            turn = tx.lease.take("reader", "us", ttl=LEASE)
+            tx.lease.take("reader", "they", ttl=LEASE, force=True)
+        with pytest.raises(ClaimLost), store.writing() as tx:
+            lock(tx, turn=turn, links=[A])
 
 
 async def test_a_delivery_that_is_stopped_is_counted_once(database_url: str) -> None:
     async with opened(database_url) as store:
         await linked(store, A)
-        async with store.begin() as tx:
-            await tx.delivery.claim(1, owner="us", lease=LEASE)
-            first = await lock(tx, deliveries=Stop(subject=A), links=[A])
-            second = await lock(tx, deliveries=Stop(subject=A), links=[A])
+        with store.writing() as tx:
+            tx.delivery.claim(1, owner="us", lease=LEASE)
+            first = lock(tx, deliveries=Stop(subject=A), links=[A])
+            second = lock(tx, deliveries=Stop(subject=A), links=[A])
 
     assert (first.stopped, second.stopped) == (1, 0)
 
@@ -69,17 +68,17 @@ async def test_alerts_named_in_any_order_are_resynced_beside_a_delivery(postgres
     async with opened(postgres_url) as daemon, opened(postgres_url) as operator:
         await linked(daemon, A, B)
 
-        async def ordered() -> list[AlertId]:
-            async with operator.begin() as tx:
-                return await resync(tx, [B, A], by="ann")
+        def ordered(tx: Tx) -> list[AlertId]:
+            return resync(tx, [B, A], by="ann")
 
-        async with asyncio.TaskGroup() as group, daemon.begin() as tx:
-            await lock(tx, links=[A])
-            order = group.create_task(ordered())
-            await somebody_waits(postgres_url)
-            await lock(tx, links=[B])
-        async with daemon.read() as tx:
-            doubts = {link.doubt for link in (await tx.links.many([A, B])).values()}
+        async with asyncio.TaskGroup() as group:
+            with daemon.writing() as tx:
+                lock(tx, links=[A])
+                order = group.create_task(operator.write(ordered))
+                await somebody_waits(postgres_url)
+                lock(tx, links=[B])
+        with daemon.reading() as tx:
+            doubts = {link.doubt for link in tx.links.many([A, B]).values()}
 
     assert (order.result(), doubts) == ([B, A], {Doubt.RESYNC})
 

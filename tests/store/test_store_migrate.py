@@ -63,52 +63,52 @@ def tables(connection: Connection) -> set[str]:
 
 
 async def looked_at(store: Store, look: Any) -> Any:
-    async with store.engine.connect() as connection:
-        return await connection.run_sync(look)
+    with store.engine.connect() as connection:
+        return look(connection)
 
 
 async def run(store: Store, *statements: str) -> None:
-    async with store.engine.begin() as connection:
+    with store.engine.begin() as connection:
         for statement in statements:
-            await connection.exec_driver_sql(statement)
+            connection.exec_driver_sql(statement)
 
 
 async def test_the_migrations_make_what_the_schema_describes(empty_url: str) -> None:
     store = a_store(empty_url)
-    await upgrade(store)
+    upgrade(store)
     migrated = await looked_at(store, differences), await looked_at(store, as_written)
-    async with store.engine.begin() as connection:
-        await connection.run_sync(metadata.drop_all)
-        await connection.run_sync(metadata.create_all)
+    with store.engine.begin() as connection:
+        metadata.drop_all(connection)
+        metadata.create_all(connection)
     described = await looked_at(store, as_written)
 
     assert migrated == ([], described)
     assert described
-    await store.close()
+    await store.aclose()
 
 
 async def test_the_comparison_notices_what_a_migration_forgot(empty_url: str) -> None:
     store = a_store(empty_url)
-    await upgrade(store)
+    upgrade(store)
     await run(store, "ALTER TABLE links DROP COLUMN close_comment", "DROP INDEX ix_links_open")
 
     found = await looked_at(store, differences)
 
     assert sorted(change[0] for change in found) == ["add_column", "add_index"]
-    await store.close()
+    await store.aclose()
 
 
 async def test_an_upgrade_done_twice_is_done_once(empty_url: str) -> None:
     store = a_store(empty_url)
-    before = await current(store), await check(store)
-    await upgrade(store)
+    before = current(store), check(store)
+    upgrade(store)
     await put(store)
-    await upgrade(store)
+    upgrade(store)
 
     assert before == (None, None)
-    assert (await current(store), await check(store)) == (head(), head())
+    assert (current(store), check(store)) == (head(), head())
     assert len(await jobs(store)) == 1
-    await store.close()
+    await store.aclose()
 
 
 AT_0001 = (
@@ -124,19 +124,19 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
     words = {"none": "x''", "time": "'2026-01-15T12:00:00.000000Z'"}
     if not store.local:
         words = {"none": "''::bytea", "time": "timestamptz '2026-01-15 12:00Z'"}
-    async with store.engine.begin() as connection:
-        await connection.run_sync(to_the_first)
-    before = await current(store)
+    with store.engine.begin() as connection:
+        to_the_first(connection)
+    before = current(store)
     await run(store, *(statement.format(**words) for statement in AT_0001))
-    await upgrade(store)
-    async with store.begin() as tx:
-        link, snapshots = await tx.links.get(A), await tx.alerts.snapshots([A])
+    upgrade(store)
+    with store.writing() as tx:
+        link, snapshots = tx.links.get(A), tx.alerts.snapshots([A])
         assert link is not None
-        await tx.links.save(replace(link, spent_until=NOW), now=NOW)
-    async with store.read() as tx:
-        saved, known = await tx.links.get(A), await tx.cursor.profile()
+        tx.links.save(replace(link, spent_until=NOW), now=NOW)
+    with store.reading() as tx:
+        saved, known = tx.links.get(A), tx.cursor.profile()
 
-    assert (before, await current(store)) == ("0001", head())
+    assert (before, current(store)) == ("0001", head())
     sent = DeliveredState(fingerprint=Fingerprint("1:f"), fields={"title": "t"})
     assert link == Link(alert_id=A, state=Linked(incident=Incident(id="1001"), sent=sent), gone=True)
     assert saved == replace(link, spent_until=NOW)
@@ -144,36 +144,36 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
     assert [(job.subject, job.lane, job.due) for job in await jobs(store)] == [("a", Lane.UPDATE, NOW)]
     assert known == KnownProfile(), "the profile is looked at anew"
     assert await looked_at(store, differences) == []
-    await store.close()
+    await store.aclose()
 
 
 async def test_pieces_that_were_parked_before_are_given_their_size(empty_url: str) -> None:
     store = a_store(empty_url)
     raw = {"empty": b"", "small": b"5", "large": b"\x00" * 5_000_001}
-    async with store.engine.begin() as connection:
-        await connection.run_sync(to_the_first)
+    with store.engine.begin() as connection:
+        to_the_first(connection)
         for digest, piece in raw.items():
             moment = "2026-01-15T12:00:00.000000Z" if store.local else NOW
             values = {"digest": digest, "raw": zlib.compress(piece), "moment": moment}
-            await connection.execute(
+            connection.execute(
                 text(
                     "INSERT INTO parked (digest, raw, reason, first_seen, last_seen)"
                     " VALUES (:digest, :raw, 'no object', :moment, :moment)"
                 ),
                 values,
             )
-    await upgrade(store)
-    async with store.read() as tx:
-        sizes = {piece.digest: piece.size for piece in await tx.rejects.waiting()}
+    upgrade(store)
+    with store.reading() as tx:
+        sizes = {piece.digest: piece.size for piece in tx.rejects.waiting()}
 
     assert sizes == {digest: len(piece) for digest, piece in raw.items()}
-    await store.close()
+    await store.aclose()
 
 
 async def test_copies_that_start_at_once_all_find_the_schema_made(empty_url: str) -> None:
     async def copy() -> str | None:
         async with opened(empty_url) as store:
-            return await current(store)
+            return current(store)
 
     # Each in a loop of its own, as copies are.
     found = await asyncio.gather(*(asyncio.to_thread(asyncio.run, copy()) for _ in range(4)))
@@ -194,11 +194,11 @@ async def test_a_newer_store_is_refused_and_left_as_it_is(empty_url: str) -> Non
 
     for attempt in (upgrade, check):
         with pytest.raises(NewerSchema, match=f"newer kuma-sync .*9999.* {head()}"):
-            await attempt(store)
+            attempt(store)
 
-    assert await current(store) == "9999"
+    assert current(store) == "9999"
     assert await looked_at(store, tables) == {"alembic_version"}
-    await store.close()
+    await store.aclose()
 
 
 async def test_an_upgrade_that_fails_half_way_leaves_nothing_half_made(empty_url: str) -> None:
@@ -206,14 +206,14 @@ async def test_an_upgrade_that_fails_half_way_leaves_nothing_half_made(empty_url
     await run(store, "CREATE TABLE passes (id INTEGER)")
 
     with pytest.raises((ProgrammingError, StoreUnavailable)):
-        await upgrade(store)
+        upgrade(store)
 
     assert await looked_at(store, tables) == {"passes"}
-    assert await current(store) is None
+    assert current(store) is None
     await run(store, "DROP TABLE passes")
-    await upgrade(store)
-    assert await current(store) == head()
-    await store.close()
+    upgrade(store)
+    assert current(store) == head()
+    await store.aclose()
 
 
 def test_the_migrations_are_found_beside_the_package() -> None:

@@ -85,19 +85,19 @@ def can_be(*cases: Case) -> bool:
     return False
 
 
-async def make(tx: Tx, alert_id: str, *cases: Case) -> None:
+def make(tx: Tx, alert_id: str, *cases: Case) -> None:
     """Store an alert with everything that these cases say about it."""
-    await tx.alerts.save([shown(alert_id)], now=tx.now, sweep=0)
-    await tx.links.add([marked(*cases, alert_id=AlertId(alert_id))], now=tx.now)
+    tx.alerts.save([shown(alert_id)], now=tx.now, sweep=0)
+    tx.links.add([marked(*cases, alert_id=AlertId(alert_id))], now=tx.now)
     for queue_name, state in dict(job for case in reversed(cases) for job in case.jobs).items():
         queue = tx.delivery if queue_name == "delivery" else tx.closes
-        await queue.put([Put(subject=alert_id, lane=Lane.CLOSE, held=state == "held")])
+        queue.put([Put(subject=alert_id, lane=Lane.CLOSE, held=state == "held")])
         if state in {"parked", "running", "backoff"}:
-            (claim,) = await queue.claim(1, owner="w1", lease=LEASE)
+            (claim,) = queue.claim(1, owner="w1", lease=LEASE)
             if state == "parked":
-                await queue.park(claim, "422")
+                queue.park(claim, "422")
             elif state == "backoff":
-                await queue.again(claim, at=tx.now + timedelta(minutes=1), reason="503")
+                queue.again(claim, at=tx.now + timedelta(minutes=1), reason="503")
 
 
 # States
@@ -111,23 +111,23 @@ async def test_every_alert_is_in_the_first_state_that_fits(database_url: str) ->
     """All marks alone, and all pairs of them that can stand beside each other."""
     expected: dict[str, str] = {}
     async with opened(database_url) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for names in [*itertools.combinations(MARKS, 1), *itertools.combinations(MARKS, 2)]:
                 if not can_be(*(MARKS[name] for name in names)):
                     continue
                 alert_id = " + ".join(names)
                 expected[alert_id] = min((STATE_OF[name] for name in names), key=ORDER.index)
-                await make(tx, alert_id, *(MARKS[name] for name in names))
+                make(tx, alert_id, *(MARKS[name] for name in names))
                 # Waiting rows of this alert must not be claimed for the next one.
                 for queue in (tx.delivery, tx.closes):
-                    for claim in await queue.claim(9, owner="kept", lease=LEASE):
+                    for claim in queue.claim(9, owner="kept", lease=LEASE):
                         assert claim.subject == alert_id
-                        await queue.again(claim, at=tx.now + timedelta(minutes=1), counts=False)
+                        queue.again(claim, at=tx.now + timedelta(minutes=1), counts=False)
 
-        async with store.read() as tx:
-            found = {row.alert_id: row.state for row in await tx.overview.rows()}
-            single = {each: await tx.overview.state(AlertId(each)) for each in list(MARKS)}
-            counts = await tx.overview.counts()
+        with store.reading() as tx:
+            found = {row.alert_id: row.state for row in tx.overview.rows()}
+            single = {each: tx.overview.state(AlertId(each)) for each in list(MARKS)}
+            counts = tx.overview.counts()
 
     assert len(expected) > 70
     assert found == expected
@@ -136,10 +136,11 @@ async def test_every_alert_is_in_the_first_state_that_fits(database_url: str) ->
 
 
 async def test_an_unknown_alert_has_no_state_and_an_empty_store_counts_nothing(database_url: str) -> None:
-    async with opened(database_url) as store, store.read() as tx:
-        assert await tx.overview.state(A) is None
-        assert await tx.overview.counts() == dict.fromkeys(ORDER, 0)
-        assert await tx.overview.rows() == []
+    async with opened(database_url) as store:
+        with store.reading() as tx:
+            assert tx.overview.state(A) is None
+            assert tx.overview.counts() == dict.fromkeys(ORDER, 0)
+            assert tx.overview.rows() == []
 
 
 async def test_rows_come_latest_first_those_without_a_time_last(database_url: str) -> None:
@@ -149,36 +150,38 @@ async def test_rows_come_latest_first_those_without_a_time_last(database_url: st
         "never": None,
         "new": clock.now,
     }
-    async with opened(database_url, clock=clock) as store, store.begin() as tx:
-        for alert_id, last_seen in times.items():
-            await tx.alerts.save([shown(alert_id, last_seen=last_seen)], now=tx.now, sweep=0)
-            await tx.links.add([a_link(alert_id=AlertId(alert_id), gone=alert_id != "new")], now=tx.now)
+    async with opened(database_url, clock=clock) as store:
+        with store.writing() as tx:
+            for alert_id, last_seen in times.items():
+                tx.alerts.save([shown(alert_id, last_seen=last_seen)], now=tx.now, sweep=0)
+                tx.links.add([a_link(alert_id=AlertId(alert_id), gone=alert_id != "new")], now=tx.now)
 
-        assert [row.alert_id for row in await tx.overview.rows()] == ["new", "old", "never"]
-        assert [row.alert_id for row in await tx.overview.rows(limit=2)] == ["new", "old"]
-        assert [row.alert_id for row in await tx.overview.rows(state="gone")] == ["old", "never"]
-        assert [row.alert_id for row in await tx.overview.rows(state="gone", limit=1)] == ["old"]
+            assert [row.alert_id for row in tx.overview.rows()] == ["new", "old", "never"]
+            assert [row.alert_id for row in tx.overview.rows(limit=2)] == ["new", "old"]
+            assert [row.alert_id for row in tx.overview.rows(state="gone")] == ["old", "never"]
+            assert [row.alert_id for row in tx.overview.rows(state="gone", limit=1)] == ["old"]
 
 
 async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) -> None:
     clock = Clock()
-    async with opened(database_url, clock=clock) as store, store.begin() as tx:
-        await make(tx, "a", Case(link={"incident": an_incident()}, jobs=(("closes", "parked"),)))
+    async with opened(database_url, clock=clock) as store:
+        with store.writing() as tx:
+            make(tx, "a", Case(link={"incident": an_incident()}, jobs=(("closes", "parked"),)))
 
-        assert await tx.overview.rows() == [
-            Row(
-                alert_id=A,
-                state="parked",
-                name=an_alert().name,
-                priority="high",
-                status="new",
-                last_seen=an_alert().last_seen,
-                incident_id=an_incident().id,
-                incident_number=an_incident().number,
-                towards="kuma",
-                reason="422",
-            )
-        ]
+            assert tx.overview.rows() == [
+                Row(
+                    alert_id=A,
+                    state="parked",
+                    name=an_alert().name,
+                    priority="high",
+                    status="new",
+                    last_seen=an_alert().last_seen,
+                    incident_id=an_incident().id,
+                    incident_number=an_incident().number,
+                    towards="kuma",
+                    reason="422",
+                )
+            ]
 
 
 # Retention
@@ -186,34 +189,34 @@ async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) 
 
 async def swept(store: Store, sweep: int) -> None:
     """Note that a complete sweep ended, long after everything that was stored."""
-    async with store.begin() as tx:
-        await tx.cursor.move(sweep=sweep)
+    with store.writing() as tx:
+        tx.cursor.move(sweep=sweep)
 
 
 async def prune(store: Store, clock: Clock) -> int:
-    async with store.begin() as tx:
-        found = await tx.pruning.alerts(clock.now - timedelta(days=90))
-        await tx.pruning.records(clock.now - timedelta(days=90), now=clock.now)
+    with store.writing() as tx:
+        found = tx.pruning.alerts(clock.now - timedelta(days=90))
+        tx.pruning.records(clock.now - timedelta(days=90), now=clock.now)
     return found.removed
 
 
 async def left(store: Store) -> list[str]:
-    async with store.read() as tx:
-        return sorted(row.alert_id for row in await tx.overview.rows())
+    with store.reading() as tx:
+        return sorted(row.alert_id for row in tx.overview.rows())
 
 
 async def test_only_what_is_settled_and_waits_for_nothing_is_pruned(database_url: str) -> None:
     clock = Clock()
     settled = {"closed", "closed incident", "gone", "ignored", "missed", "dropped"}
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for name, case in MARKS.items():
-                await make(tx, name, case)
+                make(tx, name, case)
                 if case.jobs or case.link.keys() & {"held_create", "held_close"}:
-                    await make(tx, f"closed, {name}", MARKS["closed"], case)
+                    make(tx, f"closed, {name}", MARKS["closed"], case)
                 for queue in (tx.delivery, tx.closes):
-                    for claim in await queue.claim(9, owner="kept", lease=LEASE):
-                        await queue.again(claim, at=tx.now + timedelta(minutes=1))
+                    for claim in queue.claim(9, owner="kept", lease=LEASE):
+                        queue.again(claim, at=tx.now + timedelta(minutes=1))
         before = await left(store)
         clock.advance(days=91)
         await swept(store, 1)
@@ -227,12 +230,12 @@ async def test_only_what_is_settled_and_waits_for_nothing_is_pruned(database_url
 async def test_what_was_touched_within_the_retention_stays(database_url: str) -> None:
     clock = Clock()
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for alert_id in ("a", "b"):
-                await make(tx, alert_id, MARKS["closed"])
+                make(tx, alert_id, MARKS["closed"])
         clock.advance(days=60)
-        async with store.begin() as tx:
-            await tx.links.change(
+        with store.writing() as tx:
+            tx.links.change(
                 A, lambda _link: a_link(alert_id=A, incident=an_incident(), incident_closed=True), now=tx.now
             )
         await swept(store, 1)
@@ -257,10 +260,10 @@ async def test_what_kuma_still_shows_is_not_forgotten_else_it_would_be_born_agai
 ) -> None:
     clock = Clock()
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
-            await make(tx, "a", MARKS["closed incident"])
+        with store.writing() as tx:
+            make(tx, "a", MARKS["closed incident"])
             if shown_by:
-                await tx.alerts.mark_shown([A], shown_by)
+                tx.alerts.mark_shown([A], shown_by)
         clock.advance(days=91)
         await swept(store, completed)
 
@@ -272,21 +275,21 @@ async def test_what_kuma_still_shows_is_not_forgotten_else_it_would_be_born_agai
 async def test_with_an_alert_goes_all_that_belonged_to_it_and_nothing_else(database_url: str) -> None:
     clock = Clock()
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for alert_id, case in (("a", MARKS["closed"]), ("b", MARKS["open"])):
-                await make(tx, alert_id, case)
-                await tx.audit.note("kuma-sync", "created", alert_id)
+                make(tx, alert_id, case)
+                tx.audit.note("kuma-sync", "created", alert_id)
         clock.advance(days=91)
         await swept(store, 1)
 
         await prune(store, clock)
 
-        async with store.read() as tx:
+        with store.reading() as tx:
             kept = [
-                [await tx.alerts.contents(AlertId(each)) is not None for each in "ab"],
-                [await tx.links.get(AlertId(each)) is not None for each in "ab"],
-                [bool(await tx.audit.history(each)) for each in "ab"],
-                [AlertId(each) in await tx.alerts.snapshots([A, AlertId("b")]) for each in "ab"],
+                [tx.alerts.contents(AlertId(each)) is not None for each in "ab"],
+                [tx.links.get(AlertId(each)) is not None for each in "ab"],
+                [bool(tx.audit.history(each)) for each in "ab"],
+                [AlertId(each) in tx.alerts.snapshots([A, AlertId("b")]) for each in "ab"],
             ]
         assert kept == [[False, True]] * 4
 
@@ -296,18 +299,18 @@ async def test_old_records_go_but_the_latest_pass_of_a_kind_and_what_waits_for_a
 ) -> None:
     clock = Clock()
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for kind in ("sweep", "window", "window"):
-                await tx.audit.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
-            await tx.rejects.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("old", "dropped")])
-            await tx.rejects.drop("dropped")
-            await tx.audit.note("operator", "paused")
+                tx.audit.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
+            tx.rejects.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("old", "dropped")])
+            tx.rejects.drop("dropped")
+            tx.audit.note("operator", "paused")
         clock.advance(days=91)
 
         await prune(store, clock)
 
-        async with store.begin() as tx:
-            assert sorted(record.kind for record in await tx.audit.last_passes(9)) == ["sweep", "window"]
-            assert [piece.digest for piece in await tx.rejects.waiting()] == ["old"]
-            assert await tx.rejects.park([Rejected(digest="dropped", reason="no id", raw=b"{}")]) == 1
-            assert await tx.audit.history("") == []
+        with store.writing() as tx:
+            assert sorted(record.kind for record in tx.audit.last_passes(9)) == ["sweep", "window"]
+            assert [piece.digest for piece in tx.rejects.waiting()] == ["old"]
+            assert tx.rejects.park([Rejected(digest="dropped", reason="no id", raw=b"{}")]) == 1
+            assert tx.audit.history("") == []

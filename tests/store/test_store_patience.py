@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import psycopg
 import pytest
-from builders import a_link
+from builders import ALERT_ID, NOW, a_link
+from pooler import pooled
+from queue_steps import jobs, put
 from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.store import Store, StoreLimits
+from kuma_sync.store import Store, StoreLimits, store_url
 
 STANDING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 
 
-@asynccontextmanager
-async def locked(url: str) -> AsyncIterator[None]:
+@contextmanager
+def locked(url: str) -> Iterator[None]:
     """Let another program hold the whole store while the block runs."""
     if url.startswith("sqlite"):
         other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
@@ -40,8 +44,7 @@ IMPATIENT = StoreLimits(lock=timedelta(seconds=1))
 
 
 async def write(store: Store) -> None:
-    async with store.begin() as tx:
-        await tx.links.add([a_link()], now=tx.now)
+    await store.write(lambda tx: tx.links.add([a_link()], now=tx.now))
 
 
 async def stands_still_until_ended(url: str) -> None:
@@ -57,12 +60,73 @@ async def test_a_transaction_that_gets_nowhere_finds_the_store_away_and_the_next
 ) -> None:
     limits = StoreLimits(transaction=timedelta(seconds=2))
     async with opened(postgres_url, limits=limits) as store:
-        async with locked(postgres_url), asyncio.timeout(10):
-            ends = await asyncio.gather(*(write(store) for _ in range(4)), return_exceptions=True)
+        with locked(postgres_url):
+            async with asyncio.timeout(10):
+                ends = await asyncio.gather(*(write(store) for _ in range(4)), return_exceptions=True)
 
         await write(store)
 
     assert [type(end) for end in ends] == [StoreUnavailable] * 4
+
+
+def test_a_transaction_in_ones_own_thread_gets_nowhere_as_little(postgres_url: str) -> None:
+    store = Store(
+        store_url(postgres_url), clock=lambda: NOW, limits=StoreLimits(transaction=timedelta(milliseconds=500))
+    )
+    with locked(postgres_url):
+        began = time.monotonic()
+        for transaction in (store.writing, store.reading):
+            with pytest.raises(StoreUnavailable), transaction() as tx:
+                tx.links.get(ALERT_ID)
+        took = time.monotonic() - began
+
+    for transaction in (store.writing, store.reading):
+        with transaction() as tx:
+            tx.links.get(ALERT_ID)
+    assert took < 10, "the lock is waited for half a minute"
+    store.close()
+
+
+@pytest.mark.parametrize("found", ["in a statement", "as it is asked whether it lives", "as it is opened"])
+async def test_a_server_that_froze_is_given_up_in_time_and_what_comes_next_works(postgres_url: str, found: str) -> None:
+    """A session of its own freezes: it takes what is sent, and answers nothing, as long as it is waited for."""
+    asleep = timedelta() if found == "as it is asked whether it lives" else timedelta(minutes=1)
+    limits = StoreLimits(transaction=timedelta(seconds=2), asleep=asleep)
+    with ExitStack() as stack:
+        url = stack.enter_context(pooled(postgres_url, size=8)) if found == "as it is opened" else postgres_url
+        async with opened(url, limits=limits) as store:
+            await put(store, "before")
+            if found == "as it is opened":
+                # The pooler keeps the server's session, and lends it to the next of ours.
+                await store._on_loop.close()
+            with frozen(postgres_url) as sessions:
+                for _ in range(sessions):
+                    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+                        await put(store, "unanswered")
+                await put(store, "after")
+                closing = asyncio.create_task(store.aclose())
+                closed, _ = await asyncio.wait([closing], timeout=10)
+            await closing
+        async with opened(postgres_url) as store:
+            assert [job.subject for job in await jobs(store)] == ["before", "after"]
+    assert closed, "who ends does not wait for it either"
+
+
+@contextmanager
+def frozen(url: str) -> Iterator[int]:
+    """Freeze all sessions of a database for as long as the block runs; yield how many there are."""
+    with psycopg.connect(url, autocommit=True) as operator:
+        sessions = operator.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    assert sessions
+    for (process,) in sessions:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        yield len(sessions)
+    finally:
+        for (process,) in sessions:
+            os.kill(process, signal.SIGCONT)
 
 
 async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_the_others_time(
@@ -71,7 +135,7 @@ async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_th
     limits = StoreLimits(lock=timedelta(milliseconds=500), transaction=timedelta(seconds=2))
     async with opened(sqlite_url, limits=limits) as store:
         began = time.monotonic()
-        async with locked(sqlite_url):
+        with locked(sqlite_url):
             ends = await asyncio.gather(*(write(store) for _ in range(12)), return_exceptions=True)
         took = time.monotonic() - began
 
@@ -83,20 +147,21 @@ async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_th
 
 async def test_a_lock_is_not_waited_for_without_end(postgres_url: str) -> None:
     async with opened(postgres_url, limits=IMPATIENT) as store:
-        async with locked(postgres_url), asyncio.timeout(20):
-            with pytest.raises(StoreUnavailable):
+        with locked(postgres_url), pytest.raises(StoreUnavailable):
+            async with asyncio.timeout(20):
                 await write(store)
 
         await write(store)
 
 
 async def test_a_transaction_that_stands_still_is_ended_and_its_locks_with_it(postgres_url: str) -> None:
-    async with opened(postgres_url, limits=IMPATIENT) as store, AsyncExitStack() as stack:
-        tx = await stack.enter_async_context(store.begin())
-        await tx.links.add([a_link()], now=tx.now)
-        await stands_still_until_ended(postgres_url)
-        async with asyncio.timeout(20):
-            await write(store)
+    async with opened(postgres_url, limits=IMPATIENT) as store:
+        with ExitStack() as stack:
+            tx = stack.enter_context(store.writing())
+            tx.links.add([a_link()], now=tx.now)
+            await stands_still_until_ended(postgres_url)
+            async with asyncio.timeout(20):
+                await write(store)
 
-        with pytest.raises(StoreUnavailable):
-            await stack.aclose()
+            with pytest.raises(StoreUnavailable):
+                stack.close()

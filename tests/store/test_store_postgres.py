@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,12 +63,12 @@ async def a_store(url: str) -> AsyncIterator[Store]:
     try:
         yield store
     finally:
-        await store.close()
+        await store.aclose()
 
 
-async def in_force(tx: Tx) -> dict[str, str]:
+def in_force(tx: Tx) -> dict[str, str]:
     connection = tx.lease._connection
-    return {name: (await connection.exec_driver_sql(f"SHOW {name}")).scalar_one() for name in RELIED_ON}
+    return {name: connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in RELIED_ON}
 
 
 # What is relied on
@@ -78,8 +79,8 @@ async def test_a_transaction_has_what_it_relies_on_whatever_a_role_was_given(pos
     with odd_role(postgres_url, **ODD) as odd, reached(odd, way) as url:
         async with a_store(url) as store:
             for _ in range(3):
-                async with store.begin() as tx:
-                    found = await in_force(tx)
+                with store.writing() as tx:
+                    found = in_force(tx)
 
     assert found == RELIED_ON
 
@@ -87,16 +88,18 @@ async def test_a_transaction_has_what_it_relies_on_whatever_a_role_was_given(pos
 @pytest.mark.parametrize("way", ["straight", "pooled"])
 async def test_a_transaction_stands_still_and_works_longer_than_a_role_may(postgres_url: str, way: str) -> None:
     with odd_role(postgres_url, **ODD) as odd, reached(odd, way) as url:
-        async with a_store(url) as store, store.begin() as tx:
-            await asyncio.sleep(1.3)
-            await tx.lease._connection.exec_driver_sql("SELECT pg_sleep(1.3)")
-            await tx.links.open_count()
+        async with a_store(url) as store:
+            with store.writing() as tx:
+                await asyncio.sleep(1.3)
+                tx.lease._connection.exec_driver_sql("SELECT pg_sleep(1.3)")
+                tx.links.open_count()
 
 
 async def test_how_many_copies_are_waited_for_stays_the_servers_matter(postgres_url: str) -> None:
     with odd_role(postgres_url, synchronous_commit="remote_apply") as url:
-        async with a_store(url) as store, store.begin() as tx:
-            found = (await in_force(tx))["synchronous_commit"]
+        async with a_store(url) as store:
+            with store.writing() as tx:
+                found = in_force(tx)["synchronous_commit"]
 
     assert found == "remote_apply"
 
@@ -108,8 +111,9 @@ async def test_what_an_environment_says_to_the_driver_changes_nothing(
     monkeypatch.setenv("PGDATESTYLE", "German")
     monkeypatch.setenv("PGTZ", "Asia/Kathmandu")
     monkeypatch.setenv("PGOPTIONS", "-c statement_timeout=5 -c default_transaction_isolation=serializable")
-    async with a_store(postgres_url) as store, store.begin() as tx:
-        found = await in_force(tx)
+    async with a_store(postgres_url) as store:
+        with store.writing() as tx:
+            found = in_force(tx)
 
     assert found == {**RELIED_ON, "DateStyle": found["DateStyle"]}
     assert found["DateStyle"].startswith("ISO")
@@ -133,9 +137,11 @@ async def test_statements_are_prepared_where_they_are_still_there_the_next_time(
         async with a_store(url) as store:
             for _ in range(12):
                 await put(store)
-            async with store.read() as tx:
-                found = await tx.lease._connection.exec_driver_sql("SELECT count(*) FROM pg_prepared_statements")
-                count = found.scalar_one()
+            count = await store.read(
+                lambda tx: tx.lease._connection.exec_driver_sql(
+                    "SELECT count(*) FROM pg_prepared_statements"
+                ).scalar_one()
+            )
 
     assert (count > 0) is prepared
 
@@ -204,15 +210,14 @@ async def test_a_pooler_that_lends_for_a_session_works_as_well(postgres_url: str
 
 
 async def test_who_gets_no_more_connections_waits_for_one_of_its_own(postgres_url: str) -> None:
-    async def write(store: Store, number: int) -> None:
-        async with store.begin() as tx:
-            await tx.links.open_count()
-            await asyncio.sleep(0.01)
-            await tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE)])
+    def write(number: int, tx: Tx) -> None:
+        tx.links.open_count()
+        time.sleep(0.01)
+        tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE)])
 
     with odd_role(postgres_url, limit=2) as url:
         async with a_store(url) as store:
-            await asyncio.gather(*(write(store, number) for number in range(40)))
+            await asyncio.gather(*(store.write(partial(write, number)) for number in range(40)))
 
             assert len(await jobs(store)) == 40
 
@@ -250,7 +255,7 @@ async def test_the_command_that_makes_a_database_is_one_that_works(postgres_serv
     with servers.encoded(postgres_server, "LATIN1") as latin, servers.database(postgres_server, "unused"):
         async with a_store(latin) as store:
             with pytest.raises(ConfigError) as refusal:
-                await upgrade(store)
+                upgrade(store)
         words = refusal.value.problem.partition("`createdb ")[2].partition(" NAME`")[0].split()
         url = make_url(postgres_server)
         where = ["-h", str(url.host), "-p", str(url.port), "-U", str(url.username)]
@@ -300,7 +305,7 @@ async def test_a_right_that_is_missing_is_told_before_it_is_needed(new_postgres_
                 operator.execute("REVOKE UPDATE ON links FROM odd")
             async with a_store(url) as store:
                 with pytest.raises(StoreError, match="its role may not do that"):
-                    await assure_writable(store)
+                    assure_writable(store)
 
 
 def test_a_server_that_is_too_old_is_refused_in_a_sentence() -> None:
@@ -331,9 +336,9 @@ async def test_a_standby_is_waited_for_until_it_takes_writes(way: str) -> None:
             await put(store, "before")
             server.demote()
             said = []
-            for use in (put(store), upgrade_and_put(store), assure_writable(store)):
+            for use in (put, upgrade_and_put, assured):
                 with pytest.raises(StoreUnavailable) as refusal:
-                    await use
+                    await use(store)
                 said.append(str(refusal.value))
             readable = await jobs(store)
             with psycopg.connect(maintenance, autocommit=True) as operator:
@@ -347,8 +352,12 @@ async def test_a_standby_is_waited_for_until_it_takes_writes(way: str) -> None:
 
 async def upgrade_and_put(store: Store) -> None:
     """Do what a daemon does at its start."""
-    await upgrade(store)
+    upgrade(store)
     await put(store)
+
+
+async def assured(store: Store) -> None:
+    assure_writable(store)
 
 
 async def eventually_put(store: Store, subject: str) -> None:
@@ -454,5 +463,5 @@ async def test_a_table_that_another_copy_changes_parks_nothing(new_postgres_url:
 
 
 async def claimed(store: Store) -> int:
-    async with store.begin() as tx:
-        return len(await tx.delivery.claim(100, owner="me", lease=timedelta(minutes=1)))
+    with store.writing() as tx:
+        return len(tx.delivery.claim(100, owner="me", lease=timedelta(minutes=1)))

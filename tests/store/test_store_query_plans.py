@@ -34,40 +34,39 @@ async def planned(store: Store) -> Plans:
     """Run every statement of claims and polls once, and collect the plans."""
     with plans(store) as plan:
         claimed = await claim_one(store)
-        async with store.begin() as tx:
-            await tx.delivery.renew([claimed], lease=LEASE)
-            await tx.delivery.again(claimed, at=tx.now)
-            await tx.alerts.by_digest(Shape.CONTENTS, [b"unknown"])
-            await tx.alerts.by_digest(Shape.LISTING, [b"unknown"])
-            await tx.alerts.snapshots([AlertId("unknown")])
-            await tx.alerts.gone([AlertId("unknown")])
-            await tx.alerts.mark_shown([AlertId("unknown")], 7)
-            await tx.alerts.unshown(7)
-            await tx.alerts.to_recheck(tx.now)
-            await tx.alerts.tied(tx.now)
-            await tx.links.locked([AlertId("unknown")])
-            await tx.overview.state(AlertId("unknown"))
-            await tx.alerts.newly_closed()
-            await tx.links.behind()
-            await tx.links.open_count()
-            await tx.links.held()
-            await tx.links.unresolved()
-            await tx.links.by_incident(["unknown", "1d0c0000-0000-4000-8000-0000000000aa"])
-            await tx.links.stored_as(["1d0c0000-0000-4000-8000-0000000000aa"])
-            await tx.links.mark_gone([AlertId("unknown")], now=tx.now)
-            await tx.links.doubt_unmade()
-            await tx.links.unshown()
-            await tx.links.look_no_more(now=tx.now)
-            await tx.pruning.alerts(tx.now)
-            await tx.pruning.alerts(tx.now, after=Mark(changed_at=tx.now - timedelta(days=1), alert_id="a"))
-            await tx.pruning.records(tx.now, now=tx.now)
+        with store.writing() as tx:
+            tx.delivery.renew([claimed], lease=LEASE)
+            tx.delivery.again(claimed, at=tx.now)
+            tx.alerts.by_digest(Shape.CONTENTS, [b"unknown"])
+            tx.alerts.by_digest(Shape.LISTING, [b"unknown"])
+            tx.alerts.snapshots([AlertId("unknown")])
+            tx.alerts.gone([AlertId("unknown")])
+            tx.alerts.mark_shown([AlertId("unknown")], 7)
+            tx.alerts.unshown(7)
+            tx.alerts.to_recheck(tx.now)
+            tx.alerts.tied(tx.now)
+            tx.links.locked([AlertId("unknown")])
+            tx.overview.state(AlertId("unknown"))
+            tx.alerts.newly_closed()
+            tx.links.behind()
+            tx.links.open_count()
+            tx.links.held()
+            tx.links.unresolved()
+            tx.links.by_incident(["unknown", "1d0c0000-0000-4000-8000-0000000000aa"])
+            tx.links.stored_as(["1d0c0000-0000-4000-8000-0000000000aa"])
+            tx.links.mark_gone([AlertId("unknown")], now=tx.now)
+            tx.links.doubt_unmade()
+            tx.links.unshown()
+            tx.links.look_no_more(now=tx.now)
+            tx.pruning.alerts(tx.now)
+            tx.pruning.alerts(tx.now, after=Mark(changed_at=tx.now - timedelta(days=1), alert_id="a"))
+            tx.pruning.records(tx.now, now=tx.now)
     return plan
 
 
 async def test_the_watch_over_the_plans_notices_a_table_read_from_end_to_end(database_url: str) -> None:
     async with opened(database_url) as store:
-        with plans(store) as plan:
-            async with store.engine.connect() as connection:
-                await connection.execute(text("SELECT id FROM alerts WHERE assignee = 'nobody'"))
+        with plans(store) as plan, store.engine.connect() as connection:
+            connection.execute(text("SELECT id FROM alerts WHERE assignee = 'nobody'"))
 
         assert len(plan.whole("alerts")) == 1

@@ -91,8 +91,8 @@ async def test_a_held_job_stays_held_until_it_is_released(database_url: str) -> 
         await put(store, lane=Lane.CLOSE, payload={"second": True})
         held, taken = await job(store), await claim(store)
 
-        async with store.begin() as tx:
-            woken = await tx.delivery.wake(["a", "unknown"], states=(JobState.HELD,))
+        with store.writing() as tx:
+            woken = tx.delivery.wake(["a", "unknown"], states=(JobState.HELD,))
 
         assert (held.state, held.payload, taken) == (JobState.HELD, {"first": True}, [])
         assert woken == ["a"]
@@ -117,29 +117,30 @@ async def test_a_put_while_the_job_runs_waits_until_the_first_is_settled(databas
 
 async def test_one_put_may_name_a_subject_twice(database_url: str) -> None:
     async with opened(database_url) as store:
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE), Put(subject="a", lane=Lane.CREATE)])
-            await tx.delivery.put([])
+        with store.writing() as tx:
+            tx.delivery.put([Put(subject="a", lane=Lane.UPDATE), Put(subject="a", lane=Lane.CREATE)])
+            tx.delivery.put([])
 
         assert [row.lane for row in await jobs(store)] == [Lane.CREATE]
 
 
 async def test_the_thirtieth_put_on_one_connection_is_like_the_first(database_url: str) -> None:
     """PostgreSQL plans a prepared statement anew after five runs; then a bound index condition no longer matches."""
-    async with opened(database_url) as store, store.begin() as tx:
-        for _ in range(30):
-            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
-            await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            for _ in range(30):
+                tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+                tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
 
-        assert [len(await queue.jobs()) for queue in (tx.delivery, tx.closes)] == [1, 1]
+            assert [len(queue.jobs()) for queue in (tx.delivery, tx.closes)] == [1, 1]
 
 
 async def test_the_two_queues_know_nothing_of_each_other(database_url: str) -> None:
     async with opened(database_url) as store:
         await put(store)
 
-        async with store.begin() as tx:
-            closings = await tx.closes.claim(5, owner="w1", lease=timedelta(seconds=60))
+        with store.writing() as tx:
+            closings = tx.closes.claim(5, owner="w1", lease=timedelta(seconds=60))
 
         assert closings == []
         assert (await claim_one(store)).subject == "a"
@@ -168,8 +169,8 @@ async def test_jobs_are_claimed_by_lane_then_by_due(database_url: str) -> None:
 
 async def test_a_claim_takes_no_more_than_it_was_asked_to(database_url: str) -> None:
     async with opened(database_url) as store:
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE) for number in range(20)])
+        with store.writing() as tx:
+            tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE) for number in range(20)])
 
         sizes = [len(await claim(store, 8)) for _ in range(4)]
 
@@ -211,8 +212,8 @@ async def test_waking_makes_parked_jobs_due_and_leaves_all_others(database_url: 
         await again(store, await claim_one(store), after=600, reason="busy")
         await put(store, "held", held=True)
 
-        async with store.begin() as tx:
-            woken = await tx.delivery.wake(["parked", "in back-off", "held"])
+        with store.writing() as tx:
+            woken = tx.delivery.wake(["parked", "in back-off", "held"])
 
         claimed = await claim_one(store)
         assert (woken, claimed.subject, claimed.attempts) == (["parked"], "parked", 0)
@@ -227,8 +228,8 @@ async def test_a_subject_is_removed_and_the_job_that_runs_for_it_stopped(databas
         await put(store)
         await put(store, "b")
 
-        async with store.begin() as tx:
-            removed = await tx.delivery.remove("a"), await tx.delivery.remove("unknown"), await tx.delivery.stop("a")
+        with store.writing() as tx:
+            removed = tx.delivery.remove("a"), tx.delivery.remove("unknown"), tx.delivery.stop("a")
         with pytest.raises(ClaimLost):
             await done(store, running)
 
@@ -243,8 +244,8 @@ async def test_a_new_process_takes_up_at_once_what_a_dead_one_left_running(datab
         await put(store, "mine")
         await claim_one(store, owner="this process")
 
-        async with store.begin() as tx:
-            recovered = await tx.delivery.recover("this process")
+        with store.writing() as tx:
+            recovered = tx.delivery.recover("this process")
         taken = await claim(store, owner="this process")
 
         assert recovered == 1
@@ -266,11 +267,11 @@ async def test_depths_tell_waiting_from_back_off(database_url: str) -> None:
         await put(store, "held", held=True)
         await put(store, "waiting")
 
-        async with store.read() as tx:
-            depths = await tx.delivery.depths()
+        with store.reading() as tx:
+            depths = tx.delivery.depths()
         clock.advance(seconds=61)
-        async with store.read() as tx:
-            later = await tx.delivery.depths()
+        with store.reading() as tx:
+            later = tx.delivery.depths()
 
         assert depths == {"parked": 1, "backoff": 1, "running": 1, "held": 1, "pending": 1}
         assert later == {"parked": 1, "running": 1, "held": 1, "pending": 2}
@@ -280,8 +281,8 @@ async def test_the_oldest_is_what_waits_or_runs(database_url: str) -> None:
     clock = Clock()
     start = clock.now
     async with opened(database_url, clock=clock) as store:
-        async with store.read() as tx:
-            empty = await tx.delivery.oldest()
+        with store.reading() as tx:
+            empty = tx.delivery.oldest()
         await put(store, "parked")
         await park(store, await claim_one(store))
         clock.advance(seconds=10)
@@ -291,8 +292,8 @@ async def test_the_oldest_is_what_waits_or_runs(database_url: str) -> None:
         await put(store, "waiting")
         await again(store, await claim_one(store), after=30)
 
-        async with store.read() as tx:
-            found = await tx.delivery.oldest()
+        with store.reading() as tx:
+            found = tx.delivery.oldest()
 
         assert empty is None
         assert found == start + timedelta(seconds=10)
@@ -304,9 +305,9 @@ async def test_rows_are_listed_by_subject_and_by_state(database_url: str) -> Non
             await put(store, subject, held=subject == "c")
         await claim(store, 1, lease=EXPIRED)
 
-        async with store.read() as tx:
-            by_state = await tx.delivery.jobs(states=(JobState.RUNNING, "held"))
-            both = await tx.delivery.jobs("a", states=(JobState.HELD,))
+        with store.reading() as tx:
+            by_state = tx.delivery.jobs(states=(JobState.RUNNING, "held"))
+            both = tx.delivery.jobs("a", states=(JobState.HELD,))
 
         assert [(row.subject, row.state) for row in by_state] == [("a", "running"), ("c", "held")]
         assert both == []
@@ -322,8 +323,8 @@ async def test_news_make_due_what_waits_although_nothing_failed(database_url: st
             await put(store, subject)
             await again(store, await claim_one(store), after=600, counts=counts)
         clock.advance(seconds=5)
-        async with store.read() as tx:
-            before = await tx.delivery.depths()
+        with store.reading() as tx:
+            before = tx.delivery.depths()
 
         for subject in ("postponed", "failed"):
             await put(store, subject, lane=Lane.CLOSE)
@@ -362,10 +363,10 @@ async def test_what_is_postponed_is_not_late(database_url: str) -> None:
         await put(store)
         await again(store, await claim_one(store), after=600, counts=False)
         clock.advance(seconds=300)
-        async with store.read() as tx:
-            meanwhile = await tx.delivery.oldest()
+        with store.reading() as tx:
+            meanwhile = tx.delivery.oldest()
         clock.advance(seconds=300)
-        async with store.read() as tx:
-            then = await tx.delivery.oldest()
+        with store.reading() as tx:
+            then = tx.delivery.oldest()
 
         assert (meanwhile, then) == (None, start)

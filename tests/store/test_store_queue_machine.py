@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,21 +173,16 @@ class QueueMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.model = Model(self.clock)
         self.claims: list[Claim] = []
-        self._runner = asyncio.Runner()
         self._store = Store(store_url(f"sqlite:///{path}"), clock=self.clock, horizon=HORIZON)
 
     def teardown(self) -> None:
         if hasattr(self, "_store"):
-            self._runner.run(self._store.close())
-            self._runner.close()
+            self._store.close()
             self._folder.cleanup()
 
-    def act(self, do: Callable[[DurableQueue], Awaitable[T]]) -> T:
-        async def act() -> T:
-            async with self._store.begin() as tx:
-                return await do(tx.delivery)
-
-        return self._runner.run(act())
+    def act(self, do: Callable[[DurableQueue], T]) -> T:
+        with self._store.writing() as tx:
+            return do(tx.delivery)
 
     @rule(subject=subjects, lane=lanes, payload=payloads, held=st.booleans())
     def put(self, **fields: Any) -> None:
@@ -214,16 +208,16 @@ class QueueMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         at = self.clock.now + timedelta(seconds=after)
 
-        async def settle(queue: DurableQueue) -> None:
+        def settle(queue: DurableQueue) -> None:
             match how:
                 case "done":
-                    await queue.done(claim)
+                    queue.done(claim)
                 case "again":
-                    await queue.again(claim, at=at, reason=how)
+                    queue.again(claim, at=at, reason=how)
                 case "postpone":
-                    await queue.again(claim, at=at, reason=how, counts=False)
+                    queue.again(claim, at=at, reason=how, counts=False)
                 case _:
-                    await queue.park(claim, how)
+                    queue.park(claim, how)
 
         if self.model.owns(claim):
             self.act(settle)

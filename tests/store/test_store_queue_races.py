@@ -6,19 +6,20 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 from builders import NOW, a_link, an_alert, changed
-from queue_steps import LEASE, claim, claim_one, done, job, jobs, put
+from queue_steps import LEASE, again, claim, claim_one, done, job, jobs, put
 from stores import Clock, opened
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
-from kuma_sync.store import Lane, Put, Shape, Shown, Store
+from kuma_sync.store import Claim, Lane, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.leader import READER
@@ -51,8 +52,8 @@ async def test_a_change_put_onto_a_waiting_job_is_never_delivered_from_before_th
     async with stores(postgres_url, 2) as (poller, worker):
         await put(poller)
 
-        async with poller.begin() as tx:
-            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+        with poller.writing() as tx:
+            tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
             before_the_commit = await claim(worker)
         after_the_commit = await claim(worker)
 
@@ -64,10 +65,11 @@ async def test_a_change_put_while_the_job_is_being_claimed_becomes_a_successor(p
     async with stores(postgres_url, 2) as (poller, worker):
         await put(poller)
 
-        async with asyncio.TaskGroup() as group, worker.begin() as tx:
-            (claimed,) = await tx.delivery.claim(1, owner="w1", lease=LEASE)
-            group.create_task(put(poller))
-            await somebody_waits(postgres_url)
+        async with asyncio.TaskGroup() as group:
+            with worker.writing() as tx:
+                (claimed,) = tx.delivery.claim(1, owner="w1", lease=LEASE)
+                group.create_task(put(poller))
+                await somebody_waits(postgres_url)
         states = [row.state for row in await jobs(poller)]
         await done(worker, claimed)
 
@@ -77,12 +79,12 @@ async def test_a_change_put_while_the_job_is_being_claimed_becomes_a_successor(p
 
 async def test_two_workers_asking_at_once_never_get_the_same_job(postgres_url: str) -> None:
     async with stores(postgres_url, 2) as (one, other):
-        async with one.begin() as tx:
-            await tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE) for number in range(10)])
+        with one.writing() as tx:
+            tx.delivery.put([Put(subject=f"a{number}", lane=Lane.UPDATE) for number in range(10)])
 
-        async with one.begin() as mine, other.begin() as theirs:
-            first = await mine.delivery.claim(6, owner="w1", lease=LEASE)
-            second = await theirs.delivery.claim(6, owner="w2", lease=LEASE)
+        with one.writing() as mine, other.writing() as theirs:
+            first = mine.delivery.claim(6, owner="w1", lease=LEASE)
+            second = theirs.delivery.claim(6, owner="w2", lease=LEASE)
 
         subjects = [claimed.subject for claimed in first + second]
         assert [len(first), len(second)] == [6, 4]
@@ -94,14 +96,14 @@ async def test_a_job_put_back_meets_a_change_that_commits_in_that_very_moment(po
         await put(poller)
         claimed = await claim_one(worker)
 
-        async def put_back() -> None:
-            async with worker.begin() as tx:
-                await tx.delivery.again(claimed, at=tx.now + timedelta(minutes=10), reason="503")
+        def put_back(tx: Tx) -> None:
+            tx.delivery.again(claimed, at=tx.now + timedelta(minutes=10), reason="503")
 
-        async with asyncio.TaskGroup() as group, poller.begin() as tx:
-            await tx.delivery.put([Put(subject="a", lane=Lane.CREATE)])
-            group.create_task(put_back())
-            await somebody_waits(postgres_url)
+        async with asyncio.TaskGroup() as group:
+            with poller.writing() as tx:
+                tx.delivery.put([Put(subject="a", lane=Lane.CREATE)])
+                group.create_task(worker.write(put_back))
+                await somebody_waits(postgres_url)
 
         merged = await job(poller)
         assert (merged.state, merged.attempts, merged.lane) == (JobState.PENDING, 1, Lane.CREATE)
@@ -113,14 +115,13 @@ async def test_a_job_put_back_beside_a_change_that_is_taken_back_waits_by_itself
         await put(poller)
         claimed = await claim_one(worker)
 
-        async def put_back() -> None:
-            async with worker.begin() as tx:
-                await tx.delivery.again(claimed, at=tx.now + timedelta(minutes=10), reason="503")
+        def put_back(tx: Tx) -> None:
+            tx.delivery.again(claimed, at=tx.now + timedelta(minutes=10), reason="503")
 
         async def change_and_fail(group: asyncio.TaskGroup) -> None:
-            async with poller.begin() as tx:
-                await tx.delivery.put([Put(subject="a", lane=Lane.CREATE)])
-                group.create_task(put_back())
+            with poller.writing() as tx:
+                tx.delivery.put([Put(subject="a", lane=Lane.CREATE)])
+                group.create_task(worker.write(put_back))
                 await somebody_waits(postgres_url)
                 raise LookupError
 
@@ -137,20 +138,20 @@ async def test_a_job_being_parked_meets_a_change_and_the_change_is_tried(postgre
         await put(poller)
         claimed = await claim_one(worker)
 
-        async def park() -> None:
-            async with worker.begin() as tx:
-                await tx.delivery.park(claimed, "refused")
-                await tx.audit.note("w1", "parked", "a")
+        def park(tx: Tx) -> None:
+            tx.delivery.park(claimed, "refused")
+            tx.audit.note("w1", "parked", "a")
 
-        async with asyncio.TaskGroup() as group, poller.begin() as tx:
-            await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
-            group.create_task(park())
-            await somebody_waits(postgres_url)
+        async with asyncio.TaskGroup() as group:
+            with poller.writing() as tx:
+                tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+                group.create_task(worker.write(park))
+                await somebody_waits(postgres_url)
 
         second = await claim_one(worker)
         assert (second.attempts, len(await jobs(poller))) == (0, 1)
-        async with poller.read() as read:
-            assert [entry.action for entry in await read.audit.history("a")] == ["parked"]
+        with poller.reading() as read:
+            assert [entry.action for entry in read.audit.history("a")] == ["parked"]
 
 
 SUBJECTS = [AlertId(f"a{number}") for number in range(40)]
@@ -171,11 +172,14 @@ async def write(store: Store, witness: Witness, chance: random.Random) -> None:
     """Change alerts, a few in one transaction: their queue rows, and their content (a number on the link)."""
     for _ in range(CHANGES):
         subjects = sorted(chance.sample(SUBJECTS, 5))
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject=subject, lane=chance.choice(list(Lane))) for subject in subjects])
-            for subject in subjects:
-                await tx.links.change(subject, _grown, now=NOW)
+        await store.write(partial(change, [Put(subject=each, lane=chance.choice(list(Lane))) for each in subjects]))
     witness.writers -= 1
+
+
+def change(puts: Sequence[Put], tx: Tx) -> None:
+    tx.delivery.put(puts)
+    for each in puts:
+        tx.links.change(AlertId(each.subject), _grown, now=NOW)
 
 
 def _grown(link: Link) -> Link:
@@ -190,20 +194,20 @@ async def work(store: Store, witness: Witness, chance: random.Random, owner: str
         witness.running.update(claimed.subject for claimed in claims)
         witness.overlaps += [claimed.subject for claimed in claims if witness.running[claimed.subject] > 1]
         for claimed in claims:
-            async with store.read() as tx:
-                link = await tx.links.get(AlertId(claimed.subject))
+            link = await store.read(partial(link_of, claimed))
             assert link is not None
             witness.delivered[claimed.subject] = int(link.close_comment or "0")
-            async with store.begin() as tx:
-                witness.running[claimed.subject] -= 1
-                if chance.random() < 0.3:
-                    await tx.delivery.again(claimed, at=tx.now, reason="503")
-                else:
-                    await tx.delivery.done(claimed)
-        if nothing_more_comes and not claims:
-            async with store.read() as tx:
-                if not await tx.delivery.jobs():
-                    return
+            witness.running[claimed.subject] -= 1
+            if chance.random() < 0.3:
+                await again(store, claimed, after=0, reason="503")
+            else:
+                await done(store, claimed)
+        if nothing_more_comes and not claims and not await jobs(store):
+            return
+
+
+def link_of(claim: Claim, tx: Tx) -> Link | None:
+    return tx.links.get(AlertId(claim.subject))
 
 
 async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_twice_at_once(
@@ -211,8 +215,8 @@ async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_
 ) -> None:
     witness, seeds = Witness(), itertools.count(7)
     async with stores(postgres_url, 7) as opened_stores:
-        async with opened_stores[0].begin() as tx:
-            await tx.links.add([a_link(alert_id=subject) for subject in SUBJECTS], now=NOW)
+        with opened_stores[0].writing() as tx:
+            tx.links.add([a_link(alert_id=subject) for subject in SUBJECTS], now=NOW)
 
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for store in opened_stores[:3]:
@@ -220,8 +224,8 @@ async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_
             for number, store in enumerate(opened_stores[3:]):
                 group.create_task(work(store, witness, random.Random(next(seeds)), f"w{number}"))
 
-        async with opened_stores[0].read() as tx:
-            links = await tx.links.many(SUBJECTS)
+        with opened_stores[0].reading() as tx:
+            links = tx.links.many(SUBJECTS)
         assert witness.overlaps == []
         assert witness.delivered == {key: int(link.close_comment) for key, link in links.items()}
 
@@ -231,30 +235,31 @@ async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_
 
 async def old_and_settled(store: Store, clock: Clock, *ids: str) -> None:
     """Have alerts that were closed long ago, and that the last sweep did not show any more."""
-    async with store.begin() as tx:
+    with store.writing() as tx:
         for alert_id in map(AlertId, ids):
             shown = Shown(snapshot=AlertSnapshot(alert=an_alert(id=alert_id)), shape=Shape.LISTING, digest=None)
-            await tx.alerts.save([shown], now=tx.now, sweep=1)
-            await tx.links.add([a_link(alert_id=alert_id, alert_closed=True)], now=tx.now)
+            tx.alerts.save([shown], now=tx.now, sweep=1)
+            tx.links.add([a_link(alert_id=alert_id, alert_closed=True)], now=tx.now)
     clock.advance(days=91)
-    async with store.begin() as tx:
-        await tx.cursor.move(sweep=2)
-        await tx.lease.take(READER, "reader", ttl=LEASE)
+    with store.writing() as tx:
+        tx.cursor.move(sweep=2)
+        tx.lease.take(READER, "reader", ttl=LEASE)
 
 
 async def test_what_a_read_is_just_showing_again_is_not_pruned(postgres_url: str) -> None:
     clock = Clock()
     async with opened(postgres_url, clock=clock) as reader, opened(postgres_url, clock=clock) as operator:
         await old_and_settled(reader, clock, "a", "b")
-        async with asyncio.TaskGroup() as group, reader.begin() as tx:
-            turn = await tx.lease.take(READER, "reader", ttl=LEASE)
-            assert turn is not None
-            pruning = group.create_task(prune(operator, timedelta(days=90)))
-            await somebody_waits(postgres_url)
-            await tx.alerts.mark_shown([AlertId("a")], 3)
-            await tx.alerts.mark_shown([AlertId("b")], 0)
-        async with reader.read() as tx:
-            left = await tx.alerts.snapshots([AlertId("a"), AlertId("b")])
+        async with asyncio.TaskGroup() as group:
+            with reader.writing() as tx:
+                turn = tx.lease.take(READER, "reader", ttl=LEASE)
+                assert turn is not None
+                pruning = group.create_task(prune(operator, timedelta(days=90)))
+                await somebody_waits(postgres_url)
+                tx.alerts.mark_shown([AlertId("a")], 3)
+                tx.alerts.mark_shown([AlertId("b")], 0)
+        with reader.reading() as tx:
+            left = tx.alerts.snapshots([AlertId("a"), AlertId("b")])
 
     assert (pruning.result(), list(left)) == (1, ["a"])
 
@@ -263,12 +268,12 @@ async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(pos
     clock = Clock()
     async with opened(postgres_url, clock=clock) as door, opened(postgres_url, clock=clock) as operator:
         await old_and_settled(door, clock, "a", "b")
-        async with door.begin() as tx:
-            await lock(tx, links=[AlertId("a")])
+        with door.writing() as tx:
+            lock(tx, links=[AlertId("a")])
             async with asyncio.timeout(10):
                 removed = await prune(operator, timedelta(days=90))
-            await tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
-        async with door.read() as tx:
-            left = await tx.links.many([AlertId("a"), AlertId("b")])
+            tx.closes.put([Put(subject="a", lane=Lane.CLOSE)])
+        with door.reading() as tx:
+            left = tx.links.many([AlertId("a"), AlertId("b")])
 
     assert (removed, list(left)) == (1, ["a"])

@@ -33,13 +33,13 @@ async def test_a_new_store_is_born_by_the_first_write_and_once(database_url: str
     clock = Clock()
     birth = clock.now
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
-            unborn = await tx.cursor.read()
-            await tx.cursor.move(watermark=NOW, sweep=2**40)
+        with store.writing() as tx:
+            unborn = tx.cursor.read()
+            tx.cursor.move(watermark=NOW, sweep=2**40)
         clock.advance(days=1)
-        async with store.begin() as tx:
-            await tx.cursor.move(swept_at=NOW, watched_until=NOW + timedelta(microseconds=7))
-            moved = await tx.cursor.read()
+        with store.writing() as tx:
+            tx.cursor.move(swept_at=NOW, watched_until=NOW + timedelta(microseconds=7))
+            moved = tx.cursor.read()
 
     assert unborn == Cursor(born_at=birth)
     assert moved == Cursor(
@@ -53,41 +53,43 @@ async def test_a_new_store_is_born_by_the_first_write_and_once(database_url: str
 
 async def test_a_store_remembers_whose_it_is_beside_its_cursor(database_url: str) -> None:
     other = replace(OURS, irp_url="https://other.example.com")
-    async with opened(database_url) as store, store.begin() as tx:
-        nobody = await tx.cursor.identity()
-        await tx.cursor.move(watermark=NOW)
-        still_nobody = await tx.cursor.identity()
-        await tx.cursor.bind(OURS)
-        ours = await tx.cursor.identity()
-        await tx.cursor.bind(other)
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            nobody = tx.cursor.identity()
+            tx.cursor.move(watermark=NOW)
+            still_nobody = tx.cursor.identity()
+            tx.cursor.bind(OURS)
+            ours = tx.cursor.identity()
+            tx.cursor.bind(other)
 
-        assert (nobody, still_nobody, ours) == (None, None, OURS)
-        assert await tx.cursor.identity() == other
-        assert (await tx.cursor.read()).watermark == NOW
+            assert (nobody, still_nobody, ours) == (None, None, OURS)
+            assert tx.cursor.identity() == other
+            assert tx.cursor.read().watermark == NOW
 
 
 async def test_the_latest_pass_of_every_kind_is_found(database_url: str) -> None:
     sweep = PassRecord(kind="sweep", started_at=NOW, seconds=0.5, complete=False)
     newer = replace(POLL, error="", started_at=NOW + timedelta(seconds=30))
-    async with opened(database_url) as store, store.begin() as tx:
-        for record in (POLL, sweep, newer):
-            await tx.audit.note_pass(record)
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            for record in (POLL, sweep, newer):
+                tx.audit.note_pass(record)
 
-        assert await tx.audit.last_passes(2) == [newer, sweep]
-        assert await tx.audit.last_passes(9) == [newer, sweep, POLL]
-        assert await tx.audit.last_pass_by_kind() == [sweep, newer]
+            assert tx.audit.last_passes(2) == [newer, sweep]
+            assert tx.audit.last_passes(9) == [newer, sweep, POLL]
+            assert tx.audit.last_pass_by_kind() == [sweep, newer]
 
 
 async def test_an_alerts_history_is_told_in_order(database_url: str) -> None:
     clock = Clock()
     async with opened(database_url, clock=clock) as store:
         for alert_id, action in (("a", "created"), ("b", "created"), ("a", "closed")):
-            async with store.begin() as tx:
-                await tx.audit.note("Иванов", action, alert_id, "причина")
+            with store.writing() as tx:
+                tx.audit.note("Иванов", action, alert_id, "причина")
             clock.advance(seconds=1)
 
-        async with store.read() as tx:
-            history = await tx.audit.history("a")
+        with store.reading() as tx:
+            history = tx.audit.history("a")
 
     assert history == [
         AuditEntry(
@@ -104,14 +106,14 @@ async def test_a_piece_that_is_no_alert_is_one_row_however_often_it_is_seen(data
     birth = clock.now
     piece = Rejected(digest="d1", reason="no id", raw=b'{"name": "\xff\x00"}')
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
-            new = await tx.rejects.park([piece, piece])
+        with store.writing() as tx:
+            new = tx.rejects.park([piece, piece])
         clock.advance(hours=1)
-        async with store.begin() as tx:
-            again = await tx.rejects.park([piece, Rejected(digest="d2", reason="no object", raw=b"7")])
-            nothing = await tx.rejects.park([])
-            parked = await tx.rejects.waiting()
-            bodies = [await tx.rejects.body(digest) for digest in ("d1", "d2", "d3")]
+        with store.writing() as tx:
+            again = tx.rejects.park([piece, Rejected(digest="d2", reason="no object", raw=b"7")])
+            nothing = tx.rejects.park([])
+            parked = tx.rejects.waiting()
+            bodies = [tx.rejects.body(digest) for digest in ("d1", "d2", "d3")]
 
         assert (new, again, nothing) == (1, 1, 0)
         assert bodies == [piece.raw, b"7", None]
@@ -123,18 +125,20 @@ async def test_a_piece_that_is_no_alert_is_one_row_however_often_it_is_seen(data
 
 async def test_a_dropped_piece_stays_dropped_when_it_is_seen_again(database_url: str) -> None:
     piece = Rejected(digest="d1", reason="no id", raw=b"{}")
-    async with opened(database_url) as store, store.begin() as tx:
-        await tx.rejects.park([piece])
-        dropped = await tx.rejects.drop("d1"), await tx.rejects.drop("d1")
-        new = await tx.rejects.park([piece])
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            tx.rejects.park([piece])
+            dropped = tx.rejects.drop("d1"), tx.rejects.drop("d1")
+            new = tx.rejects.park([piece])
 
-        assert dropped == (True, False)
-        assert (new, await tx.rejects.waiting(), await tx.rejects.count()) == (0, [], 0)
+            assert dropped == (True, False)
+            assert (new, tx.rejects.waiting(), tx.rejects.count()) == (0, [], 0)
 
 
 async def test_a_piece_that_turned_out_to_be_an_alert_is_forgotten(database_url: str) -> None:
-    async with opened(database_url) as store, store.begin() as tx:
-        await tx.rejects.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("d1", "d2")])
-        await tx.rejects.forget("d1")
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            tx.rejects.park([Rejected(digest=each, reason="no id", raw=b"{}") for each in ("d1", "d2")])
+            tx.rejects.forget("d1")
 
-        assert [piece.digest for piece in await tx.rejects.waiting()] == ["d2"]
+            assert [piece.digest for piece in tx.rejects.waiting()] == ["d2"]

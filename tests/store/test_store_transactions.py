@@ -8,9 +8,10 @@ import socket
 import sqlite3
 import subprocess
 import threading
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,16 +25,19 @@ from queue_steps import jobs, put
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from stores import opened
+from test_store_queue_races import somebody_waits
 
 from kuma_sync.core.alert import AlertSnapshot
 from kuma_sync.core.errors import StoreUnavailable, ValueRefused
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
 from kuma_sync.settings import Secret
-from kuma_sync.store import Lane, Put, Shape, Shown, Store, StoreLimits, engine, store_url
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, StoreLimits, Tx, engine, store_url
+from kuma_sync.store.locks import lock
 from kuma_sync.telemetry.redact import masked
 
 SECRET = "swordfish"
+SLEEP = "SELECT pg_sleep(1)"
 
 
 def file_of(url: str) -> Path:
@@ -46,23 +50,30 @@ def impatient(store: Store) -> None:
     def shorten(connection: Any, _record: object) -> None:
         connection.execute("PRAGMA busy_timeout = 50")
 
-    event.listen(store.engine.sync_engine, "connect", shorten)
+    event.listen(store.engine, "connect", shorten)
 
 
 def a_store(url: str, password: Secret | None = None) -> Store:
     return Store(store_url(url), password=password, clock=lambda: NOW)
 
 
-async def threads_ended() -> None:
-    """Wait for the threads of connections that could not be opened: the driver stops them without waiting itself."""
-    for thread in threading.enumerate():
-        if "_connection_worker_thread" in thread.name:
-            await asyncio.to_thread(thread.join, 10)
+def refused(store: Store) -> list[StoreUnavailable]:
+    """Try to write and to read; return what is said each time."""
+    said = []
+    for transaction in (store.writing, store.reading):
+        with pytest.raises(StoreUnavailable) as refusal, transaction():
+            pass
+        said.append(refusal.value)
+    return said
+
+
+def driver(tx: Tx) -> Any:
+    """Return the driver's own connection that a transaction runs on."""
+    return tx.lease._connection.connection.driver_connection
 
 
 async def counted(store: Store) -> int:
-    async with store.read() as tx:
-        link = await tx.links.get(ALERT_ID)
+    link = await store.read(lambda tx: tx.links.get(ALERT_ID))
     return int(link.close_comment or "0") if link else 0
 
 
@@ -76,84 +87,217 @@ def one_more(link: Link) -> Link:
 async def test_a_block_that_fails_leaves_nothing_behind(database_url: str) -> None:
     async with opened(database_url) as store:
 
-        async def fail_at_the_end() -> None:
-            async with store.begin() as tx:
-                await tx.links.add([a_link()], now=tx.now)
-                await tx.alerts.save(
-                    [Shown(snapshot=AlertSnapshot(alert=an_alert()), shape=Shape.LISTING, digest=None)],
-                    now=tx.now,
-                    sweep=0,
-                )
-                await tx.delivery.put([Put(subject=ALERT_ID, lane=Lane.CREATE)])
-                await tx.closes.put([Put(subject=ALERT_ID, lane=Lane.CLOSE)])
-                await tx.cursor.move(watermark=NOW)
-                raise LookupError
+        def fail_at_the_end(tx: Tx) -> None:
+            tx.links.add([a_link()], now=tx.now)
+            tx.alerts.save(
+                [Shown(snapshot=AlertSnapshot(alert=an_alert()), shape=Shape.LISTING, digest=None)],
+                now=tx.now,
+                sweep=0,
+            )
+            tx.delivery.put([Put(subject=ALERT_ID, lane=Lane.CREATE)])
+            tx.closes.put([Put(subject=ALERT_ID, lane=Lane.CLOSE)])
+            tx.cursor.move(watermark=NOW)
+            raise LookupError
+
+        def fail_here_and_now() -> None:
+            with store.writing() as tx:
+                fail_at_the_end(tx)
 
         with pytest.raises(LookupError):
-            await fail_at_the_end()
+            await store.write(fail_at_the_end)
+        with pytest.raises(LookupError):
+            fail_here_and_now()
 
-        async with store.read() as tx:
-            assert await tx.links.get(ALERT_ID) is None
-            assert await tx.alerts.snapshots([ALERT_ID]) == {}
-            assert (await tx.delivery.jobs(), await tx.closes.jobs()) == ([], [])
-            assert (await tx.cursor.read()).watermark is None
+        with store.reading() as tx:
+            assert tx.links.get(ALERT_ID) is None
+            assert tx.alerts.snapshots([ALERT_ID]) == {}
+            assert (tx.delivery.jobs(), tx.closes.jobs()) == ([], [])
+            assert tx.cursor.read().watermark is None
 
 
-async def test_a_cancelled_block_leaves_nothing_behind_and_the_next_writer_goes_on(database_url: str) -> None:
-    async with opened(database_url) as store:
-        wrote = asyncio.Event()
+async def test_who_stops_waiting_leaves_nothing_behind_and_the_next_writer_goes_on(sqlite_url: str) -> None:
+    """It is cancelled between two statements, and what it does comes to its end: even then nothing is committed."""
+    async with opened(sqlite_url) as store:
+        wrote, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
-        async def hang() -> None:
-            async with store.begin() as tx:
-                await tx.links.add([a_link()], now=tx.now)
-                wrote.set()
-                await asyncio.Event().wait()
+        def write(tx: Tx) -> None:
+            tx.links.add([a_link()], now=tx.now)
+            wrote.set()
+            assert go_on.wait(10)
+            ended.set()
 
-        task = asyncio.create_task(hang())
-        await wrote.wait()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await cancelled(store.write(write, long=True), once=wrote)
+        go_on.set()
         async with asyncio.timeout(5):
             await put(store)
 
-        async with store.read() as tx:
-            assert await tx.links.get(ALERT_ID) is None
+        with store.reading() as tx:
+            assert tx.links.get(ALERT_ID) is None
+        assert ended.is_set()
         assert len(await jobs(store)) == 1
+
+
+async def test_who_stops_waiting_in_a_statement_on_a_file_leaves_no_lock_behind(sqlite_url: str) -> None:
+    """The statement itself would never end."""
+    async with opened(sqlite_url) as store:
+        works = threading.Event()
+
+        def write(tx: Tx) -> None:
+            tx.links.add([a_link()], now=tx.now)
+            connection = tx.lease._connection
+            driver(tx).set_progress_handler(works.set, 100)
+            connection.exec_driver_sql(
+                "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+            )
+
+        await cancelled(store.write(write, long=True), once=works)
+        async with asyncio.timeout(8):
+            await put(store)
+
+        with store.reading() as tx:
+            assert tx.links.get(ALERT_ID) is None
+        assert len(await jobs(store)) == 1
+
+
+async def test_who_stops_waiting_in_a_statement_on_a_server_leaves_no_lock_behind(postgres_url: str) -> None:
+    """The statement itself would last longer than anybody waits."""
+    async with opened(postgres_url) as store:
+
+        def write(tx: Tx) -> None:
+            tx.links.add([a_link()], now=tx.now)
+            tx.lease._connection.exec_driver_sql("SELECT pg_sleep(60)")
+
+        writing = asyncio.create_task(store.write(write))
+        await asyncio.to_thread(somebody_sleeps, postgres_url)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        async with asyncio.timeout(8):
+            await store.write(lambda tx: tx.links.add([a_link(gone=True)], now=tx.now))
+
+        with store.reading() as tx:
+            assert tx.links.get(ALERT_ID) == a_link(gone=True)
+
+
+def somebody_sleeps(url: str) -> None:
+    """Return as soon as a session of this database is in pg_sleep."""
+    query = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    deadline = time.monotonic() + 10
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not connection.execute(query).fetchall():
+            assert time.monotonic() < deadline, "nobody came to sleep"
+            time.sleep(0.01)
+
+
+async def test_who_stops_waiting_for_a_lock_lets_go_of_its_own(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        await store.write(lambda tx: tx.links.add([a_link()], now=tx.now))
+
+        def write(tx: Tx) -> None:
+            lock(tx, links=[ALERT_ID])
+            tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+
+        with psycopg.connect(postgres_url) as other:
+            other.execute("LOCK TABLE delivery_queue")
+            writing = asyncio.create_task(store.write(write))
+            await somebody_waits(postgres_url)
+            writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            async with asyncio.timeout(8):
+                await store.write(lambda tx: lock(tx, links=[ALERT_ID]))
+
+
+async def test_who_stops_waiting_in_the_line_of_writers_is_not_served(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold_up(_tx: Tx) -> None:
+            begun.set()
+            assert go_on.wait(10)
+
+        first = asyncio.create_task(store.write(hold_up, long=True))
+        assert await asyncio.to_thread(begun.wait, 10)
+        waiting = [asyncio.create_task(put(store, f"a{number}")) for number in range(3)]
+        await asyncio.sleep(0)  # so that all stand in line
+        waiting[1].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[1]
+        go_on.set()
+        await asyncio.gather(first, waiting[0], waiting[2])
+
+        assert [row.subject for row in await jobs(store)] == ["a0", "a2"]
+
+
+async def cancelled(writing: Coroutine[Any, Any, None], *, once: threading.Event) -> None:
+    """Stop waiting for a transaction once it has come so far; that alone takes no time."""
+    task = asyncio.create_task(writing)
+    assert await asyncio.to_thread(once.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(5):
+            await task
 
 
 async def test_what_many_tasks_write_at_once_is_all_kept(database_url: str) -> None:
     async with opened(database_url) as store:
-        async with store.begin() as tx:
-            await tx.links.add([a_link()], now=tx.now)
-
-        async def bump() -> None:
-            async with store.begin() as tx:
-                await tx.links.change(ALERT_ID, one_more, now=tx.now)
+        with store.writing() as tx:
+            tx.links.add([a_link()], now=tx.now)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(12):
-                group.create_task(bump())
+                group.create_task(store.write(lambda tx: tx.links.change(ALERT_ID, one_more, now=tx.now)))
 
         assert await counted(store) == 12
 
 
+async def test_the_loop_goes_on_while_a_long_work_is_done_on_a_file(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        seen = threading.Event()
+        working = asyncio.create_task(store.write(lambda _tx: seen.wait(10), long=True))
+        await asyncio.sleep(0)
+        seen.set()
+
+        assert await working, "what the loop does meanwhile is seen by it"
+
+
+async def test_the_loop_goes_on_while_a_server_takes_its_time(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        for transaction in (store.write, store.read):
+            working = asyncio.create_task(transaction(lambda tx: tx.lease._connection.exec_driver_sql(SLEEP)))
+            await asyncio.to_thread(somebody_sleeps, postgres_url)
+            await jobs(store)
+            assert not working.done()
+            await working
+
+
 async def test_a_reader_does_not_keep_the_writer_waiting(database_url: str) -> None:
     async with opened(database_url) as store:
-        async with store.read() as reading:
-            before = await reading.delivery.jobs()
+        with store.reading() as reading:
+            before = reading.delivery.jobs()
             async with asyncio.timeout(5):
                 await put(store)
 
         assert (before, len(await jobs(store))) == ([], 1)
 
 
-async def test_a_transaction_on_a_file_reads_one_moment(sqlite_url: str) -> None:
-    async with opened(sqlite_url) as store, store.read() as reading:
-        await reading.delivery.jobs()
-        await put(store)
+async def test_a_writer_does_not_keep_readers_waiting(database_url: str) -> None:
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            tx.delivery.put([Put(subject="a", lane=Lane.UPDATE)])
+            async with asyncio.timeout(5):
+                before = await jobs(store)
 
-        assert await reading.delivery.jobs() == []
+        assert (before, len(await jobs(store))) == ([], 1)
+
+
+async def test_a_transaction_on_a_file_reads_one_moment(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        with store.reading() as reading:
+            reading.delivery.jobs()
+            await put(store)
+
+            assert reading.delivery.jobs() == []
 
 
 # SQLite made durable
@@ -161,10 +305,11 @@ async def test_a_transaction_on_a_file_reads_one_moment(sqlite_url: str) -> None
 
 async def test_every_connection_to_a_file_writes_ahead_and_syncs_fully(sqlite_url: str) -> None:
     wanted = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
-    async with opened(sqlite_url) as store, store.engine.connect() as one, store.engine.connect() as other:
-        for connection in (one, other):
-            found = {name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in wanted}
-            assert found == wanted
+    async with opened(sqlite_url) as store:
+        with store.engine.connect() as one, store.engine.connect() as other:
+            for connection in (one, other):
+                found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted}
+                assert found == wanted
 
 
 async def test_a_second_writer_waits_for_the_first(sqlite_url: str) -> None:
@@ -193,7 +338,7 @@ async def test_a_file_that_another_writer_keeps_is_out_of_reach_until_it_lets_go
 
     assert str(refusal.value) == "the store is out of reach: database is locked"
     assert (readable, len(await jobs(store))) == ([], 1)
-    await store.close()
+    await store.aclose()
 
 
 # Out of reach
@@ -203,24 +348,20 @@ async def test_a_file_that_another_writer_keeps_is_out_of_reach_until_it_lets_go
 async def test_a_file_that_cannot_be_opened_is_out_of_reach(tmp_path: Path, place: str) -> None:
     store = a_store(f"sqlite:///{tmp_path / place}")
 
-    for transaction in (store.begin, store.read):
-        with pytest.raises(StoreUnavailable, match="unable to open database file"):
-            async with transaction():
-                pass
+    said = [str(each) for each in refused(store)]
 
-    await store.close()
-    await threads_ended()
+    assert said == ["the store is out of reach: unable to open database file"] * 2
+    await store.aclose()
 
 
 async def test_a_file_that_is_no_database_is_out_of_reach(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_text("[kuma]\nurl = 'https://kuma'\n" * 100, encoding="utf-8")
     store = a_store(f"sqlite:///{tmp_path}/store.db")
 
-    with pytest.raises(StoreUnavailable, match="file is not a database"):
-        async with store.begin():
-            pass
+    with pytest.raises(StoreUnavailable, match="file is not a database"), store.writing():
+        pass
 
-    await store.close()
+    await store.aclose()
 
 
 def remount(path: Path, mode: str) -> None:
@@ -268,25 +409,22 @@ async def test_a_disk_mounted_read_only_is_out_of_reach_for_writers(tmp_path: Pa
 
         assert str(refusal.value).startswith("the store is out of reach: ")
         assert [row.subject for row in await jobs(store)] == ["before", "after"]
-        await store.close()
+        await store.aclose()
 
 
 async def test_a_stopped_server_is_out_of_reach() -> None:
     with postgres.server() as url:
         store = a_store(url, Secret(SECRET))
-        async with store.read():
+        with store.reading():
             pass
 
-    for transaction in (store.begin, store.read):
-        with pytest.raises(StoreUnavailable) as refusal:
-            async with transaction():
-                pass
-        assert SECRET not in str(refusal.value)
-        assert "127.0.0.1" not in str(refusal.value)
+    for refusal in refused(store):
+        assert SECRET not in str(refusal)
+        assert "127.0.0.1" not in str(refusal)
         if url.startswith("postgresql://postgres@127.0.0.1:"):
-            assert str(refusal.value) == "the store is out of reach: connection refused"
+            assert str(refusal) == "the store is out of reach: connection refused"
 
-    await store.close()
+    await store.aclose()
 
 
 @pytest.mark.parametrize(
@@ -332,12 +470,11 @@ async def test_what_is_wrong_in_the_address_of_postgresql_is_told(
     url = url.set(query={}) if "host" in changed else url
     store = a_store(url.set(**changed).render_as_string(hide_password=False))
 
-    with pytest.raises(StoreUnavailable) as refusal:
-        async with store.read():
-            pass
+    with pytest.raises(StoreUnavailable) as refusal, store.reading():
+        pass
 
     assert str(refusal.value) == f"the store is out of reach: {said}"
-    await store.close()
+    await store.aclose()
 
 
 def cut_off(operator: psycopg.Connection, which: str) -> int:
@@ -368,17 +505,16 @@ async def test_a_password_that_changes_in_its_file_is_used_by_the_next_connectio
     file.write_text("right\n")
     with guarded() as (url, server):
         store = a_store(url, Secret(path=file))
-        async with store.read():
+        with store.reading():
             pass
         server.execute("ALTER ROLE sync PASSWORD 'changed'")
         assert cut_off(server, "usename = 'sync'") == 1
-        with pytest.raises(StoreUnavailable, match="the password is refused"):
-            async with store.read():
-                pass
-        file.write_text("changed\n")
-        async with store.read():
+        with pytest.raises(StoreUnavailable, match="the password is refused"), store.reading():
             pass
-        await store.close()
+        file.write_text("changed\n")
+        with store.reading():
+            pass
+        await store.aclose()
 
     assert masked("it is changed") != "it is changed", "the new one, too, is kept out of logs"
 
@@ -388,11 +524,10 @@ async def test_a_password_that_is_wrong_or_missing_is_told_without_it() -> None:
         said = set[str]()
         for password in (Secret(SECRET), Secret()):
             store = a_store(url, password)
-            with pytest.raises(StoreUnavailable) as refusal:
-                async with store.read():
-                    pass
+            with pytest.raises(StoreUnavailable) as refusal, store.reading():
+                pass
             said.add(str(refusal.value).removeprefix("the store is out of reach: "))
-            await store.close()
+            await store.aclose()
 
     assert said == {"the password is refused", "the server asks for a password, and none is given"}
 
@@ -419,8 +554,7 @@ async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
 ) -> None:
     limits = StoreLimits(asleep=timedelta(seconds=asleep))
     async with opened(postgres_url, limits=limits) as store:
-        async with store.read(), store.begin():
-            pass
+        await asyncio.gather(*(store.read(lambda tx: tx.lease._connection.exec_driver_sql(SLEEP)) for _ in range(2)))
         await put(store, "before")
         with psycopg.connect(postgres_url, autocommit=True) as operator:
             cut = cut_off(operator, "datname = current_database()")
@@ -434,10 +568,7 @@ async def test_a_connection_cut_while_nobody_used_it_is_replaced_without_a_word(
 async def test_a_connection_that_the_driver_gave_up_is_replaced_without_a_word(postgres_url: str) -> None:
     async with opened(postgres_url) as store:
         await put(store, "before")
-        async with store.engine.connect() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
-        assert raw is not None
-        raw.pgconn.finish()
+        (await store.read(driver)).pgconn.finish()
 
         await put(store, "after")
 
@@ -446,13 +577,14 @@ async def test_a_connection_that_the_driver_gave_up_is_replaced_without_a_word(p
 
 async def test_a_server_that_acknowledges_nothing_is_given_up_after_ten_seconds(postgres_url: str) -> None:
     """So the kernel was told; to lose packets takes a network of one's own."""
-    async with opened(postgres_url) as store, store.engine.connect() as connection:
-        raw = (await connection.get_raw_connection()).driver_connection
-        assert raw is not None
-        with socket.socket(fileno=os.dup(raw.fileno())) as its_socket:
-            if its_socket.family == socket.AF_UNIX:
-                pytest.skip("this server is reached without TCP; Debian's is reached with it")
-            told = its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    async with opened(postgres_url) as store:
+        with store.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            with socket.socket(fileno=os.dup(raw.fileno())) as its_socket:
+                if its_socket.family == socket.AF_UNIX:
+                    pytest.skip("this server is reached without TCP; Debian's is reached with it")
+                told = its_socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
     assert told == 10_000
 
@@ -466,10 +598,7 @@ async def test_a_connection_that_slept_is_asked_before_it_is_used(postgres_url: 
 
     async with opened(postgres_url, limits=StoreLimits(asleep=timedelta())) as store:
         await put(store, "before")
-        async with store.engine.connect() as connection:
-            raw = (await connection.get_raw_connection()).driver_connection
-            assert raw is not None
-            descriptor = raw.fileno()
+        descriptor = (await store.read(driver)).fileno()
         ours, far_end = socket.socketpair()
         firewall = threading.Thread(target=reset, args=[far_end])
         firewall.start()
@@ -485,15 +614,14 @@ async def test_a_connection_that_slept_is_asked_before_it_is_used(postgres_url: 
 async def test_a_connection_cut_in_the_middle_of_a_transaction_leaves_nothing_behind(postgres_url: str) -> None:
     async with opened(postgres_url) as store:
 
-        async def write_while_being_cut_off() -> None:
-            async with store.begin() as tx:
-                await tx.delivery.put([Put(subject="a", lane=Lane.UPDATE, payload={"comment": SECRET})])
-                with psycopg.connect(postgres_url, autocommit=True) as operator:
-                    cut_off(operator, "datname = current_database()")
-                await tx.delivery.jobs()
+        def write_while_being_cut_off(tx: Tx) -> None:
+            tx.delivery.put([Put(subject="a", lane=Lane.UPDATE, payload={"comment": SECRET})])
+            with psycopg.connect(postgres_url, autocommit=True) as operator:
+                cut_off(operator, "datname = current_database()")
+            tx.delivery.jobs()
 
         with pytest.raises(StoreUnavailable) as refusal:
-            await write_while_being_cut_off()
+            await store.write(write_while_being_cut_off)
 
         assert SECRET not in str(refusal.value)
         assert "SELECT" not in str(refusal.value)
@@ -506,11 +634,11 @@ async def test_a_server_east_of_greenwich_gives_back_the_last_hour_there_is(new_
     last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     alert = an_alert(last_seen=last)
     async with opened(new_postgres_url) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             shown = Shown(snapshot=AlertSnapshot(alert=alert), shape=Shape.LISTING, digest=None)
-            await tx.alerts.save([shown], now=NOW, sweep=0)
-        async with store.read() as tx:
-            newest = await tx.alerts.newest([alert.id])
+            tx.alerts.save([shown], now=NOW, sweep=0)
+        with store.reading() as tx:
+            newest = tx.alerts.newest([alert.id])
 
     assert newest == last
 
@@ -531,9 +659,9 @@ async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_s
 ) -> None:
     nameless = AlertSnapshot(alert=an_alert(name=None, assignee=SECRET))
     async with opened(database_url) as store:
+        shown = Shown(snapshot=nameless, shape=Shape.LISTING, digest=None)
         with pytest.raises(ValueRefused, match="the database takes no such value: ") as refusal:
-            async with store.begin() as tx:
-                await tx.alerts.save([Shown(snapshot=nameless, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
+            await store.write(lambda tx: tx.alerts.save([shown], now=tx.now, sweep=0))
 
     assert SECRET not in str(refusal.value)
 
@@ -541,12 +669,12 @@ async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_s
 @pytest.mark.parametrize("words", ["a NUL \x00", "half a pair \ud83d"])
 async def test_texts_for_people_are_kept_without_what_no_database_holds(database_url: str, words: str) -> None:
     async with opened(database_url) as store:
-        async with store.begin() as tx:
-            await tx.audit.note(words, "action", "a", words)
-            await tx.links.add([a_link(close_origin=Origin.IRP, close_comment=words)], now=tx.now)
-        async with store.read() as tx:
-            (entry,) = await tx.audit.history("a")
-            link = await tx.links.get(ALERT_ID)
+        with store.writing() as tx:
+            tx.audit.note(words, "action", "a", words)
+            tx.links.add([a_link(close_origin=Origin.IRP, close_comment=words)], now=tx.now)
+        with store.reading() as tx:
+            (entry,) = tx.audit.history("a")
+            link = tx.links.get(ALERT_ID)
 
     kept = f"{words[:-1]}\ufffd"
     assert link is not None
@@ -563,9 +691,9 @@ async def test_a_name_that_no_database_holds_is_refused_alone(database_url: str)
 
 
 async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach(postgres_url: str) -> None:
-    async with opened(postgres_url) as store, store.engine.connect() as connection:
-        with pytest.raises(DBAPIError) as mistake, engine.translated():
-            await connection.exec_driver_sql("SELECT FROM WHERE")
+    async with opened(postgres_url) as store:
+        with store.engine.connect() as connection, pytest.raises(DBAPIError) as mistake, engine.translated():
+            connection.exec_driver_sql("SELECT FROM WHERE")
 
     assert not isinstance(mistake.value, StoreUnavailable)
 
@@ -576,8 +704,8 @@ async def test_a_mistake_of_ours_is_not_taken_for_a_store_out_of_reach(postgres_
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("sqlite:///kuma-sync.db", "sqlite+aiosqlite:///kuma-sync.db"),
-        ("sqlite:////var/lib/kuma-sync/store.db", "sqlite+aiosqlite:////var/lib/kuma-sync/store.db"),
+        ("sqlite:///kuma-sync.db", "sqlite+pysqlite:///kuma-sync.db"),
+        ("sqlite:////var/lib/kuma-sync/store.db", "sqlite+pysqlite:////var/lib/kuma-sync/store.db"),
         ("postgresql://kuma:own@db/sync", "postgresql+psycopg://kuma:own@db/sync"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from builders import a_link, an_asset, an_event, an_incident, seen
 from sqlalchemy import event, func, select, text
-from stores import Clock, opened
+from stores import Clock, engines_of, opened
 
 from kuma_sync.core import transitions
 from kuma_sync.core.alert import AlertId, AlertSnapshot, first_snapshot
@@ -45,12 +45,12 @@ class Year:
         for _ in range(days):
             self.clock.advance(days=1)
             self.day += 1
-            async with self.store.begin() as tx:
-                await self._day(tx)
+            with self.store.writing() as tx:
+                self._day(tx)
             if self.day % 7 == 0:
                 await prune(self.store, RETENTION)
 
-    async def _day(self, tx: Tx) -> None:
+    def _day(self, tx: Tx) -> None:
         """Let alerts appear, half of yesterday's grow, and those of three days ago be closed; then sweep."""
         fresh = self.born[self.day] = [AlertId(f"{self.day:03}-{number}") for number in range(A_DAY)]
         growing, closing = self.born.get(self.day - 1, [])[::2], self.born.pop(self.day - 3, [])
@@ -61,15 +61,15 @@ class Year:
         for alert_id in closing:
             snapshot = self.snapshots[alert_id]
             self.snapshots[alert_id] = replace(snapshot, alert=replace(snapshot.alert, status="closed"))
-        await tx.links.add([Link(alert_id=alert_id) for alert_id in fresh], now=tx.now)
-        await self._told(tx, [*fresh, *growing, *closing])
+        tx.links.add([Link(alert_id=alert_id) for alert_id in fresh], now=tx.now)
+        self._told(tx, [*fresh, *growing, *closing])
         for alert_id in closing:
-            await tx.links.change(alert_id, _closed, now=tx.now)
-            await tx.audit.note("kuma-sync", "incident_closed", alert_id, "responded")
+            tx.links.change(alert_id, _closed, now=tx.now)
+            tx.audit.note("kuma-sync", "incident_closed", alert_id, "responded")
             del self.snapshots[alert_id]
-        await self._sweep(tx)
+        self._sweep(tx)
 
-    async def _told(self, tx: Tx, ids: list[AlertId]) -> None:
+    def _told(self, tx: Tx, ids: list[AlertId]) -> None:
         """Record what a read showed, and deliver it."""
         shown = [
             Shown(
@@ -80,21 +80,21 @@ class Year:
             )
             for alert_id in ids
         ]
-        await tx.alerts.save(shown, now=tx.now, sweep=0)
-        await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in ids])
-        for claim in await tx.delivery.claim(len(ids), owner="w", lease=timedelta(minutes=1)):
+        tx.alerts.save(shown, now=tx.now, sweep=0)
+        tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in ids])
+        for claim in tx.delivery.claim(len(ids), owner="w", lease=timedelta(minutes=1)):
             snapshot = self.snapshots[AlertId(claim.subject)]
-            await tx.links.change(snapshot.alert.id, partial(_sent, snapshot=snapshot), now=tx.now)
-            await tx.audit.note("kuma-sync", "updated", claim.subject, "eventsTotal")
-            await tx.alerts.forget_contents(snapshot.alert.id)
-            await tx.delivery.done(claim)
+            tx.links.change(snapshot.alert.id, partial(_sent, snapshot=snapshot), now=tx.now)
+            tx.audit.note("kuma-sync", "updated", claim.subject, "eventsTotal")
+            tx.alerts.forget_contents(snapshot.alert.id)
+            tx.delivery.done(claim)
 
-    async def _sweep(self, tx: Tx) -> None:
-        number = await tx.cursor.begin_sweep()
-        await tx.alerts.mark_shown(list(self.snapshots), number)
+    def _sweep(self, tx: Tx) -> None:
+        number = tx.cursor.begin_sweep()
+        tx.alerts.mark_shown(list(self.snapshots), number)
         for kind in ("window", "late", "sweep", "watch"):
-            await tx.audit.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
-        await tx.cursor.move(sweep=number, swept_at=tx.now, watermark=tx.now)
+            tx.audit.note_pass(PassRecord(kind=kind, started_at=tx.now, seconds=1.0, complete=True))
+        tx.cursor.move(sweep=number, swept_at=tx.now, watermark=tx.now)
 
     def _seen(self, alert_id: AlertId, events: int) -> Any:
         told = [an_event(ID=f"{alert_id}-{number}", Message="m" * 200) for number in range(events)]
@@ -111,33 +111,32 @@ def _closed(link: Link) -> Link:
     return transitions.incident_closed(transitions.alert_closed(link, Origin.KUMA, "responded"), Origin.KUMA)
 
 
-async def quiet(tx: Tx) -> None:
+def quiet(tx: Tx) -> None:
     """Ask what the loops ask when nothing happens."""
-    await tx.cursor.read()
-    await tx.links.open_count()
-    await tx.alerts.tied(tx.now)
+    tx.cursor.read()
+    tx.links.open_count()
+    tx.alerts.tied(tx.now)
     for shape in Shape:
-        await tx.alerts.by_digest(shape, [b"new"])
-    await tx.alerts.gone([AlertId("new")])
-    await tx.alerts.unshown(10**6)
-    await tx.alerts.newly_closed()
-    await tx.alerts.to_recheck(tx.now)
-    await tx.links.behind()
-    await tx.links.by_incident(["unknown"])
-    await tx.links.held()
-    await tx.rejects.count()
+        tx.alerts.by_digest(shape, [b"new"])
+    tx.alerts.gone([AlertId("new")])
+    tx.alerts.unshown(10**6)
+    tx.alerts.newly_closed()
+    tx.alerts.to_recheck(tx.now)
+    tx.links.behind()
+    tx.links.by_incident(["unknown"])
+    tx.links.held()
+    tx.rejects.count()
     for queue in (tx.delivery, tx.closes):
-        await queue.claim(8, owner="w", lease=timedelta(minutes=1))
-        await queue.depths()
-        await queue.oldest()
-    await tx.pruning.alerts(tx.now - RETENTION)
+        queue.claim(8, owner="w", lease=timedelta(minutes=1))
+        queue.depths()
+        queue.oldest()
+    tx.pruning.alerts(tx.now - RETENTION)
 
 
 async def quiet_steps(store: Store) -> int:
     """Count the steps of SQLite's own machine that a quiet minute takes."""
-    with steps_of(store) as steps:
-        async with store.begin() as tx:
-            await quiet(tx)
+    with steps_of(store) as steps, store.writing() as tx:
+        quiet(tx)
     return steps[0]
 
 
@@ -151,23 +150,25 @@ def steps_of(store: Store) -> Iterator[list[int]]:
         return 0
 
     def watch(_connection: Any, cursor: Any, *_more: object) -> None:
-        connection = cursor._adapt_connection.driver_connection._conn
+        connection = cursor.connection
         touched.add(connection)
         connection.set_progress_handler(step, 1)
 
-    event.listen(store.engine.sync_engine, "before_cursor_execute", watch)
+    for engine in engines_of(store):
+        event.listen(engine, "before_cursor_execute", watch)
     try:
         yield found
     finally:
-        event.remove(store.engine.sync_engine, "before_cursor_execute", watch)
+        for engine in engines_of(store):
+            event.remove(engine, "before_cursor_execute", watch)
         for connection in touched:
             connection.set_progress_handler(None, 1)
 
 
 async def rows(store: Store) -> dict[str, int]:
-    async with store.engine.connect() as connection:
+    with store.engine.connect() as connection:
         return {
-            name: (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+            name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for name, table in metadata.tables.items()
         }
 
@@ -175,23 +176,23 @@ async def rows(store: Store) -> dict[str, int]:
 async def packed(store: Store) -> None:
     """Give back what tests before this one left in the same PostgreSQL database."""
     if not store.local:
-        async with store.engine.connect() as connection:
-            await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM FULL"))
+        with store.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM FULL"))
 
 
 async def used(store: Store) -> int:
     """Return the bytes a store takes: a file with all that is free in it, or relations after a vacuum."""
     if store.local:
-        async with store.engine.connect() as connection:
+        with store.engine.connect() as connection:
             pages, size = [
-                (await connection.execute(text(f"PRAGMA {name}"))).scalar_one() for name in ("page_count", "page_size")
+                connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("page_count", "page_size")
             ]
             return int(pages * size)
-    async with store.engine.connect() as connection:
-        free = await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await free.execute(text("VACUUM ANALYZE"))
+    with store.engine.connect() as connection:
+        free = connection.execution_options(isolation_level="AUTOCOMMIT")
+        free.execute(text("VACUUM ANALYZE"))
         relations = "SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' AND relnamespace = 2200"
-        return int((await free.execute(text(relations))).scalar_one())
+        return int(free.execute(text(relations)).scalar_one())
 
 
 async def test_a_store_stops_growing_when_its_retention_is_reached(
@@ -224,8 +225,8 @@ async def test_the_file_gives_freed_pages_to_what_comes_next(tmp_path: Path, sql
         await year.lives(42)
         full = await used(store)
         clock.advance(days=365)
-        async with store.begin() as tx:
-            await tx.cursor.move(sweep=await tx.cursor.begin_sweep())
+        with store.writing() as tx:
+            tx.cursor.move(sweep=tx.cursor.begin_sweep())
         await prune(store, RETENTION)
         empty, after = await used(store), await rows(store)
         year.day, year.born = 497, {}
@@ -243,18 +244,18 @@ async def test_pruning_goes_in_short_transactions_to_its_end(database_url: str, 
     clock = Clock()
     ids = [AlertId(f"{each:05}") for each in range(number)]
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             shown = [
                 Shown(snapshot=first_snapshot(seen(id=alert_id)), shape=Shape.LISTING, digest=None) for alert_id in ids
             ]
-            await tx.alerts.save(shown, now=tx.now, sweep=0)
-            await tx.links.add([Link(alert_id=alert_id, gone=True) for alert_id in ids], now=tx.now)
-            await tx.cursor.move(sweep=1)
+            tx.alerts.save(shown, now=tx.now, sweep=0)
+            tx.links.add([Link(alert_id=alert_id, gone=True) for alert_id in ids], now=tx.now)
+            tx.cursor.move(sweep=1)
         clock.advance(days=91)
         commits = []
-        event.listen(store.engine.sync_engine, "commit", lambda _connection: commits.append(1))
-        async with store.begin() as tx:
-            first = await tx.pruning.alerts(clock.now - RETENTION)
+        for engine in engines_of(store):
+            event.listen(engine, "commit", lambda _connection: commits.append(1))
+        first = await store.write(lambda tx: tx.pruning.alerts(clock.now - RETENTION))
         removed = first.removed + await prune(store, RETENTION)
 
         assert first.removed == min(number, AT_ONCE)
@@ -268,20 +269,20 @@ async def test_pruning_passes_by_what_it_must_keep(database_url: str) -> None:
     ids = [AlertId(f"{each:05}") for each in range(2 * AT_ONCE + 7)]
     kept = set(ids[: AT_ONCE + 3])
     async with opened(database_url, clock=clock) as store:
-        async with store.begin() as tx:
+        with store.writing() as tx:
             for alert_id in ids:
                 snapshot = first_snapshot(seen(id=alert_id))
-                await tx.alerts.save([Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
-            await tx.links.add(
+                tx.alerts.save([Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None)], now=tx.now, sweep=0)
+            tx.links.add(
                 [a_link(alert_id=alert_id, incident=an_incident(), incident_closed=True) for alert_id in ids],
                 now=tx.now,
             )
-            await tx.alerts.mark_shown(kept, 1)
-            await tx.cursor.move(sweep=1)
+            tx.alerts.mark_shown(kept, 1)
+            tx.cursor.move(sweep=1)
         clock.advance(days=91)
 
         removed = await prune(store, RETENTION)
 
-        async with store.read() as tx:
-            assert set(await tx.links.many(ids)) == kept
+        with store.reading() as tx:
+            assert set(tx.links.many(ids)) == kept
         assert removed == len(ids) - len(kept)

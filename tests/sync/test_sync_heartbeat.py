@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, text
-from stores import opened
+from stores import engines_of, opened
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Heartbeat, Process, Store, Tx
@@ -35,15 +34,16 @@ def a_heart(store: Store, *, health: Health | None = None, owner: str = "host:1:
 
 
 async def heard(store: Store) -> list[Heartbeat]:
-    async with store.read() as tx:
-        return await tx.heartbeats.heard()
+    with store.reading() as tx:
+        return tx.heartbeats.heard()
 
 
 def listened_to(store: Store, statements: list[str]) -> None:
     def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
         statements.append(statement)
 
-    event.listen(store.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines_of(store):
+        event.listen(engine, "before_cursor_execute", note)
 
 
 def test_a_daemon_that_is_killed_counts_as_dead_within_a_minute() -> None:
@@ -128,17 +128,15 @@ async def test_on_a_file_what_dead_processes_left_is_forgotten_and_copies_stay(d
 async def test_a_store_that_is_away_keeps_nobody_from_going_on(sqlite_url: str) -> None:
     limits = Limits(heartbeat_looked_for=timedelta(milliseconds=10))
     async with opened(sqlite_url) as store:
-        begin, away, tries = store.begin, [True], list[int]()
+        write, away, tries = store.write, [True], list[int]()
 
-        @asynccontextmanager
-        async def sometimes() -> AsyncIterator[Tx]:
+        async def sometimes(work: Callable[[Tx], None]) -> None:
             tries.append(1)
             if away[0]:
                 raise StoreUnavailable("the store is out of reach")
-            async with begin() as tx:
-                yield tx
+            await write(work)
 
-        store.begin = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
+        store.write = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
         async with a_heart(store, limits=limits).beating():
             async with asyncio.timeout(10):
                 while len(tries) < 5:
@@ -166,5 +164,5 @@ async def test_beats_that_fail_on_and_on_end_what_they_speak_for(postgres_url: s
 
 
 async def rename(store: Store, column: str, name: str) -> None:
-    async with store.engine.begin() as connection:
-        await connection.execute(text(f"ALTER TABLE heartbeats RENAME COLUMN {column} TO {name}"))
+    with store.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE heartbeats RENAME COLUMN {column} TO {name}"))

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -25,6 +26,8 @@ from kuma_sync.sync.queue.worker import Worker, WorkerConfig
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.telemetry.health import Health
+
+T = TypeVar("T")
 
 Outcome = RetryAt | Park | None
 STANDARD = Limits()
@@ -51,8 +54,7 @@ class Handler:
         try:
             outcome = await self.act(job) if self.act else None
             if outcome is None:
-                async with self.store.begin() as tx:
-                    await tx.delivery.done(job.claim)
+                await self.store.write(lambda tx: tx.delivery.done(job.claim))
             return outcome
         finally:
             self.flying -= 1
@@ -69,12 +71,12 @@ class Bench:
     health: Health
 
     async def put(self, *subjects: str, lane: Lane = Lane.CREATE) -> None:
-        async with self.store.begin() as tx:
-            await tx.delivery.put([Put(subject=subject, lane=lane) for subject in subjects])
+        with self.store.writing() as tx:
+            tx.delivery.put([Put(subject=subject, lane=lane) for subject in subjects])
 
     async def jobs(self) -> list[Job]:
-        async with self.store.read() as tx:
-            return await tx.delivery.jobs()
+        with self.store.reading() as tx:
+            return tx.delivery.jobs()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[asyncio.Event]:
@@ -181,8 +183,8 @@ async def test_a_bug_in_the_handler_parks_that_job_and_the_line_goes_on(database
         at.handler.act = buggy
         await at.worker.drain()
         left = await at.jobs()
-        async with at.store.read() as tx:
-            history = await tx.audit.history("bad")
+        with at.store.reading() as tx:
+            history = tx.audit.history("bad")
 
     assert [(job.subject, job.state) for job in left] == [("bad", "parked")]
     assert left[0].reason == "a bug in kuma-sync: ZeroDivisionError"
@@ -263,9 +265,9 @@ async def test_a_lost_claim_writes_nothing_over_its_new_owner(database_url: str)
         await at.put("a")
 
         async def robbed(job: LeasedJob) -> Outcome:
-            async with at.store.begin() as tx:
-                await tx.delivery.recover("nobody")
-                (theirs,) = await tx.delivery.claim(1, owner="other", lease=timedelta(seconds=60))
+            with at.store.writing() as tx:
+                tx.delivery.recover("nobody")
+                (theirs,) = tx.delivery.claim(1, owner="other", lease=timedelta(seconds=60))
                 assert theirs.id == job.claim.id
             return Park(reason="we would park it")
 
@@ -317,9 +319,9 @@ async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
         async def long(job: LeasedJob) -> Outcome:
             for _ in range(6):
                 await asyncio.sleep(1)
-                async with at.store.begin() as tx:
+                with at.store.writing() as tx:
                     stolen.extend(
-                        claim.subject for claim in await tx.delivery.claim(1, owner="other", lease=timedelta(seconds=1))
+                        claim.subject for claim in tx.delivery.claim(1, owner="other", lease=timedelta(seconds=1))
                     )
             job.ensure_valid()
             return None
@@ -335,8 +337,8 @@ async def test_a_claim_is_renewed_while_its_job_runs(database_url: str) -> None:
 async def test_a_job_held_longer_than_its_lease_is_not_sent(sqlite_url: str) -> None:
     async with bench(sqlite_url) as at:
         await at.put("a")
-        async with at.store.begin() as tx:
-            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        with at.store.writing() as tx:
+            (claim,) = tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
 
         LeasedJob(claim, time.monotonic() + 60, STANDARD).ensure_valid()
         with pytest.raises(ClaimLost):
@@ -346,8 +348,8 @@ async def test_a_job_held_longer_than_its_lease_is_not_sent(sqlite_url: str) -> 
 async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(sqlite_url: str) -> None:
     async with bench(sqlite_url) as at:
         await at.put("a")
-        async with at.store.begin() as tx:
-            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        with at.store.writing() as tx:
+            (claim,) = tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
         refusals = [StoreUnavailable("away"), StoreUnavailable("still away")]
 
         async def write() -> str:
@@ -361,8 +363,8 @@ async def test_what_became_of_a_job_is_written_however_often_the_store_says_no(s
 async def test_being_cancelled_does_not_keep_it_from_writing_what_was_done(sqlite_url: str) -> None:
     async with bench(sqlite_url) as at:
         await at.put("a")
-        async with at.store.begin() as tx:
-            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        with at.store.writing() as tx:
+            (claim,) = tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
         begun, written = asyncio.Event(), list[str]()
 
         async def write() -> None:
@@ -384,8 +386,8 @@ async def test_a_write_that_fails_after_its_job_was_cancelled_complains_to_nobod
     asyncio.get_running_loop().set_exception_handler(lambda _loop, told: complaints.append(told["message"]))
     async with bench(sqlite_url) as at:
         await at.put("a")
-        async with at.store.begin() as tx:
-            (claim,) = await tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
+        with at.store.writing() as tx:
+            (claim,) = tx.delivery.claim(1, owner="me", lease=timedelta(seconds=60))
         begun, failed = asyncio.Event(), list[str]()
 
         async def write() -> None:
@@ -409,18 +411,16 @@ async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> N
     async with bench(sqlite_url) as at:
         await at.put("a")
         away, tries = [True], list[int]()
-        begin = at.store.begin
+        write = at.store.write
 
-        @asynccontextmanager
-        async def sometimes() -> AsyncIterator[object]:
+        async def sometimes(work: Callable[[Tx], T]) -> T:
             if away[0]:
                 tries.append(1)
                 at.worker.bell.ring()
                 raise StoreUnavailable("the store is out of reach")
-            async with begin() as tx:
-                yield tx
+            return await write(work)
 
-        at.store.begin = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
+        at.store.write = sometimes  # type: ignore[method-assign, assignment]  # a store that goes away and comes back
         with capture_logs() as logs:
             async with at.running():
                 await until(lambda: at.health.ready().parts["delivery"].reason)
@@ -440,16 +440,14 @@ async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_fl
     database_url: str,
 ) -> None:
     async with bench(database_url, concurrency=2) as at:
-        begin, ended, lost = at.store.begin, asyncio.Event(), list[int]()
+        write, ended, lost = at.store.write, asyncio.Event(), list[int]()
 
-        @asynccontextmanager
-        async def losing_one_answer() -> AsyncIterator[Tx]:
-            async with begin() as tx:
-                yield tx
-                running = (await tx.delivery.depths()).get(Depth.RUNNING, 0)
+        async def losing_one_answer(work: Callable[[Tx], T]) -> T:
+            done, running = await write(lambda tx: (work(tx), tx.delivery.depths().get(Depth.RUNNING, 0)))
             if running == 2 and not lost:
                 lost.append(running)
                 raise StoreUnavailable("the answer to the commit was lost")
+            return done
 
         async def slow(job: LeasedJob) -> Outcome:
             if job.claim.subject == "in flight":
@@ -460,7 +458,7 @@ async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_fl
         await at.put("in flight")
         async with at.running():
             await until(lambda: at.handler.flying)
-            at.store.begin = losing_one_answer  # type: ignore[method-assign]  # a connection that breaks at its commit
+            at.store.write = losing_one_answer  # type: ignore[method-assign, assignment]  # a connection that breaks at its commit
             await at.put("claimed unknowingly")
             try:
                 await until(lambda: "claimed unknowingly" in at.handler.seen)
@@ -474,9 +472,7 @@ async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_fl
 
 async def test_a_mistake_in_our_own_sql_is_not_taken_for_an_absent_store(sqlite_url: str) -> None:
     async with bench(sqlite_url) as at:
-        with pytest.raises(StoreUnavailable):
-            async with at.store.begin():
-                raise OperationalError("select", {}, Exception("database is locked"))
-        with pytest.raises(KeyError):
-            async with at.store.begin():
-                raise KeyError("mistake")
+        with pytest.raises(StoreUnavailable), at.store.writing():
+            raise OperationalError("select", {}, Exception("database is locked"))
+        with pytest.raises(KeyError), at.store.writing():
+            raise KeyError("mistake")

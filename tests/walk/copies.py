@@ -111,10 +111,9 @@ async def looked_at(stage: Stage) -> AsyncIterator[Store]:
     try:
         yield store
     finally:
-        await store.close()
+        await store.aclose()
 
 
 async def stored_link(store: Store, alert_id: str) -> Link | None:
     """Return the link of an alert."""
-    async with store.read() as tx:
-        return await tx.links.get(AlertId(alert_id))
+    return await store.read(lambda tx: tx.links.get(AlertId(alert_id)))

@@ -130,7 +130,7 @@ class Stage:
             limits = limits or Limits()
             store = open_store(settings, limits=limits.store)
             shared = SharedState(store=store, limits=limits, metrics=metrics or Metrics(), health=health)
-            stack.push_async_callback(shared.store.close)
+            stack.push_async_callback(shared.store.aclose)
             runtime = await build(settings, shared, stack)
             await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
             yield runtime
@@ -279,12 +279,17 @@ def without(operation: str) -> Callable[[str], str]:
 
 async def leases_run_out(stage: Stage) -> None:
     """Let the leases of whoever is dead end now: on PostgreSQL that takes a minute."""
-    async with stage.runtime() as runtime, runtime.store.begin() as tx:
-        await tx.delivery.recover("nobody")
-        await tx.closes.recover("nobody")
-        turn = await tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
-        assert turn is not None
-        await tx.lease.give_back(turn)
+    async with stage.runtime() as runtime:
+        await tell(runtime, let_leases_run_out)
+
+
+def let_leases_run_out(tx: Tx) -> None:
+    """Take all that is leased from whoever has it."""
+    tx.delivery.recover("nobody")
+    tx.closes.recover("nobody")
+    turn = tx.lease.take("reader", "nobody", ttl=timedelta(seconds=1), force=True)
+    assert turn is not None
+    tx.lease.give_back(turn)
 
 
 async def until_proven(runtime: Runtime) -> None:
@@ -302,8 +307,7 @@ async def until_rest(runtime: Runtime, *, within: float = 15.0) -> None:
     async def at_rest() -> bool:
         await runtime.deliveries.drain()
         await runtime.closes.drain()
-        async with runtime.store.read() as tx:
-            depths = [await tx.delivery.depths(), await tx.closes.depths()]
+        depths = await ask(runtime, lambda tx: [tx.delivery.depths(), tx.closes.depths()])
         return not any(depth.get(state) for depth in depths for state in ("pending", "postponed", "backoff", "running"))
 
     await eventually(at_rest, within=within)
@@ -320,16 +324,14 @@ async def polled(runtime: Runtime, *, sweep: bool = False) -> None:
     await until_rest(runtime)
 
 
-async def ask(runtime: Runtime, question: Callable[[Tx], Awaitable[T]]) -> T:
+async def ask(runtime: Runtime, question: Callable[[Tx], T]) -> T:
     """Ask the store."""
-    async with runtime.store.read() as tx:
-        return await question(tx)
+    return await runtime.store.read(question)
 
 
-async def tell(runtime: Runtime, change: Callable[[Tx], Awaitable[T]]) -> T:
+async def tell(runtime: Runtime, change: Callable[[Tx], T]) -> T:
     """Change the store."""
-    async with runtime.store.begin() as tx:
-        return await change(tx)
+    return await runtime.store.write(change)
 
 
 async def link_of(runtime: Runtime, alert_id: str) -> Link:
@@ -349,8 +351,8 @@ async def parked(runtime: Runtime) -> list[Job]:
     return await ask(runtime, _parked)
 
 
-async def _parked(tx: Tx) -> list[Job]:
-    return [*await tx.delivery.jobs(states=[JobState.PARKED]), *await tx.closes.jobs(states=[JobState.PARKED])]
+def _parked(tx: Tx) -> list[Job]:
+    return [*tx.delivery.jobs(states=[JobState.PARKED]), *tx.closes.jobs(states=[JobState.PARKED])]
 
 
 async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool:

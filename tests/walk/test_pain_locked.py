@@ -5,28 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import event
 from stage import Stage, ask, eventually, parked, staged
 
-from kuma_sync.store import Store
+from kuma_sync.store import StoreLimits
+from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.health import State
 from kuma_sync.telemetry.metrics import Metrics
 
-PATIENCE = 300
-"""Milliseconds that a writer waits for another one here; 30 s where nobody made it shorter."""
-
-
-def impatient(store: Store) -> None:
-    """Shorten the wait for another writer, on every connection that is taken from the pool."""
-
-    def shorten(connection: Any, _record: object, _proxy: object) -> None:
-        connection.execute(f"PRAGMA busy_timeout={PATIENCE}").close()
-
-    event.listen(store.engine.sync_engine, "checkout", shorten)
+IMPATIENT = Limits(store=StoreLimits(lock=timedelta(milliseconds=100)))
+"""How long a writer waits for another one here, and those behind it after that; 30 s where nobody made it shorter."""
 
 
 def back_up(source: Path, target: Path) -> int:
@@ -52,8 +43,7 @@ async def test_with_a_reader_a_backup_two_workers_and_a_long_lock_no_write_is_lo
     tmp_path: Path, sqlite_url: str
 ) -> None:
     copies = list[int]()
-    async with staged(tmp_path, sqlite_url) as stage, stage.working(Metrics()) as runtime:
-        impatient(runtime.store)
+    async with staged(tmp_path, sqlite_url) as stage, stage.working(Metrics(), limits=IMPATIENT) as runtime:
         onlooker = asyncio.create_task(looks(runtime, copies, stage))
         stage.irp.knobs.latency = 0.02
         first = [stage.kuma.raise_alert(events=1) for _ in range(40)]

@@ -202,8 +202,8 @@ async def test_after_a_429_nothing_is_sent_for_the_seven_seconds_it_asked_for(
         caller = Caller(wire, gate)
         config = WorkerConfig(name="delivery", queue=lambda tx: tx.delivery, gate=gate, concurrency=1, limits=Limits())
         worker = Worker(config=config, store=store, handler=caller, owner="me", health=Health(monotonic=lambda: 0.0))
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject=f"job {number}", lane=Lane.UPDATE) for number in range(20)])
+        with store.writing() as tx:
+            tx.delivery.put([Put(subject=f"job {number}", lane=Lane.UPDATE) for number in range(20)])
         began = clock.now
         while clock.now < began + timedelta(seconds=10):
             await worker.drain()
@@ -235,7 +235,7 @@ def test_what_failed_together_does_not_come_back_together(asked: float | None) -
 async def test_a_wait_that_a_remote_asked_for_outlives_a_reload(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, AsyncExitStack() as stack:
         shared = SharedState(store=open_store(stage.settings()))
-        stack.push_async_callback(shared.store.close)
+        stack.push_async_callback(shared.store.aclose)
         before, after = [await build(stage.settings(), shared, stack) for _ in range(2)]
         for remote, gate in before.gates.items():
             with pytest.raises(Transient):

@@ -47,8 +47,8 @@ async def test_what_holds_too_many_values_even_in_a_listing_is_parked_once(tmp_p
         with capture_logs() as logs:
             for _ in range(2):
                 await polled(runtime, sweep=True)
-        async with runtime.store.read() as tx:
-            pieces = await tx.rejects.waiting()
+        with runtime.store.reading() as tx:
+            pieces = tx.rejects.waiting()
         jobs = await parked(runtime)
 
     assert [piece.reason.split(":")[0] for piece in pieces] == ["too many values even without events"]

@@ -11,6 +11,7 @@ from stage import Stage, ask, change_profile, eventually, link_of, parked, stage
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.store import Tx
 from kuma_sync.sync import operator
 from kuma_sync.sync.delivery.proof import NOT_SHOWN
 from kuma_sync.sync.runtime.runner import Runtime, once
@@ -329,13 +330,12 @@ async def test_an_operators_retry_makes_nothing_anew_that_is_only_being_looked_f
         await runtime.poller.poll_once()
         await runtime.deliveries.drain()
 
-        async def set_aside() -> bool:
-            async with runtime.store.begin() as tx:
-                for claim in (claims := await tx.delivery.claim(1, owner="me", lease=runtime.poll_interval)):
-                    await tx.delivery.park(claim, "by a bug")
-                return bool(claims)
+        def set_aside(tx: Tx) -> bool:
+            for claim in (claims := tx.delivery.claim(1, owner="me", lease=runtime.poll_interval)):
+                tx.delivery.park(claim, "by a bug")
+            return bool(claims)
 
-        await eventually(set_aside)
+        await eventually(lambda: tell(runtime, set_aside))
         await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
         await runtime.deliveries.drain()
         link = await link_of(runtime, alert_id)

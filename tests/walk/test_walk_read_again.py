@@ -40,8 +40,8 @@ async def test_contents_that_the_poller_stored_meanwhile_are_not_replaced_by_tho
         await once(runtime)
         await tell(runtime, lambda tx: operator.resync(tx, [alert_id], by="operator:test"))
         bench = DeliveryUnitOfWork(runtime.store, TargetCapabilities(), lease=runtime.limits.job_lease)
-        async with runtime.store.begin() as tx:
-            (claim,) = await tx.delivery.claim(1, owner="test", lease=timedelta(seconds=60))
+        with runtime.store.writing() as tx:
+            (claim,) = tx.delivery.claim(1, owner="test", lease=timedelta(seconds=60))
         job = LeasedJob(claim, time.monotonic() + 60, runtime.limits)
         work = await bench.load(job)
         older = take_contents(stage.kuma.alerts[alert_id]["events"], assets=(), accounts=(), max_events=0)

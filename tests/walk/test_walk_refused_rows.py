@@ -74,8 +74,8 @@ async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retrie
             await polled(runtime)
             (piece,) = await ask(runtime, lambda tx: tx.rejects.waiting())
             assert piece.digest == f"refused:{alert_id}"
-            in_vain = await operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
-        taken = await operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
+            in_vain = operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
+        taken = operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
         await until_rest(runtime)
         left = await ask(runtime, lambda tx: tx.rejects.waiting())
 

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from stage import ago, ask, change_profile, link_of, metric, parked, polled, staged, state_of, tell, until_rest, without
+from stores import engines_of
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
@@ -216,11 +217,13 @@ def failing_once(store: Store, statement: str) -> Iterator[list[str]]:
             failed.append(text)
             raise OperationalError("insert", {}, Exception("database or disk is full"))
 
-    event.listen(store.engine.sync_engine, "before_cursor_execute", strike)
+    for engine in engines_of(store):
+        event.listen(engine, "before_cursor_execute", strike)
     try:
         yield failed
     finally:
-        event.remove(store.engine.sync_engine, "before_cursor_execute", strike)
+        for engine in engines_of(store):
+            event.remove(engine, "before_cursor_execute", strike)
 
 
 async def test_a_rejected_piece_whose_transaction_failed_is_parked_at_the_next_read(

@@ -331,14 +331,14 @@ async def bare_store(url: str) -> AsyncIterator[Store]:
     try:
         yield store
     finally:
-        await store.close()
+        await store.aclose()
 
 
 async def test_a_role_that_may_not_create_tables_is_told_so(tmp_path: Path, new_postgres_url: str) -> None:
     with poor_role(new_postgres_url) as url:
         async with bare_store(url) as store:
             with pytest.raises(StoreError) as upgrading:
-                await upgrade(store)
+                upgrade(store)
         async with staged(tmp_path, url) as stage:
             with pytest.raises(StoreError) as passing:
                 await passed(stage)

@@ -7,7 +7,7 @@ from pathlib import Path
 from plans import analyze, fill, plans
 from sqlalchemy import event
 from stage import staged
-from stores import opened
+from stores import engines_of, opened
 
 from kuma_sync.sync.runtime.monitor import look
 from kuma_sync.sync.runtime.runner import Runtime, once
@@ -36,9 +36,11 @@ async def statements(runtime: Runtime) -> list[str]:
         if "lease " not in statement:
             found.append(statement)
 
-    event.listen(runtime.store.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines_of(runtime.store):
+        event.listen(engine, "before_cursor_execute", note)
     await everything(runtime)
-    event.remove(runtime.store.engine.sync_engine, "before_cursor_execute", note)
+    for engine in engines_of(runtime.store):
+        event.remove(engine, "before_cursor_execute", note)
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 from stage import Child, Stage, eventually, staged
 from stores import opened
 
+from kuma_sync.store import Tx
 from kuma_sync.sync.runtime.runner import STOPPED
 
 SUMMARY = r"(?m)^(no alerts|\d+ \w+).*; jobs: \d+ waiting, \d+ held, \d+ parked$"
@@ -129,13 +130,12 @@ async def test_a_pass_under_way_is_told_as_one_and_not_as_a_daemon(tmp_path: Pat
         await eventually(lambda: hang.waiting)
         async with opened(stage.database) as store:
 
-            async def heard() -> list[tuple[int, bool]]:
-                async with store.read() as tx:
-                    return [(one.process.pid, one.process.single_pass) for one in await tx.heartbeats.heard()]
+            def heard(tx: Tx) -> list[tuple[int, bool]]:
+                return [(one.process.pid, one.process.single_pass) for one in tx.heartbeats.heard()]
 
-            during = await eventually(heard)
+            during = await eventually(lambda: store.read(heard))
             stage.irp.faults.clear()
             await child.ended()
-            after = await heard()
+            after = await store.read(heard)
 
     assert (during, after) == ([(child.process.pid, True)], [])

@@ -45,8 +45,8 @@ async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create
 
 async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_write_lock(database_url: str) -> None:
     async def write(store: Store, number: int) -> None:
-        async with store.begin() as tx:
-            await tx.delivery.put([Put(subject=f"a{number}-{each}", lane=Lane.CREATE) for each in range(300)])
+        rows = [Put(subject=f"a{number}-{each}", lane=Lane.CREATE) for each in range(300)]
+        await store.write(lambda tx: tx.delivery.put(rows))
 
     random, cut_off = Random(31), 0
     async with opened(database_url) as store:
@@ -57,8 +57,8 @@ async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_wri
             await asyncio.wait([writing])
             cut_off += writing.cancelled()
 
-            async with asyncio.timeout(10), store.begin() as tx:
-                await tx.delivery.put([Put(subject="next", lane=Lane.CREATE)])
+            async with asyncio.timeout(10):
+                await store.write(lambda tx: tx.delivery.put([Put(subject="next", lane=Lane.CREATE)]))
 
     assert cut_off > 5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,16 +47,16 @@ async def reader_of(store: Store, copies: list[Copy]) -> Copy:
     """Return the copy that has the turn, by what the lease's row says."""
 
     async def reader() -> Copy | None:
-        owner = await owner_of_turn(store)
+        owner = await asyncio.to_thread(owner_of_turn, store)
         return next((copy for copy in copies if f":{copy.pid}:" in owner), None)
 
     return await eventually(reader)
 
 
-async def owner_of_turn(store: Store) -> str:
+def owner_of_turn(store: Store) -> str:
     """Return who has the reader's turn, or nothing."""
-    async with store.engine.connect() as connection:
-        found = await connection.exec_driver_sql("SELECT owner FROM lease WHERE expires_at > clock_timestamp()")
+    with store.engine.connect() as connection:
+        found = connection.exec_driver_sql("SELECT owner FROM lease WHERE expires_at > clock_timestamp()")
         return str(found.scalar_one_or_none() or "")
 
 
@@ -167,8 +168,8 @@ async def test_a_reader_frozen_over_a_page_cannot_write_it_once_another_one_read
         for _ in range(60):
             stage.kuma.raise_alert(events=1)
         await eventually(lambda: len(stage.irp.incidents) == 61 and stage.agrees())
-        async with store.read() as tx:
-            stored = (await tx.alerts.snapshots([AlertId(alert_id)]))[AlertId(alert_id)]
+        with store.reading() as tx:
+            stored = tx.alerts.snapshots([AlertId(alert_id)])[AlertId(alert_id)]
 
     assert second is not woken
     assert severities(stage, alert_id)[before:] == [], "the stale page went no further"
@@ -269,8 +270,7 @@ async def test_a_worker_frozen_between_two_requests_does_not_write_what_it_knew_
 
 async def _settled(store: Store, alert_id: str) -> Link | None:
     """Return the link of an alert once nothing is queued for it."""
-    async with store.read() as tx:
-        return None if await tx.delivery.jobs(alert_id) else await tx.links.get(AlertId(alert_id))
+    return await store.read(lambda tx: None if tx.delivery.jobs(alert_id) else tx.links.get(AlertId(alert_id)))
 
 
 async def _linked(store: Store, alert_id: str) -> str:
@@ -301,6 +301,5 @@ async def test_a_worker_frozen_after_a_closing_closes_nothing_twice(tmp_path: Pa
 
 async def _carried(store: Store, alert_id: str) -> bool:
     link = await stored_link(store, alert_id)
-    async with store.read() as tx:
-        jobs = await tx.closes.jobs()
+    jobs = await store.read(lambda tx: tx.closes.jobs())
     return link is not None and link.alert_closed and not jobs

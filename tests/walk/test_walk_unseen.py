@@ -562,8 +562,9 @@ async def test_the_brake_holds_what_left_unread_as_it_holds_everything(tmp_path:
         await stage.passes()
         made = [alert_id for alert_id in ids if stage.incidents(alert_id)]
         closings = stage.wrote("close")
-        async with stage.runtime() as runtime, runtime.store.begin() as tx:
-            await operator.release(tx, by="test")
+        async with stage.runtime() as runtime:
+            with runtime.store.writing() as tx:
+                operator.release(tx, by="test")
         await stage.passes()
 
     assert (len(made), closings) == (5, [])
@@ -593,9 +594,9 @@ async def test_a_missed_alert_is_made_and_closed_where_an_operator_wants_it(tmp_
         await stage.passes()
         async with stage.runtime() as runtime:
             everything = await ask(runtime, lambda tx: tx.links.all_ids())
-            async with runtime.store.begin() as tx:
-                await operator.resync(tx, [AlertId(alert_id)], by="test")
-                await operator.drop(tx, dropped, by="test")
+            with runtime.store.writing() as tx:
+                operator.resync(tx, [AlertId(alert_id)], by="test")
+                operator.drop(tx, dropped, by="test")
             await runtime.deliveries.drain()
             states = [await state_of(runtime, one) for one in (alert_id, dropped)]
         await stage.passes()

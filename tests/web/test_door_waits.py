@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -28,6 +28,8 @@ from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.web.responses import AccessRules
 from kuma_sync.web.routes import build_app
 
+T = TypeVar("T")
+
 MOST = 5
 
 
@@ -36,13 +38,13 @@ class Counting(Store):
 
     transactions = 0
 
-    def begin(self) -> Any:
+    async def write(self, work: Callable[[Tx], T]) -> T:
         self.transactions += 1
-        return super().begin()
+        return await super().write(work)
 
-    def read(self) -> Any:
+    async def read(self, work: Callable[[Tx], T]) -> T:
         self.transactions += 1
-        return super().read()
+        return await super().read(work)
 
 
 @dataclass(kw_only=True)
@@ -82,7 +84,7 @@ async def door(url: str) -> AsyncIterator[Place]:
     finally:
         looking.cancel()
         await asyncio.wait([looking])
-        await store.close()
+        await store.aclose()
 
 
 async def test_as_many_callers_wait_as_may_and_the_next_one_is_told_so(database_url: str) -> None:
@@ -91,8 +93,8 @@ async def test_as_many_callers_wait_as_may_and_the_next_one_is_told_so(database_
         await place.waiting(MOST)
         refused = await place.close("alert-x", "?wait=30")
         plain = await place.close("alert-y")
-        async with place.store.read() as tx:
-            queued = {job.subject for job in await tx.closes.jobs()}
+        with place.store.reading() as tx:
+            queued = {job.subject for job in tx.closes.jobs()}
         for number in range(MOST):
             place.waiters.answer(f"alert-{number}", KumaAnswer(status=404, message="alert not found"))
         heard = [await caller for caller in patient]
@@ -118,24 +120,25 @@ async def test_callers_that_wait_ask_the_store_nothing_on_a_file_of_our_own(sqli
 async def test_what_another_copy_closes_is_asked_for_together(postgres_url: str, callers: int) -> None:
     async with asyncio.timeout(40), door(postgres_url) as place, asyncio.TaskGroup() as group:
         ids = [AlertId(f"alert-{number}") for number in range(callers)]
-        async with place.store.begin() as tx:
-            await known(tx, ids)
+        with place.store.writing() as tx:
+            known(tx, ids)
         before = place.store.transactions
         patient = [group.create_task(place.close(alert_id, "?wait=30")) for alert_id in ids]
         await place.waiting(callers)
         waits_since = time.monotonic()
         await asyncio.sleep(2)
         looks, seconds = place.store.transactions - before - 2 * callers, time.monotonic() - waits_since
-        async with opened(postgres_url) as other, other.begin() as tx:
-            for alert_id in ids:
-                await tx.links.change(alert_id, lambda link: changed(link, alert_closed=True), now=tx.now)
+        async with opened(postgres_url) as other:
+            with other.writing() as tx:
+                for alert_id in ids:
+                    tx.links.change(alert_id, lambda link: changed(link, alert_closed=True), now=tx.now)
         heard = [await caller for caller in patient]
 
     assert [answer.status_code for answer in heard] == [204] * callers
     assert 1 <= looks <= 2 * seconds + 2, "two a second, however many wait"
 
 
-async def known(tx: Tx, ids: list[AlertId]) -> None:
+def known(tx: Tx, ids: list[AlertId]) -> None:
     """Store alerts with links."""
     shown = [
         Shown(
@@ -147,5 +150,5 @@ async def known(tx: Tx, ids: list[AlertId]) -> None:
         )
         for alert_id in ids
     ]
-    await tx.alerts.save(shown, now=tx.now, sweep=0)
-    await tx.links.add([Link(alert_id=alert_id) for alert_id in ids], now=tx.now)
+    tx.alerts.save(shown, now=tx.now, sweep=0)
+    tx.links.add([Link(alert_id=alert_id) for alert_id in ids], now=tx.now)

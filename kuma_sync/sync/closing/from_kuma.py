@@ -17,7 +17,7 @@ from kuma_sync.store.locks import lock
 log = structlog.get_logger(__name__)
 
 
-async def note_closings(
+def note_closings(
     tx: Tx, closings: Mapping[AlertId, str], *, brake: Brake, open_before: int | None, to_irp: bool
 ) -> None:
     """Mark the links of a round's closed alerts (with KUMA's reason) and queue the closing of their incidents.
@@ -27,8 +27,8 @@ async def note_closings(
     """
     if not closings:
         return
-    open_links = await tx.links.open_count() if open_before is None else open_before
-    links = (await lock(tx, links=closings)).links
+    open_links = tx.links.open_count() if open_before is None else open_before
+    links = lock(tx, links=closings).links
     ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
     plan = check(Plan(closings=ours if to_irp else ()), brake, open_links=open_links)
     if plan.held_closings:
@@ -36,6 +36,6 @@ async def note_closings(
     for alert_id, reason in closings.items():
         held = alert_id in plan.held_closings
         become = partial(transitions.alert_closed, origin=Origin.KUMA, reason=reason, held=held)
-        await tx.links.change(alert_id, become, now=tx.now)
-        await tx.audit.note("kuma", "alert_closed", alert_id, f"{reason}; held by the brake" if held else reason)
-    await tx.delivery.put([Put(subject=alert_id, lane=Lane.CLOSE) for alert_id in ours])
+        tx.links.change(alert_id, become, now=tx.now)
+        tx.audit.note("kuma", "alert_closed", alert_id, f"{reason}; held by the brake" if held else reason)
+    tx.delivery.put([Put(subject=alert_id, lane=Lane.CLOSE) for alert_id in ours])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from kuma_sync.core import steps, transitions
 from kuma_sync.core.alert import AlertId
@@ -66,29 +67,29 @@ class Waiters:
                 self._somebody.clear()
 
 
-async def accept(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool = True) -> bool:
+def accept(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool = True) -> bool:
     """Store a closing from the IRP or an operator; false where nothing is left to be closed.
 
     A closing of the IRP tells that the incident is closed, whether or not its alert is. An operator's goes to both
     sides, as far as they are open.
     """
-    link = (await lock(tx, links=[request.alert_id])).links.get(request.alert_id)
+    link = lock(tx, links=[request.alert_id]).links.get(request.alert_id)
     noted = None if link is None else _noted(link, request)
     in_kuma = to_kuma and not (noted is not None and noted.alert_closed)
     in_irp = to_irp and noted is not None and _follows(noted, request)
     if request.origin is Origin.OPERATOR and not (in_kuma or in_irp):
         return False
     if noted is not None and noted != link:
-        await tx.links.save(noted, now=tx.now)
+        tx.links.save(noted, now=tx.now)
     if in_irp:
-        await tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
+        tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
     if in_kuma:
-        await put_order(tx, request)
-        await tx.closes.want(request.alert_id, f"ordered by {request.by or request.origin.value} as well")
+        put_order(tx, request)
+        tx.closes.want(request.alert_id, f"ordered by {request.by or request.origin.value} as well")
     elif in_irp or noted != link:
         action = "close_ordered" if request.origin is Origin.OPERATOR else "incident_closed"
         reason = request.reason.value if request.reason else ""
-        await tx.audit.note(request.by or request.origin.value, action, request.alert_id, f"{reason}; not for KUMA")
+        tx.audit.note(request.by or request.origin.value, action, request.alert_id, f"{reason}; not for KUMA")
     return in_kuma or in_irp
 
 
@@ -141,14 +142,12 @@ class ClosingIntake:
 
     async def _as_stored(self, request: CloseRequest) -> CloseRequest:
         """Name the alert as it is stored, whatever the id's spelling; KUMA decides about one that is unknown here."""
-        async with self._store.read() as tx:
-            stored = await tx.links.stored_as([request.alert_id])
+        stored = await self._store.read(lambda tx: tx.links.stored_as([request.alert_id]))
         return replace(request, alert_id=stored.get(request.alert_id, request.alert_id))
 
     async def _store_order(self, request: CloseRequest) -> bool:
         """Store a closing; false where nothing is left to be closed."""
-        async with self._store.begin() as tx:
-            fresh = await accept(tx, request)
+        fresh = await self._store.write(lambda tx: accept(tx, request))
         self._ring()
         return fresh
 
@@ -160,9 +159,12 @@ class ClosingIntake:
         while not self._store.local:
             ids = [AlertId(one) for one in await self._waiters.somebody()]
             with contextlib.suppress(StoreUnavailable):
-                async with self._store.read() as tx:
-                    links = await tx.links.many(ids)
+                links = await self._store.read(partial(_links, ids))
                 for alert_id, link in links.items():
                     if link.alert_closed:
                         self._waiters.answer(alert_id, KumaAnswer(status=204))
             await asyncio.sleep(self._every.total_seconds())
+
+
+def _links(ids: Sequence[AlertId], tx: Tx) -> dict[AlertId, Link]:
+    return tx.links.many(ids)

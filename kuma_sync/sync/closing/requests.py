@@ -50,7 +50,7 @@ class Closings:
         )
 
 
-async def put_order(tx: Tx, request: CloseRequest, *, held: bool = False) -> None:
+def put_order(tx: Tx, request: CloseRequest, *, held: bool = False) -> None:
     """Queue a closing for KUMA. One that waits already keeps its reason: the first wins."""
     payload = {
         "reason": request.reason.value if request.reason else None,
@@ -60,10 +60,10 @@ async def put_order(tx: Tx, request: CloseRequest, *, held: bool = False) -> Non
         "incident": request.incident,
         "resolution": request.resolution,
     }
-    await tx.closes.put([Put(subject=request.alert_id, lane=Lane.CLOSE, payload=payload, held=held)])
+    tx.closes.put([Put(subject=request.alert_id, lane=Lane.CLOSE, payload=payload, held=held)])
     reason = request.reason.value if request.reason else f"no reason for the resolution {request.resolution!r}"
     detail = f"{reason}; held by the brake" if held else reason
-    await tx.audit.note(request.by or request.origin.value, "close_ordered", request.alert_id, detail)
+    tx.audit.note(request.by or request.origin.value, "close_ordered", request.alert_id, detail)
 
 
 def read_order(subject: str, payload: dict[str, Any] | None) -> CloseRequest:

@@ -96,19 +96,25 @@ class CloseAlert:
         return order if mapped is None else replace(order, reason=mapped.reason)
 
     async def _closed_already(self, job: LeasedJob, order: CloseRequest) -> bool:
-        async with self._store.begin() as tx:
-            link = await tx.links.get(await _stored(tx, order))
+        def done(tx: Tx) -> bool:
+            link = tx.links.get(_stored(tx, order))
             if link is None or not link.alert_closed:
                 return False
-            await tx.closes.done(job.claim)
-        self._waiters.answer(order.alert_id, KumaAnswer(status=204))
-        return True
+            tx.closes.done(job.claim)
+            return True
+
+        closed = await self._store.write(done)
+        if closed:
+            self._waiters.answer(order.alert_id, KumaAnswer(status=204))
+        return closed
 
     async def _write(self, job: LeasedJob, order: CloseRequest, told: str) -> None:
-        async with self._store.begin() as tx:
-            await note_closed(tx, order)
-            await tx.audit.note("kuma-sync", "closed_in_kuma", order.alert_id, told)
-            await tx.closes.done(job.claim)
+        def write(tx: Tx) -> None:
+            note_closed(tx, order)
+            tx.audit.note("kuma-sync", "closed_in_kuma", order.alert_id, told)
+            tx.closes.done(job.claim)
+
+        await self._store.write(write)
 
     async def _failed(self, job: LeasedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Bounce | Park | None:
         self._metrics.closes.labels(result="refused" if isinstance(error, Permanent) else "failed").inc()
@@ -121,12 +127,14 @@ class CloseAlert:
         return self._pace.after(error, attempts=job.claim.attempts + 1)
 
     async def _give_up(self, job: LeasedJob, order: CloseRequest, told: str) -> None:
-        async with self._store.begin() as tx:
-            await tx.audit.note("kuma-sync", "close_refused", order.alert_id, told)
-            await tx.closes.done(job.claim)
+        def give_up(tx: Tx) -> None:
+            tx.audit.note("kuma-sync", "close_refused", order.alert_id, told)
+            tx.closes.done(job.claim)
+
+        await self._store.write(give_up)
 
 
-async def note_closed(tx: Tx, order: CloseRequest) -> None:
+def note_closed(tx: Tx, order: CloseRequest) -> None:
     """Mark an alert as closed in KUMA, and queue what that means for its incident."""
 
     def become(link: Link) -> Link:
@@ -136,11 +144,11 @@ async def note_closed(tx: Tx, order: CloseRequest) -> None:
         origin = order.origin if link.incident is not None or order.incident else Origin.KUMA
         return transitions.alert_closed(link, origin, reason, order.comment)
 
-    link = await tx.links.change(await _stored(tx, order), become, now=tx.now)
+    link = tx.links.change(_stored(tx, order), become, now=tx.now)
     if link is not None and not link.incident_closed:
-        await tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE)])
+        tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE)])
 
 
-async def _stored(tx: Tx, order: CloseRequest) -> AlertId:
+def _stored(tx: Tx, order: CloseRequest) -> AlertId:
     """Return the alert's id as it is stored: the order may have come before the alert, in another spelling."""
-    return (await tx.links.stored_as([order.alert_id])).get(order.alert_id, order.alert_id)
+    return tx.links.stored_as([order.alert_id]).get(order.alert_id, order.alert_id)

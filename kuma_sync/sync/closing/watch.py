@@ -121,15 +121,17 @@ class Watch:
                 async with self._gate.admit(paced=True, reads=True):
                     await self._irp.probe()
             return 0
-        async with self._store.read() as tx:
-            cursor = await tx.cursor.read()
-        cursor, listing = await self._listed(cursor)
+        cursor, listing = await self._listed(await self._store.read(lambda tx: tx.cursor.read()))
         verdicts = await self._judged(listing)
-        async with self._store.begin() as tx:
+
+        def conclude(tx: Tx) -> int:
             if listing.rows or listing.error is None:
-                await lock(tx, turn=turn)
-            found = await self._conclude(tx, cursor, listing, verdicts)
-            await tx.audit.note_pass(self._record(listing, left=found))
+                lock(tx, turn=turn)
+            found = self._conclude(tx, cursor, listing, verdicts)
+            tx.audit.note_pass(self._record(listing, left=found))
+            return found
+
+        found = await self._store.write(conclude, long=True)
         failpoint("watch_committed")
         if listing.error is not None:
             raise listing.error
@@ -155,10 +157,13 @@ class Watch:
         ahead = rfc3339(cursor.watched_until or listing.now)
         taken_back = Cursor(sweep=cursor.sweep, born_at=cursor.born_at)
         log.warning("watermark_taken_back", side="irp", was=ahead, to=rfc3339(since(taken_back)))
-        async with self._store.begin() as tx:
-            await tx.cursor.move(watched_until=None)
+
+        def take_back(tx: Tx) -> None:
+            tx.cursor.move(watched_until=None)
             detail = f"irp: {ahead} lies ahead of {rfc3339(listing.now)}"
-            await tx.audit.note("kuma-sync", "watermark_taken_back", detail=detail)
+            tx.audit.note("kuma-sync", "watermark_taken_back", detail=detail)
+
+        await self._store.write(take_back)
         return taken_back, await self._read(since(taken_back))
 
     async def _read(self, moment: datetime) -> Listing:
@@ -186,9 +191,7 @@ class Watch:
     async def _judged(self, listing: Listing) -> Verdicts:
         """Find out what the rows mean; `find` decides where a row's key and id do not agree."""
         verdicts = Verdicts()
-        async with self._store.read() as tx:
-            claims = await self._claims(tx, listing)
-            links = await tx.links.many({claim.alert_id for claim, _row in claims})
+        claims, links = await self._store.read(partial(self._claims, listing))
         for claim, row in sorted(claims, key=lambda each: not each[0].sure):
             if claim.doubted is not None:
                 self._doubt(claim.doubted, row, verdicts)
@@ -198,16 +201,18 @@ class Watch:
         self._settled = verdicts.settled
         return verdicts
 
-    async def _claims(self, tx: Tx, listing: Listing) -> list[tuple[Claim, Resolution]]:
+    def _claims(self, listing: Listing, tx: Tx) -> tuple[list[tuple[Claim, Resolution]], Mapping[AlertId, Link]]:
+        """Return which alerts the rows may speak of, and the links of these alerts."""
         rows = listing.rows.values()
-        by_incident = await tx.links.by_incident([row.incident_id for row in rows if row.incident_id])
+        by_incident = tx.links.by_incident([row.incident_id for row in rows if row.incident_id])
         named = {row.key: alert_of(row.key, self._watched.instance) for row in rows}
-        stored = await tx.links.stored_as([alert_id for alert_id in named.values() if alert_id is not None])
-        claims = [
+        stored = tx.links.stored_as([alert_id for alert_id in named.values() if alert_id is not None])
+        found = [
             (claim_of(row, by_id=by_incident.get(row.incident_id), by_key=stored.get(named[row.key] or "")), row)
             for row in rows
         ]
-        return [(claim, row) for claim, row in claims if claim is not None]
+        claims = [(claim, row) for claim, row in found if claim is not None]
+        return claims, tx.links.many({claim.alert_id for claim, _row in claims})
 
     def _doubt(self, alert_id: AlertId, row: Resolution, verdicts: Verdicts) -> None:
         """Have an incident found again whose id now belongs to another alert's, once for each such row."""
@@ -243,35 +248,35 @@ class Watch:
         async with self._gate.admit(paced=True, reads=True):
             return await self._irp.find(external_key(self._watched.instance, alert_id))
 
-    async def _conclude(self, tx: Tx, cursor: Cursor, listing: Listing, verdicts: Verdicts) -> int:
+    def _conclude(self, tx: Tx, cursor: Cursor, listing: Listing, verdicts: Verdicts) -> int:
         """Queue the round's closings, all in one transaction, held where the brake says so."""
-        open_again = set(await tx.links.unresolved()) - verdicts.closings.keys() if listing.proven else set()
-        links = (await lock(tx, links={*verdicts.closings, *verdicts.misnamed, *open_again})).links
+        open_again = set(tx.links.unresolved()) - verdicts.closings.keys() if listing.proven else set()
+        links = lock(tx, links={*verdicts.closings, *verdicts.misnamed, *open_again}).links
         news = {each: one for each, one in verdicts.closings.items() if _is_news(links.get(each))}
         # Whose alert is closed already was closed after it, perhaps by us without an answer: that is carried nowhere.
         carried = [each for each in news if self._closings.to_kuma and not links[each].alert_closed]
         awaited = {each for each in carried if not news[each].row.resolved and links[each].unresolved_at is None}
-        await self._await_resolutions(tx, sorted(awaited))
-        await self._carry(tx, {each: one for each, one in news.items() if each not in awaited}, carried)
-        await self._find_again(tx, {each: links[each] for each in verdicts.misnamed if each in links})
+        self._await_resolutions(tx, sorted(awaited))
+        self._carry(tx, {each: one for each, one in news.items() if each not in awaited}, carried)
+        self._find_again(tx, {each: links[each] for each in verdicts.misnamed if each in links})
         if listing.proven:
             for alert_id in sorted(open_again):
-                await tx.links.change(alert_id, transitions.resolution_not_awaited, now=tx.now)
+                tx.links.change(alert_id, transitions.resolution_not_awaited, now=tx.now)
             rows = list(listing.rows.values())
             until = next_watched(cursor.watched_until, rows, [news[each].row for each in awaited], now=listing.now)
             if until != cursor.watched_until:
-                await tx.cursor.move(watched_until=until)
+                tx.cursor.move(watched_until=until)
         return len(news) - len(awaited)
 
-    async def _await_resolutions(self, tx: Tx, awaited: list[AlertId]) -> None:
+    def _await_resolutions(self, tx: Tx, awaited: list[AlertId]) -> None:
         for alert_id in awaited:
-            await tx.links.change(alert_id, partial(transitions.resolution_awaited, now=tx.now), now=tx.now)
-            await tx.audit.note("irp", "resolution_awaited", alert_id, "closed without a resolution yet")
+            tx.links.change(alert_id, partial(transitions.resolution_awaited, now=tx.now), now=tx.now)
+            tx.audit.note("irp", "resolution_awaited", alert_id, "closed without a resolution yet")
             log.info("resolution_awaited", alert_id=alert_id)
 
-    async def _carry(self, tx: Tx, closings: Mapping[AlertId, Closing], carried: list[AlertId]) -> None:
+    def _carry(self, tx: Tx, closings: Mapping[AlertId, Closing], carried: list[AlertId]) -> None:
         wanted = [each for each in carried if each in closings]
-        open_links = await tx.links.open_count()
+        open_links = tx.links.open_count()
         plan = check(Plan(closings=wanted), self._watched.brake, open_links=open_links)
         if plan.held_closings:
             log.error("brake_holds_closings", towards="kuma", held=len(plan.held_closings), open=open_links)
@@ -285,18 +290,18 @@ class Watch:
             def become(link: Link, incident: Incident = incident, reason: str = reason) -> Link:
                 return transitions.incident_closed(transitions.moved(link, incident), Origin.IRP, reason)
 
-            await tx.links.change(alert_id, become, now=tx.now)
-            await tx.audit.note("irp", "incident_closed", alert_id, resolution)
+            tx.links.change(alert_id, become, now=tx.now)
+            tx.audit.note("irp", "incident_closed", alert_id, resolution)
             if request is not None:
-                await put_order(tx, request, held=alert_id in plan.held_closings)
+                put_order(tx, request, held=alert_id in plan.held_closings)
             log.info("incident_closed_in_irp", alert_id=alert_id, resolution=resolution)
 
-    async def _find_again(self, tx: Tx, links: Mapping[AlertId, Link]) -> None:
+    def _find_again(self, tx: Tx, links: Mapping[AlertId, Link]) -> None:
         """Have deliveries find incidents that are called otherwise now, before anything is written to them."""
         for alert_id, link in sorted(links.items()):
             if _is_news(link) and link.doubt is None:
-                await tx.links.change(alert_id, transitions.missing, now=tx.now)
-                await tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE)])
+                tx.links.change(alert_id, transitions.missing, now=tx.now)
+                tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE)])
                 log.info("incident_moved", alert_id=alert_id)
 
 

@@ -15,7 +15,8 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.lanes import Lane
 from kuma_sync.core.link import Link
 from kuma_sync.core.steps import TargetCapabilities
-from kuma_sync.store import Put, Store
+from kuma_sync.store import Put, Store, Tx
+from kuma_sync.store.cursor import KnownProfile
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 
 log = structlog.get_logger(__name__)
@@ -89,16 +90,20 @@ class Proof:
 
         Raise StoreUnavailable.
         """
-        async with self._store.begin() as tx:
-            known = await tx.cursor.profile()
-            given_up = self._again and not self._begun and not known.shown
-            if known.digest != self._digest or given_up:
-                await tx.links.look_no_more(now=tx.now)
-                await tx.cursor.note_profile(self._digest, shown=self._shown)
+        given_up, shown = self._again and not self._begun, self._shown
+
+        def take_up(tx: Tx) -> KnownProfile:
+            known = tx.cursor.profile()
+            if known.digest != self._digest or (given_up and not known.shown):
+                tx.links.look_no_more(now=tx.now)
+                tx.cursor.note_profile(self._digest, shown=shown)
             elif not known.shown:
                 # At once, however far away the next look was put.
-                unshown = await tx.links.unshown()
-                await tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE) for link in unshown])
+                unshown = tx.links.unshown()
+                tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE) for link in unshown])
+            return known
+
+        known = await self._store.write(take_up)
         self._begun = True
         if known.digest == self._digest and known.shown:
             await self._over()
@@ -129,8 +134,7 @@ class Proof:
 
     async def found(self) -> None:
         """Note, for good, that `find` showed what `create` made."""
-        async with self._store.begin() as tx:
-            await tx.cursor.note_profile(self._digest, shown=True)
+        await self._store.write(lambda tx: tx.cursor.note_profile(self._digest, shown=True))
         log.info("find_shows_what_create_made")
         await self._over()
 
@@ -146,9 +150,8 @@ class Proof:
 
     async def _assure_none_is_looked_for(self, *, but: AlertId | None = None) -> None:
         """Raise GateClosed where another incident is being looked for, by whichever copy."""
-        async with self._store.read() as tx:
-            known = await tx.cursor.profile()
-            others = [link for link in await tx.links.unshown() if link.alert_id != but]
+        known, unshown = await self._store.read(lambda tx: (tx.cursor.profile(), tx.links.unshown()))
+        others = [link for link in unshown if link.alert_id != but]
         if known.digest == self._digest and known.shown:
             await self._over()
         elif others:

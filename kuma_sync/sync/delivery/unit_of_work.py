@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, partial
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, EventDigest, JsonObject, Observation
 from kuma_sync.core.closing import CloseRequest
@@ -111,17 +111,20 @@ class DeliveryUnitOfWork:
 
         They may show more events than the poller has seen so far: the snapshot grows with them.
         """
-        async with self._store.begin() as tx:
-            await _prove(tx, job, self._lease)
+
+        def keep(tx: Tx) -> DeliveryState:
+            _prove(tx, job, self._lease)
             # Under a lock, for the poller may be writing the two as well.
-            known = (await tx.alerts.snapshots([work.alert_id], lock=True)).get(work.alert_id, work.snapshot)
-            newer = await tx.alerts.contents(work.alert_id)
+            known = tx.alerts.snapshots([work.alert_id], lock=True).get(work.alert_id, work.snapshot)
+            newer = tx.alerts.contents(work.alert_id)
             if newer is not None or known.oversize:
                 return DeliveryState(snapshot=known, link=work.link, contents=newer)
             snapshot = known.with_seen(Observation(alert=known.alert, contents=contents))
-            await tx.alerts.store_contents(work.alert_id, contents)
-            await tx.alerts.amend(snapshot)
-        return DeliveryState(snapshot=snapshot, link=work.link, contents=contents)
+            tx.alerts.store_contents(work.alert_id, contents)
+            tx.alerts.amend(snapshot)
+            return DeliveryState(snapshot=snapshot, link=work.link, contents=contents)
+
+        return await self._store.write(keep)
 
     async def _write(
         self, job: LeasedJob, change: Change, *, known: DeliveryState | None, finish: bool = True
@@ -130,40 +133,29 @@ class DeliveryUnitOfWork:
         return await persist(job, lambda: self._writes.ask(entry))
 
     async def _load_all(self, ids: Sequence[AlertId]) -> Sequence[DeliveryState | None]:
-        async with self._store.read() as tx:
-            links = await tx.links.many(ids)
-            snapshots = await tx.alerts.snapshots(ids)
-            contents = await tx.alerts.contents_of(ids)
-        return [
-            DeliveryState(snapshot=snapshots[key], link=links[key], contents=contents.get(key))
-            if key in links and key in snapshots
-            else None
-            for key in ids
-        ]
+        return await self._store.read(partial(_load, ids))
 
     async def _write_all(self, entries: Sequence[_Entry]) -> Sequence[DeliveryState | Exception | None]:
-        async with self._store.begin() as tx:
-            jobs = Renew(claims=[entry.job.claim for entry in entries], lease=self._lease)
-            locked = await lock(tx, deliveries=jobs, links=[entry.alert_id for entry in entries])
-            ours, before = locked.ours, locked.links
-            kept = [entry for entry in entries if entry.job.claim.id in ours]
-            after = {
-                entry.alert_id: entry.change.become(before[entry.alert_id])
-                for entry in kept
-                if entry.alert_id in before
-            }
-            await tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
-            await _take_back(
-                tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed]
-            )
-            # Held before the snapshots are read: what a poll is writing meanwhile must not be forgotten with the rest.
-            held = await tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
-            works = await _works(tx, kept, after)
-            done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]
-            await _note(tx, kept)
-            told = {entry.alert_id for entry in done if _made(after.get(entry.alert_id))}
-            await tx.alerts.forget_contents(*sorted(told & held))
-            await tx.delivery.all_done([entry.job.claim for entry in done])
+        return await self._store.write(partial(self._write_entries, entries))
+
+    def _write_entries(self, entries: Sequence[_Entry], tx: Tx) -> Sequence[DeliveryState | Exception | None]:
+        jobs = Renew(claims=[entry.job.claim for entry in entries], lease=self._lease)
+        locked = lock(tx, deliveries=jobs, links=[entry.alert_id for entry in entries])
+        ours, before = locked.ours, locked.links
+        kept = [entry for entry in entries if entry.job.claim.id in ours]
+        after = {
+            entry.alert_id: entry.change.become(before[entry.alert_id]) for entry in kept if entry.alert_id in before
+        }
+        tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
+        _take_back(tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed])
+        # Held before the snapshots are read: what a poll is writing meanwhile must not be forgotten with the rest.
+        held = tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
+        works = _works(tx, kept, after)
+        done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]
+        _note(tx, kept)
+        told = {entry.alert_id for entry in done if _made(after.get(entry.alert_id))}
+        tx.alerts.forget_contents(*sorted(told & held))
+        tx.delivery.all_done([entry.job.claim for entry in done])
         finished = {entry.job.claim.id for entry in done}
         return [
             _lost(entry.job)
@@ -178,9 +170,21 @@ class DeliveryUnitOfWork:
         return work is None or isinstance(work.step(self.capabilities), Nothing)
 
 
-async def _prove(tx: Tx, job: LeasedJob, lease: timedelta) -> None:
+def _load(ids: Sequence[AlertId], tx: Tx) -> list[DeliveryState | None]:
+    links = tx.links.many(ids)
+    snapshots = tx.alerts.snapshots(ids)
+    contents = tx.alerts.contents_of(ids)
+    return [
+        DeliveryState(snapshot=snapshots[key], link=links[key], contents=contents.get(key))
+        if key in links and key in snapshots
+        else None
+        for key in ids
+    ]
+
+
+def _prove(tx: Tx, job: LeasedJob, lease: timedelta) -> None:
     """Raise ClaimLost unless the job is still ours; what this transaction wrote is taken back then."""
-    if job.claim.id not in (await lock(tx, deliveries=Renew(claims=[job.claim], lease=lease))).ours:
+    if job.claim.id not in lock(tx, deliveries=Renew(claims=[job.claim], lease=lease)).ours:
         raise _lost(job)
 
 
@@ -188,20 +192,20 @@ def _lost(job: LeasedJob) -> ClaimLost:
     return ClaimLost(f"job {job.claim.id} went to another worker")
 
 
-async def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link]) -> dict[AlertId, DeliveryState]:
+def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link]) -> dict[AlertId, DeliveryState]:
     """Return the works as they are after the changes; contents at hand serve while they are the alert's last ones."""
     works = {
         entry.alert_id: replace(entry.known, link=links[entry.alert_id])
         for entry in entries
         if entry.known is not None and entry.alert_id in links
     }
-    snapshots = await tx.alerts.snapshots([entry.alert_id for entry in entries if entry.finish])
+    snapshots = tx.alerts.snapshots([entry.alert_id for entry in entries if entry.finish])
     at_hand = {
         key: work.contents
         for key, work in works.items()
         if key in snapshots and work.contents is not None and work.snapshot.fingerprint == snapshots[key].fingerprint
     }
-    contents = at_hand | await tx.alerts.contents_of([key for key in snapshots if key not in at_hand])
+    contents = at_hand | tx.alerts.contents_of([key for key in snapshots if key not in at_hand])
     return works | {
         key: DeliveryState(snapshot=snapshot, link=links[key], contents=contents.get(key))
         for key, snapshot in snapshots.items()
@@ -209,21 +213,21 @@ async def _works(tx: Tx, entries: Sequence[_Entry], links: Mapping[AlertId, Link
     }
 
 
-async def _take_back(tx: Tx, reopened: Sequence[AlertId]) -> None:
+def _take_back(tx: Tx, reopened: Sequence[AlertId]) -> None:
     """Take back closings for KUMA that the brake holds: their incidents are open again."""
     for alert_id in sorted(reopened):
-        if await tx.closes.unhold(alert_id):
-            await tx.audit.note("kuma-sync", "closing_taken_back", alert_id, "the incident is open again")
+        if tx.closes.unhold(alert_id):
+            tx.audit.note("kuma-sync", "closing_taken_back", alert_id, "the incident is open again")
 
 
-async def _note(tx: Tx, entries: Sequence[_Entry]) -> None:
-    await tx.audit.note_all(
+def _note(tx: Tx, entries: Sequence[_Entry]) -> None:
+    tx.audit.note_all(
         "kuma-sync",
         [(entry.change.audit[0], entry.alert_id, entry.change.audit[1]) for entry in entries if entry.change.audit],
     )
     for entry in entries:
         if entry.change.closing is not None:
-            await put_order(tx, entry.change.closing)
+            put_order(tx, entry.change.closing)
 
 
 def _made(link: Link | None) -> bool:

@@ -13,13 +13,13 @@ from kuma_sync.store import Lane, Put, Tx
 from kuma_sync.store.locks import lock
 
 
-async def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[AlertId, Link]:
+def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[AlertId, Link]:
     """Return, and lock, the links of changed alerts.
 
     Of an ignored one, neither a first look at its contents is worth telling, nor a change to what nobody wants.
     """
     changes = {change.snapshot.alert.id: change for change in changed}
-    links = (await lock(tx, links=changes)).links
+    links = lock(tx, links=changes).links
 
     def silent(change: Changed) -> bool:
         return change.first_read or not wanted.wants(change.snapshot.alert)
@@ -27,10 +27,10 @@ async def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[Al
     return {alert_id: link for alert_id, link in links.items() if not (link.ignored and silent(changes[alert_id]))}
 
 
-async def to_leave(tx: Tx, listed: Iterable[Alert], wanted: Wanted) -> set[AlertId]:
+def to_leave(tx: Tx, listed: Iterable[Alert], wanted: Wanted) -> set[AlertId]:
     """Return which of these known alerts are ignored and stay so: what they changed to is not wanted."""
     unwanted = [alert.id for alert in listed if not wanted.wants(alert)]
-    links = await tx.links.many(unwanted) if unwanted else {}
+    links = tx.links.many(unwanted) if unwanted else {}
     return {alert_id for alert_id, link in links.items() if link.ignored}
 
 
@@ -39,7 +39,7 @@ def to_wake(links: Iterable[Link]) -> list[AlertId]:
     return [link.alert_id for link in links if link.ignored and not link.dropped]
 
 
-async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:
+def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:
     """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped.
 
     The brake holds the creates `held`.
@@ -48,25 +48,25 @@ async def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[Alert
         if link.ignored:
             # An operator may have woken it meanwhile: what a human asked for is not held.
             become = partial(transitions.noticed, held=link.alert_id in held)
-            await tx.links.change(link.alert_id, become, now=tx.now)
-    await tx.delivery.put([_put(link) for link in links if not link.dropped])
+            tx.links.change(link.alert_id, become, now=tx.now)
+    tx.delivery.put([_put(link) for link in links if not link.dropped])
 
 
-async def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
+def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
     """Queue those of these alerts that have no incident yet, and no job: what is parked waits for a change."""
-    links = await tx.links.many(set(ids) - await tx.delivery.queued(ids))
+    links = tx.links.many(set(ids) - tx.delivery.queued(ids))
     unmade = [link for link in links.values() if link.incident is None and not link.given_up]
-    await tx.delivery.put([_put(link) for link in unmade])
+    tx.delivery.put([_put(link) for link in unmade])
 
 
-async def put_behind(tx: Tx) -> int:
+def put_behind(tx: Tx) -> int:
     """Queue every alert whose incident is not as it should be and for which nothing waits; return how many.
 
     It takes up what an aborted round left behind, and is the belt to the braces of all else.
     """
-    behind = await tx.links.behind()
-    links = await tx.links.many(behind)
-    await tx.delivery.put([_put(link) for link in links.values()])
+    behind = tx.links.behind()
+    links = tx.links.many(behind)
+    tx.delivery.put([_put(link) for link in links.values()])
     return len(behind)
 
 

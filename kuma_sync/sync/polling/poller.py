@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -11,7 +13,7 @@ from kuma_sync.core.comparison import CompletePass, left
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.window import Query, ReadKind, by_id, leaves_late_listing, next_reads, next_watermark
 from kuma_sync.kuma.client import KumaClient
-from kuma_sync.store import Store, Tx
+from kuma_sync.store import PassRecord, Store, Turn, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.closing.from_kuma import note_closings
 from kuma_sync.sync.failpoint import failpoint
@@ -53,8 +55,8 @@ class Poller:
         turn = await self._turns.take()
         if turn is None:
             raise NotLeader("another copy of the daemon reads")
-        async with self._store.read() as tx:
-            round_ = Round(turn=turn, cursor=await tx.cursor.read(), began_at=self._settings.clock())
+        cursor = await self._store.read(lambda tx: tx.cursor.read())
+        round_ = Round(turn=turn, cursor=cursor, began_at=self._settings.clock())
         try:
             await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:
@@ -65,9 +67,7 @@ class Poller:
         reads = await self._reads(round_, sweep=sweep)
         sweeps = any(query.lists_everything for query in reads)
         if sweeps:
-            async with self._store.begin() as tx:
-                await lock(tx, turn=round_.turn)
-                round_.sweep = await tx.cursor.begin_sweep()
+            round_.sweep = await self._store.write(partial(_begin_sweep, round_.turn))
         for query in reads:
             await self._reader.read(query, round_)
         await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
@@ -85,8 +85,7 @@ class Poller:
     async def _reads(self, round_: Round, *, sweep: bool) -> list[Query]:
         watermark, tied = round_.cursor.watermark, 0
         if watermark is not None:
-            async with self._store.read() as tx:
-                tied = await tx.alerts.tied(watermark)
+            tied = await self._store.read(partial(_tied, watermark))
         return next_reads(round_.cursor, self._settings.clock(), self._settings.schedule, tied=tied, sweep_now=sweep)
 
     async def _read_wanted(self, round_: Round) -> None:
@@ -130,8 +129,7 @@ class Poller:
 
         Whose status KUMA cannot give stays as it was, and is asked for again at the next sweep.
         """
-        async with self._store.read() as tx:
-            asked = await tx.alerts.unshown(round_.sweep)
+        asked = await self._store.read(lambda tx: tx.alerts.unshown(round_.sweep))
         if not asked:
             return
         round_.answered.clear()
@@ -142,9 +140,12 @@ class Poller:
         found = left(CompletePass(sweep=round_.sweep), told, round_.answered)
         last = round_.passes[-1]
         await self._read_wanted(round_)
-        async with self._store.begin() as tx:
-            await lock(tx, turn=round_.turn)
-            news = await tx.links.mark_gone(found.gone, now=tx.now)
+
+        def mark_gone(tx: Tx) -> Collection[AlertId]:
+            lock(tx, turn=round_.turn)
+            return tx.links.mark_gone(found.gone, now=tx.now)
+
+        news = await self._store.write(mark_gone, long=True)
         last.left += len(news)
         for alert_id in news:
             round_.told.gone.add(alert_id)
@@ -158,19 +159,21 @@ class Poller:
             moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": poll_settings.clock()}
-        async with self._store.read() as tx:
-            closings = await tx.alerts.newly_closed()
+        closings = await self._store.read(lambda tx: tx.alerts.newly_closed())
+
+        def conclude(tx: Tx) -> None:
+            lock(tx, turn=round_.turn)
+            note_closings(
+                tx, closings, brake=poll_settings.brake, open_before=round_.open_links, to_irp=poll_settings.to_irp
+            )
+            if complete and (behind := put_behind(tx)):
+                log.info("deliveries_taken_up", count=behind)
+            if moves:
+                tx.cursor.move(**moves)
+                self._tell_of_watermark(tx, round_)
+
         if moves or closings:
-            async with self._store.begin() as tx:
-                await lock(tx, turn=round_.turn)
-                await note_closings(
-                    tx, closings, brake=poll_settings.brake, open_before=round_.open_links, to_irp=poll_settings.to_irp
-                )
-                if complete and (behind := await put_behind(tx)):
-                    log.info("deliveries_taken_up", count=behind)
-                if moves:
-                    await tx.cursor.move(**moves)
-                    await self._tell_of_watermark(tx, round_)
+            await self._store.write(conclude, long=True)
             round_.passes[-1].left += len(closings)
             failpoint("cursor_moved")
             self._recorder.wake()
@@ -178,33 +181,30 @@ class Poller:
         swept.complete |= complete
         swept.since = swept.since or round_.server_now
 
-    async def _tell_of_watermark(self, tx: Tx, round_: Round) -> None:
+    def _tell_of_watermark(self, tx: Tx, round_: Round) -> None:
         """Say that the watermark we went by lay ahead of KUMA's clock, so that windows showed nothing."""
         ahead, now = round_.cursor.watermark, round_.now
         if round_.incomplete or ahead is None or ahead - now <= self._settings.schedule.overlap:
             return
         log.warning("watermark_taken_back", side="kuma", was=rfc3339(ahead), to=rfc3339(now))
         detail = f"kuma: {rfc3339(ahead)} lies ahead of {rfc3339(now)}"
-        await tx.audit.note("kuma-sync", "watermark_taken_back", detail=detail)
+        tx.audit.note("kuma-sync", "watermark_taken_back", detail=detail)
 
     async def _recheck(self, round_: Round) -> None:
         """Look once more at contents whose lastSeen has just left the overlap: a listing has no event count."""
-        async with self._store.read() as tx:
-            watermark = (await tx.cursor.read()).watermark
-            if watermark is None or self._settings.schedule.full_only:
-                return
-            # In a quiet hour the watermark stands still: KUMA's clock goes on.
-            passed_until = max(watermark, round_.server_now or watermark)
-            left_overlap = passed_until - self._settings.schedule.overlap
-            due = await tx.alerts.to_recheck(left_overlap)
+        watermark = (await self._store.read(lambda tx: tx.cursor.read())).watermark
+        if watermark is None or self._settings.schedule.full_only:
+            return
+        # In a quiet hour the watermark stands still: KUMA's clock goes on.
+        left_overlap = max(watermark, round_.server_now or watermark) - self._settings.schedule.overlap
+        due = await self._store.read(lambda tx: tx.alerts.to_recheck(left_overlap))
         unreadable = round_.unreadable[ReadKind.CONTENTS]
         # What KUMA refused once it will refuse again, but for ever? Asking with every sweep finds out.
         left_out = unreadable if round_.sweep else unreadable | self._refused
         for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in left_out]):
             await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
-            async with self._store.begin() as tx:
-                await lock(tx, turn=round_.turn)
-                await tx.alerts.rechecked(set(query.ids) - unreadable, left_overlap)
+            seen = set(query.ids) - unreadable
+            await self._store.write(partial(_rechecked, round_.turn, seen, left_overlap))
             self._refused = (self._refused - set(query.ids)) | round_.refused
 
     async def _remember(self, round_: Round) -> None:
@@ -213,6 +213,24 @@ class Poller:
         if missed := sum(read.missed for read in round_.passes):
             log.warning("alerts_missed", count=missed)
         round_.told.tell()
-        async with self._store.begin() as tx:
-            for read in round_.passes:
-                await tx.audit.note_pass(read.record())
+        records = [read.record() for read in round_.passes]
+        await self._store.write(partial(_note_passes, records))
+
+
+def _begin_sweep(turn: Turn, tx: Tx) -> int:
+    lock(tx, turn=turn)
+    return tx.cursor.begin_sweep()
+
+
+def _tied(watermark: datetime, tx: Tx) -> int:
+    return tx.alerts.tied(watermark)
+
+
+def _rechecked(turn: Turn, ids: Collection[AlertId], left_overlap: datetime, tx: Tx) -> None:
+    lock(tx, turn=turn)
+    tx.alerts.rechecked(ids, left_overlap)
+
+
+def _note_passes(records: Iterable[PassRecord], tx: Tx) -> None:
+    for record in records:
+        tx.audit.note_pass(record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from kuma_sync.core.alert import Alert, AlertId, AlertSnapshot, Contents, Observation
 from kuma_sync.core.comparison import Appeared, Changed, Fate, Rejected, Wanted, diff, to_read
@@ -120,11 +121,14 @@ class Recorder:
 
     async def _write_listed(self, items: Sequence[Observation], read: Pass, round_: Round) -> None:
         ids = [item.alert.id for item in items]
+
+        def write(tx: Tx) -> None:
+            lock(tx, turn=round_.turn)
+            self._save(tx, diff(items, tx.alerts.snapshots(ids)), {}, Shape.LISTING, read, round_)
+            put_unmade(tx, ids)
+
         with taken_back(read, round_):
-            async with self._store.begin() as tx:
-                await lock(tx, turn=round_.turn)
-                await self._save(tx, diff(items, await tx.alerts.snapshots(ids)), {}, Shape.LISTING, read, round_)
-                await put_unmade(tx, ids)
+            await self._store.write(write, long=True)
 
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
         taken = [element for element in chunk.elements if element.raw is not None]
@@ -132,13 +136,11 @@ class Recorder:
         digests = in_order(taken)
         if read.of_any_status:
             digests = self._not_left_alone(digests, round_)
-        async with self._store.read() as tx:
-            await self._refused.recall(tx)
-            unchanged = await tx.alerts.by_digest(shape, list(digests)) | self._refused.among(digests)
-            # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
-            round_.saw(await tx.alerts.newest(unchanged.values()))
-            known_ids = set(unchanged.values())
-            to_mark = known_ids if read.sweep(round_) else await tx.alerts.gone(known_ids)
+        unchanged, newest, gone = await self._store.read(partial(self._unchanged, shape, digests))
+        known_ids = set(unchanged.values())
+        to_mark = known_ids if read.sweep(round_) else gone
+        # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
+        round_.saw(newest)
         count, order = len(taken), list(digests)
         chunk.elements.clear()
         taken.clear()
@@ -172,15 +174,26 @@ class Recorder:
         round_.told.reject(rejected)
         self.wake()
 
+    def _unchanged(
+        self, shape: Shape, digests: Collection[bytes], tx: Tx
+    ) -> tuple[dict[bytes, AlertId], datetime | None, Collection[AlertId]]:
+        """Return which elements are as they were known, the latest lastSeen of these alerts, and which were gone."""
+        self._refused.recall(tx)
+        unchanged = tx.alerts.by_digest(shape, list(digests)) | self._refused.among(digests)
+        ids = set(unchanged.values())
+        return unchanged, tx.alerts.newest(ids), tx.alerts.gone(ids)
+
     async def _write(self, seen: dict[bytes, Parsed], aside: _Aside, shape: Shape, read: Pass, round_: Round) -> None:
+        def write(tx: Tx) -> datetime | None:
+            lock(tx, turn=round_.turn)
+            failpoint("turn_assured")
+            read.rejected += tx.rejects.park(aside.rejected)
+            tx.alerts.mark_shown(aside.to_mark, read.sweep(round_))
+            self._compare(tx, seen, shape, read, round_)
+            return self._note_first_read(tx, round_)
+
         with taken_back(read, round_):
-            async with self._store.begin() as tx:
-                await lock(tx, turn=round_.turn)
-                failpoint("turn_assured")
-                read.rejected += await tx.rejects.park(aside.rejected)
-                await tx.alerts.mark_shown(aside.to_mark, read.sweep(round_))
-                await self._compare(tx, seen, shape, read, round_)
-                first_read = await self._note_first_read(tx, round_)
+            first_read = await self._store.write(write, long=True)
         round_.cursor = replace(round_.cursor, first_read=first_read)
 
     async def _write_one(self, digest: bytes, item: Parsed, shape: Shape, read: Pass, round_: Round) -> None:
@@ -193,10 +206,12 @@ class Recorder:
             self._refused.note(alert_id, digest)
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
-        async with self._store.begin() as tx:
-            await lock(tx, turn=round_.turn)
-            read.rejected += await tx.rejects.park([rejected])
-            await tx.alerts.mark_shown([alert_id], read.sweep(round_))
+        def park(tx: Tx) -> int:
+            lock(tx, turn=round_.turn)
+            tx.alerts.mark_shown([alert_id], read.sweep(round_))
+            return tx.rejects.park([rejected])
+
+        read.rejected += await self._store.write(park)
         round_.refuse(alert_id)
         self._rejects.note([rejected])
         round_.told.reject([rejected])
@@ -207,37 +222,37 @@ class Recorder:
             round_.saw(last_seen)
         return {digest: element for digest, element in digests.items() if digest not in left_alone}
 
-    async def _note_first_read(self, tx: Tx, round_: Round) -> datetime | None:
+    def _note_first_read(self, tx: Tx, round_: Round) -> datetime | None:
         """Return when this store was first read; note it if that is now, or if it turned out to lie ahead."""
         if not round_.first_read_due:
             return round_.cursor.first_read
         # Without KUMA's clock, what it showed last errs towards an incident too many.
         moment = round_.server_now or min(round_.newest or tx.now, tx.now)
-        await tx.cursor.move(first_read_at=moment)
+        tx.cursor.move(first_read_at=moment)
         return moment
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
         whole = shape is Shape.CONTENTS
         return await parse_in_turns(element.raw or b"", with_events=whole, max_events=self._rules.max_events)
 
-    async def _compare(self, tx: Tx, seen: dict[bytes, Parsed], shape: Shape, read: Pass, round_: Round) -> None:
+    def _compare(self, tx: Tx, seen: dict[bytes, Parsed], shape: Shape, read: Pass, round_: Round) -> None:
         digest_of = {item.seen.alert.id: digest for digest, item in seen.items()}
         items = [item.seen for item in seen.values()]
-        known = await tx.alerts.snapshots(digest_of)
-        await tx.alerts.mark_shown(known.keys(), read.sweep(round_))
+        known = tx.alerts.snapshots(digest_of)
+        tx.alerts.mark_shown(known.keys(), read.sweep(round_))
         if read.of_any_status:
             items = self._judged(items, known, digest_of, round_)
         round_.left = set()
         if shape is Shape.LISTING:
             known_now = [item.alert for item in items if item.alert.id in known]
-            round_.left = await to_leave(tx, known_now, self._rules.wanted)
+            round_.left = to_leave(tx, known_now, self._rules.wanted)
             items, unread = self._want(items, known, read, round_)
-            await self._save(tx, diff(unread, known), {}, shape, read, round_)
+            self._save(tx, diff(unread, known), {}, shape, read, round_)
         changes = diff(items, known)
-        await self._save(tx, changes, digest_of, shape, read, round_)
+        self._save(tx, changes, digest_of, shape, read, round_)
         _warn(changes, seen, round_)
         done = {change.snapshot.alert.id for change in changes} | round_.wanted.keys()
-        await tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
+        tx.alerts.note_digests(shape, {key: digest for key, digest in digest_of.items() if key not in done})
 
     def _judged(
         self,
@@ -280,7 +295,7 @@ class Recorder:
         rest = [replace(item, oversize=item.alert.id in large) for item in listed if item.alert.id not in wanted]
         return rest, unread
 
-    async def _save(
+    def _save(
         self,
         tx: Tx,
         changes: Sequence[Appeared | Changed],
@@ -290,7 +305,7 @@ class Recorder:
         round_: Round,
     ) -> None:
         changed = [change for change in changes if isinstance(change, Changed)]
-        told = await to_tell(tx, changed, self._rules.wanted)
+        told = to_tell(tx, changed, self._rules.wanted)
         shown = [
             Shown(
                 snapshot=change.snapshot,
@@ -302,18 +317,18 @@ class Recorder:
             for change in changes
         ]
         if changes and round_.open_links is None:
-            round_.open_links = await tx.links.open_count()
-        await tx.alerts.save(shown, now=tx.now, sweep=read.sweep(round_))
-        await self._refused.taken(tx, [change.snapshot.alert.id for change in changes])
+            round_.open_links = tx.links.open_count()
+        tx.alerts.save(shown, now=tx.now, sweep=read.sweep(round_))
+        self._refused.taken(tx, [change.snapshot.alert.id for change in changes])
         appeared = [change.snapshot.alert for change in changes if isinstance(change, Appeared)]
         fresh = [alert.id for alert in appeared if not self._idle(alert, round_)]
         held = self._held([*fresh, *to_wake(told.values())], round_)
-        await self._join(tx, appeared, held, round_)
-        await put_changed(tx, told.values(), held=held)
+        self._join(tx, appeared, held, round_)
+        put_changed(tx, told.values(), held=held)
         # A closing that is parked is tried once more, just as a delivery is.
-        await tx.closes.wake([*fresh, *told])
+        tx.closes.wake([*fresh, *told])
         missed = [alert for alert in appeared if alert.id in round_.missed]
-        await tx.audit.note_all("kuma", [("missed", alert.id, alert.closing_reason) for alert in missed])
+        tx.audit.note_all("kuma", [("missed", alert.id, alert.closing_reason) for alert in missed])
         read.missed += len(missed)
         read.appeared += len(appeared) - len(missed)
         read.note_oldest(appeared)
@@ -327,12 +342,12 @@ class Recorder:
         round_.told.held_creates += len(plan.held_creates)
         return plan.held_creates
 
-    async def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
+    def _join(self, tx: Tx, appeared: Sequence[Alert], held: Collection[AlertId], round_: Round) -> None:
         """Make the links of new alerts, and queue those whose contents are there."""
         links = [Link(alert_id=alert.id, state=self._born(alert, round_, held=alert.id in held)) for alert in appeared]
-        await tx.links.add(links, now=tx.now)
+        tx.links.add(links, now=tx.now)
         ready = [link.alert_id for link in links if not (link.ignored or link.alert_id in round_.unread)]
-        await tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
+        tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in ready])
 
     def _born(self, alert: Alert, round_: Round, *, held: bool) -> State:
         # One that left the statuses asked for may be known no more, for it was pruned.

@@ -78,10 +78,10 @@ class RefusedAlerts:
         self._by_bytes: dict[bytes, AlertId] = {}
         self._parked: set[AlertId] | None = None
 
-    async def recall(self, tx: Tx) -> None:
+    def recall(self, tx: Tx) -> None:
         """Learn once which are parked since earlier."""
         if self._parked is None:
-            pieces = await tx.rejects.waiting()
+            pieces = tx.rejects.waiting()
             self._parked = {
                 AlertId(piece.digest.removeprefix(REFUSED)) for piece in pieces if piece.digest.startswith(REFUSED)
             }
@@ -97,10 +97,10 @@ class RefusedAlerts:
         self._by_bytes[digest] = alert_id
         self._parked = (self._parked or set()) | {alert_id}
 
-    async def taken(self, tx: Tx, ids: Iterable[AlertId]) -> None:
+    def taken(self, tx: Tx, ids: Iterable[AlertId]) -> None:
         """Forget the parked pieces of alerts that this transaction writes; they stay known until it is committed."""
         for alert_id in (self._parked or set()).intersection(ids):
-            await tx.rejects.forget(f"{REFUSED}{alert_id}")
+            tx.rejects.forget(f"{REFUSED}{alert_id}")
 
 
 class LeftAlone:

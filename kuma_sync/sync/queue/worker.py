@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -30,7 +30,7 @@ from kuma_sync.sync.schedule import Bell
 from kuma_sync.telemetry.health import Health
 
 
-async def _weightless(_tx: Tx, _subjects: Sequence[str]) -> Mapping[str, int]:
+def _weightless(_tx: Tx, _subjects: Sequence[str]) -> Mapping[str, int]:
     return {}
 
 
@@ -70,8 +70,33 @@ class WorkerConfig:
     limits: Limits
     gates: Mapping[Lane, Sequence[Gate]] = field(default_factory=dict)
     ready: int = 0
-    weigh: Callable[[Tx, Sequence[str]], Awaitable[Mapping[str, int]]] = _weightless
+    weigh: Callable[[Tx, Sequence[str]], Mapping[str, int]] = _weightless
     allowance: MemoryLimit = field(default_factory=lambda: MemoryLimit(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What to claim: up to `free` jobs, none twice that is `flying`.
+
+    Of each of the `tried` lanes one, to try an operation with that stands still; the others from the `open` lanes. Of
+    gates that could be tried, `still` names the lanes that wait for them.
+    """
+
+    free: int
+    tried: Sequence[Lane]
+    open: Sequence[Lane]
+    flying: Collection[int]
+    still: Mapping[Gate, Sequence[Lane]]
+    disown: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claimed:
+    """What was claimed, how many bytes each subject's job takes, and gates for which nothing waits any more."""
+
+    claims: Sequence[Claim]
+    weights: Mapping[str, int]
+    idle: Sequence[Gate]
 
 
 log = structlog.get_logger(__name__)
@@ -150,12 +175,7 @@ class Worker:
             return 0
         valid_until = time.monotonic() + self._lease.total_seconds() * 0.9
         try:
-            async with self._store.begin() as tx:
-                queue = self._queue(tx)
-                if self._in_doubt:
-                    await queue.disown(self._owner, keep=self._flying)
-                claims = await self._claims(queue, free)
-                weights = await self._config.weigh(tx, [claim.subject for claim in claims])
+            claimed = await self._store.write(partial(self._claim, self._wanted(free)))
         except StoreUnavailable as error:
             self._in_doubt = True
             if self._since is not None:
@@ -166,9 +186,11 @@ class Worker:
         self._in_doubt = False
         self._outage.over()
         self._health.succeeded(self.name)
-        fresh = [claim for claim in claims if not self._flies(claim, valid_until)]
+        for gate in claimed.idle:
+            gate.nothing_waits()
+        fresh = [claim for claim in claimed.claims if not self._flies(claim, valid_until)]
         for claim in fresh:
-            job = LeasedJob(claim, valid_until, self._limits, weight=weights.get(claim.subject, 0))
+            job = LeasedJob(claim, valid_until, self._limits, weight=claimed.weights.get(claim.subject, 0))
             self._flying[claim.id] = job
             task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
             jobs.add(task)
@@ -192,34 +214,42 @@ class Worker:
             flying.valid_until = valid_until
         return flying is not None
 
-    async def _claims(self, queue: DurableQueue, free: int) -> list[Claim]:
-        """Claim what may be done; of what waits for an operation that stands still, one job to try it with."""
-        claim = partial(queue.claim, owner=self._owner, lease=self._lease, since=self._since)
-        if self._since is not None or not self._config.gates:
-            return await claim(free)
-        claims: list[Claim] = []
-        open_lanes, tried = list[Lane](), {job.claim.lane for job in self._flying.values()}
+    def _wanted(self, free: int) -> _Wanted:
+        """Decide what to claim; of what waits for an operation that stands still, one job to try it with."""
+        gates = {} if self._since is not None else self._config.gates
+        open_lanes, tried = list[Lane](), list[Lane]()
+        under_trial = {job.claim.lane for job in self._flying.values()}
         for lane in Lane:
-            gates = self._config.gates.get(lane, ())
-            if not any(gate.stands_still() for gate in gates):
+            its = gates.get(lane, ())
+            if not any(gate.stands_still() for gate in its):
                 open_lanes.append(lane)
-            elif lane not in tried and all(gate.open_at() is None for gate in gates):
-                # One after the other: of two at once the same one might always be the trial.
-                claims += await claim(min(1, free - len(claims)), lanes=[lane])
-        claims += await claim(free - len(claims), lanes=open_lanes) if open_lanes else []
-        if not claims and not self._flying:
-            await self._let_go(queue)
-        return claims
-
-    async def _let_go(self, queue: DurableQueue) -> None:
-        """Let no gate stand still that no job is left to try: it was done otherwise, or dropped."""
-        lanes: dict[Gate, list[Lane]] = {self._gate: list(Lane)}
-        for lane, gates in self._config.gates.items():
-            for gate in gates:
+            elif lane not in under_trial and all(gate.open_at() is None for gate in its):
+                tried.append(lane)
+        lanes: dict[Gate, list[Lane]] = {self._gate: list(Lane)} if gates else {}
+        for lane, its in gates.items():
+            for gate in its:
                 lanes.setdefault(gate, []).append(lane)
-        for gate, its in lanes.items():
-            if gate.stands_still() and gate.open_at() is None and not await queue.waits(its):
-                gate.nothing_waits()
+        still = {gate: its for gate, its in lanes.items() if gate.stands_still() and gate.open_at() is None}
+        return _Wanted(
+            free=free, tried=tried, open=open_lanes, flying=set(self._flying), still=still, disown=self._in_doubt
+        )
+
+    def _claim(self, wanted: _Wanted, tx: Tx) -> _Claimed:
+        queue = self._queue(tx)
+        if wanted.disown:
+            queue.disown(self._owner, keep=wanted.flying)
+        claim = partial(queue.claim, owner=self._owner, lease=self._lease, since=self._since)
+        claims: list[Claim] = []
+        for lane in wanted.tried:
+            # One after the other: of two at once the same one might always be the trial.
+            claims += claim(min(1, wanted.free - len(claims)), lanes=[lane])
+        if wanted.open:
+            claims += claim(wanted.free - len(claims), lanes=wanted.open)
+        # No gate stands still that no job is left to try: it was done otherwise, or dropped.
+        look = not claims and not wanted.flying
+        idle = [gate for gate, its in wanted.still.items() if look and not queue.waits(its)]
+        weights = self._config.weigh(tx, [claim.subject for claim in claims])
+        return _Claimed(claims=claims, weights=weights, idle=idle)
 
     async def _rest(self, stop: asyncio.Event) -> None:
         """Sleep until a bell, which the end of a job rings as well, the stop, or the next look."""
@@ -282,23 +312,24 @@ class Worker:
                 await persist(job, lambda: self._settle(job, parked))
 
     async def _settle(self, job: LeasedJob, outcome: RetryAt | Bounce | Park) -> None:
-        claim = job.claim
-        async with self._store.begin() as tx:
-            queue = self._queue(tx)
-            match outcome:
-                case RetryAt():
-                    at, counts = outcome.at, outcome.counts
-                    await queue.again(claim, at=at, reason=outcome.reason, counts=counts, lane=job.lane)
-                case Bounce():
-                    # Due at once, for the gate alone decides: the first success there lets all go on.
-                    at = outcome.until if self._since is not None else tx.now
-                    lane = job.lane if outcome.lane is None else outcome.lane
-                    await queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
-                case Park():
-                    await queue.park(claim, outcome.kept)
-                    await tx.audit.note("kuma-sync", "parked", claim.subject, outcome.kept)
+        await self._store.write(partial(self._put_back, job, outcome))
         if isinstance(outcome, Park):
-            log.error("job_parked", queue=self.name, alert_id=claim.subject, reason=outcome.reason)
+            log.error("job_parked", queue=self.name, alert_id=job.claim.subject, reason=outcome.reason)
+
+    def _put_back(self, job: LeasedJob, outcome: RetryAt | Bounce | Park, tx: Tx) -> None:
+        claim, queue = job.claim, self._queue(tx)
+        match outcome:
+            case RetryAt():
+                at, counts = outcome.at, outcome.counts
+                queue.again(claim, at=at, reason=outcome.reason, counts=counts, lane=job.lane)
+            case Bounce():
+                # Due at once, for the gate alone decides: the first success there lets all go on.
+                at = outcome.until if self._since is not None else tx.now
+                lane = job.lane if outcome.lane is None else outcome.lane
+                queue.again(claim, at=at, reason=outcome.reason, counts=False, lane=lane)
+            case Park():
+                queue.park(claim, outcome.kept)
+                tx.audit.note("kuma-sync", "parked", claim.subject, outcome.kept)
 
     async def _renew(self) -> None:
         while True:
@@ -308,13 +339,15 @@ class Worker:
                 continue
             asked = time.monotonic()
             try:
-                async with self._store.begin() as tx:
-                    kept = await self._queue(tx).renew([job.claim for job in flying], lease=self._lease)
+                kept = await self._store.write(partial(self._prolong, [job.claim for job in flying]))
             except StoreUnavailable:
                 continue
             for job in flying:
                 if job.claim.id in kept:
                     job.valid_until = asked + self._lease.total_seconds() * 0.9
+
+    def _prolong(self, claims: Sequence[Claim], tx: Tx) -> Collection[int]:
+        return self._queue(tx).renew(claims, lease=self._lease)
 
 
 def _detail(outcome: RetryAt | Bounce | Park) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 from kuma_sync.core.window import late_since
-from kuma_sync.store import Mark, Store, Turn
+from kuma_sync.store import Mark, Store, Turn, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.leader import READER
 
@@ -21,24 +22,20 @@ async def prune(
     """
     removed, reached = 0, None
     while True:
-        removed_now, reached = await _some(store, retention, overlap, turn=turn, after=reached)
+        removed_now, reached = await store.write(partial(_some, retention, overlap, turn, reached), long=True)
         removed += removed_now
         if reached is None:
             return removed
         await asyncio.sleep(0)
 
 
-async def _some(
-    store: Store, retention: timedelta, overlap: timedelta, *, turn: Turn | None, after: Mark | None
+def _some(
+    retention: timedelta, overlap: timedelta, turn: Turn | None, after: Mark | None, tx: Tx
 ) -> tuple[int, Mark | None]:
-    async with store.begin() as tx:
-        if turn is not None:
-            await lock(tx, turn=turn)
-        else:
-            await lock(tx, turn=READER)
-        before = tx.now - retention
-        listed_since = late_since(await tx.cursor.read(), overlap)
-        found = await tx.pruning.alerts(before, listed_since=listed_since, after=after)
-        if found.reached is None:
-            await tx.pruning.records(before, now=tx.now)
+    lock(tx, turn=turn if turn is not None else READER)
+    before = tx.now - retention
+    listed_since = late_since(tx.cursor.read(), overlap)
+    found = tx.pruning.alerts(before, listed_since=listed_since, after=after)
+    if found.reached is None:
+        tx.pruning.records(before, now=tx.now)
     return found.removed, found.reached

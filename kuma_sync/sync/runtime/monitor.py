@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -14,7 +15,7 @@ import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
-from kuma_sync.store import DurableQueue, Process, Store
+from kuma_sync.store import DurableQueue, Process, Store, Tx
 from kuma_sync.store.heartbeats import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING
@@ -41,8 +42,7 @@ async def observe(
         metrics.breaker_open.labels(remote=name).set_function(partial(_unwell, gate))
     while True:
         try:
-            async with store.begin():
-                pass  # a store that can be read may yet refuse every write
+            await store.write(lambda _tx: None)  # a store that can be read may yet refuse every write
             await look(store, health=health, metrics=metrics)
             health.succeeded("store")
         except StoreReplaced as error:
@@ -60,15 +60,10 @@ def _unwell(gate: RemoteGate) -> float:
 
 async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
     """Read depths, ages and counts once."""
-    async with store.read() as tx:
-        queues: dict[Part, DurableQueue] = {"delivery": tx.delivery, "close": tx.closes}
-        depths = {name: await queue.depths() for name, queue in queues.items()}
-        oldest = {name: await queue.oldest() for name, queue in queues.items()}
-        rejected = await tx.rejects.count()
-        marked = len(await tx.links.held())
-        now = tx.now
+    counts = await store.read(_counts)
+    depths, oldest, now = counts.depths, counts.oldest, counts.now
     # What the brake keeps from the IRP is no job yet, but a mark on its link.
-    depths["delivery"][Depth.HELD] = depths["delivery"].get(Depth.HELD, 0) + marked
+    depths["delivery"][Depth.HELD] = depths["delivery"].get(Depth.HELD, 0) + counts.marked
     held = sum(depth.get(Depth.HELD, 0) for depth in depths.values())
     for name, depth in depths.items():
         if not any(depth.get(state) for state in WAITING):
@@ -78,11 +73,33 @@ async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
         since = oldest[name]
         metrics.queue_oldest_seconds.labels(queue=name).set((now - since).total_seconds() if since else 0)
     parked = {name: depth.get(Depth.PARKED, 0) for name, depth in depths.items()}
-    parked["delivery"] += rejected
+    parked["delivery"] += counts.rejected
     for name, count in parked.items():
         metrics.parked.labels(queue=name).set(count)
     metrics.brake_held.set(held)
     health.backlog(parked=sum(parked.values()), held=held)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counts:
+    """What the store holds: jobs by queue, the oldest of each that waits, parked pieces, and links the brake holds."""
+
+    depths: dict[Part, dict[Depth, int]]
+    oldest: dict[Part, datetime | None]
+    rejected: int
+    marked: int
+    now: datetime
+
+
+def _counts(tx: Tx) -> _Counts:
+    queues: dict[Part, DurableQueue] = {"delivery": tx.delivery, "close": tx.closes}
+    return _Counts(
+        depths={name: queue.depths() for name, queue in queues.items()},
+        oldest={name: queue.oldest() for name, queue in queues.items()},
+        rejected=tx.rejects.count(),
+        marked=len(tx.links.held()),
+        now=tx.now,
+    )
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:
@@ -154,8 +171,8 @@ class Heart:
                     beating.cancel()
         finally:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
-                async with asyncio.timeout(self._limits.last_word.total_seconds()), self._store.begin() as tx:
-                    await tx.heartbeats.end(self._process.owner)
+                async with asyncio.timeout(self._limits.last_word.total_seconds()):
+                    await self._store.write(lambda tx: tx.heartbeats.end(self._process.owner))
 
     async def _beat(self, over: asyncio.Event) -> None:
         while not over.is_set():
@@ -169,13 +186,16 @@ class Heart:
         old = time.monotonic() - self._said_at > self._limits.heartbeat.total_seconds()
         if self._said is not None and not old and same(self._said, self._condition):
             return
-        saying = self._condition
-        async with self._store.begin() as tx:
-            if self._said is None and self._store.local:
-                await tx.heartbeats.forget_others(self._process.owner)
-            elif self._said is None:
-                await tx.heartbeats.forget(silent_for=FORGOTTEN_AFTER)
-            await tx.heartbeats.beat(self._process, saying)
+        saying, first = self._condition, self._said is None
+
+        def beat(tx: Tx) -> None:
+            if first and self._store.local:
+                tx.heartbeats.forget_others(self._process.owner)
+            elif first:
+                tx.heartbeats.forget(silent_for=FORGOTTEN_AFTER)
+            tx.heartbeats.beat(self._process, saying)
+
+        await self._store.write(beat)
         self._said, self._said_at = saying, time.monotonic()
 
 
