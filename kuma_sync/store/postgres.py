@@ -17,7 +17,6 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 from sqlalchemy import ARRAY, URL, Text, bindparam, create_engine, event, exc, text
 from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
@@ -154,6 +153,8 @@ def interrupt(driver: Any) -> None:
 
     The connection is of no use afterwards. A request to the server to cancel would wait for a server that is frozen.
     """
+    import psycopg  # noqa: PLC0415  # some ten megabytes, which a store in a file does without
+
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as its:
         its.shutdown(socket.SHUT_RDWR)
 
@@ -328,7 +329,7 @@ def _see_that_connections_live(engine: Engine, asleep: timedelta) -> None:
         try:
             awake = time.monotonic() - used < asleep.total_seconds()
             lives = not _can_be_read(connection) and (awake or engine.dialect.do_ping(connection))
-        except psycopg.Error:
+        except engine.dialect.loaded_dbapi.Error:
             lives = False
         if not lives:
             raise exc.InvalidatePoolError
