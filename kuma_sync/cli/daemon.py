@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.lifecycle import Daemon
+from kuma_sync.app.memory import keep_one_arena
 from kuma_sync.app.one_pass import complete_pass
 from kuma_sync.cli.options import config_option
 from kuma_sync.cli.out import complain, say
@@ -24,6 +25,7 @@ from kuma_sync.telemetry import logs
 @click.pass_obj
 def run(limits: Limits | None, config: Path | None, once: bool) -> None:
     """Keep the IRP's incidents true to KUMA's alerts."""
+    keep_one_arena()
     settings = read_settings(config)
     logs.configure(level=settings.log.level, format=settings.log.format)
     if once:
