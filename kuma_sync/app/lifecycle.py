@@ -63,7 +63,14 @@ async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: 
             tx.delivery.recover(owner)
             tx.closes.recover(owner)
 
-    await asyncio.to_thread(upgrade, store)
+    upgrading = asyncio.ensure_future(asyncio.to_thread(upgrade, store))
+    try:
+        await asyncio.shield(upgrading)
+    finally:
+        # Nobody may close a store whose tables are being made.
+        await asyncio.wait([upgrading])
+    if not store.local:
+        store.engine.dispose()  # its connection would stay, and never be used again
     await store.write(begin)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.asking import Order, actor, agreed, as_option
 from kuma_sync.cli.options import config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, run_async
+from kuma_sync.cli.session import command_settings, opened_store
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
 from kuma_sync.irp.load import load_profile
@@ -86,7 +85,7 @@ def _current(settings: Settings) -> None:
 
 def _prune(settings: Settings, by: str) -> None:
     with opened_store(settings) as store:
-        removed = run_async(partial(pruning.prune, overlap=settings.poll.overlap), store, settings.store.retention)
+        removed = pruning.prune_here(store, settings.store.retention, overlap=settings.poll.overlap)
         with store.writing() as tx:
             tx.audit.note(by, "prune", detail=f"{removed} alerts")
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")

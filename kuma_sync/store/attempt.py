@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,6 +13,16 @@ from sqlalchemy import Connection
 from kuma_sync.core.errors import StoreUnavailable
 
 TOO_LATE = "the store is out of reach: it did not answer in time"
+
+
+_connecting = ContextVar["Attempt | None"]("connecting", default=None)
+
+
+def takes(driver: Any, *_more: object) -> None:
+    """Note the driver's connection that this thread's attempt is about to take: it may have to wait for an answer."""
+    attempt = _connecting.get()
+    if attempt is not None:
+        attempt.waits_on(driver)
 
 
 class Attempt:
@@ -35,14 +46,31 @@ class Attempt:
         if self._aborted:
             raise StoreUnavailable(TOO_LATE)
 
-    @contextmanager
-    def on(self, connection: Connection) -> Iterator[None]:
-        """Work on this connection while the block runs."""
+    def waits_on(self, driver: Any) -> None:
+        """Note the connection on which to be interrupted."""
         with self._lock:
             self.assure_wanted()
-            self._driver = connection.connection.driver_connection
+            self._driver = driver
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Take a connection while the block runs."""
+        token = _connecting.set(self)
         try:
             yield
         finally:
-            with self._lock:  # from here on the connection may be lent to somebody else
-                self._driver = None
+            _connecting.reset(token)
+            self._waits_no_more()
+
+    @contextmanager
+    def on(self, connection: Connection) -> Iterator[None]:
+        """Work on this connection while the block runs."""
+        self.waits_on(connection.connection.driver_connection)
+        try:
+            yield
+        finally:
+            self._waits_no_more()
+
+    def _waits_no_more(self) -> None:
+        with self._lock:  # from here on the connection may be lent to somebody else
+            self._driver = None

@@ -36,7 +36,7 @@ def head() -> str:
 
 def current(store: Store) -> str | None:
     """Return the store's revision; None for an empty one."""
-    with translated(), store.engine.connect() as connection:
+    with store.connected() as connection:
         return _revision(connection)
 
 
@@ -56,7 +56,7 @@ def check(store: Store) -> str | None:
 
 def assure_writable(store: Store) -> None:
     """Raise StoreError where a server would refuse what a daemon writes, without trying it."""
-    with translated(), store.engine.connect() as connection:
+    with store.connected() as connection:
         _assure_writable(connection)
 
 
@@ -64,7 +64,7 @@ def cautions(store: Store) -> list[str]:
     """Return what works with this store's server and should not stay so."""
     if store.local:
         return []
-    with translated(), store.engine.connect() as connection:
+    with store.connected() as connection:
         return postgres.cautions(connection)
 
 

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextma
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, QueuePool, exc
+from sqlalchemy import Connection, Engine, QueuePool, RootTransaction, exc
 
 from kuma_sync.store import postgres, sqlite
 from kuma_sync.store.attempt import Attempt
@@ -34,22 +34,42 @@ LOOK_AGAIN = 0.02
 @contextmanager
 def transaction(engine: Engine, attempt: Attempt, *, writes: bool, patience: timedelta) -> Iterator[Connection]:
     """Open a transaction here and now; it waits where it is called, and another thread may abort the `attempt`."""
-    with _connected(engine, attempt, patience) as connection, attempt.on(connection):
-        connection.execution_options(**{sqlite.WRITES: writes})
-        with connection.begin():
-            attempt.assure_wanted()
+    with connected(engine, attempt, patience=patience) as connection:
+        connection.execution_options(**{sqlite.WRITES: writes, sqlite.AT_ONCE: True})
+        with _begun_here(connection, attempt, patience):
             yield connection
             attempt.assure_wanted()
 
 
-def _connected(engine: Engine, attempt: Attempt, patience: timedelta) -> Connection:
+@contextmanager
+def connected(engine: Engine, attempt: Attempt, *, patience: timedelta) -> Iterator[Connection]:
+    """Take a connection here and now. Where the server gives us no more of them, wait for one of those that we have."""
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            with attempt.connecting():
+                attempt.assure_wanted()
+                connection = engine.connect()
+            break
+        except exc.OperationalError as error:
+            if time.monotonic() > deadline or not _may_come_free(error, engine):
+                raise
+        time.sleep(LOOK_AGAIN)
+    with connection, attempt.on(connection):
+        yield connection
+
+
+def _begun_here(connection: Connection, attempt: Attempt, patience: timedelta) -> RootTransaction:
+    """Begin, waiting for another process that writes by asking again: SQLite's own wait can be neither aborted nor
+    interrupted by Ctrl-C.
+    """
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         attempt.assure_wanted()
         try:
-            return engine.connect()
+            return connection.begin()
         except exc.OperationalError as error:
-            if time.monotonic() > deadline or not _may_come_free(error, engine):
+            if not sqlite.is_locked(error) or time.monotonic() > deadline:
                 raise
         time.sleep(LOOK_AGAIN)
 
@@ -85,10 +105,11 @@ class OnFile:
             connection = await self._begun()
             try:
                 result = work(connection)
+                committing = self._thread.submit(self._commit, connection)
             except BaseException:
                 connection.close()  # rolls back
                 raise
-            await until(self._thread.submit(self._commit, connection))
+            await until(committing)
             return result
 
     async def read(self, work: Work[T]) -> T:
@@ -98,7 +119,7 @@ class OnFile:
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        self._thread.shutdown(cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown)
 
     @asynccontextmanager
     async def _as_writer(self) -> AsyncIterator[Callable[[Future[Any]], Awaitable[Any]]]:
@@ -188,16 +209,19 @@ class OnServer:
         def carry_out(connection: Connection) -> T:
             connection.execution_options(**{sqlite.WRITES: writes})
             with connection.begin():
-                return work(connection)
+                try:
+                    return work(connection)
+                except AssertionError:
+                    # psycopg 3.3 makes one of a cancellation that comes while it opens a pipeline. SQLAlchemy takes it
+                    # for any error, and would lend the connection out again in the middle of a statement.
+                    connection.invalidate()
+                    raise
 
         async with AsyncExitStack() as stack:
             connection = await self._connected(stack)
             try:
                 return await connection.run_sync(carry_out)
             except AssertionError:
-                # psycopg 3.3 makes one of a cancellation that comes while it opens a pipeline. SQLAlchemy takes it for
-                # any error, and would lend the connection out again in the middle of a statement.
-                await connection.invalidate()
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from None

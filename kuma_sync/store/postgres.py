@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
+from kuma_sync.store.attempt import takes
 from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.sqlite import WRITES
 from kuma_sync.telemetry.redact import hide
@@ -105,7 +106,10 @@ shown, as servers say it in English, Russian and German; what is said instead; a
 
 def open_postgres(url: URL, *, password: Secret | None, limits: StoreLimits) -> Engine:
     """Open an engine; nothing is connected yet. A `password` comes before the URL's own, read again when it is used."""
-    return _prepared(create_engine(url, **_options(limits)), password, limits)
+    engine = _prepared(create_engine(url, **_options(limits)), password, limits)
+    for taken in ("connect", "checkout"):  # before all else that asks the server something then
+        event.listen(engine, taken, takes, insert=True)
+    return engine
 
 
 def open_for_loop(url: URL, *, password: Secret | None, limits: StoreLimits) -> AsyncEngine:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
@@ -28,14 +28,11 @@ from kuma_sync.store.heartbeats import Heartbeats
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.links import Links
-from kuma_sync.store.on_loop import OnFile, OnServer, transaction
+from kuma_sync.store.on_loop import OnFile, OnServer, connected, transaction
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.read_models import Overview
 from kuma_sync.store.rejects import Rejects
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -162,6 +159,17 @@ class Store:
             yield tx
 
     @contextmanager
+    def connected(self) -> Iterator[Connection]:
+        """Take a connection, here and now, for what is no transaction of ours: a look at the schema."""
+        patience = self._limits.lock
+        with (
+            translated(),
+            self._watched() as attempt,
+            connected(self._engine, attempt, patience=patience) as connection,
+        ):
+            yield connection
+
+    @contextmanager
     def _watched(self) -> Iterator[Attempt]:
         attempt = Attempt(self._interrupt)
         timer = threading.Timer(self._limits.transaction.total_seconds(), attempt.abort)
@@ -185,7 +193,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close a store of which no event loop used a server."""
+        """Close a store that was used without an event loop, or whose loop's connections are closed."""
         if self._file is not None:
             self._write_log_back(self._file)
         self._engine.dispose()

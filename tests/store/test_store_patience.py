@@ -20,6 +20,7 @@ from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Store, StoreLimits, store_url
+from kuma_sync.store.migrate import check, head
 
 STANDING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 
@@ -84,6 +85,29 @@ def test_a_transaction_in_ones_own_thread_gets_nowhere_as_little(postgres_url: s
         with transaction() as tx:
             tx.links.get(ALERT_ID)
     assert took < 10, "the lock is waited for half a minute"
+    store.close()
+
+
+def test_who_has_no_loop_gives_up_a_frozen_server_that_is_asked_whether_it_lives(postgres_url: str) -> None:
+    limits = StoreLimits(transaction=timedelta(seconds=1), asleep=timedelta())
+    store = Store(store_url(postgres_url), clock=lambda: NOW, limits=limits)
+    with store.reading():
+        pass
+    with frozen(postgres_url), pytest.raises(StoreUnavailable):
+        check(store)
+
+    assert check(store) == head()
+    store.close()
+
+
+def test_who_has_no_loop_gives_up_the_wait_for_another_writer_when_its_time_is_over(sqlite_url: str) -> None:
+    """SQLite's own wait could be neither aborted nor interrupted."""
+    store = Store(store_url(sqlite_url), clock=lambda: NOW, limits=StoreLimits(transaction=timedelta(seconds=1)))
+    began = time.monotonic()
+    with locked(sqlite_url), pytest.raises(StoreUnavailable), store.writing():
+        pass
+
+    assert time.monotonic() - began < 10, "the lock is waited for half a minute"
     store.close()
 
 

@@ -22,7 +22,7 @@ import pytest
 from builders import ALERT_ID, NOW, a_link, an_alert, changed
 from mounts import small_disk
 from queue_steps import jobs, put
-from sqlalchemy import event, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from stores import opened
 from test_store_queue_races import somebody_waits
@@ -44,17 +44,8 @@ def file_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def impatient(store: Store) -> None:
-    """Let connections opened from now on wait 50 ms for another writer instead of half a minute."""
-
-    def shorten(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA busy_timeout = 50")
-
-    event.listen(store.engine, "connect", shorten)
-
-
-def a_store(url: str, password: Secret | None = None) -> Store:
-    return Store(store_url(url), password=password, clock=lambda: NOW)
+def a_store(url: str, password: Secret | None = None, limits: StoreLimits | None = None) -> Store:
+    return Store(store_url(url), password=password, clock=lambda: NOW, limits=limits)
 
 
 def refused(store: Store) -> list[StoreUnavailable]:
@@ -326,8 +317,7 @@ async def test_a_second_writer_waits_for_the_first(sqlite_url: str) -> None:
 
 
 async def test_a_file_that_another_writer_keeps_is_out_of_reach_until_it_lets_go(sqlite_url: str) -> None:
-    store = a_store(sqlite_url)
-    impatient(store)
+    store = a_store(sqlite_url, limits=StoreLimits(lock=timedelta(milliseconds=50)))
     with closing(sqlite3.connect(file_of(sqlite_url), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable) as refusal:

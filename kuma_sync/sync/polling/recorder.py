@@ -136,7 +136,9 @@ class Recorder:
         digests = in_order(taken)
         if read.of_any_status:
             digests = self._not_left_alone(digests, round_)
-        unchanged, newest, gone = await self._store.read(partial(self._unchanged, shape, digests))
+        unchanged, newest, gone = await self._store.read(
+            partial(self._unchanged, shape, digests, bool(read.sweep(round_)))
+        )
         known_ids = set(unchanged.values())
         to_mark = known_ids if read.sweep(round_) else gone
         # Unchanged since a round that did not reach its end: the watermark has not come so far yet.
@@ -175,13 +177,20 @@ class Recorder:
         self.wake()
 
     def _unchanged(
-        self, shape: Shape, digests: Collection[bytes], tx: Tx
+        self,
+        shape: Shape,
+        digests: Collection[bytes],
+        sweeps: bool,
+        tx: Tx,  # by partial
     ) -> tuple[dict[bytes, AlertId], datetime | None, Collection[AlertId]]:
-        """Return which elements are as they were known, the latest lastSeen of these alerts, and which were gone."""
+        """Return which elements are as they were known, the latest lastSeen of these alerts, and which were gone.
+
+        A sweep marks all that it shows, whether or not they were gone.
+        """
         self._refused.recall(tx)
         unchanged = tx.alerts.by_digest(shape, list(digests)) | self._refused.among(digests)
         ids = set(unchanged.values())
-        return unchanged, tx.alerts.newest(ids), tx.alerts.gone(ids)
+        return unchanged, tx.alerts.newest(ids), [] if sweeps else tx.alerts.gone(ids)
 
     async def _write(self, seen: dict[bytes, Parsed], aside: _Aside, shape: Shape, read: Pass, round_: Round) -> None:
         def write(tx: Tx) -> datetime | None:
@@ -208,8 +217,9 @@ class Recorder:
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         def park(tx: Tx) -> int:
             lock(tx, turn=round_.turn)
+            fresh = tx.rejects.park([rejected])
             tx.alerts.mark_shown([alert_id], read.sweep(round_))
-            return tx.rejects.park([rejected])
+            return fresh
 
         read.rejected += await self._store.write(park)
         round_.refuse(alert_id)

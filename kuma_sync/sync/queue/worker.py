@@ -186,8 +186,7 @@ class Worker:
         self._in_doubt = False
         self._outage.over()
         self._health.succeeded(self.name)
-        for gate in claimed.idle:
-            gate.nothing_waits()
+        _let_go(claimed.idle)
         fresh = [claim for claim in claimed.claims if not self._flies(claim, valid_until)]
         for claim in fresh:
             job = LeasedJob(claim, valid_until, self._limits, weight=claimed.weights.get(claim.subject, 0))
@@ -245,7 +244,7 @@ class Worker:
             claims += claim(min(1, wanted.free - len(claims)), lanes=[lane])
         if wanted.open:
             claims += claim(wanted.free - len(claims), lanes=wanted.open)
-        # No gate stands still that no job is left to try: it was done otherwise, or dropped.
+        # What waited for a gate may have been done otherwise, or dropped.
         look = not claims and not wanted.flying
         idle = [gate for gate, its in wanted.still.items() if look and not queue.waits(its)]
         weights = self._config.weigh(tx, [claim.subject for claim in claims])
@@ -348,6 +347,13 @@ class Worker:
 
     def _prolong(self, claims: Sequence[Claim], tx: Tx) -> Collection[int]:
         return self._queue(tx).renew(claims, lease=self._lease)
+
+
+def _let_go(idle: Sequence[Gate]) -> None:
+    """Let no gate stand still that no job is left to try, unless it was shut anew meanwhile."""
+    for gate in idle:
+        if gate.stands_still() and gate.open_at() is None:
+            gate.nothing_waits()
 
 
 def _detail(outcome: RetryAt | Bounce | Park) -> str:

@@ -29,6 +29,17 @@ async def prune(
         await asyncio.sleep(0)
 
 
+def prune_here(store: Store, retention: timedelta, *, overlap: timedelta) -> int:
+    """Do the same without an event loop, as a command does."""
+    removed, reached = 0, None
+    while True:
+        with store.writing() as tx:
+            removed_now, reached = _some(retention, overlap, None, reached, tx)
+        removed += removed_now
+        if reached is None:
+            return removed
+
+
 def _some(
     retention: timedelta, overlap: timedelta, turn: Turn | None, after: Mark | None, tx: Tx
 ) -> tuple[int, Mark | None]:
