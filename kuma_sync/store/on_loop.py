@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, QueuePool, RootTransaction, exc
+from sqlalchemy import Connection, Engine, exc
 
-from kuma_sync.store import postgres, sqlite
+from kuma_sync.store import sqlite
 from kuma_sync.store.attempt import Attempt
+from kuma_sync.store.blocking import LOOK_AGAIN, begun_at_once, may_come_free, transaction
 from kuma_sync.store.file import StoreFile
 
 if TYPE_CHECKING:
@@ -26,59 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
-
-LOOK_AGAIN = 0.02
-"""Seconds between looks for another writer's end, and for a connection of ours that is free."""
-
-
-@contextmanager
-def transaction(engine: Engine, attempt: Attempt, *, writes: bool, patience: timedelta) -> Iterator[Connection]:
-    """Open a transaction here and now; it waits where it is called, and another thread may abort the `attempt`."""
-    with connected(engine, attempt, patience=patience) as connection:
-        connection.execution_options(**{sqlite.WRITES: writes, sqlite.AT_ONCE: True})
-        with _begun_here(connection, attempt, patience):
-            yield connection
-            attempt.assure_wanted()
-
-
-@contextmanager
-def connected(engine: Engine, attempt: Attempt, *, patience: timedelta) -> Iterator[Connection]:
-    """Take a connection here and now. Where the server gives us no more of them, wait for one of those that we have."""
-    deadline = time.monotonic() + patience.total_seconds()
-    while True:
-        try:
-            with attempt.connecting():
-                attempt.assure_wanted()
-                connection = engine.connect()
-            break
-        except exc.OperationalError as error:
-            if time.monotonic() > deadline or not _may_come_free(error, engine):
-                raise
-        time.sleep(LOOK_AGAIN)
-    with connection, attempt.on(connection):
-        yield connection
-
-
-def _begun_here(connection: Connection, attempt: Attempt, patience: timedelta) -> RootTransaction:
-    """Begin, waiting for another process that writes by asking again: SQLite's own wait can be neither aborted nor
-    interrupted by Ctrl-C.
-    """
-    deadline = time.monotonic() + patience.total_seconds()
-    while True:
-        attempt.assure_wanted()
-        try:
-            return connection.begin()
-        except exc.OperationalError as error:
-            if not sqlite.is_locked(error) or time.monotonic() > deadline:
-                raise
-        time.sleep(LOOK_AGAIN)
-
-
-def _may_come_free(error: exc.OperationalError, engine: Engine) -> bool:
-    """Tell whether the server gives us no more connections, and one of ours may become free."""
-    pool = engine.pool
-    ours = pool.checkedout() + pool.checkedin() if isinstance(pool, QueuePool) else 0
-    return bool(ours) and postgres.is_full(error)
 
 
 class OnFile:
@@ -151,19 +99,13 @@ class OnFile:
     async def _begun(self) -> Connection:
         """Begin to write, waiting for another process that does."""
         deadline = time.monotonic() + self._patience.total_seconds()
-        while True:
-            connection = self._engine.connect().execution_options(**{sqlite.WRITES: True, sqlite.AT_ONCE: True})
-            with ExitStack() as stack:
-                stack.callback(connection.close)
-                try:
-                    connection.begin()
-                except exc.OperationalError as error:
-                    if not sqlite.is_locked(error) or time.monotonic() > deadline:
-                        raise
-                else:
-                    stack.pop_all()
-                    return connection
-            await asyncio.sleep(LOOK_AGAIN)
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._engine.connect())
+            connection.execution_options(**{sqlite.WRITES: True, sqlite.AT_ONCE: True})
+            while begun_at_once(connection, deadline) is None:  # noqa: ASYNC110  # another process tells nobody
+                await asyncio.sleep(LOOK_AGAIN)
+            stack.pop_all()
+            return connection
 
     def _commit(self, connection: Connection) -> None:
         with connection:
@@ -234,6 +176,6 @@ class OnServer:
             try:
                 return await stack.enter_async_context(self.engine.connect())
             except exc.OperationalError as error:
-                if time.monotonic() > deadline or not _may_come_free(error, self.engine.sync_engine):
+                if time.monotonic() > deadline or not may_come_free(error, self.engine.sync_engine):
                     raise
             await asyncio.sleep(LOOK_AGAIN)

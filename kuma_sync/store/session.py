@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 
@@ -19,6 +19,7 @@ from kuma_sync.store import postgres, schema, sqlite
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt
 from kuma_sync.store.audit import Audit
+from kuma_sync.store.blocking import connected, transaction
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
@@ -28,7 +29,7 @@ from kuma_sync.store.heartbeats import Heartbeats
 from kuma_sync.store.lease import Lease
 from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.links import Links
-from kuma_sync.store.on_loop import OnFile, OnServer, connected, transaction
+from kuma_sync.store.on_loop import OnFile, OnServer
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.read_models import Overview
@@ -81,12 +82,14 @@ class Store:
         self._engine = open_engine(url, limits=self._limits, password=password, file=self._file, untouched=untouched)
         self._clock = clock
         self._horizon = horizon
-        self._interrupt = sqlite.interrupt if self._file is not None else postgres.interrupt
+        self._interrupt: Callable[[Any], None]
         self._on_loop: OnFile | OnServer
         if self._file is not None:
+            self._interrupt = sqlite.interrupt
             self._on_loop = OnFile(self._engine, self._file, patience=self._limits.lock)
         else:
             open_engine_for_loop = partial(postgres.open_for_loop, url, limits=self._limits, password=password)
+            self._interrupt = postgres.interrupt
             self._on_loop = OnServer(open_engine_for_loop, patience=self._limits.lock)
         self._at_end = ExitStack()
 

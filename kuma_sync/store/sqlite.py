@@ -57,12 +57,6 @@ def interrupt(driver: sqlite3.Connection) -> None:
         driver.interrupt()
 
 
-def connect(path: str, *, busy_timeout: float, uri: bool = False) -> sqlite3.Connection:
-    """Open a SQLite file by its path or `uri`; `busy_timeout` (seconds) is how long another writer is waited for."""
-    # The pool lends a connection to one thread at a time, but not always to the same one.
-    return sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, uri=uri)
-
-
 def _connect(file: StoreFile, busy_timeout: float, untouched: bool) -> sqlite3.Connection:
     if file.pinned:
         file.assure_in_place()
@@ -71,7 +65,8 @@ def _connect(file: StoreFile, busy_timeout: float, untouched: bool) -> sqlite3.C
         if not untouched:
             file.make()
     address = _as_it_is(file) if untouched else f"{file.path.as_uri()}?mode={'rw' if file.pinned else 'rwc'}"
-    return connect(address, busy_timeout=busy_timeout, uri=True)
+    # The pool lends a connection to one thread at a time, but not always to the same one.
+    return sqlite3.connect(address, timeout=busy_timeout, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def _as_it_is(file: StoreFile) -> str:

@@ -43,7 +43,7 @@ async def test_an_older_copy_of_the_store_doubles_nothing_although_the_profile_c
     assert stage.agrees(), stage.verdict()
 
 
-async def test_an_alert_that_the_first_sweep_skipped_is_looked_for_before_an_incident_is_created(
+async def test_an_alert_that_the_first_sweep_skipped_is_looked_for_before_a_create(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
