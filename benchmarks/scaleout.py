@@ -34,6 +34,8 @@ def rate(maintenance: str, processes: int, alerts: int) -> float:
             listen = f"127.0.0.1:{free_port()}"
             process = stack.enter_context(daemon(config, KUMA_SYNC_WEB__LISTEN=listen))
             until(lambda listen=listen: answers(f"http://{listen}/readyz"), within=60, process=process)  # type: ignore[misc]  # the default binds it
+        # They appeared while these processes ran: they would look for older ones before they create their incidents.
+        remotes.tell_kuma(f"outage?count={3 * 3600 + alerts}")
         remotes.tell_kuma(f"show?count={alerts}")
         until(lambda: remotes.made()["made"] >= alerts, within=300)
         moments = remotes.made()["moments"]

@@ -15,6 +15,7 @@ from kuma_sync.app.remotes import Remotes, make_gates, open_remotes, options
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
 from kuma_sync.core.plan import Brake
+from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import ReadSchedule
 from kuma_sync.irp.profile import Profile
@@ -30,7 +31,7 @@ from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
 from kuma_sync.sync.leader import LeaderLease
 from kuma_sync.sync.polling.poller import Poller
-from kuma_sync.sync.polling.recorder import Recorder, RecordSettings
+from kuma_sync.sync.polling.recorder import Recorder
 from kuma_sync.sync.polling.round import PollSettings
 from kuma_sync.sync.queue.memory_limit import MemoryLimit
 from kuma_sync.sync.queue.worker import Gate, Worker, WorkerConfig
@@ -170,7 +171,6 @@ class RuntimeBuilder:
         rules = RecordSettings(
             overlap=settings.poll.overlap,
             ignore_before=settings.poll.ignore_before,
-            max_events=settings.poll.max_events,
             brake=self._brake,
             find_always=remotes.capabilities.find_always,
             can_find=remotes.capabilities.can_find,
@@ -184,6 +184,7 @@ class RuntimeBuilder:
             recorder=Recorder(
                 store=self._shared.store,
                 rules=rules,
+                max_events=settings.poll.max_events,
                 swept=self._shared.swept_of(settings.kuma),
                 wake=wake,
             ),

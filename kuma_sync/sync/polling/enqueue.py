@@ -2,41 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import partial
 
 from kuma_sync.core import transitions
-from kuma_sync.core.alert import Alert, AlertId
-from kuma_sync.core.comparison import Changed, Wanted
+from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.store import Lane, Put, Tx
-from kuma_sync.store.locks import lock
-
-
-def to_tell(tx: Tx, changed: Iterable[Changed], wanted: Wanted) -> dict[AlertId, Link]:
-    """Return, and lock, the links of changed alerts.
-
-    Of an ignored one, neither a first look at its contents is worth telling, nor a change to what nobody wants.
-    """
-    changes = {change.snapshot.alert.id: change for change in changed}
-    links = lock(tx, links=changes).links
-
-    def silent(change: Changed) -> bool:
-        return change.first_read or not wanted.wants(change.snapshot.alert)
-
-    return {alert_id: link for alert_id, link in links.items() if not (link.ignored and silent(changes[alert_id]))}
-
-
-def to_leave(tx: Tx, listed: Iterable[Alert], wanted: Wanted) -> set[AlertId]:
-    """Return which of these known alerts are ignored and stay so: what they changed to is not wanted."""
-    unwanted = [alert.id for alert in listed if not wanted.wants(alert)]
-    links = tx.links.many(unwanted) if unwanted else {}
-    return {alert_id for alert_id, link in links.items() if link.ignored}
-
-
-def to_wake(links: Iterable[Link]) -> list[AlertId]:
-    """Return which of these alerts that changed were ignored until now: an incident is to be made of each."""
-    return [link.alert_id for link in links if link.ignored and not link.dropped]
 
 
 def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:

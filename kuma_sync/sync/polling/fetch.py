@@ -15,7 +15,7 @@ from kuma_sync.core.window import Query, ReadKind, by_id
 from kuma_sync.kuma.client import Element, End, KumaClient, PageEnd
 from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.polling.recorder import Recorder
-from kuma_sync.sync.polling.round import Chunk, Pass, PollSettings, Round
+from kuma_sync.sync.polling.round import Chunk, Pass, PollSettings, Round, answered_in
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 
 log = structlog.get_logger(__name__)
@@ -31,13 +31,18 @@ class Fetcher:
         self._settings = poll_settings
         self._warned: set[tuple[ReadKind, AlertId]] = set()
 
-    async def read(self, query: Query, round_: Round) -> None:
-        """Take one read to its end; once more from its start where it alone was answered 401 or 403."""
+    async def read(self, query: Query, round_: Round) -> list[Pass]:
+        """Take one read to its end; once more from its start where it alone was answered 401 or 403.
+
+        Return the reads that this took; they are the round's last ones, also where this raises.
+        """
+        before = len(round_.passes)
         try:
             await self._read(query, round_)
         except NotAllowed:
             round_.passes[-1].asked_again = True
             await self._read(query, round_)
+        return round_.passes[before:]
 
     async def _read(self, query: Query, round_: Round) -> None:
         self._settings.health.beat("poll")  # however often KUMA fails, each read of it is bounded
@@ -52,16 +57,18 @@ class Fetcher:
         finally:
             read.finish(self._settings.clock(), self._settings.metrics)
 
-    async def by_id(self, kind: ReadKind, ids: Sequence[AlertId], round_: Round) -> None:
-        """Ask for alerts by id; those that KUMA cannot give are `unreadable`, and stop no other.
+    async def by_id(self, kind: ReadKind, ids: Sequence[AlertId], round_: Round) -> list[Pass]:
+        """Ask for alerts by id, and return the reads that this took; those that KUMA cannot give are `unreadable`.
 
         Raise RemoteError where KUMA asks to wait, or is unwell itself.
         """
+        before = len(round_.passes)
         for query in by_id(kind, ids):
-            round_.answered -= set(query.ids)
+            first = len(round_.passes)
             if len(query.ids) == 1 or not await self._together(query, round_):
-                await self._singly(query, round_)
+                await self._singly(query, answered_in(round_.passes[first:]), round_)
             self._warned -= {(kind, alert_id) for alert_id in query.ids if alert_id not in round_.unreadable[kind]}
+        return round_.passes[before:]
 
     async def _together(self, query: Query, round_: Round) -> bool:
         """Ask for some alerts at once; false where one of them kept the others from being had."""
@@ -74,11 +81,11 @@ class Fetcher:
             return False
         return round_.unnamed == unnamed and round_.passes[-1].complete
 
-    async def _singly(self, query: Query, round_: Round) -> None:
-        """Find out which of these are too large, and which KUMA cannot give."""
+    async def _singly(self, query: Query, answered: set[AlertId], round_: Round) -> None:
+        """Find out which of these are too large, and which KUMA cannot give; some were answered before."""
         limits, in_a_row, slow = self._settings.limits, 0, 0
         for alert_id in query.ids:
-            if alert_id in round_.answered:
+            if alert_id in answered:
                 continue
             unnamed, asked_at = round_.unnamed, time.monotonic()
             try:

@@ -21,7 +21,7 @@ from kuma_sync.sync.leader import LeaderLease, NotLeader
 from kuma_sync.sync.polling.enqueue import put_behind
 from kuma_sync.sync.polling.fetch import Fetcher
 from kuma_sync.sync.polling.recorder import Recorder
-from kuma_sync.sync.polling.round import PollSettings, Round
+from kuma_sync.sync.polling.round import Pass, PollSettings, Round, answered_in, wanted_in
 from kuma_sync.sync.remote.gate import RemoteGate
 
 log = structlog.get_logger(__name__)
@@ -70,12 +70,12 @@ class Poller:
             round_.sweep = await self._store.write(partial(_begin_sweep, round_.turn))
         for query in reads:
             await self._reader.read(query, round_)
-        await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
-        unnamed = round_.unnamed or round_.oversize - round_.answered
+        asked = await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
+        unnamed = round_.unnamed or round_.oversize - answered_in(asked)
         if unnamed and any(query.kind is ReadKind.FULL for query in reads):
             # Alerts too large to hold and not to be had by id: only a listing can name them.
             await self._reader.read(Query(kind=ReadKind.SWEEP), round_)
-        await self._read_wanted(round_)
+        await self._read_wanted(round_.passes, round_)
         await self._list_late_again(round_)
         if sweeps and not round_.incomplete:
             await self._ask_unshown(round_)
@@ -88,19 +88,20 @@ class Poller:
             tied = await self._store.read(partial(_tied, watermark))
         return next_reads(round_.cursor, self._settings.clock(), self._settings.schedule, tied=tied, sweep_now=sweep)
 
-    async def _read_wanted(self, round_: Round) -> None:
+    async def _read_wanted(self, listings: Iterable[Pass], round_: Round) -> None:
         """Read the contents of what listings showed as new or changed; without contents, record the listing."""
-        wanted, round_.wanted = round_.wanted, {}
+        wanted = wanted_in(listings)
         if not wanted:
             return
-        await self._reader.by_id(ReadKind.CONTENTS, list(wanted), round_)
+        asked = await self._reader.by_id(ReadKind.CONTENTS, list(wanted), round_)
+        answered = answered_in(asked)
         listed = [
             Observation(alert=alert, oversize=alert_id in round_.oversize)
             for alert_id, alert in wanted.items()
-            if alert_id not in round_.answered
+            if alert_id not in answered
         ]
         if listed:
-            await self._recorder.seen(listed, round_.passes[-1], round_)
+            await self._recorder.seen(listed, asked[-1], round_)
 
     async def _list_late_again(self, round_: Round) -> None:
         """List once more what leaves the late listing, until nothing is found that the time before did not show.
@@ -116,8 +117,7 @@ class Poller:
                 return
             if len(late) > 1 and not late[-1].found_before(horizon):
                 return
-            await self._reader.read(late[0].query, round_)
-            await self._read_wanted(round_)
+            await self._read_wanted(await self._reader.read(late[0].query, round_), round_)
         round_.stands = True
         log.warning("late_listing_unsettled", times=self._settings.limits.listed_again)
 
@@ -132,14 +132,13 @@ class Poller:
         asked = await self._store.read(lambda tx: tx.alerts.unshown(round_.sweep))
         if not asked:
             return
-        round_.answered.clear()
-        await self._reader.by_id(ReadKind.STATUS, asked, round_)
+        reads = await self._reader.by_id(ReadKind.STATUS, asked, round_)
         if round_.incomplete:
             return
         told = set(asked) - round_.unreadable[ReadKind.STATUS]
-        found = left(CompletePass(sweep=round_.sweep), told, round_.answered)
-        last = round_.passes[-1]
-        await self._read_wanted(round_)
+        found = left(CompletePass(sweep=round_.sweep), told, answered_in(reads))
+        last = reads[-1]
+        await self._read_wanted(reads, round_)
 
         def mark_gone(tx: Tx) -> Collection[AlertId]:
             lock(tx, turn=round_.turn)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -12,8 +11,8 @@ import structlog
 
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.comparison import Rejected
-from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.plan import Brake
+from kuma_sync.core.recording import ReadFacts, Recording
 from kuma_sync.core.window import Cursor, Query, ReadKind, ReadSchedule
 from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.store import PassRecord, Turn
@@ -106,19 +105,6 @@ ENOUGH = 3 * 1024 * 1024
 """Bytes with which it does not wait for more: they would be held in memory meanwhile."""
 
 
-@contextmanager
-def taken_back(read: Pass, round_: Round) -> Iterator[None]:
-    """Take back what was counted for a transaction whose values the database refused: it is written again, in parts."""
-    before = read.rejected, read.appeared, read.changed, read.late, read.missed, read.oldest
-    created, held = round_.created, round_.told.held_creates
-    try:
-        yield
-    except ValueRefused:
-        read.rejected, read.appeared, read.changed, read.late, read.missed, read.oldest = before
-        round_.created, round_.told.held_creates = created, held
-        raise
-
-
 @dataclass(slots=True)
 class Chunk:
     """Elements of a read whose bytes are in hand, with their digests."""
@@ -143,9 +129,10 @@ class Chunk:
 
 @dataclass(slots=True, kw_only=True)
 class Pass:
-    """One read under way, and its counts; `asked_again` where it failed and another one took its place.
+    """One read under way: what it showed, and its counts. `asked_again`: it failed, and another one took its place.
 
-    `oldest` is the earliest lastSeen of the alerts that it showed for the first time.
+    `answered` are the ids that it showed to a question by id. `wanted` are the alerts whose contents a listing made us
+    want, as it showed them. `oldest` is the earliest lastSeen of the alerts that it showed for the first time.
     """
 
     query: Query
@@ -164,6 +151,8 @@ class Pass:
     end: End | None = None
     error: str = ""
     asked_again: bool = False
+    answered: set[AlertId] = field(default_factory=set)
+    wanted: dict[AlertId, Alert] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -175,10 +164,21 @@ class Pass:
         """Tell whether it lists alerts whose status is not asked for, too."""
         return self.query.kind is ReadKind.LATE
 
-    def note_oldest(self, appeared: Iterable[Alert]) -> None:
-        """Take note of alerts that it showed for the first time."""
-        moments = [alert.last_seen for alert in appeared if alert.last_seen is not None]
+    def shows(self, ids: Iterable[AlertId]) -> None:
+        """Note which alerts KUMA showed, where they were asked for: of a listing of very many nobody wants to know."""
+        if self.query.ids:
+            self.answered |= set(ids)
+
+    def learn(self, recording: Recording) -> None:
+        """Count what was recorded of it, and take up whose contents are wanted."""
+        first_shown = [*recording.appeared, *recording.missed]
+        moments = [alert.last_seen for alert in first_shown if alert.last_seen is not None]
         self.oldest = min(moments if self.oldest is None else [self.oldest, *moments], default=None)
+        self.appeared += len(recording.appeared)
+        self.missed += len(recording.missed)
+        self.changed += recording.updated
+        self.late += recording.late
+        self.wanted.update(recording.wanted)
 
     def found_before(self, moment: datetime) -> bool:
         """Tell whether it showed something for the first time that was last seen before that moment."""
@@ -223,21 +223,28 @@ class Pass:
         )
 
 
+def answered_in(reads: Iterable[Pass]) -> set[AlertId]:
+    """Return the ids that these reads showed to a question by id."""
+    return set().union(*(read.answered for read in reads))
+
+
+def wanted_in(reads: Iterable[Pass]) -> dict[AlertId, Alert]:
+    """Return the alerts whose contents these reads made us want, as they were shown last."""
+    return {alert_id: alert for read in reads for alert_id, alert in read.wanted.items()}
+
+
 @dataclass(slots=True, kw_only=True)
 class Round:
     """One poll with all its reads.
 
-    `open_links` counts the links not closed before the round changed any; None while it has changed nothing. `sweep` is
-    the number a listing of everything marks what it shows with; 0 while nothing is swept. `wanted` are the alerts whose
-    contents a listing made us want, as it showed them; `oversize` those whose contents are too large to take, `unnamed`
-    counts elements too large of which not even the id is known, `unreadable` are those that KUMA did not give by id, by
-    kind of read, and `refused` those whose contents it refused for good; `answered` are the ids shown so far to who
-    asked for them by id; `late` those that a look behind the watermark found, `unread` new ones that only a listing has
-    shown as yet; of new ones that had left the statuses asked for, `unseen` are those of which incidents are made,
-    `missed` the others; `left` are known ones that are ignored, and changed to what nobody wants. `stands`: the
-    watermark stays where it is, for the late listing showed other alerts each time it was asked for. `server_now` is
-    KUMA's clock at the first page: what a later read of the round saw must not move the watermark past what an earlier
-    one had no chance to see. `began_at` is ours when the round began.
+    `open_links` counts the links that were not closed before the round changed any; None while it has changed nothing.
+    `sweep` is the number that a listing of everything gives to what it shows; 0 while nothing is swept. `creates`
+    counts planned incidents. `unread` are new alerts that only a listing has shown. The contents of
+    `oversize` alerts are too large to take; `unnamed` counts elements that are too large and show no id. `unreadable`
+    alerts KUMA did not give by id, by kind of read; the contents of `refused` ones it refused for good. `stands`: the
+    watermark stays where it is, for the late listing showed other alerts each time. `server_now` is KUMA's clock at the
+    first page: what a later read saw must not move the watermark past what an earlier one had no chance to see.
+    `began_at` is our clock when the round began.
     """
 
     turn: Turn
@@ -245,20 +252,14 @@ class Round:
     began_at: datetime
     open_links: int | None = None
     sweep: int = 0
-    created: int = 0
+    creates: int = 0
     newest: datetime | None = None
     server_now: datetime | None = None
-    wanted: dict[AlertId, Alert] = field(default_factory=dict)
+    unread: set[AlertId] = field(default_factory=set)
     oversize: set[AlertId] = field(default_factory=set)
     unnamed: int = 0
     unreadable: defaultdict[ReadKind, set[AlertId]] = field(default_factory=lambda: defaultdict(set))
     refused: set[AlertId] = field(default_factory=set)
-    answered: set[AlertId] = field(default_factory=set)
-    late: set[AlertId] = field(default_factory=set)
-    unread: set[AlertId] = field(default_factory=set)
-    unseen: set[AlertId] = field(default_factory=set)
-    missed: set[AlertId] = field(default_factory=set)
-    left: set[AlertId] = field(default_factory=set)
     stands: bool = False
     passes: list[Pass] = field(default_factory=list)
     told: Told = field(default_factory=Told)
@@ -277,26 +278,31 @@ class Round:
             else:
                 self.oversize.add(AlertId(hint))
 
-    def shown(self, query: Query, ids: Iterable[AlertId]) -> None:
-        """Note which alerts KUMA showed, where they were asked for: of a listing of very many nobody wants to know."""
-        if query.ids:
-            self.answered |= set(ids)
-
     def saw(self, last_seen: datetime | None) -> None:
         """Take note of the lastSeen of an alert that a read showed."""
         if last_seen is not None and (self.newest is None or last_seen > self.newest):
             self.newest = last_seen
 
-    def refuse(self, alert_id: AlertId) -> None:
-        """Want nothing more of an alert that the database does not take."""
-        self.wanted.pop(alert_id, None)
-        self.late.discard(alert_id)
-        self.unread.discard(alert_id)
+    def facts(self, *, listing: bool, any_status: bool, swept_since: datetime | None) -> ReadFacts:
+        """Return what a decision about a chunk goes by."""
+        return ReadFacts(
+            listing=listing,
+            any_status=any_status,
+            watermark=self.cursor.watermark,
+            first_read=self.cursor.first_read,
+            server_now=self.server_now,
+            swept_since=swept_since,
+            oversize=frozenset(self.oversize),
+            unread=frozenset(self.unread),
+            creates=self.creates,
+        )
 
-    def behind(self, alert: Alert) -> bool:
-        """Tell whether an alert is dated before the watermark that this round began with."""
-        watermark = self.cursor.watermark
-        return watermark is not None and alert.last_seen is not None and alert.last_seen < watermark
+    def learn(self, recording: Recording, read: Pass) -> None:
+        """Take up what was recorded of a chunk of this read; it is committed."""
+        read.learn(recording)
+        self.creates += recording.creates
+        self.told.held_creates += len(recording.held)
+        self.unread |= recording.unread
 
     @property
     def first_read_due(self) -> bool:

@@ -1,0 +1,268 @@
+"""Facts about what a chunk of a read becomes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from builders import NOW, events, seconds, seen
+
+from kuma_sync.core.alert import AlertId, Observation, first_snapshot
+from kuma_sync.core.comparison import Unseen, Wanted
+from kuma_sync.core.incident import Incident
+from kuma_sync.core.link import Doubt, Dropped, Ignored, Link, Linked, NotMade, Sought, State
+from kuma_sync.core.plan import Brake
+from kuma_sync.core.recording import Known, ReadFacts, Recording, RecordSettings, concerned, decide
+
+A, B, C = AlertId("a"), AlertId("b"), AlertId("c")
+LINKED = Linked(incident=Incident(id="1"))
+LISTING = ReadFacts(listing=True, server_now=NOW)
+LATE = ReadFacts(listing=True, any_status=True, server_now=NOW, first_read=NOW - timedelta(hours=1))
+OLD = NOW - timedelta(days=1)
+
+
+def rules(**given: Any) -> RecordSettings:
+    usual: dict[str, Any] = {
+        "overlap": timedelta(minutes=5),
+        "ignore_before": None,
+        "brake": Brake(max_closed_percent=100, min_alerts=1),
+        "find_always": False,
+        "can_find": True,
+        "wanted": Wanted(statuses=frozenset({"new"}), unseen=Unseen.OPEN),
+    }
+    return RecordSettings(**usual | given)
+
+
+def known(*shown: Observation, state: State = LINKED) -> Known:
+    return Known(
+        snapshots={item.alert.id: first_snapshot(item) for item in shown},
+        links={item.alert.id: Link(alert_id=item.alert.id, state=state) for item in shown},
+    )
+
+
+def recording(
+    *items: Observation,
+    before: Known | None = None,
+    facts: ReadFacts | None = None,
+    given: RecordSettings | None = None,
+) -> Recording:
+    return decide(items, before or known(), given or rules(), facts or ReadFacts(server_now=NOW))
+
+
+# New alerts
+
+
+def test_a_new_alert_with_contents_gets_a_link_and_is_ready() -> None:
+    made = recording(seen(id=A, events=events("x")))
+
+    assert [link.alert_id for link in made.links] == list(made.ready) == [A]
+    assert made.saved[0].contents is not None
+    assert (len(made.appeared), made.updated, made.creates) == (1, 0, 1)
+
+
+def test_a_new_alert_of_a_listing_is_linked_at_once_and_its_contents_are_wanted() -> None:
+    made = recording(seen(id=A), facts=LISTING)
+
+    assert [link.alert_id for link in made.links] == [A]
+    assert (list(made.wanted), made.unread, list(made.ready)) == ([A], {A}, [])
+
+
+def test_a_new_alert_of_a_listing_whose_contents_are_too_large_is_ready_without_them() -> None:
+    made = recording(seen(id=A), facts=ReadFacts(listing=True, server_now=NOW, oversize=frozenset({A})))
+
+    assert (list(made.ready), list(made.wanted)) == ([A], [])
+    assert made.saved[0].snapshot.oversize
+
+
+@pytest.mark.parametrize(
+    ("facts", "first_seen", "state"),
+    [
+        (ReadFacts(server_now=NOW, swept_since=NOW - seconds(60)), NOW - seconds(60), NotMade()),
+        (ReadFacts(server_now=NOW, swept_since=NOW - seconds(60)), NOW + seconds(0.9), NotMade()),
+        (ReadFacts(server_now=NOW, swept_since=NOW - seconds(60)), NOW - seconds(61), Sought(doubt=Doubt.UNKNOWN)),
+        (ReadFacts(server_now=NOW, swept_since=NOW - seconds(60)), NOW + seconds(1), Sought(doubt=Doubt.UNKNOWN)),
+        (ReadFacts(server_now=NOW, swept_since=NOW - seconds(60)), None, Sought(doubt=Doubt.UNKNOWN)),
+        (ReadFacts(server_now=NOW), NOW, Sought(doubt=Doubt.UNKNOWN)),
+        (ReadFacts(swept_since=NOW - seconds(60)), NOW, Sought(doubt=Doubt.UNKNOWN)),
+    ],
+)
+def test_only_an_alert_younger_than_the_first_read_is_created_without_find(
+    facts: ReadFacts, first_seen: Any, state: State
+) -> None:
+    (link,) = recording(seen(id=A, events=[], first_seen=first_seen), facts=facts).links
+
+    assert link.state == state
+
+
+def test_with_find_always_a_new_alert_is_looked_for_and_without_find_never() -> None:
+    proven = ReadFacts(server_now=NOW, swept_since=NOW - timedelta(hours=1))
+    item = seen(id=A, events=[])
+
+    (always,) = recording(item, facts=proven, given=rules(find_always=True)).links
+    (never,) = recording(item, given=rules(find_always=True, can_find=False)).links
+
+    assert always.state == Sought(doubt=Doubt.UNKNOWN)
+    assert never.state == NotMade()
+
+
+def test_the_brake_holds_the_creates_beyond_its_limit_counting_those_of_the_round() -> None:
+    given = rules(brake=Brake(max_closed_percent=100, min_alerts=1, max_new=3))
+
+    made = recording(
+        *(seen(id=key, events=[]) for key in (A, B, C)), facts=ReadFacts(server_now=NOW, creates=1), given=given
+    )
+
+    assert (made.held, made.creates) == ({C}, 3)
+    assert [link.held_create for link in made.links] == [False, False, True]
+
+
+def test_an_alert_older_than_ignore_before_gets_a_link_and_no_incident() -> None:
+    made = recording(seen(id=A, events=[], last_seen=OLD), given=rules(ignore_before=NOW))
+
+    assert [link.state for link in made.links] == [Ignored(unknown=True)]
+    assert (list(made.ready), made.creates, made.saved[0].contents) == ([], 0, None)
+
+
+# Alerts that left the statuses asked for before they were read
+
+
+def test_an_alert_that_was_there_before_the_first_read_in_another_status_is_left_alone() -> None:
+    made = recording(seen(id=A, status="closed", first_seen=OLD), facts=LATE)
+
+    assert made.left_alone == {A}
+    assert (list(made.links), list(made.saved), dict(made.wanted)) == ([], [], {})
+
+
+def test_an_alert_that_was_closed_unread_is_missed_and_gets_no_incident() -> None:
+    made = recording(seen(id=A, status="closed"), facts=LATE)
+
+    assert [alert.id for alert in made.missed] == [A]
+    assert [link.missed for link in made.links] == [True]
+    assert (list(made.ready), dict(made.wanted), list(made.appeared)) == ([], {}, [])
+
+
+def test_an_alert_that_was_taken_unread_is_wanted_and_looked_for_first() -> None:
+    facts = ReadFacts(
+        listing=True, any_status=True, server_now=NOW, first_read=OLD, swept_since=NOW - timedelta(hours=1)
+    )
+
+    made = recording(seen(id=A, status="assigned"), facts=facts)
+
+    assert list(made.wanted) == [A]
+    assert [link.state for link in made.links] == [Sought(doubt=Doubt.UNKNOWN)]
+
+
+def test_new_alerts_of_the_late_listing_dated_before_the_watermark_count_as_late() -> None:
+    facts = ReadFacts(listing=True, any_status=True, server_now=NOW, first_read=OLD, watermark=NOW)
+
+    made = recording(seen(id=A, last_seen=NOW - seconds(1)), seen(id=B, last_seen=NOW), facts=facts)
+
+    assert made.late == 1
+
+
+# Known alerts
+
+
+def test_a_known_alert_as_it_was_changes_nothing() -> None:
+    item = seen(id=A, events=events("x"))
+
+    made = recording(item, before=known(item))
+
+    assert (list(made.saved), list(made.changed), made.updated) == ([], [], 0)
+
+
+def test_a_known_alert_that_grew_is_told_with_its_contents() -> None:
+    made = recording(seen(id=A, events=events("x", "y")), before=known(seen(id=A, events=events("x"))))
+
+    assert [link.alert_id for link in made.changed] == [A]
+    assert made.saved[0].contents is not None
+    assert made.updated == 1
+
+
+def test_a_known_alert_of_a_listing_whose_scalars_differ_is_wanted_and_not_written() -> None:
+    made = recording(seen(id=A, name="new name"), before=known(seen(id=A, events=[])), facts=LISTING)
+
+    assert (list(made.wanted), list(made.saved), list(made.changed)) == ([A], [], [])
+
+
+def test_contents_of_an_alert_that_is_new_in_this_round_count_as_no_update() -> None:
+    facts = ReadFacts(server_now=NOW, unread=frozenset({A}))
+
+    made = recording(seen(id=A, events=events("x")), before=known(seen(id=A), state=NotMade()), facts=facts)
+
+    assert [link.alert_id for link in made.changed] == [A]
+    assert made.updated == 0
+
+
+def test_an_ignored_alert_wakes_when_it_changes_and_its_create_is_counted() -> None:
+    before = known(seen(id=A, events=[]), state=Ignored())
+
+    made = recording(seen(id=A, events=events("x")), before=before)
+
+    assert ([link.alert_id for link in made.changed], made.creates) == ([A], 1)
+
+
+def test_an_ignored_alert_does_not_wake_by_its_first_contents_nor_by_an_unwanted_status() -> None:
+    unread = known(seen(id=A), state=Ignored())
+    read = known(seen(id=A, events=[]), state=Ignored(missed=True))
+
+    first = recording(seen(id=A, events=events("x")), before=unread)
+    closed = recording(seen(id=A, events=[], status="closed"), before=read)
+
+    assert (list(first.changed), first.saved[0].contents) == ([], None)
+    assert (list(closed.changed), closed.creates) == ([], 0)
+
+
+def test_the_contents_of_an_ignored_alert_with_an_unwanted_status_are_not_wanted() -> None:
+    before = known(seen(id=A, events=[]), state=Ignored(missed=True))
+
+    made = recording(seen(id=A, status="closed"), before=before, facts=LATE)
+
+    assert dict(made.wanted) == {}
+    assert [item.recheck for item in made.saved] == [False]
+
+
+def test_a_dropped_alert_that_changes_is_told_and_plans_no_create() -> None:
+    before = known(seen(id=A, events=[]), state=Dropped(was=Ignored()))
+
+    made = recording(seen(id=A, events=events("x")), before=before)
+
+    assert ([link.alert_id for link in made.changed], made.creates) == ([A], 0)
+
+
+# Another look
+
+
+@pytest.mark.parametrize(
+    ("facts", "last_seen", "recheck"),
+    [
+        (ReadFacts(server_now=NOW), NOW - timedelta(minutes=5), True),
+        (ReadFacts(server_now=NOW), NOW - timedelta(minutes=5, seconds=1), False),
+        (ReadFacts(server_now=NOW), None, False),
+        (ReadFacts(), OLD, True),
+    ],
+)
+def test_contents_are_looked_at_again_only_while_a_listing_may_hide_growth(
+    facts: ReadFacts, last_seen: Any, recheck: bool
+) -> None:
+    (item,) = recording(seen(id=A, events=[], last_seen=last_seen), facts=facts).saved
+
+    assert item.recheck is recheck
+
+
+def test_an_alert_shown_by_a_listing_only_is_looked_at_again() -> None:
+    (item,) = recording(seen(id=A, last_seen=OLD), facts=LISTING).saved
+
+    assert item.recheck
+
+
+# Whose links decide
+
+
+def test_only_links_of_known_alerts_that_may_have_changed_are_asked_for() -> None:
+    same, renamed, grown = seen(id=A, events=[]), seen(id=B, events=[]), seen(id=C, events=[])
+    before = known(same, renamed, grown).snapshots
+
+    assert concerned([seen(id=A), seen(id=B, name="x"), seen(id=C)], before, frozenset({C})) == {B, C}
+    assert concerned([seen(id=A, events=[]), seen(id=AlertId("new"), events=[])], before, frozenset()) == {A}
