@@ -128,24 +128,24 @@ def claim_of(row: Resolution, *, by_id: AlertId | None, by_key: AlertId | None) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
-    """A closing in the IRP that was made out: how the incident was resolved, and what it is called now."""
+class ClosedIncident:
+    """An incident that the IRP closed: the row that says how it was resolved, and the incident as it is called now."""
 
     row: Resolution
     incident: Incident
 
 
-def made_out(row: Resolution, found: Sequence[Found], known: Incident) -> Closing | Incident | None:
+def made_out(row: Resolution, found: Sequence[Found], known: Incident) -> ClosedIncident | Incident | None:
     """Decide, by what `find` shows for the alert's key, what a row that is not sure means.
 
     A closing; or the incident that is open, where it is not the one we know; or None: nothing. Where `find` shows
     nothing (or cannot be asked) the row counts: it is all that the IRP says.
     """
     if not found:
-        return Closing(row=row, incident=replace(known, id=row.incident_id or known.id))
+        return ClosedIncident(row=row, incident=replace(known, id=row.incident_id or known.id))
     chosen = choose(found)
     if not chosen.closed:
         return None if same_incident_id(chosen.incident.id, known.id) else chosen.incident
     same = same_incident_id(chosen.incident.id, row.incident_id)
     resolution = chosen.resolution or (row.resolution if same else "")
-    return Closing(row=replace(row, resolution=resolution), incident=chosen.incident)
+    return ClosedIncident(row=replace(row, resolution=resolution), incident=chosen.incident)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.closing import Claim, Closing, claim_of, lies_ahead, made_out, next_watched
+from kuma_sync.core.closing import Claim, ClosedIncident, claim_of, lies_ahead, made_out, next_watched
 from kuma_sync.core.incident import Found, Incident, Origin, Resolution
 from kuma_sync.core.link import Doubt
 from kuma_sync.core.transitions import after_found, closing_named, incident_closed, moved, resolution_awaited
@@ -117,7 +117,7 @@ def test_the_key_counts_and_what_does_not_agree_is_not_sure(
 def test_where_find_shows_nothing_the_row_counts_and_the_link_learns_its_id() -> None:
     row = a_row(incident_id="99")
 
-    assert made_out(row, [], OURS) == Closing(row=row, incident=an_incident(id="99"))
+    assert made_out(row, [], OURS) == ClosedIncident(row=row, incident=an_incident(id="99"))
 
 
 def test_an_incident_that_find_shows_closed_is_closed_as_find_says() -> None:
@@ -127,12 +127,12 @@ def test_an_incident_that_find_shows_closed_is_closed_as_find_says() -> None:
     silent = made_out(a_row(incident_id="99"), [Found(incident=there, closed=True)], OURS)
     another = made_out(a_row(incident_id="98"), [Found(incident=there, closed=True)], OURS)
 
-    assert [one.row.resolution for one in (told, silent, another) if isinstance(one, Closing)] == [
+    assert [one.row.resolution for one in (told, silent, another) if isinstance(one, ClosedIncident)] == [
         "Duplicate",
         "Done",
         "",
     ]
-    assert [one.incident for one in (told, silent, another) if isinstance(one, Closing)] == [there] * 3
+    assert [one.incident for one in (told, silent, another) if isinstance(one, ClosedIncident)] == [there] * 3
 
 
 @pytest.mark.parametrize(("shown", "made"), [("17", None), ("99", Incident(id="99"))])

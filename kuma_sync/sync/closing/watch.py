@@ -12,7 +12,7 @@ import structlog
 
 from kuma_sync.core import transitions
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.closing import Claim, Closing, claim_of, lies_ahead, made_out, next_watched, since
+from kuma_sync.core.closing import Claim, ClosedIncident, claim_of, lies_ahead, made_out, next_watched, since
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Found, Incident, Origin, Resolution, alert_of, external_key
 from kuma_sync.core.link import Link
@@ -80,7 +80,7 @@ class Verdicts:
     `settled` are rows that turned out to mean nothing, so that they are not looked into again while they stay the same.
     """
 
-    closings: dict[AlertId, Closing] = field(default_factory=dict)
+    closings: dict[AlertId, ClosedIncident] = field(default_factory=dict)
     misnamed: set[AlertId] = field(default_factory=set)
     settled: dict[RowKey, Resolution] = field(default_factory=dict)
 
@@ -225,7 +225,7 @@ class Watch:
     ) -> None:
         alert_id, key = claim.alert_id, (claim.alert_id, row.identity)
         if claim.sure:
-            verdicts.closings[alert_id] = Closing(row=row, incident=known)
+            verdicts.closings[alert_id] = ClosedIncident(row=row, incident=known)
         elif self._settled.get(key) == row:
             verdicts.settled[key] = row
         elif alert_id not in verdicts.closings and not listing.find_failed:
@@ -235,7 +235,7 @@ class Watch:
                 listing.find_failed = True
                 listing.broke_off(error)
                 return
-            if isinstance(made, Closing):
+            if isinstance(made, ClosedIncident):
                 verdicts.closings[alert_id] = made
             else:
                 verdicts.settled[key] = row
@@ -274,7 +274,7 @@ class Watch:
             tx.audit.note("irp", "resolution_awaited", alert_id, "closed without a resolution yet")
             log.info("resolution_awaited", alert_id=alert_id)
 
-    def _carry(self, tx: Tx, closings: Mapping[AlertId, Closing], carried: list[AlertId]) -> None:
+    def _carry(self, tx: Tx, closings: Mapping[AlertId, ClosedIncident], carried: list[AlertId]) -> None:
         wanted = [each for each in carried if each in closings]
         open_links = tx.links.open_count()
         plan = check(Plan(closings=wanted), self._watched.brake, open_links=open_links)
