@@ -1,4 +1,4 @@
-"""What KUMA says about an alert, as values: the alert, its contents, what we know of it, and how sameness is judged."""
+"""An alert of KUMA as values: its scalars, its contents, its last known state, and when two states count as equal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closings: KUMA's reasons, what travels on the close queue, and what the IRP's list of closed incidents tells."""
+"""Closings: KUMA's reasons, requests to close an alert, and how the IRP's list of closed incidents is understood."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class KumaAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappedReason:
-    """What a resolution became; `listed` is false where the default stood in."""
+    """The reason that a resolution was mapped to; `listed` is false if the default was taken."""
 
     reason: Reason | None
     listed: bool
@@ -105,7 +105,7 @@ def next_watched(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Whose closing a row says it is. Unless it is `sure`, `find` decides.
+    """The alert that a row of the IRP's list belongs to. Unless it is `sure`, `find` decides.
 
     `doubted` is the alert whose incident the row's id was known as, where its key names another.
     """
@@ -116,7 +116,7 @@ class Claim:
 
 
 def claim_of(row: Resolution, *, by_id: AlertId | None, by_key: AlertId | None) -> Claim | None:
-    """Return whose closing a row is, by the alerts that its id and its key are known for; None for nobody's.
+    """Return the alert that a row belongs to, by the alerts known for its id and for its key; None if it is not ours.
 
     The key counts: an incident that was moved has another id. But somebody may have made a second incident with this
     key, closed as a duplicate, or the IRP may have given our incident's id to another one.
@@ -136,7 +136,7 @@ class ClosedIncident:
 
 
 def made_out(row: Resolution, found: Sequence[Found], known: Incident) -> ClosedIncident | Incident | None:
-    """Decide, by what `find` shows for the alert's key, what a row that is not sure means.
+    """Decide what an unsure row means, by the incidents that `find` shows for the alert's key.
 
     A closing; or the incident that is open, where it is not the one we know; or None: nothing. Where `find` shows
     nothing (or cannot be asked) the row counts: it is all that the IRP says.

@@ -1,4 +1,4 @@
-"""What is new, what changed, what left; and what becomes of an alert first read after its status had changed.
+"""Which alerts are new, changed or gone; and what is done with an alert that was first read after its status changed.
 
 An analyst may take an alert, or close it, before any read showed it. Only the late listing, which asks for every
 status, shows such an alert.
@@ -24,7 +24,7 @@ class Appeared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A known alert that differs from what we knew.
+    """A known alert that differs from its last known state.
 
     `first_read`: only in contents that nobody had read before. The alert itself is as it was.
     """
@@ -52,7 +52,7 @@ class CompletePass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What a complete pass did not show: links that KUMA still knows by id, and those it does not."""
+    """The links that a complete pass did not show: those whose alerts KUMA still knows by id, and the others."""
 
     elsewhere: frozenset[AlertId]
     gone: frozenset[AlertId]
@@ -107,7 +107,7 @@ class Unseen(StrEnum):
 
 
 class Fate(Enum):
-    """What becomes of an alert never seen before."""
+    """What is done with an alert that was never seen before."""
 
     TAKEN = auto()  # an incident is made of it
     MISSED = auto()  # it is recorded, and no incident is made

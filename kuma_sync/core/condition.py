@@ -1,4 +1,4 @@
-"""How a process that works on a store is, in few words: what of it is not well, and since when."""
+"""The condition of a process in few words: which of its parts are not well, and since when."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _NO_TLS = frozenset(
 
 
 def speaks_no_tls(reason: str | None) -> bool:
-    """Tell whether what answered was no TLS at all; another reason is one of TLS itself."""
+    """Tell whether the other side does not speak TLS at all."""
     return reason in _NO_TLS
 
 
@@ -79,11 +79,11 @@ class StoreUnavailable(StoreError):
 
 
 class StoreReplaced(StoreUnavailable):
-    """What is in the store's place is not what was opened, and will not become it again: the process must end."""
+    """Another store is in the place of the one that was opened, and that will not change: the process must end."""
 
 
 class ValueRefused(StoreError):
-    """The database refuses a value of what was to be written: one row is at fault, its neighbours are not."""
+    """The database refuses a value: one row is at fault, its neighbours are not."""
 
 
 class NewerSchema(StoreError):

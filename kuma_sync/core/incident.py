@@ -45,7 +45,7 @@ class Resolution:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Return what tells this incident from others."""
+        """Return the name that tells this incident from others."""
         return (self.incident_id, "" if self.incident_id else self.key)
 
     @property

@@ -1,4 +1,4 @@
-"""Which job of a queue goes first, and where those wait whose operation stands still."""
+"""The order of jobs in a queue, and where jobs wait while their operation is stopped."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ class Doubt(StrEnum):
 
 
 UNSURE = "?"
-"""Stands for the digest of what may be anything: no field's, and no alert's."""
+"""Stands for an unknown digest. No field and no alert has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredState:
-    """What the incident holds by our hand: digests of its top-level fields, and the events."""
+    """The content that we sent to the incident: digests of its top-level fields, and the events."""
 
     fingerprint: Fingerprint | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Intent:
 
 
 class InKuma(StrEnum):
-    """What a closing has come to on KUMA's side."""
+    """How far a closing has come on KUMA's side."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -57,7 +57,7 @@ class InKuma(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """A closing that was wanted or seen, by whoever was the first. `incident` says that the incident is closed."""
+    """A closing that was wanted or seen; the first origin counts. `incident` says that the incident is closed."""
 
     origin: Origin
     reason: str = ""
@@ -160,7 +160,7 @@ class Link:
 
     @property
     def live(self) -> Live:
-        """Return what it is, or would be if it were not given up."""
+        """Return its state, or for a link that was given up the state before that."""
         state = self.state.was if isinstance(self.state, Dropped) else self.state
         if isinstance(state, Ignored):
             return Sought(doubt=Doubt.UNKNOWN) if state.unknown else NotMade()
@@ -183,7 +183,7 @@ class Link:
 
     @property
     def sent(self) -> DeliveredState:
-        """Return what the incident holds by our hand; without one, what it would hold should it turn up after all."""
+        """Return the content that we sent to the incident, or that one would have which turns up later."""
         live = self.live
         return live.sent if isinstance(live, Doubted | Linked) else of_anything(live.carried)
 
@@ -238,12 +238,12 @@ class Link:
 
     @property
     def close_reason(self) -> str:
-        """Return the reason that he gave."""
+        """Return the reason of the closing."""
         return self.closing.reason if self.closing else ""
 
     @property
     def close_comment(self) -> str:
-        """Return what he said to it."""
+        """Return the comment of the closing."""
         return self.closing.comment if self.closing else ""
 
     @property
@@ -276,7 +276,7 @@ class Link:
         return self.incident == incident and self.doubt is doubt
 
     def sent_to(self, found: Incident) -> DeliveredState:
-        """Return what an incident that `find` shows holds by our hand, as far as that is certain."""
+        """Return the content that an incident shown by `find` has from us, as far as that is certain."""
         match self.live:
             case Doubted(doubt=Doubt.MISSING | Doubt.UNCLOSED, not_found_at=None, incident=known, sent=sent) if (
                 same_incident_id(known.id, found.id)
@@ -290,7 +290,7 @@ class Link:
 
     @property
     def forgotten(self) -> DeliveredState:
-        """Return what a full update goes by: only which fields are ours, so that cleared ones are cleared there too."""
+        """Return the content that a full update compares with: our fields' names, so that empty ones are cleared."""
         return of_anything(self.carried)
 
     @property
@@ -306,5 +306,5 @@ class Link:
 
 
 def of_anything(fields: Collection[str]) -> DeliveredState:
-    """Return what an incident holds of which only the names of our fields are certain."""
+    """Return the content of an incident if only the names of our fields are certain."""
     return DeliveredState(fields=dict.fromkeys(sorted(fields), UNSURE))

@@ -1,4 +1,4 @@
-"""Is that plausible? What looks like an accident is held for a human."""
+"""The brake: creates and closings that look like an accident are held until a human releases them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Brake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a round wants: alerts to make incidents of, alerts or incidents to close; and what of it is held."""
+    """The creates and closings that a round plans, and which of them are held."""
 
     creates: Sequence[AlertId] = ()
     closings: Sequence[AlertId] = ()
@@ -32,7 +32,7 @@ class Plan:
 
 
 def check(plan: Plan, brake: Brake, *, created_before: int = 0, open_links: int = 0) -> Plan:
-    """Return the plan with what the brake holds.
+    """Return the plan, with the creates and closings that the brake holds.
 
     `created_before` counts the creates this round has planned already; `open_links` the links not closed when the
     round began. Updates never come here: the brake does not block them.

@@ -1,4 +1,4 @@
-"""What follows a failure: try again when, set it aside, or stop that whole side."""
+"""The decision after a failure: try again at a time, park the job, or stop all requests to that side."""
 
 from __future__ import annotations
 

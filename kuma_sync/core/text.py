@@ -11,12 +11,12 @@ _UNFIT = re.compile("[\x00\ud800-\udfff]")
 
 
 def fit(text: str) -> str:
-    """Replace what PostgreSQL (NUL) or UTF-8 (half a surrogate pair) cannot hold."""
+    """Replace characters that PostgreSQL (NUL) or UTF-8 (half a surrogate pair) cannot store."""
     return _UNFIT.sub("\ufffd", text)
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """Escape what a terminal obeys instead of showing it, as `\\x1b` or `\\u202e`.
+    """Escape characters that control a terminal, as `\\x1b` or `\\u202e`.
 
     That is control characters (C1 ones too), marks that turn the direction of writing, and whatever else has no look of
     its own; those to `keep` stay.
@@ -27,7 +27,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def printable_json(text: str) -> str:
-    """Do the same to JSON text, with JSON's own escapes: it means what it meant."""
+    """Do the same to JSON text with JSON's own escapes; its meaning stays."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign == "\n" else _json_escape(sign) for sign in text)
@@ -52,7 +52,7 @@ def folded(text: str) -> str:
 
 
 def uuid_of(text: str) -> str | None:
-    """Return a UUID in its plain form, small letters and hyphens; None for what is none."""
+    """Return a UUID in its plain form, small letters and hyphens; None if the text is no UUID."""
     found = _UUID.fullmatch(folded(text))
     return "-".join(found.groups()) if found else None
 

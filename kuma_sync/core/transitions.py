@@ -1,4 +1,4 @@
-"""What a link becomes after each answer of a remote, and after each order of an operator. Every function is pure.
+"""The changes of a link after each answer of a remote, and after each command of an operator. All are pure.
 
 An update may arrive although its answer is lost. If the alert then goes back to what it was, nothing would differ from
 what was sent last, and the incident would keep what it got for ever. So before an update goes out, its fields count as
@@ -43,7 +43,7 @@ def intended(link: Link, sent: DeliveredState, now: datetime) -> Link:
 
 
 def created(link: Link, incident: Incident, *, proven: bool = True) -> Link:
-    """Bind the incident that our create made: what the intent held is what it holds.
+    """Bind the incident that our create made; it has the content of the intent.
 
     Where it is not `proven` that `find` shows what this profile's create makes, it is to be looked for.
     """
@@ -113,7 +113,7 @@ def shown(link: Link) -> Link:
 
 
 def updated(link: Link, fingerprint: Fingerprint, fields: Mapping[str, str], events: frozenset[EventDigest]) -> Link:
-    """Note what an update sent; `fields` are all that the incident holds now, `events` those in this request."""
+    """Note an update; `fields` are all that the incident has now, `events` those in this request."""
     return link.with_sent(DeliveredState(fingerprint=fingerprint, fields=fields, events=link.sent.events | events))
 
 
@@ -139,13 +139,13 @@ def resolution_not_awaited(link: Link) -> Link:
 
 
 def moved(link: Link, incident: Incident) -> Link:
-    """Note what the incident is called now. It is the same one: what it holds by our hand stays."""
+    """Note the new name of the same incident; its content stays."""
     live = link.live
     return link.become(replace(live, incident=incident)) if isinstance(live, Doubted | Linked) else link
 
 
 def closing_named(link: Link, reason: str = "", comment: str = "") -> Link:
-    """Note a closing by whoever names an incident that we do not know yet; the first origin and reason stay.
+    """Note a closing that names an incident which we do not know yet; the first origin and reason stay.
 
     Whatever shows the alert as closed after this follows that closing, and is not carried back.
     """
@@ -173,7 +173,7 @@ def choose(found: Sequence[Found]) -> Found:
 
 
 def after_found(link: Link, found: Found) -> Link:
-    """Bind what `find` showed: by our own intent its content counts as sent, found otherwise a full update follows."""
+    """Bind the incident that `find` showed. If our intent made it, its content is known; else a full update follows."""
     if link.bound_to(found.incident):
         return link
     linked = Linked(incident=found.incident, sent=link.sent_to(found.incident))
@@ -189,7 +189,7 @@ def after_found(link: Link, found: Found) -> Link:
 def after_not_found(
     link: Link, *, asked_at: datetime, answered_at: datetime, settle: timedelta
 ) -> RetryAt | Park | None:
-    """Decide what an empty answer of `find` means: a second look in `settle`, a human, or None: surely `absent`.
+    """Decide what an empty answer of `find` means: look again after `settle`, ask a human, or None: it is `absent`.
 
     The caller stores `first_not_found` before the second look. A server may show a fresh incident late, so one empty
     answer proves nothing where a create may have happened; `settle` lies between one's answer and the next question.
@@ -214,12 +214,12 @@ def after_not_found(
 
 
 def seen_twice(link: Link, asked_at: datetime, settle: timedelta) -> bool:
-    """Tell whether an empty answer to what was asked then is the second one, `settle` after the first."""
+    """Tell whether an empty answer to a request sent then is the second one, `settle` after the first."""
     return link.not_found_at is not None and asked_at - link.not_found_at >= settle
 
 
 def absent(link: Link) -> Link:
-    """End the doubt: no incident holds what we may have sent. A bound one gets a full update, else one is made.
+    """End the doubt: no incident has what we may have sent. A known one gets a full update, else one is made.
 
     Of a closing that the IRP did not know nothing is left to be done.
     """
@@ -275,7 +275,7 @@ def close_ordered(link: Link, reason: str = "", comment: str = "") -> Link:
 
 
 def retried(link: Link) -> Link:
-    """Have what is in doubt found once more, and made anew where it is not, for a human looked.
+    """Let the incident be found once more, and made anew if it is not found, for a human has looked.
 
     An incident that there is is not made anew: only whether `find` shows it, or how it is closed, is in doubt. A create
     that may have happened is in doubt whatever else is: a resync that was ordered meanwhile does not end that.
@@ -333,7 +333,7 @@ def dropped(link: Link) -> Link:
 
 
 def taken_up(link: Link) -> Link:
-    """Take up again what was dropped: what the IRP has of it is looked for first.
+    """Take up a dropped link again; its incident is looked for first.
 
     A closing that an operator had ordered was given up with it, towards both sides.
     """
@@ -343,7 +343,7 @@ def taken_up(link: Link) -> Link:
 
 
 def released(link: Link, *, creates: bool = True, closings: bool = True) -> Link:
-    """Let go what the brake holds: the creates, the closings, or both."""
+    """Release the link from the brake: its create, its closing, or both."""
     live, closing = link.live, link.closing
     if creates and isinstance(live, NotMade | Sought) and live.held:
         link = link.become(replace(live, held=False))
@@ -358,7 +358,7 @@ def update_begun(link: Link, fields: AbstractSet[str]) -> Link:
 
 
 def update_refused(link: Link, fields: AbstractSet[str], *, before: DeliveredState) -> Link:
-    """Take that back, for it surely did not arrive; `before` is what had been sent. A resync meanwhile stays."""
+    """Take the update back: it surely did not arrive. `before` is the content before it. A resync meanwhile stays."""
     return link.with_sent(before) if link.sent == _in_doubt(before, fields) else link
 
 

@@ -58,7 +58,7 @@ class Query:
 
     @property
     def may_end_short(self) -> bool:
-        """Tell whether another page than an empty one may end it: nothing is concluded from what it did not show."""
+        """Tell whether a page that is not empty may be the last one: what is missing there means nothing."""
         return self.kind in (ReadKind.WINDOW, ReadKind.LATE)
 
     @property
@@ -84,7 +84,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadSchedule:
-    """The settings that decide what is read when."""
+    """The settings that decide which reads are due."""
 
     full_only: bool
     overlap: timedelta
@@ -111,7 +111,7 @@ def next_reads(cursor: Cursor, now: datetime, schedule: ReadSchedule, *, tied: i
 
 
 def late_since(cursor: Cursor, overlap: timedelta) -> datetime | None:
-    """Return from when on the late listing shows what was last seen: what a daemon that was away missed is among it.
+    """Return the earliest lastSeen that the late listing shows; alerts missed while the daemon was away are among them.
 
     As long as nothing was ever received, that is since the first read. None before that.
     """

@@ -24,7 +24,7 @@ class Restarts:
     """The longest wait before a new start."""
 
     too_often: int = 5
-    """As many failures within `within` end the process: whoever supervises it starts it with nothing in memory."""
+    """So many failures within `within` end the process; systemd or Docker starts it anew."""
 
     within: timedelta = timedelta(minutes=10)
     """A loop that ran for longer than this before it failed begins again with the shortest wait."""
@@ -64,13 +64,13 @@ class Limits:
     """The same for the loops that deliver and close; more than `store.transaction`."""
 
     given_up: float = 3.0
-    """A loop that is overdue by so many times what makes `/livez` fail is dead, and the process ends itself."""
+    """A loop that is overdue for so many times the limit of `/livez` is dead, and the process ends itself."""
 
     blocked: timedelta = timedelta(minutes=5)
     """How long the event loop may not turn before the process ends itself. Nothing we do on purpose takes long."""
 
     last_line: timedelta = timedelta(seconds=5)
-    """How long the last line of such a process may take: what blocks it may be the log itself."""
+    """How long such a process may take to write its last line: the log itself may block it."""
 
     brief: timedelta = timedelta(seconds=10)
     """How long reading may bring nothing before it is not ready, however short its interval is."""
@@ -82,7 +82,7 @@ class Limits:
     """How long work may wait and none of it be done before that part is not ready."""
 
     slow_write: timedelta = timedelta(seconds=5)
-    """How long what came of a job may wait for the store before the store counts as not taking it."""
+    """How long a job's result may wait for the store before the store counts as not writable."""
 
     late: timedelta = timedelta(seconds=1)
     """How much too late the process may wake up on a busy machine; later, it was frozen or its loop blocked."""
@@ -99,7 +99,7 @@ class Limits:
     """The pace of looks at whether a KUMA that is not asked may be tried again."""
 
     proof_looked_for: timedelta = timedelta(seconds=1)
-    """The pace of looks at whether another job, or another copy, found out if `find` shows what `create` made."""
+    """How often we look whether another job or another copy has learnt if `find` shows created incidents."""
 
     answers_looked_for: timedelta = timedelta(milliseconds=500)
     """The pace of looks at the store while callers wait for closings: another copy of the daemon may do the job."""
@@ -108,7 +108,7 @@ class Limits:
     """The pace of trials at the start while the store is away."""
 
     result_tried_again: timedelta = timedelta(milliseconds=500)
-    """The pace at which what came of a job is offered to a store that is away. Many times less than `job_lease`."""
+    """How often a job's result is offered to a store that is away. Much less than `job_lease`."""
 
     house_kept_every: timedelta = timedelta(hours=1)
     """The pace of pruning."""
@@ -121,7 +121,7 @@ class Limits:
     """The pace of looks at whether there is news for the heartbeat to tell at once."""
 
     told_every: timedelta = timedelta(seconds=2)
-    """The pace of lines about what a single pass is doing, beside those that say what it begins."""
+    """How often a single pass says that it is still at the same step."""
 
     # How long an end may take
 
@@ -129,16 +129,16 @@ class Limits:
     """How long a read may still take when the daemon stops; cut off later, it is simply read again."""
 
     last_result: timedelta = timedelta(seconds=5)
-    """How long a job that is cut off may still take to write down what the other side did."""
+    """How long a job that is cut off may still take to record the remote's answer."""
 
     last_word: timedelta = timedelta(seconds=2)
     """How long a process that ends waits for the store to take its leave."""
 
     longest_look: timedelta = timedelta(seconds=30)
-    """How long a single pass waits to see whether `find` shows what `create` made."""
+    """How long a single pass waits to see whether `find` shows the created incident."""
 
     proof_late: timedelta = timedelta(seconds=30)
-    """How late the second look for an incident may be before whoever waits for it says that it is not shown."""
+    """How late the second look for an incident may be before the incident counts as not shown."""
 
     # Towards the remotes
 
@@ -153,7 +153,7 @@ class Limits:
     as many quick failures KUMA has to show again that it is well."""
 
     slow_question: timedelta = timedelta(seconds=10)
-    """What counts as slow there."""
+    """An answer that takes longer counts as slow."""
 
     listed_again: int = 5
     """How often one round asks for the late listing again at most."""

@@ -1,4 +1,4 @@
-"""What an operator may do by hand, as changes of the store; each leaves a line in the audit trail."""
+"""The operator's commands as changes of the store; each writes a line to the audit trail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def order_close(tx: Tx, request: CloseRequest, *, to_kuma: bool, to_irp: bool = 
 
 
 def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
-    """Put parked jobs back to the queue; return what was put back.
+    """Put parked jobs back to the queue; return them.
 
     An incident that was deleted, or could not be found, is made anew.
     """
@@ -65,7 +65,7 @@ def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
 
 
 def parked_subjects(tx: Tx) -> list[str]:
-    """Return everything that is parked: alerts, and digests of what is none."""
+    """Return everything that is parked: alerts, and digests of pieces that are no alerts."""
     jobs = [*tx.delivery.jobs(states=[JobState.PARKED]), *tx.closes.jobs(states=[JobState.PARKED])]
     return sorted({job.subject for job in jobs} | {piece.digest for piece in tx.rejects.waiting()})
 
@@ -107,7 +107,7 @@ def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
 
 
 def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[str]:
-    """Let go what the brake holds, all of it or `what` was shown; return whose it was.
+    """Release creates and closings that the brake holds, all or those in `what`; return their alerts.
 
     What it holds since it was shown stays held: nobody agreed to that.
     """

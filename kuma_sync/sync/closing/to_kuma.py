@@ -31,7 +31,7 @@ FINAL = (400, 404, 406)
 
 
 class CloseAlert:
-    """Does closings towards KUMA. Whoever waits at the door for KUMA's answer gets it, and then nothing is parked."""
+    """Does closings towards KUMA. A caller who waits gets KUMA's answer, and then nothing is parked."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class CloseAlert:
 
 
 def note_closed(tx: Tx, order: CloseRequest) -> None:
-    """Mark an alert as closed in KUMA, and queue what that means for its incident."""
+    """Mark an alert as closed in KUMA, and queue the closing of its incident."""
 
     def become(link: Link) -> Link:
         reason = order.reason.value if order.reason else ""

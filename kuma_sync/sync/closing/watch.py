@@ -64,7 +64,7 @@ class Listing:
         return self.server_now or self.started
 
     def broke_off(self, error: RemoteError | GateClosed) -> None:
-        """Note what kept the round from its end; the first failure counts."""
+        """Note the failure that ended the round early; the first one counts."""
         self.error, self.proven = self.error or error, False
 
 
@@ -74,7 +74,7 @@ RowKey = tuple[AlertId, tuple[str, str]]
 
 @dataclass(slots=True, kw_only=True)
 class Verdicts:
-    """What the rows of a round mean.
+    """The meaning of a round's rows.
 
     `closings` by alert; `misnamed` are links whose incident the IRP shows under another id, or another alert's key;
     `settled` are rows that turned out to mean nothing, so that they are not looked into again while they stay the same.
@@ -150,7 +150,7 @@ class Watch:
         )
 
     async def _listed(self, cursor: Cursor) -> tuple[Cursor, Listing]:
-        """Read the list; where what we remember lies ahead of the IRP's clock, take that back and read all of it."""
+        """Read the list; if our watermark lies ahead of the IRP's clock, take it back and read the whole list."""
         listing = await self._read(since(cursor))
         if not lies_ahead(cursor.watched_until, listing.now) or (listing.error is not None and not listing.rows):
             return cursor, listing
@@ -189,7 +189,7 @@ class Watch:
         self._dated_ahead = bool(ahead)
 
     async def _judged(self, listing: Listing) -> Verdicts:
-        """Find out what the rows mean; `find` decides where a row's key and id do not agree."""
+        """Find out the meaning of the rows; `find` decides if a row's key and id do not agree."""
         verdicts = Verdicts()
         claims, links = await self._store.read(partial(self._claims, listing))
         for claim, row in sorted(claims, key=lambda each: not each[0].sure):
@@ -215,7 +215,7 @@ class Watch:
         return claims, tx.links.many({claim.alert_id for claim, _row in claims})
 
     def _doubt(self, alert_id: AlertId, row: Resolution, verdicts: Verdicts) -> None:
-        """Have an incident found again whose id now belongs to another alert's, once for each such row."""
+        """Let an incident be found again if its id now belongs to another alert's incident, once for each such row."""
         if (alert_id, row.identity) not in self._settled and self._irp.can("find"):
             verdicts.misnamed.add(alert_id)
         verdicts.settled[alert_id, row.identity] = row

@@ -1,1 +1,1 @@
-"""Reading KUMA: what is asked for when, and what becomes of each answer."""
+"""Reading KUMA: which reads are due, and what is recorded of each answer."""

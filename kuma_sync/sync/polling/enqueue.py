@@ -25,7 +25,7 @@ def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -
 
 
 def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
-    """Queue those of these alerts that have no incident yet, and no job: what is parked waits for a change."""
+    """Queue those of these alerts that have no incident and no job. A parked job waits for a change."""
     links = tx.links.many(set(ids) - tx.delivery.queued(ids))
     unmade = [link for link in links.values() if link.incident is None and not link.given_up]
     tx.delivery.put([_put(link) for link in unmade])

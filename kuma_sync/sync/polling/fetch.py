@@ -133,7 +133,7 @@ class Fetcher:
                 await self._gate.turn_page()
 
     async def _record(self, chunk: Chunk, read: Pass, round_: Round) -> Chunk:
-        """Write down what is in hand, and return room for more."""
+        """Record this chunk, and return an empty one."""
         record = self._recorder.contents if read.query.with_events else self._recorder.listing
         await record(chunk, read, round_)
         failpoint("page_committed")

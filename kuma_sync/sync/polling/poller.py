@@ -48,7 +48,7 @@ class Poller:
         self._refused: set[AlertId] = set()
 
     async def poll_once(self, *, sweep: bool = False) -> Round:
-        """Read one round; `sweep` lists everything whatever the clock says.
+        """Read one round; with `sweep` it lists everything, even if no sweep is due.
 
         Raise NotLeader, GateClosed, RemoteError, ClaimLost or StoreUnavailable; what was recorded by then stays.
         """
@@ -89,7 +89,7 @@ class Poller:
         return next_reads(round_.cursor, self._settings.clock(), self._settings.schedule, tied=tied, sweep_now=sweep)
 
     async def _read_wanted(self, listings: Iterable[Pass], round_: Round) -> None:
-        """Read the contents of what listings showed as new or changed; without contents, record the listing."""
+        """Read the contents of alerts that listings showed as new or changed; record the others without contents."""
         wanted = wanted_in(listings)
         if not wanted:
             return
@@ -104,7 +104,7 @@ class Poller:
             await self._recorder.seen(listed, asked[-1], round_)
 
     async def _list_late_again(self, round_: Round) -> None:
-        """List once more what leaves the late listing, until nothing is found that the time before did not show.
+        """Read the late listing again until it shows nothing new among the alerts that are about to leave it.
 
         Where rows move, or pages change their size, while a listing of several pages is read, a row may be in none of
         them. A later round finds it within the overlap. But what was last seen before that, in an outage, leaves the
@@ -207,7 +207,7 @@ class Poller:
             self._refused = (self._refused - set(query.ids)) | round_.refused
 
     async def _remember(self, round_: Round) -> None:
-        """Write down how the round's reads went, and count what they brought."""
+        """Record how the round's reads went, and count their results."""
         round_.tally(self._settings.metrics)
         if missed := sum(read.missed for read in round_.passes):
             log.warning("alerts_missed", count=missed)

@@ -1,4 +1,4 @@
-"""What a chunk of a read becomes in the store: one transaction each, opened when the bytes are in hand."""
+"""Records chunks of a read in the store: one transaction each, opened when the bytes are there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def in_order(elements: Sequence[Element]) -> dict[bytes, Element]:
 def later_copies(
     order: Iterable[bytes], unchanged: Mapping[bytes, AlertId], seen: Mapping[bytes, Parsed]
 ) -> dict[bytes, Parsed]:
-    """Return what was `seen` by its digest, without copies of an alert after which another one comes."""
+    """Return the alerts by their digests. Of several copies of one alert, only the last one in `order` counts."""
     whose = {**unchanged, **{digest: item.seen.alert.id for digest, item in seen.items()}}
     latest = {whose[digest]: digest for digest in order if digest in whose}
     return {digest: item for digest, item in seen.items() if latest[item.seen.alert.id] == digest}
@@ -41,7 +41,7 @@ def later_copies(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """What one transaction writes: alerts that may be new or changed, pieces that are no alerts, and what is as known.
+    """The content of one transaction: alerts that may be new or changed, pieces that are no alerts, unchanged alerts.
 
     `digests` are of the bytes that each alert came in; an alert without one is looked at again when it comes next.
     `left_out` names the fields of each alert that could not be used.
@@ -62,7 +62,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Written:
-    """What a transaction did, for the round to learn once it is committed."""
+    """The result of a transaction; the round learns it after the commit."""
 
     recording: Recording
     rejected: int
@@ -72,7 +72,7 @@ class _Written:
 
 @dataclass(slots=True)
 class Swept:
-    """What tells, beside the store, whether an alert may be known already: the store may be an older copy.
+    """Tells whether an alert may have an incident that the store does not know: the store may be an older copy.
 
     `complete`: this process has completed a sweep of what it asks KUMA for. `since` is when it first read KUMA, by
     KUMA's clock; None where KUMA does not tell the time. A sweep alone proves little: while rows move, an alert may be
@@ -108,13 +108,13 @@ class Recorder:
         await self._record(chunk, read, round_, Shape.CONTENTS)
 
     async def listing(self, chunk: Chunk, read: Pass, round_: Round) -> None:
-        """Record elements of a listing: of what differs, the contents are wanted."""
+        """Record elements of a listing; the contents of new and changed alerts are wanted."""
         await self._record(chunk, read, round_, Shape.LISTING)
         if read.of_any_status and read.complete:
             self._left_alone.listed()
 
     async def seen(self, items: Sequence[Observation], read: Pass, round_: Round) -> None:
-        """Record alerts whose contents are not to be had; they are delivered without events."""
+        """Record alerts whose contents KUMA does not give; they are delivered without events."""
         await self._write_all(_Batch(seen=items), None, read, round_)
         self.wake()
 
@@ -249,7 +249,7 @@ class Recorder:
                 self._left_alone.note(batch.digests[one.alert.id], one.alert.last_seen)
 
     def _apply(self, tx: Tx, recording: Recording, digests: Mapping[AlertId, bytes], shape: Shape, sweep: int) -> None:
-        """Write what was decided of a chunk."""
+        """Write the decisions about a chunk."""
         shown = [
             Shown(
                 snapshot=item.snapshot,

@@ -1,4 +1,4 @@
-"""One round of reading: its settings, what it has gathered, what it warns about, the totals it reports."""
+"""One round of reading: its settings, its reads and their counts, and the warnings to write when it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollSettings:
-    """What a round goes by: clock, schedule, brake and limits; and who is told how it fares."""
+    """The settings of a round: clock, schedule, brake, limits; and the metrics and health that it reports to."""
 
     clock: Callable[[], datetime]
     schedule: ReadSchedule
@@ -107,7 +107,7 @@ ENOUGH = 3 * 1024 * 1024
 
 @dataclass(slots=True)
 class Chunk:
-    """Elements of a read whose bytes are in hand, with their digests."""
+    """Elements of a read for one transaction: their bytes and digests."""
 
     elements: list[Element] = field(default_factory=list)
     size: int = 0
@@ -161,7 +161,7 @@ class Pass:
 
     @property
     def of_any_status(self) -> bool:
-        """Tell whether it lists alerts whose status is not asked for, too."""
+        """Tell whether it also lists alerts in statuses that `kuma.statuses` does not name."""
         return self.query.kind is ReadKind.LATE
 
     def shows(self, ids: Iterable[AlertId]) -> None:
@@ -170,7 +170,7 @@ class Pass:
             self.answered |= set(ids)
 
     def learn(self, recording: Recording) -> None:
-        """Count what was recorded of it, and take up whose contents are wanted."""
+        """Count the recorded alerts, and note those whose contents are to be read."""
         first_shown = [*recording.appeared, *recording.missed]
         moments = [alert.last_seen for alert in first_shown if alert.last_seen is not None]
         self.oldest = min(moments if self.oldest is None else [self.oldest, *moments], default=None)
@@ -229,7 +229,7 @@ def answered_in(reads: Iterable[Pass]) -> set[AlertId]:
 
 
 def wanted_in(reads: Iterable[Pass]) -> dict[AlertId, Alert]:
-    """Return the alerts whose contents these reads made us want, as they were shown last."""
+    """Return the alerts whose contents are to be read after these reads, as they were shown last."""
     return {alert_id: alert for read in reads for alert_id, alert in read.wanted.items()}
 
 
@@ -270,7 +270,7 @@ class Round:
         return self.server_now or self.began_at
 
     def leave_contents(self, large: Iterable[Element]) -> None:
-        """Note whose contents are too large to take: a listing must do."""
+        """Note the alerts whose contents are too large; a listing has to serve for them."""
         for element in large:
             hint = element.alert_id_hint()
             if hint is None:
@@ -284,7 +284,7 @@ class Round:
             self.newest = last_seen
 
     def facts(self, *, listing: bool, any_status: bool, swept_since: datetime | None) -> ReadFacts:
-        """Return what a decision about a chunk goes by."""
+        """Return the facts for the decision about a chunk."""
         return ReadFacts(
             listing=listing,
             any_status=any_status,
@@ -298,7 +298,7 @@ class Round:
         )
 
     def learn(self, recording: Recording, read: Pass) -> None:
-        """Take up what was recorded of a chunk of this read; it is committed."""
+        """Take over the results of a committed chunk of this read."""
         read.learn(recording)
         self.creates += recording.creates
         self.told.held_creates += len(recording.held)
@@ -311,7 +311,7 @@ class Round:
         return any(read.pages for read in self.passes) and (known is None or (now is not None and known > now))
 
     def tally(self, metrics: Metrics) -> None:
-        """Count what the reads brought."""
+        """Add the results of the reads to the metrics."""
         for read in self.passes:
             metrics.alerts.labels(change="new").inc(read.appeared)
             metrics.alerts.labels(change="updated").inc(read.changed)

@@ -17,7 +17,7 @@ REMEMBERED = 10_000
 
 
 def too_large(element: Element) -> Rejected:
-    """Return what an element of a listing is that is too large even so: nothing that could be delivered."""
+    """Return the rejection of a listing's element that is too large even without its events."""
     reason = f"too {'many values' if element.crowded else 'large'} even without events: {element.size} bytes"
     return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=element.head)
 
@@ -27,12 +27,12 @@ REFUSED = "refused:"
 
 
 def refused(alert_id: AlertId, raw: bytes, error: ValueRefused) -> Rejected:
-    """Return what is parked of an alert that the database does not take."""
+    """Return the piece to park for an alert that the database refuses."""
     return Rejected(digest=f"{REFUSED}{alert_id}", reason=str(error), raw=raw)
 
 
 def as_read(seen: Observation) -> bytes:
-    """Return an alert as KUMA would send what was read of it: its bytes were let go once they were parsed."""
+    """Return an alert as JSON in KUMA's form. Its own bytes are not kept after they are parsed."""
     alert, contents = seen.alert, seen.contents or Contents()
     item = {
         "id": alert.id,
@@ -55,7 +55,7 @@ def as_read(seen: Observation) -> bytes:
 
 
 class KnownRejects:
-    """Digests of what was rejected; forgotten when they are too many, which costs a write and a line once more."""
+    """Digests of rejected pieces. If there are too many, all are forgotten, and each is written once more."""
 
     def __init__(self) -> None:
         self._digests: set[str] = set()
@@ -65,7 +65,7 @@ class KnownRejects:
         return [item for item in rejected if item.digest not in self._digests]
 
     def note(self, rejected: Sequence[Rejected]) -> None:
-        """Remember what is parked by now."""
+        """Remember rejected pieces that are parked now."""
         if len(self._digests) > REMEMBERED:
             self._digests.clear()
         self._digests |= {item.digest for item in rejected}
@@ -87,7 +87,7 @@ class RefusedAlerts:
             }
 
     def among(self, digests: Iterable[bytes]) -> dict[bytes, AlertId]:
-        """Return which of these elements were refused before, and whose they are."""
+        """Return those of these elements that were refused before, with their alerts."""
         return {digest: self._by_bytes[digest] for digest in digests if digest in self._by_bytes}
 
     def note(self, alert_id: AlertId, digest: bytes) -> None:
@@ -104,7 +104,7 @@ class RefusedAlerts:
 
 
 class LeftAlone:
-    """Digests of alerts left alone, each with its lastSeen. What the listing no longer shows is forgotten with it.
+    """Digests of alerts left alone, each with its lastSeen. One that the listing no longer shows is forgotten.
 
     They are kept in memory only: another process, or another copy that reads, parses each of them once.
     """
@@ -125,7 +125,7 @@ class LeftAlone:
         self._shown.add(digest)
 
     def listed(self) -> None:
-        """Forget what the listing that has come to its end did not show."""
+        """Forget the alerts that the listing, read to its end, did not show."""
         if len(self._shown) < len(self._known):
             self._known = {digest: self._known[digest] for digest in self._shown}
         self._shown = set()
