@@ -151,7 +151,7 @@ async def taker(way: str, base: str, ca_file: Path) -> AsyncIterator[Callable[[]
     if way == "kuma":
         wire = RemoteClient(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
         scope = {"statuses": ["new"], "tenants": [], "with_affected": False, "max_alert_size": 32 << 20, "page_cap": 9}
-        kuma, known = KumaClient(wire=wire, token=Secret("t0ken"), api_version="v1", **scope), set()
+        kuma, known = KumaClient(client=wire, token=Secret("t0ken"), api_version="v1", **scope), set()
         yield lambda: take_alerts(kuma, known)
         await wire.aclose()
         return

@@ -62,7 +62,7 @@ async def client(
     wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(irp))
     try:
         yield IrpClient(
-            wire=wire,
+            client=wire,
             profile=profile or load_profile("security-vision"),
             secrets=secrets or token(),
             options={"organization": "Head office"} if options is None else options,

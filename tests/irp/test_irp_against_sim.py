@@ -31,7 +31,7 @@ async def client_of(sim: IrpSim, *, password: str = "") -> AsyncIterator[IrpClie
         wire = RemoteClient(Endpoint(remote="irp", url=server.url), clock=clock)
         profile, secrets = load_profile("security-vision"), token(password or sim.token)
         try:
-            yield IrpClient(wire=wire, profile=profile, secrets=secrets, options={}, clock=clock, most_pages=9)
+            yield IrpClient(client=wire, profile=profile, secrets=secrets, options={}, clock=clock, most_pages=9)
         finally:
             await wire.aclose()
 

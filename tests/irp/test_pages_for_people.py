@@ -146,7 +146,7 @@ async def asked() -> AsyncIterator[Asked]:
         for name in ("irp", "kuma")
     }
     irp = IrpClient(
-        wire=wires["irp"],
+        client=wires["irp"],
         profile=load_profile("security-vision"),
         secrets=token(),
         options={},
@@ -154,7 +154,7 @@ async def asked() -> AsyncIterator[Asked]:
         most_pages=9,
     )
     kuma = KumaClient(
-        wire=wires["kuma"],
+        client=wires["kuma"],
         token=Secret("t"),
         api_version="v1",
         statuses=["new"],

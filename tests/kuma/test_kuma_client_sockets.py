@@ -50,7 +50,7 @@ async def a_client(
     wire = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
     async with server:
         yield KumaClient(
-            wire=wire,
+            client=wire,
             token=Secret("t0ken"),
             api_version="v1",
             statuses=["new"],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,7 +15,8 @@ import respx
 
 from kuma_sync import __version__
 from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, Transient
-from kuma_sync.transport import Answer, Endpoint, Outgoing, RemoteClient, refusal
+from kuma_sync.settings.secret import Secret
+from kuma_sync.transport import Answer, Endpoint, Outgoing, RemoteClient, TokenAuth, refusal
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "https://remote.test/base"
@@ -242,28 +245,60 @@ async def test_a_read_follows_three_redirects_at_most():
 
 
 @pytest.mark.parametrize("request_", [POST, GET])
-async def test_a_write_never_follows_a_redirect(request_):
-    router, route = redirects("/base/x/")
+@pytest.mark.parametrize("target", ["/base/x/", "http://[::1", "https://a]b/", "x" * 70_000])
+async def test_a_write_never_follows_a_redirect(request_, target):
+    router, route = redirects(target)
 
     async with a_wire(router) as wire:
-        answer = await wire.send(request_, operation="op", changes=True)
+        error = refusal(await wire.send(request_, operation="op", changes=True))
 
-    assert (answer.status, route.call_count) == (307, 1)
+    assert route.call_count == 1
+    assert (type(error), error.status) == (Redirected, 307)
+    assert error.detail == f"redirects to {target}"[:300]
 
 
-@pytest.mark.parametrize("token", ["Bearer a\nb", "Bearer токен"])
-async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(token):
-    async def handler(request: httpx.Request) -> httpx.Response:
-        raise httpx.LocalProtocolError("Illegal header value b'Bearer a'")
+async def test_a_cookie_is_not_kept():
+    router = respx.Router()
+    route = router.route().mock(return_value=httpx.Response(200, headers={"Set-Cookie": "session=1; Path=/"}))
 
-    wire = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    async with a_wire(router) as wire:
+        for _ in range(2):
+            await wire.send(GET, operation="op", changes=False)
 
-    with pytest.raises(Permanent, match="cannot be sent") as caught:
-        await wire.send(
-            Outgoing(method="GET", path="/", headers={"Authorization": token}), operation="op", changes=False
-        )
+    assert [call.request.headers.get("Cookie") for call in route.calls] == [None, None]
 
-    assert "Bearer" not in str(caught.value)
+
+async def test_a_read_that_is_redirected_takes_its_new_token_along(tmp_path: Path):
+    file = tmp_path / "token"
+    file.write_text("old")
+    auth = TokenAuth(Secret(path=file))
+    asked = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, request.headers["Authorization"]))
+        if request.url.path == "/base/x":
+            return httpx.Response(307, headers={"Location": "/base/y"})
+        file.write_text("new")
+        return httpx.Response(200 if request.headers["Authorization"] == "Bearer new" else 401)
+
+    wire = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(answers))
+    answer = await wire.send(replace(GET, headers={}), operation="op", changes=False, auth=auth)
+
+    assert answer.status == 200
+    assert asked == [("/base/x", "Bearer old"), ("/base/y", "Bearer old"), ("/base/y", "Bearer new")]
+
+
+@pytest.mark.parametrize("token", ["a\nb", "токен", "a\x00"])
+async def test_a_token_that_no_header_can_carry_is_denied_before_anything_is_sent(token):
+    router = respx.Router()
+    route = router.route().mock(return_value=httpx.Response(200))
+
+    async with a_wire(router) as wire:
+        with pytest.raises(AccessDenied) as caught:
+            await wire.send(POST, operation="op", changes=True, auth=TokenAuth(Secret(token)))
+
+    assert str(caught.value) == "irp op: the token holds what no HTTP header can carry"
+    assert route.call_count == 0
 
 
 async def test_no_more_requests_are_in_flight_than_there_are_connections_and_waiting_is_no_time_out():

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from kuma_sync.core.errors import ConfigError, Transient
+from kuma_sync.core.errors import ConfigError, Permanent, Transient
 from kuma_sync.transport import Endpoint, Outgoing, RemoteClient
 from kuma_sync.transport.response import LARGEST_PIECE
 
@@ -580,6 +580,17 @@ async def test_an_answer_with_a_long_head_is_taken():
         answer = await wire.send(REQUEST, operation="op", changes=True)
 
     assert (answer.status, len(answer.headers["x-long"])) == (204, 60_000)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "токен"])
+async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(value):
+    request = replace(REQUEST, headers={"X-Own": value})
+
+    async with a_server(says(OK)) as port, a_wire(f"http://127.0.0.1:{port}") as wire:
+        with pytest.raises(Permanent, match="cannot be sent") as caught:
+            await wire.send(request, operation="op", changes=True)
+
+    assert value not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [b"099 Odd", b"101 Switching Protocols"])
