@@ -26,7 +26,8 @@ from kuma_sync.sync.remote.gate import RemoteGate, Token
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Part
-from kuma_sync.transport import Endpoint, RemoteClient, read_again
+from kuma_sync.transport import Endpoint, RemoteClient
+from kuma_sync.transport.auth import read_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

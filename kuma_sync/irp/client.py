@@ -20,7 +20,8 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.responses import REMOTE, Row
 from kuma_sync.irp.validate import compile_profile
-from kuma_sync.transport import Answer, Outgoing, RemoteClient, read_again
+from kuma_sync.transport import Answer, Outgoing, RemoteClient
+from kuma_sync.transport.auth import read_again
 
 PAGE = 100
 """Incidents asked for in one page of closed ones."""

@@ -21,7 +21,8 @@ from kuma_sync.kuma.request import Scope, query_string
 from kuma_sync.kuma.tolerant_json import bounds
 from kuma_sync.kuma.whoami import Whoami, read_whoami
 from kuma_sync.settings import Secret
-from kuma_sync.transport import Outgoing, RemoteClient, TokenAuth, read_again
+from kuma_sync.transport import Outgoing, RemoteClient, TokenAuth
+from kuma_sync.transport.auth import read_again
 
 __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -21,6 +20,7 @@ import httpx
 from yarl import URL
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.transport.endpoint import Endpoint, proxy_now, tls_context
 
 KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept, less than the usual 5 of servers: one that the remote closes just when it is
@@ -35,24 +35,16 @@ _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """Up to `limit` connections. Raises aiohttp's exceptions, which `transport/errors` translates."""
+    """The connections to an endpoint, none of them open yet. Raises ConfigError for unusable files.
 
-    def __init__(
-        self,
-        *,
-        tls: ssl.SSLContext | None,
-        proxy: Callable[[], httpx.Proxy | None],
-        limit: int,
-        connect_timeout: float,
-        read_timeout: float,
-        deadline: float,
-    ) -> None:
-        self._tls = tls
-        self._deadline = deadline
-        self._proxy = proxy
-        self._by_proxy = _by(proxy())
-        self._limit = limit
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=read_timeout)
+    A request raises aiohttp's exceptions, which `transport/errors` translates.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        # Loading the system's certificates takes longer than all the rest.
+        self._tls = tls_context(endpoint) if endpoint.url.startswith("https:") else None
+        self._by_proxy = _by(proxy_now(endpoint))
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -88,7 +80,7 @@ class Connections(httpx.AsyncBaseTransport):
         """Take its address and password as they are now; what cannot be used changes nothing."""
         with suppress(ConfigError):
             # A file that is just being written may be empty: never is the proxy left out for that.
-            self._by_proxy = _by(self._proxy()) or self._by_proxy
+            self._by_proxy = _by(proxy_now(self._endpoint)) or self._by_proxy
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -98,17 +90,20 @@ class Connections(httpx.AsyncBaseTransport):
 
     def _open(self) -> aiohttp.ClientSession:
         """Open the session; that can be done only where a loop runs."""
+        endpoint = self._endpoint
         session = aiohttp.ClientSession(
             connector=_Connector(
-                limit=self._limit,
+                limit=endpoint.connections,
                 keepalive_timeout=KEPT_ALIVE,
                 ssl=self._tls or True,
-                socket_factory=partial(_socket, patience=self._deadline),
+                socket_factory=partial(_socket, patience=endpoint.deadline),
             ),
             max_line_size=LARGEST_FIELD,
             max_field_size=LARGEST_FIELD,
             max_headers=MOST_FIELDS,
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=endpoint.connect_timeout, sock_read=endpoint.read_timeout
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_OURS,

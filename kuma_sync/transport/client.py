@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 import httpx
 
 from kuma_sync import __version__
-from kuma_sync.transport.endpoint import Endpoint, make_connections
+from kuma_sync.transport.carrier import Connections
+from kuma_sync.transport.endpoint import Endpoint
 from kuma_sync.transport.errors import Call, translated
 from kuma_sync.transport.response import ACCEPTED, Answer, Body, Outgoing, parse_date, parse_retry_after
 
@@ -19,7 +20,10 @@ LARGEST_REFUSAL = 64 * 1024
 
 
 class Stream:
-    """An answer whose body is taken piece by piece; `date` is the server's own clock."""
+    """An answer whose body is taken piece by piece.
+
+    `date` is the server's own clock, if it told, `skew` that clock less ours as the answer began.
+    """
 
     def __init__(self, response: httpx.Response, call: Call, now: datetime, seconds_left: float) -> None:
         self._response = response
@@ -28,27 +32,10 @@ class Stream:
         self._left = seconds_left
         self._body = Body(response)
         self.chunks: AsyncIterator[bytes] = self._chunks()
-
-    @property
-    def status(self) -> int:
-        """Return the HTTP status."""
-        return self._response.status_code
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Return the headers; names compare without case."""
-        return self._response.headers
-
-    @property
-    def date(self) -> datetime | None:
-        """Return the server's own clock, if it told."""
-        return parse_date(self._response.headers.get("Date"))
-
-    @property
-    def skew(self) -> timedelta | None:
-        """Return the server's clock less ours as the answer began, if it told."""
-        date = self.date
-        return date - self._now if date is not None else None
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.date = parse_date(response.headers.get("Date"))
+        self.skew = self.date - now if self.date is not None else None
 
     @property
     def bytes_received(self) -> int:
@@ -108,22 +95,13 @@ class _NoCookies(httpx.Cookies):
         """Leave them."""
 
 
-_NO_COOKIES = _NoCookies()
-
-
 class _Client(httpx.AsyncClient):
-    @property  # type: ignore[misc]  # nobody sets them
-    def cookies(self) -> httpx.Cookies:
-        return _NO_COOKIES
+    cookies = _NoCookies()  # type: ignore[override]  # nobody sets them
 
-
-_NO_AUTH = httpx.Auth()
-
-
-async def _set_aside(response: httpx.Response) -> None:
-    """Keep a redirect from httpx, which makes the request that would follow at once, and raises where it cannot."""
-    if response.has_redirect_location:
-        response.extensions["location"] = response.headers.pop("Location")
+    def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:  # noqa: ARG002
+        # RemoteClient follows redirects. httpx would make the next request all the same, and raise where the address
+        # is odd: an answer to a write would look as if it had never been sent.
+        return request
 
 
 class RemoteClient:
@@ -134,13 +112,8 @@ class RemoteClient:
     ) -> None:
         self.endpoint = endpoint
         self._clock = clock
-        self._http = _Client(
-            transport=transport or make_connections(endpoint),
-            headers=_HEADERS,
-            event_hooks={"response": [_set_aside]},
-            timeout=None,  # the transport has its own
-            trust_env=False,
-        )
+        connections = transport or Connections(endpoint)
+        self._http = _Client(transport=connections, headers=_HEADERS, timeout=None, trust_env=False)
         del self._http.headers["Connection"]
         self._slots = asyncio.Semaphore(endpoint.connections)
 
@@ -193,20 +166,14 @@ class RemoteClient:
     async def _exchange(self, request: Outgoing, auth: httpx.Auth | None, *, follow: bool) -> httpx.Response:
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")
         sent = self._http.build_request(request.method, _parsed(address), headers=request.headers, content=request.body)
-        response = await self._answered(sent, auth)
+        response = await self._http.send(sent, auth=auth, stream=True)
         for _ in range(_REDIRECTS if follow and request.method == "GET" else 0):
             target = _same_host_target(sent.url, response)
             if target is None:
                 break
             await response.aclose()
             sent = self._http.build_request("GET", target, headers=request.headers)
-            response = await self._answered(sent, auth)
-        return response
-
-    async def _answered(self, request: httpx.Request, auth: httpx.Auth | None) -> httpx.Response:
-        response = await self._http.send(request, auth=auth or _NO_AUTH, stream=True)
-        if "location" in response.extensions:
-            response.headers["Location"] = response.extensions["location"]
+            response = await self._http.send(sent, auth=auth, stream=True)
         return response
 
 

@@ -20,6 +20,9 @@ _OTHER_NAMES = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
 
+_THEIRS = (aiohttp.ClientError, httpx.HTTPError, httpx.InvalidURL, UnusableToken, OSError, ValueError, RuntimeError)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """What is being asked of whom; `changes` marks a write, whose effect is unknown once it was sent."""
@@ -40,15 +43,7 @@ def translated(call: Call) -> Iterator[None]:
     """Turn what aiohttp, httpx or the deadline raises inside into a RemoteError without its text."""
     try:
         yield
-    except (
-        aiohttp.ClientError,
-        httpx.HTTPError,
-        httpx.InvalidURL,
-        UnusableToken,
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:
+    except _THEIRS as error:
         raise _failure(error, call) from None
 
 
