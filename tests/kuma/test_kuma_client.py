@@ -44,13 +44,13 @@ async def a_client(
     **changes: object,
 ) -> AsyncIterator[KumaClient]:
     endpoint = Endpoint(remote="kuma", url=URL, connections=1)
-    wire = RemoteClient(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
+    remote = RemoteClient(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
     settings: dict = {"api_version": "v1", "statuses": ["new"], "tenants": [], "with_affected": False}
     settings |= {"max_alert_size": 10_000, "page_cap": 9}
     try:
-        yield KumaClient(client=wire, token=token or Secret("t0ken"), **settings | changes)
+        yield KumaClient(client=remote, token=token or Secret("t0ken"), **settings | changes)
     finally:
-        await wire.aclose()
+        await remote.aclose()
 
 
 async def everything(client: KumaClient, query: Query = FULL) -> list[Element | PageEnd]:

@@ -25,29 +25,29 @@ POST = Outgoing(method="POST", path="/x", headers={"Authorization": "Bearer t"},
 
 
 @asynccontextmanager
-async def a_wire(router: respx.Router, **changes: object) -> AsyncIterator[RemoteClient]:
+async def a_client(router: respx.Router, **changes: object) -> AsyncIterator[RemoteClient]:
     endpoint = Endpoint(**{"remote": "irp", "url": URL, **changes})
-    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
+    client = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
     try:
-        yield wire
+        yield client
     finally:
-        await wire.aclose()
+        await client.aclose()
 
 
 async def answered(response: httpx.Response, request: Outgoing = GET, *, changes: bool = False) -> Answer:
     router = respx.Router()
     router.route().mock(return_value=response)
-    async with a_wire(router) as wire:
-        return await wire.send(request, operation="op", changes=changes)
+    async with a_client(router) as client:
+        return await client.send(request, operation="op", changes=changes)
 
 
 async def test_a_request_goes_out_exactly_as_it_was_made():
     router = respx.Router()
     route = router.route().mock(return_value=httpx.Response(204))
 
-    async with a_wire(router) as wire:
-        await wire.send(GET, operation="op", changes=False)
-        await wire.send(POST, operation="op", changes=True)
+    async with a_client(router) as client:
+        await client.send(GET, operation="op", changes=False)
+        await client.send(POST, operation="op", changes=True)
 
     read, write = (call.request for call in route.calls)
     assert (read.method, read.url.raw_path) == ("GET", b"/base/x?withEvents&status=new")
@@ -60,9 +60,9 @@ async def test_a_request_of_its_own_mind_about_a_header_has_it_once_however_it_i
     router = respx.Router()
     route = router.route().mock(return_value=httpx.Response(204))
 
-    async with a_wire(router) as wire:
+    async with a_client(router) as client:
         request = Outgoing(method="GET", path="/x", headers={"accept": "text/plain", "USER-AGENT": "desk"})
-        await wire.send(request, operation="op", changes=False)
+        await client.send(request, operation="op", changes=False)
 
     headers = route.calls.last.request.headers
     assert (headers.get_list("Accept"), headers.get_list("User-Agent")) == (["text/plain"], ["desk"])
@@ -214,8 +214,8 @@ def redirects(*locations: str, status: int = 307) -> tuple[respx.Router, respx.R
 async def test_a_read_follows_a_redirect_on_the_same_host_with_its_token():
     router, route = redirects("/base/x/?withEvents", "https://remote.test/base/z")
 
-    async with a_wire(router) as wire:
-        answer = await wire.send(GET, operation="op", changes=False)
+    async with a_client(router) as client:
+        answer = await client.send(GET, operation="op", changes=False)
 
     assert answer.status == 200
     assert [call.request.url.raw_path for call in route.calls][1:] == [b"/base/x/?withEvents", b"/base/z"]
@@ -228,8 +228,8 @@ async def test_a_read_follows_a_redirect_on_the_same_host_with_its_token():
 async def test_a_read_never_follows_a_redirect_elsewhere(target):
     router, route = redirects(target)
 
-    async with a_wire(router) as wire:
-        error = refusal(await wire.send(GET, operation="op", changes=False))
+    async with a_client(router) as client:
+        error = refusal(await client.send(GET, operation="op", changes=False))
 
     assert route.call_count == 1
     assert (type(error), error.status, error.detail) == (Transient, 307, f"redirects to {target}")
@@ -238,8 +238,8 @@ async def test_a_read_never_follows_a_redirect_elsewhere(target):
 async def test_a_read_follows_three_redirects_at_most():
     router, route = redirects("/1", "/2", "/3", "/4")
 
-    async with a_wire(router) as wire:
-        answer = await wire.send(GET, operation="op", changes=False)
+    async with a_client(router) as client:
+        answer = await client.send(GET, operation="op", changes=False)
 
     assert (answer.status, route.call_count) == (307, 4)
 
@@ -249,8 +249,8 @@ async def test_a_read_follows_three_redirects_at_most():
 async def test_a_write_never_follows_a_redirect(request_, target):
     router, route = redirects(target)
 
-    async with a_wire(router) as wire:
-        error = refusal(await wire.send(request_, operation="op", changes=True))
+    async with a_client(router) as client:
+        error = refusal(await client.send(request_, operation="op", changes=True))
 
     assert route.call_count == 1
     assert (type(error), error.status) == (Redirected, 307)
@@ -261,9 +261,9 @@ async def test_a_cookie_is_not_kept():
     router = respx.Router()
     route = router.route().mock(return_value=httpx.Response(200, headers={"Set-Cookie": "session=1; Path=/"}))
 
-    async with a_wire(router) as wire:
+    async with a_client(router) as client:
         for _ in range(2):
-            await wire.send(GET, operation="op", changes=False)
+            await client.send(GET, operation="op", changes=False)
 
     assert [call.request.headers.get("Cookie") for call in route.calls] == [None, None]
 
@@ -281,8 +281,8 @@ async def test_a_read_that_is_redirected_takes_its_new_token_along(tmp_path: Pat
         file.write_text("new")
         return httpx.Response(200 if request.headers["Authorization"] == "Bearer new" else 401)
 
-    wire = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(answers))
-    answer = await wire.send(replace(GET, headers={}), operation="op", changes=False, auth=auth)
+    client = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(answers))
+    answer = await client.send(replace(GET, headers={}), operation="op", changes=False, auth=auth)
 
     assert answer.status == 200
     assert asked == [("/base/x", "Bearer old"), ("/base/y", "Bearer old"), ("/base/y", "Bearer new")]
@@ -293,9 +293,9 @@ async def test_a_token_that_no_header_can_carry_is_denied_before_anything_is_sen
     router = respx.Router()
     route = router.route().mock(return_value=httpx.Response(200))
 
-    async with a_wire(router) as wire:
+    async with a_client(router) as client:
         with pytest.raises(AccessDenied) as caught:
-            await wire.send(POST, operation="op", changes=True, auth=TokenAuth(Secret(token)))
+            await client.send(POST, operation="op", changes=True, auth=TokenAuth(Secret(token)))
 
     assert str(caught.value) == "irp op: the token holds what no HTTP header can carry"
     assert route.call_count == 0
@@ -313,9 +313,9 @@ async def test_no_more_requests_are_in_flight_than_there_are_connections_and_wai
         return httpx.Response(204)
 
     endpoint = Endpoint(remote="irp", url=URL, connections=6, deadline=2)
-    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    client = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
     began = asyncio.get_running_loop().time()
-    answers = await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(150)))
+    answers = await asyncio.gather(*(client.send(POST, operation="op", changes=True) for _ in range(150)))
     took = asyncio.get_running_loop().time() - began
 
     assert most == 6
