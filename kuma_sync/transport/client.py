@@ -114,7 +114,7 @@ class RemoteClient:
         self._clock = clock
         connections = transport or Connections(endpoint)
         self._http = _Client(transport=connections, headers=_HEADERS, timeout=None, trust_env=False)
-        del self._http.headers["Connection"]
+        del self._http.headers["Connection"]  # kept alive is what HTTP/1.1 does unasked
         self._slots = asyncio.Semaphore(endpoint.connections)
 
     @property

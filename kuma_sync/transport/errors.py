@@ -19,7 +19,6 @@ _CERTIFICATE_EXPIRED = 10
 _OTHER_NAMES = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
-
 _THEIRS = (aiohttp.ClientError, httpx.HTTPError, httpx.InvalidURL, UnusableToken, OSError, ValueError, RuntimeError)
 
 

@@ -53,6 +53,7 @@ async def test_a_request_goes_out_exactly_as_it_was_made():
     assert (read.method, read.url.raw_path) == ("GET", b"/base/x?withEvents&status=new")
     assert read.headers["User-Agent"] == f"kuma-sync/{__version__}"
     assert read.headers["Authorization"] == "Bearer t"
+    assert "Connection" not in read.headers
     assert (write.method, write.url.raw_path, write.content) == ("POST", b"/base/x", b"{}")
 
 
