@@ -24,12 +24,13 @@ def _printed(script: str, *options: str) -> str:
 def stream(quick: bool) -> Report:
     """Run stream.py: the reading of one large page."""
     size = ["--alerts", "25", "--events", "50", "--rounds", "1"] if quick else ["--rounds", "5"]
-    found = json.loads(_printed("stream.py", "--json", "--forms", "length", *size))
+    found = json.loads(_printed("stream.py", "--json", "--forms", "length", "tls", *size))
     ways: dict[str, dict[str, float]] = found["forms"]["length"]
     whole, bare, ours = ways["whole"], ways["bare"], ways["kuma"]
+    bare_tls, ours_tls = (found["forms"]["tls"][way] for way in ("bare", "kuma"))
     name = f"page of {found['page_mb']:.0f} MB, 10 % changed"
 
-    def speeds(way: dict[str, float], what: str) -> str:
+    def speeds(way: dict[str, float], what: str, ours: dict[str, float] = ours) -> str:
         return f"{way['ms']:.0f} ms {what}, {ours['ms']:.0f} ms ours"
 
     figures = [
@@ -61,6 +62,13 @@ def stream(quick: bool) -> Report:
             unit=" ms",
             got=ours["stall_ms"],
             baseline=f"{whole['stall_ms']:.0f} ms `aread()`",
+        ),
+        Figure(
+            name="the same page over TLS: speed against bare httpx streaming",
+            wanted=0.8,
+            at_least=True,
+            got=bare_tls["ms"] / ours_tls["ms"],
+            baseline=speeds(bare_tls, "bare streaming", ours_tls),
         ),
     ]
     return Report(figures=figures, details={"stream": found})

@@ -149,11 +149,11 @@ async def take_alerts(client: KumaClient, known: set[bytes]) -> int:
 async def taker(way: str, base: str, ca_file: Path) -> AsyncIterator[Callable[[], Awaitable[int]]]:
     """Give what takes a page that way once; all its calls use one connection."""
     if way == "kuma":
-        wire = RemoteClient(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
+        remote = RemoteClient(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
         scope = {"statuses": ["new"], "tenants": [], "with_affected": False, "max_alert_size": 32 << 20, "page_cap": 9}
-        kuma, known = KumaClient(wire=wire, token=Secret("t0ken"), api_version="v1", **scope), set()
+        kuma, known = KumaClient(client=remote, token=Secret("t0ken"), api_version="v1", **scope), set()
         yield lambda: take_alerts(kuma, known)
-        await wire.aclose()
+        await remote.aclose()
         return
     async with httpx.AsyncClient(base_url=base, verify=ssl.create_default_context(cafile=ca_file)) as client:
         yield lambda: take_whole(client) if way == "whole" else take_pieces(client, raw=way == "raw")

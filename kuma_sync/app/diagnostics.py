@@ -26,7 +26,8 @@ from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Reading, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
 from kuma_sync.sync.limits import Limits
-from kuma_sync.transport.endpoint import Endpoint, make_connections
+from kuma_sync.transport import Endpoint
+from kuma_sync.transport.carrier import Connections
 from kuma_sync.web.asking import speaks_tls
 from kuma_sync.web.server import assure_certificate
 
@@ -67,7 +68,7 @@ def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
 
 
 def _certificates(endpoint: Endpoint) -> Sequence[str]:
-    make_connections(endpoint)  # loads its files, and opens nothing
+    Connections(endpoint)  # loads its files, and opens nothing
     return ()
 
 

@@ -16,7 +16,7 @@ from kuma_sync.core.errors import Permanent
 from kuma_sync.core.incident import Incident, external_key
 from kuma_sync.core.link import Link
 from kuma_sync.core.steps import changed_fields
-from kuma_sync.irp.auth import Credentials, auth_headers
+from kuma_sync.irp.auth import Credentials, make_auth
 from kuma_sync.irp.context import Subject, values
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
@@ -99,7 +99,8 @@ class _Press:
         self._profile = profile
         self._compiled = compile_profile(profile)
         masked = Credentials(token=Secret(MASK), username=settings.irp.username, password=Secret(MASK))
-        self._auth = auth_headers(profile.auth, masked, operation="render")
+        auth = make_auth(profile.auth, masked)
+        self._auth = auth.headers() if auth else {}
 
     def all(self, stored: Stored) -> list[Rendered]:
         subject = stored.subject

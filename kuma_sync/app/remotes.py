@@ -26,8 +26,8 @@ from kuma_sync.sync.remote.gate import RemoteGate, Token
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Part
-from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Endpoint, RemoteClient
+from kuma_sync.transport.auth import read_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +65,14 @@ async def open_remotes(
 ) -> Remotes:
     """Make both clients; `stack` closes them."""
     profile, warnings = checked_profile(settings.irp)
-    kuma_wire = RemoteClient(kuma_endpoint(settings.kuma, limits), clock=clock)
-    stack.push_async_callback(kuma_wire.aclose)
-    irp_wire = RemoteClient(irp_endpoint(settings.irp), clock=clock)
-    stack.push_async_callback(irp_wire.aclose)
+    kuma_client = RemoteClient(kuma_endpoint(settings.kuma, limits), clock=clock)
+    stack.push_async_callback(kuma_client.aclose)
+    irp_client = RemoteClient(irp_endpoint(settings.irp), clock=clock)
+    stack.push_async_callback(irp_client.aclose)
     kuma, irp = settings.kuma, settings.irp
     return Remotes(
         kuma=KumaClient(
-            wire=kuma_wire,
+            client=kuma_client,
             token=kuma.token,
             api_version=kuma.api_version,
             statuses=kuma.statuses,
@@ -82,7 +82,7 @@ async def open_remotes(
             page_cap=limits.kuma_pages,
         ),
         irp=IrpClient(
-            wire=irp_wire,
+            client=irp_client,
             profile=profile,
             secrets=credentials(irp),
             options=options(settings.irp),
@@ -136,8 +136,7 @@ def irp_endpoint(section: IrpSection) -> Endpoint:
 
 def _address_now(proxy: Secret) -> str:
     """Return a proxy's address, read from its file again where it has one."""
-    proxy.reload()
-    hide(proxy.reveal())
+    read_again(proxy)
     return proxy.reveal()
 
 

@@ -1,17 +1,14 @@
-"""How we prove who we are: the headers that carry the token.
-
-Must not: log, or let a token into an error.
-"""
+"""How we prove who we are to an IRP: with what the configuration holds, in the way that a profile's `[auth]` names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from kuma_sync.core.errors import AccessDenied, ConfigError
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.profile import Auth
 from kuma_sync.settings.secret import Secret
+from kuma_sync.transport import TokenAuth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +19,6 @@ class Credentials:
     username: str = ""
     password: Secret
 
-    def reload(self) -> bool:
-        """Read secrets that come from files again; tell whether one changed."""
-        changed = [self.token.reload(), self.password.reload()]
-        return any(changed)
-
 
 def require(auth: Auth, credentials: Credentials) -> None:
     """Raise ConfigError where the profile needs a secret that is not configured."""
@@ -34,18 +26,14 @@ def require(auth: Auth, credentials: Credentials) -> None:
         raise ConfigError("irp.token", f'is empty, but the profile\'s [auth] kind = "{auth.kind}" needs it')
 
 
-def auth_headers(auth: Auth, credentials: Credentials, *, operation: str) -> Mapping[str, str]:
-    """Return the headers that carry the token. Raises AccessDenied for a token that no header can carry."""
-    token = credentials.token.reveal()
-    if auth.kind != "none" and not (token.isascii() and token.isprintable()):
-        # A file with a stray line in it: the side pauses until the file is right, no job is parked for it.
-        raise AccessDenied(remote="irp", operation=operation, summary="the token holds what no HTTP header can carry")
+def make_auth(auth: Auth, credentials: Credentials) -> TokenAuth | None:
+    """Return the flow that carries these credentials; None where nothing is carried."""
     match auth.kind:
         case "none":
-            return {}
+            return None
         case "bearer":
-            return {"Authorization": f"Bearer {token}"}
+            return TokenAuth(credentials.token)
         case "header":
-            return {auth.name or "": token}
+            return TokenAuth(credentials.token, header=auth.name or "", prefix="")
         case _:
             assert_never(auth.kind)

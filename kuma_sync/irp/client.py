@@ -13,15 +13,15 @@ from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import folded
-from kuma_sync.irp.auth import Credentials, auth_headers, require
+from kuma_sync.irp.auth import Credentials, make_auth, require
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.responses import REMOTE, Row
 from kuma_sync.irp.validate import compile_profile
-from kuma_sync.telemetry.redact import hide
 from kuma_sync.transport import Answer, Outgoing, RemoteClient
+from kuma_sync.transport.auth import read_again
 
 PAGE = 100
 """Incidents asked for in one page of closed ones."""
@@ -50,7 +50,7 @@ class IrpClient:
     def __init__(
         self,
         *,
-        wire: RemoteClient,
+        client: RemoteClient,
         profile: Profile,
         secrets: Credentials,
         options: Mapping[str, str],
@@ -58,7 +58,8 @@ class IrpClient:
         most_pages: int,
     ) -> None:
         require(profile.auth, secrets)
-        self._wire = wire
+        self._client = client
+        self._auth = make_auth(profile.auth, secrets)
         self._profile = profile
         self._secrets = secrets
         self._options = options
@@ -86,7 +87,7 @@ class IrpClient:
     def address(self, operation: str) -> str:
         """Return the method and address of an operation as the profile has them, without any value of an alert."""
         described = self._profile.operations[operation]
-        return f"{described.method} {self._wire.endpoint.url}{described.path}"
+        return f"{described.method} {self._client.endpoint.url}{described.path}"
 
     def draft(self, operation: str, values: Mapping[str, object]) -> Draft:
         """Render a request without sending it. Raises Permanent where a template fails on these values."""
@@ -167,19 +168,18 @@ class IrpClient:
 
     def reload_secrets(self) -> bool:
         """Read secrets from their files again; tell whether one changed."""
-        changed = self._secrets.reload()
-        hide(self._secrets.token.reveal(), self._secrets.password.reveal())
-        return changed
+        return read_again(self._secrets.token, self._secrets.password)
 
     async def _send(self, draft: Draft, *, changes: bool) -> Answer:
-        used = auth_headers(self._profile.auth, self._secrets, operation=draft.operation)
-        answer = await self._exchange(draft, used, changes=changes)
-        if answer.status in (401, 403):
-            # Compared with what this request carried: another request may have read the new file meanwhile.
-            self.reload_secrets()
-            fresh = auth_headers(self._profile.auth, self._secrets, operation=draft.operation)
-            if fresh != used:
-                answer = await self._exchange(draft, fresh, changes=changes)
+        content = {"Content-Type": "application/json"} if draft.body is not None else {}
+        request = Outgoing(
+            method=draft.method,
+            path=draft.path,
+            query=draft.query,
+            headers={**content, **draft.headers},
+            body=_encoded(draft),
+        )
+        answer = await self._client.send(request, operation=draft.operation, changes=changes, auth=self._auth)
         try:
             self._operations[draft.operation].answers.judge(answer)
         except Permanent as error:
@@ -192,17 +192,6 @@ class IrpClient:
             return error
         told = f"{error.summary} at {self.address(error.operation)}: is the profile's path right?"
         return replace(error, summary=told)
-
-    async def _exchange(self, draft: Draft, auth: Mapping[str, str], *, changes: bool) -> Answer:
-        content = {"Content-Type": "application/json"} if draft.body is not None else {}
-        request = Outgoing(
-            method=draft.method,
-            path=draft.path,
-            query=draft.query,
-            headers={**content, **draft.headers, **auth},
-            body=_encoded(draft),
-        )
-        return await self._wire.send(request, operation=draft.operation, changes=changes)
 
     def _values(self, **values: object) -> dict[str, object]:
         return {**values, "options": dict(self._options), "now": rfc3339(self._clock())}

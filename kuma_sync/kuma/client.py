@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import replace
 from itertools import count
 
 import stamina
@@ -22,8 +21,8 @@ from kuma_sync.kuma.request import Scope, query_string
 from kuma_sync.kuma.tolerant_json import bounds
 from kuma_sync.kuma.whoami import Whoami, read_whoami
 from kuma_sync.settings import Secret
-from kuma_sync.telemetry.redact import hide
-from kuma_sync.transport import Answer, Outgoing, RemoteClient, Stream
+from kuma_sync.transport import Outgoing, RemoteClient, TokenAuth
+from kuma_sync.transport.auth import read_again
 
 __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
 
@@ -46,7 +45,7 @@ class KumaClient:
     def __init__(  # noqa: PLR0913  one keyword a setting, given once, in the composition root
         self,
         *,
-        wire: RemoteClient,
+        client: RemoteClient,
         token: Secret,
         api_version: str,
         statuses: Sequence[str],
@@ -55,8 +54,9 @@ class KumaClient:
         max_alert_size: int,
         page_cap: int,
     ) -> None:
-        self._wire = wire
+        self._client = client
         self._token = token
+        self._auth = TokenAuth(token, refused=_TOKEN_REFUSED)
         self._version = api_version
         self._scope = Scope(statuses=tuple(statuses), tenants=tuple(tenants), with_affected=with_affected)
         self._max_alert_size = max_alert_size
@@ -88,7 +88,7 @@ class KumaClient:
     @property
     def close_address(self) -> str:
         """Return the method and address of a closing."""
-        return f"POST {self._wire.endpoint.url}{self._close_path}"
+        return f"POST {self._client.endpoint.url}{self._close_path}"
 
     async def close(self, alert_id: str, reason: str) -> bool:
         """Close an alert (KUMA help 222255, 269917); false if it was closed already. Raise RemoteError otherwise.
@@ -98,7 +98,7 @@ class KumaClient:
         body = json.dumps({"id": alert_id, "reason": reason}, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json"}
         request = Outgoing(method="POST", path=self._close_path, headers=headers, body=body)
-        answer = await self._send(request, _CLOSE, changes=True)
+        answer = await self._client.send(request, operation=_CLOSE, changes=True, auth=self._auth)
         if 200 <= answer.status < 300:
             if answer.status != 204:
                 answer.json()
@@ -110,12 +110,12 @@ class KumaClient:
     async def whoami(self) -> Whoami:
         """Ask whose token this is, and what it may see (KUMA help 269936); raise RemoteError."""
         request = Outgoing(method="GET", path=f"/api/{self._version}/users/whoami")
-        answer = await self._send(request, _WHOAMI, changes=False)
+        answer = await self._client.send(request, operation=_WHOAMI, changes=False, auth=self._auth)
         if answer.status != 200:
             raise kuma_refusal(answer, api_version=self._version)
         found = read_whoami(answer.json())
         if found is None:
-            raise Transient(remote=self._wire.remote, operation=_WHOAMI, summary="answered something that is no user")
+            raise Transient(remote=self._client.remote, operation=_WHOAMI, summary="answered something that is no user")
         return found
 
     async def probe(self) -> None:
@@ -139,9 +139,7 @@ class KumaClient:
 
     def reload_token(self) -> bool:
         """Read the token's file again; tell whether it changed."""
-        changed = self._token.reload()
-        hide(self._token.reveal())
-        return changed
+        return read_again(self._token)
 
     @asynccontextmanager
     async def _page(self, query: Query, number: int) -> AsyncIterator[Page]:
@@ -160,45 +158,15 @@ class KumaClient:
     @asynccontextmanager
     async def _opened(self, query: Query, number: int) -> AsyncIterator[Page]:
         path, asked = f"/api/{self._version}/alerts/", query_string(query, self._scope, page=number)
-        async with self._stream(Outgoing(method="GET", path=path, query=asked)) as stream:
+        request = Outgoing(method="GET", path=path, query=asked)
+        async with self._client.stream(request, operation=_READ, auth=self._auth) as stream:
             if stream.status != 200:
                 raise kuma_refusal(await stream.answer(), api_version=self._version)
             # A listing's elements are small: quicker looked into than looked up.
             known = self._known if query.with_events else None
             limit = bounds(self._max_alert_size if query.with_events else max(self._max_alert_size, LISTED))
             splitter = ArraySplitter(max_size=limit.size, known=known)
-            yield Page(stream, splitter, limit, remote=self._wire.remote, operation=_READ)
-
-    @asynccontextmanager
-    async def _stream(self, request: Outgoing) -> AsyncIterator[Stream]:
-        token = self._token.reveal()
-        async with AsyncExitStack() as stack:
-            stream = await stack.enter_async_context(self._wire.stream(_signed(request, token), operation=_READ))
-            if stream.status in _TOKEN_REFUSED and self._token_changed(token):
-                await stack.aclose()
-                again = _signed(request, self._token.reveal())
-                stream = await stack.enter_async_context(self._wire.stream(again, operation=_READ))
-            yield stream
-
-    async def _send(self, request: Outgoing, operation: str, *, changes: bool) -> Answer:
-        token = self._token.reveal()
-        answer = await self._wire.send(_signed(request, token), operation=operation, changes=changes)
-        if answer.status in _TOKEN_REFUSED and self._token_changed(token):
-            again = _signed(request, self._token.reveal())
-            answer = await self._wire.send(again, operation=operation, changes=changes)
-        return answer
-
-    def _token_changed(self, used: str) -> bool:
-        # Compared with what was sent: another request may have read the new token meanwhile.
-        self.reload_token()
-        return self._token.reveal() != used
-
-
-def _signed(request: Outgoing, token: str) -> Outgoing:
-    if not (token.isascii() and token.isprintable()):
-        # A file with a stray line in it: the side pauses until the file is right, nothing is parked for it.
-        raise AccessDenied(remote="kuma", operation="sign", summary="the token holds what no HTTP header can carry")
-    return replace(request, headers={**request.headers, "Authorization": f"Bearer {token}"})
+            yield Page(stream, splitter, limit, remote=self._client.remote, operation=_READ)
 
 
 def _worth_another_try(error: Exception) -> bool:

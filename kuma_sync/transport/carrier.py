@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 
 import aiohttp
 import httpx
 from yarl import URL
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.transport.endpoint import Endpoint, proxy_now, tls_context
 
 KEPT_ALIVE = 4.0
 """Seconds that an idle connection is kept, less than the usual 5 of servers: one that the remote closes just when it is
@@ -35,24 +35,16 @@ _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 class Connections(httpx.AsyncBaseTransport):
-    """Up to `limit` connections. Raises httpx's exceptions, as its own transport would."""
+    """The connections to an endpoint, none of them open yet. Raises ConfigError for unusable files.
 
-    def __init__(
-        self,
-        *,
-        tls: ssl.SSLContext | None,
-        proxy: Callable[[], httpx.Proxy | None],
-        limit: int,
-        connect_timeout: float,
-        read_timeout: float,
-        deadline: float,
-    ) -> None:
-        self._tls = tls
-        self._deadline = deadline
-        self._proxy = proxy
-        self._by_proxy = _by(proxy())
-        self._limit = limit
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=read_timeout)
+    A request raises aiohttp's exceptions, which `transport/errors` translates.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        # Loading the system's certificates takes longer than all the rest.
+        self._tls = tls_context(endpoint) if endpoint.url.startswith("https:") else None
+        self._by_proxy = _by(proxy_now(endpoint))
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,35 +53,34 @@ class Connections(httpx.AsyncBaseTransport):
             self._session = self._open()
         try:
             answer = await self._sent(self._session, request)
-        except httpx.ProxyError:
+        except (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError):
             self._ask_for_the_proxy_again()
             raise
         if not 200 <= answer.status < 600:
             answer.close()
-            raise httpx.RemoteProtocolError("no status of a final answer")
+            raise aiohttp.ClientPayloadError("no status of a final answer")
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
     async def _sent(self, session: aiohttp.ClientSession, request: httpx.Request) -> aiohttp.ClientResponse:
-        with _as_httpx_says_it():
-            answer = await session.request(
-                request.method,
-                # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
-                URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
-                data=request.content or None,
-                allow_redirects=False,
-                **self._by_proxy,
-            )
+        answer = await session.request(
+            request.method,
+            # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
+            URL(str(request.url), encoded=True),
+            headers=request.headers.multi_items(),
+            data=request.content or None,
+            allow_redirects=False,
+            **self._by_proxy,
+        )
         if self._by_proxy and answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             answer.close()
-            raise httpx.ProxyError("")
+            raise aiohttp.ClientHttpProxyError(answer.request_info, (), status=answer.status)
         return answer
 
     def _ask_for_the_proxy_again(self) -> None:
         """Take its address and password as they are now; what cannot be used changes nothing."""
         with suppress(ConfigError):
             # A file that is just being written may be empty: never is the proxy left out for that.
-            self._by_proxy = _by(self._proxy()) or self._by_proxy
+            self._by_proxy = _by(proxy_now(self._endpoint)) or self._by_proxy
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -99,23 +90,28 @@ class Connections(httpx.AsyncBaseTransport):
 
     def _open(self) -> aiohttp.ClientSession:
         """Open the session; that can be done only where a loop runs."""
-        return aiohttp.ClientSession(
+        endpoint = self._endpoint
+        session = aiohttp.ClientSession(
             connector=_Connector(
-                limit=self._limit,
+                limit=endpoint.connections,
                 keepalive_timeout=KEPT_ALIVE,
                 ssl=self._tls or True,
-                socket_factory=partial(_socket, patience=self._deadline),
+                socket_factory=partial(_socket, patience=endpoint.deadline),
             ),
-            middlewares=(_once,),
             max_line_size=LARGEST_FIELD,
             max_field_size=LARGEST_FIELD,
             max_headers=MOST_FIELDS,
-            timeout=self._timeout,
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=endpoint.connect_timeout, sock_read=endpoint.read_timeout
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=_OURS,
             trust_env=False,
         )
+        # It would send a PUT or a DELETE again by itself where the connection broke; the first may have arrived.
+        session._retry_connection = False
+        return session
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -146,12 +142,6 @@ def _socket(address: tuple[Any, ...], patience: float) -> socket.socket:
     return made
 
 
-async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Translate before aiohttp looks: it would send a PUT or a DELETE again by itself; the first may have arrived."""
-    with _as_httpx_says_it():
-        return await send(request)
-
-
 class _Body(httpx.AsyncByteStream):
     """The bytes of an answer, as they come."""
 
@@ -159,9 +149,8 @@ class _Body(httpx.AsyncByteStream):
         self._answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _as_httpx_says_it():
-            async for piece in self._answer.content.iter_any():
-                yield piece
+        async for piece in self._answer.content.iter_any():
+            yield piece
 
     async def aclose(self) -> None:
         # A connection whose answer was not read to its end is closed by this, any other goes back.
@@ -174,33 +163,3 @@ def _by(proxy: httpx.Proxy | None) -> dict[str, Any]:
         return {}
     said = {"Authorization": aiohttp.encode_basic_auth(*proxy.auth)} if proxy.auth else None
     return {"proxy": URL(str(proxy.url)), "proxy_headers": said}
-
-
-@contextmanager
-def _as_httpx_says_it() -> Iterator[None]:
-    try:
-        yield
-    except (aiohttp.ClientError, TimeoutError, ValueError, OSError, RuntimeError) as error:
-        _raise_httpx(error)
-
-
-def _raise_httpx(error: Exception) -> NoReturn:
-    """Raise what httpx's own transport would. Only what surely was never sent is a ConnectError or its like."""
-    cause = error.__cause__ or error
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            raise httpx.ConnectTimeout("") from cause
-        case aiohttp.ServerTimeoutError():
-            raise httpx.ReadTimeout("") from cause
-        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            raise httpx.ProxyError("") from cause
-        case aiohttp.ClientConnectorError():
-            raise httpx.ConnectError("") from cause
-        case aiohttp.InvalidURL() | ValueError():
-            raise httpx.LocalProtocolError("") from cause
-        case aiohttp.ClientOSError():
-            raise httpx.ReadError("") from cause
-        case aiohttp.ClientError() | RuntimeError():  # the latter where the session was closed meanwhile
-            raise httpx.RemoteProtocolError("") from cause
-        case _:
-            raise error

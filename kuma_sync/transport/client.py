@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 import httpx
 
 from kuma_sync import __version__
-from kuma_sync.transport.endpoint import Endpoint, make_connections
+from kuma_sync.transport.carrier import Connections
+from kuma_sync.transport.endpoint import Endpoint
 from kuma_sync.transport.errors import Call, translated
 from kuma_sync.transport.response import ACCEPTED, Answer, Body, Outgoing, parse_date, parse_retry_after
 
@@ -19,7 +20,10 @@ LARGEST_REFUSAL = 64 * 1024
 
 
 class Stream:
-    """An answer whose body is taken piece by piece; `date` is the server's own clock."""
+    """An answer whose body is taken piece by piece.
+
+    `date` is the server's own clock, if it told, `skew` that clock less ours as the answer began.
+    """
 
     def __init__(self, response: httpx.Response, call: Call, now: datetime, seconds_left: float) -> None:
         self._response = response
@@ -28,27 +32,10 @@ class Stream:
         self._left = seconds_left
         self._body = Body(response)
         self.chunks: AsyncIterator[bytes] = self._chunks()
-
-    @property
-    def status(self) -> int:
-        """Return the HTTP status."""
-        return self._response.status_code
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Return the headers; names compare without case."""
-        return self._response.headers
-
-    @property
-    def date(self) -> datetime | None:
-        """Return the server's own clock, if it told."""
-        return parse_date(self._response.headers.get("Date"))
-
-    @property
-    def skew(self) -> timedelta | None:
-        """Return the server's clock less ours as the answer began, if it told."""
-        date = self.date
-        return date - self._now if date is not None else None
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self.date = parse_date(response.headers.get("Date"))
+        self.skew = self.date - now if self.date is not None else None
 
     @property
     def bytes_received(self) -> int:
@@ -101,6 +88,22 @@ _REDIRECTS = 3
 _HEADERS = {"User-Agent": f"kuma-sync/{__version__}", "Accept": "application/json", "Accept-Encoding": ACCEPTED}
 
 
+class _NoCookies(httpx.Cookies):
+    """Keeps none. httpx's own jar takes a sixth of a request's time to find that there are none."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave them."""
+
+
+class _Client(httpx.AsyncClient):
+    cookies = _NoCookies()  # type: ignore[override]  # nobody sets them
+
+    def _build_redirect_request(self, request: httpx.Request, response: httpx.Response) -> httpx.Request:  # noqa: ARG002
+        # RemoteClient follows redirects. httpx would make the next request all the same, and raise where the address
+        # is odd: an answer to a write would look as if it had never been sent.
+        return request
+
+
 class RemoteClient:
     """One remote's HTTP client; `transport` stands in for the real connections."""
 
@@ -109,7 +112,9 @@ class RemoteClient:
     ) -> None:
         self.endpoint = endpoint
         self._clock = clock
-        self._transport = transport or make_connections(endpoint)
+        connections = transport or Connections(endpoint)
+        self._http = _Client(transport=connections, headers=_HEADERS, timeout=None, trust_env=False)
+        del self._http.headers["Connection"]  # kept alive is what HTTP/1.1 does unasked
         self._slots = asyncio.Semaphore(endpoint.connections)
 
     @property
@@ -117,7 +122,7 @@ class RemoteClient:
         """Return the remote's name, as errors and metrics carry it."""
         return self.endpoint.remote
 
-    async def send(self, request: Outgoing, *, operation: str, changes: bool) -> Answer:
+    async def send(self, request: Outgoing, *, operation: str, changes: bool, auth: httpx.Auth | None = None) -> Answer:
         """Send and return the whole answer, whatever its status; raise RemoteError where none came.
 
         `changes` marks a write: it follows no redirect, and a failure after sending is ambiguous.
@@ -126,7 +131,7 @@ class RemoteClient:
         async with self._slots:
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
-                    response = await self._exchange(request, follow=not changes)
+                    response = await self._exchange(request, auth, follow=not changes)
                     try:
                         body = await _whole_body(response, call)
                     finally:
@@ -134,7 +139,9 @@ class RemoteClient:
         return make_answer(response, body, call, self._clock())
 
     @asynccontextmanager
-    async def stream(self, request: Outgoing, *, operation: str) -> AsyncIterator[Stream]:
+    async def stream(
+        self, request: Outgoing, *, operation: str, auth: httpx.Auth | None = None
+    ) -> AsyncIterator[Stream]:
         """Send a read and hand out its answer piece by piece, whatever its status.
 
         The deadline counts the time spent waiting for the other side, not what is done with the pieces.
@@ -145,7 +152,7 @@ class RemoteClient:
             started = clock()
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
-                    response = await self._exchange(request, follow=True)
+                    response = await self._exchange(request, auth, follow=True)
             try:
                 yield Stream(response, call, self._clock(), self.endpoint.deadline - (clock() - started))
             finally:
@@ -154,21 +161,19 @@ class RemoteClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._transport.aclose()
+        await self._http.aclose()
 
-    async def _exchange(self, request: Outgoing, *, follow: bool) -> httpx.Response:
+    async def _exchange(self, request: Outgoing, auth: httpx.Auth | None, *, follow: bool) -> httpx.Response:
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")
-        headers = httpx.Headers(_HEADERS)
-        headers.update(request.headers)
-        sent = httpx.Request(request.method, _parsed(address), headers=headers, content=request.body)
-        response = await self._transport.handle_async_request(sent)
+        sent = self._http.build_request(request.method, _parsed(address), headers=request.headers, content=request.body)
+        response = await self._http.send(sent, auth=auth, stream=True)
         for _ in range(_REDIRECTS if follow and request.method == "GET" else 0):
             target = _same_host_target(sent.url, response)
             if target is None:
                 break
             await response.aclose()
-            sent = httpx.Request("GET", target, headers=headers)
-            response = await self._transport.handle_async_request(sent)
+            sent = self._http.build_request("GET", target, headers=request.headers)
+            response = await self._http.send(sent, auth=auth, stream=True)
         return response
 
 
@@ -190,7 +195,7 @@ def _same_host_target(here: httpx.URL, response: httpx.Response) -> httpx.URL | 
         return None
     try:
         target = here.join(response.headers["Location"])
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, ValueError):
         return None
     same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
     return target if same else None

@@ -1,4 +1,4 @@
-"""Where a remote is and how it is reached: address, certificates, time limits; and the connections made from that."""
+"""Where a remote is and how it is reached: address, certificates, proxy, time limits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import httpx
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.files import no_certificate, no_pair
-from kuma_sync.transport.carrier import Connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +35,6 @@ class Endpoint:
     connections: int = 8
 
 
-def make_connections(endpoint: Endpoint) -> Connections:
-    """Return the connections to an endpoint, none of them open yet; raise ConfigError for unusable files."""
-    return Connections(
-        # Loading the system's certificates takes longer than all the rest.
-        tls=tls_context(endpoint) if endpoint.url.startswith("https:") else None,
-        proxy=partial(_proxy, endpoint),
-        limit=endpoint.connections,
-        connect_timeout=endpoint.connect_timeout,
-        read_timeout=endpoint.read_timeout,
-        deadline=endpoint.deadline,
-    )
-
-
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     """Return the TLS settings: the installation's own CA alone where one is given, else the system's."""
     try:
@@ -66,7 +51,8 @@ def tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     return context
 
 
-def _proxy(endpoint: Endpoint) -> httpx.Proxy | None:
+def proxy_now(endpoint: Endpoint) -> httpx.Proxy | None:
+    """Return the proxy as it is configured now, if there is one; raise ConfigError for an unusable address."""
     address = endpoint.proxy()
     if not address:
         return None

@@ -1,4 +1,4 @@
-"""What went wrong on the way, in plain words. httpx's exceptions end here, and their text goes no further."""
+"""What went wrong on the way, in plain words. Exceptions of aiohttp and httpx end here; their text goes no further."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import aiohttp
 import httpx
 
-from kuma_sync.core.errors import Permanent, Transient, speaks_no_tls
+from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient, speaks_no_tls
+from kuma_sync.transport.auth import UnusableToken
 from kuma_sync.transport.endpoint import Endpoint
 
 _CERTIFICATE_EXPIRED = 10
 _OTHER_NAMES = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
+
+_THEIRS = (aiohttp.ClientError, httpx.HTTPError, httpx.InvalidURL, UnusableToken, OSError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,38 +39,50 @@ class Call:
 
 @contextmanager
 def translated(call: Call) -> Iterator[None]:
-    """Turn what httpx (or the deadline) raises inside into a RemoteError without its text."""
-    endpoint = call.endpoint
+    """Turn what aiohttp, httpx or the deadline raises inside into a RemoteError without its text."""
     try:
         yield
-    except TimeoutError:
-        raise call.failed(f"no whole answer within {endpoint.deadline:g}s") from None
-    except httpx.ConnectTimeout:
-        raise call.failed(f"no connection within {endpoint.connect_timeout:g}s", sent=False) from None
-    except httpx.ConnectError as error:
-        raise call.failed(_connect_words(error, endpoint.remote), sent=False) from None
-    except httpx.ProxyError:
-        raise call.failed("the proxy refused the connection", sent=False) from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError, UnicodeError):
-        summary = "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow"
-        raise Permanent(remote=endpoint.remote, operation=call.operation, summary=summary) from None
-    except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-        raise call.failed(_broken_words(error, endpoint)) from None
+    except _THEIRS as error:
+        raise _failure(error, call) from None
+
+
+def _failure(error: Exception, call: Call) -> RemoteError:
+    """Only what surely was never sent counts as not sent. The order matters: some errors are of several kinds."""
+    endpoint = call.endpoint
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return call.failed(f"no connection within {endpoint.connect_timeout:g}s", sent=False)
+        case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+            return call.failed("the proxy refused the connection", sent=False)
+        case aiohttp.ClientConnectorError():
+            return call.failed(_connect_words(error.__cause__ or error, endpoint.remote), sent=False)
+        case UnusableToken():
+            summary = "the token holds what no HTTP header can carry"
+            return AccessDenied(remote=endpoint.remote, operation=call.operation, summary=summary)
+        case httpx.InvalidURL() | ValueError():
+            summary = "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow"
+            return Permanent(remote=endpoint.remote, operation=call.operation, summary=summary)
+        case _:
+            return call.failed(_broken_words(error, endpoint))
 
 
 def _broken_words(error: Exception, endpoint: Endpoint) -> str:
     match error:
-        case httpx.TimeoutException():
+        case aiohttp.ServerTimeoutError():
             return f"no answer within {endpoint.read_timeout:g}s"
-        case httpx.RemoteProtocolError():
-            return "the connection ended before the answer did, or it is no HTTP"
+        case TimeoutError():
+            return f"no whole answer within {endpoint.deadline:g}s"
         case httpx.DecodingError():
             return "the answer's compression is broken"
+        case aiohttp.ClientOSError():
+            return "connection broken"
+        case aiohttp.ClientError() | RuntimeError():  # the latter where the client was closed meanwhile
+            return "the connection ended before the answer did, or it is no HTTP"
         case _:
             return "connection broken"
 
 
-def _connect_words(error: Exception, remote: str) -> str:
+def _connect_words(error: BaseException, remote: str) -> str:
     for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():

@@ -174,10 +174,9 @@ class Answer:
 
     def _value(self) -> object:
         try:
-            value: object = json.loads(self.body)
-        except (ValueError, RecursionError):
+            return self.json()
+        except Transient:
             return None
-        return value
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -213,18 +212,14 @@ def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyT
 
 def _redirected(answer: Answer, summary: str, detail: str) -> RemoteError:
     origin = _origin(answer)
-    error = Redirected(
+    kind = Redirected if answer.changes else Transient
+    return kind(
         remote=answer.remote,
         operation=answer.operation,
         summary=f"{summary}, which leads to {origin}" if origin else summary,
         status=answer.status,
         detail=detail,
-        ambiguous=answer.status in (302, 303),
-    )
-    if answer.changes:
-        return error
-    return Transient(
-        remote=error.remote, operation=error.operation, summary=error.summary, status=error.status, detail=detail
+        ambiguous=answer.changes and answer.status in (302, 303),
     )
 
 

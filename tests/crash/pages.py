@@ -59,7 +59,7 @@ class Pages(House):
         assert self._remotes is not None
         settings = self._settings
         client = KumaClient(
-            wire=self._wire,
+            client=self._wire,
             token=settings.kuma.token,
             api_version=settings.kuma.api_version,
             statuses=settings.kuma.statuses,

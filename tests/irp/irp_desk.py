@@ -59,10 +59,10 @@ async def client(
     most_pages: int = 1000,
 ) -> AsyncIterator[IrpClient]:
     endpoint = Endpoint(remote="irp", url="https://sv.example.com")
-    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(irp))
+    remote = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(irp))
     try:
         yield IrpClient(
-            wire=wire,
+            client=remote,
             profile=profile or load_profile("security-vision"),
             secrets=secrets or token(),
             options={"organization": "Head office"} if options is None else options,
@@ -70,7 +70,7 @@ async def client(
             most_pages=most_pages,
         )
     finally:
-        await wire.aclose()
+        await remote.aclose()
 
 
 def changed_profile(*changes: tuple[str, str]) -> Profile:

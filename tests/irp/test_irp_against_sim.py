@@ -28,12 +28,12 @@ async def client_of(sim: IrpSim, *, password: str = "") -> AsyncIterator[IrpClie
         return datetime.now(UTC)
 
     async with SimServer(sim.app) as server:
-        wire = RemoteClient(Endpoint(remote="irp", url=server.url), clock=clock)
+        remote = RemoteClient(Endpoint(remote="irp", url=server.url), clock=clock)
         profile, secrets = load_profile("security-vision"), token(password or sim.token)
         try:
-            yield IrpClient(wire=wire, profile=profile, secrets=secrets, options={}, clock=clock, most_pages=9)
+            yield IrpClient(client=remote, profile=profile, secrets=secrets, options={}, clock=clock, most_pages=9)
         finally:
-            await wire.aclose()
+            await remote.aclose()
 
 
 async def test_an_incident_is_made_found_kept_true_and_closed() -> None:

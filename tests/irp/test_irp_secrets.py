@@ -78,7 +78,7 @@ async def test_a_request_refused_with_the_old_token_is_tried_again_though_anothe
         def __call__(self, request: httpx.Request) -> httpx.Response:
             answer = super().__call__(request)
             if answer.status_code == 401:
-                assert secrets.reload()
+                assert secrets.token.reload()
             return answer
 
     lock = Meanwhile("new", file=token_file)

@@ -53,7 +53,7 @@ TYPES = (
     "",
 )
 STATUSES = (200, 201, 202, 204)
-"""A 204 has no body on the wire; it is told here so that the table shows it."""
+"""A 204 has no body in HTTP; it is told here so that the table shows it."""
 
 Ask = Callable[[], Awaitable[object]]
 
@@ -141,12 +141,12 @@ async def asked() -> AsyncIterator[Asked]:
     gate = Gate()
     server = await asyncio.start_server(gate.serve, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    wires = {
+    remotes = {
         name: RemoteClient(Endpoint(remote=name, url=address), clock=lambda: datetime.now(UTC))
         for name in ("irp", "kuma")
     }
     irp = IrpClient(
-        wire=wires["irp"],
+        client=remotes["irp"],
         profile=load_profile("security-vision"),
         secrets=token(),
         options={},
@@ -154,7 +154,7 @@ async def asked() -> AsyncIterator[Asked]:
         most_pages=9,
     )
     kuma = KumaClient(
-        wire=wires["kuma"],
+        client=remotes["kuma"],
         token=Secret("t"),
         api_version="v1",
         statuses=["new"],
@@ -167,8 +167,8 @@ async def asked() -> AsyncIterator[Asked]:
         try:
             yield Asked(gate=gate, irp=irp, kuma=kuma)
         finally:
-            for wire in wires.values():
-                await wire.aclose()
+            for remote in remotes.values():
+                await remote.aclose()
 
 
 async def outcome(ask: Ask) -> Exception | None:
@@ -214,7 +214,7 @@ async def test_a_page_for_people_is_no_success_with_any_status_of_success() -> N
                         PAGES[page],
                     )
                     error = await outcome(ask)
-                    # On the wire a 204 has no body: for those that expect none it is what it says.
+                    # In HTTP a 204 has no body: for those that expect none it is what it says.
                     done = status == 204 and name in ("update", "add_events", "close", "KUMA close")
                     fits = error is None if done else isinstance(error, RemoteError)
                     if not fits or (status != 204 and not isinstance(error, Transient) and not name.startswith("KUMA")):

@@ -44,13 +44,13 @@ async def a_client(
     **changes: object,
 ) -> AsyncIterator[KumaClient]:
     endpoint = Endpoint(remote="kuma", url=URL, connections=1)
-    wire = RemoteClient(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
+    remote = RemoteClient(endpoint, clock=clock, transport=httpx.MockTransport(router.async_handler))
     settings: dict = {"api_version": "v1", "statuses": ["new"], "tenants": [], "with_affected": False}
     settings |= {"max_alert_size": 10_000, "page_cap": 9}
     try:
-        yield KumaClient(wire=wire, token=token or Secret("t0ken"), **settings | changes)
+        yield KumaClient(client=remote, token=token or Secret("t0ken"), **settings | changes)
     finally:
-        await wire.aclose()
+        await remote.aclose()
 
 
 async def everything(client: KumaClient, query: Query = FULL) -> list[Element | PageEnd]:
@@ -341,13 +341,17 @@ async def test_a_refused_token_is_read_again_from_its_file_and_tried_once_more(c
     (tmp_path / "token").write_text("stale\n")
     token = Secret(path=tmp_path / "token")
     (tmp_path / "token").write_text("fresh\n")
-    router = respx.Router()
-    route = router.route().mock(side_effect=fresh_only)
+    sent = []
 
+    def noting(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Authorization"])
+        return fresh_only(request)
+
+    router = respx.Router()
+    router.route().mock(side_effect=noting)
     async with a_client(router, token) as client:
         await call(client)
 
-    sent = [request.request.headers["Authorization"] for request in route.calls]
     assert sent == ["Bearer stale", "Bearer fresh"]
 
 

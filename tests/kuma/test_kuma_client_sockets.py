@@ -47,10 +47,10 @@ async def a_client(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     endpoint = Endpoint(remote="kuma", url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    wire = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
+    remote = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
     async with server:
         yield KumaClient(
-            wire=wire,
+            client=remote,
             token=Secret("t0ken"),
             api_version="v1",
             statuses=["new"],
@@ -59,7 +59,7 @@ async def a_client(
             max_alert_size=limit,
             page_cap=9,
         )
-        await wire.aclose()
+        await remote.aclose()
 
 
 async def received(client: KumaClient) -> list[object]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,7 +15,8 @@ import respx
 
 from kuma_sync import __version__
 from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, Transient
-from kuma_sync.transport import Answer, Endpoint, Outgoing, RemoteClient, refusal
+from kuma_sync.settings.secret import Secret
+from kuma_sync.transport import Answer, Endpoint, Outgoing, RemoteClient, TokenAuth, refusal
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 URL = "https://remote.test/base"
@@ -22,34 +25,35 @@ POST = Outgoing(method="POST", path="/x", headers={"Authorization": "Bearer t"},
 
 
 @asynccontextmanager
-async def a_wire(router: respx.Router, **changes: object) -> AsyncIterator[RemoteClient]:
+async def a_client(router: respx.Router, **changes: object) -> AsyncIterator[RemoteClient]:
     endpoint = Endpoint(**{"remote": "irp", "url": URL, **changes})
-    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
+    client = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(router.async_handler))
     try:
-        yield wire
+        yield client
     finally:
-        await wire.aclose()
+        await client.aclose()
 
 
 async def answered(response: httpx.Response, request: Outgoing = GET, *, changes: bool = False) -> Answer:
     router = respx.Router()
     router.route().mock(return_value=response)
-    async with a_wire(router) as wire:
-        return await wire.send(request, operation="op", changes=changes)
+    async with a_client(router) as client:
+        return await client.send(request, operation="op", changes=changes)
 
 
 async def test_a_request_goes_out_exactly_as_it_was_made():
     router = respx.Router()
     route = router.route().mock(return_value=httpx.Response(204))
 
-    async with a_wire(router) as wire:
-        await wire.send(GET, operation="op", changes=False)
-        await wire.send(POST, operation="op", changes=True)
+    async with a_client(router) as client:
+        await client.send(GET, operation="op", changes=False)
+        await client.send(POST, operation="op", changes=True)
 
     read, write = (call.request for call in route.calls)
     assert (read.method, read.url.raw_path) == ("GET", b"/base/x?withEvents&status=new")
     assert read.headers["User-Agent"] == f"kuma-sync/{__version__}"
     assert read.headers["Authorization"] == "Bearer t"
+    assert "Connection" not in read.headers
     assert (write.method, write.url.raw_path, write.content) == ("POST", b"/base/x", b"{}")
 
 
@@ -57,9 +61,9 @@ async def test_a_request_of_its_own_mind_about_a_header_has_it_once_however_it_i
     router = respx.Router()
     route = router.route().mock(return_value=httpx.Response(204))
 
-    async with a_wire(router) as wire:
+    async with a_client(router) as client:
         request = Outgoing(method="GET", path="/x", headers={"accept": "text/plain", "USER-AGENT": "desk"})
-        await wire.send(request, operation="op", changes=False)
+        await client.send(request, operation="op", changes=False)
 
     headers = route.calls.last.request.headers
     assert (headers.get_list("Accept"), headers.get_list("User-Agent")) == (["text/plain"], ["desk"])
@@ -211,8 +215,8 @@ def redirects(*locations: str, status: int = 307) -> tuple[respx.Router, respx.R
 async def test_a_read_follows_a_redirect_on_the_same_host_with_its_token():
     router, route = redirects("/base/x/?withEvents", "https://remote.test/base/z")
 
-    async with a_wire(router) as wire:
-        answer = await wire.send(GET, operation="op", changes=False)
+    async with a_client(router) as client:
+        answer = await client.send(GET, operation="op", changes=False)
 
     assert answer.status == 200
     assert [call.request.url.raw_path for call in route.calls][1:] == [b"/base/x/?withEvents", b"/base/z"]
@@ -225,8 +229,8 @@ async def test_a_read_follows_a_redirect_on_the_same_host_with_its_token():
 async def test_a_read_never_follows_a_redirect_elsewhere(target):
     router, route = redirects(target)
 
-    async with a_wire(router) as wire:
-        error = refusal(await wire.send(GET, operation="op", changes=False))
+    async with a_client(router) as client:
+        error = refusal(await client.send(GET, operation="op", changes=False))
 
     assert route.call_count == 1
     assert (type(error), error.status, error.detail) == (Transient, 307, f"redirects to {target}")
@@ -235,35 +239,67 @@ async def test_a_read_never_follows_a_redirect_elsewhere(target):
 async def test_a_read_follows_three_redirects_at_most():
     router, route = redirects("/1", "/2", "/3", "/4")
 
-    async with a_wire(router) as wire:
-        answer = await wire.send(GET, operation="op", changes=False)
+    async with a_client(router) as client:
+        answer = await client.send(GET, operation="op", changes=False)
 
     assert (answer.status, route.call_count) == (307, 4)
 
 
 @pytest.mark.parametrize("request_", [POST, GET])
-async def test_a_write_never_follows_a_redirect(request_):
-    router, route = redirects("/base/x/")
+@pytest.mark.parametrize("target", ["/base/x/", "http://[::1", "https://a]b/", "x" * 70_000])
+async def test_a_write_never_follows_a_redirect(request_, target):
+    router, route = redirects(target)
 
-    async with a_wire(router) as wire:
-        answer = await wire.send(request_, operation="op", changes=True)
+    async with a_client(router) as client:
+        error = refusal(await client.send(request_, operation="op", changes=True))
 
-    assert (answer.status, route.call_count) == (307, 1)
+    assert route.call_count == 1
+    assert (type(error), error.status) == (Redirected, 307)
+    assert error.detail == f"redirects to {target}"[:300]
 
 
-@pytest.mark.parametrize("token", ["Bearer a\nb", "Bearer токен"])
-async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(token):
-    async def handler(request: httpx.Request) -> httpx.Response:
-        raise httpx.LocalProtocolError("Illegal header value b'Bearer a'")
+async def test_a_cookie_is_not_kept():
+    router = respx.Router()
+    route = router.route().mock(return_value=httpx.Response(200, headers={"Set-Cookie": "session=1; Path=/"}))
 
-    wire = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    async with a_client(router) as client:
+        for _ in range(2):
+            await client.send(GET, operation="op", changes=False)
 
-    with pytest.raises(Permanent, match="cannot be sent") as caught:
-        await wire.send(
-            Outgoing(method="GET", path="/", headers={"Authorization": token}), operation="op", changes=False
-        )
+    assert [call.request.headers.get("Cookie") for call in route.calls] == [None, None]
 
-    assert "Bearer" not in str(caught.value)
+
+async def test_a_read_that_is_redirected_takes_its_new_token_along(tmp_path: Path):
+    file = tmp_path / "token"
+    file.write_text("old")
+    auth = TokenAuth(Secret(path=file))
+    asked = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, request.headers["Authorization"]))
+        if request.url.path == "/base/x":
+            return httpx.Response(307, headers={"Location": "/base/y"})
+        file.write_text("new")
+        return httpx.Response(200 if request.headers["Authorization"] == "Bearer new" else 401)
+
+    client = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(answers))
+    answer = await client.send(replace(GET, headers={}), operation="op", changes=False, auth=auth)
+
+    assert answer.status == 200
+    assert asked == [("/base/x", "Bearer old"), ("/base/y", "Bearer old"), ("/base/y", "Bearer new")]
+
+
+@pytest.mark.parametrize("token", ["a\nb", "токен", "a\x00"])
+async def test_a_token_that_no_header_can_carry_is_denied_before_anything_is_sent(token):
+    router = respx.Router()
+    route = router.route().mock(return_value=httpx.Response(200))
+
+    async with a_client(router) as client:
+        with pytest.raises(AccessDenied) as caught:
+            await client.send(POST, operation="op", changes=True, auth=TokenAuth(Secret(token)))
+
+    assert str(caught.value) == "irp op: the token holds what no HTTP header can carry"
+    assert route.call_count == 0
 
 
 async def test_no_more_requests_are_in_flight_than_there_are_connections_and_waiting_is_no_time_out():
@@ -278,9 +314,9 @@ async def test_no_more_requests_are_in_flight_than_there_are_connections_and_wai
         return httpx.Response(204)
 
     endpoint = Endpoint(remote="irp", url=URL, connections=6, deadline=2)
-    wire = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
+    client = RemoteClient(endpoint, clock=lambda: NOW, transport=httpx.MockTransport(handler))
     began = asyncio.get_running_loop().time()
-    answers = await asyncio.gather(*(wire.send(POST, operation="op", changes=True) for _ in range(150)))
+    answers = await asyncio.gather(*(client.send(POST, operation="op", changes=True) for _ in range(150)))
     took = asyncio.get_running_loop().time() - began
 
     assert most == 6

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from kuma_sync.core.errors import ConfigError, Transient
+from kuma_sync.core.errors import ConfigError, Permanent, Transient
 from kuma_sync.transport import Endpoint, Outgoing, RemoteClient
 from kuma_sync.transport.response import LARGEST_PIECE
 
@@ -78,25 +78,25 @@ async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def a_wire(url: str, **changes: object) -> AsyncIterator[RemoteClient]:
+async def a_client(url: str, **changes: object) -> AsyncIterator[RemoteClient]:
     endpoint = Endpoint(**{"remote": "kuma", "url": url, "read_timeout": 5, "deadline": 10, **changes})
-    wire = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
+    client = RemoteClient(endpoint, clock=lambda: datetime.now(UTC))
     try:
-        yield wire
+        yield client
     finally:
-        await wire.aclose()
+        await client.aclose()
 
 
 async def failure(url: str, *, request: Outgoing = REQUEST, writes: bool = True, **changes: object) -> Transient:
-    async with a_wire(url, **changes) as wire:
+    async with a_client(url, **changes) as client:
         with pytest.raises(Transient) as caught:
-            await wire.send(request, operation="op", changes=writes)
+            await client.send(request, operation="op", changes=writes)
     assert caught.value.__cause__ is None
     return caught.value
 
 
-async def streamed(wire: RemoteClient, received: list[bytes]) -> None:
-    async with wire.stream(READ, operation="op") as stream:
+async def streamed(client: RemoteClient, received: list[bytes]) -> None:
+    async with client.stream(READ, operation="op") as stream:
         received.extend([chunk async for chunk in stream.chunks])
 
 
@@ -141,10 +141,10 @@ async def test_what_fails_after_sending_is_ambiguous_for_a_write_and_only_for_a_
     ],
 )
 async def test_a_failure_while_a_stream_is_read_is_translated_and_frees_the_connection(talk, words, limits):
-    async with a_server(talk) as port, a_wire(f"http://127.0.0.1:{port}", connections=1, **limits) as wire:
+    async with a_server(talk) as port, a_client(f"http://127.0.0.1:{port}", connections=1, **limits) as client:
         for _ in range(2):
             with pytest.raises(Transient) as caught:
-                await streamed(wire, [])
+                await streamed(client, [])
 
             assert (caught.value.summary, caught.value.ambiguous) == (words, False)
 
@@ -154,8 +154,8 @@ async def test_time_spent_on_the_pieces_does_not_count_against_the_deadline():
 
     async with (
         a_server(says(body, b"2]")) as port,
-        a_wire(f"http://127.0.0.1:{port}", deadline=1) as wire,
-        wire.stream(READ, operation="op") as stream,
+        a_client(f"http://127.0.0.1:{port}", deadline=1) as client,
+        client.stream(READ, operation="op") as stream,
     ):
         await asyncio.sleep(1.2)
         received = b"".join([chunk async for chunk in stream.chunks])
@@ -169,8 +169,8 @@ async def test_a_stream_tells_the_servers_clock_and_counts_what_came_over_the_ne
 
     async with (
         a_server(says(head + b"Content-Length: %d\r\n\r\n" % len(packed) + packed)) as port,
-        a_wire(f"http://127.0.0.1:{port}") as wire,
-        wire.stream(READ, operation="op") as stream,
+        a_client(f"http://127.0.0.1:{port}") as client,
+        client.stream(READ, operation="op") as stream,
     ):
         received = b"".join([chunk async for chunk in stream.chunks])
 
@@ -185,8 +185,8 @@ async def test_a_body_of_several_gzip_members_is_taken_whole():
 
     async with (
         a_server(says(head, *(packed[at : at + 7] for at in range(0, len(packed), 7)))) as port,
-        a_wire(f"http://127.0.0.1:{port}") as wire,
-        wire.stream(READ, operation="op") as stream,
+        a_client(f"http://127.0.0.1:{port}") as client,
+        client.stream(READ, operation="op") as stream,
     ):
         received = [chunk async for chunk in stream.chunks]
 
@@ -198,8 +198,8 @@ async def test_what_unpacks_to_a_thousand_times_its_size_is_unpacked_piece_by_pi
 
     async with (
         a_server(says(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + packed)) as port,
-        a_wire(f"http://127.0.0.1:{port}") as wire,
-        wire.stream(READ, operation="op") as stream,
+        a_client(f"http://127.0.0.1:{port}") as client,
+        client.stream(READ, operation="op") as stream,
     ):
         sizes = [len(chunk) async for chunk in stream.chunks]
 
@@ -211,8 +211,8 @@ async def test_a_streams_refusal_is_read_no_further_than_needed():
 
     async with (
         a_server(says(body)) as port,
-        a_wire(f"http://127.0.0.1:{port}") as wire,
-        wire.stream(READ, operation="op") as stream,
+        a_client(f"http://127.0.0.1:{port}") as client,
+        client.stream(READ, operation="op") as stream,
     ):
         answer = await stream.answer(limit=1000)
 
@@ -273,9 +273,9 @@ OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 async def test_the_installations_own_ca_is_trusted(authority, ca_file):
     async with (
         a_server(says(OK), tls_server(authority, "localhost")) as port,
-        a_wire(f"https://localhost:{port}", ca_file=ca_file) as wire,
+        a_client(f"https://localhost:{port}", ca_file=ca_file) as client,
     ):
-        answer = await wire.send(REQUEST, operation="op", changes=True)
+        answer = await client.send(REQUEST, operation="op", changes=True)
 
     assert answer.status == 204
 
@@ -283,9 +283,9 @@ async def test_the_installations_own_ca_is_trusted(authority, ca_file):
 async def test_verification_can_be_switched_off(authority):
     async with (
         a_server(says(OK), tls_server(authority, "elsewhere.test")) as port,
-        a_wire(f"https://127.0.0.1:{port}", verify_tls=False) as wire,
+        a_client(f"https://127.0.0.1:{port}", verify_tls=False) as client,
     ):
-        answer = await wire.send(REQUEST, operation="op", changes=True)
+        answer = await client.send(REQUEST, operation="op", changes=True)
 
     assert answer.status == 204
 
@@ -337,8 +337,8 @@ async def test_a_client_certificate_is_shown(authority, ca_file, tmp_path):
 
     async with a_server(says(OK), context) as port:
         files = {"client_cert": tmp_path / "cert.pem", "client_key": tmp_path / "key.pem"}
-        async with a_wire(f"https://localhost:{port}", ca_file=ca_file, **files) as wire:
-            answer = await wire.send(REQUEST, operation="op", changes=True)
+        async with a_client(f"https://localhost:{port}", ca_file=ca_file, **files) as client:
+            answer = await client.send(REQUEST, operation="op", changes=True)
 
     assert answer.status == 204
 
@@ -387,10 +387,10 @@ async def test_only_the_configured_proxy_is_used(monkeypatch):
     proxy = await asyncio.start_server(forwards, "127.0.0.1", 0)
     async with proxy, a_server(says(OK)) as port:
         address = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        async with a_wire("http://remote.test", proxy=lambda: address) as wire:
-            await wire.send(READ, operation="op", changes=False)
-        async with a_wire(f"http://127.0.0.1:{port}") as wire:
-            await wire.send(READ, operation="op", changes=False)
+        async with a_client("http://remote.test", proxy=lambda: address) as client:
+            await client.send(READ, operation="op", changes=False)
+        async with a_client(f"http://127.0.0.1:{port}") as client:
+            await client.send(READ, operation="op", changes=False)
 
     assert seen == [b"GET http://remote.test/x HTTP/1.1\r\n"]
 
@@ -407,9 +407,9 @@ async def test_a_proxy_is_told_our_name_and_the_remote_is_not(remote, ca_file):
     proxy = await asyncio.start_server(refuses, "127.0.0.1", 0)
     async with proxy:
         address = f"http://u:s%C3%A4cret@127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-        async with a_wire(remote, proxy=lambda: address, ca_file=ca_file) as wire:
+        async with a_client(remote, proxy=lambda: address, ca_file=ca_file) as client:
             with suppress(Transient):
-                await wire.send(READ, operation="op", changes=False)
+                await client.send(READ, operation="op", changes=False)
 
     (head,) = heads
     assert b"\r\nProxy-Authorization: Basic %b\r\n" % base64.b64encode("u:säcret".encode()) in head
@@ -438,12 +438,12 @@ async def test_a_proxys_new_password_is_used_after_it_refused_the_old_one(remote
     proxy = await asyncio.start_server(refuses, "127.0.0.1", 0)
     async with proxy:
         port = proxy.sockets[0].getsockname()[1]
-        async with a_wire(
+        async with a_client(
             remote, proxy=lambda: (addresses.pop(0) if addresses else "").format(port=port), ca_file=ca_file
-        ) as wire:
+        ) as client:
             for _ in range(4):
                 with pytest.raises(Transient, match="the proxy refused"):
-                    await wire.send(REQUEST, operation="op", changes=True)
+                    await client.send(REQUEST, operation="op", changes=True)
 
     assert [base64.b64decode(one) for one in told] == [b"u:old", b"u:old", b"u:new", b"u:new"]
 
@@ -459,8 +459,8 @@ async def test_every_connection_can_be_used_at_once():
         await everybody_is_here.wait()
         writer.write(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
 
-    async with a_server(answers_when_eight_wait) as port, a_wire(f"http://127.0.0.1:{port}", connections=8) as wire:
-        answers = await asyncio.gather(*(wire.send(REQUEST, operation="op", changes=True) for _ in range(8)))
+    async with a_server(answers_when_eight_wait) as port, a_client(f"http://127.0.0.1:{port}", connections=8) as client:
+        answers = await asyncio.gather(*(client.send(REQUEST, operation="op", changes=True) for _ in range(8)))
 
     assert {answer.status for answer in answers} == {204}
 
@@ -474,12 +474,12 @@ async def test_a_cancelled_request_gives_its_connection_back():
             await reader.read()
         writer.write(OK)
 
-    async with a_server(hangs_once) as port, a_wire(f"http://127.0.0.1:{port}", connections=1) as wire:
+    async with a_server(hangs_once) as port, a_client(f"http://127.0.0.1:{port}", connections=1) as client:
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(wire.send(REQUEST, operation="op", changes=True))
+            first = group.create_task(client.send(REQUEST, operation="op", changes=True))
             await arrived.wait()
             first.cancel()
-        answer = await wire.send(REQUEST, operation="op", changes=True)
+        answer = await client.send(REQUEST, operation="op", changes=True)
 
     assert first.cancelled()
     assert answer.status == 204
@@ -503,12 +503,12 @@ async def test_what_comes_over_an_idle_connection_is_nobodys_answer():
         said.set()
         await reader.read()
 
-    async with a_server(talk) as port, a_wire(f"http://127.0.0.1:{port}") as wire:
-        first = await wire.send(REQUEST, operation="op", changes=True)
+    async with a_server(talk) as port, a_client(f"http://127.0.0.1:{port}") as client:
+        first = await client.send(REQUEST, operation="op", changes=True)
         taken.set()
         await said.wait()
         await asyncio.sleep(0.05)  # what came lies in the socket or the reader by then; nothing else tells
-        second = await wire.send(REQUEST, operation="op", changes=True)
+        second = await client.send(REQUEST, operation="op", changes=True)
 
     assert (first.json(), second.json()) == ({"id": 1}, {"id": 2})
 
@@ -534,10 +534,10 @@ async def test_a_connection_that_the_remote_closed_while_the_loop_was_busy_is_no
 
         running = thread.submit(asyncio.run, serve())
         try:
-            async with a_wire(f"http://127.0.0.1:{started.result(30)}") as wire:
-                first = await wire.send(REQUEST, operation="op", changes=True)
+            async with a_client(f"http://127.0.0.1:{started.result(30)}") as client:
+                first = await client.send(REQUEST, operation="op", changes=True)
                 assert closed.wait(10), "the loop is busy, while the remote closes the connection"
-                second = await wire.send(REQUEST, operation="op", changes=True)
+                second = await client.send(REQUEST, operation="op", changes=True)
         finally:
             over.set()
         running.result(30)
@@ -554,11 +554,11 @@ async def test_a_write_is_sent_once_whatever_its_method_and_is_in_doubt_when_the
         server.close()
         await resets()(reader, writer)
 
-    async with a_wire("http://127.0.0.1") as wire:
+    async with a_client("http://127.0.0.1") as client:
         server = await asyncio.start_server(lambda r, w: _after_head(takes_and_dies, r, w), "127.0.0.1", 0)
-        wire.endpoint = replace(wire.endpoint, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        client.endpoint = replace(client.endpoint, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         with pytest.raises(Transient) as caught:
-            await wire.send(replace(REQUEST, method=method), operation="op", changes=True)
+            await client.send(replace(REQUEST, method=method), operation="op", changes=True)
         server.close()
 
     assert heads == [b"{}"]
@@ -575,11 +575,22 @@ async def test_an_answer_with_a_long_head_is_taken():
 
     async with (
         a_server(says(b"HTTP/1.1 204 No Content\r\n" + fields + b"\r\n")) as port,
-        a_wire(f"http://127.0.0.1:{port}") as wire,
+        a_client(f"http://127.0.0.1:{port}") as client,
     ):
-        answer = await wire.send(REQUEST, operation="op", changes=True)
+        answer = await client.send(REQUEST, operation="op", changes=True)
 
     assert (answer.status, len(answer.headers["x-long"])) == (204, 60_000)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "токен"])
+async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(value):
+    request = replace(REQUEST, headers={"X-Own": value})
+
+    async with a_server(says(OK)) as port, a_client(f"http://127.0.0.1:{port}") as client:
+        with pytest.raises(Permanent, match="cannot be sent") as caught:
+            await client.send(request, operation="op", changes=True)
+
+    assert value not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", [b"099 Odd", b"101 Switching Protocols"])
@@ -600,9 +611,9 @@ async def test_a_peer_that_takes_nothing_leaves_no_socket_behind():
         deaf.listen(8)
         before = files()
         big = replace(REQUEST, body=bytes(8_000_000))
-        async with a_wire(f"http://127.0.0.1:{deaf.getsockname()[1]}", deadline=0.3, read_timeout=0.2) as wire:
+        async with a_client(f"http://127.0.0.1:{deaf.getsockname()[1]}", deadline=0.3, read_timeout=0.2) as client:
             with pytest.raises(Transient):
-                await wire.send(big, operation="op", changes=True)
+                await client.send(big, operation="op", changes=True)
         last = time.monotonic() + 10
         while files() > before and time.monotonic() < last:
             await asyncio.sleep(0.05)
