@@ -22,7 +22,7 @@ from kuma_sync.kuma.client import KumaClient
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.remote.gate import RemoteGate, Token
+from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Part
@@ -152,9 +152,9 @@ class Gates:
 def make_gates(settings: Settings, shared: SharedState, remotes: Remotes, pace: RetryContext) -> Gates:
     """Make the gates; what a remote asked for holds whichever gate heard it."""
     kuma, irp = remotes.kuma, remotes.irp
-    tokens: dict[Part, Token] = {
-        "kuma": Token(probe=kuma.probe, reload=kuma.reload_token),
-        "irp": Token(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
+    probes: dict[Part, AuthProbe] = {
+        "kuma": AuthProbe(probe=kuma.probe, reload=kuma.reload_token),
+        "irp": AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
     }
 
     def narrow(remote: Part) -> RemoteGate:
@@ -170,7 +170,7 @@ def make_gates(settings: Settings, shared: SharedState, remotes: Remotes, pace: 
             remote,
             pace=pace,
             health=shared.health,
-            token=tokens[remote],
+            auth=probes[remote],
             traffic=Traffic(limiter=RateLimiter(rate_limit), requested_wait=shared.waits[remote]),
             narrower=[*gates.values(), *others],
         )

@@ -11,7 +11,7 @@ from stores import Clock
 from kuma_sync.core.errors import AccessDenied, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.remote.gate import GateClosed, RemoteGate, Token
+from kuma_sync.sync.remote.gate import AuthProbe, GateClosed, RemoteGate
 from kuma_sync.sync.remote.rate import RateLimiter, RetryAfter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, State
 
@@ -49,7 +49,7 @@ class Remote:
             "irp",
             pace=RetryContext(clock=self.clock, policy=POLICY, jitter=lambda: 0.0, limits=Limits()),
             health=self.health,
-            token=Token(probe=self.probe if with_probe else None, reload=self.reload),
+            auth=AuthProbe(probe=self.probe if with_probe else None, reload=self.reload),
             traffic=traffic,
         )
 

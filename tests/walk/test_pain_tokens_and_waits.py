@@ -26,7 +26,7 @@ from kuma_sync.store import Lane, Put
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.queue.leased_job import LeasedJob
 from kuma_sync.sync.queue.worker import Worker, WorkerConfig
-from kuma_sync.sync.remote.gate import GateClosed, RemoteGate, Token
+from kuma_sync.sync.remote.gate import AuthProbe, GateClosed, RemoteGate
 from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
@@ -110,7 +110,7 @@ async def test_a_revoked_token_costs_a_dozen_requests_in_the_first_minute_and_fe
         raise AccessDenied(remote="irp", operation="probe", summary="answered 401", status=401)
 
     pace = RetryContext(clock=clock, policy=SHIPPED, jitter=lambda: 1.0, limits=Limits())
-    gate = RemoteGate("irp", pace=pace, health=Health(monotonic=lambda: 0.0), token=Token(probe=probe))
+    gate = RemoteGate("irp", pace=pace, health=Health(monotonic=lambda: 0.0), auth=AuthProbe(probe=probe))
     began = clock.now
     while clock.now < began + timedelta(hours=1):
         try:

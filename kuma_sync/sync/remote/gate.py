@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import Enum, auto
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
+from kuma_sync.core import breaker
+from kuma_sync.core.breaker import Closed, Ends, Waits
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
-from kuma_sync.core.retry import backoff
 from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, Part
 
@@ -38,20 +38,12 @@ class GateClosed(KumaSyncError):
         self.cause = cause
 
 
-class Ends(Enum):
-    """What ends a pause: any request that is not refused; in an outage the probe, too; or nothing but a write."""
-
-    ANY = auto()
-    OUTAGE = auto()
-    WRITE = auto()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """How a side finds out about its token.
+class AuthProbe:
+    """How a side finds out about its token, and whether an outage is over.
 
-    `probe` judges a 401 or 403 (None: every one counts as a refused token), and whether an outage is over; `reload`
-    reads the secret file again and tells whether it changed.
+    `probe` asks the remote for something that the token allows; None: every 401 or 403 counts as a refused token.
+    `reload` reads the secret file again and tells whether it changed.
     """
 
     probe: Callable[[], Awaitable[object]] | None = None
@@ -59,7 +51,7 @@ class Token:
 
 
 class RemoteGate:
-    """One remote as a door that may be shut.
+    """One remote behind a circuit breaker, a rate limiter and the waits it asked for.
 
     `narrower` are gates of single kinds of requests, which go through those first: while one stands still, this side
     is not well.
@@ -71,7 +63,7 @@ class RemoteGate:
         *,
         pace: RetryContext,
         health: Health,
-        token: Token | None = None,
+        auth: AuthProbe | None = None,
         traffic: Traffic | None = None,
         narrower: Collection[RemoteGate] = (),
     ) -> None:
@@ -85,19 +77,16 @@ class RemoteGate:
         self._limiter = traffic.limiter
         self._requested_wait = traffic.requested_wait
         self._trips_after = pace.limits.trips_after if traffic.trips else None
-        self._token = token or Token()
-        self._pause: str | None = None
-        self._ends = Ends.ANY
-        self._failures = 0
-        self._trials = 0
-        self._trial_at = pace.clock()
-        self._on_trial = False
+        self._auth = auth or AuthProbe()
+        self._breaker: breaker.Breaker = Closed()
+        self._waits = Waits(policy=pace.policy, outage=pace.limits.outage_wait)
         self._passes = Passes()
 
     @property
     def paused(self) -> str | None:
         """Return why this side stands still, or None."""
-        return self._pause
+        known = breaker.opened_by(self._breaker)
+        return None if known is None else known.reason
 
     @property
     def unwell(self) -> bool:
@@ -106,28 +95,30 @@ class RemoteGate:
 
     def stands_still(self, *, reads: bool = False) -> bool:
         """Tell whether this side stands still for a write, or for one that only `reads`."""
-        return self._pause is not None and not (reads and self._ends is Ends.WRITE)
+        return breaker.stops(self._breaker, reads=reads)
 
     def open_at(self, *, paced: bool = False, reads: bool = False) -> datetime | None:
         """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
         now = self.pace.clock()
         if (wait := self._requested_wait.until(now)) is not None:
             return wait
-        if not self.stands_still(reads=reads) or (paced and self._ends is Ends.OUTAGE):
+        if not self.stands_still(reads=reads) or (paced and self._in_outage):
             return None
-        if self._trial_at > now + self.pace.policy.max:
-            self._trial_at = now
-        if self._token.reload():
+        if self._auth.reload():
             self.wake()
-        if self._on_trial:
-            return now + timedelta(seconds=1)
-        return self._trial_at if self._trial_at > now else None
+        self._breaker, due = breaker.trial_due(self._breaker, now, self.pace.policy.max)
+        return due
+
+    @property
+    def _in_outage(self) -> bool:
+        known = breaker.opened_by(self._breaker)
+        return known is not None and known.ends is Ends.OUTAGE
 
     def assure_open(self, *, paced: bool = False, reads: bool = False) -> None:
         """Raise GateClosed where a request would not be let through."""
         until = self.open_at(paced=paced, reads=reads)
         if until is not None:
-            raise GateClosed(self, self._pause or "it asked to wait", until)
+            raise GateClosed(self, self.paused or "it asked to wait", until)
 
     async def turn_page(self) -> None:
         """Let a request that was admitted go on with the next one: in its turn, and not where a wait was asked for
@@ -145,8 +136,7 @@ class RemoteGate:
 
     def wake(self) -> None:
         """Let a trial go out at once: the secret or the configuration changed."""
-        self._trial_at = self.pace.clock()
-        self._trials = 0
+        self._breaker = breaker.woken(self._breaker, self.pace.clock())
 
     async def ask(
         self, send: Callable[[], Awaitable[T]], *, paced: bool = False, reads: bool = False, subject: str | None = ""
@@ -177,9 +167,10 @@ class RemoteGate:
         await self._limiter.pass_through()
         self.assure_open(paced=paced, reads=reads)
         trial = self.stands_still(reads=reads)
-        self._on_trial = self._on_trial or trial
+        if trial:
+            self._breaker = breaker.tried(self._breaker)
         try:
-            if self._ends is Ends.OUTAGE and not paced:
+            if self._in_outage and not paced:
                 await self._look_first()
             yield
         except RemoteError as error:
@@ -191,7 +182,7 @@ class RemoteGate:
             self._resume(reads=reads)
         finally:
             if trial:
-                self._on_trial = False
+                self._breaker = breaker.trial_over(self._breaker)
 
     def alone(self, subject: str) -> bool:
         """Note that this subject was refused in a way that should concern all; tell whether it concerns it alone.
@@ -202,27 +193,33 @@ class RemoteGate:
 
     def stand_still(self, reason: str, *, ends: Ends = Ends.ANY, cause: RemoteError | None = None) -> GateClosed:
         """Stop this side; return the error that says so."""
-        self._ends = ends
-        if self._pause is None or self._on_trial:
-            # What was in flight when the side was shut says nothing new.
-            self._trials += 1
-            wait = backoff(self._trials, self.pace.policy, self.pace.jitter())
-            longest = self.pace.limits.outage_wait if ends is Ends.OUTAGE else wait
-            self._trial_at = self.pace.clock() + min(wait, longest)
-        if self._pause != reason:
+        before = self.paused
+        self._breaker = breaker.opened(
+            self._breaker,
+            reason=reason,
+            ends=ends,
+            now=self.pace.clock(),
+            waits=self._waits,
+            jitter=self.pace.jitter(),
+        )
+        if before != reason:
             log.error("side_paused", remote=self.remote, reason=reason)
-        self._pause = reason
         self._health.paused(self.remote, reason)
-        return GateClosed(self, reason, self._trial_at, cause)
+        return self._closed(reason, cause)
+
+    def _closed(self, reason: str, cause: RemoteError | None = None) -> GateClosed:
+        known = breaker.opened_by(self._breaker)
+        return GateClosed(self, reason, known.trial_at if known else self.pace.clock(), cause)
 
     def go_on(self) -> None:
         """End a pause: another way told that it is over."""
-        if self._pause is not None:
+        if self.paused is not None:
             self._resume()
 
     def nothing_waits(self) -> None:
         """End a pause that nothing would end: no request of its kind is left to try it with. The next one will tell."""
-        if self._family[0] is not self or self._ends is Ends.WRITE:
+        known = breaker.opened_by(self._breaker)
+        if known is not None and (self._family[0] is not self or known.ends is Ends.WRITE):
             self.go_on()
 
     async def _learn(self, error: RemoteError, *, reads: bool = False, subject: str | None = "") -> None:
@@ -235,12 +232,10 @@ class RemoteGate:
                 if error.retry_after is not None:
                     self._requested_wait.add(error.retry_after, self.pace.clock())
                 # The error itself goes on: whether its effect may have happened matters to whoever sent it.
-                self._failures += 1
-                if self._pause is not None:
-                    self.stand_still(self._pause, ends=self._ends)
-                elif self._trips_after is not None and self._failures >= self._trips_after:
+                self._breaker, trips = breaker.failed(self._breaker, trips_after=self._trips_after)
+                if trips:
                     self.stand_still(f"out of service: {error.summary}", ends=Ends.OUTAGE)
-                else:
+                elif not self._still():
                     self._health.failed(self.remote, error.summary)
             case _:
                 # It answered, and it took the token.
@@ -254,8 +249,7 @@ class RemoteGate:
         if subject is not None and not self.alone(subject):
             reason = f"{error.operation} {error.summary}: is the address right, and what stands in front of it?"
             raise self.stand_still(reason, ends=Ends.WRITE, cause=error) from None
-        if self._pause is not None:
-            self.stand_still(self._pause, ends=self._ends)
+        self._still()
         if self is self._family[0] and len(self._family) > 1:
             return
         raise Transient(
@@ -267,16 +261,23 @@ class RemoteGate:
             ambiguous=error.ambiguous,
         ) from None
 
+    def _still(self) -> bool:
+        """Let a failure keep this side standing still, where it does."""
+        known = breaker.opened_by(self._breaker)
+        if known is not None:
+            self.stand_still(known.reason, ends=known.ends)
+        return known is not None
+
     async def _look_first(self) -> None:
         """Ask the probe whether the outage is over; raise GateClosed where it goes on."""
-        if self._token.probe is None:
+        if self._auth.probe is None:
             return
         await self._limiter.pass_through()
         try:
-            await self._token.probe()
+            await self._auth.probe()
         except Transient as error:
             await self._learn(error)
-            raise GateClosed(self, f"out of service: {error.summary}", self._trial_at) from None
+            raise self._closed(f"out of service: {error.summary}") from None
         except RemoteError:
             # It answers. Whether it lets us in, the request itself will tell.
             return
@@ -287,11 +288,11 @@ class RemoteGate:
         reason = f"token refused ({error.summary})"
         if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise GateClosed(self, "it asked to wait", wait, error) from None
-        if self._token.probe is None:
+        if self._auth.probe is None:
             raise self.stand_still(reason, cause=error) from None
         await self._limiter.pass_through()
         try:
-            await self._token.probe()
+            await self._auth.probe()
         except (AccessDenied, Permanent):
             # A probe that is refused for another reason says nothing about the token: as if there were none.
             raise self.stand_still(reason, cause=error) from None
@@ -308,13 +309,12 @@ class RemoteGate:
         ) from None
 
     def _resume(self, *, reads: bool = False) -> None:
-        if reads and self._ends is Ends.WRITE and self._pause is not None:
+        known = breaker.opened_by(self._breaker)
+        if reads and known is not None and known.ends is Ends.WRITE:
             return
-        if self._pause is not None:
+        if known is not None:
             log.info("side_resumed", remote=self.remote)
-        self._pause = None
-        self._ends = Ends.ANY
-        self._failures = self._trials = 0
+        self._breaker = Closed()
         still = next((gate.paused for gate in self._family if gate.paused is not None), None)
         if still is None:
             self._health.succeeded(self.remote)
