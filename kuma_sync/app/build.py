@@ -37,7 +37,7 @@ from kuma_sync.sync.queue.memory_limit import MemoryLimit
 from kuma_sync.sync.queue.worker import Gate, Worker, WorkerConfig
 from kuma_sync.sync.remote.gates import LANES
 from kuma_sync.sync.remote.rate import RetryContext
-from kuma_sync.sync.runtime.periodic_loop import Housekeeping
+from kuma_sync.sync.runtime.housekeeping import Housekeeping
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.web.responses import AccessRules
 
@@ -137,7 +137,11 @@ class RuntimeBuilder:
             closes=closes,
             turns=self._turns,
             housekeeping=Housekeeping(
-                shared.store, turns=self._turns, retention=settings.store.retention, overlap=settings.poll.overlap
+                shared.store,
+                turns=self._turns,
+                retention=settings.store.retention,
+                overlap=settings.poll.overlap,
+                health=shared.health,
             ),
             gates={"kuma": self._gates.kuma.whole, "irp": self._gates.irp.whole},
             health=shared.health,

@@ -24,10 +24,10 @@ from kuma_sync.store import Identity, Store, Tx
 from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.outage import Outage
 from kuma_sync.sync.runtime.monitor import Heart, report
 from kuma_sync.sync.runtime.runner import Runtime, work
 from kuma_sync.sync.runtime.supervisor import happens
+from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
-from typing import TypedDict
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,21 +18,24 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.incident import Origin
 from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.limits import Restarts
-from kuma_sync.sync.outage import outlasting
-from kuma_sync.sync.runtime.supervisor import LoopKeepsFailing, happens, supervise, whenever
+from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop
+from kuma_sync.sync.runtime.supervisor import LoopKeepsFailing, happens, supervise
 from kuma_sync.sync.schedule import Bell, ringing
 
 ALERT = AlertId("a-1")
 
 
-class RetryContext(TypedDict):
-    """How a loop is rung, and how long it may go on when it is told to stop."""
+def a_loop(
+    act: Callable[[], Awaitable[None]],
+    *,
+    interval: timedelta = timedelta(minutes=1),
+    last_moments: timedelta = timedelta(seconds=2),
+) -> PeriodicLoop:
+    """Return a loop whose bell has rung."""
+    loop = PeriodicLoop("poll", act, part="poll", interval=interval, last_moments=last_moments)
+    loop.bell.ring()
+    return loop
 
-    interval: timedelta
-    last_moments: timedelta
-
-
-EVERY_MINUTE = RetryContext(interval=timedelta(minutes=1), last_moments=timedelta(seconds=2))
 
 QUICK = Restarts(
     first_wait=timedelta(milliseconds=10),
@@ -89,23 +92,23 @@ async def test_a_clockwork_that_ended_rings_no_more() -> None:
 
 
 async def test_a_loop_acts_at_every_ring_until_it_is_told_to_stop() -> None:
-    bell, stop, acted = Bell(), asyncio.Event(), list[int]()
+    stop, acted = asyncio.Event(), list[int]()
 
     async def act() -> None:
         acted.append(1)
         if len(acted) == 3:
             stop.set()
-        bell.ring()
+        loop.bell.ring()
 
-    bell.ring()
+    loop = a_loop(act)
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop, **EVERY_MINUTE)
+        await loop.run(stop)
 
     assert len(acted) == 3
 
 
 async def test_a_read_that_does_not_end_is_cut_off_when_the_daemon_stops() -> None:
-    bell, stop, cut = Bell(), asyncio.Event(), asyncio.Event()
+    stop, cut = asyncio.Event(), asyncio.Event()
 
     async def act() -> None:
         stop.set()
@@ -115,45 +118,40 @@ async def test_a_read_that_does_not_end_is_cut_off_when_the_daemon_stops() -> No
             cut.set()
             raise
 
-    bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop, interval=timedelta(minutes=1), last_moments=timedelta(milliseconds=50))
+        await a_loop(act, last_moments=timedelta(milliseconds=50)).run(stop)
 
     assert cut.is_set()
 
 
 async def test_a_read_that_is_about_to_end_is_let_end_when_the_daemon_stops() -> None:
-    bell, stop, ended = Bell(), asyncio.Event(), asyncio.Event()
+    stop, ended = asyncio.Event(), asyncio.Event()
 
     async def act() -> None:
         stop.set()
         await asyncio.sleep(0.05)
         ended.set()
 
-    bell.ring()
     async with asyncio.timeout(5):
-        await whenever(bell, act, stop, **EVERY_MINUTE)
+        await a_loop(act).run(stop)
 
     assert ended.is_set()
 
 
 async def test_what_a_loop_raises_reaches_whoever_supervises_it_as_it_is() -> None:
-    bell, stop = Bell(), asyncio.Event()
-
     async def act() -> None:
-        raise StoreUnavailable("away")
+        raise RuntimeError("a bug")
 
-    bell.ring()
-    with pytest.raises(StoreUnavailable):
-        await whenever(bell, act, stop, **EVERY_MINUTE)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await a_loop(act).run(asyncio.Event())
 
 
 async def test_a_loop_that_lost_its_store_goes_on_and_says_when_that_begins_and_ends() -> None:
-    stop, bell, tries = asyncio.Event(), Bell(), list[int]()
+    stop, tries = asyncio.Event(), list[int]()
 
     async def act() -> None:
         tries.append(1)
-        bell.ring()
+        loop.bell.ring()
         if len(tries) in (8, 10):
             raise StoreUnavailable("away again")
         if len(tries) < 8:
@@ -161,11 +159,10 @@ async def test_a_loop_that_lost_its_store_goes_on_and_says_when_that_begins_and_
         if len(tries) == 11:
             stop.set()
 
-    bell.ring()
-    loop = partial(whenever, bell, outlasting("poll", act), stop, **EVERY_MINUTE)
+    loop = a_loop(act)
     with capture_logs() as logs:
         async with asyncio.timeout(5):
-            await supervise("poll", loop, stop, restarts=QUICK)
+            await supervise("poll", partial(loop.run, stop), stop, restarts=QUICK)
 
     assert len(tries) == 11
     assert [(line["event"], line["loop"], line.get("reason")) for line in logs] == [

@@ -27,9 +27,8 @@ from kuma_sync.sync import operator
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 from kuma_sync.sync.remote.rate import RetryContext
+from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop
 from kuma_sync.sync.runtime.runner import Runtime, once
-from kuma_sync.sync.runtime.supervisor import whenever
-from kuma_sync.sync.schedule import Bell
 from kuma_sync.telemetry.health import Health, State
 
 # Gates
@@ -131,8 +130,11 @@ async def test_a_loop_whose_bell_no_longer_rings_acts_after_twice_the_interval()
         if len(acted) == 3:
             stop.set()
 
+    loop = PeriodicLoop(
+        "poll", act, part="poll", interval=timedelta(milliseconds=50), last_moments=timedelta(seconds=2)
+    )
     async with asyncio.timeout(5):
-        await whenever(Bell(), act, stop, interval=timedelta(milliseconds=50), last_moments=timedelta(seconds=2))
+        await loop.run(stop)
 
     assert acted[0] >= 0.09
     assert acted[2] >= 0.27

@@ -22,11 +22,11 @@ from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.store import Claim, DurableQueue, Lane, Store, Tx
 from kuma_sync.sync.failpoint import failpoint, turning
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.outage import Outage
 from kuma_sync.sync.queue.leased_job import LeasedJob, persist
 from kuma_sync.sync.queue.memory_limit import MemoryLimit
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.schedule import Bell
+from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry.health import Health
 
 
@@ -115,6 +115,7 @@ class Worker:
         health: Health,
     ) -> None:
         self.name: Literal["delivery", "close"] = config.name
+        self.part = self.name
         self.bell = Bell()
         self._config = config
         self._queue = config.queue

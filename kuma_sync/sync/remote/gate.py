@@ -79,7 +79,6 @@ class RemoteGate:
         self._trips_after = pace.limits.trips_after if traffic.trips else None
         self._auth = auth or AuthProbe()
         self._breaker: breaker.Breaker = Closed()
-        self._waits = Waits(policy=pace.policy, outage=pace.limits.outage_wait)
         self._passes = Passes()
 
     @property
@@ -199,7 +198,7 @@ class RemoteGate:
             reason=reason,
             ends=ends,
             now=self.pace.clock(),
-            waits=self._waits,
+            waits=Waits(policy=self.pace.policy, outage=self.pace.limits.outage_wait),
             jitter=self.pace.jitter(),
         )
         if before != reason:

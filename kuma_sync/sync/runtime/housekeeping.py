@@ -4,49 +4,86 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from functools import partial
 
+import structlog
+
+from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.window import late_since
 from kuma_sync.store import Mark, Store, Turn, Tx
 from kuma_sync.store.locks import lock
-from kuma_sync.sync.leader import READER
+from kuma_sync.sync.leader import READER, LeaderLease
+from kuma_sync.telemetry.health import Health
+
+log = structlog.get_logger(__name__)
+
+
+class Housekeeping:
+    """Prunes while this copy is the one that reads."""
+
+    def __init__(
+        self, store: Store, *, turns: LeaderLease, retention: timedelta, overlap: timedelta, health: Health
+    ) -> None:
+        self._store = store
+        self._turns = turns
+        self._retention = retention
+        self._overlap = overlap
+        self._health = health
+
+    async def __call__(self) -> None:
+        """Prune once."""
+        self._health.beat("housekeeping")
+        turn = await self._turns.take()
+        if turn is None:
+            return
+        try:
+            removed = await prune(self._store, self._retention, overlap=self._overlap, turn=turn)
+        except ClaimLost:
+            # The clock jumped, or another copy reads now: the next hour will do.
+            return
+        if removed:
+            log.info("pruned", alerts=removed)
 
 
 async def prune(
     store: Store, retention: timedelta, *, overlap: timedelta = timedelta(), turn: Turn | None = None
 ) -> int:
-    """Remove what is older than `retention`, but nothing that the late listing, by `overlap`, shows; return how many.
+    """Remove alerts older than `retention`, but none that the late listing, by `overlap`, shows; return how many.
 
     With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed. Without one no
-    read is written down meanwhile: what it shows anew must not be removed.
+    read is recorded meanwhile: an alert that it shows anew must not be removed.
     """
-    removed, reached = 0, None
-    while True:
-        removed_now, reached = await store.write(partial(_some, retention, overlap, turn, reached), long=True)
-        removed += removed_now
-        if reached is None:
-            return removed
+    pruning = _Pruning(retention, overlap, turn)
+    while not pruning.over:
+        await store.write(pruning.remove_some, long=True)
         await asyncio.sleep(0)
+    return pruning.removed
 
 
 def prune_here(store: Store, retention: timedelta, *, overlap: timedelta) -> int:
     """Do the same without an event loop, as a command does."""
-    removed, reached = 0, None
-    while True:
+    pruning = _Pruning(retention, overlap, None)
+    while not pruning.over:
         with store.writing() as tx:
-            removed_now, reached = _some(retention, overlap, None, reached, tx)
-        removed += removed_now
-        if reached is None:
-            return removed
+            pruning.remove_some(tx)
+    return pruning.removed
 
 
-def _some(
-    retention: timedelta, overlap: timedelta, turn: Turn | None, after: Mark | None, tx: Tx
-) -> tuple[int, Mark | None]:
-    lock(tx, turn=turn if turn is not None else READER)
-    before = tx.now - retention
-    listed_since = late_since(tx.cursor.read(), overlap)
-    found = tx.pruning.alerts(before, listed_since=listed_since, after=after)
-    if found.reached is None:
-        tx.pruning.records(before, now=tx.now)
-    return found.removed, found.reached
+class _Pruning:
+    def __init__(self, retention: timedelta, overlap: timedelta, turn: Turn | None) -> None:
+        self._retention = retention
+        self._overlap = overlap
+        self._turn = turn
+        self._reached: Mark | None = None
+        self.removed = 0
+        self.over = False
+
+    def remove_some(self, tx: Tx) -> None:
+        """Remove a part of what is old."""
+        lock(tx, turn=self._turn if self._turn is not None else READER)
+        before = tx.now - self._retention
+        listed_since = late_since(tx.cursor.read(), self._overlap)
+        found = tx.pruning.alerts(before, listed_since=listed_since, after=self._reached)
+        if found.reached is None:
+            tx.pruning.records(before, now=tx.now)
+        self.removed += found.removed
+        self._reached, self.over = found.reached, found.reached is None

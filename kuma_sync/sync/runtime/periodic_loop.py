@@ -1,25 +1,83 @@
-"""The loops' bodies: one poll, one watch round, one hour's housekeeping, each with what is reported about it."""
+"""Loops that do one thing at an interval; and the two that tell how it went: polling KUMA, watching the IRP."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, RemoteError, StoreUnavailable
-from kuma_sync.store import Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.failpoint import turning
-from kuma_sync.sync.leader import LeaderLease, NotLeader
+from kuma_sync.sync.leader import NotLeader
 from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.remote.gate import GateClosed
-from kuma_sync.sync.runtime.housekeeping import prune
-from kuma_sync.telemetry.health import Health
+from kuma_sync.sync.schedule import Bell
+from kuma_sync.sync.troubles import Lasting, Outage
+from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
+
+
+class PeriodicLoop:
+    """Acts at every ring of its bell. `part` is the part of the process that is not well when it fails.
+
+    A store that is away is told of once, and left for the next time. Anything else that `act` raises ends the loop.
+    """
+
+    def __init__(
+        self, name: str, act: Callable[[], Awaitable[None]], *, part: Part, interval: timedelta, last_moments: timedelta
+    ) -> None:
+        self.name = name
+        self.part = part
+        self.interval = interval
+        self.bell = Bell()
+        self._act = act
+        self._last_moments = last_moments
+        self._outage = Outage(loop=name)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Act until told to stop; an act under way then has its last moments, and is cut off.
+
+        The scheduler goes by the wall clock: when that is set back no bell rings, so it acts after twice its interval.
+        """
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                ringing = asyncio.ensure_future(self.bell.wait(self.interval.total_seconds() * 2))
+                try:
+                    await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    ringing.cancel()
+                if not stop.is_set():
+                    await self._cut_off(stopping)
+        finally:
+            stopping.cancel()
+
+    async def _cut_off(self, stopping: asyncio.Future[Any]) -> None:
+        acting = asyncio.ensure_future(self._acted())
+        try:
+            await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not acting.done():
+                await asyncio.wait({acting}, timeout=self._last_moments.total_seconds())
+        finally:
+            acting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await acting
+
+    async def _acted(self) -> None:
+        try:
+            await self._act()
+        except StoreUnavailable as error:
+            self._outage.lasts(error)
+        else:
+            self._outage.over()
 
 
 class Polling:
@@ -29,7 +87,7 @@ class Polling:
         self._poller = poller
         self._health = health
         self._metrics = metrics
-        self._trouble = ""
+        self._trouble = Lasting()
 
     async def __call__(self) -> None:
         """Poll once."""
@@ -57,15 +115,13 @@ class Polling:
             log.debug("polled", reads=[read.query.kind.value for read in round_.passes])
 
     def _went_well(self) -> None:
-        if self._trouble:
+        if self._trouble.ends():
             log.info("poll_recovered")
-        self._trouble = ""
         self._health.succeeded("poll")
 
     def _failed(self, reason: str) -> None:
-        if reason != self._trouble:
+        if self._trouble.begins(reason):
             log.warning("poll_failed", reason=reason)
-        self._trouble = reason
         self._health.failed("poll", reason)
 
 
@@ -76,7 +132,7 @@ class Watching:
         self._watch = watch
         self._ring = ring
         self._health = health
-        self._trouble = ""
+        self._trouble = Lasting()
 
     async def __call__(self) -> None:
         """Watch once."""
@@ -90,32 +146,8 @@ class Watching:
             trouble = error.summary if isinstance(error, RemoteError) else str(error)
         finally:
             self._ring()  # a round that failed may have found closings before
-        if trouble and trouble != self._trouble:
+        if trouble and self._trouble.begins(trouble):
             log.warning("watch_failed", reason=trouble)
-        elif self._trouble and not trouble:
+        elif not trouble and self._trouble.ends():
             log.info("watch_recovered")
-        self._trouble = trouble
         self._health.trouble("close", "watch", f"watch: {trouble}" if trouble else "")
-
-
-class Housekeeping:
-    """Prunes what is old, in the reader's turn."""
-
-    def __init__(self, store: Store, *, turns: LeaderLease, retention: timedelta, overlap: timedelta) -> None:
-        self._store = store
-        self._turns = turns
-        self._retention = retention
-        self._overlap = overlap
-
-    async def __call__(self) -> None:
-        """Prune once."""
-        turn = await self._turns.take()
-        if turn is None:
-            return
-        try:
-            removed = await prune(self._store, self._retention, overlap=self._overlap, turn=turn)
-        except ClaimLost:
-            # The clock jumped, or another copy reads now: the next hour will do.
-            return
-        if removed:
-            log.info("pruned", alerts=removed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,30 +20,21 @@ from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.leader import LeaderLease, NotLeader
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.outage import outlasting
 from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.queue.worker import Worker
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
+from kuma_sync.sync.runtime.housekeeping import Housekeeping
 from kuma_sync.sync.runtime.monitor import observe
-from kuma_sync.sync.runtime.periodic_loop import Housekeeping, Polling, Watching
-from kuma_sync.sync.runtime.supervisor import happens, supervise, whenever
+from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
+from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.schedule import Bell, ringing
-from kuma_sync.telemetry.health import Health, Part
+from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 A_MOMENT = 0.1
 """Seconds: two clocks never agree."""
-
-LOOPS: Mapping[str, Part] = {
-    "poll": "poll",
-    "watch": "close",
-    "housekeeping": "store",
-    "delivery": "delivery",
-    "close": "close",
-}
-"""Every loop, and the part that is not well when it fails."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +67,8 @@ class Runtime:
 
 async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
     """Let a runtime work until told to stop, then finish what is in flight; false when the grace ran out."""
-    _expect(runtime)
+    periodic = _periodic(runtime)
+    _expect(runtime, periodic)
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
             waiting = group.create_task(_limit(stop, limit, grace))
@@ -85,15 +77,15 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
                 group.create_task(runtime.proof.watch(), name="proof"),
                 group.create_task(_observe(runtime)),
             ]
-            await _loops(runtime, stop)
+            await _loops(runtime, periodic, stop)
             for task in (*aides, waiting):
                 task.cancel()
     except TimeoutError:
         log.warning("grace_ran_out", seconds=grace.total_seconds())
         return False
     finally:
-        for loop in LOOPS:
-            runtime.health.ended(loop)
+        for name in (*(loop.name for loop in periodic), runtime.deliveries.name, runtime.closes.name):
+            runtime.health.ended(name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(runtime.limits.last_moments.total_seconds()):
                 await runtime.turns.give_back()
@@ -225,26 +217,27 @@ async def _watch(runtime: Runtime) -> list[str]:
     return []
 
 
-async def _loops(runtime: Runtime, stop: asyncio.Event) -> None:
-    polls, watches, hours = Bell(), Bell(), Bell()
-    limits, hourly = runtime.limits, runtime.limits.house_kept_every
-    at = partial(whenever, stop=stop, last_moments=limits.last_moments)
-    polling = Polling(runtime.poller, health=runtime.health, metrics=runtime.metrics)
-    keep_house = partial(_keep_house, runtime)
-    watching = Watching(runtime.watch, ring=runtime.closes.bell.ring, health=runtime.health)
-    with ringing({polls: runtime.poll_interval, watches: runtime.watch_interval, hours: hourly}):
+def _periodic(runtime: Runtime) -> list[PeriodicLoop]:
+    limits, health = runtime.limits, runtime.health
+    loop = partial(PeriodicLoop, last_moments=limits.last_moments)
+    polling = Polling(runtime.poller, health=health, metrics=runtime.metrics)
+    watching = Watching(runtime.watch, ring=runtime.closes.bell.ring, health=health)
+    return [
+        loop("poll", polling, part="poll", interval=runtime.poll_interval),
+        loop("watch", watching, part="close", interval=runtime.watch_interval),
+        loop("housekeeping", runtime.housekeeping, part="store", interval=limits.house_kept_every),
+    ]
+
+
+async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: asyncio.Event) -> None:
+    loops: list[PeriodicLoop | Worker] = [*periodic, runtime.deliveries, runtime.closes]
+    with ringing({loop.bell: loop.interval for loop in periodic}):
         async with asyncio.TaskGroup() as group:
-            loops = {
-                "poll": partial(at, polls, outlasting("poll", polling), interval=runtime.poll_interval),
-                "watch": partial(at, watches, outlasting("watch", watching), interval=runtime.watch_interval),
-                "housekeeping": partial(at, hours, outlasting("housekeeping", keep_house), interval=hourly),
-                "delivery": partial(runtime.deliveries.run, stop),
-                "close": partial(runtime.closes.run, stop),
-            }
-            for name, loop in loops.items():
-                tell = partial(runtime.health.trouble, LOOPS[name], f"{name} loop")
-                group.create_task(supervise(name, loop, stop, tell, restarts=limits.restarts), name=name)
-            group.create_task(_ring_for_trials(runtime, polls, stop), name="trials")
+            for loop in loops:
+                tell = partial(runtime.health.trouble, loop.part, f"{loop.name} loop")
+                running = supervise(loop.name, partial(loop.run, stop), stop, tell, restarts=runtime.limits.restarts)
+                group.create_task(running, name=loop.name)
+            group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
 
 
 async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -> None:
@@ -265,17 +258,12 @@ async def _observe(runtime: Runtime) -> None:
     )
 
 
-async def _keep_house(runtime: Runtime) -> None:
-    runtime.health.beat("housekeeping")
-    await runtime.housekeeping()
-
-
 async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) -> None:
     await stop.wait()
     limit.reschedule(asyncio.get_running_loop().time() + grace.total_seconds())
 
 
-def _expect(runtime: Runtime) -> None:
+def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
     health, limits = runtime.health, runtime.limits
     health.starting("poll")
     health.fresh_within("poll", max(runtime.poll_interval * 2, limits.brief))
@@ -285,10 +273,9 @@ def _expect(runtime: Runtime) -> None:
         health.fresh_within(worker.name, limits.silence)
         health.works_within(worker.name, limits.drought)
         health.expects(worker.name, limits.longest_job)
-    # Where the clock was set back, a bell comes after twice its interval.
-    health.expects("poll", limits.longest_read + runtime.poll_interval * 2)
-    health.expects("watch", limits.longest_read + runtime.watch_interval * 2)
-    health.expects("housekeeping", limits.longest_read + limits.house_kept_every * 2)
+    for loop in periodic:
+        # Where the clock was set back, a bell comes after twice its interval.
+        health.expects(loop.name, limits.longest_read + loop.interval * 2)
     if not runtime.closes_on:
         health.off("close")
     if not runtime.irp_asked:

@@ -9,14 +9,11 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Any
 
 import structlog
 
 from kuma_sync.core.errors import KumaSyncError, StoreError, ValueRefused
 from kuma_sync.sync.limits import Restarts
-from kuma_sync.sync.schedule import Bell
 
 log = structlog.get_logger(__name__)
 
@@ -78,37 +75,3 @@ async def happens(event: asyncio.Event, *, within: float) -> bool:
         async with asyncio.timeout(within):
             await event.wait()
     return event.is_set()
-
-
-async def whenever(
-    bell: Bell, act: Callable[[], Awaitable[None]], stop: asyncio.Event, *, interval: timedelta, last_moments: timedelta
-) -> None:
-    """Act at every ring until told to stop; what is being read then has these last moments, and is cut off.
-
-    The scheduler goes by the wall clock: when that is set back no bell rings, so after twice the interval it is acted
-    anyway. What `act` raises is raised as it is.
-    """
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        while not stop.is_set():
-            ringing = asyncio.ensure_future(bell.wait(interval.total_seconds() * 2))
-            try:
-                await asyncio.wait({ringing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                ringing.cancel()
-            if not stop.is_set():
-                await _cut_off(act, stopping, last_moments)
-    finally:
-        stopping.cancel()
-
-
-async def _cut_off(act: Callable[[], Awaitable[None]], stopping: asyncio.Future[Any], last_moments: timedelta) -> None:
-    acting = asyncio.ensure_future(act())
-    try:
-        await asyncio.wait({acting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not acting.done():
-            await asyncio.wait({acting}, timeout=last_moments.total_seconds())
-    finally:
-        acting.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await acting
