@@ -33,7 +33,7 @@ from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient, PageEnd
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.settings import Secret
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimTls
 from kuma_sync.transport import Endpoint, RemoteClient
 
 WAYS = ("whole", "bare", "raw", "kuma")

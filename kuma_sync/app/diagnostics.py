@@ -12,8 +12,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from kuma_sync.app.build import identity, utc_now
-from kuma_sync.app.finding import Finding, Remote, failed, ok, warning
-from kuma_sync.app.local_diagnostics import check_door, check_store
+from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, warning
 from kuma_sync.app.remotes import checked_profile, credentials, irp_endpoint, kuma_endpoint, open_remotes
 from kuma_sync.core.closing import lies_ahead
 from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
@@ -29,6 +28,14 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.transport.endpoint import Endpoint, make_connections
 from kuma_sync.web.asking import speaks_tls
 from kuma_sync.web.server import assure_certificate
+
+MOST_NAMES = 5
+A_LITTLE = timedelta(minutes=1)
+LATELY = timedelta(days=30)
+_OF_CERTIFICATES = {
+    "another host name": "{section}.url must have the name that is in it",
+    "expired": "it must be renewed on that side",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +90,6 @@ def _login(section: IrpSection) -> Sequence[str]:
 def _door(section: WebSection) -> Sequence[str]:
     assure_certificate(section.cert_file, section.key_file)
     return ()
-
-
-MOST_NAMES = 5
-A_LITTLE = timedelta(minutes=1)
-LATELY = timedelta(days=30)
 
 
 async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
@@ -220,3 +222,56 @@ async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
         what,
         f"may be listed: {shown}" if page.items else f"may be listed; there is none of the last {LATELY.days} days",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A remote as lines name it: `name` for people, `section` of its keys, its address, and what proves it."""
+
+    name: str
+    section: str
+    url: str
+    verified: bool
+
+    def reached(self) -> list[Finding]:
+        """Say that it answered: address and certificate are good."""
+        return [ok(f"{self.name} address", self.url), self._certificate()]
+
+    def refused(self, error: RemoteError, what: str) -> list[Finding]:
+        """Say how far a request came before it failed; `what` is what it was to prove."""
+        if error.status is not None:
+            return [*self.reached(), failed(f"{self.name} {what}", self._advice(error))]
+        if error.summary.startswith("certificate"):
+            hint = next((f"; {hint}" for words, hint in _OF_CERTIFICATES.items() if words in error.summary), "")
+            told = f"{error.summary}{hint.format(section=self.section)}"
+            return [ok(f"{self.name} address", self.url), failed(f"{self.name} certificate", told)]
+        if error.summary.startswith("TLS"):
+            hint = f"{error.summary}; does it ask for a certificate of ours ({self.section}.client_cert)?"
+            return [ok(f"{self.name} address", self.url), failed(f"{self.name} certificate", hint)]
+        return [failed(f"{self.name} address", f"{self.url}: {error.summary}; {self._way()}")]
+
+    def needs_tls(self) -> list[Finding]:
+        """Say that TLS is spoken where http:// was tried."""
+        there = f"TLS is spoken there; write https:// in {self.section}.url"
+        return [failed(f"{self.name} address", f"{self.url}: {there}")]
+
+    def _certificate(self) -> Finding:
+        what = f"{self.name} certificate"
+        if not self.url.startswith("https://"):
+            return ok(what, "none, the address is http://")
+        if not self.verified:
+            return warning(what, f"not checked ({self.section}.verify_tls = false)")
+        return ok(what, "trusted")
+
+    def _way(self) -> str:
+        return f"is {self.section}.url right, is it running, does a firewall or {self.section}.proxy stand between?"
+
+    def _advice(self, error: RemoteError) -> str:
+        match error:
+            case AccessDenied():
+                return f"{error.summary}; is {self.section}.token right, not expired, and its user enabled and allowed?"
+            case RemoteError(status=404) if "api_version" not in error.summary:
+                path = "kuma.api_version" if self.section == "kuma" else "the path in the profile"
+                return f"{error.summary}; is {self.section}.url right, and {path}?"
+            case _:
+                return error.summary

@@ -31,8 +31,7 @@ from kuma_sync.sync.runtime.supervisor import happens
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.telemetry.systemd import Systemd
-from kuma_sync.telemetry.watchdog import Pulse
+from kuma_sync.telemetry.watchdog import Pulse, Systemd
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve

@@ -11,11 +11,12 @@ import pwd
 import ssl
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from kuma_sync.app.build import identity, open_store, served, utc_now
-from kuma_sync.app.finding import Finding, failed, ok, warning
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.processes import refuse_moved
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
@@ -32,6 +33,44 @@ ROOM = 1024 * 1024
 
 BESIDE = ("-wal", "-shm", ".lock")
 """What SQLite and the daemon keep beside the file, by the end of its name."""
+
+LITTLE = 1 << 30
+"""Bytes free below which a longer outage of the IRP may fill the disk."""
+
+ENDS_SOON = timedelta(days=14)
+
+
+class Verdict(StrEnum):
+    """How a line of `check` begins."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of `check`. `misconfigured` marks a failure that is the configuration's: exit 2."""
+
+    verdict: Verdict
+    what: str
+    hint: str = ""
+    misconfigured: bool = False
+
+
+def ok(what: str, hint: str = "") -> Finding:
+    """Say that all is well."""
+    return Finding(verdict=Verdict.OK, what=what, hint=hint)
+
+
+def warning(what: str, hint: str) -> Finding:
+    """Say that it works, but should not stay so."""
+    return Finding(verdict=Verdict.WARNING, what=what, hint=hint)
+
+
+def failed(what: str, hint: str, *, misconfigured: bool = False) -> Finding:
+    """Say that it does not work."""
+    return Finding(verdict=Verdict.FAILED, what=what, hint=hint, misconfigured=misconfigured)
 
 
 def file_troubles(section: StoreSection) -> list[str]:
@@ -106,10 +145,6 @@ def _groups(uid: int) -> list[int]:
     except KeyError:
         return [uid]  # a user without a name, as a container's, has its own number for a group
     return os.getgrouplist(user.pw_name, user.pw_gid)
-
-
-LITTLE = 1 << 30
-"""Bytes free below which a longer outage of the IRP may fill the disk."""
 
 
 def check_folder(file: Path) -> Finding:
@@ -208,9 +243,6 @@ def _unusable(file: Path, shown: str) -> Finding:
     if not os.access(file.parent, os.W_OK | os.X_OK):
         return failed("store", f"{shown}: this user cannot write to {file.parent}")
     return ok("store", f"{shown}: will be created by run")
-
-
-ENDS_SOON = timedelta(days=14)
 
 
 def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:

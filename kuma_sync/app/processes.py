@@ -17,10 +17,13 @@ from kuma_sync.settings import Settings, load, sqlite_path
 from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here
 from kuma_sync.settings.sections import StoreSection
 from kuma_sync.store import Heartbeat, Identity, Store, StoreLimits, Tx, is_held, store_url
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.store.file import StoreFile
-from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.store.migrate import check
 from kuma_sync.web.asking import Heard, door_address, hear
+
+LONGEST_LOOK = timedelta(seconds=2)
+"""How long a database, or a door, has to answer: a start waits for neither."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +68,6 @@ def running(store: Store, tx: Tx) -> Running:
         mute=held is True and not fresh,
         last=max(gone, key=lambda one: one.heard_at, default=None),
     )
-
-
-LONGEST_LOOK = timedelta(seconds=2)
-"""How long a database, or a door, has to answer: a start waits for neither."""
 
 
 def refuse_second(

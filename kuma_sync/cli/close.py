@@ -8,11 +8,9 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.asking import actor, as_option
-from kuma_sync.cli.options import Unfinished, config_option
+from kuma_sync.cli.options import Unfinished, actor, as_option, config_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, say_if_it_waits
-from kuma_sync.cli.subjects import named
+from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason

@@ -8,8 +8,7 @@ import click
 
 from kuma_sync.app.build import identity, open_store
 from kuma_sync.app.processes import refuse_moved, running
-from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.options import config_option, dry_run_option, yes_option
+from kuma_sync.cli.options import Order, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store
 from kuma_sync.cli.tables import plain, show_line
@@ -18,7 +17,7 @@ from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
-from kuma_sync.store.heartbeats import DEAD_AFTER
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.sync.runtime import housekeeping as pruning
 
 

@@ -10,9 +10,8 @@ import click
 
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store
+from kuma_sync.cli.session import command_settings, looked_for, opened_store
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
-from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.telemetry.journal import is_journal, with_priority
+from kuma_sync.telemetry.outlet import is_journal, with_priority
 
 
 class OutputFailed(KumaSyncError):

@@ -1,4 +1,4 @@
-"""What a command works with: the loaded settings, an open store, and whether a daemon carries out what was ordered."""
+"""What a command works with: the settings, an open store, and the alert that the operator means."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from typing import Any, TypeVar
 from kuma_sync.app.build import identity, open_store
 from kuma_sync.app.lifecycle import assure_usable, refuse_another
 from kuma_sync.app.processes import running
+from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.out import say
+from kuma_sync.cli.tables import plain
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.text import alert_spellings
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
-from kuma_sync.store import Store
+from kuma_sync.store import Store, Tx
 from kuma_sync.telemetry import logs
 
 T = TypeVar("T")
+SHORTEST_PREFIX = 6
+MOST_NAMED = 5
+_SEVERAL = 2
 
 
 def read_settings(config: Path | None, *, remotes: bool = True) -> Settings:
@@ -95,3 +101,59 @@ def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
         return False
     say("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
     return True
+
+
+def named(tx: Tx, text: str) -> str:
+    """Return the one subject that is meant, the exact one first; raise Unfinished for none, or several."""
+    wanted = text.strip().rstrip("…")  # as a narrow terminal shows it
+    exact = _exact(tx, wanted) if wanted else None
+    if exact is not None:
+        return exact
+    found = _beginning(tx, wanted) if len(wanted) >= SHORTEST_PREFIX else []
+    if len(found) == 1:
+        return found[0]
+    by_incident = tx.overview.by_incident(wanted) if wanted else []
+    if len(by_incident) == 1:
+        return by_incident[0]
+    if by_incident:
+        raise Unfinished(f"incident {wanted!r} is joined to several alerts: {', '.join(by_incident[:MOST_NAMED])}")
+    if found:
+        raise Unfinished(f"{wanted!r} is the beginning of several alerts, give more of it")
+    if 0 < len(wanted) < SHORTEST_PREFIX:
+        raise Unfinished(f"there is no alert {wanted!r} here; give at least {SHORTEST_PREFIX} characters of its id")
+    raise Unfinished(f"there is no alert {wanted!r} here; `kuma-sync alerts` lists them")
+
+
+def _exact(tx: Tx, wanted: str) -> str | None:
+    spellings = alert_spellings(wanted)
+    known = tx.overview.named(spellings)
+    return next((spelling for spelling in spellings if spelling in known), None)
+
+
+def _beginning(tx: Tx, wanted: str) -> list[str]:
+    """Return what begins so, in any case where nothing does in this one."""
+    found = tx.overview.matching(wanted, limit=_SEVERAL)
+    return found or tx.overview.matching(wanted, limit=_SEVERAL, any_case=True)
+
+
+def looked_for(tx: Tx, text: str) -> str:
+    """Return the one subject that is meant, perhaps by a part of its name; raise Unfinished for none, or several."""
+    try:
+        return named(tx, text)
+    except Unfinished as unknown:
+        found = tx.overview.by_name(text.strip()) if text.strip() else []
+        if not found:
+            raise unknown from None
+    if len(found) == 1:
+        return found[0].id
+    exact = [one for one in found if one.name.casefold() == text.strip().casefold()]
+    if len(exact) == 1:
+        return exact[0].id
+    some = "; ".join(f"{one.id} {plain(one.name)}" for one in found[:MOST_NAMED])
+    more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    raise Unfinished(f"{len(found)} alerts have {text.strip()!r} in their name, say which: {some}{more}")
+
+
+def all_named(tx: Tx, texts: Sequence[str]) -> list[str]:
+    """Return every subject that is meant, each once; raise Unfinished for the first that is none."""
+    return list(dict.fromkeys([named(tx, text) for text in texts]))

@@ -16,15 +16,14 @@ import click
 
 from kuma_sync.cli.options import Unfinished, unread_config_option
 from kuma_sync.cli.out import say
-from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.faults import ARGUMENTS, Faults
 from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import DEFAULT_TOKEN as KUMA_TOKEN
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.load import read_alerts
-from kuma_sync.sim.server import SimServer
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimServer, SimTls
+from kuma_sync.sim.values import SimError
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from kuma_sync.app.processes import Running
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
 from kuma_sync.store import Heartbeat
-from kuma_sync.store.heartbeats import DEAD_AFTER
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.telemetry.health import State
 
 LATE = DEAD_AFTER * 2 / 3

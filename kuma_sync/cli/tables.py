@@ -17,6 +17,9 @@ from kuma_sync.cli.out import say, say_bytes, say_json, terminal_width
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import printable
 
+SHORTEST_LINE = 20
+"""Characters that a cell which goes on below itself has at least."""
+
 
 def show_json(value: object) -> None:
     """Write a value (dataclasses and times in it, too) as JSON."""
@@ -29,10 +32,6 @@ def show_raw(raw: bytes) -> None:
         say(raw.decode("utf-8", "replace"))
     else:
         say_bytes(raw)
-
-
-SHORTEST_LINE = 20
-"""Characters that a cell which goes on below itself has at least."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kuma_sync.settings.files import read_text
+from kuma_sync.settings.paths import read_text
 
 MASK = "**********"
 SECRET_NAME = re.compile(

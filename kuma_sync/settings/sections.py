@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -280,3 +281,18 @@ SECTIONS: Mapping[str, type[Section]] = {
 def secret_keys(section: str) -> tuple[str, ...]:
     """Return the keys of a section that hold secrets; each also comes as `<key>_file`."""
     return SECTIONS[section].secret_keys()
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """Return the configuration as tables of plain values, every secret replaced by asterisks."""
+    return settings.model_dump()
+
+
+def to_toml(settings: Settings) -> str:
+    """Return the configuration as TOML text, every secret replaced by asterisks."""
+    return tomli_w.dumps(masked(settings))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the configuration's JSON Schema, the `_file` form of every secret included."""
+    return {**Settings.model_json_schema(), "title": "kuma-sync", "required": ["kuma", "irp"]}

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.files import read_text
+from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.sections import PREFIX, SECTIONS, Settings, secret_keys
 from kuma_sync.settings.toml import parse_toml

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.kuma_render import shown_time
+from kuma_sync.sim.kuma_listing import shown_time
 from kuma_sync.sim.values import Json, moment
 
 SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Critical"}

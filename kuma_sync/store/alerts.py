@@ -30,6 +30,24 @@ _scalars = same_named(
     "overflow",
 )
 
+# Statements of every delivery and every read, built once: building one costs more than running it.
+_SNAPSHOTS = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
+
+_CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
+    one_of(schema.contents.c.alert_id, "b_ids")
+)
+
+_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
+_GONE = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"), schema.links.c.gone)
+_HOLD = (
+    select(schema.contents.c.alert_id)
+    .where(one_of(schema.contents.c.alert_id, "b_ids"))
+    .with_for_update(skip_locked=True)
+)
+
+_FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
+_COLUMNS = [column.name for column in schema.alerts.columns]
+
 
 class Shape(StrEnum):
     """Two requests show the same alert in different bytes; each has its own digest column."""
@@ -69,7 +87,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
     }
 
 
-def as_picture(row: Row[Any]) -> AlertSnapshot:
+def as_snapshot(row: Row[Any]) -> AlertSnapshot:
     """Read a row back."""
     return AlertSnapshot(
         alert=Alert(id=AlertId(row.id), **_scalars(row)),
@@ -77,21 +95,6 @@ def as_picture(row: Row[Any]) -> AlertSnapshot:
         affected=Fingerprint(row.affected) if row.affected is not None else None,
         oversize=row.oversize,
     )
-
-
-# Statements of every delivery and every read, built once: building one costs more than running it.
-_PICTURES = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
-_CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
-    one_of(schema.contents.c.alert_id, "b_ids")
-)
-_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
-_GONE = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"), schema.links.c.gone)
-_HOLD = (
-    select(schema.contents.c.alert_id)
-    .where(one_of(schema.contents.c.alert_id, "b_ids"))
-    .with_for_update(skip_locked=True)
-)
-_FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
 
 
 class Alerts:
@@ -120,11 +123,11 @@ class Alerts:
 
     def snapshots(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, AlertSnapshot]:
         """Return what is known of these alerts. `lock` keeps others from writing it until this transaction ends."""
-        statement = _PICTURES.with_for_update() if lock else _PICTURES
+        statement = _SNAPSHOTS.with_for_update() if lock else _SNAPSHOTS
         found: dict[AlertId, AlertSnapshot] = {}
         for some in batches(list(ids)):
             rows = self._connection.execute(statement, {"b_ids": some})
-            found.update((AlertId(row.id), as_picture(row)) for row in rows)
+            found.update((AlertId(row.id), as_snapshot(row)) for row in rows)
         return found
 
     def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
@@ -283,9 +286,6 @@ class Alerts:
         if shape is Shape.LISTING:
             fresh["recheck"] = or_(stored.recheck, insert.excluded.recheck)
         return insert.on_conflict_do_update(index_elements=["id"], set_=fresh)
-
-
-_COLUMNS = [column.name for column in schema.alerts.columns]
 
 
 def _a_second_after(moment: datetime) -> datetime:

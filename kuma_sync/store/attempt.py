@@ -1,4 +1,4 @@
-"""A transaction that waits where it runs, and that another thread may abort."""
+"""How long a transaction may wait for the database, and how another thread aborts one that waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,9 +15,29 @@ from sqlalchemy import Connection
 from kuma_sync.core.errors import StoreUnavailable
 
 TOO_LATE = "the store is out of reach: it did not answer in time"
-
-
 _connecting = ContextVar["Attempt | None"]("connecting", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLimits:
+    """Every wait for the database. The standard values are those of the program as it is delivered."""
+
+    lock: timedelta = timedelta(seconds=30)
+    """How long another's lock is waited for (on SQLite another writer), a free connection too, and how long a
+    transaction of ours on PostgreSQL may stand still before the server ends it. Longer than any of ours stands
+    still; shorter than `transaction`, so that the database itself says what it waits for."""
+
+    transaction: timedelta = timedelta(minutes=4)
+    """How long a transaction may take, with all it waits for: a database that neither answers nor fails is away, too.
+    Less than a loop may stand still before `/livez` fails."""
+
+    unreachable: timedelta = timedelta(seconds=10)
+    """After how long a PostgreSQL that neither connects nor acknowledges what was sent is out of reach. Whole seconds:
+    libpq takes no parts of them."""
+
+    asleep: timedelta = timedelta(seconds=5)
+    """After how long an unused connection to PostgreSQL is asked whether it still answers, before it is used again: a
+    firewall may have forgotten it. To ask costs one round trip."""
 
 
 def takes(driver: Any, *_more: object) -> None:

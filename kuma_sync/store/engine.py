@@ -10,8 +10,8 @@ from sqlalchemy import URL, Engine, exc, make_url
 from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable, ValueRefused
 from kuma_sync.settings import Secret, sqlite_path
 from kuma_sync.store import postgres
+from kuma_sync.store.attempt import StoreLimits
 from kuma_sync.store.file import StoreFile
-from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.sqlite import open_sqlite
 
 LIMIT_EXCEEDED = "54"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
+from kuma_sync.store.copies import Turn
 from kuma_sync.store.jobs import Claim
-from kuma_sync.store.lease import Turn
 
 if TYPE_CHECKING:
     from kuma_sync.store.session import Tx

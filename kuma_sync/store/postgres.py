@@ -22,8 +22,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
-from kuma_sync.store.attempt import takes
-from kuma_sync.store.limits import StoreLimits
+from kuma_sync.store.attempt import StoreLimits, takes
 from kuma_sync.store.sqlite import WRITES
 from kuma_sync.telemetry.redact import hide
 

@@ -17,17 +17,14 @@ from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres, schema, sqlite
 from kuma_sync.store.alerts import Alerts
-from kuma_sync.store.attempt import TOO_LATE, Attempt
+from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
 from kuma_sync.store.blocking import connected, transaction
+from kuma_sync.store.copies import Heartbeats, Lease
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
-from kuma_sync.store.file import StoreFile
-from kuma_sync.store.file_lock import held, looked_at
-from kuma_sync.store.heartbeats import Heartbeats
-from kuma_sync.store.lease import Lease
-from kuma_sync.store.limits import StoreLimits
+from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.links import Links
 from kuma_sync.store.on_loop import OnFile, OnServer
 from kuma_sync.store.pruning import Pruning

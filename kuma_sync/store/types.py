@@ -17,6 +17,7 @@ from kuma_sync.core.text import fit
 
 _FAST = 1
 _json = json.JSONEncoder(separators=(",", ":")).encode
+DIGEST_BYTES = 16
 
 
 def pack(contents: Contents) -> tuple[bytes, int]:
@@ -60,9 +61,6 @@ def same_named(*names: str) -> Callable[[object], dict[str, Any]]:
         return dict(zip(names, take(owner), strict=True))
 
     return taken
-
-
-DIGEST_BYTES = 16
 
 
 class UtcTime(TypeDecorator[datetime]):

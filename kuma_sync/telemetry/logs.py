@@ -16,8 +16,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.telemetry.journal import is_journal, with_priority
-from kuma_sync.telemetry.outlet import Outlet, Repeats
+from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, with_priority
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
 __all__ = ["configure", "hide", "tell_repeats"]

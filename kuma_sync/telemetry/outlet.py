@@ -1,9 +1,4 @@
-"""The log stream as it leaves the process: nothing that happens to it stops, delays or silences the program.
-
-It may be closed, its disk full, its reader gone, or its reader there and not reading. A line that cannot be written is
-counted, and the count is the first thing said when lines can be written again. A fault that repeats is counted as well,
-after some lines of it.
-"""
+"""Where log lines go: to the journal with a priority, or to a stream, without blocking whoever logs."""
 
 from __future__ import annotations
 
@@ -12,9 +7,12 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TextIO
 
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_DEBUG = 7
 ATOMIC = 4096
 """Bytes that a pipe which is ready takes without blocking (PIPE_BUF)."""
 
@@ -26,6 +24,26 @@ WINDOW = 60.0
 """Lines of one warning that are written in so many seconds; the rest is counted."""
 
 MOST_KINDS = 1000
+LEFT_OUT = "lines_left_out"
+
+
+def is_journal(stream: TextIO, env: Mapping[str, str] | None = None) -> bool:
+    """Tell whether a stream goes to the journal: JOURNAL_STREAM is its device and inode (systemd.exec(5)).
+
+    The variable alone says nothing: it is inherited by processes whose output goes elsewhere.
+    """
+    named = (os.environ if env is None else env).get("JOURNAL_STREAM", "")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
+
+
+def with_priority(text: str, level: int) -> str:
+    """Put the priority of a level of `logging` before every line."""
+    priority = next((number for least, number in _PRIORITIES if level >= least), _DEBUG)
+    return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
 class Outlet:
@@ -97,9 +115,6 @@ class Repeats(logging.Filter):
             kind = self._kinds.pop(key)
             if kind.count > MOST_ALIKE:
                 self._told(key[2], kind.count - MOST_ALIKE)
-
-
-LEFT_OUT = "lines_left_out"
 
 
 def _event(record: logging.LogRecord) -> str:

@@ -1,16 +1,13 @@
-"""The last resort against standing still: the process ends itself, so that systemd or Docker starts it anew.
-
-Whatever else judges our health runs in the event loop, and a loop that is blocked by a call that does not return can
-judge nothing: it answers no `/livez` and feeds no watchdog. So a small thread beside it looks whether it still beats.
-Ending without cleaning up is safe: it is the `kill -9` that everything here survives.
-"""
+"""Signs of life: what systemd is told, and a watchdog of our own that ends a process whose event loop stands still."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -19,9 +16,55 @@ from typing import NoReturn
 import structlog
 
 log = structlog.get_logger(__name__)
-
 LOOKS = 10
 """How often the thread looks within the limit: it counts its looks, and while all is frozen it does not look."""
+
+
+class Systemd:
+    """The notification socket of the service manager; `monotonic_ns` is CLOCK_MONOTONIC."""
+
+    def __init__(self, env: Mapping[str, str], *, monotonic_ns: Callable[[], int], pid: int | None = None) -> None:
+        self._address = env.get("NOTIFY_SOCKET", "")
+        self._monotonic_ns = monotonic_ns
+        self.watchdog_interval = _watchdog_interval(env, os.getpid() if pid is None else pid)
+        """How often `watchdog` should be called: half of what systemd allows; None where it does not watch."""
+
+    def ready(self, status: str = "") -> None:
+        """Tell that the service is up (also after `reloading`)."""
+        self._send("READY=1", status)
+
+    def status(self, status: str) -> None:
+        """Show one line in `systemctl status`."""
+        self._send(status=status)
+
+    def watchdog(self) -> None:
+        """Tell that we are alive."""
+        self._send("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """Tell that a reload begins; `ready` ends it (Type=notify-reload wants the time)."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={self._monotonic_ns() // 1000}")
+
+    def stopping(self, status: str = "") -> None:
+        """Tell that a stop begins."""
+        self._send("STOPPING=1", status)
+
+    def _send(self, state: str = "", status: str = "") -> None:
+        if not self._address.startswith(("/", "@")):
+            return
+        lines = [state, f"STATUS={' '.join(status.split())}" if status else ""]
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        # A service manager that is gone, or slow, must not take the service with it.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
+            to.setblocking(False)
+            to.sendto("\n".join(line for line in lines if line).encode(), address)
+
+
+def _watchdog_interval(env: Mapping[str, str], pid: int) -> timedelta | None:
+    microseconds = env.get("WATCHDOG_USEC", "")
+    if not microseconds.isdigit() or int(microseconds) == 0 or env.get("WATCHDOG_PID", str(pid)) != str(pid):
+        return None
+    return timedelta(microseconds=int(microseconds) // 2)
 
 
 class Pulse:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.files import no_certificate, no_pair
+from kuma_sync.settings.paths import no_certificate, no_pair
 from kuma_sync.transport.carrier import Connections
 
 

@@ -15,6 +15,11 @@ from starlette.responses import JSONResponse, Response
 
 from kuma_sync.settings import Secret
 
+LARGEST_BODY = 64 * 1024
+_DRAINED = 1024 * 1024
+_SECONDS = 30.0
+_BEARER = re.compile(r"Bearer ([!-~]+)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRules:
@@ -24,11 +29,6 @@ class AccessRules:
     tokens: Mapping[str, Secret] = field(default_factory=dict)
     metrics_token: Secret = field(default_factory=Secret)
     metrics_public: bool = False
-
-
-LARGEST_BODY = 64 * 1024
-_DRAINED = 1024 * 1024
-_SECONDS = 30.0
 
 
 async def read_body(request: Request) -> bytes | None:
@@ -56,9 +56,6 @@ async def read_body(request: Request) -> bytes | None:
 def hangs_up(request: Request) -> bool:
     """Tell whether the connection must be closed; else the rest of the body would be read and thrown away for ever."""
     return bool(getattr(request.state, "hangs_up", False))
-
-
-_BEARER = re.compile(r"Bearer ([!-~]+)")
 
 
 class Refused(Exception):  # it is an answer, not a fault

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
-from kuma_sync.settings.files import no_pair
+from kuma_sync.settings.paths import no_pair
 from kuma_sync.web.listener import DoorLimits, Guest, Listener, most_connections
 
 _STOP_SECONDS = 5
