@@ -1,4 +1,4 @@
-"""`check`: every part tried as the daemon would use it, one finding after the other, whatever failed before."""
+"""`check`: try every part as the daemon would use it, one after the other, also after a failure."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _OF_CERTIFICATES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What was found, one sentence each: problems end `run` with exit code 2, warnings do not."""
+    """Problems and warnings, a sentence each. A problem ends `run` with exit code 2."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def judge(reading: Reading) -> Judgement:
-    """Judge a configuration as a daemon would that starts with it, or is told to read it again."""
+    """Judge a configuration as a daemon does at its start or reload."""
     problems = list(reading.error.lines) if reading.error else []
     warnings = list(reading.settings.warnings) if reading.settings else []
     for trial in _trials(reading):
@@ -59,7 +59,7 @@ def judge(reading: Reading) -> Judgement:
 
 
 def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
-    """Yield what can be tried of the sections that are sound; each returns warnings, or raises ConfigError."""
+    """Yield the checks that valid sections allow; each returns warnings, or raises ConfigError."""
     match reading.sections.get("kuma"):
         case KumaSection() as kuma:
             yield partial(_certificates, kuma_endpoint(kuma, Limits()))
@@ -118,7 +118,7 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
     try:
         found = await client.whoami()
     except AccessDenied as error:
-        # A token may lack the right to ask who it is and yet have the one that matters.
+        # A token may lack the right to call whoami, but have the right to read alerts.
         if await _may_read(client) is not None:
             for finding in remote.refused(error, "token"):
                 yield finding
@@ -138,7 +138,7 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
 
 
 async def _refused(remote: Remote, error: RemoteError, what: str, *, direct: bool) -> list[Finding]:
-    """Say why a request failed; where plain HTTP was answered by nothing of use, see whether TLS is spoken there."""
+    """Say why a request failed; after a failure of plain HTTP try whether TLS is spoken there."""
     parts = urlsplit(remote.url)
     puzzling = direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}
     if puzzling and await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
@@ -203,7 +203,7 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
 
 
 async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
-    """Look at the first page of what was closed lately: can it be had, and can its times be read?"""
+    """Read the first page of lately closed incidents: can it be read, and its times, too?"""
     what, now = "IRP closed incidents", utc_now()
     if not (settings.close.watch and client.can("list_closed")):
         return None
@@ -226,7 +226,7 @@ async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A remote as lines name it: `name` for people, `section` of its keys, its address, and what proves it."""
+    """A remote, as findings name it: `name` for people, `section` of the configuration, address, certificate check."""
 
     name: str
     section: str
@@ -238,7 +238,7 @@ class Remote:
         return [ok(f"{self.name} address", self.url), self._certificate()]
 
     def refused(self, error: RemoteError, what: str) -> list[Finding]:
-        """Say how far a request came before it failed; `what` is what it was to prove."""
+        """Say how far a request came before it failed; `what` names the thing it was to prove."""
         if error.status is not None:
             return [*self.reached(), failed(f"{self.name} {what}", self._advice(error))]
         if error.summary.startswith("certificate"):

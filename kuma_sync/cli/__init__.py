@@ -97,7 +97,7 @@ def main(words: Sequence[str] | None = None, *, limits: Limits | None = None) ->
 
 
 def _readable(words: Sequence[str]) -> list[str]:
-    """Refuse a word whose bytes are no UTF-8, by its position: it can be neither stored nor printed."""
+    """Refuse a word that is not UTF-8, and name its position: it could be neither stored nor printed."""
     for position, word in enumerate(words, 1):
         try:
             word.encode()
@@ -118,7 +118,7 @@ def _loaded(module: str) -> ModuleType:
 
 
 def _misused(error: click.ClickException) -> int:
-    """Say in one line what click says in four."""
+    """Say a mistake in the command line in one line; click would take four."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "kuma-sync"
     message = " ".join(error.format_message().split())

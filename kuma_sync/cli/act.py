@@ -162,7 +162,7 @@ def _drop(settings: Settings, order: Order, text: str) -> None:
 
 
 def _described(tx: Tx, name: str) -> str:
-    """Say which alert it is, how it stands and what the IRP has of it."""
+    """Describe an alert in a few words: its name, its state and its incident."""
     alert_id = AlertId(name)
     snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
     if snapshot is None:

@@ -1,4 +1,4 @@
-"""`check` and `render`: what would happen, tried or shown without changing anything."""
+"""`check` tries every part, `render` shows the requests that would be sent; neither changes anything."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
 
 
 def _masked(request: Rendered) -> Rendered:
-    """Mask what a template took from a secret of `irp.options`."""
+    """Mask secrets of `irp.options` that a template put into the request."""
     headers = {name: masked(value) for name, value in request.headers.items()}
     return replace(request, url=masked(request.url), headers=headers, body=_leaves_masked(request.body))
 

@@ -29,7 +29,7 @@ LOOK_AGAIN = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What was ordered, and which sides it may reach."""
+    """One order: the alert, and whether it is to be closed in KUMA and in the IRP."""
 
     alert_id: AlertId
     to_kuma: bool
@@ -59,7 +59,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.option("--wait", is_flag=True, help="Until both sides are closed, or 60 s.")
 def close(config: Path | None, said: str | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
     """Close an alert in KUMA and its incident in the IRP."""
-    # Whose it is, the store will tell.
+    # The store knows the exact id.
     asked = CloseRequest(alert_id=AlertId(""), reason=reason, origin=Origin.OPERATOR, by=actor(said), comment=comment)
     _close(command_settings(config, remotes=False), alert, asked, wait)
 

@@ -50,10 +50,10 @@ async def _once(settings: Settings, limits: Limits | None) -> int:
 
 
 def keep_one_arena() -> None:
-    """Let all threads allocate from one place.
+    """Let all threads allocate from one memory area.
 
-    glibc gives each thread a place of its own, and what large alerts took in one is not used by another: ten megabytes
-    more at the peak. Where the C library is another one, nothing happens.
+    By default glibc gives each thread its own memory area, and memory freed in one is not used by another: that costs
+    ten megabytes at the peak. With another C library this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -66,17 +66,17 @@ format = "json"
 DAY = 30.0
 LONGEST_DRAIN = 20.0
 DOOR_AT = (0.30, 0.62)
-"""The shares of the day at which the IRP's close command comes to the door."""
+"""At these shares of the day the IRP calls our close API."""
 
 PATIENCE = 100
-"""Looks, a tenth of a second apart, for what the daemon must do first."""
+"""How often the demo looks, every tenth of a second, before it gives up waiting for the daemon."""
 
 DEEDS = ("made in the IRP", "updated there", "closed in KUMA", "closed in the IRP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the daemon works: its folder, its door, and the two remotes as (address, token)."""
+    """The daemon's folder, its HTTP address, and the two remotes as (address, token)."""
 
     folder: Path
     listen: str
@@ -109,7 +109,7 @@ class Place:
         self.config.write_text(text, encoding="utf-8")
 
     def close_alert(self, alert_id: str, reason: str) -> bool:
-        """Do what an IRP's close command does: KUMA's own call, at our door. Blocks; false when it was not taken."""
+        """Call our close API as an IRP would. Blocks; return false when the call was refused."""
         request = urllib.request.Request(
             f"http://{self.listen}/api/v1/alerts/close",
             data=json.dumps({"id": alert_id, "reason": reason}).encode(),
@@ -149,7 +149,7 @@ class Daemon:
         return await self._process.wait()
 
     async def stop(self) -> int:
-        """Send SIGTERM (after 15 s SIGKILL) and return its exit code; one that ended by itself keeps its own."""
+        """Send SIGTERM, after 15 s SIGKILL, unless it has ended already; return its exit code."""
         if self._process is None:
             return 0
         if self._process.returncode is None:
@@ -163,7 +163,7 @@ class Daemon:
 
 
 def free_listen(listen: str) -> str:
-    """Return the address with a free port where it asks for port 0; raise Unfinished where there is none."""
+    """Return the address, with a free port instead of port 0; raise Unfinished where there is none."""
     host, _, port = listen.rpartition(":")
     if int(port):
         return listen
@@ -188,7 +188,7 @@ def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 
 def _length(_context: click.Context, _parameter: click.Parameter, seconds: float | None) -> float | None:
     if seconds is not None and not math.isfinite(seconds):
-        # No range keeps out what is not a number: it is neither too small nor too large.
+        # A range does not refuse NaN: it is neither too small nor too large.
         raise click.BadParameter("expected a number of seconds")
     return seconds
 
@@ -229,7 +229,7 @@ class _Demo:
         self._counts = (0, 0, 0, 0)
 
     async def run(self, seconds: float | None) -> bool:
-        """Play it all; true when both sides agree and the daemon ended well."""
+        """Run the demo; true when both sides agree and the daemon ended well."""
         async with AsyncExitStack() as stack:
             kuma = await stack.enter_async_context(SimServer(self._kuma.app))
             irp = await stack.enter_async_context(SimServer(self._irp.app))
@@ -260,7 +260,7 @@ class _Demo:
         say(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}\n")
 
     async def _until(self, stop: asyncio.Event, daemon: Daemon, work: Coroutine[Any, Any, object]) -> None:
-        """Do something until it ends, Ctrl-C comes, or the daemon dies."""
+        """Run a coroutine until it ends, Ctrl-C comes, or the daemon dies."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in (work, stop.wait(), daemon.ended())]
             watching = group.create_task(self._watch())
@@ -269,7 +269,7 @@ class _Demo:
                 task.cancel()
 
     async def _first_read(self) -> None:
-        """Wait for the daemon, so that a slow start takes nothing from the day."""
+        """Wait until the daemon is ready, so that a slow start does not shorten the day."""
         for _ in range(PATIENCE):
             if self._kuma.requests:
                 return
@@ -282,7 +282,7 @@ class _Demo:
                 group.create_task(self._command(place, share * seconds))
 
     async def _command(self, place: Place, after: float) -> None:
-        """Close an incident the way an IRP does that has a close command for KUMA."""
+        """Close an incident as an IRP does that then calls our close API."""
         await asyncio.sleep(after)
         for _ in range(PATIENCE):
             if (incident := self._open_incident()) is not None:
@@ -307,7 +307,7 @@ class _Demo:
         return next(fitting, None)
 
     async def _watch(self) -> None:
-        """Tell what the daemon did, whenever it did something."""
+        """Print each new thing that the daemon did."""
         while True:
             await asyncio.sleep(0.5)
             found = self._compared()

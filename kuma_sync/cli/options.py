@@ -35,18 +35,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only say how many and what.")
 NOBODY = 2**32 - 1
-"""The login uid of a process that nobody logged in for: a service, a container (proc(5))."""
+"""The login uid of a process without a login, such as a service or a container (proc(5))."""
 
 LONGEST_NAME = 64
 
 
 class Unfinished(KumaSyncError):
-    """What was asked for could not be done, or not all of it: exit 1."""
+    """The command could not do all that it was asked to do: exit 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Who gives an order, and whether it is given: `yes` answers the question, `dry_run` only looks."""
+    """An order: the name of its giver; `yes` answers the question, `dry_run` changes nothing."""
 
     by: str
     yes: bool
@@ -54,12 +54,12 @@ class Order:
 
     @property
     def is_seen_first(self) -> bool:
-        """Tell whether somebody looks at what it would do; else it is done even where nothing can be shown."""
+        """Tell whether a human is shown the effect first. With `--yes` the command works even where it cannot print."""
         return self.dry_run or not self.yes
 
 
 def agreed(question: str, *, yes: bool) -> None:
-    """Ask, unless `yes` answers. Raise Unfinished for a no, UsageError where there is no terminal to ask on."""
+    """Ask, unless `yes`. Raise Unfinished after a no, UsageError where there is no terminal."""
     if yes:
         return
     if not can_ask():
@@ -69,7 +69,7 @@ def agreed(question: str, *, yes: bool) -> None:
 
 
 def named_by_option(_context: click.Context, _parameter: click.Parameter, name: str | None) -> str | None:
-    """Take a name for the audit trail; refuse what is none."""
+    """Read a name for the audit trail; refuse an empty, too long or unprintable one."""
     if name is not None and not (name.strip() and name.isprintable() and len(name) <= LONGEST_NAME):
         raise click.BadParameter(f"expected a name of at most {LONGEST_NAME} printable characters")
     return name.strip() if name else None
@@ -85,16 +85,16 @@ as_option = click.option(
 
 
 def actor(said: str | None = None) -> str:
-    """Return who gives the order, for the audit trail: the human, rather than the account that sudo gave.
+    """Return the name for the audit trail: the human's, not that of the account which sudo gave.
 
-    A name that was `said` stands beside the one that is known otherwise: it is a claim.
+    A name given by `--as` (`said`) is only a claim, so the name that the system knows stands beside it.
     """
     known = human(os.environ)
     return f"operator:{known}" if said in (None, known) else f"operator:{said} ({known})"
 
 
 def human(env: Mapping[str, str], *, loginuid: Path = Path("/proc/self/loginuid")) -> str:
-    """Return who types: as sudo or doas tell, else who logged in, else whose process this is."""
+    """Return the human's login: from sudo or doas, else from the login session, else the process's own account."""
     account = _account()
     for told in (env.get("SUDO_USER", ""), env.get("DOAS_USER", ""), _logged_in(loginuid)):
         if told and told != "root" and told.isprintable():
@@ -103,7 +103,7 @@ def human(env: Mapping[str, str], *, loginuid: Path = Path("/proc/self/loginuid"
 
 
 def _logged_in(file: Path) -> str:
-    """Return the name by which this session was entered; it outlives `su` and cannot be changed by its user."""
+    """Return the name of this login session; it stays the same under `su`, and its user cannot change it."""
     try:
         uid = int(file.read_text(encoding="ascii"))
         return "" if uid == NOBODY else pwd.getpwuid(uid).pw_name

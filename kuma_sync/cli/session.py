@@ -37,9 +37,9 @@ def read_settings(config: Path | None, *, remotes: bool = True) -> Settings:
 
 
 def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
-    """Load the configuration for a command that answers and ends: of logs only warnings, on stderr.
+    """Load the configuration for a short command: it logs only warnings, on stderr.
 
-    A command that speaks to neither side needs neither side's secrets (`remotes` false).
+    A command that asks neither KUMA nor the IRP needs no secrets of theirs (`remotes` false).
     """
     settings = read_settings(config, remotes=remotes)
     logs.configure(level="warning", format=settings.log.format)
@@ -47,7 +47,7 @@ def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
 
 
 def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
-    """Load what leads to the store, though something is `wrong`; raise that where the store's part cannot be read."""
+    """Load only the part of the configuration that names the store; raise `wrong` where even that cannot be read."""
     try:
         settings = load_store(find_config(config, os.environ), os.environ)
     except ConfigError:
@@ -62,9 +62,9 @@ def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
 def opened_store(
     settings: Settings, *, any_owner: bool = False, any_schema: bool = False, untouched: bool = False
 ) -> Iterator[Store]:
-    """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no store.
+    """Open the configured store. It must exist and, unless `any_owner`, belong to the configured KUMA and IRP.
 
-    One that stays `untouched` is only read: that works, too, where this user may not write.
+    With `untouched` it is only read, so this user needs no right to write.
 
     Raise StoreError where it is out of reach or its schema is newer (or, without `any_schema`, older), or ConfigError
     where it belongs to another KUMA or IRP.
@@ -92,7 +92,7 @@ def _assure_ours(store: Store, settings: Settings) -> None:
 
 
 def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
-    """Say that what was ordered waits, if no daemon runs; tell whether it does."""
+    """If no daemon runs, say that the order waits on the queue; tell whether it waits."""
     if not ordered:
         return False
     with store.reading() as tx:
@@ -104,7 +104,7 @@ def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
 
 
 def named(tx: Tx, text: str) -> str:
-    """Return the one subject that is meant, the exact one first; raise Unfinished for none, or several."""
+    """Return the one subject that the text names, an exact match first; raise Unfinished for none or several."""
     wanted = text.strip().rstrip("…")  # as a narrow terminal shows it
     exact = _exact(tx, wanted) if wanted else None
     if exact is not None:
@@ -131,13 +131,13 @@ def _exact(tx: Tx, wanted: str) -> str | None:
 
 
 def _beginning(tx: Tx, wanted: str) -> list[str]:
-    """Return what begins so, in any case where nothing does in this one."""
+    """Return the subjects that begin with this text; if there is none, compare without case."""
     found = tx.overview.matching(wanted, limit=_SEVERAL)
     return found or tx.overview.matching(wanted, limit=_SEVERAL, any_case=True)
 
 
 def looked_for(tx: Tx, text: str) -> str:
-    """Return the one subject that is meant, perhaps by a part of its name; raise Unfinished for none, or several."""
+    """Return the one subject that the text names, also by a part of its name; raise Unfinished for none or several."""
     try:
         return named(tx, text)
     except Unfinished as unknown:
@@ -155,5 +155,5 @@ def looked_for(tx: Tx, text: str) -> str:
 
 
 def all_named(tx: Tx, texts: Sequence[str]) -> list[str]:
-    """Return every subject that is meant, each once; raise Unfinished for the first that is none."""
+    """Return the subjects that the texts name, each once; raise Unfinished for the first unknown one."""
     return list(dict.fromkeys([named(tx, text) for text in texts]))

@@ -32,7 +32,7 @@ FAULTS = f"KIND[:key=value,…], repeatable. Kinds: {', '.join(ARGUMENTS)}; e.g.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaflet:
-    """What one is told of a simulator that runs: how a configuration names it, and what can be asked of it."""
+    """The text about a running simulator: how a configuration names it, and how to control it."""
 
     what: str
     section: str
@@ -40,7 +40,7 @@ class Leaflet:
     acts: list[str]
 
     def hand_out(self, url: str, token: str, tls: SimTls | None) -> None:
-        """Print it: lines for a configuration, then lines for a shell."""
+        """Print the lines for a configuration, then those for a shell."""
         curl = f"curl -s -H 'Authorization: Bearer {token}'" + (f" --cacert {tls.ca_file}" if tls else "")
         say(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
         ca_file = f'\nca_file = "{tls.ca_file.absolute()}"' if tls else ""
@@ -138,7 +138,7 @@ def add_fault(faults: Faults, text: str) -> None:
 
 @contextmanager
 def meant_by(option: str) -> Iterator[None]:
-    """Turn a simulator's complaint into one about an option: wrong usage, exit 2."""
+    """Turn a simulator's error into one about an option: wrong usage, exit 2."""
     try:
         yield
     except SimError as error:

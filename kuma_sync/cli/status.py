@@ -38,7 +38,7 @@ TOWARDS = {"delivery": "irp", "close": "kuma"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """One queue: jobs by state, and since when its oldest job waits or runs."""
+    """One queue: jobs by state, and when its oldest waiting or running job was put."""
 
     jobs: dict[Depth, int]
     oldest: datetime | None
@@ -46,9 +46,9 @@ class Queue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedJob:
-    """What waits for a human: an alert (or a piece of KUMA's answer that is none), and why.
+    """A parked alert, or a parked piece of KUMA's answer that is no alert; and why.
 
-    `size` is how many bytes a piece has; None for an alert.
+    `size` is a piece's length in bytes; None for an alert.
     """
 
     id: str
@@ -64,7 +64,7 @@ class ParkedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a store stands, and who works on it. `refused` says why the configuration on disk cannot be read."""
+    """The state of a store and of the processes on it. `refused`: why the configuration on disk cannot be read."""
 
     now: datetime
     verdict: Verdict
@@ -89,7 +89,7 @@ def status(config: Path | None, as_json: bool) -> None:
     """Tell whether the daemon runs and what needs a look: exit 0, or 1 (needs a look), or 3 (not running)."""
     settings, refused = _readable_settings(config)
     found = _look(settings, refused)
-    # The exit code is a result by itself: `status | head -1` must not say now this, now that.
+    # With `status | head -1`, too, the exit code must always be that of the verdict.
     with suppress(NobodyReads):
         if as_json:
             show_json(found)
@@ -99,9 +99,9 @@ def status(config: Path | None, as_json: bool) -> None:
 
 
 def _readable_settings(config: Path | None) -> tuple[Settings, str]:
-    """Return the configuration and nothing; where it is broken, what leads to the store, and what is wrong.
+    """Return the configuration and ''. If it is broken: only the part that names the store, and the error.
 
-    A daemon goes on with the configuration that it started with.
+    A running daemon goes on with the configuration that it started with.
     """
     try:
         settings = command_settings(config, remotes=False)
@@ -149,8 +149,9 @@ def _look(settings: Settings, refused: str) -> Status:
 
 
 def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
-    """Say that the store belongs to another KUMA or IRP than the configuration on disk means; raise ConfigError where
-    no daemon works on it: then it is another's store, and not a configuration that was changed meanwhile.
+    """Say that the store belongs to another KUMA or IRP than the configured ones; '' if it does not.
+
+    If no daemon runs, raise ConfigError: then the store is wrong, and not the configuration that was changed meanwhile.
     """
     try:
         if owner is not None:
@@ -184,7 +185,7 @@ def parked_jobs(tx: Tx) -> list[ParkedJob]:
 
 
 def by_direction(held: Sequence[Held]) -> dict[str, int]:
-    """Count what the brake holds, by what it is and where it would go."""
+    """Count what the brake holds by kind and direction."""
     counts = Counter((one.what, one.towards) for one in held)
     return {f"to {what} in {SIDES[towards]}": count for (what, towards), count in sorted(counts.items())}
 
@@ -261,6 +262,6 @@ def _show_held(found: Status) -> None:
 
 
 def and_more(count: int, state: str) -> None:
-    """Say how many more there are than a short list shows, and where all of them are."""
+    """Say how many a short list leaves out, and which command lists all."""
     if count > MOST_SHOWN:
         say(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")

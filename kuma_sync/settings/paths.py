@@ -24,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where the relative paths of one configuration lead, whatever folder a command is called in.
+    """The folders that relative paths of one configuration are taken from, in whatever folder a command is called.
 
     The store lies in `state`. A file that is only read is looked for there, then in `beside`, the configuration's own
     folder. `env` has systemd's credentials directory.
@@ -39,14 +39,14 @@ class Places:
         return self.state / path
 
     def read(self, path: str) -> tuple[Path, ...]:
-        """Return where a file of the operator's may lie, the first place first: one place for an absolute path."""
+        """Return the places of an operator's file, in the order of search: one place for an absolute path."""
         return tuple(dict.fromkeys((self.state / path, self.beside / path)))
 
 
 def places_of(path: Path | None, env: Mapping[str, str]) -> Places:
     """Return the places of the configuration at `path`: systemd's state directory, else ours, else its own folder.
 
-    Without a file, what the environment says counts as written in the current folder.
+    Without a file, paths from the environment are taken from the current folder.
     """
     beside = Path(os.path.abspath(path)).parent if path else here()  # noqa: PTH100  # ".." must go, links must stay
     state = Path(env.get(STATE_DIRECTORY, "").partition(":")[0])
@@ -56,7 +56,7 @@ def places_of(path: Path | None, env: Mapping[str, str]) -> Places:
 
 
 def here() -> Path:
-    """Return the current folder; where it was removed meanwhile, the root."""
+    """Return the current folder; the root if it was removed meanwhile."""
     try:
         return Path.cwd()
     except OSError:
@@ -79,7 +79,8 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 def readable_file(text: Any, places: Places, *, secret: bool = False) -> Path:
     """Return the path of a readable file; a ValueError names it.
 
-    What stands where the path of a `secret` should may be the secret itself: only what is surely a path is told.
+    An operator may have written a `secret` itself where its path belongs, so the error shows it only if it is surely a
+    path.
     """
     if not isinstance(text, str | Path) or "\x00" in str(text):
         raise ValueError("expected the path of a file")
@@ -109,7 +110,7 @@ def profile_path(text: str, places: Places) -> str:
     if "\x00" in text or is_built_in(text):
         return text
     tried = places.read(text)
-    found = next((path for path in tried if _may_be(path)), None)
+    found = next((path for path in tried if may_exist(path)), None)
     named = "/" in text or text.endswith(".toml")
     return str(found or tried[-1]) if found or named else text
 
@@ -119,8 +120,8 @@ def is_built_in(profile: str) -> bool:
     return "/" not in profile and (_PROFILES / f"{profile}.toml").is_file()
 
 
-def _may_be(path: Path) -> bool:
-    """Tell whether there is a file, or nobody can tell."""
+def may_exist(path: Path) -> bool:
+    """Tell whether there is a file; true also where this user may not look."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -131,7 +132,7 @@ def _may_be(path: Path) -> bool:
 
 
 def _is_a_path(text: str, tried: tuple[Path, ...]) -> bool:
-    """Tell whether a text is surely a path, and no secret that was written where one belongs."""
+    """Tell whether a text is surely a path, and not a secret that was written there by mistake."""
     if "/" not in text:
         return False
     if text.startswith("/"):
@@ -144,7 +145,7 @@ def _short(path: Path) -> str:
 
 
 def decoded(raw: bytes) -> str:
-    """Return text without its byte order mark; ValueError says in a few words what it is instead of UTF-8."""
+    """Return text without its byte order mark; raise ValueError, saying which encoding it has instead of UTF-8."""
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\0" in raw[:4]:
         raise ValueError("is UTF-16 text, as some editors on Windows write it; save it as UTF-8")
     try:

@@ -1,7 +1,7 @@
 """Alerts for the simulators: made from a seed, so that a seed gives the same day again, or read from a file.
 
-Shapes after KUMA help 217941 (events), 217780 (correlation events), 222254 (alerts). The values hold what breaks
-parsers: braces, quotes and backslashes inside strings, Cyrillic, integers beyond 2^53.
+Shapes after KUMA help 217941 (events), 217780 (correlation events), 222254 (alerts). The values hold texts
+that break parsers: braces, quotes and backslashes inside strings, Cyrillic, integers beyond 2^53.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ _KINDS: tuple[Callable[[random.Random], Json], ...] = (_windows_logon, _windows_
 
 
 def read_alerts(path: str | Path) -> list[Json]:
-    """Read FILE.json or FILE.json.gz holding a bare array of alerts; SimError names the file and what is wrong."""
+    """Read FILE.json or FILE.json.gz with a bare array of alerts; raise SimError with the file and the mistake."""
     file = Path(path)
     try:
         raw = file.read_bytes()

@@ -93,7 +93,7 @@ async def answer_status(exchange: Exchange, *, code: int, headers: dict[str, str
 
 
 async def answer_html(exchange: Exchange, *, code: int, content_type: str, encoding: str) -> None:
-    """Answer with a balancer's page, with 200 by default, in any encoding; with "" as its type it is sent without."""
+    """Answer with a load balancer's page, by default with 200; an empty `content_type` leaves the header out."""
     await exchange.swallow_request()
     headers = {"Content-Type": content_type} if content_type else {}
     response = Response(PAGE.format("502 Bad Gateway").encode(encoding), status_code=code, headers=headers)
@@ -101,7 +101,7 @@ async def answer_html(exchange: Exchange, *, code: int, content_type: str, encod
 
 
 async def redirect(exchange: Exchange, *, code: int, location: str, effect: bool) -> None:
-    """Lead elsewhere, as a login in front does; with `effect` after the request was carried out, as a form is ended."""
+    """Redirect, as a login page in front does; with `effect` carry the request out first."""
     if effect:
         await exchange.app(exchange.scope, exchange.receive, _nowhere)
     else:
@@ -111,24 +111,24 @@ async def redirect(exchange: Exchange, *, code: int, location: str, effect: bool
 
 
 async def unauthorized(exchange: Exchange, *, code: int) -> None:
-    """Refuse the token, whatever it is."""
+    """Refuse any token."""
     await answer_status(exchange, code=code, headers={}, body={"message": "access denied", "details": ""})
 
 
 async def reset_before(exchange: Exchange) -> None:
-    """Take the whole request, have no effect, reset the connection."""
+    """Read the whole request, do nothing, reset the connection."""
     await exchange.swallow_request()
     await exchange.reset()
 
 
 async def reset_after(exchange: Exchange) -> None:
-    """Have the effect, throw the answer away, reset the connection."""
+    """Carry the request out, throw the answer away, reset the connection."""
     await exchange.app(exchange.scope, exchange.receive, _nowhere)
     await exchange.reset()
 
 
 async def cut(exchange: Exchange, *, after: int) -> None:
-    """Close the connection inside the body: after so many bytes, or at half of a body no longer than that."""
+    """Close the connection inside the body: after so many bytes, or in the middle of a shorter body."""
     held: list[bytes] = []
     done = False
 
@@ -274,7 +274,7 @@ class Faults:
             self.remove(rule)
 
     async def around(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request with what strikes it: pauses first come, first served, then at most one other fault."""
+        """Serve one request with its faults: all pauses in order, then at most one other fault."""
         for rule in self._striking(scope):
             if rule.kind in ("delay", "hang"):
                 resumed = await rule.pause(receive)
@@ -327,7 +327,7 @@ _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "after": (_number((int,), 0), "a whole number, 0 or more"),
     "piece": (_number((int,), 1), "a whole number, 1 or more"),
 }
-"""What each condition and argument can be, and how that is said."""
+"""For each condition and argument: a check of its value, and the words for what is expected."""
 
 
 async def _within(seconds: float | None, event: asyncio.Event) -> None:

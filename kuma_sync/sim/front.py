@@ -37,7 +37,7 @@ class SimRequest:
 
 
 class Simulator(Protocol):
-    """What the door needs of a simulator."""
+    """The interface of a simulator for this module."""
 
     token: str
     clock: Clock
@@ -57,7 +57,7 @@ class Simulator(Protocol):
 
 
 class Front:
-    """Stand before a simulator's application as the ASGI application that is served."""
+    """The ASGI application that is served; it calls the simulator's own."""
 
     def __init__(self, side: Simulator, app: ASGIApp) -> None:
         self._side = side
@@ -65,7 +65,7 @@ class Front:
         self._control = control_app(side)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; `/_sim/` is out of the faults' reach and off the record."""
+        """Serve one request; those to `/_sim/` meet no faults and are not recorded."""
         if scope["path"].startswith("/_sim/"):
             await self._control(scope, receive, send)
             return
@@ -106,7 +106,7 @@ def control_app(side: Simulator) -> ASGIApp:
         Route("/_sim/state", controls.guarded(controls.state), methods=["GET"]),
         Route("/_sim/faults", controls.guarded(controls.add_fault), methods=["POST"]),
         Route("/_sim/faults", controls.guarded(controls.clear_faults), methods=["DELETE"]),
-        Route("/_sim/knobs", controls.guarded(controls.turn), methods=["POST"]),
+        Route("/_sim/knobs", controls.guarded(controls.set_knobs), methods=["POST"]),
         Route("/_sim/act", controls.guarded(controls.act), methods=["POST"]),
     ]
     return Starlette(routes=routes)
@@ -152,7 +152,7 @@ class _Controls:
         self._side.faults.clear()
         return self.state({})
 
-    def turn(self, body: Json) -> Json:
+    def set_knobs(self, body: Json) -> Json:
         """Set knobs; a list stands for a set."""
         knobs = self._side.knobs
         known = {field.name for field in fields(knobs)}
@@ -163,7 +163,7 @@ class _Controls:
         return self.state({})
 
     def act(self, body: Json) -> Json:
-        """Do what the simulator's people do; the other keys are the action's arguments."""
+        """Do the action named by `do`; the other keys are its arguments."""
         actions = self._side.actions()
         wanted = body.pop("do", None)
         if wanted not in actions:
@@ -172,7 +172,7 @@ class _Controls:
 
 
 def _called(call: Callable[..., object], arguments: Json) -> object:
-    """Call with what came over the wire: what does not fit is the caller's mistake, not ours."""
+    """Call with arguments from a request; wrong ones are the caller's mistake, so raise SimError."""
     try:
         return call(**arguments)
     except (TypeError, ValueError) as error:

@@ -78,7 +78,7 @@ class IrpSim:
         return [incident for incident in self.incidents.values() if self.kept(incident.external_id) == kept]
 
     def by_id(self, id: str) -> Incident | None:
-        """Give an incident by its id, in whatever case where ids are shown in another one than they were made in."""
+        """Give an incident by its id, without regard to case if the knob changes the case of shown ids."""
         return self.incidents.get(id.lower() if self.knobs.id_case else id)
 
     def kept(self, key: str) -> str:
@@ -88,7 +88,7 @@ class IrpSim:
         return key.upper() if self.knobs.key_case == "upper" else key.lower()
 
     def findable(self, key: str) -> list[Incident]:
-        """Give what a find shows: by key, less what is younger than the lag."""
+        """Give the incidents that a find shows: those of the key, except those younger than the lag."""
         born_before = self.clock() - timedelta(seconds=self.knobs.find_lag)
         found = list(self.incidents.values()) if self.knobs.ignore_external_id else self.by_key(key)
         return [incident for incident in found if not self.knobs.find_lag or incident.created_at <= born_before]
@@ -137,16 +137,16 @@ class IrpSim:
 
     def analyst_close(self, id: str, resolution: str) -> None:
         """Close an incident as an analyst does, with a resolution; "" where a second step gives it."""
-        incident = self._at_desk(id, "analyst_close", {"resolution": resolution})
+        incident = self._by_analyst(id, "analyst_close", {"resolution": resolution})
         incident.status, incident.resolution = "closed", resolution
 
     def resolve(self, id: str, resolution: str) -> None:
         """Take the second step of a closing: say how the incident was resolved."""
-        self._at_desk(id, "resolve", {"resolution": resolution}).resolution = resolution
+        self._by_analyst(id, "resolve", {"resolution": resolution}).resolution = resolution
 
     def move(self, id: str, to: str = "") -> str:
         """Move an incident elsewhere, where it has another id (`to`, or a new one); return that."""
-        incident = self._at_desk(id, "move", {})
+        incident = self._by_analyst(id, "move", {})
         del self.incidents[id]
         incident.id = to or self._new_id()
         self.incidents[incident.id] = incident
@@ -157,10 +157,10 @@ class IrpSim:
         when = moment(updated)
         if when is None:
             raise SimError("updated must be RFC 3339")
-        self._at_desk(id, "redate", {}).updated_at = when
+        self._by_analyst(id, "redate", {}).updated_at = when
 
     def page_was_read(self, offset: int) -> None:
-        """Move the list of closed incidents under whoever pages it, as the knobs say."""
+        """Change the list of closed incidents between two pages, as the knobs say."""
         if self.knobs.after_page is not None:
             self.knobs.after_page(offset)
         if self.knobs.reopened_between_pages:
@@ -172,18 +172,18 @@ class IrpSim:
 
     def reopen(self, id: str) -> None:
         """Open a closed incident again."""
-        incident = self._at_desk(id, "reopen", {})
+        incident = self._by_analyst(id, "reopen", {})
         incident.status, incident.resolution = "open", ""
 
     def analyst_edit(self, id: str, **fields: object) -> None:
         """Change fields as an analyst does."""
-        incident = self._at_desk(id, "analyst_edit", fields)
+        incident = self._by_analyst(id, "analyst_edit", fields)
         incident.fields.update(fields)
         incident.edited.update(fields)
 
     def delete(self, id: str) -> None:
         """Delete an incident as an analyst does."""
-        self.deleted.append(self._at_desk(id, "delete", {}))
+        self.deleted.append(self._by_analyst(id, "delete", {}))
         del self.incidents[id]
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
@@ -204,7 +204,7 @@ class IrpSim:
         incident.fields.update({name: value for name, value in body.items() if name not in ("events", "externalId")})
         incident.events.extend(body.get("events") or [])
 
-    def _at_desk(self, id_: str, deed: str, body: Json) -> Incident:
+    def _by_analyst(self, id_: str, deed: str, body: Json) -> Incident:
         if id_ not in self.incidents:
             raise SimError(f"there is no incident {id_}")
         incident = self.incidents[id_]
@@ -229,7 +229,7 @@ def irp_app(sim: IrpSim) -> ASGIApp:
 
 
 class Refusal(Exception):
-    """Carry an answer other than success out of a handler: an answer, not a fault of ours."""
+    """An answer other than success, raised by a handler."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)

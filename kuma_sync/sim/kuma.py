@@ -63,7 +63,7 @@ class KumaSim:
         self.close_calls: list[CloseCall] = []
         self.requests: list[SimRequest] = []
         self.shown: set[str] = set()
-        """Ids of alerts that went out in an answer sent whole, while they were new, or as what was asked for."""
+        """Ids of alerts in complete answers that were new then, or were asked for by id or status."""
         self._content = Content(seed)
         self.app: ASGIApp = Front(self, kuma_app(self))
 
@@ -316,7 +316,7 @@ def _not_found(_request: Request | None = None, _error: Exception | None = None)
 
 
 async def _json_object(request: Request) -> Json:
-    """Read the body as an object, whatever its Content-Type says; anything else has no id and no reason."""
+    """Read the body as a JSON object, with any Content-Type; `{}` for anything else."""
     try:
         body = json.loads(await request.body())
     except ValueError:

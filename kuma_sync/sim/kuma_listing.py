@@ -143,7 +143,7 @@ class Query:
 
     @classmethod
     def parse(cls, raw: str) -> Query:
-        """Read a raw query string; a flag is on by being there, whatever its value. Raise BadQuery."""
+        """Read a raw query string; a flag is on with any value. Raise BadQuery."""
         given = parse_qs(raw, keep_blank_values=True)
         statuses = frozenset(given.get("status", []))
         if statuses - STATUSES:
@@ -170,7 +170,7 @@ class Query:
     def cut(self, alerts: Mapping[str, Json], knobs: KumaKnobs) -> list[Json]:
         """Give one page of the alerts asked for: newest first by the chosen field, equal moments by id.
 
-        What is `hidden` is left out after the cut, so that a page may be short though others follow.
+        Hidden alerts are left out after the cut, so a page may be short although others follow.
         """
         named = dict.fromkeys(self.ids)
         asked = [alerts[one] for one in named if one in alerts] if named else list(alerts.values())
@@ -183,7 +183,7 @@ class Query:
         return [alert for _, id_, alert in cut if id_ not in knobs.hidden]
 
     def means(self, alert: Json) -> bool:
-        """Tell whether an alert is shown to somebody who asked for such: new, or of a status or id that was named."""
+        """Tell whether the alert counts as shown: it is new, or the query names ids or statuses."""
         return bool(self.ids or self.statuses) or alert["status"] == "new"
 
     def _wants(self, alert: Json, when: datetime, knobs: KumaKnobs) -> bool:

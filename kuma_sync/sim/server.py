@@ -163,10 +163,9 @@ class SimServer:
         )
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Swallow what is no error of the application, and would be logged as one by uvicorn.
+        """Serve, without two exceptions that uvicorn would log as errors.
 
-        That is our own cancelling at stop, and a client that left before its request was whole: nobody is there to
-        be answered, and nothing was done.
+        They are our own cancelling at stop, and a client that left before its request was complete.
         """
         try:
             await self._app(scope, receive, send)

@@ -14,7 +14,7 @@ RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\
 
 
 class SimError(Exception):
-    """Say in one sentence what the caller of a simulator did wrong, or what is missing."""
+    """One sentence about a mistake of the simulator's caller, or about something that is missing."""
 
 
 def utc_now() -> datetime:

@@ -20,35 +20,35 @@ _connecting = ContextVar["Attempt | None"]("connecting", default=None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLimits:
-    """Every wait for the database. The standard values are those of the program as it is delivered."""
+    """Every wait for the database, with the program's normal values."""
 
     lock: timedelta = timedelta(seconds=30)
-    """How long another's lock is waited for (on SQLite another writer), a free connection too, and how long a
-    transaction of ours on PostgreSQL may stand still before the server ends it. Longer than any of ours stands
-    still; shorter than `transaction`, so that the database itself says what it waits for."""
+    """How long we wait for a lock of somebody else (on SQLite: another writer) and for a free connection; also how long
+    a transaction of ours may be idle before PostgreSQL ends it. It must be longer than any transaction of ours is idle,
+    and shorter than `transaction`, so that the database itself names the reason."""
 
     transaction: timedelta = timedelta(minutes=4)
-    """How long a transaction may take, with all it waits for: a database that neither answers nor fails is away, too.
+    """How long a transaction may take, waiting included: a database that neither answers nor fails counts as away.
     Less than a loop may stand still before `/livez` fails."""
 
     unreachable: timedelta = timedelta(seconds=10)
-    """After how long a PostgreSQL that neither connects nor acknowledges what was sent is out of reach. Whole seconds:
-    libpq takes no parts of them."""
+    """After this time without a connection, or without an acknowledgement, PostgreSQL counts as out of reach. Whole
+    seconds: libpq takes no fractions."""
 
     asleep: timedelta = timedelta(seconds=5)
-    """After how long an unused connection to PostgreSQL is asked whether it still answers, before it is used again: a
-    firewall may have forgotten it. To ask costs one round trip."""
+    """A connection to PostgreSQL that was unused for so long is tested before its next use, because a firewall may have
+    dropped it. The test costs one round trip."""
 
 
 def takes(driver: Any, *_more: object) -> None:
-    """Note the driver's connection that this thread's attempt is about to take: it may have to wait for an answer."""
+    """Note the driver's connection that this thread is about to test: an abort must be able to interrupt it."""
     attempt = _connecting.get()
     if attempt is not None:
         attempt.waits_on(driver)
 
 
 class Attempt:
-    """One transaction under way in some thread, which another thread may abort."""
+    """One running transaction that another thread may abort."""
 
     def __init__(self, interrupt: Callable[[Any], None]) -> None:
         self._interrupt = interrupt
@@ -57,7 +57,7 @@ class Attempt:
         self._aborted = False
 
     def abort(self) -> None:
-        """Let it commit no more, and have a statement that runs fail."""
+        """Let its running statement fail, and do not let it commit."""
         with self._lock:
             self._aborted = True
             if self._driver is not None:
@@ -94,5 +94,5 @@ class Attempt:
             self._waits_no_more()
 
     def _waits_no_more(self) -> None:
-        with self._lock:  # from here on the connection may be lent to somebody else
+        with self._lock:  # from here on the pool may lend the connection to somebody else
             self._driver = None

@@ -1,4 +1,4 @@
-"""Transactions that wait where they are opened: for commands, and in the thread that does long works."""
+"""Transactions that block the calling thread: for commands, and for the thread that does long work."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from sqlalchemy import Connection, Engine, QueuePool, RootTransaction, exc
 
 from kuma_sync.store import postgres, sqlite
 from kuma_sync.store.attempt import Attempt
+from kuma_sync.store.file import StoreFile
 
 LOOK_AGAIN = 0.02
 """Seconds between looks for another writer's end, and for a connection of ours that is free."""
 
 
 @contextmanager
-def transaction(engine: Engine, attempt: Attempt, *, writes: bool, patience: timedelta) -> Iterator[Connection]:
-    """Open a transaction here and now; it waits where it is called, and another thread may abort the `attempt`."""
+def transaction(
+    engine: Engine, attempt: Attempt, *, writes: bool, patience: timedelta, file: StoreFile | None
+) -> Iterator[Connection]:
+    """Open a transaction and wait here for what it needs; another thread may abort the `attempt`.
+
+    After a commit it is checked that the `file` (None on a server) is still the one at its path.
+    """
     with connected(engine, attempt, patience=patience) as connection:
         connection.execution_options(**{sqlite.WRITES: writes, sqlite.AT_ONCE: True})
         deadline = time.monotonic() + patience.total_seconds()
@@ -29,11 +35,13 @@ def transaction(engine: Engine, attempt: Attempt, *, writes: bool, patience: tim
             attempt.assure_wanted()
             yield connection
             attempt.assure_wanted()
+    if writes and file is not None:
+        file.assure_in_place()
 
 
 @contextmanager
 def connected(engine: Engine, attempt: Attempt, *, patience: timedelta) -> Iterator[Connection]:
-    """Take a connection here and now. Where the server gives us no more of them, wait for one of those that we have."""
+    """Take a connection. When the server gives us no more, wait until one of ours becomes free."""
     deadline = time.monotonic() + patience.total_seconds()
     while True:
         try:
@@ -50,9 +58,9 @@ def connected(engine: Engine, attempt: Attempt, *, patience: timedelta) -> Itera
 
 
 def begun_at_once(connection: Connection, deadline: float) -> RootTransaction | None:
-    """Begin; None while another process writes, which is an error after the deadline.
+    """Begin; return None while another process writes, and raise that error after the deadline.
 
-    Whoever waits asks again: SQLite's own wait can be neither aborted nor interrupted by Ctrl-C.
+    The caller asks again after a pause: SQLite's own wait can be neither aborted nor interrupted by Ctrl-C.
     """
     try:
         return connection.begin()
@@ -63,7 +71,7 @@ def begun_at_once(connection: Connection, deadline: float) -> RootTransaction | 
 
 
 def may_come_free(error: exc.OperationalError, engine: Engine) -> bool:
-    """Tell whether the server gives us no more connections, and one of ours may become free."""
+    """Tell whether the server has no more connections for us, but one of ours may become free."""
     pool = engine.pool
     ours = pool.checkedout() + pool.checkedin() if isinstance(pool, QueuePool) else 0
     return bool(ours) and postgres.is_full(error)

@@ -15,10 +15,10 @@ from kuma_sync.store import schema
 from kuma_sync.store.dialect import LeaseClock, insert_into
 
 DEAD_AFTER = timedelta(minutes=1)
-"""After how long without a word a process counts as dead, where no lock tells. Others judge by it, of any version."""
+"""A process that was silent for so long counts as dead, where no lock tells. Other versions use it, too."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
-"""After how long without a word what a process said is removed from the store."""
+"""The row of a process that was silent for so long is removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ class Lease:
             raise ClaimLost(f"the turn to {turn.name} went to another daemon")
 
     def hold(self, name: str) -> None:
-        """Keep whoever has this turn from writing until this transaction ends; the turn stays theirs."""
+        """Lock this lease's row until this transaction ends, so that its owner writes nothing meanwhile."""
         table = schema.lease
         self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())
 
@@ -95,7 +95,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """What a process said last, and how long ago."""
+    """The last heartbeat of a process, and how long ago it came."""
 
     process: Process
     heard_at: datetime
@@ -137,7 +137,7 @@ class Heartbeats:
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
 
     def forget_others(self, owner: str) -> None:
-        """Forget all but one; only for a store that nobody else can hold."""
+        """Forget all but one; only for a store that no other process can hold."""
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner != owner))
 
     def heard(self) -> list[Heartbeat]:
@@ -171,6 +171,6 @@ def _as_row(trouble: Trouble) -> dict[str, str]:
 
 
 def _trouble(row: dict[str, str]) -> Trouble:
-    # Of a newer version's words only those are read that are known here.
+    # A newer version may write more keys: only known ones are read.
     since = read_moment(row.get("since")) or EPOCH
     return Trouble(part=row.get("part", ""), state=row.get("state", ""), reason=row.get("reason", ""), since=since)

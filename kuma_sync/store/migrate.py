@@ -1,4 +1,4 @@
-"""Schema migrations: found in the wheel or the checkout, run over the store's own connection."""
+"""Schema migrations, from the wheel or the checkout, run on the store's own connection."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def check(store: Store) -> str | None:
 
 
 def assure_writable(store: Store) -> None:
-    """Raise StoreError where a server would refuse what a daemon writes, without trying it."""
+    """Raise StoreError if our role lacks rights that the daemon needs; nothing is written."""
     with store.connected() as connection:
         _assure_writable(connection)
 
 
 def cautions(store: Store) -> list[str]:
-    """Return what works with this store's server and should not stay so."""
+    """Return warnings about this store's server, a sentence each."""
     if store.local:
         return []
     with store.connected() as connection:
@@ -90,7 +90,7 @@ def _upgrade(connection: Connection) -> None:
     if revision == head():
         return
     _assure_writable(connection)
-    # Loaded where there is something to do: it takes a third of a start, and most starts have nothing.
+    # Loaded only when needed: it takes a third of a start, and most starts have nothing to migrate.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """How a transaction is carried out for an event loop: on a file, and on a server. See docs/adr/0020.
 
-On SQLite a statement takes some ten microseconds and runs at once, on the loop's own thread; what waits for the disk
-(COMMIT), and works that are long, run in another thread. On PostgreSQL the whole work runs in a greenlet, which gives
-way to the loop at every wait for the server.
+On SQLite a statement takes about ten microseconds and runs at once, on the loop's own thread; COMMIT, which waits for
+the disk, and long work run in another thread. On PostgreSQL all work runs in a greenlet, which returns to the loop at
+every wait for the server.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ class OnFile:
             return work(connection)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait until running work is done."""
         await asyncio.to_thread(self._thread.shutdown)
 
     @asynccontextmanager
     async def _as_writer(self) -> AsyncIterator[Callable[[Future[Any]], Awaitable[Any]]]:
-        """Be the only writer while the block runs, and while what it handed to the thread does.
+        """Be the only writer while the block runs, and until the work that it gave to the thread has ended.
 
-        Yields what waits for the thread: whoever stops waiting leaves it to its end, for it may be the disk that hangs.
+        Yields a function that waits for the thread. A cancelled caller does not wait for the end: the disk may hang.
         """
         await self._turn.acquire()
         handed: asyncio.Future[Any] | None = None
@@ -97,7 +97,7 @@ class OnFile:
                 handed.add_done_callback(over)
 
     async def _begun(self) -> Connection:
-        """Begin to write, waiting for another process that does."""
+        """Begin to write; wait while another process writes."""
         deadline = time.monotonic() + self._patience.total_seconds()
         with ExitStack() as stack:
             connection = stack.enter_context(self._engine.connect())
@@ -113,10 +113,8 @@ class OnFile:
         self._file.assure_in_place()
 
     def _carry_out(self, attempt: Attempt, work: Work[T]) -> T:
-        with transaction(self._engine, attempt, writes=True, patience=self._patience) as connection:
-            done = work(connection)
-        self._file.assure_in_place()
-        return done
+        with transaction(self._engine, attempt, writes=True, patience=self._patience, file=self._file) as connection:
+            return work(connection)
 
 
 class OnServer:
@@ -154,7 +152,7 @@ class OnServer:
                 try:
                     return work(connection)
                 except AssertionError:
-                    # psycopg 3.3 makes one of a cancellation that comes while it opens a pipeline. SQLAlchemy takes it
+                    # psycopg 3.3 raises it when it is cancelled while it opens a pipeline. SQLAlchemy takes it
                     # for any error, and would lend the connection out again in the middle of a statement.
                     connection.invalidate()
                     raise
@@ -170,7 +168,7 @@ class OnServer:
                 raise
 
     async def _connected(self, stack: AsyncExitStack) -> AsyncConnection:
-        """Take a connection. Where the server gives us no more of them, wait for one of those that we have."""
+        """Take a connection. When the server gives us no more, wait until one of ours becomes free."""
         deadline = time.monotonic() + self._patience.total_seconds()
         while True:
             try:

@@ -36,7 +36,7 @@ _SUBJECTS = (
     schema.delivery_queue.c.subject,
     schema.close_queue.c.subject,
 )
-"""What an operator may name."""
+"""The columns that hold ids an operator may give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +52,14 @@ class Row:
     incident_id: str | None
     incident_number: str
     towards: str = ""
-    """Where what waits for a human would go: irp, kuma, or both; empty where nothing does."""
+    """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
     """Why it waits for a human."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Something of an alert that the brake holds: the `create` of its incident, or a `close` towards either side."""
+    """Something that the brake holds: the `create` of an incident, or a `close` towards KUMA or the IRP."""
 
     id: str
     what: Literal["create", "close"]
@@ -128,7 +128,7 @@ class Overview:
         return sorted(found, key=lambda one: (one.id, one.towards, one.what))
 
     def by_incident(self, text: str) -> list[str]:
-        """Return the alerts whose incident has this id or number, in another case, too, where that names no other."""
+        """Return the alerts whose incident has this id or number; if there is none, compare without case."""
         links = schema.links
         wanted = or_(
             links.c.incident_id.in_(incident_spellings(text)),
@@ -162,7 +162,7 @@ class Overview:
         """Return the subjects that begin with a prefix, the first `limit` of them."""
         found: set[str] = set()
         for column in _SUBJECTS:
-            # LIKE knows no case on SQLite, and does on PostgreSQL.
+            # LIKE ignores case on SQLite, but not on PostgreSQL.
             beginning: ColumnElement[str] = func.substr(column, 1, len(prefix))
             same = func.lower(beginning) == prefix.lower() if any_case else beginning == prefix
             rows = self._connection.execute(select(column).where(same).order_by(column).limit(limit))
@@ -194,7 +194,7 @@ def _state() -> ColumnElement[str]:
 
 
 def _stops() -> list[ColumnElement[Any]]:
-    """Return why an alert waits for a human, one column a kind: NULL where it does not."""
+    """Return the reasons why an alert waits for a human, one column for each kind; NULL for no reason."""
 
     def why(table: Any, state: JobState, name: str) -> ColumnElement[str]:
         mine = (table.c.subject == schema.alerts.c.id, table.c.state == state)

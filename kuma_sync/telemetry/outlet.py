@@ -1,4 +1,4 @@
-"""Where log lines go: to the journal with a priority, or to a stream, without blocking whoever logs."""
+"""The output of log lines: the journal's priorities, writing without blocking, and limits on repeated lines."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TextIO
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG = 7
 ATOMIC = 4096
-"""Bytes that a pipe which is ready takes without blocking (PIPE_BUF)."""
+"""Bytes that a ready pipe takes without blocking (PIPE_BUF)."""
 
 PATIENCE = 0.5
-"""Seconds for which a reader that is behind may hold us up, once; then its lines are counted instead."""
+"""Seconds that we wait for a slow reader, once; then its lines are dropped and counted."""
 
 MOST_ALIKE = 10
 WINDOW = 60.0
@@ -30,7 +30,7 @@ LEFT_OUT = "lines_left_out"
 def is_journal(stream: TextIO, env: Mapping[str, str] | None = None) -> bool:
     """Tell whether a stream goes to the journal: JOURNAL_STREAM is its device and inode (systemd.exec(5)).
 
-    The variable alone says nothing: it is inherited by processes whose output goes elsewhere.
+    The variable alone proves nothing: child processes inherit it, and their output may go elsewhere.
     """
     named = (os.environ if env is None else env).get("JOURNAL_STREAM", "")
     try:
@@ -47,7 +47,7 @@ def with_priority(text: str, level: int) -> str:
 
 
 class Outlet:
-    """Takes text for a file descriptor, a line at a time; `lost` hears how many were lost when one is written again."""
+    """Writes text to a file descriptor line by line; `lost` is called with a count when lines were dropped."""
 
     def __init__(self, descriptor: int, *, lost: Callable[[int], None]) -> None:
         self._descriptor = descriptor
@@ -86,7 +86,7 @@ class _Kind:
 
 
 class Repeats(logging.Filter):
-    """Lets some lines of one kind through, and counts the rest; `told` hears what was left out, kind by kind."""
+    """Lets some lines of each kind through and counts the rest; `told` is called with each kind and its count."""
 
     def __init__(self, *, told: Callable[[str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Repeats(logging.Filter):
         self._kinds: dict[tuple[str, int, str], _Kind] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line is to be written. Only warnings and errors repeat; last words never do."""
+        """Tell whether to write a line. Only warnings and errors are limited, and never the last lines of a process."""
         if not logging.WARNING <= record.levelno < logging.CRITICAL:
             return True
         name = _event(record)
@@ -108,7 +108,7 @@ class Repeats(logging.Filter):
         return kind.count <= MOST_ALIKE
 
     def tell(self, *, everything: bool = False) -> None:
-        """Say what was left out of kinds whose time is over, and begin anew with them."""
+        """Report how many lines were left out of each kind whose time is over, and begin counting anew."""
         now = self._clock()
         over = [key for key, kind in self._kinds.items() if everything or now - kind.since >= WINDOW]
         for key in over:
@@ -118,7 +118,7 @@ class Repeats(logging.Filter):
 
 
 def _event(record: logging.LogRecord) -> str:
-    """Return what a line is about: our event's name, another library's message before its arguments."""
+    """Return the kind of a line: our event's name, or another library's message without its arguments."""
     if isinstance(record.msg, dict):
         return str(record.msg.get("event", ""))
     return str(record.msg).partition("\n")[0][:200]

@@ -1,4 +1,4 @@
-"""Signs of life: what systemd is told, and a watchdog of our own that ends a process whose event loop stands still."""
+"""Signs of life: messages to systemd, and a watchdog of our own that ends a process whose event loop is stuck."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 LOOKS = 10
-"""How often the thread looks within the limit: it counts its looks, and while all is frozen it does not look."""
+"""How often the thread looks within the limit. It counts looks, not time: a frozen process does not look."""
 
 
 class Systemd:
@@ -27,7 +27,7 @@ class Systemd:
         self._address = env.get("NOTIFY_SOCKET", "")
         self._monotonic_ns = monotonic_ns
         self.watchdog_interval = _watchdog_interval(env, os.getpid() if pid is None else pid)
-        """How often `watchdog` should be called: half of what systemd allows; None where it does not watch."""
+        """How often `watchdog` should be called: half of systemd's limit; None where systemd does not watch."""
 
     def ready(self, status: str = "") -> None:
         """Tell that the service is up (also after `reloading`)."""
@@ -54,7 +54,7 @@ class Systemd:
             return
         lines = [state, f"STATUS={' '.join(status.split())}" if status else ""]
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        # A service manager that is gone, or slow, must not take the service with it.
+        # A missing or slow service manager must not stop the daemon.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
             to.setblocking(False)
             to.sendto("\n".join(line for line in lines if line).encode(), address)
@@ -70,7 +70,7 @@ def _watchdog_interval(env: Mapping[str, str], pid: int) -> timedelta | None:
 class Pulse:
     """Beaten by the event loop, watched by a thread.
 
-    `limit` is how long the loop may not beat before it is dead; `last_line`, how long the line that says so may take.
+    `limit`: a loop that is silent for so long is dead. `last_line`: the time to write the last log line.
     """
 
     def __init__(self, *, limit: timedelta, last_line: timedelta) -> None:
@@ -102,7 +102,7 @@ class Pulse:
                 self.end_process(["event loop"], where=_where(watched))
 
     def end_process(self, loops: Sequence[str], where: str = "") -> NoReturn:
-        """Say which loops are dead, and end with exit code 1, whatever else the process is doing."""
+        """Log which loops are dead, and end the process at once with exit code 1."""
         telling = threading.Thread(target=_say, args=(list(loops), where), daemon=True)
         telling.start()
         telling.join(self._last_line.total_seconds())
@@ -114,6 +114,6 @@ def _say(loops: list[str], where: str) -> None:
 
 
 def _where(thread: int) -> str:
-    """Return the line at which a thread stands: code only, no values."""
+    """Return the line of code that a thread is at, without values."""
     frame = sys._current_frames().get(thread)
     return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}" if frame else ""
