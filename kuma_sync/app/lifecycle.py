@@ -42,6 +42,8 @@ _ADVICE = {
     " the older incidents under their old keys"
 }
 
+log = structlog.get_logger(__name__)
+
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
     """Upgrade the schema, check the store's owner, recover claims of dead processes, and require `find` before creates.
@@ -120,9 +122,6 @@ def _why_absent(settings: Settings, system_wide: Path) -> str:
     other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
     hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
     return f" yet: `kuma-sync run` makes it{hint}"
-
-
-log = structlog.get_logger(__name__)
 
 
 class Daemon:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -103,12 +104,13 @@ def _stopped_by_signals(grace: float) -> asyncio.Event:
 
 
 def _outcome(troubles: tuple[str, ...], tx: Tx) -> Outcome:
-    depths = [tx.delivery.depths(), tx.closes.depths()]
-    marked = len(tx.links.held())
+    jobs = Counter[Depth]()
+    for queue in tx.queues().values():
+        jobs.update(queue.jobs)
     return Outcome(
         troubles=troubles,
         counts=tx.overview.counts(),
-        waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, Depth.POSTPONED)),
-        held=marked + depths[1].get(Depth.HELD, 0),
-        parked=tx.rejects.count() + sum(depth.get(Depth.PARKED, 0) for depth in depths),
+        waiting=sum(jobs[state] for state in (*WAITING, Depth.POSTPONED)),
+        held=jobs[Depth.HELD],
+        parked=jobs[Depth.PARKED] + tx.rejects.count(),
     )

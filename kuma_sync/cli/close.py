@@ -28,14 +28,14 @@ LOOK_AGAIN = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One order: the alert, and whether it is to be closed in KUMA and in the IRP."""
+class CloseOrder:
+    """One order to close: the alert, and whether it is to be closed in KUMA and in the IRP."""
 
     alert_id: AlertId
     to_kuma: bool
     to_irp: bool
 
-    def open_sides(self, link: Link | None) -> list[str]:
+    def left_open(self, link: Link | None) -> list[str]:
         """Name the sides that are still to be closed."""
         in_kuma = self.to_kuma and (link is None or not link.alert_closed)
         given_up = link is None or link.given_up
@@ -75,7 +75,7 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
             request = replace(asked, alert_id=link.alert_id)
             fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
-        order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
+        order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
             say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
@@ -99,8 +99,8 @@ def _not_told(link: Link) -> str:
     return f"{link.alert_id} is {why}; nothing was ordered{held}."
 
 
-def _told(order: Order, link: Link, reason: Reason | None) -> str:
-    sides = order.open_sides(link)
+def _told(order: CloseOrder, link: Link, reason: Reason | None) -> str:
+    sides = order.left_open(link)
     where = " and ".join(f"in {side}" for side in sides)
     left_out = [f"in {side} {why}" for side, why in _not_asked(link) if side not in sides]
     told = "".join(f"; {one}" for one in left_out)
@@ -119,7 +119,7 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
-def _wait(store: Store, order: Order, *, daemon: bool) -> None:
+def _wait(store: Store, order: CloseOrder, *, daemon: bool) -> None:
     until = time.monotonic() + LONGEST_WAIT
     while left := _still_open(store, order):
         if time.monotonic() > until:
@@ -131,10 +131,10 @@ def _wait(store: Store, order: Order, *, daemon: bool) -> None:
     say("Closed.")
 
 
-def _still_open(store: Store, order: Order) -> list[str]:
+def _still_open(store: Store, order: CloseOrder) -> list[str]:
     with store.reading() as tx:
         link = tx.links.get(order.alert_id)
         for name, queue in (("KUMA", tx.closes), ("the IRP", tx.delivery)):
             for job in queue.jobs(order.alert_id, states=[JobState.PARKED]):
                 raise Unfinished(f"the closing for {name} is parked: {job.reason}")
-    return order.open_sides(link)
+    return order.left_open(link)

@@ -25,10 +25,11 @@ import click
 from kuma_sync.cli.options import Unfinished, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.settings import host_and_port
+from kuma_sync.sim.comparison import Comparison, compare
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.sim.story import Comparison, compare, play
+from kuma_sync.sim.story import play
 
 DOOR_TOKEN = "demo-door-token"  # noqa: S105  # of a demo on loopback, printed on the screen
 LONGEST_STOP = 15.0

@@ -24,24 +24,16 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.window import Cursor
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
-from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
+from kuma_sync.store import Identity, PassRecord, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
-from kuma_sync.store.read_models import AlertState, Held
+from kuma_sync.store.read_models import AlertState, Held, QueueCounts, QueueName
 
 MOST_SHOWN = 10
 
 SIDES = {"irp": "the IRP", "kuma": "KUMA"}
 TOWARDS = {"delivery": "irp", "close": "kuma"}
 """Where each queue's jobs go."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """One queue: jobs by state, and when its oldest waiting or running job was put."""
-
-    jobs: dict[Depth, int]
-    oldest: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +69,7 @@ class Status:
     cursor: Cursor
     reads: list[PassRecord]
     alerts: dict[AlertState, int]
-    queues: dict[str, Queue]
+    queues: dict[QueueName, QueueCounts]
     parked: list[ParkedJob]
     held: list[Held]
 
@@ -142,7 +134,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 cursor=tx.cursor.read(),
                 reads=tx.audit.last_pass_by_kind(),
                 alerts=tx.overview.counts(),
-                queues={"delivery": _deliveries(tx), "close": _queue(tx.closes)},
+                queues=tx.queues(),
                 parked=parked,
                 held=held,
             )
@@ -161,17 +153,6 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
             raise
         return str(error)
     return ""
-
-
-def _queue(queue: DurableQueue) -> Queue:
-    depths = queue.depths()
-    return Queue(jobs={state: depths.get(state, 0) for state in Depth}, oldest=queue.oldest())
-
-
-def _deliveries(tx: Tx) -> Queue:
-    queue = _queue(tx.delivery)
-    queue.jobs[Depth.HELD] += len(tx.links.held())  # no jobs yet: the brake marks links
-    return queue
 
 
 def parked_jobs(tx: Tx) -> list[ParkedJob]:

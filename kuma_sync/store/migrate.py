@@ -9,10 +9,8 @@ from sqlalchemy.engine import Connection
 
 from kuma_sync.core.errors import NewerSchema
 from kuma_sync.store import postgres
-from kuma_sync.store.engine import translated
 from kuma_sync.store.schema import metadata
 from kuma_sync.store.session import Store
-from kuma_sync.store.sqlite import WRITES
 
 _VERSION = table("alembic_version", column("version_num"))
 
@@ -42,7 +40,7 @@ def current(store: Store) -> str | None:
 
 def upgrade(store: Store) -> None:
     """Bring an empty or older schema up to date; refuse a newer one."""
-    with translated(), store.engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+    with store.migrating() as connection:
         _upgrade(connection)
 
 

@@ -14,7 +14,17 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.text import incident_spellings
 from kuma_sync.store import schema
-from kuma_sync.store.jobs import JobState
+from kuma_sync.store.jobs import Depth, JobState
+
+_SUBJECTS = (
+    schema.alerts.c.id,
+    schema.parked.c.digest,
+    schema.delivery_queue.c.subject,
+    schema.close_queue.c.subject,
+)
+"""The columns that hold ids an operator may give."""
+
+QueueName = Literal["delivery", "close"]
 
 
 class AlertState(StrEnum):
@@ -28,15 +38,6 @@ class AlertState(StrEnum):
     CLOSED = "closed"
     GONE = "gone"
     OPEN = "open"
-
-
-_SUBJECTS = (
-    schema.alerts.c.id,
-    schema.parked.c.digest,
-    schema.delivery_queue.c.subject,
-    schema.close_queue.c.subject,
-)
-"""The columns that hold ids an operator may give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,14 @@ class Row:
     """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
     """Why it waits for a human."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """One queue: jobs by state, and when its oldest waiting or running job was put."""
+
+    jobs: dict[Depth, int]
+    oldest: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,18 +19,18 @@ from kuma_sync.store import postgres, schema, sqlite
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
-from kuma_sync.store.blocking import connected, transaction
 from kuma_sync.store.copies import Heartbeats, Lease
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile, held, looked_at
+from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
-from kuma_sync.store.on_loop import OnFile, OnServer
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
-from kuma_sync.store.read_models import Overview
+from kuma_sync.store.read_models import Overview, QueueCounts, QueueName
 from kuma_sync.store.rejects import Rejects
+from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
 
 T = TypeVar("T")
 
@@ -52,6 +52,16 @@ class Tx:
     overview: Overview
     pruning: Pruning
 
+    def queues(self) -> dict[QueueName, QueueCounts]:
+        """Count the jobs of both queues; what the brake keeps from the IRP is no job yet, but counts as held."""
+        queues: dict[QueueName, DurableQueue] = {"delivery": self.delivery, "close": self.closes}
+        counts = {
+            name: QueueCounts(jobs=dict.fromkeys(Depth, 0) | queue.depths(), oldest=queue.oldest())
+            for name, queue in queues.items()
+        }
+        counts["delivery"].jobs[Depth.HELD] += len(self.links.held())
+        return counts
+
 
 class Store:
     """The state of everything, in SQLite or PostgreSQL.
@@ -61,7 +71,7 @@ class Store:
     that must stay `untouched` can only be read.
 
     SQLite has one writer (BEGIN IMMEDIATE), so the writes of one process run one after the other there; reads never
-    wait. `store/on_loop` says in which thread they run.
+    wait. `store/transactions` says in which thread they run.
     """
 
     def __init__(
@@ -92,7 +102,7 @@ class Store:
 
     @property
     def engine(self) -> Engine:
-        """Return the engine, for migrations."""
+        """Return the engine, with its pool of connections."""
         return self._engine
 
     @property
@@ -149,14 +159,14 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Tx]:
         """Open a transaction that writes, here and now; see `write`."""
-        with self._watched() as attempt, self._transaction(attempt, writes=True) as tx:
-            yield tx
+        with self._watched() as attempt, self._begun(attempt, writes=True) as connection:
+            yield self._tx(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Tx]:
         """Open a transaction that only reads, here and now."""
-        with self._watched() as attempt, self._transaction(attempt, writes=False) as tx:
-            yield tx
+        with self._watched() as attempt, self._begun(attempt, writes=False) as connection:
+            yield self._tx(connection)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
@@ -167,6 +177,12 @@ class Store:
             self._watched() as attempt,
             connected(self._engine, attempt, patience=patience) as connection,
         ):
+            yield connection
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Open a transaction that may change the schema; nothing limits its time."""
+        with self._begun(Attempt(self._interrupt), writes=True) as connection:
             yield connection
 
     @contextmanager
@@ -181,13 +197,13 @@ class Store:
             timer.cancel()
 
     @contextmanager
-    def _transaction(self, attempt: Attempt, *, writes: bool) -> Iterator[Tx]:
+    def _begun(self, attempt: Attempt, *, writes: bool) -> Iterator[Connection]:
         patience = self._limits.lock
         with (
             translated(),
             transaction(self._engine, attempt, writes=writes, patience=patience, file=self._file) as connection,
         ):
-            yield self._tx(connection)
+            yield connection
 
     async def aclose(self) -> None:
         """Wait until running work is done, and close all connections."""

@@ -16,9 +16,6 @@ from kuma_sync.store.file import LOGS, StoreFile
 WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
 
-AT_ONCE = "kuma_sync_at_once"
-"""Execution option of a connection that does not wait for another writer; see `is_locked`."""
-
 
 def open_sqlite(url: URL, *, busy_timeout: float, file: StoreFile, untouched: bool) -> Engine:
     """Open an engine on a file; nothing is connected yet.
@@ -102,8 +99,8 @@ def _watch(engine: Any, file: StoreFile) -> None:
 
 
 def _begin(file: StoreFile, busy_timeout: int, connection: Connection) -> None:
-    options = connection.get_execution_options()
-    writes, patience = options.get(WRITES, False), 0 if options.get(AT_ONCE, False) else busy_timeout
+    writes = connection.get_execution_options().get(WRITES, False)
+    patience = 0 if writes else busy_timeout  # a writer asks again itself, see transactions.begun_at_once
     if connection.info.get("patience", busy_timeout) != patience:
         driver: Any = connection.connection.driver_connection
         driver.execute(f"PRAGMA busy_timeout = {patience}").close()
