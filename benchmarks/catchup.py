@@ -1,8 +1,8 @@
 """How fast a backlog of new alerts becomes incidents: ours, a bare httpx POST loop of the same bodies, and dlt.
 
-The IRP answers in 20 ms, 32 requests are in flight. Every way works in a process of its own, in turns, against the same
-servers. `ours` is the crew of the daemon: it polls the whole backlog, then delivers it; the rate against the bare loop
-is that of the delivering, the rate against dlt that of both. The bare loop keeps no state and has its connections in
+The IRP answers in 20 ms, 32 requests are in flight. Every way runs in its own process, in turns, against the same
+servers. `ours` is the daemon's runtime: it polls the whole backlog, then delivers it. Its delivery is compared with the
+bare loop; poll and delivery together are compared with dlt. The bare loop keeps no state and has its connections in
 pools of four, which is the fastest that httpx can do.
 """
 
@@ -43,7 +43,7 @@ async def take_ours(remotes: Remotes, folder: Path, arguments: argparse.Namespac
     async with shared() as wired:
         runtime = await wired(configure(folder, remotes, tables))
         await runtime.poller.poll_once(sweep=True)
-        # They appeared while this process ran: it would look for older ones before it creates their incidents.
+        # The alerts must be younger than this process: it would try `find` for older ones before it creates incidents.
         remotes.tell_kuma(f"outage?count={3 * 3600 + arguments.alerts}")
         remotes.tell_kuma(f"show?count={arguments.alerts}")
         started = time.perf_counter()

@@ -1,7 +1,4 @@
-"""A real PostgreSQL for the benchmarks: the tests' own server, but with `fsync` on, or one that is named.
-
-Must not: measure.
-"""
+"""A real PostgreSQL for the benchmarks: the tests' own server, but with `fsync` on, or a server given by its URL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a benchmark finds: figures with what was wanted of them, curves, and the numbers behind both; as JSON and text.
-
-Must not: measure anything.
-"""
+"""The results of a benchmark as JSON and text: figures with their limits, curves, and the numbers behind both."""
 
 from __future__ import annotations
 
@@ -107,7 +104,7 @@ def median(rounds: Iterable[Mapping[str, float]], key: str) -> float:
 
 
 def ratios(over: Iterable[float], under: Iterable[float]) -> tuple[float, tuple[float, float]]:
-    """Return the median, the lowest and the highest of what each round's ratio was."""
+    """Return the median, the lowest and the highest of the rounds' ratios."""
     found = [one / other for one, other in zip(over, under, strict=True)]
     return statistics.median(found), (min(found), max(found))
 

@@ -1,6 +1,6 @@
 """What a pass costs over a store full of settled alerts, against the same pass over an almost empty one.
 
-Two crews in one process, each with a store of its own: one knows `--alerts` open alerts, the other besides them
+Two runtimes in one process, each with a store of its own: one knows `--alerts` open alerts, the other besides them
 `--links` settled ones, put in by bulk. Both ask the same simulated KUMA and IRP over loopback, in turns, so that what
 else the machine does hits both alike. Three passes are measured: `poll` (that of a quiet minute), `sweep` (the whole
 set listed, closings looked for) and `round` (what the other loops do: watch, claims of both queues, gauges, pruning).
@@ -66,7 +66,7 @@ POSTGRES = {
 
 
 def fill(url: str, links: int) -> None:
-    """Put in settled alerts of the last eighty days: none is old enough to go."""
+    """Insert settled alerts of the last eighty days: none is old enough to be pruned."""
     words = {name: text.format(links=links) for name, text in (SQLITE if _is_file(url) else POSTGRES).items()}
     statements = [statement.format(**words) for statement in (LINKS, ALERTS)]
     if _is_file(url):
@@ -105,7 +105,7 @@ def databases(maintenance: str, folder: Path) -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> AsyncIterator[Runtime]:
-    """Wire a crew as the daemon does; nothing runs by itself."""
+    """Build a runtime as the daemon does; none of its loops runs."""
     config = folder / f"{url.rpartition('/')[2]}.toml"
     config.write_text(
         f'[kuma]\nurl = "{kuma.url}"\ntoken = "k"\n[irp]\nurl = "{irp.url}"\ntoken = "i"\n'

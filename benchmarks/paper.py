@@ -1,6 +1,6 @@
-"""What is written down after a run: the figures section of the document, and a picture per curve.
+"""Write the figures section of docs/performance.md after a run, and a picture per curve.
 
-Must not: measure. matplotlib is wanted for pictures only; without it there are none.
+matplotlib is needed for pictures only; without it there are none.
 """
 
 from __future__ import annotations

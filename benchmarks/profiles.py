@@ -1,6 +1,6 @@
-"""Where the time of a stretch of work goes, room by room.
+"""Profile a piece of work: the time of each library and of each room of the package.
 
-Must not: run while figures are taken; a profile slows what it looks at.
+Must not run while figures are taken: profiling makes the code slower.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 
 SHOWN = 14
 CHEAP = 0.02
-"""Seconds below which a built-in function is not named by itself."""
+"""A built-in function that took fewer seconds is not named on its own."""
 
 
 @contextmanager
 def profiled(say: Callable[[str], None] | None, *, per: int) -> Iterator[None]:
-    """Tell the milliseconds that each library and room took for one of `per` items; nothing where nobody listens."""
+    """Report the milliseconds of each library and room for one of `per` items; None measures nothing."""
     if say is None:
         yield
         return

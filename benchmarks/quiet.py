@@ -1,4 +1,4 @@
-"""What a quiet poll costs, to us and to KUMA, and how that grows with open alerts, their events, and changes.
+"""The cost of a quiet poll, for us and for KUMA, and its growth with open alerts, their events, and changes.
 
 One store grows: alerts are shown, polled and delivered, then the same poll is measured while nothing changes, or after
 a given number did. One in a hundred alerts was last seen inside the overlap. Bytes are those of KUMA's answers, CPU is
@@ -24,14 +24,14 @@ from stage import Remotes, Tables, configure, servers, shared
 
 EVENTS = 20
 SETTLED = 6
-"""Polls after which nothing may be left to look at once more."""
+"""After so many polls no alert may be left for one more look."""
 
 Cost = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A store over which polls are measured: the crew, and one that always makes the full request."""
+    """A store for measuring polls: the normal runtime, and one that always makes the full request."""
 
     remotes: Remotes
     runtime: Any
@@ -44,7 +44,7 @@ class Watched:
         await self.settle()
 
     async def settle(self) -> None:
-        """Deliver, and poll until a poll brings nothing but what it always brings."""
+        """Deliver, and poll until a poll brings nothing new."""
         before = -1
         for _ in range(SETTLED):
             await self.runtime.deliveries.drain()

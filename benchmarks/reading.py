@@ -1,7 +1,4 @@
-"""What stream.py and links.py print, as figures and curves.
-
-Must not: measure; the two scripts do, and know nothing of figures.
-"""
+"""Turn the output of stream.py and links.py into figures and curves."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Two bare HTTP servers for the benchmarks, in a process of their own: a KUMA of prepared alerts, an IRP that waits.
 
-As cheap as can be, so that what is measured is the client. Must not: be taken for the simulators; nothing here checks
-anything. Paths that begin with `/_` are the benchmarks' own: they set, reset and count.
+They are as cheap as possible, so that the client is measured. Unlike the simulators they check nothing. Paths that
+begin with `/_` are the benchmarks' own: they set, reset and count.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The alerts of the bare KUMA: made on demand from one prepared text, listed and filtered as KUMA's API does.
 
-Its clock stands still unless it is moved, so that nothing changes but by order. Must not: speak HTTP.
+Its clock moves only when it is told to, so nothing changes by itself.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Siem:
             self.grown[number] = self.now - turn % 60, more
 
     def outage(self, seconds: int) -> None:
-        """Let so much time pass; what is shown for the first time from now on appeared meanwhile, if it lasts long.
+        """Let time pass: alerts shown for the first time from now on appeared during it.
 
         An alert `n` is older by two hours and `n` seconds at most.
         """

@@ -1,7 +1,4 @@
-"""What the benchmarks work with: the bare servers, a configuration, the crew in this process or as daemons, PostgreSQL.
-
-Must not: measure or judge.
-"""
+"""Shared by the benchmarks: the bare servers, a configuration, and the runtime in this process or as daemons."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))  # what is measured is this tree, whatever is installed
+sys.path.insert(0, str(ROOT))  # measure this tree, not an installed package
 os.environ["PYTHONPATH"] = str(ROOT)
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -95,7 +92,7 @@ def configure(folder: Path, remotes: Remotes, tables: Tables | None = None) -> P
 
 @asynccontextmanager
 async def shared() -> AsyncIterator[Callable[[Path], Any]]:
-    """Yield what wires a crew in this process for a configuration file; later ones share the first one's store."""
+    """Yield a function that builds a runtime from a configuration file; all of them share the first one's store."""
     import logging  # noqa: PLC0415  # the package is loaded only by those who work in this process
 
     import structlog  # noqa: PLC0415

@@ -1,8 +1,8 @@
-"""Reading one large page from KUMA: how fast, in how much memory, how long the event loop stands still.
+"""Reading one large page from KUMA: speed, memory, and the longest stall of the event loop.
 
 Four ways of taking the same page over loopback, each time in a process of its own, in turns, medians at the end:
-`whole` reads it and parses all of it, `bare` and `raw` are httpx handing out its pieces to nobody, `kuma` is what the
-daemon does: alert by alert, a digest each, and only the changed ones parsed. What counts are the ratios of one run.
+`whole` reads and parses all of it; `bare` and `raw` only read the pieces through httpx; `kuma` is the daemon's way: a
+digest of each alert, and only changed ones parsed. The results are the ratios within one run.
 The server is another process that sends bytes made beforehand. Run: `.venv/bin/python benchmarks/stream.py`
 """
 
@@ -33,7 +33,7 @@ from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient, PageEnd
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.settings import Secret
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimTls
 from kuma_sync.transport import Endpoint, RemoteClient
 
 WAYS = ("whole", "bare", "raw", "kuma")
@@ -147,7 +147,7 @@ async def take_alerts(client: KumaClient, known: set[bytes]) -> int:
 
 @contextlib.asynccontextmanager
 async def taker(way: str, base: str, ca_file: Path) -> AsyncIterator[Callable[[], Awaitable[int]]]:
-    """Give what takes a page that way once; all its calls use one connection."""
+    """Return a function that reads a page once that way; all its calls use one connection."""
     if way == "kuma":
         remote = RemoteClient(Endpoint(remote="kuma", url=base, ca_file=ca_file), clock=lambda: datetime.now(UTC))
         scope = {"statuses": ["new"], "tenants": [], "with_affected": False, "max_alert_size": 32 << 20, "page_cap": 9}

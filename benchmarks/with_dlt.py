@@ -2,7 +2,7 @@
 
 It runs in an environment that has dlt and knows nothing of kuma-sync. Twice: with dlt's defaults, under which a table's
 rows make one file and a custom destination takes a file's rows one after the other; and tuned, with small files and as
-many load workers as requests shall be in flight. Its state is its own. Must not: import anything of ours.
+many load workers as requests shall be in flight. It keeps its own state, and imports nothing of ours.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from kuma_sync.store import Store, StoreLimits, store_url
 from kuma_sync.store.migrate import migrations_path, upgrade
-from kuma_sync.store.on_loop import OnServer
+from kuma_sync.store.transactions import OnServer
 
 
 class Clock:

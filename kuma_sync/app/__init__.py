@@ -1,1 +1,1 @@
-"""The composition root: settings in, services out; no globals, no container. And the process's life."""
+"""The composition root, which builds everything from settings, and the life of the process."""

@@ -1,4 +1,4 @@
-"""`check`: every part tried as the daemon would use it, one finding after the other, whatever failed before."""
+"""`check`: try every part as the daemon would use it, one after the other, also after a failure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from kuma_sync.app.build import identity, utc_now
-from kuma_sync.app.finding import Finding, Remote, failed, ok, warning
-from kuma_sync.app.local_diagnostics import check_door, check_store
+from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, warning
 from kuma_sync.app.remotes import checked_profile, credentials, irp_endpoint, kuma_endpoint, open_remotes
 from kuma_sync.core.closing import lies_ahead
 from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
@@ -31,17 +30,25 @@ from kuma_sync.transport.carrier import Connections
 from kuma_sync.web.asking import speaks_tls
 from kuma_sync.web.server import assure_certificate
 
+MOST_NAMES = 5
+A_LITTLE = timedelta(minutes=1)
+LATELY = timedelta(days=30)
+_OF_CERTIFICATES = {
+    "another host name": "{section}.url must have the name that is in it",
+    "expired": "it must be renewed on that side",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What was found, one sentence each: problems end `run` with exit code 2, warnings do not."""
+    """Problems and warnings, a sentence each. A problem ends `run` with exit code 2."""
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def judge(reading: Reading) -> Judgement:
-    """Judge a configuration as a daemon would that starts with it, or is told to read it again."""
+    """Judge a configuration as a daemon does at its start or reload."""
     problems = list(reading.error.lines) if reading.error else []
     warnings = list(reading.settings.warnings) if reading.settings else []
     for trial in _trials(reading):
@@ -53,7 +60,7 @@ def judge(reading: Reading) -> Judgement:
 
 
 def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
-    """Yield what can be tried of the sections that are sound; each returns warnings, or raises ConfigError."""
+    """Yield the checks that valid sections allow; each returns warnings, or raises ConfigError."""
     match reading.sections.get("kuma"):
         case KumaSection() as kuma:
             yield partial(_certificates, kuma_endpoint(kuma, Limits()))
@@ -86,11 +93,6 @@ def _door(section: WebSection) -> Sequence[str]:
     return ()
 
 
-MOST_NAMES = 5
-A_LITTLE = timedelta(minutes=1)
-LATELY = timedelta(days=30)
-
-
 async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
     """Yield one finding after the other. Raise ConfigError where nothing can be tried."""
     async with AsyncExitStack() as stack:
@@ -117,7 +119,7 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
     try:
         found = await client.whoami()
     except AccessDenied as error:
-        # A token may lack the right to ask who it is and yet have the one that matters.
+        # A token may lack the right to call whoami, but have the right to read alerts.
         if await _may_read(client) is not None:
             for finding in remote.refused(error, "token"):
                 yield finding
@@ -137,7 +139,7 @@ async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding
 
 
 async def _refused(remote: Remote, error: RemoteError, what: str, *, direct: bool) -> list[Finding]:
-    """Say why a request failed; where plain HTTP was answered by nothing of use, see whether TLS is spoken there."""
+    """Say why a request failed; after a failure of plain HTTP try whether TLS is spoken there."""
     parts = urlsplit(remote.url)
     puzzling = direct and parts.scheme == "http" and error.status in {None, HTTPStatus.BAD_REQUEST}
     if puzzling and await asyncio.to_thread(speaks_tls, parts.hostname or "", parts.port or 80):
@@ -202,7 +204,7 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
 
 
 async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
-    """Look at the first page of what was closed lately: can it be had, and can its times be read?"""
+    """Read the first page of lately closed incidents: can it be read, and its times, too?"""
     what, now = "IRP closed incidents", utc_now()
     if not (settings.close.watch and client.can("list_closed")):
         return None
@@ -221,3 +223,56 @@ async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
         what,
         f"may be listed: {shown}" if page.items else f"may be listed; there is none of the last {LATELY.days} days",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A remote, as findings name it: `name` for people, `section` of the configuration, address, certificate check."""
+
+    name: str
+    section: str
+    url: str
+    verified: bool
+
+    def reached(self) -> list[Finding]:
+        """Say that it answered: address and certificate are good."""
+        return [ok(f"{self.name} address", self.url), self._certificate()]
+
+    def refused(self, error: RemoteError, what: str) -> list[Finding]:
+        """Say how far a request came before it failed; `what` names the thing it was to prove."""
+        if error.status is not None:
+            return [*self.reached(), failed(f"{self.name} {what}", self._advice(error))]
+        if error.summary.startswith("certificate"):
+            hint = next((f"; {hint}" for words, hint in _OF_CERTIFICATES.items() if words in error.summary), "")
+            told = f"{error.summary}{hint.format(section=self.section)}"
+            return [ok(f"{self.name} address", self.url), failed(f"{self.name} certificate", told)]
+        if error.summary.startswith("TLS"):
+            hint = f"{error.summary}; does it ask for a certificate of ours ({self.section}.client_cert)?"
+            return [ok(f"{self.name} address", self.url), failed(f"{self.name} certificate", hint)]
+        return [failed(f"{self.name} address", f"{self.url}: {error.summary}; {self._way()}")]
+
+    def needs_tls(self) -> list[Finding]:
+        """Say that TLS is spoken where http:// was tried."""
+        there = f"TLS is spoken there; write https:// in {self.section}.url"
+        return [failed(f"{self.name} address", f"{self.url}: {there}")]
+
+    def _certificate(self) -> Finding:
+        what = f"{self.name} certificate"
+        if not self.url.startswith("https://"):
+            return ok(what, "none, the address is http://")
+        if not self.verified:
+            return warning(what, f"not checked ({self.section}.verify_tls = false)")
+        return ok(what, "trusted")
+
+    def _way(self) -> str:
+        return f"is {self.section}.url right, is it running, does a firewall or {self.section}.proxy stand between?"
+
+    def _advice(self, error: RemoteError) -> str:
+        match error:
+            case AccessDenied():
+                return f"{error.summary}; is {self.section}.token right, not expired, and its user enabled and allowed?"
+            case RemoteError(status=404) if "api_version" not in error.summary:
+                path = "kuma.api_version" if self.section == "kuma" else "the path in the profile"
+                return f"{error.summary}; is {self.section}.url right, and {path}?"
+            case _:
+                return error.summary

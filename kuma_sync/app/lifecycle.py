@@ -31,8 +31,7 @@ from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.telemetry.systemd import Systemd
-from kuma_sync.telemetry.watchdog import Pulse
+from kuma_sync.telemetry.watchdog import Pulse, Systemd
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
@@ -43,9 +42,11 @@ _ADVICE = {
     " the older incidents under their old keys"
 }
 
+log = structlog.get_logger(__name__)
+
 
 async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
-    """Upgrade the schema, check whose store it is, recover claims of a process that died, and doubt unsent creates.
+    """Upgrade the schema, check the store's owner, recover claims of dead processes, and require `find` before creates.
 
     Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
     """
@@ -59,7 +60,7 @@ async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: 
         if can_find:
             tx.links.doubt_unmade()
         if store.local:
-            # The file is held by this process alone, so whoever claimed these is dead.
+            # This process alone holds the file, so the processes that claimed these are dead.
             tx.delivery.recover(owner)
             tx.closes.recover(owner)
 
@@ -67,15 +68,15 @@ async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: 
     try:
         await asyncio.shield(upgrading)
     finally:
-        # Nobody may close a store whose tables are being made.
+        # The store must not be closed while its tables are being made.
         await asyncio.wait([upgrading])
     if not store.local:
-        store.engine.dispose()  # its connection would stay, and never be used again
+        store.engine.dispose()  # its connection would stay open unused
     await store.write(begin)
 
 
 def refuse_another(known: Identity, identity: Identity) -> None:
-    """Raise ConfigError where the store was filled from another KUMA, or for another IRP."""
+    """Raise ConfigError if the store belongs to another KUMA or IRP."""
     for key, theirs, ours in (
         ("kuma.instance", known.kuma_instance, identity.kuma_instance),
         ("irp.url", known.irp_url, identity.irp_url),
@@ -88,7 +89,7 @@ def refuse_another(known: Identity, identity: Identity) -> None:
 def assure_usable(
     store: Store, settings: Settings, *, any_schema: bool = False, system_wide: Path = SYSTEM_WIDE
 ) -> None:
-    """Assure a command that the store exists and has our schema (or, with `any_schema`, an older one that we know)."""
+    """Raise unless the store exists and has our schema; with `any_schema` an older one will do, too."""
     if store.local:
         refuse_moved(settings)
         path = Path(sqlite_path(settings.store.url))
@@ -115,7 +116,7 @@ def _is_absent(path: Path) -> bool:
 
 
 def _why_absent(settings: Settings, system_wide: Path) -> str:
-    """Say what to think of a store that is not there: a daemon that runs all the same has another one."""
+    """Return a hint about a missing store: a running daemon may have another one."""
     if "serves" in heard_at_door(settings).answer:
         return f", but a daemon answers at {settings.web.listen}: was store.url changed after it was started?"
     other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
@@ -123,13 +124,10 @@ def _why_absent(settings: Settings, system_wide: Path) -> str:
     return f" yet: `kuma-sync run` makes it{hint}"
 
 
-log = structlog.get_logger(__name__)
-
-
 class Daemon:
     """One process from its start to its end. `reload` reads the configuration again, raising ConfigError.
 
-    Without `limits` it has those of the program as it is delivered.
+    Without `limits` it has the program's normal ones.
     """
 
     def __init__(
@@ -166,7 +164,7 @@ class Daemon:
         )
 
     def stop(self) -> None:
-        """Stop gracefully; called again, end at once: everything that matters is in the store."""
+        """Stop gracefully. A second call ends the process at once: all that matters is in the store."""
         if self._stop.is_set():
             log.warning("stopped_at_once")
             os._exit(0)
@@ -239,7 +237,7 @@ class Daemon:
                 return True
 
     async def _generations(self, runtime: Runtime, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
-        """Let one runtime work after the other, each with its own configuration."""
+        """Run one runtime after the other: each reload begins a new one."""
         while True:
             self._runtime = runtime
             enough = asyncio.Event()
@@ -253,7 +251,7 @@ class Daemon:
             old_profile, old = runtime.profile, self._settings
             runtime, stack, self._settings = successor
             logs.configure(level=self._settings.log.level, format=self._settings.log.format)
-            # Names alone: what the keys say may be secret.
+            # Names alone: the values may be secret.
             log.info(
                 "configuration_reloaded",
                 keys=changed_keys(old, self._settings),
@@ -281,14 +279,14 @@ class Daemon:
                 log.error("configuration_refused", key=error.key, problem=error.problem)
                 self._refused(str(error))
             except Exception as error:
-                # The old runtime works; whatever is wrong with the new one must not end it.
+                # The old runtime works; no error of the new one may end it.
                 problem = f"a bug in kuma-sync: {type(error).__name__}"
                 log.exception("configuration_refused", key="unknown", problem=problem)
                 self._refused(problem)
             self._systemd.ready()
 
     def _refused(self, problem: str) -> None:
-        """Note why the configuration on disk is not the one that works; "" where it is."""
+        """Note why the configuration on disk was refused; "" after one was taken."""
         self._shared.health.refused(problem)
         self._shared.metrics.config_refused.set(1 if problem else 0)
 
@@ -324,7 +322,7 @@ class Daemon:
 
 
 def _door(web: WebSection) -> socket.socket | None:
-    """Take the door's address, where there is to be one; raise ConfigError or PortTaken."""
+    """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
     if not web.listen:
         return None
     assure_certificate(web.cert_file, web.key_file)

@@ -1,6 +1,6 @@
-"""What `check` can see on this machine: the store, its files and folder, the port and certificate of the doors.
+"""`check` on this machine: the store, its files and folder, the HTTP door's port and certificate.
 
-Files are judged by owner and mode, for the user who asks may be another than the daemon's.
+Files are judged by owner and mode, because the user who asks may not be the daemon's user.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import pwd
 import ssl
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from kuma_sync.app.build import identity, open_store, served, utc_now
-from kuma_sync.app.finding import Finding, failed, ok, warning
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.processes import refuse_moved
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
@@ -31,11 +32,49 @@ ROOM = 1024 * 1024
 """Bytes that must be free; a transaction needs some."""
 
 BESIDE = ("-wal", "-shm", ".lock")
-"""What SQLite and the daemon keep beside the file, by the end of its name."""
+"""Endings of the files that SQLite and the daemon keep beside the database."""
+
+LITTLE = 1 << 30
+"""With fewer free bytes, a longer outage of the IRP may fill the disk."""
+
+ENDS_SOON = timedelta(days=14)
+
+
+class Verdict(StrEnum):
+    """How a line of `check` begins."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of `check`. `misconfigured` marks an error in the configuration: exit 2."""
+
+    verdict: Verdict
+    what: str
+    hint: str = ""
+    misconfigured: bool = False
+
+
+def ok(what: str, hint: str = "") -> Finding:
+    """Say that all is well."""
+    return Finding(verdict=Verdict.OK, what=what, hint=hint)
+
+
+def warning(what: str, hint: str) -> Finding:
+    """Say that it works, but should be changed."""
+    return Finding(verdict=Verdict.WARNING, what=what, hint=hint)
+
+
+def failed(what: str, hint: str, *, misconfigured: bool = False) -> Finding:
+    """Say that it does not work."""
+    return Finding(verdict=Verdict.FAILED, what=what, hint=hint, misconfigured=misconfigured)
 
 
 def file_troubles(section: StoreSection) -> list[str]:
-    """Return what keeps the owner of a store's file from writing it, a sentence each; nothing of PostgreSQL."""
+    """Return the reasons why the owner cannot write the store's file, a sentence each; none for PostgreSQL."""
     store = store_file(store_url(section.url))
     if store is None:
         return []
@@ -44,7 +83,7 @@ def file_troubles(section: StoreSection) -> list[str]:
         found, folder = file.stat(), file.parent.stat()
         system = os.statvfs(file.parent)
     except OSError:
-        return []  # whoever opens the store says it better
+        return []  # opening the store says it better
     troubles = strangers(file)
     if system.f_flag & os.ST_RDONLY:
         troubles.append(f"{file.parent} is on a file system that is mounted read-only")
@@ -56,7 +95,7 @@ def file_troubles(section: StoreSection) -> list[str]:
 
 
 def strangers(file: Path) -> list[str]:
-    """Name a store's files that belong to somebody else than their neighbours: a command run as another user made them.
+    """Name the store's files with another owner than their neighbours: a command run by another user made them.
 
     `file` is the real one, no link.
     """
@@ -93,7 +132,7 @@ def _belongs(file: Path, like: Path, others: str) -> str:
 
 
 def _may(uid: int, status: os.stat_result, rights: int) -> bool:
-    """Tell whether a user has rights (given as the owner's bits) by owner, group or as anybody."""
+    """Tell whether a user has these rights (the owner's bits), as owner, by group, or as anybody."""
     if status.st_uid == uid:
         return status.st_mode & rights == rights
     shift = 3 if status.st_gid in _groups(uid) else 6
@@ -104,16 +143,12 @@ def _groups(uid: int) -> list[int]:
     try:
         user = pwd.getpwuid(uid)
     except KeyError:
-        return [uid]  # a user without a name, as a container's, has its own number for a group
+        return [uid]  # a user without a name, as in a container: take the same number for the group
     return os.getgrouplist(user.pw_name, user.pw_gid)
 
 
-LITTLE = 1 << 30
-"""Bytes free below which a longer outage of the IRP may fill the disk."""
-
-
 def check_folder(file: Path) -> Finding:
-    """Return what is found of the folder of a store that lies, or is to lie, at `file`."""
+    """Judge the folder of a store at `file`, whether the file exists or not."""
     real = Path(os.path.realpath(file))
     folder = real.parent
     try:
@@ -137,7 +172,7 @@ def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
 
 
 def check_store(settings: Settings, profile: str) -> Iterator[Finding]:
-    """Yield what is found; nothing is raised for a store out of reach."""
+    """Judge the store; a store out of reach is a finding, not an error."""
     file = store_file(store_url(settings.store.url))
     try:
         refuse_moved(settings)
@@ -210,11 +245,8 @@ def _unusable(file: Path, shown: str) -> Finding:
     return ok("store", f"{shown}: will be created by run")
 
 
-ENDS_SOON = timedelta(days=14)
-
-
 def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:
-    """Yield what is found of the door that this configuration asks for."""
+    """Judge the HTTP door that the configuration asks for."""
     if not section.listen:
         yield ok("door", "none, web.listen is empty")
         return
@@ -259,8 +291,7 @@ def _certificate(file: Path, end: datetime | None, now: datetime) -> Finding:
 def end_of(cert_file: Path, key_file: Path | None) -> datetime | None:
     """Return when a certificate ends; None for one that is not valid now.
 
-    The library tells that only of a certificate that it has verified: so a handshake is held in memory, in which the
-    certificate is trusted.
+    The ssl module tells it only of a verified certificate: so we make a handshake in memory that trusts it.
     """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(cert_file, key_file)

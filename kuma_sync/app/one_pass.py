@@ -1,4 +1,4 @@
-"""One complete pass without doors, and what it leaves behind."""
+"""`run --once`: one complete pass without an HTTP door, and its result."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import threading
+from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a pass went: what failed, and what waits, is held or parked afterwards (earlier runs included)."""
+    """The result of a pass: its failures, and all jobs that wait, are held or parked afterwards."""
 
     troubles: tuple[str, ...]
     counts: dict[AlertState, int]
@@ -52,7 +53,7 @@ class Outcome:
 
 
 def at_once(settings: Settings) -> Settings:
-    """Return the configuration of a single pass: its caller sets the pace, so that no update is put off for another."""
+    """Return the configuration of a single pass: without a poll interval, so that no update is postponed."""
     return settings.model_copy(update={"poll": settings.poll.model_copy(update={"interval": timedelta()})})
 
 
@@ -80,7 +81,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
 
 
 def _take_up_postponed(tx: Tx) -> None:
-    """Have done now what a daemon put off: an alert's updates that came too fast."""
+    """Make due the updates that a daemon has postponed because they came too fast."""
     waiting = tx.delivery.jobs(states=[JobState.PENDING])
     tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
 
@@ -91,11 +92,11 @@ def _stopped_by_signals(grace: float) -> asyncio.Event:
     def told() -> None:
         if stop.is_set():
             log.warning("stopped_at_once")
-            os._exit(1)  # what is in flight is found by the next one
+            os._exit(1)  # the next pass finds requests that were in flight
         log.info("stopping", grace_seconds=grace)
         stop.set()
 
-    # Only a process's first thread hears of signals.
+    # Only the main thread can handle signals.
     heard = threading.current_thread() is threading.main_thread()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if heard else ():
         asyncio.get_running_loop().add_signal_handler(number, told)
@@ -103,12 +104,13 @@ def _stopped_by_signals(grace: float) -> asyncio.Event:
 
 
 def _outcome(troubles: tuple[str, ...], tx: Tx) -> Outcome:
-    depths = [tx.delivery.depths(), tx.closes.depths()]
-    marked = len(tx.links.held())
+    jobs = Counter[Depth]()
+    for queue in tx.queues().values():
+        jobs.update(queue.jobs)
     return Outcome(
         troubles=troubles,
         counts=tx.overview.counts(),
-        waiting=sum(depth.get(state, 0) for depth in depths for state in (*WAITING, Depth.POSTPONED)),
-        held=marked + depths[1].get(Depth.HELD, 0),
-        parked=tx.rejects.count() + sum(depth.get(Depth.PARKED, 0) for depth in depths),
+        waiting=sum(jobs[state] for state in (*WAITING, Depth.POSTPONED)),
+        held=jobs[Depth.HELD],
+        parked=jobs[Depth.PARKED] + tx.rejects.count(),
     )

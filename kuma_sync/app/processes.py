@@ -1,7 +1,7 @@
 """Which processes work on a store now, and whether another store serves the same KUMA and IRP.
 
-A second store beside the first knows no incident: it would find them all and send full updates, over what analysts
-wrote.
+A second store beside the first knows no incident: it would find them all and send full updates, which overwrite the
+edits of analysts.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from pathlib import Path
 from kuma_sync.app.build import open_store, served, utc_now
 from kuma_sync.core.errors import ConfigError, StoreError, StoreHeld
 from kuma_sync.settings import Settings, load, sqlite_path
-from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here
+from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here, may_exist
 from kuma_sync.settings.sections import StoreSection
 from kuma_sync.store import Heartbeat, Identity, Store, StoreLimits, Tx, is_held, store_url
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.store.file import StoreFile
-from kuma_sync.store.heartbeats import DEAD_AFTER
 from kuma_sync.store.migrate import check
 from kuma_sync.web.asking import Heard, door_address, hear
+
+LONGEST_LOOK = timedelta(seconds=2)
+"""How long a database or an HTTP door has to answer; a start must not wait longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +34,9 @@ class Running:
     passes: tuple[Heartbeat, ...] = ()
     """Each a `run --once` under way."""
     mute: bool = False
-    """Some process holds the file, and has not written to it for so long that it seems unable to."""
+    """A process holds the file, but has written no heartbeat for long."""
     last: Heartbeat | None = None
-    """Of those that no longer live, the one heard last."""
+    """Of the dead ones, the one heard last."""
 
     @property
     def daemon(self) -> bool:
@@ -42,7 +45,7 @@ class Running:
 
     @property
     def somebody(self) -> str:
-        """Say who works on the store, for a sentence; empty where nobody does."""
+        """Name the processes that work on the store; empty where there is none."""
         for what, heard in (("a daemon", self.daemons), ("a single pass", self.passes)):
             if heard:
                 return f"{what} runs (pid {', '.join(f'{one.process.pid} on {one.process.host}' for one in heard)})"
@@ -52,8 +55,8 @@ class Running:
 def running(store: Store, tx: Tx) -> Running:
     """Return who works on the store.
 
-    A file's lock ends with its process and tells at once; where several copies share a server, and where this user may
-    not look at the lock, one counts as dead DEAD_AFTER its last word.
+    A file's lock ends with its process, so it tells at once. On a server, and where this user may not look at the lock,
+    a process counts as dead when it was silent for DEAD_AFTER.
     """
     heard = tx.heartbeats.heard()
     held = store.is_held()
@@ -67,17 +70,13 @@ def running(store: Store, tx: Tx) -> Running:
     )
 
 
-LONGEST_LOOK = timedelta(seconds=2)
-"""How long a database, or a door, has to answer: a start waits for neither."""
-
-
 def refuse_second(
     settings: Settings, ours: Identity, *, system_wide: Path = SYSTEM_WIDE, system_state: Path = SYSTEM_STATE
 ) -> None:
-    """Refuse to begin a new store beside one that serves the same KUMA and IRP; one that is in use asks nothing.
+    """Refuse to begin a new store beside another one of the same KUMA and IRP; a store with an owner is not checked.
 
-    Raise StoreHeld where a daemon runs, ConfigError where only its store lies about. A database that is away is left
-    alone.
+    Raise StoreHeld if the other's daemon runs, ConfigError if only its store exists. A database out of reach is not
+    judged.
     """
     refuse_moved(settings)
     if not _is_new(settings):
@@ -95,7 +94,7 @@ def refuse_second(
 
 
 def heard_at_door(settings: Settings) -> Heard:
-    """Ask at the configured door how the daemon is that answers there, if one does."""
+    """Ask the daemon, if there is one, at the configured HTTP door."""
     listen = settings.web.listen
     if not listen or listen.endswith(":0"):
         return Heard()
@@ -104,9 +103,9 @@ def heard_at_door(settings: Settings) -> Heard:
 
 
 def refuse_moved(settings: Settings) -> None:
-    """Raise ConfigError where a relative path led to a store before, and leads to none now."""
+    """Raise ConfigError if a relative path led to a store by the old rule, but leads to none now."""
     former, store = settings.former_store, Path(sqlite_path(settings.store.url))
-    if former is None or not _is_absent(store) or not _exists(former):
+    if former is None or may_exist(store) or not _exists(former):
         return
     raise ConfigError(
         "store.url",
@@ -116,9 +115,9 @@ def refuse_moved(settings: Settings) -> None:
 
 
 def _is_new(settings: Settings) -> bool:
-    """Tell whether a store belongs to nobody yet; one that cannot be looked at is not ours to judge."""
+    """Tell whether a store has no owner yet; false for one that cannot be read."""
     path = sqlite_path(settings.store.url)
-    if path and _is_absent(Path(path)):
+    if path and not may_exist(Path(path)):
         return True
     try:
         limits = replace(StoreLimits(), lock=LONGEST_LOOK, transaction=LONGEST_LOOK, unreachable=LONGEST_LOOK)
@@ -128,7 +127,7 @@ def _is_new(settings: Settings) -> bool:
 
 
 def _owner(store: Store, *, strict: bool = False) -> Identity | None:
-    """Return whose store it is; None while it is nobody's, and for what cannot be read unless `strict`."""
+    """Return the store's owner; None where it has none, and, unless `strict`, where it cannot be read."""
     try:
         if check(store) is None:
             return None
@@ -162,17 +161,6 @@ def _of_the_service(system_wide: Path) -> Iterator[Path]:
         return
     if store:
         yield Path(store)
-
-
-def _is_absent(file: Path) -> bool:
-    """Tell whether there surely is nothing; of a folder that lets us not in nobody can tell."""
-    try:
-        file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _exists(file: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What outlives a reload: the store and reports, who we are, what was swept, what remotes asked for."""
+"""The state that survives a reload: store, reports, owner, sweeps, and waits that remotes asked for."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def new_owner() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedState:
-    """What one runtime leaves to the next."""
+    """The state that one runtime leaves to the next."""
 
     store: Store
     limits: Limits = field(default_factory=Limits)
     health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
     metrics: Metrics = field(default_factory=Metrics)
     waiters: Waiters = field(default_factory=lambda: Waiters(most=0))
-    """Who waits for KUMA's answer at the door; nobody where there is no door."""
+    """Callers of the close API that wait for KUMA's answer."""
 
     owner: str = field(default_factory=new_owner)
     waits: defaultdict[str, RetryAfter] = field(default_factory=lambda: defaultdict(RetryAfter))
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
     profiles: set[str] = field(default_factory=set)
-    """Digests of the profiles that this process has worked by: one that comes again was read again by a human."""
+    """Digests of the profiles that this process has used: a profile that comes back was chosen by a human again."""
 
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def process(self, *, single_pass: bool = False) -> Process:
-        """Return this process as others that work on the store know it."""
+        """Return this process as its heartbeat describes it."""
         return Process(
             owner=self.owner,
             host=socket.gethostname(),
@@ -60,5 +60,5 @@ class SharedState:
         )
 
     def swept_of(self, kuma: KumaSection) -> Swept:
-        """Return what is known of sweeps that ask for these statuses and tenants; others prove nothing about them."""
+        """Return the sweeps with these statuses and tenants; sweeps with others prove nothing about them."""
         return self.swept[frozenset(kuma.statuses), frozenset(kuma.tenants)]

@@ -32,10 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drop": ("act:drop", "Give an alert or a parked job up for good."),
     "resync": ("act:resync", "Find the incident, then send a full update."),
     "release": ("act:release", "What the brake holds becomes due."),
-    "render": ("render:render", "The requests that would be sent; sends nothing."),
-    "init": ("write:init", "Write an example configuration."),
+    "render": ("check:render", "The requests that would be sent; sends nothing."),
+    "init": ("config:init", "Write an example configuration."),
     "config": ("config:config", "Judge the configuration offline, show it, or its JSON Schema."),
-    "profile": ("write:profile", "List or show the built-in profiles."),
+    "profile": ("config:profile", "List or show the built-in profiles."),
     "db": ("db:db", "The store: upgrade, current, prune, rebind."),
     "health": ("health:health", "Ask a running daemon whether it is ready, or alive."),
     "demo": ("demo:demo", "A scripted day on two simulators, then both sides compared."),
@@ -97,7 +97,7 @@ def main(words: Sequence[str] | None = None, *, limits: Limits | None = None) ->
 
 
 def _readable(words: Sequence[str]) -> list[str]:
-    """Refuse a word whose bytes are no UTF-8, by its position: it can be neither stored nor printed."""
+    """Refuse a word that is not UTF-8, and name its position: it could be neither stored nor printed."""
     for position, word in enumerate(words, 1):
         try:
             word.encode()
@@ -118,7 +118,7 @@ def _loaded(module: str) -> ModuleType:
 
 
 def _misused(error: click.ClickException) -> int:
-    """Say in one line what click says in four."""
+    """Say a mistake in the command line in one line; click would take four."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "kuma-sync"
     message = " ".join(error.format_message().split())

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.options import Unfinished, config_option, dry_run_option, yes_option
+from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, say_if_it_waits
+from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
-from kuma_sync.cli.subjects import all_named, named
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
@@ -164,7 +162,7 @@ def _drop(settings: Settings, order: Order, text: str) -> None:
 
 
 def _described(tx: Tx, name: str) -> str:
-    """Say which alert it is, how it stands and what the IRP has of it."""
+    """Describe an alert in a few words: its name, its state and its incident."""
     alert_id = AlertId(name)
     snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
     if snapshot is None:

@@ -1,19 +1,26 @@
-"""`check`: everything tried, one line each."""
+"""`check` tries every part, `render` shows the requests that would be sent; neither changes anything."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from kuma_sync.app.diagnostics import findings
-from kuma_sync.app.finding import Finding, Verdict
-from kuma_sync.cli.options import config_option, json_option
-from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, run_async
+from kuma_sync.app.local_diagnostics import Finding, Verdict
+from kuma_sync.app.preview import Rendered, load_stored, sample_requests, stored_requests, with_contents
+from kuma_sync.cli.options import Unfinished, config_option, json_option
+from kuma_sync.cli.out import say, say_json
+from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_json
+from kuma_sync.core.alert import AlertId
 from kuma_sync.settings import Settings, find_config
+from kuma_sync.telemetry.redact import masked
 
 
 @click.command()
@@ -44,3 +51,57 @@ def _exit_code(finding: Finding) -> int:
     if finding.verdict is not Verdict.FAILED:
         return 0
     return 2 if finding.misconfigured else 1
+
+
+@click.command()
+@config_option
+@json_option
+@click.argument("alert", required=False)
+def render(config: Path | None, as_json: bool, alert: str | None) -> None:
+    """Print the requests that would be sent for ALERT, or for a built-in sample; send nothing."""
+    settings = command_settings(config)
+    found = sample_requests(settings) if alert is None else run_async(_stored, settings, alert)
+    requests = [_masked(request) for request in found]
+    if as_json:
+        show_json(requests)
+    else:
+        _show(requests)
+
+
+async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
+    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+        alert_id = AlertId(looked_for(tx, text))
+        stored = load_stored(tx, alert_id, settings.kuma.instance)
+    if stored is None:
+        raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
+    return stored_requests(settings, await with_contents(settings, stored))
+
+
+def _masked(request: Rendered) -> Rendered:
+    """Mask secrets of `irp.options` that a template put into the request."""
+    headers = {name: masked(value) for name, value in request.headers.items()}
+    return replace(request, url=masked(request.url), headers=headers, body=_leaves_masked(request.body))
+
+
+def _leaves_masked(node: Any) -> Any:
+    match node:
+        case str():
+            return masked(node)
+        case dict():
+            return {name: _leaves_masked(inner) for name, inner in node.items()}
+        case list():
+            return [_leaves_masked(inner) for inner in node]
+        case _:
+            return node
+
+
+def _show(requests: Sequence[Rendered]) -> None:
+    for request in requests:
+        say(f"# {request.operation}: {plain(request.note)}")
+        say(f"{request.method} {plain(request.url)}")
+        for name, value in request.headers.items():
+            say(f"{plain(name)}: {plain(value)}")
+        if request.body is not None:
+            say()
+            say_json(json.dumps(request.body, ensure_ascii=False, indent=2))
+        say()

@@ -8,11 +8,9 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.cli.asking import actor, as_option
-from kuma_sync.cli.options import Unfinished, config_option
+from kuma_sync.cli.options import Unfinished, actor, as_option, config_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store, say_if_it_waits
-from kuma_sync.cli.subjects import named
+from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
@@ -30,14 +28,14 @@ LOOK_AGAIN = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What was ordered, and which sides it may reach."""
+class CloseOrder:
+    """One order to close: the alert, and whether it is to be closed in KUMA and in the IRP."""
 
     alert_id: AlertId
     to_kuma: bool
     to_irp: bool
 
-    def open_sides(self, link: Link | None) -> list[str]:
+    def left_open(self, link: Link | None) -> list[str]:
         """Name the sides that are still to be closed."""
         in_kuma = self.to_kuma and (link is None or not link.alert_closed)
         given_up = link is None or link.given_up
@@ -61,7 +59,7 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.option("--wait", is_flag=True, help="Until both sides are closed, or 60 s.")
 def close(config: Path | None, said: str | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
     """Close an alert in KUMA and its incident in the IRP."""
-    # Whose it is, the store will tell.
+    # The store knows the exact id.
     asked = CloseRequest(alert_id=AlertId(""), reason=reason, origin=Origin.OPERATOR, by=actor(said), comment=comment)
     _close(command_settings(config, remotes=False), alert, asked, wait)
 
@@ -77,7 +75,7 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
             request = replace(asked, alert_id=link.alert_id)
             fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
-        order = Order(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
+        order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
         say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
         if held and not link.alert_closed:
             say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
@@ -101,8 +99,8 @@ def _not_told(link: Link) -> str:
     return f"{link.alert_id} is {why}; nothing was ordered{held}."
 
 
-def _told(order: Order, link: Link, reason: Reason | None) -> str:
-    sides = order.open_sides(link)
+def _told(order: CloseOrder, link: Link, reason: Reason | None) -> str:
+    sides = order.left_open(link)
     where = " and ".join(f"in {side}" for side in sides)
     left_out = [f"in {side} {why}" for side, why in _not_asked(link) if side not in sides]
     told = "".join(f"; {one}" for one in left_out)
@@ -121,7 +119,7 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
-def _wait(store: Store, order: Order, *, daemon: bool) -> None:
+def _wait(store: Store, order: CloseOrder, *, daemon: bool) -> None:
     until = time.monotonic() + LONGEST_WAIT
     while left := _still_open(store, order):
         if time.monotonic() > until:
@@ -133,10 +131,10 @@ def _wait(store: Store, order: Order, *, daemon: bool) -> None:
     say("Closed.")
 
 
-def _still_open(store: Store, order: Order) -> list[str]:
+def _still_open(store: Store, order: CloseOrder) -> list[str]:
     with store.reading() as tx:
         link = tx.links.get(order.alert_id)
         for name, queue in (("KUMA", tx.closes), ("the IRP", tx.delivery)):
             for job in queue.jobs(order.alert_id, states=[JobState.PARKED]):
                 raise Unfinished(f"the closing for {name} is parked: {job.reason}")
-    return order.open_sides(link)
+    return order.left_open(link)

@@ -1,4 +1,4 @@
-"""`config`: the configuration judged offline, shown as it is in force, or its JSON Schema."""
+"""`init`, `config` and `profile`: the configuration and the profiles, written, judged and shown."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.diagnostics import judge
-from kuma_sync.cli.options import config_option, json_option, unread_config_option
+from kuma_sync.cli.options import Unfinished, config_option, json_option, unread_config_option
 from kuma_sync.cli.out import NobodyReads, say
-from kuma_sync.cli.tables import plain, show_json
-from kuma_sync.settings import find_config, json_schema, load, masked, read, to_toml
+from kuma_sync.cli.tables import plain, show_json, show_table
+from kuma_sync.irp.load import built_in, load_profile, profile_text
+from kuma_sync.settings import example_text, find_config, json_schema, load, masked, read, to_toml
+from kuma_sync.settings.validation import meant
 
 
 @click.group()
@@ -60,3 +62,49 @@ def config_check(config: Path | None, as_json: bool) -> None:
 def config_schema() -> None:
     """Print the JSON Schema of the configuration."""
     show_json(json_schema())
+
+
+@click.command()
+@unread_config_option
+@click.argument("file", type=click.Path(path_type=Path), default="config.toml")
+def init(file: Path) -> None:
+    """Write an example configuration to FILE (./config.toml); never overwrite one."""
+    try:
+        # Only its owner reads it: the tokens will be written there.
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as written:
+            written.write(example_text())
+    except FileExistsError:
+        raise Unfinished(f"{file} exists already and stays as it is") from None
+    except OSError as error:
+        raise Unfinished(f"{file} cannot be written: {error.strerror}") from None
+    name = plain(file)
+    say(f"{name} is written; fill in what is marked REQUIRED, then try it with `kuma-sync check -c {name}`.")
+
+
+@click.group()
+def profile() -> None:
+    """The built-in profiles: how an IRP is spoken to."""
+
+
+@profile.command("list")
+@unread_config_option
+@json_option
+def profile_list(as_json: bool) -> None:
+    """List the built-in profiles."""
+    profiles = [load_profile(name) for name in built_in()]
+    if as_json:
+        keys = ("name", "mode", "verified", "description")
+        show_json([{key: getattr(one, key) for key in keys} | {"operations": list(one.operations)} for one in profiles])
+    else:
+        rows = [[one.name, one.mode, one.verified, one.description] for one in profiles]
+        show_table(["profile", "mode", "verified", "description"], rows)
+
+
+@profile.command("show")
+@unread_config_option
+@click.argument("name")
+def profile_show(name: str) -> None:
+    """Print a built-in profile as TOML, ready to copy and change."""
+    if name not in built_in():
+        raise click.BadParameter(f"there is no built-in profile {name!r}{meant(name, built_in())}", param_hint="NAME")
+    say(profile_text(name).removesuffix("\n"))

@@ -1,4 +1,4 @@
-"""`db`: the store's schema, its retention, and whose it is."""
+"""`db`: the store's schema, its retention, and the KUMA and IRP it belongs to."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import click
 
 from kuma_sync.app.build import identity, open_store
 from kuma_sync.app.processes import refuse_moved, running
-from kuma_sync.cli.asking import Order, actor, agreed, as_option
-from kuma_sync.cli.options import config_option, dry_run_option, yes_option
+from kuma_sync.cli.options import Order, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store
+from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
-from kuma_sync.store.heartbeats import DEAD_AFTER
-from kuma_sync.sync.runtime import housekeeping as pruning
+from kuma_sync.store.copies import DEAD_AFTER
+from kuma_sync.sync.runtime.housekeeping import prune as prune_old
 
 
 @click.group()
@@ -85,10 +84,17 @@ def _current(settings: Settings) -> None:
 
 def _prune(settings: Settings, by: str) -> None:
     with opened_store(settings) as store:
-        removed = pruning.prune_here(store, settings.store.retention, overlap=settings.poll.overlap)
-        with store.writing() as tx:
-            tx.audit.note(by, "prune", detail=f"{removed} alerts")
+        removed = run_async(_pruned, store, settings, by)
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
+
+
+async def _pruned(store: Store, settings: Settings, by: str) -> int:
+    try:
+        removed = await prune_old(store, settings.store.retention, overlap=settings.poll.overlap)
+        await store.write(lambda tx: tx.audit.note(by, "prune", detail=f"{removed} alerts"))
+    finally:
+        await store.aclose()
+    return removed
 
 
 def _rebind(settings: Settings, order: Order) -> None:
@@ -106,7 +112,7 @@ def _rebind(settings: Settings, order: Order) -> None:
         if renamed:
             agreed("Rebind it all the same?", yes=order.yes)
         with store.writing() as tx:
-            _assure_idle(store, tx)  # somebody may have started one while the question stood
+            _assure_idle(store, tx)  # a daemon may have been started while the question was open
             tx.cursor.bind(ours)
             tx.audit.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
@@ -115,7 +121,7 @@ def _rebind(settings: Settings, order: Order) -> None:
 
 
 def _assure_idle(store: Store, tx: Tx) -> None:
-    """Raise StoreHeld while a process works on the store: it would go on with what it joined at its start."""
+    """Raise StoreHeld while a process works on the store: it would go on with the old KUMA and IRP."""
     if not (somebody := running(store, tx).somebody):
         return
     killed = "" if store.local else f"; one that was killed counts for {show_duration(DEAD_AFTER)}"

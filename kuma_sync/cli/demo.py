@@ -3,36 +3,180 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import os
 import shutil
 import signal
+import socket
+import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kuma_sync.cli.child import DOOR_TOKEN, Daemon, Place, free_listen
 from kuma_sync.cli.options import Unfinished, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.settings import host_and_port
+from kuma_sync.sim.comparison import Comparison, compare
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.sim.story import Comparison, compare, play
+from kuma_sync.sim.story import play
+
+DOOR_TOKEN = "demo-door-token"  # noqa: S105  # of a demo on loopback, printed on the screen
+LONGEST_STOP = 15.0
+CONFIG = """\
+[kuma]
+url = "{kuma}"
+token = "{kuma_token}"
+[irp]
+url = "{irp}"
+token = "{irp_token}"
+[poll]
+interval = "1s"
+sweep_interval = "2s"
+[close]
+watch_interval = "1s"
+[close.reasons]
+"False positive" = "incorrect data"
+"Rule needs tuning" = "incorrect correlation rule"
+"Resolved" = "responded"
+[retry]
+base = "500ms"
+max = "5s"
+[run]
+grace = "5s"
+[store]
+url = "sqlite:///{folder}/demo.db"
+[web]
+listen = "{listen}"
+[web.tokens]
+irp-command = "{door_token}"
+[log]
+format = "json"
+"""
 
 DAY = 30.0
 LONGEST_DRAIN = 20.0
 DOOR_AT = (0.30, 0.62)
-"""The shares of the day at which the IRP's close command comes to the door."""
+"""At these shares of the day the IRP calls our close API."""
 
 PATIENCE = 100
-"""Looks, a tenth of a second apart, for what the daemon must do first."""
+"""How often the demo looks, every tenth of a second, before it gives up waiting for the daemon."""
 
 DEEDS = ("made in the IRP", "updated there", "closed in KUMA", "closed in the IRP")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The daemon's folder, its HTTP address, and the two remotes as (address, token)."""
+
+    folder: Path
+    listen: str
+    kuma: tuple[str, str]
+    irp: tuple[str, str]
+
+    @property
+    def config(self) -> Path:
+        """Return the configuration's file."""
+        return self.folder / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        """Return the log's file."""
+        return self.folder / "daemon.log"
+
+    def write(self) -> None:
+        """Write the configuration."""
+        (kuma, kuma_token), (irp, irp_token) = self.kuma, self.irp
+        text = CONFIG.format(
+            kuma=kuma,
+            kuma_token=kuma_token,
+            irp=irp,
+            irp_token=irp_token,
+            folder=self.folder,
+            listen=self.listen,
+            door_token=DOOR_TOKEN,
+        )
+        self.config.touch(mode=0o600)
+        self.config.write_text(text, encoding="utf-8")
+
+    def close_alert(self, alert_id: str, reason: str) -> bool:
+        """Call our close API as an IRP would. Blocks; return false when the call was refused."""
+        request = urllib.request.Request(
+            f"http://{self.listen}/api/v1/alerts/close",
+            data=json.dumps({"id": alert_id, "reason": reason}).encode(),
+            headers={"Authorization": f"Bearer {DOOR_TOKEN}", "Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5) as answer:
+                return bool(answer.status == 204)
+        except OSError:
+            return False
+
+
+class Daemon:
+    """`kuma-sync run` in a process group of its own, so that Ctrl-C reaches the demo alone."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it; its log goes to a file."""
+        self._place.write()
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("KUMA_SYNC_")}
+        with self._place.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "kuma_sync", "run", "-c", str(self._place.config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=ours,
+                start_new_session=True,
+            )
+
+    async def ended(self) -> int:
+        """Wait for its end; return its exit code."""
+        assert self._process is not None  # noqa: S101  # started before
+        return await self._process.wait()
+
+    async def stop(self) -> int:
+        """Send SIGTERM, after 15 s SIGKILL, unless it has ended already; return its exit code."""
+        if self._process is None:
+            return 0
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(LONGEST_STOP):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            return await self._process.wait()
+
+
+def free_listen(listen: str) -> str:
+    """Return the address, with a free port instead of port 0; raise Unfinished where there is none."""
+    host, _, port = listen.rpartition(":")
+    if int(port):
+        return listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((host.strip("[]"), 0))
+        except OSError as error:
+            raise Unfinished(f"cannot listen on {listen}: {error.strerror}") from None
+        except UnicodeError:
+            raise Unfinished(f"cannot listen on {listen}: that is no host's name") from None
+        return f"{host}:{probe.getsockname()[1]}"
 
 
 def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
@@ -45,7 +189,7 @@ def _listen(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 
 def _length(_context: click.Context, _parameter: click.Parameter, seconds: float | None) -> float | None:
     if seconds is not None and not math.isfinite(seconds):
-        # No range keeps out what is not a number: it is neither too small nor too large.
+        # A range does not refuse NaN: it is neither too small nor too large.
         raise click.BadParameter("expected a number of seconds")
     return seconds
 
@@ -86,7 +230,7 @@ class _Demo:
         self._counts = (0, 0, 0, 0)
 
     async def run(self, seconds: float | None) -> bool:
-        """Play it all; true when both sides agree and the daemon ended well."""
+        """Run the demo; true when both sides agree and the daemon ended well."""
         async with AsyncExitStack() as stack:
             kuma = await stack.enter_async_context(SimServer(self._kuma.app))
             irp = await stack.enter_async_context(SimServer(self._irp.app))
@@ -117,7 +261,7 @@ class _Demo:
         say(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}\n")
 
     async def _until(self, stop: asyncio.Event, daemon: Daemon, work: Coroutine[Any, Any, object]) -> None:
-        """Do something until it ends, Ctrl-C comes, or the daemon dies."""
+        """Run a coroutine until it ends, Ctrl-C comes, or the daemon dies."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in (work, stop.wait(), daemon.ended())]
             watching = group.create_task(self._watch())
@@ -126,7 +270,7 @@ class _Demo:
                 task.cancel()
 
     async def _first_read(self) -> None:
-        """Wait for the daemon, so that a slow start takes nothing from the day."""
+        """Wait until the daemon is ready, so that a slow start does not shorten the day."""
         for _ in range(PATIENCE):
             if self._kuma.requests:
                 return
@@ -139,7 +283,7 @@ class _Demo:
                 group.create_task(self._command(place, share * seconds))
 
     async def _command(self, place: Place, after: float) -> None:
-        """Close an incident the way an IRP does that has a close command for KUMA."""
+        """Close an incident as an IRP does that then calls our close API."""
         await asyncio.sleep(after)
         for _ in range(PATIENCE):
             if (incident := self._open_incident()) is not None:
@@ -164,7 +308,7 @@ class _Demo:
         return next(fitting, None)
 
     async def _watch(self) -> None:
-        """Tell what the daemon did, whenever it did something."""
+        """Print each new thing that the daemon did."""
         while True:
             await asyncio.sleep(0.5)
             found = self._compared()

@@ -1,7 +1,7 @@
 """`health`: asks a running daemon over HTTP, for a container's HEALTHCHECK.
 
-Must not: load the configuration as the daemon does. It runs every few seconds, where secrets may be out of its reach,
-and a file that was broken after the start must not get a daemon restarted that still works with the old one.
+Must not load the configuration as the daemon does: secrets may be unreadable here, and a file that was broken after the
+start must not lead to the restart of a daemon that works.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _configured(config: Path | None) -> SplitResult:
 
 
 def _web(config: Path | None) -> dict[str, Any]:
-    """Read `[web]` where there is a file that has one; without, the defaults hold."""
+    """Read `[web]` of the configuration file; `{}`, for the defaults, where there is none."""
     named = config or os.environ.get("KUMA_SYNC_CONFIG")
     for path in [Path(named)] if named else [Path("config.toml"), Path("/etc/kuma-sync/config.toml")]:
         try:

@@ -10,9 +10,8 @@ import click
 
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, opened_store
+from kuma_sync.cli.session import command_settings, looked_for, opened_store
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
-from kuma_sync.cli.subjects import looked_for
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident
@@ -48,7 +47,7 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertView:
-    """All that is known of one alert, or of a parked piece (then there is only `parked_because`)."""
+    """All facts about one alert; of a parked piece only `parked_because`."""
 
     id: str
     now: datetime
@@ -130,7 +129,7 @@ def _page(settings: Settings, state: AlertState | None, limit: int | None) -> Pa
 
 
 def _without_alert(tx: Tx) -> list[Row]:
-    """Return what is parked and no alert of ours: pieces of KUMA's answer, closings of ids never seen."""
+    """Return parked jobs without an alert here: pieces of KUMA's answer, and closings of unknown ids."""
     parked = {job.id: job for job in parked_jobs(tx)}
     known = tx.alerts.snapshots([AlertId(name) for name in parked])
     return [_parked_row(job) for name, job in parked.items() if AlertId(name) not in known]
@@ -183,7 +182,7 @@ def _view(settings: Settings, text: str) -> AlertView:
         alert_id = AlertId(name)
         snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
         link = tx.links.get(alert_id)
-        # What no link knows may be parked as well: a piece of KUMA's answer, or a closing of an id never seen.
+        # Something without a link may be parked, too: a piece of KUMA's answer, or a closing of an unknown id.
         parked = next((job for job in parked_jobs(tx) if job.id == name), None)
         return AlertView(
             id=name,

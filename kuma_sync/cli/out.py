@@ -1,7 +1,7 @@
 """Where commands write: results to stdout, sentences about failures to stderr. Nothing else in the program prints.
 
-What comes from elsewhere (an id, a name, a remote's words) may hold a terminal's control sequences: they leave here as
-escapes. Must not: import more than the core and the journal's priorities: `--help` and `health` must stay quick.
+Text from elsewhere (an id, a name, a remote's message) may hold a terminal's control sequences: they are escaped here.
+Must not import more than the core and the log outlet: `--help` and `health` must stay quick.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import TextIO
 
 from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.telemetry.journal import is_journal, with_priority
+from kuma_sync.telemetry.outlet import is_journal, with_priority
 
 
 class OutputFailed(KumaSyncError):
-    """Results could not be written, though the work may well be done: exit 1."""
+    """Results could not be written, although the work may be done: exit 1."""
 
 
 class NobodyReads(OutputFailed):
-    """Whoever read our results has seen enough: exit 1, without a word."""
+    """The reader of our results closed the pipe: exit 1, without a message."""
 
 
 def open_streams() -> None:
-    """See to it that no file or connection of ours takes the place of a standard stream that is closed."""
+    """Open /dev/null for each closed standard stream, so that no file of ours gets its number."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -38,7 +38,7 @@ def open_streams() -> None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # for as long as the process lives
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A terminal of another encoding shows an escape where it has no such letter.
+            # A terminal with another encoding then shows an escape for a letter that it lacks.
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -48,12 +48,12 @@ def terminal_width() -> int | None:
 
 
 def can_ask() -> bool:
-    """Tell whether a human can be asked something on this terminal."""
+    """Tell whether a question can be asked on this terminal."""
     return _shown(sys.stdin) and _shown(sys.stderr)
 
 
 def _shown(stream: TextIO | None) -> bool:
-    """Tell whether a stream is a terminal's: one that was closed is None, and one that failed cannot be asked."""
+    """Tell whether a stream is a terminal. A closed stream is None; a failed one raises."""
     with contextlib.suppress(OSError, ValueError):
         return stream is not None and stream.isatty()
     return False
@@ -75,7 +75,7 @@ def say_json(text: str) -> None:
 
 
 def complain(text: str, *, lines: bool = False) -> None:
-    """Write one line (or several) to stderr; where that takes none, the exit code must do."""
+    """Write one line (or several) to stderr; if that fails, only the exit code is left."""
     text = printable(text if lines else " ".join(text.split()), keep="\n")
     try:
         sys.stderr.write((with_priority(text, logging.ERROR) if is_journal(sys.stderr) else text) + "\n")
@@ -98,7 +98,7 @@ def _write(said: str | bytes) -> None:
 
 
 def unwritten(error: Exception) -> OutputFailed:
-    """Return the failure that it is when stdout raised this; nothing more is written to it."""
+    """Return our failure for an error of stdout; nothing more is written to stdout."""
     _give_up(sys.stdout)
     if isinstance(error, BrokenPipeError):
         return NobodyReads()
@@ -107,7 +107,7 @@ def unwritten(error: Exception) -> OutputFailed:
 
 
 def _give_up(stream: TextIO | None) -> None:
-    """Let the rest go nowhere: at its end the interpreter would complain about it, and change the exit code."""
+    """Discard the rest of a stream: else the interpreter fails to write it at its end and changes the exit code."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]  # there is one where it was written to

@@ -1,4 +1,4 @@
-"""What a command works with: the loaded settings, an open store, and whether a daemon carries out what was ordered."""
+"""What a command works with: the settings, an open store, and the alert that the operator means."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from typing import Any, TypeVar
 from kuma_sync.app.build import identity, open_store
 from kuma_sync.app.lifecycle import assure_usable, refuse_another
 from kuma_sync.app.processes import running
+from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.out import say
+from kuma_sync.cli.tables import plain
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.text import alert_spellings
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
-from kuma_sync.store import Store
+from kuma_sync.store import Store, Tx
 from kuma_sync.telemetry import logs
 
 T = TypeVar("T")
+SHORTEST_PREFIX = 6
+MOST_NAMED = 5
+_SEVERAL = 2
 
 
 def read_settings(config: Path | None, *, remotes: bool = True) -> Settings:
@@ -31,9 +37,9 @@ def read_settings(config: Path | None, *, remotes: bool = True) -> Settings:
 
 
 def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
-    """Load the configuration for a command that answers and ends: of logs only warnings, on stderr.
+    """Load the configuration for a short command: it logs only warnings, on stderr.
 
-    A command that speaks to neither side needs neither side's secrets (`remotes` false).
+    A command that asks neither KUMA nor the IRP needs no secrets of theirs (`remotes` false).
     """
     settings = read_settings(config, remotes=remotes)
     logs.configure(level="warning", format=settings.log.format)
@@ -41,7 +47,7 @@ def command_settings(config: Path | None, *, remotes: bool = True) -> Settings:
 
 
 def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
-    """Load what leads to the store, though something is `wrong`; raise that where the store's part cannot be read."""
+    """Load only the part of the configuration that names the store; raise `wrong` where even that cannot be read."""
     try:
         settings = load_store(find_config(config, os.environ), os.environ)
     except ConfigError:
@@ -56,9 +62,9 @@ def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
 def opened_store(
     settings: Settings, *, any_owner: bool = False, any_schema: bool = False, untouched: bool = False
 ) -> Iterator[Store]:
-    """Open a store that exists and is this configuration's (or, with `any_owner`, anybody's). Creates no store.
+    """Open the configured store. It must exist and, unless `any_owner`, belong to the configured KUMA and IRP.
 
-    One that stays `untouched` is only read: that works, too, where this user may not write.
+    With `untouched` it is only read, so this user needs no right to write.
 
     Raise StoreError where it is out of reach or its schema is newer (or, without `any_schema`, older), or ConfigError
     where it belongs to another KUMA or IRP.
@@ -86,7 +92,7 @@ def _assure_ours(store: Store, settings: Settings) -> None:
 
 
 def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
-    """Say that what was ordered waits, if no daemon runs; tell whether it does."""
+    """If no daemon runs, say that the order waits on the queue; tell whether it waits."""
     if not ordered:
         return False
     with store.reading() as tx:
@@ -95,3 +101,59 @@ def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
         return False
     say("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
     return True
+
+
+def named(tx: Tx, text: str) -> str:
+    """Return the one subject that the text names, an exact match first; raise Unfinished for none or several."""
+    wanted = text.strip().rstrip("…")  # as a narrow terminal shows it
+    exact = _exact(tx, wanted) if wanted else None
+    if exact is not None:
+        return exact
+    found = _beginning(tx, wanted) if len(wanted) >= SHORTEST_PREFIX else []
+    if len(found) == 1:
+        return found[0]
+    by_incident = tx.overview.by_incident(wanted) if wanted else []
+    if len(by_incident) == 1:
+        return by_incident[0]
+    if by_incident:
+        raise Unfinished(f"incident {wanted!r} is joined to several alerts: {', '.join(by_incident[:MOST_NAMED])}")
+    if found:
+        raise Unfinished(f"{wanted!r} is the beginning of several alerts, give more of it")
+    if 0 < len(wanted) < SHORTEST_PREFIX:
+        raise Unfinished(f"there is no alert {wanted!r} here; give at least {SHORTEST_PREFIX} characters of its id")
+    raise Unfinished(f"there is no alert {wanted!r} here; `kuma-sync alerts` lists them")
+
+
+def _exact(tx: Tx, wanted: str) -> str | None:
+    spellings = alert_spellings(wanted)
+    known = tx.overview.named(spellings)
+    return next((spelling for spelling in spellings if spelling in known), None)
+
+
+def _beginning(tx: Tx, wanted: str) -> list[str]:
+    """Return the subjects that begin with this text; if there is none, compare without case."""
+    found = tx.overview.matching(wanted, limit=_SEVERAL)
+    return found or tx.overview.matching(wanted, limit=_SEVERAL, any_case=True)
+
+
+def looked_for(tx: Tx, text: str) -> str:
+    """Return the one subject that the text names, also by a part of its name; raise Unfinished for none or several."""
+    try:
+        return named(tx, text)
+    except Unfinished as unknown:
+        found = tx.overview.by_name(text.strip()) if text.strip() else []
+        if not found:
+            raise unknown from None
+    if len(found) == 1:
+        return found[0].id
+    exact = [one for one in found if one.name.casefold() == text.strip().casefold()]
+    if len(exact) == 1:
+        return exact[0].id
+    some = "; ".join(f"{one.id} {plain(one.name)}" for one in found[:MOST_NAMED])
+    more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    raise Unfinished(f"{len(found)} alerts have {text.strip()!r} in their name, say which: {some}{more}")
+
+
+def all_named(tx: Tx, texts: Sequence[str]) -> list[str]:
+    """Return the subjects that the texts name, each once; raise Unfinished for the first unknown one."""
+    return list(dict.fromkeys([named(tx, text) for text in texts]))

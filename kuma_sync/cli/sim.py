@@ -16,15 +16,14 @@ import click
 
 from kuma_sync.cli.options import Unfinished, unread_config_option
 from kuma_sync.cli.out import say
-from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.faults import ARGUMENTS, Faults
 from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import DEFAULT_TOKEN as KUMA_TOKEN
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.load import read_alerts
-from kuma_sync.sim.server import SimServer
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimServer, SimTls
+from kuma_sync.sim.values import SimError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +32,7 @@ FAULTS = f"KIND[:key=value,…], repeatable. Kinds: {', '.join(ARGUMENTS)}; e.g.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaflet:
-    """What one is told of a simulator that runs: how a configuration names it, and what can be asked of it."""
+    """The text about a running simulator: how a configuration names it, and how to control it."""
 
     what: str
     section: str
@@ -41,7 +40,7 @@ class Leaflet:
     acts: list[str]
 
     def hand_out(self, url: str, token: str, tls: SimTls | None) -> None:
-        """Print it: lines for a configuration, then lines for a shell."""
+        """Print the lines for a configuration, then those for a shell."""
         curl = f"curl -s -H 'Authorization: Bearer {token}'" + (f" --cacert {tls.ca_file}" if tls else "")
         say(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
         ca_file = f'\nca_file = "{tls.ca_file.absolute()}"' if tls else ""
@@ -139,7 +138,7 @@ def add_fault(faults: Faults, text: str) -> None:
 
 @contextmanager
 def meant_by(option: str) -> Iterator[None]:
-    """Turn a simulator's complaint into one about an option: wrong usage, exit 2."""
+    """Turn a simulator's error into one about an option: wrong usage, exit 2."""
     try:
         yield
     except SimError as error:

@@ -1,4 +1,4 @@
-"""The first lines of `status`: does it run, what is not well, what waits for a human; and the exit code."""
+"""The verdict of `status`: does the daemon run, what is wrong, what waits for a human; and the exit code."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kuma_sync.app.processes import Running
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
 from kuma_sync.store import Heartbeat
-from kuma_sync.store.heartbeats import DEAD_AFTER
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.telemetry.health import State
 
 LATE = DEAD_AFTER * 2 / 3
-"""After so long without a word it is said that a daemon was not heard: two of three heartbeats were missed."""
+"""A daemon that was silent for so long is reported: it has missed two of three heartbeats."""
 
 PARTS = {
     "store": "store",
@@ -42,10 +42,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the first lines are made of.
+    """The facts that the verdict is made of.
 
-    `refused` says why the configuration on disk cannot be read, `files` what keeps the store's files from being
-    written; `parked` counts jobs, `held` the brake's, by where they would go ("create in the IRP").
+    `refused` says why the configuration on disk cannot be read, `files` why the store's files cannot be written.
+    `parked` counts jobs; `held` counts what the brake holds, by its direction ("create in the IRP").
     """
 
     now: datetime
@@ -121,7 +121,7 @@ def _silent(facts: Facts) -> list[str]:
 
 
 def _counts(trouble: Trouble, condition: Sequence[Trouble]) -> bool:
-    """Leave out what is no trouble, and what only follows from a side that is away."""
+    """Tell whether it is a trouble of its own, and not just the result of KUMA or the IRP being away."""
     if trouble.state in (State.STANDBY, State.STARTING):
         return False
     sides = {one.part: one.reason for one in condition if one.part in ("kuma", "irp")}

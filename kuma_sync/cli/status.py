@@ -24,10 +24,10 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.window import Cursor
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
-from kuma_sync.store import DurableQueue, Identity, PassRecord, Tx
+from kuma_sync.store import Identity, PassRecord, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
-from kuma_sync.store.read_models import AlertState, Held
+from kuma_sync.store.read_models import AlertState, Held, QueueCounts, QueueName
 
 MOST_SHOWN = 10
 
@@ -37,18 +37,10 @@ TOWARDS = {"delivery": "irp", "close": "kuma"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """One queue: jobs by state, and since when its oldest job waits or runs."""
-
-    jobs: dict[Depth, int]
-    oldest: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedJob:
-    """What waits for a human: an alert (or a piece of KUMA's answer that is none), and why.
+    """A parked alert, or a parked piece of KUMA's answer that is no alert; and why.
 
-    `size` is how many bytes a piece has; None for an alert.
+    `size` is a piece's length in bytes; None for an alert.
     """
 
     id: str
@@ -64,7 +56,7 @@ class ParkedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """How a store stands, and who works on it. `refused` says why the configuration on disk cannot be read."""
+    """The state of a store and of the processes on it. `refused`: why the configuration on disk cannot be read."""
 
     now: datetime
     verdict: Verdict
@@ -77,7 +69,7 @@ class Status:
     cursor: Cursor
     reads: list[PassRecord]
     alerts: dict[AlertState, int]
-    queues: dict[str, Queue]
+    queues: dict[QueueName, QueueCounts]
     parked: list[ParkedJob]
     held: list[Held]
 
@@ -89,7 +81,7 @@ def status(config: Path | None, as_json: bool) -> None:
     """Tell whether the daemon runs and what needs a look: exit 0, or 1 (needs a look), or 3 (not running)."""
     settings, refused = _readable_settings(config)
     found = _look(settings, refused)
-    # The exit code is a result by itself: `status | head -1` must not say now this, now that.
+    # With `status | head -1`, too, the exit code must always be that of the verdict.
     with suppress(NobodyReads):
         if as_json:
             show_json(found)
@@ -99,9 +91,9 @@ def status(config: Path | None, as_json: bool) -> None:
 
 
 def _readable_settings(config: Path | None) -> tuple[Settings, str]:
-    """Return the configuration and nothing; where it is broken, what leads to the store, and what is wrong.
+    """Return the configuration and ''. If it is broken: only the part that names the store, and the error.
 
-    A daemon goes on with the configuration that it started with.
+    A running daemon goes on with the configuration that it started with.
     """
     try:
         settings = command_settings(config, remotes=False)
@@ -142,15 +134,16 @@ def _look(settings: Settings, refused: str) -> Status:
                 cursor=tx.cursor.read(),
                 reads=tx.audit.last_pass_by_kind(),
                 alerts=tx.overview.counts(),
-                queues={"delivery": _deliveries(tx), "close": _queue(tx.closes)},
+                queues=tx.queues(),
                 parked=parked,
                 held=held,
             )
 
 
 def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
-    """Say that the store belongs to another KUMA or IRP than the configuration on disk means; raise ConfigError where
-    no daemon works on it: then it is another's store, and not a configuration that was changed meanwhile.
+    """Say that the store belongs to another KUMA or IRP than the configured ones; '' if it does not.
+
+    If no daemon runs, raise ConfigError: then the store is wrong, and not the configuration that was changed meanwhile.
     """
     try:
         if owner is not None:
@@ -160,17 +153,6 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
             raise
         return str(error)
     return ""
-
-
-def _queue(queue: DurableQueue) -> Queue:
-    depths = queue.depths()
-    return Queue(jobs={state: depths.get(state, 0) for state in Depth}, oldest=queue.oldest())
-
-
-def _deliveries(tx: Tx) -> Queue:
-    queue = _queue(tx.delivery)
-    queue.jobs[Depth.HELD] += len(tx.links.held())  # no jobs yet: the brake marks links
-    return queue
 
 
 def parked_jobs(tx: Tx) -> list[ParkedJob]:
@@ -184,7 +166,7 @@ def parked_jobs(tx: Tx) -> list[ParkedJob]:
 
 
 def by_direction(held: Sequence[Held]) -> dict[str, int]:
-    """Count what the brake holds, by what it is and where it would go."""
+    """Count what the brake holds by kind and direction."""
     counts = Counter((one.what, one.towards) for one in held)
     return {f"to {what} in {SIDES[towards]}": count for (what, towards), count in sorted(counts.items())}
 
@@ -261,6 +243,6 @@ def _show_held(found: Status) -> None:
 
 
 def and_more(count: int, state: str) -> None:
-    """Say how many more there are than a short list shows, and where all of them are."""
+    """Say how many a short list leaves out, and which command lists all."""
     if count > MOST_SHOWN:
         say(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")

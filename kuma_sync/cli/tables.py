@@ -1,6 +1,6 @@
 """How results look: tables and times for people, JSON for programs.
 
-Texts from elsewhere are put into a line only through `plain`: they may hold line breaks.
+Text from elsewhere goes into a line only through `plain`: it may hold line breaks.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from kuma_sync.cli.out import say, say_bytes, say_json, terminal_width
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import printable
 
+SHORTEST_LINE = 20
+"""The least number of characters in a line of a wrapped cell."""
+
 
 def show_json(value: object) -> None:
     """Write a value (dataclasses and times in it, too) as JSON."""
@@ -24,34 +27,30 @@ def show_json(value: object) -> None:
 
 
 def show_raw(raw: bytes) -> None:
-    """Write bytes as they are; on a terminal only what it shows as text, for they may hold its control sequences."""
+    """Write bytes unchanged; on a terminal as escaped text, because they may hold control sequences."""
     if terminal_width() is not None:
         say(raw.decode("utf-8", "replace"))
     else:
         say_bytes(raw)
 
 
-SHORTEST_LINE = 20
-"""Characters that a cell which goes on below itself has at least."""
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table, and what may be done to it where the terminal is too narrow, in this order."""
+    """A column, and the ways to make it smaller on a narrow terminal, in the order in which they are tried."""
 
     title: str
     brief: str = ""
-    """What follows this in a cell may be left out."""
+    """The text of a cell from this mark on may be left out."""
     spared: bool = False
-    """All of it may be left out, if cutting to the least would not do; the last such column first."""
+    """The whole column may be left out if cutting is not enough; the last such column goes first."""
     least: int | None = None
     """It may be cut to so many characters; None: never."""
     wraps: bool = False
-    """The last one may go on below itself, and is never cut."""
+    """The last column may be wrapped onto more lines; it is never cut."""
 
 
 def show_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
-    """Write rows under their columns, fitted to the terminal's width; where there is no terminal, whole."""
+    """Write rows under their columns, fitted to the terminal's width; without a terminal nothing is cut."""
     heads = [column if isinstance(column, Column) else Column(column) for column in columns]
     lines = [[column.title for column in heads], *([plain(cell) for cell in row] for row in rows)]
     for line in fitted(heads, lines, _room(indent)):
@@ -59,7 +58,7 @@ def show_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]]
 
 
 def fitted(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int | None) -> list[str]:
-    """Return the lines as they are written; none is longer than `room`, as far as the columns may give way."""
+    """Return the lines to write; none is longer than `room` if the columns can be made small enough."""
     cells = [list(line) for line in lines]
     widths = _widths(cells)
     if room is None or _together(widths) <= room:
@@ -92,7 +91,7 @@ def _least(column: Column, width: int) -> int:
 
 
 def _parts(row: Sequence[str], widths: Sequence[int], *, wraps: bool) -> list[str]:
-    """Return a row's line, and those in which its last cell goes on."""
+    """Return the lines of one row: more than one if its last cell is wrapped."""
     if not wraps:
         return [_line(row, widths)]
     first, *others = textwrap.wrap(row[-1], widths[-1]) or [""]
@@ -115,13 +114,13 @@ def _together(widths: Iterable[int]) -> int:
 
 
 def _room(indent: str) -> int | None:
-    """Return how many characters a line may have; None where nobody looks at a terminal."""
+    """Return how many characters a line may have; None without a terminal."""
     width = terminal_width()
     return None if width is None else width - len(indent)
 
 
 def show_line(text: str) -> None:
-    """Write one line, wrapped at words where the terminal is narrower: nothing of it may be cut."""
+    """Write one line; on a narrow terminal wrap it at words, cutting nothing."""
     room = _room("")
     for line in textwrap.wrap(text, room, subsequent_indent="    ", break_on_hyphens=False) if room else [text]:
         say(line)
@@ -136,7 +135,7 @@ def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> No
 
 
 def plain(value: object) -> str:
-    """Return a value as one line, what a terminal would obey escaped; a dash where there is nothing."""
+    """Return a value as one line with control characters escaped; a dash for nothing."""
     match value:
         case None | "":
             return "-"
@@ -170,7 +169,7 @@ def bytes_of(size: int) -> str:
 
 
 def beside(now: datetime) -> Callable[[datetime | None], str]:
-    """Return a writer of exact times, each with how long before (or after) `now` it lies."""
+    """Return a writer of exact times, each with its distance from `now`."""
     ago = since(now)
 
     def written(when: datetime | None) -> str:
@@ -180,7 +179,7 @@ def beside(now: datetime) -> Callable[[datetime | None], str]:
 
 
 def ago_first(now: datetime) -> Callable[[datetime | None], str]:
-    """Return a writer of times for a table: the exact one comes last, so that a narrow terminal cuts that."""
+    """Return a writer of times for a table: how long ago, then the exact time, which a narrow terminal cuts off."""
     ago = since(now)
 
     def written(when: datetime | None) -> str:
@@ -190,7 +189,7 @@ def ago_first(now: datetime) -> Callable[[datetime | None], str]:
 
 
 def since(now: datetime) -> Callable[[datetime | None], str]:
-    """Return a writer of times as they lie before (or after) `now`."""
+    """Return a writer of a time's distance from `now`, such as "5 min ago"."""
 
     def written(when: datetime | None) -> str:
         if when is None:

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.irp.profile import Profile
-from kuma_sync.settings.files import read_text
-from kuma_sync.settings.locate import is_file
+from kuma_sync.settings.load import is_file
+from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.validation import expected, known_keys, meant
 

@@ -1,12 +1,20 @@
 """The configuration: frozen sections from one TOML file and the environment; errors name the key, and no secret."""
 
 from kuma_sync.settings.addresses import host_and_port, normalised, sqlite_path
-from kuma_sync.settings.export import json_schema, masked, to_toml
-from kuma_sync.settings.load import Reading, changed_keys, frozen_changes, load, load_store, read, waiting_changes
-from kuma_sync.settings.locate import example_text, find_config
+from kuma_sync.settings.load import (
+    Reading,
+    changed_keys,
+    example_text,
+    find_config,
+    frozen_changes,
+    load,
+    load_store,
+    read,
+    waiting_changes,
+)
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
+from kuma_sync.settings.sections import SECTIONS, Section, Settings, json_schema, masked, secret_keys, to_toml
 from kuma_sync.settings.warnings import secrets_of
 
 __all__ = [

@@ -37,7 +37,7 @@ def optional_web_address(value: Any) -> str:
 
 
 def check_proxy(text: str) -> None:
-    """Refuse what is no proxy address; it may hold a user and a password."""
+    """Raise ValueError if it is no proxy address; a user and a password are allowed in it."""
     parts = _split(text)
     if parts.scheme not in _WEB_PORTS or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError('expected a proxy address such as "http://proxy.example.com:3128"')
@@ -145,7 +145,7 @@ def _split(value: Any) -> SplitResult:
 def _check_postgresql(text: str) -> None:
     expected = 'expected "postgresql://user@host/database"'
     if _LATE_AT.match(text):
-        # What was meant as a password would count as the database's name, and be shown.
+        # A part of the password would be read as the database's name, and be shown.
         raise ValueError('must not hold @ after the host; percent-encode / ? # @ in a password ("/" is %2F)')
     try:
         parts = urlsplit(text)
@@ -159,7 +159,7 @@ def _check_postgresql(text: str) -> None:
 
 
 def normalised(url: str) -> str:
-    """Return a base address in the one form in which equal ones are equal text."""
+    """Return a base address in a normal form: equal addresses give equal text."""
     parts = urlsplit(url)
     host = (parts.hostname or "").lower()
     bracketed = f"[{host}]" if ":" in host else host

@@ -1,7 +1,9 @@
-"""The whole way from a path and an environment to Settings, and what must hold between keys."""
+"""From a path and an environment to Settings: find the file, read it, and collect every problem."""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -13,26 +15,26 @@ from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.addresses import sqlite_path
-from kuma_sync.settings.paths import here, places_of
+from kuma_sync.settings.paths import SYSTEM_WIDE, here, places_of
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, Section, Settings, StoreSection
-from kuma_sync.settings.sources import Environment, TomlFile, misspelt
+from kuma_sync.settings.sources import Environment, TomlFile, from_environment, misspelt
 from kuma_sync.settings.types import GIVEN, Given
 from kuma_sync.settings.validation import all_problems
 from kuma_sync.settings.warnings import cautions
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
-
 _READ_AT_START = ("web.cert_file", "web.key_file")
-
 _NOWHERE = {side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")}
+_EXAMPLE = "config.example.toml"
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What came of reading a configuration: settings, or the error that names every problem.
+    """The result of reading a configuration: settings, or the error that names every problem.
 
-    `sections` are those that are sound by themselves.
+    `sections` are those without a problem of their own.
     """
 
     settings: Settings | None = None
@@ -50,10 +52,9 @@ def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> 
 
 
 def load_store(path: Path | None, env: Mapping[str, str]) -> Settings:
-    """Read what leads to the store, whatever is wrong with the rest, which is left at its defaults.
+    """Read only the part that names the store; all else has its default value. Raise ConfigError.
 
-    For a command that looks at a daemon whose configuration was broken after it started. Raise ConfigError where even
-    that cannot be read.
+    For a command that looks at a running daemon after its configuration file was broken.
     """
     return _settings(_read(path, env, remotes=False, store_alone=True))
 
@@ -108,7 +109,7 @@ def _validated(
 
 
 def _in_order(problems: list[ConfigError], unread: Mapping[str, str]) -> list[ConfigError]:
-    """Put the problems in the order of the sections, each once; one that a misspelt variable made names it."""
+    """Sort the problems by section, each once; a problem caused by a misspelt variable names the variable."""
     order = list(SECTIONS)
     hinted: dict[str, ConfigError] = {}
     for problem in problems:
@@ -124,7 +125,7 @@ def _in_order(problems: list[ConfigError], unread: Mapping[str, str]) -> list[Co
 
 
 def _former_store(store: Mapping[str, Any], settings: Settings) -> Path | None:
-    """Return where a relative path led when it was taken from the current folder, if that is elsewhere."""
+    """Return the store's path by the old rule (relative to the current folder), if that differs."""
     written = store.get("url", StoreSection.model_fields["url"].default)
     path = sqlite_path(written.strip())
     if not path or Path(path).is_absolute():
@@ -134,12 +135,12 @@ def _former_store(store: Mapping[str, Any], settings: Settings) -> Path | None:
 
 
 def frozen_changes(old: Settings, new: Settings) -> list[str]:
-    """Return the keys that changed although only a restart may change them."""
+    """Return the changed keys that need a restart."""
     return [key for key in _NEEDS_A_RESTART if _value(old, key) != _value(new, key)]
 
 
 def waiting_changes(old: Settings, new: Settings) -> list[str]:
-    """Return the keys whose change takes effect at the next start only: what was opened with them stays open."""
+    """Return the changed keys that take effect only at the next start."""
     changed = [key for key in _READ_AT_START if _value(old, key) != _value(new, key)]
     before, after = old.store.password, new.store.password
     # The same file is read again for every connection.
@@ -148,7 +149,7 @@ def waiting_changes(old: Settings, new: Settings) -> list[str]:
 
 
 def changed_keys(old: Settings, new: Settings) -> list[str]:
-    """Return the dotted names of the keys that differ, never what they say; entries of a table count one by one."""
+    """Return the dotted names of the keys that differ, without their values; each entry of a table counts."""
     return [
         name
         for section in SECTIONS
@@ -173,3 +174,49 @@ def _differing(name: str, old: object, new: object) -> list[str]:
 def _value(settings: Settings, dotted: str) -> object:
     section, key = dotted.split(".")
     return getattr(getattr(settings, section), key)
+
+
+def find_config(option: Path | None, env: Mapping[str, str], *, system_wide: Path = SYSTEM_WIDE) -> Path | None:
+    """Find the file: the option, KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.
+
+    None where there is no file, but the environment gives keys: a container needs no file. ConfigError where there is
+    neither, or where the named file is missing.
+    """
+    for source, named in (("--config", option), ("KUMA_SYNC_CONFIG", env.get("KUMA_SYNC_CONFIG"))):
+        if named:
+            if not is_file(Path(named), source):
+                raise ConfigError(source, f"there is no file {named}")
+            return Path(named)
+    # We may not be allowed into the current folder: `sudo -u` stays in its caller's home.
+    current = [Path("config.toml")] if os.access(".", os.X_OK, effective_ids=True) else []
+    for usual in (*current, system_wide):
+        if is_file(usual, "--config"):
+            return usual
+    if from_environment(env):
+        return None
+    unread = "".join(f"; {one}" for one in misspelt(env).values())
+    raise ConfigError(
+        "--config",
+        f"no configuration found, neither ./config.toml nor {system_wide}; `kuma-sync init` writes one{unread}",
+    )
+
+
+def is_file(path: Path, key: str) -> bool:
+    """Tell whether there is a file; raise ConfigError(`key`) where this user may not look.
+
+    Path.is_file() raises OSError for a folder that lets nobody in, and since Python 3.14 takes it for empty.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no path"
+        raise ConfigError(key, f"{path.absolute()} cannot be looked for ({why})") from None
+
+
+def example_text(*, package: Path = _PACKAGE) -> str:
+    """Return config.example.toml: from inside the package (a wheel), or beside it (a checkout)."""
+    inside = package / _EXAMPLE
+    place = inside if inside.is_file() else package.parent / _EXAMPLE
+    return place.read_text(encoding="utf-8")

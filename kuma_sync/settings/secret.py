@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kuma_sync.settings.files import read_text
+from kuma_sync.settings.paths import read_text
 
 MASK = "**********"
 SECRET_NAME = re.compile(
     r"token|passw|passphr|pwd|secret|authorization|cookie|credential|(api|private)[-_]?key", re.IGNORECASE
 )
-"""What sounds like a secret's name, where only the name tells."""
+"""Names that sound like a secret's: for values of which only the name is known."""
 
 
 class Secret:
     """A secret given as text or as the path of a file that holds it (a trailing newline is stripped).
 
-    The file is UTF-8, with a byte order mark or without; else ValueError says what it is. An empty secret is falsy.
+    The file must be UTF-8, else ValueError is raised. An empty secret is falsy.
     """
 
     __slots__ = ("_path", "_value")
@@ -40,7 +40,7 @@ class Secret:
         return self._value
 
     def reload(self) -> bool:
-        """Read the file again; tell whether the secret changed. A file that cannot be read as text changes nothing."""
+        """Read the file again; tell whether the secret changed. An unreadable file changes nothing."""
         if self._path is None:
             return False
         try:
@@ -63,7 +63,7 @@ def _read(path: Path) -> str:
 
 
 def masked_values(value: Any, name: str = "") -> Any:
-    """Mask whatever has the name of a secret: nobody knows what a site's own profile asks for."""
+    """Mask every value with a secret's name: a site's own profile may have any options."""
     match value:
         case _ if value and SECRET_NAME.search(name):
             return MASK

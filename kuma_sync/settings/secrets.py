@@ -1,6 +1,6 @@
-"""The types of secrets: every `x` has an `x_file` beside it; what is given in one of the two forms becomes a Secret.
+"""The types of secrets: every key `x` has an `x_file` beside it, and either form becomes a Secret.
 
-Must not: put a secret, or a path that may be one gone astray, into an error.
+Must not put a secret into an error, nor a path that may be a secret written in the wrong place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Check = Callable[[str], None]
 
 
 def _secret(check: Check, *, required: bool = False, local: bool = False) -> BeforeValidator:
-    """Read a secret's text, or the file that is named before it; a `local` one is never out of reach."""
+    """Read a secret's text or its file; a `local` one is read even where remotes' secrets are not."""
 
     def read(value: Any, info: ValidationInfo) -> Secret:
         file = info.data.get(f"{info.field_name}{FILE}")
@@ -36,7 +36,7 @@ def _one_of(text: Any, file: Any, check: Check) -> Secret:
     if isinstance(text, Secret):
         return text
     if isinstance(text, ValueError):
-        raise text  # what its section found before
+        raise text  # the error that its section found before
     if not isinstance(text, str):
         raise ValueError("expected text, in quotes")  # noqa: TRY004  # pydantic takes ValueErrors only
     if text and file:
@@ -101,7 +101,7 @@ def _door_token(name: str, entries: Mapping[str, Any], *, sound: bool) -> Secret
 
 
 def _one_word(text: str) -> None:
-    """Refuse what could not be sent: a token is one word of an HTTP header."""
+    """Raise ValueError for a token that is not one word of an HTTP header: it could not be sent."""
     if not all("!" <= sign <= "~" for sign in text):
         raise ValueError(f"expected visible ASCII characters without spaces, in one line{_odd(text)}")
 
@@ -117,7 +117,7 @@ def _proxy(text: str) -> None:
 
 
 def _odd(text: str) -> str:
-    """Say what is odd about a secret, and nothing of what it is."""
+    """Say what is wrong with a secret without showing any of it."""
     lines = text.splitlines()
     if text.lower().startswith("bearer "):
         return "; leave out the word Bearer"

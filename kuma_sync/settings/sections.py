@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -34,7 +35,7 @@ _TWICE = "is given twice, here and inside store.url; keep one"
 
 
 def _default(written: Any) -> Any:
-    """Give a default as operators write it; it is read like any other value."""
+    """Return a field whose default is text as operators write it; it is read like any other value."""
     return Field(default=written)
 
 
@@ -43,7 +44,7 @@ def _section() -> Any:
 
 
 class Section(BaseModel):
-    """What all sections share: frozen, no unknown keys, and errors that never show what was given."""
+    """The base of all sections: frozen, no unknown keys, and errors that never show the value."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
@@ -67,7 +68,7 @@ class Section(BaseModel):
 
     @model_serializer(mode="wrap")
     def _one_form(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Show of every secret the form in which it is given, a file by its path."""
+        """Show every secret in the form in which it is given: asterisks, or its file's path."""
         shown: dict[str, Any] = written(self)
         for key in self.secret_keys():
             path = getattr(self, key).path
@@ -78,7 +79,7 @@ class Section(BaseModel):
 
 
 class KumaSection(Section):
-    """How to reach KUMA, and what to ask it for."""
+    """How to reach KUMA, and which alerts to read."""
 
     url: types.KumaUrl
     token_file: secrets.SecretFile = ""
@@ -139,7 +140,7 @@ class IrpSection(Section):
 
 
 class CloseSection(Section):
-    """Which closings are carried where, and how resolutions become KUMA's reasons."""
+    """The directions of closings, and KUMA's reasons for the IRP's resolutions."""
 
     to_kuma: bool = True
     to_irp: bool = True
@@ -164,7 +165,7 @@ class RetrySection(Section):
 
 
 class BrakeSection(Section):
-    """What looks like an accident and is held for a human."""
+    """The brake's limits: more creates or closings than this look like an accident and wait for a human."""
 
     max_closed_percent: types.Percent = 30
     min_alerts: types.Whole = 10
@@ -172,7 +173,7 @@ class BrakeSection(Section):
 
 
 class StoreSection(Section):
-    """Where everything is remembered. A password inside `url` was moved into `password`."""
+    """The database. A password inside `url` is moved into `password`."""
 
     url: types.StoreUrl = "sqlite:///kuma-sync.db"
     password_file: secrets.SecretFile = ""
@@ -211,7 +212,7 @@ class WebSection(Section):
 
 
 class LogSection(Section):
-    """What is logged, and how it looks."""
+    """The log's level and form."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], types.Lower] = "info"
     format: Annotated[Literal["auto", "console", "json"], types.Lower] = "auto"
@@ -255,7 +256,7 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return what works but should not stay so, one sentence each."""
+        """Return the warnings, a sentence each."""
         return self._warnings
 
     @property
@@ -265,7 +266,7 @@ class Settings(BaseSettings):
 
     @property
     def former_store(self) -> Path | None:
-        """Return where the store lay while relative paths were taken from the current folder, if that is elsewhere."""
+        """Return the store's path by the old rule (relative to the current folder), if that differs."""
         return self._former_store
 
 
@@ -280,3 +281,18 @@ SECTIONS: Mapping[str, type[Section]] = {
 def secret_keys(section: str) -> tuple[str, ...]:
     """Return the keys of a section that hold secrets; each also comes as `<key>_file`."""
     return SECTIONS[section].secret_keys()
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """Return the configuration as tables of plain values, every secret replaced by asterisks."""
+    return settings.model_dump()
+
+
+def to_toml(settings: Settings) -> str:
+    """Return the configuration as TOML text, every secret replaced by asterisks."""
+    return tomli_w.dumps(masked(settings))
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the configuration's JSON Schema, the `_file` form of every secret included."""
+    return {**Settings.model_json_schema(), "title": "kuma-sync", "required": ["kuma", "irp"]}

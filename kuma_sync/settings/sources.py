@@ -1,6 +1,6 @@
-"""Where values come from: the environment, then one TOML file, which gives way.
+"""The sources of values: the environment, and one TOML file, which the environment overrides.
 
-A broken file is named with line and column, no value quoted.
+An error in the file names line and column, and quotes no value.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.files import read_text
+from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.sections import PREFIX, SECTIONS, Settings, secret_keys
 from kuma_sync.settings.toml import parse_toml
 
 _TABLES = ("web.tokens", "irp.options", "close.reasons")
 _SURE = 0.8
-"""How much a misspelt variable must look like a key; others may be somebody else's."""
+"""How similar to a key a misspelt variable must be; others may belong to other programs."""
 
 # With PYDANTIC_SETTINGS_DEBUG the library logs every value that a source gives, secrets too.
 logging.getLogger("pydantic_settings").addFilter(lambda _record: False)
@@ -67,12 +67,12 @@ class Environment(EnvSettingsSource):
         return self._meant
 
     def __call__(self) -> Tree:
-        """Return what the library finds, and the sections that it does not know: they are to be refused."""
+        """Return the library's result and the sections that it does not know, which are then refused."""
         return {**self._sections, **super().__call__()}
 
 
 class TomlFile(TomlConfigSettingsSource):
-    """One TOML file. A secret in it gives way to the other form of it that the environment has."""
+    """One TOML file. The environment's form of a secret (`x` or `x_file`) overrides the other form in the file."""
 
     def __init__(self, path: Path, only: Collection[str] = ()) -> None:
         self._only = only
@@ -83,7 +83,7 @@ class TomlFile(TomlConfigSettingsSource):
         return {name: table for name, table in tree.items() if name in self._only} if self._only else tree
 
     def __call__(self) -> Tree:
-        """Return what the file says, but for what the environment says otherwise."""
+        """Return the file's values, except those that the environment overrides."""
         tree, given = super().__call__(), self.current_state
         for section in SECTIONS:
             _give_way(tree.get(section), given.get(section), secret_keys(section))
@@ -94,7 +94,7 @@ class TomlFile(TomlConfigSettingsSource):
 
 
 def _give_way(table: Any, given: Any, secrets: Collection[str] | None) -> None:
-    """Leave out, in place, both forms of each secret that is given; None means that all are secrets."""
+    """Remove, in place, both forms of each given secret; None means that all keys are secrets."""
     if isinstance(table, dict) and isinstance(given, dict):
         won = {key.removesuffix(FILE) for key, value in given.items() if value}
         for key in [key for key in table if key.removesuffix(FILE) in won]:
@@ -103,7 +103,7 @@ def _give_way(table: Any, given: Any, secrets: Collection[str] | None) -> None:
 
 
 def read_toml(path: Path) -> Tree:
-    """Read a TOML file; raise ConfigError naming the file, the place in it, and what is odd there."""
+    """Read a TOML file; raise ConfigError with the file, the place in it, and what is wrong there."""
     try:
         return parse_toml(read_text(path))
     except FileNotFoundError:
@@ -120,7 +120,7 @@ def from_environment(env: Mapping[str, str]) -> bool:
 
 
 def misspelt(env: Mapping[str, str]) -> dict[str, str]:
-    """Return a sentence for each variable that means a key of ours by its name, but is not read, by dotted key."""
+    """Return a sentence for each misspelt variable that was not read, by the dotted key that it resembles."""
     found = {}
     for name in sorted(env):
         section, key = _meant(name)

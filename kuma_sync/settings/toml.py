@@ -1,4 +1,4 @@
-"""TOML, the limits of what we take as such, and what is odd about a text that is none."""
+"""Parse TOML within our limits, and explain a text that is no TOML."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ _ODD = (
         "a line is key = value; there is no = behind this key (a name with a space stands in quotation marks)",
     ),
 )
-"""What the parser says, what stands there (NUL is where it stopped), and what is odd; the first that fits counts."""
+"""(parser's message, text there with NUL where the parser stopped, our explanation); the first that fits counts."""
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML; a ValueError says in a few words where it is none, and what is odd there."""
+    """Parse TOML; raise ValueError with the place and the mistake in a few words."""
     try:
         tree = tomllib.loads(text)
         large = next(_too_large(tree, ()), None)
@@ -92,7 +92,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def _told(text: str, said: str) -> str:
-    """Say where a text is no TOML, and what is odd there."""
+    """Return the place and the mistake in a few words."""
     place = _PLACE.search(said)
     lines = text.split("\n")
     if place and place[1]:
@@ -116,7 +116,7 @@ def _odd(said: str, above: list[str], line: str, column: int) -> str:
 
 
 def _key(above: list[str], line: str) -> str:
-    """Return the nearest key at or above a line, as it is written. Not what stands in a text of many lines."""
+    """Return the nearest key at or above a line, as it is written; text inside a multi-line string does not count."""
     long = any(quotes in "\n".join(above) for quotes in _LONG_TEXTS)
     found = (_KEY.match(one) for one in (line, *([] if long else reversed(above))))
     return next((match[1] for match in found if match), "a key")

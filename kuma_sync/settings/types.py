@@ -92,7 +92,7 @@ def show_size(value: int) -> str:
 
 
 def _number_or_text(value: Any) -> str:
-    """Return what the patterns read; a boolean is a number for Python, not for us."""
+    """Return the number that the patterns find; a boolean is refused, though Python takes it for a number."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return "?"
     return value if isinstance(value, str) else f"{value:f}".rstrip("0").rstrip(".") if value else "0"
@@ -107,7 +107,7 @@ def _datetime(text: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What one reading of a configuration goes by; a section that is made by itself has no `places`.
+    """The context of one reading of a configuration; a section made on its own has no `places`.
 
     Without `remotes`, files of all but the store may be out of reach. `tree` becomes what the sources said, merged.
     """
@@ -127,7 +127,7 @@ def file_of(value: Any, *, secret: bool = False) -> Path:
 
 
 def out_of_reach(value: Any) -> bool:
-    """Tell whether a file cannot be read by a command that needs the store alone, and does without."""
+    """Tell whether a file is unreadable, but also not needed, because the command needs only the store."""
     if GIVEN.get().remotes:
         return False
     try:
@@ -153,7 +153,7 @@ def _profile(value: str) -> str:
 
 
 def _goes_with(other: str) -> AfterValidator:
-    """Demand a certificate where its key is given: the problem is the other's."""
+    """Require a certificate if its key is given; the problem names the certificate."""
 
     def together(value: Path | None, info: ValidationInfo) -> Path | None:
         if value and info.data.get(other, value) is None and GIVEN.get().remotes:
@@ -189,7 +189,7 @@ def _lower(value: Any) -> Any:
 
 
 def _words(value: Any) -> Any:
-    """Read a list that came as text, which is all the environment has: JSON, or separated by commas."""
+    """Read a list; text from the environment is JSON, or separated by commas."""
     if not isinstance(value, str):
         return value
     if value.strip().startswith("["):
@@ -198,7 +198,7 @@ def _words(value: Any) -> Any:
 
 
 def table(value: Any) -> Any:
-    """Read a table that came as JSON text, which is all the environment has."""
+    """Read a table; text from the environment is JSON."""
     return _json(value, "expected a table") if isinstance(value, str) else value
 
 
@@ -227,7 +227,7 @@ def _optional_reason(value: Any) -> Reason | None:
 
 
 def _required(reader: Callable[[Any], str]) -> BeforeValidator:
-    """Read what must be given; empty text counts as nothing."""
+    """Read a required value; empty text counts as missing."""
 
     def given(value: Any) -> str:
         if value == "":
@@ -289,7 +289,7 @@ Words = BeforeValidator(_words)
 Table = BeforeValidator(table)
 """A table that may also come as JSON."""
 Options = Annotated[Mapping[str, JsonValue], BeforeValidator(_options), _shown(masked_values)]
-"""The profile's free values; whatever has the name of a secret is shown masked."""
+"""The profile's free values; a value with a secret's name is shown masked."""
 Lower = BeforeValidator(_lower)
 """A choice compared without case."""
 NonEmpty = Annotated[str, AfterValidator(_nonempty)]

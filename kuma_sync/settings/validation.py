@@ -1,6 +1,6 @@
-"""What pydantic found wrong, one sentence of ours for each: where, and what is expected. For settings and profiles.
+"""Turn pydantic's findings into our sentences: the key, and what is expected. For settings and profiles.
 
-Must not: show a value, but for the choices of a key that holds no secret.
+Must not show a value, except for a key with fixed choices, which holds no secret.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _EXPECTED = {
 _LONGEST_SHOWN = 40
 _SURE = 0.85
 _DEEPEST = 3
-"""Section, key and entry; what follows in a free value of `irp.options` are pydantic's words as well as the site's."""
+"""Section, key and entry. Deeper, in a free value of `irp.options`, pydantic mixes its own words into the place."""
 
 
 def expected(found: Mapping[str, Any]) -> str:
-    """Say of one finding of pydantic's what is expected, whatever its place."""
+    """Return the sentence for one finding of pydantic, without its place."""
     context = found.get("ctx", {})
     match found["type"]:
         case "value_error" | "secret_file":
@@ -85,7 +85,7 @@ def all_problems(error: ValidationError, origins: Mapping[str, str]) -> list[Con
     """Turn the findings about settings into ConfigErrors; `origins` says which keys the environment gave."""
     every = error.errors(include_url=False)
     places = [found["loc"] for found in every if found["type"] != "too_short"]
-    # A list whose entries are all wrong is not too short besides.
+    # If all entries of a list are wrong, pydantic also calls the list too short: leave that out.
     every = [one for one in every if one["type"] != "too_short" or not any(one["loc"] == it[:-1] for it in places)]
     return [_problem(found, origins) for found in every]
 
@@ -105,7 +105,7 @@ def _problem(found: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigErro
         case kind:
             sentence = expected(found)
             path[-1] += FILE if kind == "secret_file" else ""
-    # Of an unknown section only keys are given: the variable that gave the first of them tells enough.
+    # For an unknown section name the variable of its first key.
     inside = ".".join(path) + "."
     variable = next((name for dotted, name in origins.items() if f"{dotted}.".startswith(inside)), None)
     return ConfigError(_dotted(path), sentence + (f" (set by {variable})" if variable else ""))

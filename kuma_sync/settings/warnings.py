@@ -1,4 +1,4 @@
-"""What works but should not stay so: plain http, unchecked certificates, secrets that everyone can read."""
+"""Warnings about a valid configuration: plain http, unchecked certificates, secrets that everyone can read."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
 
 
 def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[tuple[str, Secret]]:
-    """Yield the texts under whatever has the name of a secret."""
+    """Yield the texts below every name that sounds like a secret's."""
     match node:
         case Mapping():
             for name, inner in node.items():
@@ -117,12 +117,12 @@ def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str], s
 
 
 def _is_ours_alone(path: Path, services: Path) -> bool:
-    """Tell whether the daemon reads a file as its owner; a DynamicUser or a container's user is somebody else."""
+    """Tell whether the daemon's user owns a file; a DynamicUser or a container's user is somebody else."""
     return not path.absolute().is_relative_to(services) and path.stat().st_uid == os.geteuid()
 
 
 def _moved_out(inside: list[str]) -> str:
-    """Say where secrets belong that stand in a file which must stay readable; the options have no `_file` form."""
+    """Say where to move secrets out of a file that must stay readable; options have no `_file` form."""
     files = [f"{key}_file" for key in inside if not key.startswith("irp.options.")]
     places = [f"them into files of their own ({', '.join(files)})"] if files else []
     places += ["those of irp.options into environment variables"] if len(files) < len(inside) else []
@@ -130,7 +130,7 @@ def _moved_out(inside: list[str]) -> str:
 
 
 def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:
-    """Yield what must be kept secret: a proxy's address is only with a password in it."""
+    """Yield the secrets; a proxy's address is one only if it has a password in it."""
     for key, secret in secrets_of(settings):
         if key not in {"kuma.proxy", "irp.proxy"} or proxy_password(secret.reveal()):
             yield key, secret

@@ -1,4 +1,4 @@
-"""Both sides laid side by side: what is lost, doubled, different, or closed on one side only. Reads, never changes."""
+"""Compare both simulators: which alerts are lost, doubled, different, or closed on one side only. Changes nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.kuma_render import shown_time
+from kuma_sync.sim.kuma_listing import shown_time
 from kuma_sync.sim.values import Json, moment
 
 SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Critical"}
@@ -15,7 +15,7 @@ SEVERITIES = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Cri
 
 @dataclass(slots=True, kw_only=True)
 class Comparison:
-    """Tell how the two sides stand to each other; alerts are named by id, doubled incidents by external key."""
+    """The result: alerts are named by id, doubled incidents by external key."""
 
     alerts: int = 0
     incidents: int = 0
@@ -53,9 +53,9 @@ class Comparison:
 
 
 def compare(kuma: KumaSim, irp: IrpSim, *, instance: str = "kuma", max_events: int = 1000) -> Comparison:
-    """Compare two simulators at rest. An alert is owed an incident once it was shown as new, by id or by its status.
+    """Compare two simulators at rest.
 
-    So it is while it is new.
+    An alert must have an incident if it is new, or if it was shown as new, by id or by status.
     """
     found = Comparison(alerts=len(kuma.alerts), incidents=len(irp.incidents), doubled=irp.doubled())
     found.updates = sum(operation in ("update", "add_events") for operation, _, _ in irp.writes)
@@ -89,7 +89,7 @@ def _weigh(found: Comparison, alert: Json, incident: Incident, max_events: int) 
 
 
 def _differences(alert: Json, incident: Incident, max_events: int) -> Iterable[str]:
-    """Name what differs. An incident that analysts closed gets no more updates: then only its title is judged."""
+    """Name the differences. An incident closed by an analyst gets no more updates: then only its title is compared."""
     fields = {name: value for name, value in incident.fields.items() if name not in incident.edited}
     if "title" not in incident.edited and fields.get("title") != alert["name"]:
         yield "another title"
@@ -107,7 +107,7 @@ def _differences(alert: Json, incident: Incident, max_events: int) -> Iterable[s
 
 
 def _missing_events(alert: Json, incident: Incident, max_events: int) -> int:
-    """Count events owed and not received: all, or the newest `max_events`; among equals at that border any will do."""
+    """Count missing events: of all, or of the newest `max_events`; of events with the same time any will do."""
     received = {event.get("ID") for event in incident.events if isinstance(event, dict)}
     events = [event for event in alert["events"] or [] if isinstance(event, dict) and event.get("ID")]
     if not max_events or len(events) <= max_events:

@@ -1,17 +1,21 @@
-"""What simulated alerts are filled with: seeded, so that a seed gives the same day again. No state of KUMA, no HTTP.
+"""Alerts for the simulators: made from a seed, so that a seed gives the same day again, or read from a file.
 
-Shapes after KUMA help 217941 (events), 217780 (correlation events), 222254 (alerts). The values hold what breaks
-parsers: braces, quotes and backslashes inside strings, Cyrillic, integers beyond 2^53.
+Shapes after KUMA help 217941 (events), 217780 (correlation events), 222254 (alerts). The values hold texts
+that break parsers: braces, quotes and backslashes inside strings, Cyrillic, integers beyond 2^53.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import random
 import uuid
+import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from kuma_sync.sim.values import Json, whole_second
+from kuma_sync.sim.values import Json, SimError, whole_second
 
 TENANTS = ("Main", "Филиал Казань", "Дочернее общество «Восток»")
 PRIORITIES = ("low", "medium", "high", "critical")
@@ -25,6 +29,7 @@ RULES = (
     "R063. Изменение группы Domain Admins",
     "R077. Malware found & not removed <EPP>",
 )
+
 USERS = ("svc-backup", "i.petrova", "EXAMPLE\\administrator", "root", "a.смирнов")
 HOSTS = ("dc01.example.test", "ws-0117.example.test", "mail.example.test", "db-2.example.test")
 
@@ -195,3 +200,23 @@ def _proxy(chance: random.Random) -> Json:
 
 
 _KINDS: tuple[Callable[[random.Random], Json], ...] = (_windows_logon, _windows_process, _linux_ssh, _proxy)
+
+
+def read_alerts(path: str | Path) -> list[Json]:
+    """Read FILE.json or FILE.json.gz with a bare array of alerts; raise SimError with the file and the mistake."""
+    file = Path(path)
+    try:
+        raw = file.read_bytes()
+        alerts = json.loads(gzip.decompress(raw) if file.suffix == ".gz" else raw)
+    except OSError as error:
+        raise SimError(f"{file}: {error.strerror or 'not a gzip file'}") from error
+    except (EOFError, zlib.error) as error:
+        raise SimError(f"{file}: a damaged gzip file") from error
+    except ValueError as error:
+        raise SimError(f"{file}: not JSON in UTF-8") from error
+    if not isinstance(alerts, list):
+        raise SimError(f"{file}: expected a JSON array of alerts, as KUMA answers it")
+    for position, alert in enumerate(alerts):
+        if not isinstance(alert, dict) or not alert.get("id"):
+            raise SimError(f"{file}: element {position} is no alert with an id")
+    return alerts

@@ -1,18 +1,25 @@
-"""The door of a simulator: Date header, record of requests, control paths; then the faults, then the application."""
+"""What every request to a simulator meets first: Date header, record, control paths, faults; then the application.
+
+The control paths, `/_sim/{faults,knobs,act,state}`, are for playing with a simulator by curl, behind its own token.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, timedelta
 from email.utils import format_datetime
 from typing import Any, Protocol
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kuma_sync.sim.control import control_app
 from kuma_sync.sim.faults import Faults
-from kuma_sync.sim.values import Clock, Json
+from kuma_sync.sim.values import Clock, Json, SimError
 
 KEPT_REQUESTS = 20_000
 
@@ -30,7 +37,7 @@ class SimRequest:
 
 
 class Simulator(Protocol):
-    """What the door needs of a simulator."""
+    """The interface of a simulator for this module."""
 
     token: str
     clock: Clock
@@ -50,7 +57,7 @@ class Simulator(Protocol):
 
 
 class Front:
-    """Stand before a simulator's application as the ASGI application that is served."""
+    """The ASGI application that is served; it calls the simulator's own."""
 
     def __init__(self, side: Simulator, app: ASGIApp) -> None:
         self._side = side
@@ -58,7 +65,7 @@ class Front:
         self._control = control_app(side)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; `/_sim/` is out of the faults' reach and off the record."""
+        """Serve one request; those to `/_sim/` meet no faults and are not recorded."""
         if scope["path"].startswith("/_sim/"):
             await self._control(scope, receive, send)
             return
@@ -90,3 +97,93 @@ class Front:
             return []
         now = self._side.clock() + timedelta(seconds=self._side.knobs.clock_skew)
         return [(b"date", (wanted or format_datetime(now.astimezone(UTC), usegmt=True)).encode())]
+
+
+def control_app(side: Simulator) -> ASGIApp:
+    """Make the application behind `/_sim/`. Mistakes answer 400 with one sentence."""
+    controls = _Controls(side)
+    routes = [
+        Route("/_sim/state", controls.guarded(controls.state), methods=["GET"]),
+        Route("/_sim/faults", controls.guarded(controls.add_fault), methods=["POST"]),
+        Route("/_sim/faults", controls.guarded(controls.clear_faults), methods=["DELETE"]),
+        Route("/_sim/knobs", controls.guarded(controls.set_knobs), methods=["POST"]),
+        Route("/_sim/act", controls.guarded(controls.act), methods=["POST"]),
+    ]
+    return Starlette(routes=routes)
+
+
+class _Controls:
+    """Act on one simulator."""
+
+    def __init__(self, side: Simulator) -> None:
+        self._side = side
+
+    def guarded(self, act: Callable[[Json], Json]) -> Callable[[Request], Awaitable[Response]]:
+        """Check the token, read the body where there is one, turn mistakes into 400."""
+
+        async def endpoint(request: Request) -> Response:
+            if request.headers.get("authorization") != f"Bearer {self._side.token}":
+                return JSONResponse({"message": "access denied"}, status_code=403)
+            try:
+                return JSONResponse(act(await _body(request) if request.method == "POST" else {}))
+            except SimError as error:
+                return JSONResponse({"message": str(error)}, status_code=400)
+
+        return endpoint
+
+    def state(self, _body: Json) -> Json:
+        """Count everything."""
+        faults = self._side.faults
+        rules = [{"kind": rule.kind, "match": rule.match, "fired": rule.fired} for rule in faults.rules]
+        return {
+            **self._side.state(),
+            "requests": len(self._side.requests),
+            "faults": rules,
+            "fired": dict(faults.fired),
+        }
+
+    def add_fault(self, body: Json) -> Json:
+        """Switch a fault on."""
+        _called(self._side.faults.add, body)
+        return self.state({})
+
+    def clear_faults(self, _body: Json) -> Json:
+        """Switch all faults off."""
+        self._side.faults.clear()
+        return self.state({})
+
+    def set_knobs(self, body: Json) -> Json:
+        """Set knobs; a list stands for a set."""
+        knobs = self._side.knobs
+        known = {field.name for field in fields(knobs)}
+        for name, value in body.items():
+            if name not in known:
+                raise SimError(f"there is no knob {name!r}: one of {', '.join(sorted(known))}")
+            setattr(knobs, name, set(value) if isinstance(getattr(knobs, name), set) else value)
+        return self.state({})
+
+    def act(self, body: Json) -> Json:
+        """Do the action named by `do`; the other keys are its arguments."""
+        actions = self._side.actions()
+        wanted = body.pop("do", None)
+        if wanted not in actions:
+            raise SimError(f"there is no action {wanted!r}: one of {', '.join(actions)}")
+        return {"result": _called(actions[wanted], body)}
+
+
+def _called(call: Callable[..., object], arguments: Json) -> object:
+    """Call with arguments from a request; wrong ones are the caller's mistake, so raise SimError."""
+    try:
+        return call(**arguments)
+    except (TypeError, ValueError) as error:
+        raise SimError(f"wrong arguments: {error}") from error
+
+
+async def _body(request: Request) -> Json:
+    try:
+        body = json.loads(await request.body())
+    except ValueError as error:
+        raise SimError("the body must be JSON") from error
+    if not isinstance(body, dict):
+        raise SimError("the body must be a JSON object")
+    return body

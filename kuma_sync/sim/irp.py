@@ -1,25 +1,32 @@
-"""The IRP's memory: incidents, who wrote what to them, and what its analysts do. Its HTTP face lies in irp_routes."""
+"""A simulated IRP: its incidents, who wrote what to them, what its analysts do, and its REST API."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from kuma_sync.sim.content import dice
-from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.faults import Faults
 from kuma_sync.sim.front import Front, SimRequest
-from kuma_sync.sim.irp_routes import irp_app
 from kuma_sync.sim.knobs import IrpKnobs
-from kuma_sync.sim.values import Clock, Json, moment, utc_now
+from kuma_sync.sim.values import Clock, Json, SimError, moment, utc_now, written
 
 DEFAULT_TOKEN = "sim-irp-token"  # noqa: S105  # the simulator's own, meant to be known
+INCIDENTS = "/api/v1/incidents"
+DEFAULT_LIMIT = 100
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,7 +78,7 @@ class IrpSim:
         return [incident for incident in self.incidents.values() if self.kept(incident.external_id) == kept]
 
     def by_id(self, id: str) -> Incident | None:
-        """Give an incident by its id, in whatever case where ids are shown in another one than they were made in."""
+        """Give an incident by its id, without regard to case if the knob changes the case of shown ids."""
         return self.incidents.get(id.lower() if self.knobs.id_case else id)
 
     def kept(self, key: str) -> str:
@@ -81,7 +88,7 @@ class IrpSim:
         return key.upper() if self.knobs.key_case == "upper" else key.lower()
 
     def findable(self, key: str) -> list[Incident]:
-        """Give what a find shows: by key, less what is younger than the lag."""
+        """Give the incidents that a find shows: those of the key, except those younger than the lag."""
         born_before = self.clock() - timedelta(seconds=self.knobs.find_lag)
         found = list(self.incidents.values()) if self.knobs.ignore_external_id else self.by_key(key)
         return [incident for incident in found if not self.knobs.find_lag or incident.created_at <= born_before]
@@ -130,16 +137,16 @@ class IrpSim:
 
     def analyst_close(self, id: str, resolution: str) -> None:
         """Close an incident as an analyst does, with a resolution; "" where a second step gives it."""
-        incident = self._at_desk(id, "analyst_close", {"resolution": resolution})
+        incident = self._by_analyst(id, "analyst_close", {"resolution": resolution})
         incident.status, incident.resolution = "closed", resolution
 
     def resolve(self, id: str, resolution: str) -> None:
         """Take the second step of a closing: say how the incident was resolved."""
-        self._at_desk(id, "resolve", {"resolution": resolution}).resolution = resolution
+        self._by_analyst(id, "resolve", {"resolution": resolution}).resolution = resolution
 
     def move(self, id: str, to: str = "") -> str:
         """Move an incident elsewhere, where it has another id (`to`, or a new one); return that."""
-        incident = self._at_desk(id, "move", {})
+        incident = self._by_analyst(id, "move", {})
         del self.incidents[id]
         incident.id = to or self._new_id()
         self.incidents[incident.id] = incident
@@ -150,10 +157,10 @@ class IrpSim:
         when = moment(updated)
         if when is None:
             raise SimError("updated must be RFC 3339")
-        self._at_desk(id, "redate", {}).updated_at = when
+        self._by_analyst(id, "redate", {}).updated_at = when
 
     def page_was_read(self, offset: int) -> None:
-        """Move the list of closed incidents under whoever pages it, as the knobs say."""
+        """Change the list of closed incidents between two pages, as the knobs say."""
         if self.knobs.after_page is not None:
             self.knobs.after_page(offset)
         if self.knobs.reopened_between_pages:
@@ -165,18 +172,18 @@ class IrpSim:
 
     def reopen(self, id: str) -> None:
         """Open a closed incident again."""
-        incident = self._at_desk(id, "reopen", {})
+        incident = self._by_analyst(id, "reopen", {})
         incident.status, incident.resolution = "open", ""
 
     def analyst_edit(self, id: str, **fields: object) -> None:
         """Change fields as an analyst does."""
-        incident = self._at_desk(id, "analyst_edit", fields)
+        incident = self._by_analyst(id, "analyst_edit", fields)
         incident.fields.update(fields)
         incident.edited.update(fields)
 
     def delete(self, id: str) -> None:
         """Delete an incident as an analyst does."""
-        self.deleted.append(self._at_desk(id, "delete", {}))
+        self.deleted.append(self._by_analyst(id, "delete", {}))
         del self.incidents[id]
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
@@ -197,10 +204,166 @@ class IrpSim:
         incident.fields.update({name: value for name, value in body.items() if name not in ("events", "externalId")})
         incident.events.extend(body.get("events") or [])
 
-    def _at_desk(self, id_: str, deed: str, body: Json) -> Incident:
+    def _by_analyst(self, id_: str, deed: str, body: Json) -> Incident:
         if id_ not in self.incidents:
             raise SimError(f"there is no incident {id_}")
         incident = self.incidents[id_]
         incident.updated_at = self.clock()
         incident.history.append((deed, body))
         return incident
+
+
+def irp_app(sim: IrpSim) -> ASGIApp:
+    """Make the application that speaks for an IrpSim."""
+    face = _Face(sim)
+    routes = [
+        Route(INCIDENTS, face.guarded(face.create), methods=["POST"]),
+        Route(INCIDENTS, face.guarded(face.listing), methods=["GET"]),
+        Route(INCIDENTS + "/{id}", face.guarded(face.update), methods=["PATCH"]),
+        Route(INCIDENTS + "/{id}/events", face.guarded(face.add_events), methods=["POST"]),
+        Route(INCIDENTS + "/{id}/close", face.guarded(face.close), methods=["POST"]),
+    ]
+    app = Starlette(routes=routes)
+    app.router.redirect_slashes = False
+    return app
+
+
+class Refusal(Exception):
+    """An answer other than success, raised by a handler."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.answer = JSONResponse({"message": message}, status_code=status)
+
+
+class _Face:
+    """Answer for one IrpSim."""
+
+    def __init__(self, sim: IrpSim) -> None:
+        self._sim = sim
+
+    def guarded(self, handle: Callable[[Request, Json], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """Check token, size and JSON, wait the latency, then handle the request in one go."""
+
+        async def endpoint(request: Request) -> Response:
+            raw = await request.body()
+            await asyncio.sleep(self._sim.knobs.latency)
+            try:
+                self._check_token(request)
+                return handle(request, self._object(raw) if request.method != "GET" else {})
+            except Refusal as refusal:
+                return refusal.answer
+
+        return endpoint
+
+    def create(self, request: Request, body: Json) -> Response:
+        """Make an incident: 201 with id, number and url."""
+        key, knobs = str(body.get("externalId") or ""), self._sim.knobs
+        if knobs.reject_titles and re.search(knobs.reject_titles, str(body.get("title"))):
+            raise Refusal(422, "title is not acceptable")
+        if knobs.unique_key and self._sim.by_key(key):
+            raise Refusal(409, "an incident with this externalId exists")
+        incident = self._sim.create(body)
+        if knobs.no_id:
+            return JSONResponse({}, status_code=201)
+        answer = {"id": incident.id, "number": incident.number, "url": self._url(request, incident)}
+        return JSONResponse(answer, status_code=201)
+
+    def update(self, request: Request, body: Json) -> Response:
+        """Change an incident."""
+        self._sim.update(self._incident(request), body)
+        return Response(status_code=204)
+
+    def add_events(self, request: Request, body: Json) -> Response:
+        """Add events to an incident."""
+        if not isinstance(body.get("events"), list):
+            raise Refusal(400, "events must be a list")
+        self._sim.add_events(self._incident(request), body)
+        return Response(status_code=204)
+
+    def close(self, request: Request, body: Json) -> Response:
+        """Close an incident; 409 when it is closed already."""
+        incident = self._incident(request)
+        if incident.status == "closed":
+            raise Refusal(409, "incident is closed already")
+        self._sim.close(incident, body)
+        return Response(status_code=204)
+
+    def listing(self, request: Request, _body: Json) -> Response:
+        """Find by externalId, or list: by status and updatedSince, oldest change first, by offset or by page."""
+        asked = request.query_params
+        if "externalId" in asked:
+            return JSONResponse(
+                {"items": [self._found(request, one) for one in self._sim.findable(asked["externalId"])]}
+            )
+        chosen = [incident for incident in self._sim.incidents.values() if self._listed(request, incident)]
+        chosen.sort(key=lambda incident: (incident.updated_at, incident.id))
+        limit = _number(request, "limit", DEFAULT_LIMIT)
+        limit = min(limit, self._sim.knobs.largest_page or limit)
+        offset = _number(request, "offset", (_number(request, "page", 1) - 1) * limit)
+        if self._sim.knobs.past_end and offset and offset >= len(chosen):
+            raise Refusal(self._sim.knobs.past_end, "there is no such page")
+        cut = [incident for incident in chosen[offset : offset + limit] if incident.id not in self._sim.knobs.hidden]
+        items = [self._row(incident) for incident in cut]
+        if asked.get("status") == "closed":
+            self._sim.page_was_read(offset)
+        return JSONResponse({"items": items, "total": len(chosen)})
+
+    def _listed(self, request: Request, incident: Incident) -> bool:
+        if self._sim.knobs.ignore_filters:
+            return True
+        asked = request.query_params
+        since = moment(asked["updatedSince"]) if "updatedSince" in asked else None
+        if "updatedSince" in asked and since is None:
+            raise Refusal(400, "updatedSince must be RFC 3339")
+        return asked.get("status", incident.status) == incident.status and (
+            since is None or incident.updated_at >= since
+        )
+
+    def _found(self, request: Request, incident: Incident) -> Json:
+        row = {**self._row(incident), "number": incident.number, "url": self._url(request, incident)}
+        del row["updatedAt"]
+        return row
+
+    def _check_token(self, request: Request) -> None:
+        header = self._sim.knobs.token_header
+        given = request.headers.get(header or "authorization")
+        if given != (self._sim.token if header else f"Bearer {self._sim.token}"):
+            raise Refusal(self._sim.knobs.denied_status, "access denied")
+
+    def _object(self, raw: bytes) -> Json:
+        if self._sim.knobs.max_body and len(raw) > self._sim.knobs.max_body:
+            raise Refusal(413, "request body is too large")
+        try:
+            body = json.loads(raw)
+        except ValueError as error:
+            raise Refusal(400, "the body must be JSON") from error
+        if not isinstance(body, dict):
+            raise Refusal(400, "the body must be a JSON object")
+        return body
+
+    def _incident(self, request: Request) -> Incident:
+        found = self._sim.by_id(request.path_params["id"])
+        if found is None:
+            raise Refusal(404, "incident not found")
+        return found
+
+    def _url(self, request: Request, incident: Incident) -> str:
+        return f"{request.url.scheme}://{request.url.netloc}/incidents/{incident.id}"
+
+    def _row(self, incident: Incident) -> Json:
+        knobs = self._sim.knobs
+        return {
+            "id": incident.id.upper() if knobs.id_case else incident.id,
+            "externalId": self._sim.kept(incident.external_id) + knobs.key_padding,
+            "status": incident.status,
+            "resolution": incident.resolution,
+            "updatedAt": written(incident.updated_at + timedelta(seconds=knobs.updated_shift), knobs.updated_form),
+        }
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not text.isascii() or not text.isdigit():
+        raise Refusal(400, f"{name} must be a number")
+    return int(text)

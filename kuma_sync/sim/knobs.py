@@ -1,4 +1,4 @@
-"""What can be turned on the simulators while they run: plain mutable dataclasses, one field a quirk. No behaviour."""
+"""The knobs of the simulators: mutable dataclasses, one field for each deviation from the documented behaviour."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 @dataclass(slots=True, kw_only=True)
 class KumaKnobs:
-    """Turn the documented KUMA into one of its less friendly relatives; every default is the documented behaviour."""
+    """Deviations of KUMA; every default is the documented behaviour."""
 
     page_size: int = 250
     """Alerts a page; KUMA's own number is 250."""
     hidden: set[str] = field(default_factory=set)
-    """Ids of alerts that are left out after a page was cut: they take a place on it, so a page of 250 holds 249."""
+    """Ids of alerts that are left out after a page was cut: a page of 250 then holds 249."""
     only_v3: bool = False
     """KUMA 4.x: v1, v2 and v2.1 answer 404."""
     slash_redirect: Literal["", "add", "drop"] = ""
@@ -73,7 +73,7 @@ class KumaKnobs:
 
 @dataclass(slots=True, kw_only=True)
 class IrpKnobs:
-    """Turn the polite default IRP into one of its less friendly relatives."""
+    """Deviations of the IRP from its polite default behaviour."""
 
     unique_key: bool = False
     """409 on a create whose externalId exists. Off by default, so that doubling is seen."""
@@ -104,7 +104,7 @@ class IrpKnobs:
     key_case: Literal["", "upper", "lower"] = ""
     """Keys are shown in this case, and compared without case then."""
     key_padding: str = ""
-    """Stands after every key that is shown, as the blanks of a column of fixed width do."""
+    """Text after every shown key, like the blanks of a column of fixed width."""
     id_case: Literal["", "upper"] = ""
     """Lists and find show ids in this case; they are compared without case then."""
     updated_form: Literal[
@@ -112,13 +112,13 @@ class IrpKnobs:
     ] = ""
     """How `updatedAt` is written; "" is RFC 3339."""
     updated_shift: float = 0.0
-    """Seconds added to the `updatedAt` that is shown: a local time that does not say so."""
+    """Seconds added to the shown `updatedAt`: a local time without its zone."""
     largest_page: int = 0
     """No page of the list is longer, whatever `limit` says; 0 = no such limit."""
     hidden: set[str] = field(default_factory=set)
     """Ids of incidents left out of a page of the list after it was cut."""
     past_end: int = 0
-    """Status of a page of the list that begins behind its end; 0 = an empty page."""
+    """Status of a page after the end of the list; 0 = an empty page."""
     after_page: Callable[[int], None] | None = None
     """Called with the offset after a page of the list was cut out."""
     reopened_between_pages: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""An ASGI application on a real loopback socket of the running loop. Knows nothing of KUMA or the IRP.
+"""An ASGI application on a real socket of the running loop, with TLS where wanted. Knows nothing of KUMA or the IRP.
 
 uvicorn's HTTP protocol is used without `uvicorn.Server`: no signal handlers, no log, and a stop that aborts what hangs.
 """
@@ -6,6 +6,9 @@ uvicorn's HTTP protocol is used without `uvicorn.Server`: no signal handlers, no
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,11 +18,52 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from kuma_sync.sim.errors import SimError
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.values import SimError, utc_now
 
 TRANSPORT = "sim.transport"
 """Key of `scope["state"]` under which the connection's transport lies, so that faults can break it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimTls:
+    """Name the files of one certificate: `ca_file` for the client, `cert_file` (key and chain) for the server."""
+
+    ca_file: Path
+    cert_file: Path
+
+    @classmethod
+    def make(
+        cls,
+        directory: str | Path,
+        names: tuple[str, ...] = ("localhost", "127.0.0.1"),
+        *,
+        wrong_name: bool = False,
+        expired: bool = False,
+    ) -> SimTls:
+        """Write a new CA and a certificate for `names` into `directory`; SimError where it cannot.
+
+        That is where trustme is not installed, or the files cannot be written.
+        """
+        try:
+            import trustme  # noqa: PLC0415  # an optional package: only `--tls` needs it
+        except ImportError as error:
+            raise SimError(
+                "TLS for the simulators needs trustme: `pip install trustme`, where kuma-sync is installed"
+            ) from error
+        authority = trustme.CA()
+        end = utc_now() - timedelta(days=1) if expired else utc_now() + timedelta(days=30)
+        identities = ("elsewhere.invalid",) if wrong_name else names
+        leaf = authority.issue_cert(*identities, not_before=end - timedelta(days=60), not_after=end)
+        folder = Path(directory)
+        tls = cls(ca_file=folder / "ca.pem", cert_file=folder / "server.pem")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            authority.cert_pem.write_to_path(str(tls.ca_file))
+            tls.cert_file.touch(mode=0o600)
+            leaf.private_key_and_cert_chain_pem.write_to_path(str(tls.cert_file))
+        except OSError as error:
+            raise SimError(f"the certificate cannot be written into {folder}: {error.strerror}") from error
+        return tls
 
 
 class SimProtocol(H11Protocol):
@@ -119,10 +163,9 @@ class SimServer:
         )
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Swallow what is no error of the application, and would be logged as one by uvicorn.
+        """Serve, without two exceptions that uvicorn would log as errors.
 
-        That is our own cancelling at stop, and a client that left before its request was whole: nobody is there to
-        be answered, and nothing was done.
+        They are our own cancelling at stop, and a client that left before its request was complete.
         """
         try:
             await self._app(scope, receive, send)

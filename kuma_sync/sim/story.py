@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
-from kuma_sync.sim.comparison import Comparison, compare
 from kuma_sync.sim.content import dice
 from kuma_sync.sim.faults import Rule
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.values import Json
-
-__all__ = ["Comparison", "compare", "play"]
 
 CREATE = "/api/v1/incidents$"
 LISTING = "/alerts"

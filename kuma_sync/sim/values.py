@@ -1,4 +1,4 @@
-"""Plain values both simulators speak: JSON objects, clocks, RFC 3339 moments. No state and no HTTP."""
+"""Values that both simulators use: JSON objects, clocks, RFC 3339 times, and the one error they raise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 
 Json = dict[str, Any]
 Clock = Callable[[], datetime]
-
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+
+
+class SimError(Exception):
+    """One sentence about a mistake of the simulator's caller, or about something that is missing."""
 
 
 def utc_now() -> datetime:

@@ -2,14 +2,13 @@
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.store.alerts import Shape, Shown
+from kuma_sync.store.attempt import StoreLimits
 from kuma_sync.store.audit import AuditEntry, PassRecord
+from kuma_sync.store.copies import Heartbeat, Process, Turn
 from kuma_sync.store.cursor import Identity
 from kuma_sync.store.engine import store_file, store_url
-from kuma_sync.store.file_lock import is_held
-from kuma_sync.store.heartbeats import Heartbeat, Process
+from kuma_sync.store.file import is_held
 from kuma_sync.store.jobs import Claim, Job, Put
-from kuma_sync.store.lease import Turn
-from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.pruning import Mark
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.rejects import ParkedAlert

@@ -1,4 +1,4 @@
-"""Alerts as they were last seen, and how each is kept as a row."""
+"""The last snapshot and the contents of every alert, and their rows."""
 
 from __future__ import annotations
 
@@ -30,9 +30,27 @@ _scalars = same_named(
     "overflow",
 )
 
+# Statements of every delivery and every read, built once: building one costs more than running it.
+_SNAPSHOTS = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
+
+_CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
+    one_of(schema.contents.c.alert_id, "b_ids")
+)
+
+_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
+_GONE = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"), schema.links.c.gone)
+_HOLD = (
+    select(schema.contents.c.alert_id)
+    .where(one_of(schema.contents.c.alert_id, "b_ids"))
+    .with_for_update(skip_locked=True)
+)
+
+_FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
+_COLUMNS = [column.name for column in schema.alerts.columns]
+
 
 class Shape(StrEnum):
-    """Two requests show the same alert in different bytes; each has its own digest column."""
+    """Which request showed an alert: the bytes differ, so each shape has its own digest column."""
 
     CONTENTS = "contents_digest"
     LISTING = "listing_digest"
@@ -53,7 +71,7 @@ class Shown:
 
 
 def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
-    """Return what is written of it."""
+    """Return the row to write."""
     alert = item.snapshot.alert
     return {
         "id": alert.id,
@@ -69,7 +87,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
     }
 
 
-def as_picture(row: Row[Any]) -> AlertSnapshot:
+def as_snapshot(row: Row[Any]) -> AlertSnapshot:
     """Read a row back."""
     return AlertSnapshot(
         alert=Alert(id=AlertId(row.id), **_scalars(row)),
@@ -79,21 +97,6 @@ def as_picture(row: Row[Any]) -> AlertSnapshot:
     )
 
 
-# Statements of every delivery and every read, built once: building one costs more than running it.
-_PICTURES = select(schema.alerts).where(one_of(schema.alerts.c.id, "b_ids"))
-_CONTENTS = select(schema.contents.c.alert_id, schema.contents.c.packed).where(
-    one_of(schema.contents.c.alert_id, "b_ids")
-)
-_SIZES = select(schema.contents.c.alert_id, schema.contents.c.size).where(one_of(schema.contents.c.alert_id, "b_ids"))
-_GONE = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"), schema.links.c.gone)
-_HOLD = (
-    select(schema.contents.c.alert_id)
-    .where(one_of(schema.contents.c.alert_id, "b_ids"))
-    .with_for_update(skip_locked=True)
-)
-_FORGET = delete(schema.contents).where(one_of(schema.contents.c.alert_id, "b_ids"))
-
-
 class Alerts:
     """The tables alerts and contents, inside one transaction."""
 
@@ -101,7 +104,7 @@ class Alerts:
         self._connection = connection
 
     def by_digest(self, shape: Shape, digests: Sequence[bytes]) -> dict[bytes, AlertId]:
-        """Return which of these digests are known, and whose they are: those alerts did not change."""
+        """Return the known ones of these digests with their alerts: those alerts did not change."""
         table = schema.alerts
         column = table.c[shape.value]
         found: dict[bytes, AlertId] = {}
@@ -119,16 +122,16 @@ class Alerts:
         return max((moment for moment in seen if moment is not None), default=None)
 
     def snapshots(self, ids: Collection[AlertId], *, lock: bool = False) -> dict[AlertId, AlertSnapshot]:
-        """Return what is known of these alerts. `lock` keeps others from writing it until this transaction ends."""
-        statement = _PICTURES.with_for_update() if lock else _PICTURES
+        """Return the snapshots of these alerts. With `lock` nobody else writes them until this transaction ends."""
+        statement = _SNAPSHOTS.with_for_update() if lock else _SNAPSHOTS
         found: dict[AlertId, AlertSnapshot] = {}
         for some in batches(list(ids)):
             rows = self._connection.execute(statement, {"b_ids": some})
-            found.update((AlertId(row.id), as_picture(row)) for row in rows)
+            found.update((AlertId(row.id), as_snapshot(row)) for row in rows)
         return found
 
     def save(self, shown: Sequence[Shown], *, now: datetime, sweep: int) -> None:
-        """Insert or replace snapshots, and contents where they came along. `sweep` numbers the read under way, or 0."""
+        """Insert or replace snapshots, and contents where given. `sweep`: the running sweep's number, or 0."""
         if not shown:
             return
         for shape in Shape:
@@ -138,7 +141,7 @@ class Alerts:
         self._put_contents({item.snapshot.alert.id: item.contents for item in shown if item.contents is not None})
 
     def note_digests(self, shape: Shape, digests: Mapping[AlertId, bytes]) -> None:
-        """Remember the bytes in which unchanged alerts came, so that next time they need not be parsed."""
+        """Store the digest of an unchanged alert's bytes, so that next time they need not be parsed."""
         if digests:
             table = schema.alerts
             statement = (
@@ -151,7 +154,7 @@ class Alerts:
             )
 
     def gone(self, ids: Collection[AlertId]) -> list[AlertId]:
-        """Return those of these alerts that KUMA did not have any more."""
+        """Return those of these alerts that KUMA no longer has."""
         found: list[AlertId] = []
         for some in batches(list(ids)):
             rows = self._connection.execute(_GONE, {"b_ids": some})
@@ -192,7 +195,7 @@ class Alerts:
         return {AlertId(alert_id): reason for alert_id, reason in rows}
 
     def to_recheck(self, before: datetime) -> list[AlertId]:
-        """Return the alerts whose lastSeen left the overlap and whose contents deserve one more look."""
+        """Return the alerts marked for one more look at their contents whose lastSeen has left the overlap."""
         table = schema.alerts
         rows = self._connection.execute(
             # In the index's order: by id SQLite would read every alert.
@@ -201,7 +204,7 @@ class Alerts:
         return [AlertId(alert_id) for (alert_id,) in rows]
 
     def rechecked(self, ids: Collection[AlertId], before: datetime) -> None:
-        """Note that these alerts had their last look; one that grew meanwhile has it when that leaves the overlap."""
+        """Note that these alerts had their last look, except those that changed again meanwhile."""
         for some in batches(list(ids)):
             self._connection.execute(
                 update(schema.alerts)
@@ -230,7 +233,7 @@ class Alerts:
         return found
 
     def hold_contents(self, ids: Collection[AlertId]) -> set[AlertId]:
-        """Keep stored contents from being replaced until this transaction ends; return whose nobody else is writing."""
+        """Lock stored contents until this transaction ends; return the alerts that could be locked at once."""
         held: set[AlertId] = set()
         for some in batches(list(ids)):
             held.update(self._connection.execute(_HOLD, {"b_ids": some}).scalars())
@@ -246,7 +249,7 @@ class Alerts:
         self._put_contents({alert_id: contents})
 
     def amend(self, snapshot: AlertSnapshot) -> None:
-        """Write what contents that were read again have shown, and nothing of what only a listing or a poll knows."""
+        """Update the columns that come from contents; leave those that come from a listing or a poll."""
         self._connection.execute(
             update(schema.alerts)
             .where(schema.alerts.c.id == snapshot.alert.id)
@@ -274,7 +277,7 @@ class Alerts:
 
     def _upsert(self, shape: Shape) -> Any:
         insert = insert_into(self._connection, schema.alerts)
-        # What the alert looked like in the other shape is not known any more: an edit may be taken back later.
+        # The other shape's digest is out of date: an edit that is undone later would look unchanged.
         others = {other.value: None for other in Shape if other is not shape}
         kept = {"id", "shown_at", *others}
         fresh = {name: insert.excluded[name] for name in _COLUMNS if name not in kept} | others
@@ -283,9 +286,6 @@ class Alerts:
         if shape is Shape.LISTING:
             fresh["recheck"] = or_(stored.recheck, insert.excluded.recheck)
         return insert.on_conflict_do_update(index_elements=["id"], set_=fresh)
-
-
-_COLUMNS = [column.name for column in schema.alerts.columns]
 
 
 def _a_second_after(moment: datetime) -> datetime:

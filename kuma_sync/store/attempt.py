@@ -1,4 +1,4 @@
-"""A transaction that waits where it runs, and that another thread may abort."""
+"""How long a transaction may wait for the database, and how another thread aborts one that waits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,20 +15,40 @@ from sqlalchemy import Connection
 from kuma_sync.core.errors import StoreUnavailable
 
 TOO_LATE = "the store is out of reach: it did not answer in time"
-
-
 _connecting = ContextVar["Attempt | None"]("connecting", default=None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLimits:
+    """Every wait for the database, with the program's normal values."""
+
+    lock: timedelta = timedelta(seconds=30)
+    """How long we wait for a lock of somebody else (on SQLite: another writer) and for a free connection; also how long
+    a transaction of ours may be idle before PostgreSQL ends it. It must be longer than any transaction of ours is idle,
+    and shorter than `transaction`, so that the database itself names the reason."""
+
+    transaction: timedelta = timedelta(minutes=4)
+    """How long a transaction may take, waiting included: a database that neither answers nor fails counts as away.
+    Less than a loop may stand still before `/livez` fails."""
+
+    unreachable: timedelta = timedelta(seconds=10)
+    """After this time without a connection, or without an acknowledgement, PostgreSQL counts as out of reach. Whole
+    seconds: libpq takes no fractions."""
+
+    asleep: timedelta = timedelta(seconds=5)
+    """A connection to PostgreSQL that was unused for so long is tested before its next use, because a firewall may have
+    dropped it. The test costs one round trip."""
+
+
 def takes(driver: Any, *_more: object) -> None:
-    """Note the driver's connection that this thread's attempt is about to take: it may have to wait for an answer."""
+    """Note the driver's connection that this thread is about to test: an abort must be able to interrupt it."""
     attempt = _connecting.get()
     if attempt is not None:
         attempt.waits_on(driver)
 
 
 class Attempt:
-    """One transaction under way in some thread, which another thread may abort."""
+    """One running transaction that another thread may abort."""
 
     def __init__(self, interrupt: Callable[[Any], None]) -> None:
         self._interrupt = interrupt
@@ -35,7 +57,7 @@ class Attempt:
         self._aborted = False
 
     def abort(self) -> None:
-        """Let it commit no more, and have a statement that runs fail."""
+        """Let its running statement fail, and do not let it commit."""
         with self._lock:
             self._aborted = True
             if self._driver is not None:
@@ -72,5 +94,5 @@ class Attempt:
             self._waits_no_more()
 
     def _waits_no_more(self) -> None:
-        with self._lock:  # from here on the connection may be lent to somebody else
+        with self._lock:  # from here on the pool may lend the connection to somebody else
             self._driver = None

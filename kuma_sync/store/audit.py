@@ -1,4 +1,4 @@
-"""What happened: who did what, and how each read of KUMA and each watch round went."""
+"""The history: who did what, and the result of each read of KUMA and each watch round."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kuma_sync.store import schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRecord:
-    """One read of KUMA, or one watch round, as it went. `error` is empty when it did."""
+    """The result of one read of KUMA, or of one watch round. `error` is empty after a success."""
 
     kind: str
     started_at: datetime
@@ -73,7 +73,7 @@ class Audit:
         self.note_all(actor, [(action, alert_id, detail)])
 
     def note_all(self, actor: str, lines: Sequence[tuple[str, str, str]]) -> None:
-        """Write lines of the audit trail, each an action, whose alert, and the detail."""
+        """Write lines of the audit trail, each (action, alert id, detail)."""
         if lines:
             rows = [
                 {"at": self._now, "actor": actor, "action": action, "alert_id": alert_id, "detail": detail}

@@ -1,4 +1,4 @@
-"""How far a store has come, whose it is, and which profile its creates were made by."""
+"""The one row about a store: how far it has read, which KUMA and IRP it belongs to, and the last profile."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownProfile:
-    """The profile that creates are made by, as a digest, and whether `find` showed what one made; None: nobody said."""
+    """The digest of the last profile (None: not known), and whether `find` has shown an incident created by it."""
 
     digest: str | None = None
     shown: bool = False
 
 
 class CursorRow:
-    """The table cursor, inside one transaction: how far the store has come, and whose it is."""
+    """The table cursor, inside one transaction."""
 
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
 
     def read(self) -> Cursor:
-        """Return how far this store has come; a new store is born by the first call that writes."""
+        """Return how far this store has read; the row itself is made by the first call that writes."""
         table = schema.cursor
         row = self._connection.execute(select(table)).one_or_none()
         if row is None:
@@ -53,7 +53,7 @@ class CursorRow:
         )
 
     def begin_sweep(self) -> int:
-        """Number a sweep; a number is used once, so what an aborted sweep marked is not taken for seen by the next."""
+        """Return a new number for a sweep, used once: marks of an aborted sweep must not count for the next."""
         self._born()
         table = schema.cursor
         begun = self._connection.execute(
@@ -67,24 +67,24 @@ class CursorRow:
         self._connection.execute(update(schema.cursor).values(**values))
 
     def identity(self) -> Identity | None:
-        """Return whose store this is; None while nobody said."""
+        """Return the KUMA and IRP that this store belongs to; None while none is set."""
         row = self._connection.execute(select(schema.cursor)).one_or_none()
         if row is None or row.kuma_instance is None:
             return None
         return Identity(kuma_instance=row.kuma_instance, irp_url=row.irp_url, profile=row.profile)
 
     def bind(self, identity: Identity) -> None:
-        """Say whose store this is."""
+        """Set the KUMA and IRP that this store belongs to."""
         self._born()
         self._connection.execute(update(schema.cursor).values(**asdict(identity)))
 
     def profile(self) -> KnownProfile:
-        """Return which profile was the last, and what is known of it."""
+        """Return what is known of the last profile."""
         row = self._connection.execute(select(schema.cursor)).one_or_none()
         return KnownProfile() if row is None else KnownProfile(digest=row.profile_digest, shown=row.profile_shown)
 
     def note_profile(self, digest: str, *, shown: bool) -> None:
-        """Remember a profile, and whether `find` shows what its create makes."""
+        """Store a profile's digest, and whether `find` shows the incidents that it creates."""
         self._born()
         self._connection.execute(update(schema.cursor).values(profile_digest=digest, profile_shown=shown))
 

@@ -1,4 +1,4 @@
-"""The few places where SQLite and PostgreSQL are spoken to differently."""
+"""The few statements that differ between SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 T = TypeVar("T")
 
 BATCH = 500
-"""Values in one IN list; SQLite's limit is far above, the plans of both stay cheap."""
+"""Values in one IN list; SQLite allows far more, and plans of both databases stay cheap."""
 
 
 def insert_into(connection: Connection, table: Table) -> Any:
@@ -29,7 +29,7 @@ def insert_into(connection: Connection, table: Table) -> Any:
 def one_of(column: Column[Any], name: str) -> FunctionElement[bool]:
     """Return the condition that a column holds one of the values bound to `name`.
 
-    IN is another statement for every number of values, to be written, and by PostgreSQL planned, anew each time.
+    With IN every number of values makes a new statement, which must be compiled, and planned by PostgreSQL, each time.
     """
     return _OneOf(column, bindparam(name, type_=_Values(column.type)))
 
@@ -39,7 +39,7 @@ class _OneOf(FunctionElement[bool]):
     type = Boolean()
 
     def self_group(self, against: OperatorType | None = None) -> Self:  # noqa: ARG002  # SQLAlchemy's own
-        """Stand as it is: SQLAlchemy would write ` = 1` after it for SQLite, which then reads the whole table."""
+        """Return itself: else SQLAlchemy writes ` = 1` after it, and SQLite then reads the whole table."""
         return self
 
 
@@ -75,12 +75,12 @@ class _Values(TypeDecorator[Sequence[Any]]):
 
 
 def lease_now(column: Column[datetime]) -> FunctionElement[datetime]:
-    """Return the time leases are measured by as part of a statement; its values are `LeaseClock.values`."""
+    """Return the current time of the leases' clock as an expression; its values are `LeaseClock.values`."""
     return _LeaseNow(bindparam("b_lease_now", type_=column.type))
 
 
 def lease_until(column: Column[datetime]) -> FunctionElement[datetime]:
-    """Return the end of a lease that begins with the statement; its values are `LeaseClock.values`."""
+    """Return the end of a lease that begins now as an expression; its values are `LeaseClock.values`."""
     return _LeaseUntil(bindparam("b_lease_until", type_=column.type), bindparam("b_lease", type_=Interval()))
 
 
@@ -94,7 +94,7 @@ class _LeaseUntil(FunctionElement[datetime]):
 
 @compiles(_LeaseNow, "postgresql")
 def _servers_now(_element: _LeaseNow, _compiler: SQLCompiler, **_kwargs: Any) -> str:
-    return "statement_timestamp()"  # one moment for all rows, and none later than the wait for their locks
+    return "statement_timestamp()"  # one time for all rows, taken after the wait for their locks
 
 
 @compiles(_LeaseUntil, "postgresql")
@@ -111,14 +111,14 @@ def _our_moment(element: FunctionElement[datetime], compiler: SQLCompiler, **kwa
 
 
 class LeaseClock:
-    """The time leases are measured by: the server's where several machines share one, ours on a local file."""
+    """The clock of the leases: the server's, because several machines share it, and ours for a local file."""
 
     def __init__(self, connection: Connection, ours: datetime) -> None:
         self._connection = connection
         self._ours = None if connection.dialect.name == "postgresql" else ours
 
     def now(self) -> datetime:
-        """Return the time; to ask the server is a question of its own."""
+        """Return the time; on a server this is a query of its own."""
         if self._ours is not None:
             return self._ours
         now: datetime = self._connection.execute(_CLOCK).scalar_one()

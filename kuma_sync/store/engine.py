@@ -1,4 +1,4 @@
-"""How a database is opened, whichever it is, and what its driver's failures mean."""
+"""Open the engine of either database, and translate its driver's errors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sqlalchemy import URL, Engine, exc, make_url
 from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable, ValueRefused
 from kuma_sync.settings import Secret, sqlite_path
 from kuma_sync.store import postgres
+from kuma_sync.store.attempt import StoreLimits
 from kuma_sync.store.file import StoreFile
-from kuma_sync.store.limits import StoreLimits
 from kuma_sync.store.sqlite import open_sqlite
 
 LIMIT_EXCEEDED = "54"
-"""The class of what is too large for PostgreSQL: a value longer than an index takes."""
+"""The SQLSTATE class of values too large for PostgreSQL, such as one longer than an index takes."""
 
 NO_TABLE = "42P01"
 
@@ -28,13 +28,13 @@ _SQLITE = (
     "file is not a database",
     "malformed",
 )
-"""What SQLite says of a file that cannot be used; nothing in it is a value of ours."""
+"""SQLite's messages about an unusable file; none of them contains a value of ours."""
 
 
 def store_url(text: str) -> URL:
     """Return the URL for SQLAlchemy: `sqlite:///FILE` or `postgresql://user@host/db`, with the driver named."""
     if path := sqlite_path(text):
-        return URL.create("sqlite+pysqlite", database=path)  # as it is: in an address `?` and `%` would mean something
+        return URL.create("sqlite+pysqlite", database=path)  # not parsed: `?` and `%` would have a meaning in a URL
     return make_url(text).set(drivername="postgresql+psycopg")
 
 
@@ -63,7 +63,7 @@ def open_engine(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn the driver's failures into StoreUnavailable or ValueRefused; a mistake in our SQL stays what it is."""
+    """Turn the driver's errors into StoreUnavailable or ValueRefused; a mistake in our SQL is raised unchanged."""
     try:
         yield
     except (exc.StatementError, exc.TimeoutError) as error:
@@ -84,7 +84,7 @@ def _told(error: exc.SQLAlchemyError) -> StoreError | None:
         case exc.DataError() | exc.IntegrityError():
             return _refused(original)
         case exc.OperationalError() if sqlstate.startswith(LIMIT_EXCEEDED):
-            # One row is at fault: its neighbours must not wait for it as for a server that is away.
+            # One row is at fault; it must not look like a server out of reach, for which all rows wait.
             return _refused(original)
         case exc.OperationalError() | exc.InterfaceError() | exc.InternalError() | exc.TimeoutError():
             return _unavailable(error)
@@ -93,7 +93,7 @@ def _told(error: exc.SQLAlchemyError) -> StoreError | None:
         case exc.ProgrammingError() if sqlstate == NO_TABLE:
             return StoreReplaced("the store was replaced: its tables are not in this database any more")
         case exc.DBAPIError() if error.connection_invalidated or type(error) is exc.DatabaseError:
-            # SQLite says DatabaseError itself, none of its kinds, of a file that is damaged or no database.
+            # SQLite raises plain DatabaseError, and no subclass, for a damaged file and for one that is no database.
             return _unavailable(error)
         case exc.StatementError() if isinstance(original, UnicodeEncodeError | OverflowError):
             return _refused(original)
@@ -102,7 +102,7 @@ def _told(error: exc.SQLAlchemyError) -> StoreError | None:
 
 
 def _named(original: object) -> str:
-    """Name a driver's error by its kind alone: its text holds values."""
+    """Name a driver's error by its type alone: its text holds values."""
     sqlstate = getattr(original, "sqlstate", None)
     return type(original).__name__ + (f" ({sqlstate})" if sqlstate else "")
 
@@ -112,15 +112,17 @@ def _refused(original: BaseException | None) -> ValueRefused:
 
 
 def _unavailable(error: exc.SQLAlchemyError) -> StoreUnavailable:
-    """Say why without the statement, its values or the connection's address."""
+    """Return the error without the statement, its values or the connection's address."""
     original = getattr(error, "orig", None)
     reason, key = _known(original)
     return StoreUnavailable(f"the store is out of reach: {reason or _named(original or error)}", key=key)
 
 
 def _known(original: BaseException | None) -> tuple[str, str]:
-    """Return what is said of a driver's error, and whose key it is; nothing of one that is not known."""
-    if hasattr(original, "sqlstate"):  # psycopg's; a role may well be called readonly
+    """Return the text for a driver's error and the configuration key concerned; empty for an unknown error."""
+    if hasattr(
+        original, "sqlstate"
+    ):  # psycopg's error; its text may contain the words above by chance, such as a role called readonly
         return postgres.told_of(original)
     text = str(original or "")
     return next((known for known in _SQLITE if known in text), ""), ""

@@ -1,4 +1,4 @@
-"""What stands on a queue, and the statements that claim it."""
+"""The rows of a queue, and the statements that claim, renew and remove them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class JobState(StrEnum):
 
     PENDING = "pending"
     RUNNING = "running"
-    PARKED = "parked"  # set aside for a human
+    PARKED = "parked"  # it waits for a human
     HELD = "held"  # the brake keeps it until a human's release
 
 
 class Depth(StrEnum):
-    """What rows are counted as, in the order that people read them: pending ones by why they are not due yet."""
+    """The groups in which rows are counted, in display order; pending rows are split by the reason for their delay."""
 
     PENDING = "pending"
     POSTPONED = "postponed"  # put off on purpose, nothing failed
@@ -36,7 +36,7 @@ class Depth(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """A subject to bring up to date. `held` waits for a human's release."""
+    """A subject to be brought up to date. `held`: it waits for a human's release."""
 
     subject: str
     lane: Lane
@@ -103,7 +103,7 @@ def as_job(row: Row[Any]) -> Job:
 
 
 class Claimable(Enum):
-    """Which rows may be claimed. Each kind is a query of its own: one over all could not follow the index."""
+    """The kinds of rows that may be claimed. Each has its own query: one query for all could not use the index."""
 
     ABANDONED = auto()
     DUE = auto()
@@ -117,7 +117,7 @@ def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> U
         case Claimable.ABANDONED:
             condition = and_(table.c.state == JobState.RUNNING, table.c.lease_until < lease_now(table.c.lease_until))
         case Claimable.DUE:
-            # `b_since`: only what was due by then, or came later and was not tried yet.
+            # `b_since`: only rows that were due by then, or came later and were not tried yet.
             fresh = and_(table.c.put_at > bindparam("b_since"), table.c.attempts == 0)
             since = or_(table.c.due <= bindparam("b_since"), fresh)
             condition = and_(table.c.state == JobState.PENDING, table.c.due <= bindparam("b_now"), since)

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, bindparam, exists, func, or_, select, update
 
-from kuma_sync.core.alert import AlertId
-from kuma_sync.core.link import Doubt, Link
+from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.link import (
+    BeingMade,
+    Closing,
+    DeliveredState,
+    Doubt,
+    Doubted,
+    Dropped,
+    Ignored,
+    InKuma,
+    Intent,
+    Link,
+    Linked,
+    Live,
+    NotMade,
+    Sought,
+    State,
+    of_anything,
+)
 from kuma_sync.core.text import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.link_rows import as_link, as_row
+from kuma_sync.store.types import same_named
 
 # Statements of every delivery, built once: building one costs more than running it.
 _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
+
 _MANY = select(schema.links).where(one_of(schema.links.c.alert_id, "b_ids"))
 _MANY_LOCKED = _MANY.order_by(schema.links.c.alert_id).with_for_update()
 _STORED = select(schema.links.c.alert_id).where(one_of(schema.links.c.alert_id, "b_ids"))
@@ -25,6 +44,22 @@ _SAVE = (
     update(schema.links)
     .where(schema.links.c.alert_id == bindparam("b_alert"))
     .values({column: bindparam(column.name) for column in schema.links.c if column.name != "alert_id"})
+)
+
+_same_named = same_named(
+    "not_found_at",
+    "alert_closed",
+    "incident_closed",
+    "close_reason",
+    "close_comment",
+    "held_create",
+    "held_close",
+    "ignored",
+    "dropped",
+    "gone",
+    "missed",
+    "spent_until",
+    "unresolved_at",
 )
 
 
@@ -44,9 +79,9 @@ class Links:
         return self._these(_MANY, ids)
 
     def locked(self, ids: Collection[AlertId]) -> dict[AlertId, Link]:
-        """Return the links of these alerts, which nobody else changes until this transaction ends.
+        """Return the links of these alerts, locked until this transaction ends.
 
-        `locks.lock` asks for them in their place among all that is locked.
+        Call it through `locks.lock`, which keeps the order of all locks.
         """
         return self._these(_MANY_LOCKED, ids)
 
@@ -58,7 +93,7 @@ class Links:
         return found
 
     def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
-        """Return whose alerts these incidents are, each by the id as given; a UUID is known in whatever spelling."""
+        """Return the alerts of these incidents by the incident ids as given; a UUID is found in any spelling."""
         table = schema.links
         spellings = {incident_id: incident_spellings(incident_id) for incident_id in incident_ids}
         stored: dict[str, AlertId] = {}
@@ -70,9 +105,9 @@ class Links:
         return {given: stored[known] for given, known in _first_known(spellings, stored)}
 
     def stored_as(self, ids: Collection[str]) -> dict[str, AlertId]:
-        """Return under which ids alerts have links here: as given, else in another spelling; unknown ones are absent.
+        """Return the stored id for each given one, which may have another spelling; unknown ones are left out.
 
-        Every spelling is looked up by the primary key: a miss, which is normal, costs no more than a hit.
+        Every spelling is looked up by the primary key, so unknown ids, which are normal, cost little.
         """
         spellings = {given: alert_spellings(given) for given in ids}
         stored: dict[str, AlertId] = {}
@@ -82,7 +117,7 @@ class Links:
         return {given: stored[known] for given, known in _first_known(spellings, stored)}
 
     def add(self, links: Sequence[Link], *, now: datetime) -> None:
-        """Insert new links; one that exists stays as it is."""
+        """Insert new links; existing ones stay unchanged."""
         if links:
             insert = insert_into(self._connection, schema.links)
             self._connection.execute(
@@ -90,7 +125,7 @@ class Links:
             )
 
     def change(self, alert_id: AlertId, become: Callable[[Link], Link], *, now: datetime) -> Link | None:
-        """Replace a link by what a pure function makes of it; None where there is no such link.
+        """Change a link by a pure function and return the new one; None where there is no such link.
 
         It is locked here. Where a transaction changes several, it locks them all before, by `locks.lock`.
         """
@@ -113,7 +148,7 @@ class Links:
             self._connection.execute(_SAVE, [{**row, "b_alert": row.pop("alert_id")} for row in rows])
 
     def behind(self) -> list[AlertId]:
-        """Return the alerts that have no incident, or one that was not sent their last snapshot, and no job."""
+        """Return the alerts without a job whose incident is missing or out of date."""
         alerts, links, jobs = schema.alerts, schema.links, schema.delivery_queue
         unmade = and_(links.c.incident_id.is_(None), links.c.held_create.is_(False))
         unsent = links.c.sent_fingerprint.is_distinct_from(alerts.c.fingerprint)
@@ -131,7 +166,7 @@ class Links:
         return [AlertId(alert_id) for (alert_id,) in rows]
 
     def doubt_unmade(self) -> int:
-        """Have `find` come before every create still to be sent: this store may be an older copy of itself."""
+        """Require `find` before every create not sent yet: this store may have been restored from a backup."""
         table = schema.links
         unmade = in_order(
             table.c.incident_id.is_(None),
@@ -143,7 +178,7 @@ class Links:
         return found.rowcount
 
     def unshown(self) -> list[Link]:
-        """Return the links whose incidents are looked for to learn whether `find` shows them; not those given up."""
+        """Return the links whose incidents `find` is tried on, to learn whether it shows created incidents."""
         links, jobs = schema.links, schema.delivery_queue
         rows = self._connection.execute(
             select(links).where(
@@ -155,13 +190,13 @@ class Links:
         return [as_link(row) for row in rows]
 
     def look_no_more(self, *, now: datetime) -> None:
-        """Take those incidents for what they are, whether or not `find` shows them."""
+        """End the doubt about those incidents: `find` cannot be relied on to show them."""
         self._connection.execute(
             update(schema.links).where(in_order(schema.UNSHOWN)).values(doubt=None, not_found_at=None, changed_at=now)
         )
 
     def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
-        """Note that KUMA no longer has these alerts; return those for which that is news."""
+        """Note that KUMA no longer has these alerts; return those that were not marked so before."""
         table = schema.links
         news: list[AlertId] = []
         for some in batches(list(ids)):
@@ -175,7 +210,7 @@ class Links:
         return news
 
     def open_count(self) -> int:
-        """Count the links not closed: what the brake measures a round's closings by."""
+        """Count the open links; the brake compares a round's closings with this number."""
         table = schema.links
         found = self._connection.execute(
             select(func.count()).select_from(table).where(schema.OPEN, table.c.incident_closed.is_(False))
@@ -183,13 +218,13 @@ class Links:
         return int(found.scalar_one())
 
     def held(self) -> list[AlertId]:
-        """Return the alerts whose links the brake marked."""
+        """Return the alerts whose links are held by the brake."""
         table = schema.links
         rows = self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
 
     def unresolved(self) -> list[AlertId]:
-        """Return the alerts whose incidents were seen closed without a resolution, those aside that are in doubt."""
+        """Return the alerts whose incidents were seen closed without a resolution and are not in doubt."""
         table = schema.links
         rows = self._connection.execute(
             select(table.c.alert_id).where(schema.UNRESOLVED, table.c.doubt.is_(None)).order_by(table.c.alert_id)
@@ -208,17 +243,149 @@ class Links:
 
 
 def in_order(*which: ColumnElement[bool] | TextClause) -> ColumnElement[bool]:
-    """Return the condition of an update that changes these links, and locks them in the order in which `locked` does.
+    """Return a condition for an update that locks these links in the same order as `locked` does.
 
-    An update by itself locks rows as it comes by them.
+    A plain update locks rows in any order, so two of them could wait for each other.
     """
     key = schema.links.c.alert_id
     return key.in_(select(key).where(*which).order_by(key).with_for_update())
 
 
 def _first_known(spellings: Mapping[str, Sequence[str]], stored: Container[str]) -> Iterator[tuple[str, str]]:
-    """Yield each given id with the first of its spellings that is stored."""
+    """Yield each given id with its first stored spelling."""
     for given, each in spellings.items():
         known = next((spelling for spelling in each if spelling in stored), None)
         if known is not None:
             yield given, known
+
+
+def as_row(link: Link, now: datetime) -> dict[str, Any]:
+    """Return the row of a link that changed now."""
+    incident, intent, sent, doubt = link.incident, link.intent, link.sent, link.doubt
+    return {
+        "alert_id": link.alert_id,
+        "incident_id": incident.id if incident else None,
+        "incident_number": incident.number if incident else "",
+        "incident_url": incident.url if incident else "",
+        "sent_fingerprint": sent.fingerprint,
+        "sent_fields": dict(sent.fields),
+        "sent_events": sent.events,
+        "intent": _intent_row(intent) if intent else None,
+        "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
+        "doubt": doubt.value if doubt else None,
+        "close_origin": link.close_origin.value if link.close_origin else None,
+        **_same_named(link),
+        "changed_at": now,
+    }
+
+
+def as_link(row: Any) -> Link:
+    """Return the link of a row."""
+    return Link(
+        alert_id=AlertId(row.alert_id),
+        state=_state(row),
+        closing=_closing(row),
+        gone=row.gone,
+        spent_until=row.spent_until,
+        unresolved_at=row.unresolved_at,
+    )
+
+
+def _state(row: Any) -> State:
+    live = _unmade(row) if row.incident_id is None else _made(row)
+    state = _ignored(live, missed=row.missed) if row.ignored else live
+    return Dropped(was=state) if row.dropped else state
+
+
+def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
+    # An incident that may exist is not ignored, and held goes before ignored.
+    match live:
+        case NotMade(held=False, carried=carried):
+            return Ignored(missed=missed, unknown=bool(carried))
+        case Sought(held=False, doubt=Doubt.UNKNOWN | Doubt.RESYNC):
+            return Ignored(missed=missed, unknown=True)
+        case _:
+            return live
+
+
+def _made(row: Any) -> Live:
+    incident = Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
+    fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
+    sent = DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
+    match _doubt(row):
+        case None if row.intent is None and not row.ignored:
+            return Linked(incident=incident, sent=sent)
+        case (Doubt.MISSING | Doubt.UNCLOSED | Doubt.UNSHOWN | Doubt.RESYNC) as doubt if row.intent is None:
+            return Doubted(incident=incident, doubt=doubt, sent=sent, not_found_at=row.not_found_at)
+        case _:
+            sent = of_anything(_carried(row))
+            return Doubted(incident=incident, doubt=Doubt.RESYNC, sent=sent, not_found_at=row.not_found_at)
+
+
+def _unmade(row: Any) -> Live:
+    doubt = _doubt(row)
+    if row.intent is not None and not row.held_create:
+        return BeingMade(
+            intent=_intent(row),
+            resync=doubt is not Doubt.AMBIGUOUS,
+            carried=frozenset(row.sent_fields),
+            not_found_at=row.not_found_at,
+        )
+    sought: Literal[Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.RESYNC]
+    match doubt:
+        case None if row.intent is None and not row.incident_closed:
+            return NotMade(held=row.held_create, carried=_carried(row))
+        case None | Doubt.UNKNOWN if row.intent is None:
+            sought = Doubt.UNKNOWN
+        case Doubt.RESYNC if row.intent is None:
+            sought = Doubt.RESYNC
+        case _:
+            sought = Doubt.DUPLICATE  # an incident may exist: if `find` does not show it, a human decides
+    return Sought(doubt=sought, held=row.held_create, carried=_carried(row), not_found_at=row.not_found_at)
+
+
+def _doubt(row: Any) -> Doubt | None:
+    return Doubt(row.doubt) if row.doubt else None
+
+
+def _carried(row: Any) -> frozenset[str]:
+    return frozenset(row.sent_fields).union(row.intent["fields"] if row.intent else ())
+
+
+def _closing(row: Any) -> Closing | None:
+    incident = row.incident_closed and row.incident_id is not None
+    origin = Origin(row.close_origin) if row.close_origin else None
+    if origin is None and (row.alert_closed or incident):
+        origin = Origin.KUMA if row.alert_closed else Origin.IRP
+    if origin is None:
+        return None
+    # The brake holds the closing of an incident only after its alert was closed.
+    closed = InKuma.HELD if row.held_close else InKuma.CLOSED
+    return Closing(
+        origin=origin,
+        reason=row.close_reason,
+        comment=row.close_comment,
+        alert=closed if row.alert_closed else InKuma.OPEN,
+        incident=incident,
+    )
+
+
+def _intent_row(intent: Intent) -> dict[str, Any]:
+    return {
+        "fingerprint": intent.sent.fingerprint,
+        "fields": dict(intent.sent.fields),
+        "at": intent.at.isoformat(),
+        "unidentified": intent.unidentified,
+    }
+
+
+def _intent(row: Any) -> Intent:
+    return Intent(
+        sent=DeliveredState(
+            fingerprint=Fingerprint(row.intent["fingerprint"]),
+            fields=row.intent["fields"],
+            events=row.intent_events,
+        ),
+        at=datetime.fromisoformat(row.intent["at"]),
+        unidentified=row.intent["unidentified"],
+    )

@@ -1,6 +1,6 @@
-"""The one order in which transactions lock what they are about to change, so that no two wait for each other for ever.
+"""The one order in which transactions lock rows before they change them, so that no two wait for each other for ever.
 
-What waits on the queues is written after what is locked here, deliveries before closings, and the cursor last.
+Waiting rows of the queues are written after these locks: deliveries before closings, and the cursor last.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
+from kuma_sync.store.copies import Turn
 from kuma_sync.store.jobs import Claim
-from kuma_sync.store.lease import Turn
 
 if TYPE_CHECKING:
     from kuma_sync.store.session import Tx
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renew:
-    """Jobs that somebody works on: their claims are prolonged by `lease`, as far as they are still his."""
+    """Jobs in work: the claims that are still ours are prolonged by `lease`."""
 
     claims: Sequence[Claim]
     lease: timedelta
@@ -29,14 +29,14 @@ class Renew:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """The delivery that runs for a subject: its claim is taken from whoever has it, and he writes nothing any more."""
+    """The running delivery of a subject: its claim is taken away, so that its worker can write nothing more."""
 
     subject: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """What is locked until the transaction ends: claims that are ours by their ids, and links as they are now.
+    """The rows that are locked until the transaction ends: `ours` are ids of claims, `links` the links as they are now.
 
     `stopped` counts the deliveries that were stopped.
     """
@@ -49,9 +49,9 @@ class Locked:
 def lock(
     tx: Tx, *, turn: Turn | str | None = None, deliveries: Renew | Stop | None = None, links: Collection[AlertId] = ()
 ) -> Locked:
-    """Lock the turn to read, then deliveries that run, then links by their alerts' ids. Unknown links are left out.
+    """Lock the leader's lease, then running deliveries, then links in the order of their ids; skip unknown links.
 
-    A Turn must still be ours, else ClaimLost is raised; by its name alone it stays whose it is, but he writes nothing.
+    A Turn must still be ours, else ClaimLost is raised. A name alone locks it for any owner.
     """
     match turn:
         case Turn():

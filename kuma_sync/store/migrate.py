@@ -1,4 +1,4 @@
-"""Schema migrations: found in the wheel or the checkout, run over the store's own connection."""
+"""Schema migrations, from the wheel or the checkout, run on the store's own connection."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from sqlalchemy.engine import Connection
 
 from kuma_sync.core.errors import NewerSchema
 from kuma_sync.store import postgres
-from kuma_sync.store.engine import translated
 from kuma_sync.store.schema import metadata
 from kuma_sync.store.session import Store
-from kuma_sync.store.sqlite import WRITES
 
 _VERSION = table("alembic_version", column("version_num"))
 
@@ -42,7 +40,7 @@ def current(store: Store) -> str | None:
 
 def upgrade(store: Store) -> None:
     """Bring an empty or older schema up to date; refuse a newer one."""
-    with translated(), store.engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
+    with store.migrating() as connection:
         _upgrade(connection)
 
 
@@ -55,13 +53,13 @@ def check(store: Store) -> str | None:
 
 
 def assure_writable(store: Store) -> None:
-    """Raise StoreError where a server would refuse what a daemon writes, without trying it."""
+    """Raise StoreError if our role lacks rights that the daemon needs; nothing is written."""
     with store.connected() as connection:
         _assure_writable(connection)
 
 
 def cautions(store: Store) -> list[str]:
-    """Return what works with this store's server and should not stay so."""
+    """Return warnings about this store's server, a sentence each."""
     if store.local:
         return []
     with store.connected() as connection:
@@ -90,7 +88,7 @@ def _upgrade(connection: Connection) -> None:
     if revision == head():
         return
     _assure_writable(connection)
-    # Loaded where there is something to do: it takes a third of a start, and most starts have nothing.
+    # Loaded only when needed: it takes a third of a start, and most starts have nothing to migrate.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 

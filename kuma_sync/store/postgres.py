@@ -1,7 +1,7 @@
-"""How a PostgreSQL is opened: what a transaction relies on is set, whatever role, database and environment say.
+"""PostgreSQL: connections with the settings that our transactions need, whatever role, database and environment set.
 
-Some servers are reached through a pooler that lends each of their connections for one transaction (pgbouncer, pool_mode
-transaction). Behind one nothing outlives a transaction: settings are made inside each, and no statement is prepared.
+Some servers are reached through a pooler that lends a connection for one transaction only (pgbouncer, pool_mode
+transaction). There settings are made inside each transaction, and no statement is prepared.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
-from kuma_sync.store.attempt import takes
-from kuma_sync.store.limits import StoreLimits
+from kuma_sync.store.attempt import StoreLimits, takes
 from kuma_sync.store.sqlite import WRITES
 from kuma_sync.telemetry.redact import hide
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 OLDEST = 10
-"""The oldest major version that can do all that is asked of it."""
+"""The oldest major version with all the features that we need."""
 
 FULL = "too many connections"
 READ_ONLY = "the server takes no writes: it is a standby, or read only"
@@ -42,7 +41,7 @@ NOT_ALLOWED = {
     "3F000": "the role's search_path names no schema that exists (3F000); create it, or let it name another one: "
     "ALTER ROLE … SET search_path = public",
 }
-"""What a server refuses to our role, by SQLSTATE."""
+"""The texts for what our role may not do, by SQLSTATE."""
 
 _DENIED = text(
     "SELECT EXISTS (SELECT FROM unnest(:names) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS deed"
@@ -53,7 +52,7 @@ _LATER_TIMEOUTS = {"idle_session_timeout": 14, "transaction_timeout": 17}
 """Time-outs that a server has since which major version."""
 
 _SHARED = "kuma_sync_shared"
-"""Mark of a connection that a pooler lends to others as well: what is said at the beginning of each transaction."""
+"""Mark of a connection behind a pooler; its value is the statement that begins each transaction."""
 
 _STALE = {
     "25006": READ_ONLY,
@@ -61,7 +60,7 @@ _STALE = {
     "26000": "a pooler in between forgets prepared statements",
     "42P05": "a pooler in between forgets prepared statements",
 }
-"""Errors, by SQLSTATE, that a new connection may not meet. 0A000: a statement was prepared before its table changed."""
+"""Errors, by SQLSTATE, that a new connection may end. 0A000: a table changed after a statement was prepared."""
 
 _FORGETFUL = ("26000", "42P05")
 
@@ -107,14 +106,14 @@ shown, as servers say it in English, Russian and German; what is said instead; a
 def open_postgres(url: URL, *, password: Secret | None, limits: StoreLimits) -> Engine:
     """Open an engine; nothing is connected yet. A `password` comes before the URL's own, read again when it is used."""
     engine = _prepared(create_engine(url, **_options(limits)), password, limits)
-    for taken in ("connect", "checkout"):  # before all else that asks the server something then
+    for taken in ("connect", "checkout"):  # before all other listeners that ask the server something
         event.listen(engine, taken, takes, insert=True)
     return engine
 
 
 def open_for_loop(url: URL, *, password: Secret | None, limits: StoreLimits) -> AsyncEngine:
     """Open the same for an event loop."""
-    # Loaded where it is used: SQLAlchemy's asyncio brings its ORM along, some ten megabytes.
+    # Loaded only when used: SQLAlchemy's asyncio also loads its ORM, some ten megabytes.
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
 
     engine = create_async_engine(url, **_options(limits))
@@ -148,14 +147,14 @@ def _prepared(engine: Engine, password: Secret | None, limits: StoreLimits) -> E
 
 
 def _driver(connection: Any) -> Any:
-    """Return psycopg's own connection: under an event loop SQLAlchemy has one of its own around it."""
+    """Return psycopg's own connection; for an event loop SQLAlchemy wraps it."""
     return getattr(connection, "driver_connection", connection)
 
 
 def interrupt(driver: Any) -> None:
-    """Have whoever waits for the server on a connection hear that it is gone; may be called from any thread.
+    """Break a connection, so that a thread waiting on it gets an error; may be called from any thread.
 
-    The connection is of no use afterwards. A request to the server to cancel would wait for a server that is frozen.
+    A cancel request is no alternative: it would wait for the same frozen server.
     """
     import psycopg  # noqa: PLC0415  # some ten megabytes, which a store in a file does without
 
@@ -164,9 +163,9 @@ def interrupt(driver: Any) -> None:
 
 
 def assure_writable(connection: Connection, tables: Collection[str], *, empty: bool) -> None:
-    """Raise StoreError where our role could not write these tables, or, where there are none yet, make them.
+    """Raise StoreError if our role may not write these tables or, in an empty store, may not make them.
 
-    Raise StoreUnavailable where nobody can write.
+    Raise StoreUnavailable if the server takes no writes.
     """
     standby, schema, may_create = connection.exec_driver_sql(
         "SELECT pg_is_in_recovery(), current_schema(), has_schema_privilege(current_schema(), 'CREATE')"
@@ -182,14 +181,14 @@ def assure_writable(connection: Connection, tables: Collection[str], *, empty: b
 
 
 def cautions(connection: Connection) -> list[str]:
-    """Return what works and should not stay so: a server that may lose what it has acknowledged."""
+    """Return warnings about the server: one that may lose commits that it has acknowledged."""
     names = ("fsync", "full_page_writes")
     off = [name for name in names if connection.exec_driver_sql(f"SHOW {name}").scalar_one() == "off"]
     return [f"{' and '.join(off)} off: the server may lose or damage all of it in a power cut"] if off else []
 
 
 def not_allowed(sqlstate: str) -> StoreError:
-    """Return the error that says what our role lacks."""
+    """Return the error for a right that our role lacks."""
     return StoreError(f"the store refuses: {NOT_ALLOWED[sqlstate]}")
 
 
@@ -199,7 +198,7 @@ def is_full(error: exc.OperationalError) -> bool:
 
 
 def told_of(original: BaseException | None) -> tuple[str, str]:
-    """Return what is said of a driver's error, and whose key it is; nothing of one that is not known."""
+    """Return the text for a driver's error and the configuration key concerned; empty for an unknown error."""
     if (sqlstate := getattr(original, "sqlstate", None)) in _STALE:
         return _STALE[str(sqlstate)], ""
     text = str(original or "")
@@ -207,25 +206,25 @@ def told_of(original: BaseException | None) -> tuple[str, str]:
 
 
 class _Pooled:
-    """Whether a pooler shares the server's connections: seen by each connection, and remembered where it hides."""
+    """Whether a pooler is in between. Each connection looks; what one has found holds for all."""
 
     def __init__(self, patience: timedelta) -> None:
         self._patience = patience
         self._known = False
 
     def prepare(self, connection: Any, record: Any) -> None:
-        """Set what every transaction relies on, for as long as this connection lives."""
+        """Make our settings once, for the life of this connection."""
         assure_suitable(connection)
         process = _first(connection, self._settings(connection, local=False))
         if self._known or is_shared(connection, process):
-            connection.rollback()  # and with it what was set: others will use it, too
+            connection.rollback()  # and its settings with it, for others will use it, too
             _driver(connection).prepare_threshold = None
             record.info[_SHARED] = self._settings(connection, local=True)
             return
         connection.commit()
 
     def give_up(self, context: ExceptionContext) -> None:
-        """Have a connection replaced that cannot be used any more, or not as it was taken for."""
+        """Replace a connection that cannot be used any more, or that turned out to be a pooler's."""
         sqlstate = getattr(context.original_exception, "sqlstate", None)
         if sqlstate in _STALE:
             context.is_disconnect = True
@@ -236,7 +235,7 @@ class _Pooled:
 
 
 def _settings(version: int, patience: timedelta, *, local: bool) -> str:
-    """Return the statement that sets what is relied on, until the transaction's end (`local`) or the connection's.
+    """Return the statement that makes our settings, for the transaction (`local`) or for the connection.
 
     Its first column is the server's process.
     """
@@ -246,28 +245,28 @@ def _settings(version: int, patience: timedelta, *, local: bool) -> str:
         "IntervalStyle": "postgres",
         "bytea_output": "hex",
         "standard_conforming_strings": "on",
-        # East of Greenwich the last hours of the year 9999 would come back as the year 10000, which Python has not.
+        # In a zone east of Greenwich the last hours of 9999 would be in the year 10000, which Python does not know.
         "TimeZone": "UTC",
-        # A copy that froze in the middle of a transaction holds the reader's row, and nobody could take the turn over:
-        # the server ends it. And whoever waits for a lock hears that the store is away, instead of waiting for ever.
+        # A copy that froze inside a transaction keeps the lock on the lease's row, and no other could take over:
+        # the server ends it. And a wait for a lock ends with an error instead of lasting for ever.
         "lock_timeout": wait,
         "idle_in_transaction_session_timeout": wait,
-        # How long anything may take we measure ourselves: a migration may take longer than a query of others'.
+        # We measure times ourselves: a migration may take longer than other queries.
         "statement_timeout": "0",
-        # Behind a pooler it comes too late for its own transaction, which says so itself.
+        # Behind a pooler this is too late for its own transaction, which makes the setting itself.
         "default_transaction_read_only": "off",
     }
     values |= {name: "0" for name, since in _LATER_TIMEOUTS.items() if version >= since}
     flag = "true" if local else "false"
     sets = [f"set_config('{name}', '{value}', {flag})" for name, value in values.items()]
-    # What is acknowledged must be on disk; how many copies of it the server waits for beyond that is its own matter.
+    # A commit must be on disk; whether the server also waits for replicas is the operator's choice.
     kept = "current_setting('synchronous_commit')"
     sets.append(f"set_config('synchronous_commit', CASE {kept} WHEN 'off' THEN 'on' ELSE {kept} END, {flag})")
     return f"SELECT pg_backend_pid(), {', '.join(sets)}"  # nothing in it is anybody's but ours
 
 
 def _begin(connection: Connection) -> None:
-    """Set what this transaction relies on, where the connection may have been another's a moment ago."""
+    """Make our settings for this transaction, if a pooler may have lent the connection to somebody else before."""
     settings = connection.info.get(_SHARED)
     if settings is None:
         return
@@ -279,7 +278,7 @@ def _begin(connection: Connection) -> None:
 
 
 def assure_suitable(connection: Any) -> None:
-    """Raise ConfigError for a database that cannot hold what comes, or a server that cannot do what is asked of it."""
+    """Raise ConfigError for a database whose encoding is not UTF-8, or a server that is too old."""
     encoding = connection.info.parameter_status("server_encoding")
     if encoding != "UTF8":
         raise ConfigError(
@@ -293,7 +292,7 @@ def assure_suitable(connection: Any) -> None:
 
 
 def is_shared(connection: Any, process: int) -> bool:
-    """Tell whether a pooler is in between: it names a process of its own invention, not the one that just answered."""
+    """Tell whether a pooler is in between: it reports another process number than the server's own."""
     return bool(process != connection.info.backend_pid)
 
 
@@ -319,8 +318,8 @@ def _give_password(password: Secret, _dialect: object, _record: object, _args: o
 def _see_that_connections_live(engine: Engine, asleep: timedelta) -> None:
     """Notice a connection that PostgreSQL dropped when it is taken from the pool, not in the middle of a chunk.
 
-    What ends a connection can be read from its socket; one that slept is asked, too, for a firewall may have forgotten
-    it.
+    A closed connection is seen on its socket. One that was unused for long is also tested by a query: a firewall may
+    have dropped it.
     """
 
     def note_use(_connection: Any, record: Any) -> None:
@@ -329,7 +328,7 @@ def _see_that_connections_live(engine: Engine, asleep: timedelta) -> None:
     def look(connection: Any, record: Any, _fairy: object) -> None:
         used = record.info.get("used")
         if used is None:
-            return  # made just now, also in the place of a dead one: SQLAlchemy gives up where that is refused
+            return  # new, perhaps in place of a dead one: SQLAlchemy gives up if a new one is refused
         try:
             awake = time.monotonic() - used < asleep.total_seconds()
             lives = not _can_be_read(connection) and (awake or engine.dialect.do_ping(connection))

@@ -1,4 +1,4 @@
-"""What is old enough to go, removed a little at a time, so that no transaction is long and nobody waits for it."""
+"""Removal of old rows, a few in each transaction, so that nobody waits for long."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kuma_sync.store import schema
 PASSES_KEPT = timedelta(days=7)
 
 AT_ONCE = 200
-"""Links looked at in one transaction: some milliseconds, and few enough for both databases to go by their indexes."""
+"""Links looked at in one transaction: this takes some milliseconds, and both databases use their indexes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """How far a pruning has come: the last link it looked at."""
+    """The last link that was looked at."""
 
     changed_at: datetime
     alert_id: str
@@ -25,23 +25,23 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """How many alerts went, and where to go on; None when nothing is left to look at."""
+    """How many alerts were removed, and where to go on; `reached` is None at the end."""
 
     removed: int
     reached: Mark | None
 
 
 class Pruning:
-    """Removals of what is old, inside one transaction."""
+    """Removal of old rows, inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def alerts(self, before: datetime, *, listed_since: datetime | None = None, after: Mark | None = None) -> Pruned:
-        """Look at the next few settled links not touched since `before`, and remove what nobody needs any more.
+        """Look at the next few settled links unchanged since `before`, and remove their alerts if nothing needs them.
 
-        A settled alert that the last complete sweep still showed, or that was last seen at `listed_since` or later, so
-        that the late listing shows it, would be born again as a new one if it were forgotten.
+        An alert stays if the last complete sweep showed it, or if it was last seen at `listed_since` or later: a read
+        would show it again, and it would be taken for a new one.
         """
         looked_at = self._settled(before, after)
         old = self._unneeded([mark.alert_id for mark in looked_at], before, listed_since)
@@ -73,7 +73,7 @@ class Pruning:
         )
         if after is not None:
             query = query.where(tuple_(links.changed_at, links.alert_id) > (after.changed_at, after.alert_id))
-        # Whoever hands in a closing for one of them waits, and then knows it no more; what is being changed is left.
+        # A closing that comes in now waits for this lock, and then finds no alert. Links being changed are skipped.
         few = query.order_by(links.changed_at, links.alert_id).limit(AT_ONCE).with_for_update(skip_locked=True)
         rows = self._connection.execute(few)
         return [Mark(changed_at=row.changed_at, alert_id=row.alert_id) for row in rows]
@@ -87,11 +87,11 @@ class Pruning:
                 alerts.id.in_(ids),
                 alerts.shown_at < before,
                 unlisted,
-                alerts.sweep < last_sweep,  # what the sweep under way has shown already bears the next number
+                alerts.sweep < last_sweep,  # alerts that the running sweep has shown already have the next number
             )
         )
         old = {alert_id for (alert_id,) in found}
-        # Asked one by one: together with the alerts PostgreSQL would rather read a whole queue.
+        # Separate queries: joined with the alerts, PostgreSQL would read a whole queue.
         for queue in (schema.delivery_queue, schema.close_queue):
             busy = self._connection.execute(select(queue.c.subject).where(queue.c.subject.in_(ids)))
             old -= {subject for (subject,) in busy}

@@ -33,7 +33,7 @@ from kuma_sync.store.jobs import (
 from kuma_sync.store.schema import NOT_RUNNING
 
 WAITING = (Depth.PENDING, Depth.BACKOFF, Depth.RUNNING)
-"""What a worker will do or tries to do; a postponed job is put off on purpose."""
+"""Jobs that a worker does or will do soon; a postponed job is delayed on purpose."""
 
 
 class Backlog:
@@ -54,7 +54,7 @@ class Backlog:
         return [as_job(row) for row in self._connection.execute(query)]
 
     def queued(self, subjects: Collection[str]) -> set[str]:
-        """Return which of these subjects have a job, in whatever state."""
+        """Return those of these subjects that have a job in any state."""
         found: set[str] = set()
         for some in batches(list(subjects)):
             rows = self._connection.execute(select(self._table.c.subject).where(self._table.c.subject.in_(some)))
@@ -62,7 +62,7 @@ class Backlog:
         return found
 
     def waits(self, lanes: Collection[Lane] = tuple(Lane)) -> bool:
-        """Tell whether there is a job on these lanes that somebody does, or will do."""
+        """Tell whether there is a running or waiting job on these lanes."""
         table = self._table
         found = self._connection.execute(
             select(table.c.id)
@@ -72,14 +72,14 @@ class Backlog:
         return found.first() is not None
 
     def depths(self) -> dict[Depth, int]:
-        """Count rows by state; pending ones whose due lies ahead are in back-off, or postponed if nothing failed."""
+        """Count rows by state. A pending row that is not due yet is in back-off, or postponed if nothing failed."""
         ahead = and_(self._table.c.state == JobState.PENDING, self._table.c.due > self._now)
         state = case((self._postponed(), Depth.POSTPONED), (ahead, Depth.BACKOFF), else_=self._table.c.state)
         rows = self._connection.execute(select(state, func.count()).group_by(state))
         return {Depth(name): count for name, count in rows}
 
     def oldest(self) -> datetime | None:
-        """Return since when the oldest job waits or runs; one that is postponed is not late."""
+        """Return when the oldest waiting or running job was put; postponed jobs do not count."""
         waits = and_(self._table.c.state.in_((JobState.PENDING, JobState.RUNNING)), not_(self._postponed()))
         found = self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
         moment: datetime | None = found.scalar_one_or_none()
@@ -117,7 +117,7 @@ class DurableQueue(Backlog):
         parked = stored.state == JobState.PARKED
         stopped = or_(*(stored.lane == lane for lane in sorted(STOPPED)))
         postponed = and_(stored.state == JobState.PENDING, stored.attempts == 0, stored.due > fresh.due)
-        # DO UPDATE, not DO NOTHING: it waits for a worker that is just claiming the row, and so never loses a change.
+        # DO UPDATE, not DO NOTHING: it waits for a worker that is claiming the row, so no change is lost.
         statement = insert.on_conflict_do_update(
             index_elements=["subject"],
             index_where=NOT_RUNNING,
@@ -143,7 +143,7 @@ class DurableQueue(Backlog):
     ) -> list[Claim]:
         """Take up to `limit` jobs: those whose owner's lease ran out, then due ones of `lanes`, the most urgent first.
 
-        With `since` only what was due by that moment, and what came later and did not fail yet.
+        With `since` only jobs that were due by then, and later ones that did not fail yet.
         """
         values = self._lease_clock.values(lease) | {
             "b_now": self._now,
@@ -154,7 +154,7 @@ class DurableQueue(Backlog):
         claims: list[Claim] = []
         for kind in Claimable:
             if len(claims) < limit:
-                # What somebody died over is taken from every lane: it may be what the others on its lane wait for.
+                # Abandoned jobs are taken from every lane: others on the same lane may wait for them.
                 wanted = tuple(Lane) if kind is Claimable.ABANDONED else tuple(sorted(set(lanes)))
                 statement = claim_statement(self._table, kind, wanted)
                 rows = self._connection.execute(statement, values | {"b_limit": limit - len(claims)})
@@ -182,7 +182,7 @@ class DurableQueue(Backlog):
             raise ClaimLost(f"job {claim.id} went to another worker")
 
     def all_done(self, claims: Collection[Claim]) -> None:
-        """Remove finished jobs that this transaction has just renewed, so that they are certainly ours."""
+        """Remove finished jobs; this transaction must have renewed them, which proves that they are ours."""
         for some in batches([claim.id for claim in claims]):
             self._connection.execute(all_done_statement(self._table), {"b_ids": some})
 
@@ -191,11 +191,13 @@ class DurableQueue(Backlog):
     ) -> None:
         """Put a job back for later, perhaps on another lane.
 
-        With a successor waiting they become one: the attempts stay, and the later due where this one failed.
+        If a successor waits already, the two become one: it keeps the attempts and, after a failure, the later due.
         """
         attempts = claim.attempts + (1 if counts else 0)
         kept = claim.lane if lane is None else lane
-        successor = self._turn(claim, state=JobState.PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept))
+        successor = self._to_waiting(
+            claim, state=JobState.PENDING, due=at, attempts=attempts, reason=reason, lane=int(kept)
+        )
         if successor is None:
             return
         self.done(claim)
@@ -212,12 +214,12 @@ class DurableQueue(Backlog):
         self._connection.execute(update(self._table).where(self._table.c.id == successor.id).values(**values))
 
     def park(self, claim: Claim, reason: str) -> None:
-        """Set a job aside for a human; where its subject changed meanwhile, the change is tried once more instead."""
-        if self._turn(claim, state=JobState.PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
+        """Park a job for a human; if its subject has changed meanwhile, that change is tried once more instead."""
+        if self._to_waiting(claim, state=JobState.PARKED, attempts=claim.attempts + 1, reason=reason) is not None:
             self.done(claim)
 
     def wake(self, subjects: Collection[str], *, states: Sequence[JobState] = (JobState.PARKED,)) -> list[str]:
-        """Make parked (or held) jobs due at once; return the subjects for which there was one."""
+        """Make parked (or held) jobs due at once; return the subjects that had one."""
         woken: list[str] = []
         for some in batches(list(subjects)):
             rows = self._connection.execute(
@@ -230,26 +232,26 @@ class DurableQueue(Backlog):
         return woken
 
     def remove(self, subject: str) -> int:
-        """Take back what waits for a subject."""
+        """Remove the waiting job of a subject."""
         return self._remove(self._table.c.subject == subject, self._table.c.state != JobState.RUNNING)
 
     def unhold(self, subject: str) -> int:
-        """Take back what the brake holds for a subject, unless somebody wants it."""
+        """Remove the held job of a subject, unless somebody asked for it."""
         return self._remove(
             self._table.c.subject == subject, self._table.c.state == JobState.HELD, self._table.c.reason == ""
         )
 
     def want(self, subject: str, reason: str) -> None:
-        """Note on what the brake holds for a subject that somebody wants it: it stays held, and is not taken back."""
+        """Note on a subject's held job that somebody asked for it: it stays held, and is not removed."""
         held = and_(self._table.c.subject == subject, self._table.c.state == JobState.HELD)
         self._connection.execute(update(self._table).where(held).values(reason=reason))
 
     def stop(self, subject: str) -> int:
-        """Take the claim from the job that runs for a subject: it writes nothing any more."""
+        """Take the claim of a subject's running job away, so that its worker can write nothing more."""
         return self._remove(self._table.c.subject == subject, self._table.c.state == JobState.RUNNING)
 
     def clear(self, subject: str) -> int:
-        """Remove whatever is queued for a subject, running or not: in one go, for it may be put back just now."""
+        """Remove all jobs of a subject, running or not, in one statement: one may change its state just now."""
         return self._remove(self._table.c.subject == subject)
 
     def _remove(self, *which: ColumnElement[bool]) -> int:
@@ -257,14 +259,11 @@ class DurableQueue(Backlog):
         return removed.rowcount
 
     def recover(self, owner: str) -> int:
-        """Make due what other owners left running; only for a store that nobody else can hold."""
+        """Make due the jobs that other owners left running; only for a store that no other process can hold."""
         return self._end_leases(self._table.c.owner != owner)
 
     def disown(self, owner: str, *, keep: Collection[int]) -> int:
-        """Make due what is claimed for an owner who does not know of it, for the answer to a claim was lost.
-
-        `keep` are the ids that the owner knows of.
-        """
+        """Make due the owner's jobs except `keep`: an answer to a claim was lost, so it does not know of them."""
         return self._end_leases(self._table.c.owner == owner, self._table.c.id.not_in(keep))
 
     def _end_leases(self, *whose: ColumnElement[bool]) -> int:
@@ -292,9 +291,9 @@ class DurableQueue(Backlog):
         same = and_(table.c.id == claim.id, table.c.subject == claim.subject)  # as in done_statement
         return (same, table.c.owner == claim.owner, table.c.state == JobState.RUNNING)
 
-    def _turn(self, claim: Claim, **values: Any) -> Row[Any] | None:
-        """Make our running row a waiting one, or return the successor that waits already (ours still runs then)."""
-        # What runs is locked before what waits, by everybody.
+    def _to_waiting(self, claim: Claim, **values: Any) -> Row[Any] | None:
+        """Make our running row a waiting one; if a successor waits already, change nothing and return that."""
+        # Everybody locks the running row before the waiting one.
         self._connection.execute(select(self._table.c.id).where(*self._mine(claim)).with_for_update())
         if (successor := self._successor(claim)) is not None:
             return successor
@@ -304,7 +303,7 @@ class DurableQueue(Backlog):
                     update(self._table).where(*self._mine(claim)).values(owner=None, lease_until=None, **values)
                 )
         except IntegrityError:
-            # A put on PostgreSQL got in between our look and our write; else it is the row itself that is refused.
+            # On PostgreSQL a put came between our read and our write; without a successor the row itself was refused.
             if (successor := self._successor(claim)) is None:
                 raise
             return successor

@@ -14,7 +14,17 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.text import incident_spellings
 from kuma_sync.store import schema
-from kuma_sync.store.jobs import JobState
+from kuma_sync.store.jobs import Depth, JobState
+
+_SUBJECTS = (
+    schema.alerts.c.id,
+    schema.parked.c.digest,
+    schema.delivery_queue.c.subject,
+    schema.close_queue.c.subject,
+)
+"""The columns that hold ids an operator may give."""
+
+QueueName = Literal["delivery", "close"]
 
 
 class AlertState(StrEnum):
@@ -30,15 +40,6 @@ class AlertState(StrEnum):
     OPEN = "open"
 
 
-_SUBJECTS = (
-    schema.alerts.c.id,
-    schema.parked.c.digest,
-    schema.delivery_queue.c.subject,
-    schema.close_queue.c.subject,
-)
-"""What an operator may name."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of `kuma-sync alerts`."""
@@ -52,14 +53,22 @@ class Row:
     incident_id: str | None
     incident_number: str
     towards: str = ""
-    """Where what waits for a human would go: irp, kuma, or both; empty where nothing does."""
+    """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
     """Why it waits for a human."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """One queue: jobs by state, and when its oldest waiting or running job was put."""
+
+    jobs: dict[Depth, int]
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Something of an alert that the brake holds: the `create` of its incident, or a `close` towards either side."""
+    """Something that the brake holds: the `create` of an incident, or a `close` towards KUMA or the IRP."""
 
     id: str
     what: Literal["create", "close"]
@@ -128,7 +137,7 @@ class Overview:
         return sorted(found, key=lambda one: (one.id, one.towards, one.what))
 
     def by_incident(self, text: str) -> list[str]:
-        """Return the alerts whose incident has this id or number, in another case, too, where that names no other."""
+        """Return the alerts whose incident has this id or number; if there is none, compare without case."""
         links = schema.links
         wanted = or_(
             links.c.incident_id.in_(incident_spellings(text)),
@@ -162,7 +171,7 @@ class Overview:
         """Return the subjects that begin with a prefix, the first `limit` of them."""
         found: set[str] = set()
         for column in _SUBJECTS:
-            # LIKE knows no case on SQLite, and does on PostgreSQL.
+            # LIKE ignores case on SQLite, but not on PostgreSQL.
             beginning: ColumnElement[str] = func.substr(column, 1, len(prefix))
             same = func.lower(beginning) == prefix.lower() if any_case else beginning == prefix
             rows = self._connection.execute(select(column).where(same).order_by(column).limit(limit))
@@ -194,7 +203,7 @@ def _state() -> ColumnElement[str]:
 
 
 def _stops() -> list[ColumnElement[Any]]:
-    """Return why an alert waits for a human, one column a kind: NULL where it does not."""
+    """Return the reasons why an alert waits for a human, one column for each kind; NULL for no reason."""
 
     def why(table: Any, state: JobState, name: str) -> ColumnElement[str]:
         mine = (table.c.subject == schema.alerts.c.id, table.c.state == state)

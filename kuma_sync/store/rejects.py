@@ -32,7 +32,7 @@ class Rejects:
         self._now = now
 
     def park(self, rejected: Sequence[Rejected]) -> int:
-        """Keep pieces that are no alerts, one row each however often seen; return how many are new."""
+        """Store pieces that are no alerts, each once; return how many are new."""
         table = schema.parked
         if not rejected:
             return 0
@@ -55,7 +55,7 @@ class Rejects:
         return self.count() - before
 
     def waiting(self) -> list[ParkedAlert]:
-        """Return the pieces that wait for a human, oldest first, without what they hold."""
+        """Return the pieces that wait for a human, oldest first, without their bytes."""
         table = schema.parked
         columns = (table.c.digest, table.c.reason, table.c.size, table.c.first_seen)
         rows = self._connection.execute(
@@ -64,7 +64,7 @@ class Rejects:
         return [ParkedAlert(**row) for row in rows.mappings()]
 
     def body(self, digest: str) -> bytes | None:
-        """Return what a piece that waits for a human holds, as it came; None where there is no such piece."""
+        """Return the original bytes of a waiting piece; None where there is no such piece."""
         table = schema.parked
         found = self._connection.execute(
             select(table.c.raw).where(table.c.digest == digest, table.c.dropped.is_(False))
@@ -79,7 +79,7 @@ class Rejects:
         return int(found.scalar_one())
 
     def drop(self, digest: str) -> bool:
-        """Give a piece up for good; the row stays, so that seeing it again parks nothing new."""
+        """Give a piece up for good. Its row stays, so that the same piece is not parked again."""
         table = schema.parked
         dropped = self._connection.execute(
             update(table).where(table.c.digest == digest, table.c.dropped.is_(False)).values(dropped=True)
@@ -87,7 +87,7 @@ class Rejects:
         return dropped.rowcount == 1
 
     def forget(self, digest: str) -> bool:
-        """Forget a piece that turned out to be an alert after all; false where it does not wait any more."""
+        """Forget a piece that could be read as an alert; false if it does not wait any more."""
         table = schema.parked
         forgotten = self._connection.execute(delete(table).where(table.c.digest == digest, table.c.dropped.is_(False)))
         return forgotten.rowcount == 1

@@ -1,4 +1,4 @@
-"""The tables. The migrations in `migrations/` make the same; a test compares the two."""
+"""The tables. The migrations in `migrations/` make the same ones; a test compares both."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ NOT_RUNNING = text("state <> 'running'")
 
 
 OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
-"""Links that a sweep must account for: what KUMA may yet change. Literal for the same reason."""
+"""Open links: KUMA may still change their alerts, so a sweep must account for them. Literal for the same reason."""
 
 HELD = text("(held_create OR held_close)")
-"""Links that the brake marked."""
+"""Links held by the brake."""
 
 UNRESOLVED = text("unresolved_at IS NOT NULL")
 """Links whose incident was seen closed without a resolution."""
 
 UNSHOWN = text("doubt = 'unshown'")
-"""Links whose incidents tell whether find shows what create makes. Literal for the same reason."""
+"""Links whose incidents can prove that `find` shows created incidents. Literal for the same reason."""
 
 SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
 """Links that may be pruned one day."""

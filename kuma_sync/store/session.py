@@ -1,4 +1,4 @@
-"""The store's front: open it, take a transaction, use the tables through it."""
+"""Store and Tx: open a store, run transactions, and use the tables through them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,20 @@ from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres, schema, sqlite
 from kuma_sync.store.alerts import Alerts
-from kuma_sync.store.attempt import TOO_LATE, Attempt
+from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
-from kuma_sync.store.blocking import connected, transaction
+from kuma_sync.store.copies import Heartbeats, Lease
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
-from kuma_sync.store.file import StoreFile
-from kuma_sync.store.file_lock import held, looked_at
-from kuma_sync.store.heartbeats import Heartbeats
-from kuma_sync.store.lease import Lease
-from kuma_sync.store.limits import StoreLimits
+from kuma_sync.store.file import StoreFile, held, looked_at
+from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
-from kuma_sync.store.on_loop import OnFile, OnServer
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue
-from kuma_sync.store.read_models import Overview
+from kuma_sync.store.read_models import Overview, QueueCounts, QueueName
 from kuma_sync.store.rejects import Rejects
+from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
 
 T = TypeVar("T")
 
@@ -55,16 +52,26 @@ class Tx:
     overview: Overview
     pruning: Pruning
 
+    def queues(self) -> dict[QueueName, QueueCounts]:
+        """Count the jobs of both queues; what the brake keeps from the IRP is no job yet, but counts as held."""
+        queues: dict[QueueName, DurableQueue] = {"delivery": self.delivery, "close": self.closes}
+        counts = {
+            name: QueueCounts(jobs=dict.fromkeys(Depth, 0) | queue.depths(), oldest=queue.oldest())
+            for name, queue in queues.items()
+        }
+        counts["delivery"].jobs[Depth.HELD] += len(self.links.held())
+        return counts
+
 
 class Store:
     """The state of everything, in SQLite or PostgreSQL.
 
-    `write` and `read` carry out a function of a transaction for the event loop; `writing` and `reading` open one for
-    whoever has no loop, and wait where they are called. Every failure of the database raises StoreUnavailable. A file
+    `write` and `read` run a function of a transaction for the event loop; `writing` and `reading` open a transaction
+    without a loop and block the calling thread. Every failure of the database raises StoreUnavailable. A file
     that must stay `untouched` can only be read.
 
-    In one process all that is given to `write` goes one after the other on SQLite, which has one writer (BEGIN
-    IMMEDIATE); reads never wait. Where it runs, store/on_loop says.
+    SQLite has one writer (BEGIN IMMEDIATE), so the writes of one process run one after the other there; reads never
+    wait. `store/transactions` says in which thread they run.
     """
 
     def __init__(
@@ -95,7 +102,7 @@ class Store:
 
     @property
     def engine(self) -> Engine:
-        """Return the engine, for migrations."""
+        """Return the engine, with its pool of connections."""
         return self._engine
 
     @property
@@ -107,7 +114,7 @@ class Store:
     def hold(self) -> Iterator[None]:
         """Be the only daemon on this file while the block runs, or raise StoreHeld.
 
-        Close the store before the block ends: to let go of the file drops SQLite's own locks on it.
+        Close the store before the block ends: releasing the file drops SQLite's own locks on it.
         """
         if self._file is None:  # a server is shared
             yield
@@ -120,17 +127,17 @@ class Store:
         return None if self._file is None else looked_at(self._file, self._at_end)
 
     def expect_dues(self, *, within: timedelta) -> None:
-        """Take a job put off as long as this for what it is; one due even later counts as due: the clock was set back.
+        """Allow a job to be put off by `within`. One due later than that counts as due: the clock was set back.
 
-        A wait once expected stays so, for a job may be waiting that an earlier configuration put off.
+        The largest value ever given holds: a job may have been put off under an earlier configuration.
         """
         self._horizon = max(self._horizon, within)
 
     async def write(self, work: Callable[[Tx], T], *, long: bool = False) -> T:
         """Carry out `work` in a transaction that writes; it commits at the end, and rolls back on any exception.
 
-        A `long` work is one of many rows. Whoever is cancelled takes it back, unless it is being committed. Where its
-        file went away meanwhile, what was committed is in that file, and StoreUnavailable says so.
+        `long` means work on many rows. A cancelled call is rolled back unless its commit has begun. If the file was
+        moved away meanwhile, the commit is in that file, and StoreUnavailable is raised.
         """
         async with self._in_time():
             return await self._on_loop.write(lambda connection: work(self._tx(connection)), long=long)
@@ -152,24 +159,30 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Tx]:
         """Open a transaction that writes, here and now; see `write`."""
-        with self._watched() as attempt, self._transaction(attempt, writes=True) as tx:
-            yield tx
+        with self._watched() as attempt, self._begun(attempt, writes=True) as connection:
+            yield self._tx(connection)
 
     @contextmanager
     def reading(self) -> Iterator[Tx]:
         """Open a transaction that only reads, here and now."""
-        with self._watched() as attempt, self._transaction(attempt, writes=False) as tx:
-            yield tx
+        with self._watched() as attempt, self._begun(attempt, writes=False) as connection:
+            yield self._tx(connection)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
-        """Take a connection, here and now, for what is no transaction of ours: a look at the schema."""
+        """Take a connection for something other than a transaction on our tables, such as a look at the schema."""
         patience = self._limits.lock
         with (
             translated(),
             self._watched() as attempt,
             connected(self._engine, attempt, patience=patience) as connection,
         ):
+            yield connection
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Open a transaction that may change the schema; nothing limits its time."""
+        with self._begun(Attempt(self._interrupt), writes=True) as connection:
             yield connection
 
     @contextmanager
@@ -184,19 +197,21 @@ class Store:
             timer.cancel()
 
     @contextmanager
-    def _transaction(self, attempt: Attempt, *, writes: bool) -> Iterator[Tx]:
-        with translated(), transaction(self._engine, attempt, writes=writes, patience=self._limits.lock) as connection:
-            yield self._tx(connection)
-        if writes and self._file is not None:
-            self._file.assure_in_place()
+    def _begun(self, attempt: Attempt, *, writes: bool) -> Iterator[Connection]:
+        patience = self._limits.lock
+        with (
+            translated(),
+            transaction(self._engine, attempt, writes=writes, patience=patience, file=self._file) as connection,
+        ):
+            yield connection
 
     async def aclose(self) -> None:
-        """End what is under way, and close all connections."""
+        """Wait until running work is done, and close all connections."""
         await self._on_loop.close()
         self.close()
 
     def close(self) -> None:
-        """Close a store that was used without an event loop, or whose loop's connections are closed."""
+        """Close a store that was used without an event loop."""
         if self._file is not None:
             self._write_log_back(self._file)
         self._engine.dispose()
@@ -205,9 +220,9 @@ class Store:
             self._file.release()
 
     def _write_log_back(self, file: StoreFile) -> None:
-        """Write what is in the log into a file that was moved, or whose log was: SQLite itself would leave it there.
+        """Write the log into its database file if either was moved: SQLite itself would leave the log at the old path.
 
-        A log that stays beside the name would be played into whatever file comes to be there.
+        There it would later be played into another file of that name.
         """
         with suppress(StoreError):
             try:

@@ -1,4 +1,4 @@
-"""SQLite as the store needs it: how a file is opened and set, and which file the connections have open."""
+"""SQLite connections with the settings that the store needs, and a check that they have the right file open."""
 
 from __future__ import annotations
 
@@ -16,15 +16,12 @@ from kuma_sync.store.file import LOGS, StoreFile
 WRITES = "kuma_sync_writes"
 """Execution option of a connection whose transaction will write."""
 
-AT_ONCE = "kuma_sync_at_once"
-"""Execution option of a connection that waits for no other writer; see `is_locked`."""
-
 
 def open_sqlite(url: URL, *, busy_timeout: float, file: StoreFile, untouched: bool) -> Engine:
     """Open an engine on a file; nothing is connected yet.
 
-    `busy_timeout` (seconds) is how long another writer is waited for. An `untouched` file can only be read, and neither
-    it nor any file beside it changes.
+    `busy_timeout`: seconds to wait for another writer. An `untouched` file can only be read; neither it nor any file
+    beside it changes.
     """
     engine = create_engine(
         url,
@@ -41,18 +38,18 @@ def open_sqlite(url: URL, *, busy_timeout: float, file: StoreFile, untouched: bo
 def is_locked(error: BaseException) -> bool:
     """Tell whether another process writes."""
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0)
-    return code & 0xFF == sqlite3.SQLITE_BUSY  # the low byte, whatever kind of busy it is
+    return code & 0xFF == sqlite3.SQLITE_BUSY  # the low byte is the same for all kinds of busy
 
 
 def save_log(engine: Engine) -> None:
-    """Write the log of an open connection into its file, wherever that is by now; open none for it."""
+    """Write the log of an open connection into its file, even if that was moved."""
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
         driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
 def interrupt(driver: sqlite3.Connection) -> None:
-    """Have the statement that runs on a connection fail; may be called from any thread."""
+    """Make the running statement of a connection fail; may be called from any thread."""
     with suppress(sqlite3.ProgrammingError):  # it was closed meanwhile
         driver.interrupt()
 
@@ -72,7 +69,7 @@ def _connect(file: StoreFile, busy_timeout: float, untouched: bool) -> sqlite3.C
 def _as_it_is(file: StoreFile) -> str:
     """Return the URI of a file that is only looked at."""
     real = file.real
-    # Without a log beside it nobody writes; then SQLite must not make one, as it does to read a file in WAL mode.
+    # Without a log nobody writes. Then SQLite must not make one, as it normally does even for reading.
     alone = not any(Path(f"{real}{log}").exists() for log in (LOGS[0], "-journal"))
     return f"{real.as_uri()}?mode=ro" + "&immutable=1" * alone
 
@@ -88,7 +85,7 @@ def _prepare(connection: Any, _record: object) -> None:
 
 
 def _watch(engine: Any, file: StoreFile) -> None:
-    """Know which file the connections have open, from the first one on."""
+    """Tell the StoreFile about every connection that is opened or closed."""
 
     def connected(connection: Any, _record: object) -> None:
         file.connected(connection)
@@ -102,12 +99,12 @@ def _watch(engine: Any, file: StoreFile) -> None:
 
 
 def _begin(file: StoreFile, busy_timeout: int, connection: Connection) -> None:
-    options = connection.get_execution_options()
-    writes, patience = options.get(WRITES, False), 0 if options.get(AT_ONCE, False) else busy_timeout
+    writes = connection.get_execution_options().get(WRITES, False)
+    patience = 0 if writes else busy_timeout  # a writer asks again itself, see transactions.begun_at_once
     if connection.info.get("patience", busy_timeout) != patience:
         driver: Any = connection.connection.driver_connection
         driver.execute(f"PRAGMA busy_timeout = {patience}").close()
         connection.info["patience"] = patience
-    file.assure_in_place(with_logs=writes)  # before SQLite finds out in its own way: it would speak of a bad disk
-    # A deferred BEGIN that turns into a writer gets SQLITE_BUSY at once, whatever the time-out.
+    file.assure_in_place(with_logs=writes)  # before SQLite itself fails: it would report a bad disk
+    # A deferred BEGIN that becomes a writer later gets SQLITE_BUSY at once; no time-out helps.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,4 +1,4 @@
-"""Columns' types: how values of the core are kept in a row."""
+"""The types of columns: how values of the core are stored in a row."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from kuma_sync.core.text import fit
 
 _FAST = 1
 _json = json.JSONEncoder(separators=(",", ":")).encode
+DIGEST_BYTES = 16
 
 
 def pack(contents: Contents) -> tuple[bytes, int]:
-    """Compress contents, and say how many bytes they are unpacked; escapes keep lone surrogates that KUMA may send."""
+    """Compress contents; also return their unpacked size. JSON escapes keep lone surrogates, which KUMA may send."""
     packer = zlib.compressobj(_FAST)
     packed, size = [], 0
     for text in _texts(contents):
@@ -30,7 +31,7 @@ def pack(contents: Contents) -> tuple[bytes, int]:
 
 
 def _texts(contents: Contents) -> Iterator[bytes]:
-    """Return the JSON text piece by piece: the whole of it would take its size twice over."""
+    """Yield the JSON text piece by piece: the whole text would need twice its size in memory."""
     kinds = {"events": contents.events, "assets": contents.assets, "accounts": contents.accounts}
     for number, (name, items) in enumerate(kinds.items()):
         yield b'%s"%s":[' % (b"," if number else b"{", name.encode("ascii"))
@@ -53,16 +54,13 @@ def unpack(packed: bytes) -> Contents:
 
 
 def same_named(*names: str) -> Callable[[object], dict[str, Any]]:
-    """Return what takes these attributes of anything, by name; asked for one by one they cost twice as much."""
+    """Return a function that reads these attributes of any object into a dict; one by one they cost twice as much."""
     take = attrgetter(*names)
 
     def taken(owner: object) -> dict[str, Any]:
         return dict(zip(names, take(owner), strict=True))
 
     return taken
-
-
-DIGEST_BYTES = 16
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -95,9 +93,9 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Words(TypeDecorator[str]):
-    """Text for people, with what no database holds (NUL, half a surrogate pair) replaced: no row fails for it.
+    """Text for people. Characters that no database stores (NUL, half a surrogate pair) are replaced, so no row fails.
 
-    Not for what names something: a key must be refused where it comes from.
+    Not for keys: a key with such a character must be refused where it comes in.
     """
 
     impl = Text
@@ -115,7 +113,7 @@ class Digests(TypeDecorator[frozenset[EventDigest]]):
     cache_ok = True
 
     def process_bind_param(self, value: frozenset[EventDigest] | None, _dialect: Dialect) -> bytes:
-        """Write a set, sorted, so that equal sets are equal bytes."""
+        """Write a set, sorted: then equal sets give equal bytes."""
         return b"".join(sorted(value or ()))
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> frozenset[EventDigest]:

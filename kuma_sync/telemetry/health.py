@@ -1,8 +1,7 @@
-"""Whether the loops turn (live) and whether the work gets done (ready), from what the loops themselves report.
+"""Liveness (do the loops run?) and readiness (is the work done?), judged from the reports of the loops.
 
-Must not: ask anyone, or look at a wall clock: ages are measured on the injected monotonic one.
-Live: every expected loop has beaten in time; a remote's fault never shows here.
-Ready: every part is ok, off or standby, has lately said so, and gets done what waits for it.
+Live: every expected loop has reported in time. A fault of a remote never makes the process not live.
+Ready: every part is ok, off or standby, has reported lately, and finishes its waiting work.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ PARTS: tuple[Part, ...] = ("store", "kuma", "irp", "poll", "delivery", "close")
 
 
 class State(StrEnum):
-    """What a part says of itself."""
+    """The state that a part reports."""
 
     STARTING = "starting"
     OK = "ok"
@@ -42,10 +41,10 @@ class PartState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """The verdict with its parts; parked and held jobs are counted and do not make it worse.
+    """The verdict with its parts. Parked and held jobs are counted, but do not make it worse.
 
-    `refused` says why the configuration on disk is not the one that works ("key: what is wrong"); it makes it no worse
-    either, but the next start will fail.
+    `refused` says why the configuration on disk was refused ("key: what is wrong"). It does not make the verdict worse,
+    but the next start will fail.
     """
 
     ready: bool
@@ -56,7 +55,7 @@ class Readiness:
 
     @property
     def starting(self) -> bool:
-        """Tell whether what is not ready has only not been heard from yet."""
+        """Tell whether all parts that are not ready have simply not reported yet."""
         return not self.ready and all(part.state in _READY | {State.STARTING} for part in self.parts.values())
 
 
@@ -79,9 +78,9 @@ class _Loop:
 
 
 class Health:
-    """Collect what the parts and the loops say.
+    """Collect the reports of the parts and the loops.
 
-    `monotonic` counts seconds and never goes back; `on_success` hears of every success (for the metric).
+    `monotonic` counts seconds and never goes back; `on_success` is called at every success (for the metric).
     """
 
     def __init__(
@@ -96,13 +95,13 @@ class Health:
         self._refused = ""
 
     def succeeded(self, part: Part) -> None:
-        """Note a success; whatever was wrong with the part is over."""
+        """Note a success; it ends any failure of the part."""
         known = self._set(part, State.OK)
         known.succeeded = known.moved = self._now()
         self._on_success(part)
 
     def moved_on(self, part: Part) -> None:
-        """Note that a long piece of work gets on: a part that is ok does not grow stale over it."""
+        """Note progress in a long piece of work, so that the part does not count as late."""
         self._parts[part].moved = self._now()
 
     def failed(self, part: Part, reason: str) -> None:
@@ -110,14 +109,14 @@ class Health:
         self._set(part, State.FAILING, reason)
 
     def trouble(self, part: Part, source: str, reason: str) -> None:
-        """Note that one of a part's duties fails while others may succeed; an empty reason ends it."""
+        """Note that one task of a part fails while others may succeed; an empty reason ends it."""
         troubles = self._parts[part].troubles
         troubles.pop(source, None)
         if reason:
             troubles[source] = reason
 
     def paused(self, part: Part, reason: str) -> None:
-        """Note that a side refuses us and was stopped."""
+        """Note that a remote refuses us and that requests to it were stopped."""
         self._set(part, State.PAUSED, reason)
 
     def off(self, part: Part, reason: str = "") -> None:
@@ -129,20 +128,20 @@ class Health:
         self._set(part, State.STANDBY, reason).moved = self._now()
 
     def starting(self, part: Part) -> None:
-        """Note that a part begins (again) and has not been heard from; it has its full time to succeed."""
+        """Note that a part begins (again); it has its full time to succeed."""
         known = self._parts[part]
         known.state, known.reason, known.moved, known.worked = State.STARTING, "", self._now(), self._now()
         known.troubles.clear()
 
     def fresh_within(self, part: Part, within: timedelta) -> None:
-        """Call a part that seems well failing when it neither succeeded nor moved on for so long (poll: two intervals).
+        """Call a part failing when it neither succeeded nor progressed for so long (poll: two intervals).
 
-        A standby must have said again that it is one: a copy that no longer looks takes over from nobody.
+        A standby must keep reporting, too: a copy that no longer looks at the lease cannot take over.
         """
         self._parts[part].within = within.total_seconds()
 
     def works_within(self, part: Part, within: timedelta) -> None:
-        """Call a part failing when nothing of what waits for it was done for this long, whatever else succeeds."""
+        """Call a part failing when none of its waiting work was done for so long, even if other things succeed."""
         self._parts[part].works_within = within.total_seconds()
 
     def worked(self, part: Part) -> None:
@@ -162,7 +161,7 @@ class Health:
         self._loops[loop] = _Loop(beaten=self._now(), within=within.total_seconds())
 
     def beat(self, loop: str) -> None:
-        """Note that a loop turns; one that nobody expects is ignored."""
+        """Note that a loop runs; an unexpected one is ignored."""
         if loop in self._loops:
             self._loops[loop].beaten = self._now()
 
@@ -171,18 +170,18 @@ class Health:
         self._loops.pop(loop, None)
 
     def stood_still(self, seconds: float) -> None:
-        """Forgive the loops a time in which none could turn: the process was frozen, or its event loop blocked."""
+        """Do not count a time in which no loop could run: the process was frozen, or its event loop blocked."""
         now = self._now()
         for loop in self._loops.values():
             loop.beaten = min(loop.beaten + seconds, now)
 
     def stuck(self, times: float = 1) -> tuple[str, ...]:
-        """Return the loops that are overdue by so many times what they are given."""
+        """Return the loops that are late: silent for more than `times` their limit."""
         now = self._now()
         return tuple(name for name, loop in self._loops.items() if now - loop.beaten > loop.within * times)
 
     def live(self) -> bool:
-        """Tell whether all loops turn."""
+        """Tell whether all loops run."""
         return not self.stuck()
 
     def ready(self) -> Readiness:
@@ -193,7 +192,7 @@ class Health:
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
         known = self._parts[part]
-        if known.state is not State.OFF:  # what is switched off says so until it starts again
+        if known.state is not State.OFF:  # a part that is off stays off until it starts again
             known.state, known.reason = state, reason
         return known
 

@@ -1,4 +1,4 @@
-"""One stream of log lines: ours through structlog, other libraries' warnings through the standard library.
+"""One output of log lines: ours through structlog, other libraries' warnings through the standard library.
 
 Loggers come from `structlog.get_logger()`; events are constant names with fields. Only our own loggers follow the
 configured level; other libraries are always heard from WARNING on, since below it they show requests (httpx),
@@ -16,8 +16,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.telemetry.journal import is_journal, with_priority
-from kuma_sync.telemetry.outlet import Outlet, Repeats
+from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, with_priority
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
 __all__ = ["configure", "hide", "tell_repeats"]
@@ -25,7 +24,7 @@ __all__ = ["configure", "hide", "tell_repeats"]
 log = structlog.get_logger(__name__)
 
 _SILENT = ("stamina", "uvicorn.access")
-"""stamina's own hook logs the arguments of what it retries; there is no access log."""
+"""stamina's own hook logs arguments of the calls it retries; and there is no access log."""
 
 
 def configure(
@@ -88,7 +87,7 @@ atexit.register(tell_repeats, everything=True)
 
 
 class _Prioritised(logging.Formatter):
-    """Writes what another formatter writes, for the journal."""
+    """Adds the journal's priority to the output of another formatter."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -120,7 +119,7 @@ def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
 
 
 def _shown(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape, as a structlog processor, what a terminal would obey; a traceback keeps its lines."""
+    """Escape a terminal's control characters, as a structlog processor; a traceback keeps its lines."""
     return {key: _plain(value, keep="\n" if key == "exception" else "") for key, value in event.items()}
 
 

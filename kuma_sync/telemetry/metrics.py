@@ -13,12 +13,12 @@ QUEUES = ("delivery", "close")
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LONG_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
 
-# A `_created` series beside every counter would double the names the contract lists; the switch is the library's own.
+# Else the library adds a `_created` series to every counter, which doubles the number of names.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has not typed it
 
 
 class Metrics:
-    """The numbers an operator watches; one attribute a metric, named as the contract has it without its suffix."""
+    """The metrics, one attribute each, with the metric's name without prefix and suffix."""
 
     def __init__(self, *, version: str = __version__) -> None:
         self.registry = CollectorRegistry()
@@ -50,7 +50,7 @@ class Metrics:
         return generate_latest(self.registry)
 
     def _start_at_zero(self) -> None:
-        """Show what may stay zero for long from the start, so that alarms have something to look at."""
+        """Create the series that may stay zero for long, so that alarms see them from the start."""
         for change in ("new", "updated", "left", "rejected", "missed"):
             self.alerts.labels(change=change)
         for queue in QUEUES:

@@ -1,9 +1,4 @@
-"""The log stream as it leaves the process: nothing that happens to it stops, delays or silences the program.
-
-It may be closed, its disk full, its reader gone, or its reader there and not reading. A line that cannot be written is
-counted, and the count is the first thing said when lines can be written again. A fault that repeats is counted as well,
-after some lines of it.
-"""
+"""The output of log lines: the journal's priorities, writing without blocking, and limits on repeated lines."""
 
 from __future__ import annotations
 
@@ -12,24 +7,47 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TextIO
 
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_DEBUG = 7
 ATOMIC = 4096
-"""Bytes that a pipe which is ready takes without blocking (PIPE_BUF)."""
+"""Bytes that a ready pipe takes without blocking (PIPE_BUF)."""
 
 PATIENCE = 0.5
-"""Seconds for which a reader that is behind may hold us up, once; then its lines are counted instead."""
+"""Seconds that we wait for a slow reader, once; then its lines are dropped and counted."""
 
 MOST_ALIKE = 10
 WINDOW = 60.0
 """Lines of one warning that are written in so many seconds; the rest is counted."""
 
 MOST_KINDS = 1000
+LEFT_OUT = "lines_left_out"
+
+
+def is_journal(stream: TextIO, env: Mapping[str, str] | None = None) -> bool:
+    """Tell whether a stream goes to the journal: JOURNAL_STREAM is its device and inode (systemd.exec(5)).
+
+    The variable alone proves nothing: child processes inherit it, and their output may go elsewhere.
+    """
+    named = (os.environ if env is None else env).get("JOURNAL_STREAM", "")
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return named == f"{status.st_dev}:{status.st_ino}"
+
+
+def with_priority(text: str, level: int) -> str:
+    """Put the priority of a level of `logging` before every line."""
+    priority = next((number for least, number in _PRIORITIES if level >= least), _DEBUG)
+    return "\n".join(f"<{priority}>{line}" for line in text.splitlines())
 
 
 class Outlet:
-    """Takes text for a file descriptor, a line at a time; `lost` hears how many were lost when one is written again."""
+    """Writes text to a file descriptor line by line; `lost` is called with a count when lines were dropped."""
 
     def __init__(self, descriptor: int, *, lost: Callable[[int], None]) -> None:
         self._descriptor = descriptor
@@ -68,7 +86,7 @@ class _Kind:
 
 
 class Repeats(logging.Filter):
-    """Lets some lines of one kind through, and counts the rest; `told` hears what was left out, kind by kind."""
+    """Lets some lines of each kind through and counts the rest; `told` is called with each kind and its count."""
 
     def __init__(self, *, told: Callable[[str, int], None], clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -77,7 +95,7 @@ class Repeats(logging.Filter):
         self._kinds: dict[tuple[str, int, str], _Kind] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a line is to be written. Only warnings and errors repeat; last words never do."""
+        """Tell whether to write a line. Only warnings and errors are limited, and never the last lines of a process."""
         if not logging.WARNING <= record.levelno < logging.CRITICAL:
             return True
         name = _event(record)
@@ -90,7 +108,7 @@ class Repeats(logging.Filter):
         return kind.count <= MOST_ALIKE
 
     def tell(self, *, everything: bool = False) -> None:
-        """Say what was left out of kinds whose time is over, and begin anew with them."""
+        """Report how many lines were left out of each kind whose time is over, and begin counting anew."""
         now = self._clock()
         over = [key for key, kind in self._kinds.items() if everything or now - kind.since >= WINDOW]
         for key in over:
@@ -99,11 +117,8 @@ class Repeats(logging.Filter):
                 self._told(key[2], kind.count - MOST_ALIKE)
 
 
-LEFT_OUT = "lines_left_out"
-
-
 def _event(record: logging.LogRecord) -> str:
-    """Return what a line is about: our event's name, another library's message before its arguments."""
+    """Return the kind of a line: our event's name, or another library's message without its arguments."""
     if isinstance(record.msg, dict):
         return str(record.msg.get("event", ""))
     return str(record.msg).partition("\n")[0][:200]

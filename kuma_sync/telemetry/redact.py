@@ -1,7 +1,7 @@
-"""What must not leave through a log line: secrets by their key's name and by their text, and what exceptions carry.
+"""Remove from log lines what must not be shown: secrets, found by key and by text, and messages of exceptions.
 
-An exception is shown by its type and its frames; its message may hold an answer of the other side, so it is shown for
-our own errors only.
+An exception is shown by its type and its frames. Its message may hold a remote's answer, so it is shown for our own
+errors only.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _hidden: set[str] = set()
 
 
 def hide(*secrets: str) -> None:
-    """Never let these texts out again, wherever they turn up, as a part of an address too.
+    """Mask these texts from now on, wherever they appear, also inside an address.
 
-    Texts under 4 characters would blot out too much.
+    Texts under 4 characters are not masked: too much would disappear.
     """
     _hidden.update(form for text in secrets if len(text) >= _SHORTEST for form in (text, quote(text, safe="")))
 
@@ -38,7 +38,7 @@ def masked(text: str) -> str:
 
 
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask, as a structlog processor, what is secret by name or by text; only plain values are left afterwards."""
+    """Mask secrets by name and by text, as a structlog processor; only plain values are left afterwards."""
     return {key: _clean(key, value) for key, value in event.items()}
 
 
@@ -55,7 +55,7 @@ def safe_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) 
 
 
 def first_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Cut another library's message, as a structlog processor: asyncio, for one, puts exceptions into what follows."""
+    """Keep only the first line of another library's message, as a structlog processor: exceptions may follow it."""
     lines = str(event.get("event", "")).splitlines()
     event["event"] = lines[0][:_LONGEST_FOREIGN] if lines else ""
     return event

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.settings.files import no_certificate, no_pair
+from kuma_sync.settings.paths import no_certificate, no_pair
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

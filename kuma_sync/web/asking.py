@@ -1,6 +1,6 @@
-"""Ask the door of a running daemon, and tell it from whatever else may answer there.
+"""Ask a running daemon over HTTP, and recognise an answer that comes from another program.
 
-Must not: import more than the standard library and the core: `health` asks every few seconds in a container.
+Must not import more than the standard library and the core: in a container `health` runs every few seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """What came from an address: a daemon's `answer` with its status, or in `other` what else is there."""
+    """The result of asking: a daemon's `answer` with its status, or in `other` the reason why there is none."""
 
     status: int = 0
     answer: Mapping[str, Any] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class Heard:
 
 
 def door_address(listen: str, *, tls: bool) -> str:
-    """Return where a door that listens there can be asked from this machine."""
+    """Return the URL by which this machine reaches a door that listens at this address."""
     host, _, port = listen.rpartition(":")
     return f"{'https' if tls else 'http'}://{EVERYWHERE.get(host, host)}:{port}"
 
 
 def hear(address: str, *, timeout: float = TIMEOUT) -> Heard:
-    """Ask, and judge who answers. Blocks; raises nothing."""
+    """Ask, and tell a daemon's answer from another program's. Blocks; raises nothing."""
     try:
         with _opened(address, timeout) as answer:
             body = answer.read(_LARGEST)
@@ -67,7 +67,7 @@ def hear(address: str, *, timeout: float = TIMEOUT) -> Heard:
 
 
 def speaks_tls(host: str, port: int, *, timeout: float = _PROBE) -> bool:
-    """Tell whether TLS is spoken at an address, by whatever certificate. Blocks."""
+    """Tell whether TLS is spoken at an address, with any certificate. Blocks."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -107,7 +107,7 @@ def _tls_there(address: str) -> str:
 def _opened(address: str, timeout: float) -> Any:
     context = ssl.create_default_context()
     if urlsplit(address).hostname in LOOPBACK:
-        # The certificate is for the name that others call it by.
+        # The certificate is for the name that other machines use.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     opener = urllib.request.build_opener(
@@ -120,7 +120,7 @@ def _opened(address: str, timeout: float) -> Any:
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: who sends us away is not the daemon."""
+    """Follow no redirect: the daemon never sends one."""
 
     def redirect_request(self, *_arguments: Any, **_named: Any) -> None:
         """Make no other request."""

@@ -23,7 +23,7 @@ LONGEST_ID = 200
 
 
 class Intake(Protocol):
-    """Who takes closings."""
+    """Takes closings for the durable queue."""
 
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         """Put a closing on the durable queue, and return 204.
@@ -88,7 +88,7 @@ def _closing(body: bytes, by: str) -> CloseRequest:
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
-    """Read an optional text; a number becomes text. What no database holds is refused (NUL, half a surrogate pair)."""
+    """Read an optional text; a number becomes text. Refuse what no database stores (NUL, half a surrogate pair)."""
     value = fields.get(name)
     if value is None:
         return ""

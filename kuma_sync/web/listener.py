@@ -1,8 +1,8 @@
-"""Who may be connected to a door, and for how long: a cap on connections, time limits, files kept for ourselves.
+"""Limits on connections to the HTTP door: their number, and the time that each may take.
 
-A caller that says nothing costs a file, and a process without free files reaches neither KUMA nor the IRP. Left to
-itself, asyncio logs thousands of lines a second then. So connections are taken here one by one, and at the cap whoever
-has kept us waiting longest makes room.
+A silent caller costs a file descriptor, and without a free descriptor the process reaches neither KUMA nor the IRP;
+asyncio itself would then log thousands of lines a second. So connections are accepted here one by one, and at the limit
+the connection that we have waited for longest is closed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ MOST = 1000
 FEWEST = 16
 
 AT_ONCE = 64
-"""Connections taken in one turn of the loop: what those say is heard before more are taken."""
+"""Connections accepted in one step of the event loop: their requests are read before more are accepted."""
 
 PATIENCE = 0.5
-"""Seconds that a caller has to say something although others wait for its place."""
+"""Seconds that a caller has to send something although others wait for its place."""
 
 PAUSE = 0.1
 """Seconds until a look whether there is room again."""
@@ -47,8 +47,8 @@ def most_connections() -> int:
 class DoorLimits:
     """The most connections, and the seconds that each may take.
 
-    `silence` ends one whose head is not whole: after it was made (with TLS and all), or after the last answer; `body`
-    one whose body is not whole, or whose peer does not take its answer; `answer` one that we have no answer for.
+    `silence`: until a request's head is complete, counted from the connection (TLS included) or from the last answer.
+    `body`: until the body is complete, and until the peer has taken our answer. `answer`: until we have an answer.
     """
 
     most: int
@@ -58,14 +58,14 @@ class DoorLimits:
 
 
 class Talk(Protocol):
-    """What serves one connection, an asyncio protocol that says what it waits for."""
+    """The protocol that serves one connection; it reports what it waits for."""
 
     def end(self) -> None:
         """Break the connection off."""
 
 
 class Guest:
-    """One connection: since when it waits for its peer's head or body, or answers."""
+    """One connection, and the time since when it waits."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -79,7 +79,7 @@ class Guest:
         self._listener.waits(self, self._listener.limits.silence)
 
     def slow(self) -> None:
-        """Note that it waits for a request's body, or for its peer to take what it was sent."""
+        """Note that it waits for a request's body, or for the peer to take our answer."""
         self._listener.waits(self, self._listener.limits.body)
 
     def answering(self) -> None:
@@ -91,7 +91,7 @@ class Guest:
         self._listener.forget(self)
 
     def end(self) -> None:
-        """Break the connection off, in whatever state it is."""
+        """Break the connection in any state."""
         self.left()
         if self.talk is not None:
             self.talk.end()
@@ -139,7 +139,7 @@ class Listener:
             guest.end()
 
     def waits(self, guest: Guest, limit: float, *, for_us: bool = False) -> None:
-        """Note what a connection waits for, from now on."""
+        """Note that a connection waits from now on, for at most `limit` seconds."""
         guest.since, guest.limit = self._loop.time(), limit
         self._waiting.pop(guest, None)
         if not for_us and guest in self._guests:
@@ -165,7 +165,7 @@ class Listener:
                     while self._make_room(PATIENCE):
                         pass
                     return
-                continue  # whoever came has gone
+                continue  # the caller has gone already
             connection.setblocking(False)
             self._take(connection)
 
@@ -177,7 +177,7 @@ class Listener:
         guest.welcome.add_done_callback(lambda _ended: None if guest.talk else connection.close())
 
     async def _welcome(self, guest: Guest, connection: socket.socket) -> None:
-        """Do what must be done before the first byte: with TLS a handshake, which may fail in many ways."""
+        """Make the protocol; with TLS do the handshake, which may fail in many ways."""
         handshake = self.limits.silence if self._tls else None
         try:
             await self._loop.connect_accepted_socket(
@@ -187,7 +187,7 @@ class Listener:
             guest.left()
 
     def _make_room(self, patience: float) -> bool:
-        """End the connection that has kept us waiting longest, if it is long enough."""
+        """End the connection that we have waited for longest, if that is at least `patience` seconds."""
         oldest = next(iter(self._waiting), None)
         if oldest is None or self._loop.time() - oldest.since < patience:
             return False
@@ -196,7 +196,7 @@ class Listener:
         return True
 
     def _pause(self, trouble: str) -> None:
-        """Look away for a moment: a socket at which somebody waits would keep the loop busy."""
+        """Stop accepting for a moment: a socket with waiting callers would keep the event loop busy."""
         self._tell(trouble)
         self._loop.remove_reader(self._door.fileno())
         self._paused = self._loop.call_later(PAUSE, self._go_on)

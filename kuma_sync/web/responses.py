@@ -1,4 +1,4 @@
-"""Who is calling, what the body says, and refusals in KUMA's words."""
+"""Parts of every call: the caller's token, the body, and refusals in KUMA's words."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from starlette.responses import JSONResponse, Response
 
 from kuma_sync.settings import Secret
 
+LARGEST_BODY = 64 * 1024
+_DRAINED = 1024 * 1024
+_SECONDS = 30.0
+_BEARER = re.compile(r"Bearer ([!-~]+)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRules:
@@ -26,16 +31,11 @@ class AccessRules:
     metrics_public: bool = False
 
 
-LARGEST_BODY = 64 * 1024
-_DRAINED = 1024 * 1024
-_SECONDS = 30.0
-
-
 async def read_body(request: Request) -> bytes | None:
-    """Read a body of at most 64 KB; None where it is larger. What did not arrive within 30 seconds is missing.
+    """Read a body of at most 64 KB; None where it is larger. After 30 seconds the part that has arrived is returned.
 
-    What is too large is drained up to 1 MB, so that its sender hears the answer; when we stop listening before its end,
-    `hangs_up` is true afterwards.
+    A larger body is read up to 1 MB, so that its sender gets the answer. If we stop before its end, `hangs_up` is true
+    afterwards.
     """
     body, size = bytearray(), 0
     request.state.hangs_up = True
@@ -54,11 +54,8 @@ async def read_body(request: Request) -> bytes | None:
 
 
 def hangs_up(request: Request) -> bool:
-    """Tell whether the connection must be closed; else the rest of the body would be read and thrown away for ever."""
+    """Tell whether to close the connection; else the server reads the rest of the body, which may never end."""
     return bool(getattr(request.state, "hangs_up", False))
-
-
-_BEARER = re.compile(r"Bearer ([!-~]+)")
 
 
 class Refused(Exception):  # it is an answer, not a fault
@@ -100,7 +97,7 @@ def bearer_token(request: Request) -> str | None:
 
 
 def caller(token: str, known: Mapping[str, Secret]) -> str | None:
-    """Return the name whose token this is. All are compared, each in constant time, so that time tells nothing."""
+    """Return the name that has this token. All are compared, in constant time, so that timing reveals nothing."""
     found = None
     for name, secret in known.items():
         if matches(token, [secret]):

@@ -27,7 +27,7 @@ def build_app(
     render_metrics: Callable[[], bytes],
     serves: str = "",
 ) -> Starlette:
-    """Put the doors together. `rules` is asked at every request; `serves` marks the KUMA and IRP that are joined."""
+    """Build the application. `rules` is called at every request; `serves` identifies the daemon's KUMA and IRP."""
 
     async def livez(_request: Request) -> Response:
         stuck = health.stuck()

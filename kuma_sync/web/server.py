@@ -1,6 +1,6 @@
-"""uvicorn as one awaitable among ours: no signal handlers, no access log, no `Server` header, a bounded stop.
+"""Run uvicorn as a coroutine: no signal handlers, no access log, no `Server` header, a bounded stop.
 
-Connections are taken by a listener of our own, which bounds their number and their time.
+Our own listener accepts the connections and limits their number and time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
-from kuma_sync.settings.files import no_pair
+from kuma_sync.settings.paths import no_pair
 from kuma_sync.web.listener import DoorLimits, Guest, Listener, most_connections
 
 _STOP_SECONDS = 5
@@ -43,7 +43,7 @@ def bind(listen: str) -> socket.socket:
 
 
 def why_not_free(listen: str) -> OSError | None:
-    """Return why an address cannot be had; None where it can. Nothing listens on it meanwhile."""
+    """Return why an address cannot be bound; None if it can. Nothing listens on it meanwhile."""
     host, port = host_and_port(listen)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -69,7 +69,7 @@ async def serve(
 ) -> None:
     """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed.
 
-    The certificate is one that assure_certificate let pass.
+    The certificate must have passed assure_certificate.
     """
     with contextlib.closing(door):
         config = uvicorn.Config(
@@ -101,7 +101,7 @@ async def serve(
 
 
 def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
-    """Raise ConfigError where a door could not show this certificate; without one it speaks plain HTTP."""
+    """Raise ConfigError if the server cannot use this certificate; without one it speaks plain HTTP."""
     if cert_file is None:
         return
     try:
@@ -116,7 +116,7 @@ def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
 
 
 class _Talk(H11Protocol):
-    """uvicorn's side of one connection, which tells the listener what it waits for."""
+    """uvicorn's protocol of one connection; it reports to the listener what it waits for."""
 
     guest: Guest
 
@@ -165,21 +165,21 @@ class _Talk(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its hands on our signals."""
+    """uvicorn's server without its signal handlers."""
 
     def talk(self, guest: Guest) -> _Talk:
-        """Make what serves one connection."""
+        """Make the protocol of one connection."""
         talk = _Talk(config=self.config, server_state=self.server_state, app_state={})
         talk.guest = guest
         return talk
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the daemon."""
+        """Do nothing: the daemon handles signals."""
         yield
 
     def abort(self) -> None:
-        """Break what is still open: after a cancellation uvicorn has closed nothing."""
+        """Break open connections: after a cancellation uvicorn has closed nothing."""
         for task in self.server_state.tasks:
             task.cancel()
         for connection in list(self.server_state.connections):

@@ -22,8 +22,7 @@ import structlog
 from kuma_sync.cli import main
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.server import SimServer
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimServer, SimTls
 
 KUMA_TOKEN = "canary-kuma-token-4711"
 IRP_TOKEN = "canary-irp-token-4712"

@@ -10,7 +10,7 @@ import pytest
 from prompt import World, ask, world
 from stores import opened
 
-from kuma_sync.cli.asking import human
+from kuma_sync.cli.options import human
 
 ACCOUNT = pwd.getpwuid(os.getuid()).pw_name
 NOBODY = pwd.getpwuid(65534)

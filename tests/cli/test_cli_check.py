@@ -18,7 +18,7 @@ import trustme
 from addresses import somewhere
 from prompt import NOWHERE, Answered, ask, daemon, merged, python, shell, typed, usual, world, write_config
 
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimTls
 from kuma_sync.store.migrate import head
 
 

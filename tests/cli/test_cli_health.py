@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prompt import ask, typed
 
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimTls
 
 READY = {"state": "ready", "parts": {"kuma": {"state": "ok", "reason": ""}}, "parked": 2, "held": 0}
 NOT_READY = {

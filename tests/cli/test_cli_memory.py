@@ -10,7 +10,7 @@ import pytest
 
 THREADS = """
 import ctypes, sys, threading
-from kuma_sync.app.memory import keep_one_arena
+from kuma_sync.cli.daemon import keep_one_arena
 
 libc = ctypes.CDLL(None)
 if sys.argv[1] == "one":

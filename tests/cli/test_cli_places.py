@@ -17,8 +17,7 @@ from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
 from kuma_sync.settings import load
-from kuma_sync.store.file import StoreFile
-from kuma_sync.store.file_lock import held
+from kuma_sync.store.file import StoreFile, held
 
 RELATIVE = {"url": "sqlite:///kuma-sync.db"}
 LOOKS = ("status", "alerts", "show abcdef", "retry --all", "resync --all", "db current", "db prune", "db rebind")

@@ -11,7 +11,7 @@ from stores import opened
 from terminal import at_terminal
 
 from kuma_sync.store import Identity
-from kuma_sync.store.heartbeats import Process
+from kuma_sync.store.copies import Process
 
 KEYS = (
     "kuma.instance is part of every incident's key: give the old name 'kuma' back instead. After a rebind to 'soc' the "

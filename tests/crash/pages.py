@@ -24,7 +24,7 @@ from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.window import Cursor
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.sim.comparison import compare
-from kuma_sync.sim.kuma_query import shown_moment
+from kuma_sync.sim.kuma_listing import shown_moment
 from kuma_sync.sim.values import Json
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import GateClosed

@@ -16,8 +16,7 @@ from scenarios import SCENARIOS, Expected, judge, repeated
 from stage import Stage
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kuma_sync.sim.fault_effects import Exchange
-from kuma_sync.sim.faults import Faults
+from kuma_sync.sim.faults import Exchange, Faults
 from kuma_sync.sim.values import Json
 
 

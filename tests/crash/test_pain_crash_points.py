@@ -11,8 +11,7 @@ import pytest
 from lives import Lives, lives
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kuma_sync.sim.fault_effects import Exchange
-from kuma_sync.sim.faults import Faults
+from kuma_sync.sim.faults import Exchange, Faults
 
 ALERTS = 50
 HALF_WAY = 25

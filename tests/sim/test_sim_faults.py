@@ -8,9 +8,9 @@ import time
 import httpx
 import pytest
 
-from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.values import SimError
 
 PATH = "/api/v1/incidents"
 ALERTS = "/api/v1/alerts/"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.values import SimError
 
 PATH = "/api/v1/incidents"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from kuma_sync.sim.content import tenant_id
-from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.values import SimError
 
 CLOSE = "/api/v1/alerts/close"
 

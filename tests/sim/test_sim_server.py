@@ -15,12 +15,11 @@ import httpx
 import pytest
 from addresses import an_address
 
-from kuma_sync.sim.errors import SimError
+from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.load import read_alerts
-from kuma_sync.sim.server import SimServer
-from kuma_sync.sim.tls import SimTls
+from kuma_sync.sim.server import SimServer, SimTls
+from kuma_sync.sim.values import SimError
 
 
 async def test_a_stop_is_quick_with_idle_hanging_and_streaming_connections(until):

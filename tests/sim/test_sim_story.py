@@ -8,9 +8,10 @@ from contextlib import suppress
 import httpx
 import pytest
 
+from kuma_sync.sim.comparison import Comparison, compare
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.story import Comparison, compare, play
+from kuma_sync.sim.story import play
 
 SEVERITY = {"low": "Low", "medium": "Medium", "high": "High", "critical": "Critical"}
 

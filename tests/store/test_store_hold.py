@@ -19,14 +19,13 @@ from stores import Clock, opened
 
 from kuma_sync.core.errors import StoreError, StoreHeld, StoreUnavailable
 from kuma_sync.store import Store, store_url
-from kuma_sync.store.file import StoreFile
-from kuma_sync.store.file_lock import held
+from kuma_sync.store.file import StoreFile, held
 from kuma_sync.store.migrate import check, head
 
 HOLDER = """
 import sys
 from kuma_sync.store import store_file, store_url
-from kuma_sync.store.file_lock import held
+from kuma_sync.store.file import held
 with held(store_file(store_url(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

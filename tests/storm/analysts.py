@@ -13,8 +13,8 @@ import httpx
 from environment import REASONS, Environment
 from ledger import Edit, Ledger
 
-from kuma_sync.sim.errors import SimError
 from kuma_sync.sim.irp import Incident
+from kuma_sync.sim.values import SimError
 
 READ_FIRST = timedelta(seconds=10)
 """An incident is not deleted before somebody has read it."""

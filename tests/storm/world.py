@@ -19,8 +19,7 @@ from kinds import UNREAD, Kinds
 from ledger import Ledger
 from supervised import until
 
-from kuma_sync.sim.errors import SimError
-from kuma_sync.sim.values import Json, moment
+from kuma_sync.sim.values import Json, SimError, moment
 
 FIRST = 280
 """Alerts that are there when we come: more than a page of KUMA's."""

@@ -13,7 +13,7 @@ from stores import engines_of, opened
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Heartbeat, Process, Store, Tx
-from kuma_sync.store.heartbeats import DEAD_AFTER
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.sync.limits import Limits, Restarts
 from kuma_sync.sync.runtime.monitor import Heart
 from kuma_sync.telemetry.health import Health

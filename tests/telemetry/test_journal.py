@@ -15,7 +15,7 @@ import pytest
 import structlog
 
 from kuma_sync.telemetry import logs
-from kuma_sync.telemetry.journal import is_journal, with_priority
+from kuma_sync.telemetry.outlet import is_journal, with_priority
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kuma_sync.telemetry.systemd import Systemd
+from kuma_sync.telemetry.watchdog import Systemd
 
 
 @pytest.fixture(params=["file", "abstract"])

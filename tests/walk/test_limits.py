@@ -11,7 +11,7 @@ from child_program import QUICK, SHORT_LEASES
 
 import kuma_sync
 from kuma_sync.store import StoreLimits
-from kuma_sync.store.heartbeats import DEAD_AFTER
+from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.sync.limits import Limits, Restarts
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from stage import Stage, ask, change_profile, eventually, leases_run_out, parked, staged, state_of, tell, until_rest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kuma_sync.sim.fault_effects import Exchange, answer_status
-from kuma_sync.sim.faults import Faults
+from kuma_sync.sim.faults import Exchange, Faults, answer_status
 from kuma_sync.store.jobs import JobState
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.runner import once

@@ -9,7 +9,7 @@ from pathlib import Path
 from recorded import RECORDED, needs_recorded
 from stage import Stage, staged
 
-from kuma_sync.sim.load import read_alerts
+from kuma_sync.sim.content import read_alerts
 
 pytestmark = needs_recorded
 

@@ -16,7 +16,7 @@ import structlog
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
 from kuma_sync.store import DurableQueue, Process, Store, Tx
-from kuma_sync.store.heartbeats import FORGOTTEN_AFTER
+from kuma_sync.store.copies import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING
 from kuma_sync.sync.limits import Limits
@@ -25,8 +25,7 @@ from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part, State
 from kuma_sync.telemetry.metrics import Metrics
-from kuma_sync.telemetry.systemd import Systemd
-from kuma_sync.telemetry.watchdog import Pulse
+from kuma_sync.telemetry.watchdog import Pulse, Systemd
 
 log = structlog.get_logger(__name__)
 

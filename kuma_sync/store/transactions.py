@@ -1,32 +1,94 @@
-"""How a transaction is carried out for an event loop: on a file, and on a server. See docs/adr/0020.
+"""How a transaction is carried out: in the calling thread, or for an event loop on a file or a server.
 
-On SQLite a statement takes some ten microseconds and runs at once, on the loop's own thread; what waits for the disk
-(COMMIT), and works that are long, run in another thread. On PostgreSQL the whole work runs in a greenlet, which gives
-way to the loop at every wait for the server.
+A command opens one and waits. For an event loop see docs/adr/0020: on SQLite a statement takes about ten microseconds
+and runs at once, on the loop's own thread; COMMIT, which waits for the disk, and long work run in another thread. On
+PostgreSQL all work runs in a greenlet, which returns to the loop at every wait for the server.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, exc
+from sqlalchemy import Connection, Engine, QueuePool, RootTransaction, exc
 
-from kuma_sync.store import sqlite
+from kuma_sync.store import postgres, sqlite
 from kuma_sync.store.attempt import Attempt
-from kuma_sync.store.blocking import LOOK_AGAIN, begun_at_once, may_come_free, transaction
 from kuma_sync.store.file import StoreFile
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+LOOK_AGAIN = 0.02
+"""Seconds between looks for another writer's end, and for a connection of ours that is free."""
+
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+
+
+@contextmanager
+def transaction(
+    engine: Engine, attempt: Attempt, *, writes: bool, patience: timedelta, file: StoreFile | None
+) -> Iterator[Connection]:
+    """Open a transaction and wait here for what it needs; another thread may abort the `attempt`.
+
+    After a commit it is checked that the `file` (None on a server) is still the one at its path.
+    """
+    with connected(engine, attempt, patience=patience) as connection:
+        connection.execution_options(**{sqlite.WRITES: writes})
+        deadline = time.monotonic() + patience.total_seconds()
+        while (begun := begun_at_once(connection, deadline)) is None:
+            time.sleep(LOOK_AGAIN)
+            attempt.assure_wanted()
+        with begun:
+            attempt.assure_wanted()
+            yield connection
+            attempt.assure_wanted()
+    if writes and file is not None:
+        file.assure_in_place()
+
+
+@contextmanager
+def connected(engine: Engine, attempt: Attempt, *, patience: timedelta) -> Iterator[Connection]:
+    """Take a connection. When the server gives us no more, wait until one of ours becomes free."""
+    deadline = time.monotonic() + patience.total_seconds()
+    while True:
+        try:
+            with attempt.connecting():
+                attempt.assure_wanted()
+                connection = engine.connect()
+            break
+        except exc.OperationalError as error:
+            if time.monotonic() > deadline or not may_come_free(error, engine):
+                raise
+        time.sleep(LOOK_AGAIN)
+    with connection, attempt.on(connection):
+        yield connection
+
+
+def begun_at_once(connection: Connection, deadline: float) -> RootTransaction | None:
+    """Begin; return None while another process writes, and raise that error after the deadline.
+
+    The caller asks again after a pause: SQLite's own wait can be neither aborted nor interrupted by Ctrl-C.
+    """
+    try:
+        return connection.begin()
+    except exc.OperationalError as error:
+        if not sqlite.is_locked(error) or time.monotonic() > deadline:
+            raise
+        return None
+
+
+def may_come_free(error: exc.OperationalError, engine: Engine) -> bool:
+    """Tell whether the server has no more connections for us, but one of ours may become free."""
+    pool = engine.pool
+    ours = pool.checkedout() + pool.checkedin() if isinstance(pool, QueuePool) else 0
+    return bool(ours) and postgres.is_full(error)
 
 
 class OnFile:
@@ -66,14 +128,14 @@ class OnFile:
             return work(connection)
 
     async def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait until running work is done."""
         await asyncio.to_thread(self._thread.shutdown)
 
     @asynccontextmanager
     async def _as_writer(self) -> AsyncIterator[Callable[[Future[Any]], Awaitable[Any]]]:
-        """Be the only writer while the block runs, and while what it handed to the thread does.
+        """Be the only writer while the block runs, and until the work that it gave to the thread has ended.
 
-        Yields what waits for the thread: whoever stops waiting leaves it to its end, for it may be the disk that hangs.
+        Yields a function that waits for the thread. A cancelled caller does not wait for the end: the disk may hang.
         """
         await self._turn.acquire()
         handed: asyncio.Future[Any] | None = None
@@ -97,11 +159,11 @@ class OnFile:
                 handed.add_done_callback(over)
 
     async def _begun(self) -> Connection:
-        """Begin to write, waiting for another process that does."""
+        """Begin to write; wait while another process writes."""
         deadline = time.monotonic() + self._patience.total_seconds()
         with ExitStack() as stack:
             connection = stack.enter_context(self._engine.connect())
-            connection.execution_options(**{sqlite.WRITES: True, sqlite.AT_ONCE: True})
+            connection.execution_options(**{sqlite.WRITES: True})
             while begun_at_once(connection, deadline) is None:  # noqa: ASYNC110  # another process tells nobody
                 await asyncio.sleep(LOOK_AGAIN)
             stack.pop_all()
@@ -113,10 +175,8 @@ class OnFile:
         self._file.assure_in_place()
 
     def _carry_out(self, attempt: Attempt, work: Work[T]) -> T:
-        with transaction(self._engine, attempt, writes=True, patience=self._patience) as connection:
-            done = work(connection)
-        self._file.assure_in_place()
-        return done
+        with transaction(self._engine, attempt, writes=True, patience=self._patience, file=self._file) as connection:
+            return work(connection)
 
 
 class OnServer:
@@ -154,7 +214,7 @@ class OnServer:
                 try:
                     return work(connection)
                 except AssertionError:
-                    # psycopg 3.3 makes one of a cancellation that comes while it opens a pipeline. SQLAlchemy takes it
+                    # psycopg 3.3 raises it when it is cancelled while it opens a pipeline. SQLAlchemy takes it
                     # for any error, and would lend the connection out again in the middle of a statement.
                     connection.invalidate()
                     raise
@@ -170,7 +230,7 @@ class OnServer:
                 raise
 
     async def _connected(self, stack: AsyncExitStack) -> AsyncConnection:
-        """Take a connection. Where the server gives us no more of them, wait for one of those that we have."""
+        """Take a connection. When the server gives us no more, wait until one of ours becomes free."""
         deadline = time.monotonic() + self._patience.total_seconds()
         while True:
             try:

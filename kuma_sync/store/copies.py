@@ -1,4 +1,4 @@
-"""Heartbeats: which processes work on this store, when each was last heard, and how each said it was."""
+"""The copies of the daemon that share a store: which of them live, and which one reads KUMA."""
 
 from __future__ import annotations
 
@@ -6,18 +6,78 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 
 from kuma_sync.core.condition import Condition, Trouble
+from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.moments import EPOCH, read_moment, rfc3339
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import LeaseClock, insert_into
 
 DEAD_AFTER = timedelta(minutes=1)
-"""After how long without a word a process counts as dead, where no lock tells. Others judge by it, of any version."""
+"""A process that was silent for so long counts as dead, where no lock tells. Other versions use it, too."""
 
 FORGOTTEN_AFTER = timedelta(days=1)
-"""After how long without a word what a process said is removed from the store."""
+"""The row of a process that was silent for so long is removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The right to read, while the fence is still ours."""
+
+    name: str
+    owner: str
+    fence: int
+
+
+class Lease:
+    """The lease table, inside one transaction."""
+
+    def __init__(self, connection: Connection, clock: LeaseClock) -> None:
+        self._connection = connection
+        self._clock = clock
+
+    def take(self, name: str, owner: str, *, ttl: timedelta, force: bool = False) -> Turn | None:
+        """Take or renew a turn; None while somebody else's has not expired. `force` takes it from a dead owner."""
+        table, now = schema.lease, self._clock.now()
+        insert = insert_into(self._connection, table).values(
+            name=name, owner="", fence=0, expires_at=now - timedelta(seconds=1)
+        )
+        self._connection.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
+        row = self._connection.execute(select(table).where(table.c.name == name).with_for_update()).one()
+        if row.owner != owner and row.expires_at > now and not force:
+            return None
+        fence = row.fence if row.owner == owner and row.expires_at > now else row.fence + 1
+        self._connection.execute(
+            update(table).where(table.c.name == name).values(owner=owner, fence=fence, expires_at=now + ttl)
+        )
+        return Turn(name=name, owner=owner, fence=fence)
+
+    def ensure_valid(self, turn: Turn) -> None:
+        """Raise ClaimLost unless the turn is still ours; the row stays locked until this transaction ends."""
+        table = schema.lease
+        found = self._connection.execute(
+            select(table.c.expires_at)
+            .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
+            .with_for_update()
+        )
+        expires = found.scalar_one_or_none()
+        if expires is None or expires <= self._clock.now():
+            raise ClaimLost(f"the turn to {turn.name} went to another daemon")
+
+    def hold(self, name: str) -> None:
+        """Lock this lease's row until this transaction ends, so that its owner writes nothing meanwhile."""
+        table = schema.lease
+        self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())
+
+    def give_back(self, turn: Turn) -> None:
+        """Let the next one have it at once."""
+        table = schema.lease
+        self._connection.execute(
+            update(table)
+            .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
+            .values(expires_at=self._clock.now() - timedelta(seconds=1))
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +95,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """What a process said last, and how long ago."""
+    """The last heartbeat of a process, and how long ago it came."""
 
     process: Process
     heard_at: datetime
@@ -77,7 +137,7 @@ class Heartbeats:
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.heard_at < last))
 
     def forget_others(self, owner: str) -> None:
-        """Forget all but one; only for a store that nobody else can hold."""
+        """Forget all but one; only for a store that no other process can hold."""
         self._connection.execute(delete(schema.heartbeats).where(schema.heartbeats.c.owner != owner))
 
     def heard(self) -> list[Heartbeat]:
@@ -111,6 +171,6 @@ def _as_row(trouble: Trouble) -> dict[str, str]:
 
 
 def _trouble(row: dict[str, str]) -> Trouble:
-    # Of a newer version's words only those are read that are known here.
+    # A newer version may write more keys: only known ones are read.
     since = read_moment(row.get("since")) or EPOCH
     return Trouble(part=row.get("part", ""), state=row.get("state", ""), reason=row.get("reason", ""), since=since)
