@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
@@ -52,38 +53,23 @@ async def prune(
     With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed. Without one no
     read is recorded meanwhile: an alert that it shows anew must not be removed.
     """
-    pruning = _Pruning(retention, overlap, turn)
-    while not pruning.over:
-        await store.write(pruning.remove_some, long=True)
+    removed, reached = 0, None
+    while True:
+        some = partial(_remove_some, retention=retention, overlap=overlap, turn=turn, after=reached)
+        removed_now, reached = await store.write(some, long=True)
+        removed += removed_now
+        if reached is None:
+            return removed
         await asyncio.sleep(0)
-    return pruning.removed
 
 
-def prune_here(store: Store, retention: timedelta, *, overlap: timedelta) -> int:
-    """Do the same without an event loop, as a command does."""
-    pruning = _Pruning(retention, overlap, None)
-    while not pruning.over:
-        with store.writing() as tx:
-            pruning.remove_some(tx)
-    return pruning.removed
-
-
-class _Pruning:
-    def __init__(self, retention: timedelta, overlap: timedelta, turn: Turn | None) -> None:
-        self._retention = retention
-        self._overlap = overlap
-        self._turn = turn
-        self._reached: Mark | None = None
-        self.removed = 0
-        self.over = False
-
-    def remove_some(self, tx: Tx) -> None:
-        """Remove a part of what is old."""
-        lock(tx, turn=self._turn if self._turn is not None else READER)
-        before = tx.now - self._retention
-        listed_since = late_since(tx.cursor.read(), self._overlap)
-        found = tx.pruning.alerts(before, listed_since=listed_since, after=self._reached)
-        if found.reached is None:
-            tx.pruning.records(before, now=tx.now)
-        self.removed += found.removed
-        self._reached, self.over = found.reached, found.reached is None
+def _remove_some(
+    tx: Tx, *, retention: timedelta, overlap: timedelta, turn: Turn | None, after: Mark | None
+) -> tuple[int, Mark | None]:
+    lock(tx, turn=turn if turn is not None else READER)
+    before = tx.now - retention
+    listed_since = late_since(tx.cursor.read(), overlap)
+    found = tx.pruning.alerts(before, listed_since=listed_since, after=after)
+    if found.reached is None:
+        tx.pruning.records(before, now=tx.now)
+    return found.removed, found.reached

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -15,7 +14,7 @@ import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
-from kuma_sync.store import DurableQueue, Process, Store, Tx
+from kuma_sync.store import Process, Store, Tx
 from kuma_sync.store.copies import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING
@@ -23,7 +22,7 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.telemetry import logs
-from kuma_sync.telemetry.health import Health, Part, State
+from kuma_sync.telemetry.health import Health, State
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
 
@@ -59,46 +58,21 @@ def _unwell(gate: RemoteGate) -> float:
 
 async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
     """Read depths, ages and counts once."""
-    counts = await store.read(_counts)
-    depths, oldest, now = counts.depths, counts.oldest, counts.now
-    # What the brake keeps from the IRP is no job yet, but a mark on its link.
-    depths["delivery"][Depth.HELD] = depths["delivery"].get(Depth.HELD, 0) + counts.marked
-    held = sum(depth.get(Depth.HELD, 0) for depth in depths.values())
-    for name, depth in depths.items():
-        if not any(depth.get(state) for state in WAITING):
+    queues, rejected, now = await store.read(lambda tx: (tx.queues(), tx.rejects.count(), tx.now))
+    for name, counts in queues.items():
+        if not any(counts.jobs[state] for state in WAITING):
             health.worked(name)
         for state in Depth:
-            metrics.queue_depth.labels(queue=name, state=state).set(depth.get(state, 0))
-        since = oldest[name]
+            metrics.queue_depth.labels(queue=name, state=state).set(counts.jobs[state])
+        since = counts.oldest
         metrics.queue_oldest_seconds.labels(queue=name).set((now - since).total_seconds() if since else 0)
-    parked = {name: depth.get(Depth.PARKED, 0) for name, depth in depths.items()}
-    parked["delivery"] += counts.rejected
+    parked = {name: counts.jobs[Depth.PARKED] for name, counts in queues.items()}
+    parked["delivery"] += rejected
     for name, count in parked.items():
         metrics.parked.labels(queue=name).set(count)
+    held = sum(counts.jobs[Depth.HELD] for counts in queues.values())
     metrics.brake_held.set(held)
     health.backlog(parked=sum(parked.values()), held=held)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counts:
-    """What the store holds: jobs by queue, the oldest of each that waits, parked pieces, and links the brake holds."""
-
-    depths: dict[Part, dict[Depth, int]]
-    oldest: dict[Part, datetime | None]
-    rejected: int
-    marked: int
-    now: datetime
-
-
-def _counts(tx: Tx) -> _Counts:
-    queues: dict[Part, DurableQueue] = {"delivery": tx.delivery, "close": tx.closes}
-    return _Counts(
-        depths={name: queue.depths() for name, queue in queues.items()},
-        oldest={name: queue.oldest() for name, queue in queues.items()},
-        rejected=tx.rejects.count(),
-        marked=len(tx.links.held()),
-        now=tx.now,
-    )
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:
