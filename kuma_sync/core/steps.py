@@ -59,7 +59,7 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compare:
-    """Render the update, and send of it what core/content finds different from what was sent."""
+    """Render the update, and send of it what core/update finds different from what was sent."""
 
     events: Events = ()
 

@@ -12,7 +12,6 @@ import pytest
 from builders import ALERT_ID, NOW, a_link, an_incident, changed, events, seconds, seen
 
 from kuma_sync.core.alert import EventDigest, Fingerprint, first_snapshot
-from kuma_sync.core.content import RenderedFields, Update, content
 from kuma_sync.core.incident import Found, Origin
 from kuma_sync.core.link import (
     UNSURE,
@@ -71,6 +70,7 @@ from kuma_sync.core.transitions import (
     updated,
     without_find,
 )
+from kuma_sync.core.update import RenderedFields, Update, update_of
 
 SETTLE = seconds(5)
 SNAPSHOT = first_snapshot(seen(events=events("a", "b")))
@@ -302,7 +302,7 @@ def rendered(digests: dict[str, str], **about: Any) -> RenderedFields:
 def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
     digests: dict[str, str], sent: dict[str, str], to_send: set[str], to_clear: set[str]
 ) -> None:
-    told = content(Compare(), rendered(digests), sent)
+    told = update_of(Compare(), rendered(digests), sent)
 
     assert told == Update(fields=frozenset(to_send), clear=frozenset(to_clear))
 
@@ -318,19 +318,19 @@ def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
     ],
 )
 def test_where_nothing_differs_no_update_is_sent(fields: RenderedFields, sent: dict[str, str]) -> None:
-    assert content(Compare(), fields, sent) is None
+    assert update_of(Compare(), fields, sent) is None
 
 
 def test_new_events_go_with_the_fields_that_hold_them() -> None:
     fields = rendered({"a": "1"}, present=frozenset("ae"), event_fields=frozenset("e"))
 
-    assert content(Compare(events=ABC), fields, {"a": "1"}) == Update(fields=frozenset("e"), events=ABC)
+    assert update_of(Compare(events=ABC), fields, {"a": "1"}) == Update(fields=frozenset("e"), events=ABC)
 
 
 def test_an_update_of_all_fields_sends_all_but_those_of_events_and_clears_what_was_lost() -> None:
     fields = rendered({"a": "1", "b": "1"}, present=frozenset("abe"), event_fields=frozenset("e"), whole=True)
 
-    told = content(Compare(), fields, {"a": "1", "c": "1"})
+    told = update_of(Compare(), fields, {"a": "1", "c": "1"})
 
     assert told == Update(fields=frozenset("ab"), clear=frozenset("c"))
 
@@ -338,7 +338,7 @@ def test_an_update_of_all_fields_sends_all_but_those_of_events_and_clears_what_w
 def test_an_upsert_sends_all_there_is_whatever_was_sent() -> None:
     fields = rendered({"a": "1"}, present=frozenset("ae"), event_fields=frozenset("e"))
 
-    assert content(Upsert(events=ABC), fields, {"a": "1", "c": "1"}) == Update(fields=frozenset("ae"), events=ABC)
+    assert update_of(Upsert(events=ABC), fields, {"a": "1", "c": "1"}) == Update(fields=frozenset("ae"), events=ABC)
 
 
 # A create, and how it may end
@@ -520,7 +520,7 @@ def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_bet
 
     fields = RenderedFields(digests=second.fields, names=frozenset(first.fields), present=frozenset(second.fields))
     sent = [after_found(link, Found(incident=INCIDENT)).sent.fields for link in ways]
-    told = [content(Compare(), fields, held) for held in sent]
+    told = [update_of(Compare(), fields, held) for held in sent]
 
     assert [update and update.clear for update in told] == [{"assignee"}] * len(ways)
 

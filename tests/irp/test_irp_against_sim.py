@@ -10,9 +10,9 @@ import pytest
 from builders import an_account, an_asset, an_event, seen
 from irp_desk import KEY, token, values_of
 
-from kuma_sync.core.content import Update
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
+from kuma_sync.core.update import Update
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate
 from kuma_sync.irp.load import load_profile

@@ -10,8 +10,8 @@ from builders import an_account, an_asset, an_event, events, seen
 from irp_desk import changed_profile, values_of
 
 from kuma_sync.core.alert import EventDigest, Observation
-from kuma_sync.core.content import Update, content
 from kuma_sync.core.steps import Compare
+from kuma_sync.core.update import Update, update_of
 from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
@@ -28,7 +28,7 @@ def draft(operation: str, alert: Observation, *, profile: Profile = DEFAULT, **a
 
 def update(before: Draft, after: Draft, *, with_events: bool = False) -> dict[str, Any]:
     """Return the body of the update that follows what was sent before."""
-    told = content(Compare(events=EVENTS if with_events else ()), after.rendered, before.fields)
+    told = update_of(Compare(events=EVENTS if with_events else ()), after.rendered, before.fields)
     return dict(after.only(told or Update()).body or {})
 
 
@@ -77,7 +77,7 @@ def test_events_travel_only_when_asked_for_and_are_never_null() -> None:
     assert update(created, after, with_events=True) == {"events": [new]}
     assert update(created, after) == {}
     assert update(created, without, with_events=True) == {}
-    assert content(Compare(events=EVENTS), without.rendered, created.fields | {"events": "1"}) is None
+    assert update_of(Compare(events=EVENTS), without.rendered, created.fields | {"events": "1"}) is None
 
 
 def test_a_field_that_is_made_from_events_counts_as_events() -> None:

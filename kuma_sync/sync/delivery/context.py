@@ -10,10 +10,10 @@ from datetime import datetime
 import structlog
 
 from kuma_sync.core.alert import AlertId, Contents, JsonObject
-from kuma_sync.core.content import Update, content
 from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.incident import external_key
 from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Step, Telling, Upsert
+from kuma_sync.core.update import Update, update_of
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.context import Subject, values
 from kuma_sync.irp.rendering import Draft
@@ -68,7 +68,7 @@ class TemplateContext:
         whole = draft(OPERATIONS[type(step)], self._values(work, [work.kept[digest] for digest in events]))
         if not isinstance(step, Compare | Upsert):
             return Request(draft=whole, whole=whole)
-        update = content(step, whole.rendered, work.link.sent.fields)
+        update = update_of(step, whole.rendered, work.link.sent.fields)
         return Request(draft=whole.only(update or Update()), whole=whole, needed=update is not None)
 
     def _values(self, work: DeliveryState, events: Sequence[JsonObject]) -> dict[str, object]:

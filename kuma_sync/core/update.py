@@ -40,7 +40,7 @@ class Update:
     events: Events = ()
 
 
-def content(step: Compare | Upsert, rendered: RenderedFields, sent: Mapping[str, str]) -> Update | None:
+def update_of(step: Compare | Upsert, rendered: RenderedFields, sent: Mapping[str, str]) -> Update | None:
     """Decide what goes, by the digests of what was sent last; None: nothing differs, and nothing is sent.
 
     Of lost fields, only what this operation's template has counts: `externalId` of a create is not cleared by an
