@@ -238,11 +238,8 @@ class Steps:
 
     async def _update(self, job: LeasedJob, work: DeliveryState, step: Compare | Upsert) -> Change | RetryAt | Park:
         """Send what differs, if anything does."""
-        new, capabilities, now = (
-            len(unsent(work.link, work.kept)),
-            self._unit_of_work.capabilities,
-            self._context.clock(),
-        )
+        capabilities, now = self._unit_of_work.capabilities, self._context.clock()
+        new = len(unsent(work.link, work.kept))
         later = budget.put_off_until(work.link, unsent=new, capabilities=capabilities, now=now)
         if later is not None:
             return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
