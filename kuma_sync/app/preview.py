@@ -5,28 +5,29 @@ What an alert holds is read from KUMA where the store has delivered it already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from kuma_sync.app.build import utc_now
 from kuma_sync.app.remotes import checked_profile, open_remotes, options
-from kuma_sync.core.alert import AlertId, Contents, event_digest
+from kuma_sync.core.alert import AlertId, Contents, EventDigest
 from kuma_sync.core.errors import Permanent
-from kuma_sync.core.incident import Incident, external_key
-from kuma_sync.core.link import Link
-from kuma_sync.core.steps import changed_fields
+from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
+from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Nothing, Step, Upsert
+from kuma_sync.core.transitions import absent, updated, without_find
 from kuma_sync.irp.auth import Credentials, make_auth
-from kuma_sync.irp.context import Subject, values
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.sample import sample_subject
-from kuma_sync.irp.validate import compile_profile
+from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.secret import MASK
 from kuma_sync.store import Tx
-from kuma_sync.sync.delivery.context import ContentsReader
+from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, TemplateContext
+from kuma_sync.sync.delivery.unit_of_work import DeliveryState, load_states
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.redact import redact
 
@@ -47,97 +48,159 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """An alert as the store has it; `link` tells what was sent already."""
+    """An alert as the store has it, and the same with contents that were read from KUMA where they were forgotten."""
 
-    subject: Subject
-    link: Link
+    work: DeliveryState
+    read: DeliveryState
+
+    def with_link(self, link: Link) -> Stored:
+        """Return the alert with another link."""
+        return Stored(work=replace(self.work, link=link), read=replace(self.read, link=link))
 
 
-def load_stored(tx: Tx, alert_id: AlertId, instance: str) -> Stored | None:
+def load_stored(tx: Tx, alert_id: AlertId) -> DeliveryState | None:
     """Return a stored alert; None where there is no such one."""
-    snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
-    link = tx.links.get(alert_id)
-    if snapshot is None or link is None:
-        return None
-    subject = Subject(
-        snapshot=snapshot,
-        key=external_key(instance, alert_id),
-        contents=tx.alerts.contents(alert_id),
-        incident=link.incident or NOT_YET,
-        reason=link.close_reason or "responded",
-        comment=link.close_comment,
-    )
-    return Stored(subject=subject, link=link)
+    return load_states([alert_id], tx)[0]
 
 
-async def with_contents(settings: Settings, stored: Stored) -> Stored:
+async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
     """Read from KUMA what was delivered and forgotten here; raise RemoteError."""
-    subject = stored.subject
-    if subject.contents is None and subject.snapshot.contents_known:
-        contents = await _read(settings, subject.snapshot.alert.id)
-        subject = replace(subject, contents=contents)
-    events = subject.contents.events if subject.contents else ()
-    return replace(stored, subject=replace(subject, events=events))
+    contents = None
+    if work.lacks_contents:
+        profile, _warnings = checked_profile(settings.irp)
+        step = work.step(capabilities(profile, to_irp=settings.close.to_irp))
+        contents = await _read(settings, work.alert_id, needed=not (isinstance(step, Compare | Upsert) and work.plain))
+    return Stored(work=work, read=work if contents is None else work.with_contents(contents))
 
 
 def sample_requests(settings: Settings) -> list[Rendered]:
     """Render the built-in sample alert."""
     profile, _warnings = checked_profile(settings.irp)
     subject = sample_subject(settings.kuma.instance)
-    return _Press(settings, profile).all(Stored(subject=subject, link=Link(alert_id=subject.snapshot.alert.id)))
+    link = Link(alert_id=subject.snapshot.alert.id)
+    work = DeliveryState(snapshot=subject.snapshot, link=link, contents=subject.contents)
+    closing = Closing(origin=Origin.KUMA, reason=subject.reason, comment=subject.comment)
+    press = _Press(settings, profile, incident=subject.incident or NOT_YET, closing=closing)
+    return press.all(Stored(work=work, read=work), due=Nothing())
 
 
 def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
     """Render a stored alert. Raise Permanent where a template fails on it."""
     profile, _warnings = checked_profile(settings.irp)
-    return _Press(settings, profile).all(stored)
+    link = stored.work.link
+    closing = link.closing or Closing(origin=Origin.KUMA, reason="responded")
+    press = _Press(settings, profile, incident=link.incident or NOT_YET, closing=closing)
+    then, due = press.due(stored)
+    return press.all(then, due=due)
 
 
 class _Press:
-    def __init__(self, settings: Settings, profile: Profile) -> None:
+    """Renders the next request as it is decided, and the others as they would follow.
+
+    `incident` and `closing` are those that the alert has, or would have.
+    """
+
+    def __init__(self, settings: Settings, profile: Profile, *, incident: Incident, closing: Closing) -> None:
         self._settings = settings
-        self._profile = profile
         self._compiled = compile_profile(profile)
+        self._capabilities = capabilities(profile, to_irp=settings.close.to_irp)
+        self._incident = incident
+        self._closing = replace(closing, incident=False)
+        self._context = TemplateContext(
+            instance=settings.kuma.instance, web_url=settings.kuma.web_url, options=options(settings.irp), clock=utc_now
+        )
         masked = Credentials(token=Secret(MASK), username=settings.irp.username, password=Secret(MASK))
         auth = make_auth(profile.auth, masked)
         self._auth = auth.headers() if auth else {}
 
-    def all(self, stored: Stored) -> list[Rendered]:
-        subject = stored.subject
-        events = {event_digest(event): event for event in subject.events}
-        batch = self._profile.add_events.batch if self._profile.add_events else None
-        first, rest = list(events.values())[:batch], list(events.values())[batch or len(events) :]
-        unsent = [event for digest, event in events.items() if digest not in stored.link.sent.events][:batch]
-        shown = [
-            self._shown("find", subject, "before a create that may have happened already"),
-            self._shown("create", replace(subject, events=first), "for an alert without an incident"),
-            self._update(stored, unsent),
-            self._shown(
-                "add_events", replace(subject, events=rest or first), f"what is beyond {batch} events in one request"
-            ),
-            self._shown("close", subject, "when the alert is closed in KUMA, or by an operator"),
-        ]
-        return [one for one in shown if one is not None]
+    def due(self, stored: Stored) -> tuple[Stored, Step]:
+        """Return the step whose request is the next one, and the alert as it is by then."""
+        step = self._step(stored.work)
+        if isinstance(step, FindFirst) and not self._capabilities.can_find:
+            if without_find(stored.work.link, self._capabilities) is not None:
+                return stored, step
+            stored = stored.with_link(absent(stored.work.link))
+            step = self._step(stored.work)
+        if not isinstance(step, Create | Compare | Upsert):
+            return stored, step
+        stored = Stored(work=stored.read, read=stored.read)
+        step = self._step(stored.work)
+        if isinstance(step, Compare) and not (request := self._request(stored.work, step)).needed:
+            link = stored.work.link
+            held = request.whole.rendered.held(link.sent.fields)
+            link = updated(link, stored.work.snapshot.fingerprint, held, frozenset(step.events))
+            stored = stored.with_link(link)
+            step = self._step(stored.work)
+        return stored, step
 
-    def _update(self, stored: Stored, unsent: list[Mapping[str, object]]) -> Rendered | None:
-        if "update" not in self._compiled:
-            return None
-        whole = self._draft("update", replace(stored.subject, events=unsent))
-        if stored.link.incident is None:
-            return self._rendered(whole, "when the alert changes; then only the fields that changed")
-        changed, cleared = changed_fields(whole.fields, stored.link.sent.fields)
-        draft = whole.only(changed, cleared, with_events=bool(unsent))
-        note = "what differs from what was sent" if draft.body else "nothing differs from what was sent: not sent now"
-        return self._rendered(draft, note)
+    def all(self, stored: Stored, *, due: Step) -> list[Rendered]:
+        """Render every operation that the profile has."""
+        shown = []
+        for work, step in self._steps(stored, due):
+            operation = OPERATIONS[type(step)]
+            if operation in self._compiled:
+                request = self._request(work, step)
+                note = self._note(stored.read.link, step, request, due)
+                comes = " (the next request)" if OPERATIONS.get(type(due)) == operation else ""
+                shown.append(self._rendered(request.draft, note + comes))
+        return shown
 
-    def _shown(self, operation: str, subject: Subject, note: str) -> Rendered | None:
-        return self._rendered(self._draft(operation, subject), note) if operation in self._compiled else None
+    def _steps(self, stored: Stored, due: Step) -> Iterator[tuple[DeliveryState, Step]]:
+        """Yield a step for each operation, with the alert as it would be then."""
+        work = stored.read
+        sent = work.link.sent if work.link.incident else DeliveredState()
+        new = replace(work, link=Link(alert_id=work.alert_id))
+        create = self._step(new)
+        outdated = self._linked(work, replace(sent, fingerprint=None))
+        yield work, FindFirst()
+        yield new, create
+        compare = self._step(outdated)
+        if isinstance(compare, Compare):
+            yield outdated, compare
+        yield self._adding(work, sent, due if work.link.incident else create)
+        yield self._linked(stored.work if isinstance(due, Close) else work, sent), Close()
 
-    def _draft(self, operation: str, subject: Subject) -> Draft:
-        settings = self._settings
-        mine = values(subject, web_url=settings.kuma.web_url, options=options(settings.irp), now=utc_now())
+    def _adding(self, work: DeliveryState, sent: DeliveredState, before: Step) -> tuple[DeliveryState, Step]:
+        """Return what is added after the request before it; where nothing is left, how it would look."""
+        told = sent.events.union(before.events if isinstance(before, Create | Compare | Upsert) else ())
+        batch = frozenset(list(work.kept)[: self._capabilities.batch])
+        for events in (told, batch, frozenset[EventDigest]()):
+            then = self._linked(work, DeliveredState(fingerprint=work.snapshot.fingerprint, events=events))
+            step = self._step(then)
+            if isinstance(step, AddEvents):
+                return then, step
+        return self._linked(work, sent), AddEvents()
+
+    def _linked(self, work: DeliveryState, sent: DeliveredState) -> DeliveryState:
+        state = Linked(incident=self._incident, sent=sent)
+        return replace(work, link=Link(alert_id=work.alert_id, state=state, closing=self._closing))
+
+    def _step(self, work: DeliveryState) -> Step:
+        return work.step(self._capabilities)
+
+    def _request(self, work: DeliveryState, step: Step) -> Request:
+        return self._context.request(work, step, self._draft)
+
+    def _note(self, link: Link, step: Step, request: Request, due: Step) -> str:
+        """Say when a request is sent."""
+        match step:
+            case FindFirst():
+                return "before a create that may have happened already"
+            case Create():
+                upsert = "" if self._capabilities.can_update else ", or, for want of an update, one that changed"
+                return f"for an alert without an incident{upsert}"
+            case Compare():
+                return _note_of_update(link, request, due)
+            case AddEvents():
+                return f"what is beyond {self._capabilities.batch} events in one request"
+            case _ if not self._capabilities.may_close:
+                return "not sent: close.to_irp is off"
+            case _:
+                return "when the alert is closed in KUMA, or by an operator"
+
+    def _draft(self, operation: str, values: Mapping[str, object]) -> Draft:
         try:
-            return self._compiled[operation].rendering.draft(mine)
+            return self._compiled[operation].rendering.draft(values)
         except Unrenderable as error:
             summary = f"the template {error.where} failed: {error.problem}"
         raise Permanent(remote="irp", operation=operation, summary=summary)
@@ -155,7 +218,17 @@ class _Press:
         )
 
 
-async def _read(settings: Settings, alert_id: AlertId) -> Contents | None:
+def _note_of_update(link: Link, request: Request, due: Step) -> str:
+    if link.incident is None:
+        return "when the alert changes; then only the fields that changed"
+    if not request.needed:
+        return "nothing differs from what was sent: not sent now"
+    now = isinstance(due, Compare | FindFirst)
+    return "what differs from what was sent" + ("" if now else ": not sent now")
+
+
+async def _read(settings: Settings, alert_id: AlertId, *, needed: bool) -> Contents | None:
     async with AsyncExitStack() as stack:
         remotes = await open_remotes(settings, utc_now, Limits(), stack)
-        return await ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events).read(alert_id)
+        reader = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events)
+        return await reader.read(alert_id, needed=needed)

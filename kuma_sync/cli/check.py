@@ -71,7 +71,7 @@ def render(config: Path | None, as_json: bool, alert: str | None) -> None:
 async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         alert_id = AlertId(looked_for(tx, text))
-        stored = load_stored(tx, alert_id, settings.kuma.instance)
+        stored = load_stored(tx, alert_id)
     if stored is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
     return stored_requests(settings, await with_contents(settings, stored))

@@ -1,16 +1,17 @@
-"""What an incident needs next.
+"""What an incident needs next, and what the request for it tells.
 
 Level-triggered: the stored snapshot and link decide, never the reason a job was queued for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from typing import assert_never
 
-from kuma_sync.core.alert import AlertSnapshot
+from kuma_sync.core.alert import AlertSnapshot, EventDigest
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import (
     BeingMade,
@@ -30,31 +31,51 @@ class TargetCapabilities:
 
     `settle` is how far apart two empty answers of `find` must be after a create that may have happened; `spacing` how
     far apart updates of an alert that changes often (core/budget; zero: no limit). With `find_always` every create is
-    preceded by `find`, also one that is tried again after it was refused.
+    preceded by `find`, also one that is tried again after it was refused. `batch` is the largest number of events in
+    one request; None: there is no operation for the rest, so all go with create and update, where these tell events.
     """
 
     can_find: bool = True
     find_always: bool = False
     can_update: bool = True
-    can_add_events: bool = True
+    create_tells_events: bool = True
+    update_tells_events: bool = True
+    batch: int | None = 500
     may_close: bool = True
     settle: timedelta = timedelta(seconds=5)
     spacing: timedelta = timedelta()
 
 
-@dataclass(frozen=True, slots=True)
+Events = tuple[EventDigest, ...]
+"""Stored events that a request tells, in KUMA's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
     """Make the incident."""
 
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """Send what changed."""
+    events: Events = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compare:
+    """Render the update, and send of it what core/update finds different from what was sent."""
+
+    events: Events = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upsert:
+    """Send the create once more, where the profile has no update: it is an upsert then, and tells all again."""
+
+    events: Events = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddEvents:
     """Send events that did not fit into the create or the update."""
+
+    events: Events = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +93,54 @@ class Nothing:
     """All is as it should be, or is not ours to touch."""
 
 
-Step = Create | Update | AddEvents | Close | FindFirst | Nothing
+Telling = Create | Compare | Upsert | AddEvents
+Step = Telling | Close | FindFirst | Nothing
 
 
-def next_step(snapshot: AlertSnapshot, link: Link, *, unsent: int, capabilities: TargetCapabilities) -> Step:
-    """Decide what the incident of this alert needs now. `unsent` counts stored events that were not sent yet."""
+def next_step(
+    snapshot: AlertSnapshot, link: Link, *, kept: Iterable[EventDigest], capabilities: TargetCapabilities
+) -> Step:
+    """Decide what the incident of this alert needs now. `kept` are all stored events, in KUMA's order."""
     match link.state:
         case Ignored() | Dropped() | NotMade(held=True) | Sought(held=True):
             return Nothing()
         case NotMade():
-            return Create()
+            return Create(events=_first(kept, capabilities) if capabilities.create_tells_events else ())
         case Sought() | BeingMade() | Doubted():
             return FindFirst()
         case Linked():
-            return Nothing() if link.incident_closed else _keep_true(snapshot, link, unsent, capabilities)
+            return Nothing() if link.incident_closed else _keep_true(snapshot, link, tuple(kept), capabilities)
         case _:
             assert_never(link.state)
 
 
-def changed_fields(rendered: Mapping[str, str], sent: Mapping[str, str]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return (fields to send, fields to clear): digests of rendered top-level fields against those last sent."""
-    changed = frozenset(name for name, digest in rendered.items() if sent.get(name) != digest)
-    return changed, frozenset(name for name in sent if name not in rendered)
+def unsent(link: Link, kept: Iterable[EventDigest]) -> Events:
+    """Return the stored events that were not sent yet."""
+    return tuple(digest for digest in kept if digest not in link.sent.events)
 
 
-def _keep_true(snapshot: AlertSnapshot, link: Link, unsent: int, capabilities: TargetCapabilities) -> Step:
+def halved(step: Step, capabilities: TargetCapabilities) -> Telling | None:
+    """Return the step with half its events, for the IRP takes no request of this size; None where that is no help."""
+    # Without an operation for them, the rest would have no way to follow.
+    if not isinstance(step, Telling) or capabilities.batch is None:
+        return None
+    least = 1 if isinstance(step, AddEvents) else 0
+    return replace(step, events=step.events[: len(step.events) // 2]) if len(step.events) > least else None
+
+
+def _keep_true(snapshot: AlertSnapshot, link: Link, kept: Events, capabilities: TargetCapabilities) -> Step:
+    new = unsent(link, kept)
     if link.sent.fingerprint != snapshot.fingerprint:
-        return Update()
-    if unsent and capabilities.can_add_events:
-        return AddEvents()
+        if not capabilities.can_update:
+            return Upsert(events=_first(kept, capabilities) if capabilities.create_tells_events else ())
+        return Compare(events=_first(new, capabilities) if capabilities.update_tells_events else ())
+    if new and capabilities.batch is not None:
+        return AddEvents(events=_first(new, capabilities))
     return Close() if capabilities.may_close and to_be_closed(link) else Nothing()
+
+
+def _first(events: Iterable[EventDigest], capabilities: TargetCapabilities) -> Events:
+    return tuple(islice(events, capabilities.batch))
 
 
 def to_be_closed(link: Link) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import quote, urlencode
 
 from kuma_sync.core.alert import canonical_json
+from kuma_sync.core.update import RenderedFields, Update
 from kuma_sync.irp.context import NAMES, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Operation, UpdateOperation
@@ -20,9 +20,7 @@ from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render
 class Draft:
     """A rendered request. `body` is None where the operation has none.
 
-    `names` are all top-level fields the operation's template has, present or not. `event_fields` are those that hold
-    events: they have no digest and are sent when there are new events. `unknown` are those that could not be rendered
-    truly because the alert's contents are not at hand: they count neither as changed nor as cleared.
+    `names`, `event_fields`, `unknown` and `whole` are as in core/update.
     """
 
     operation: str
@@ -42,22 +40,24 @@ class Draft:
         compared = self.names - self.event_fields - self.unknown
         return {name: _digest(value) for name, value in (self.body or {}).items() if name in compared}
 
-    def only(self, fields: AbstractSet[str], cleared: AbstractSet[str], *, with_events: bool) -> Draft:
-        """Return the request with these fields alone, `cleared` ones as null, events where asked for.
+    @property
+    def rendered(self) -> RenderedFields:
+        """Return what the core decides by."""
+        return RenderedFields(
+            digests=self.fields,
+            names=self.names,
+            present=frozenset(self.body or ()),
+            event_fields=self.event_fields,
+            unknown=self.unknown,
+            whole=self.whole,
+        )
 
-        Of `cleared`, only what this operation's template has counts: `externalId` of a create is not cleared by an
-        update. An operation with `fields = "all"` keeps all its fields.
-        """
-        plain = self.names - self.event_fields
-        wanted = (plain if self.whole else plain & fields) | (self.event_fields if with_events else frozenset())
-        body = {name: value for name, value in (self.body or {}).items() if name in wanted}
-        nulls = {name: None for name in sorted((cleared & plain) - self.unknown) if name not in body}
-        return replace(self, body=body | nulls)
-
-    def held(self, sent: Mapping[str, str]) -> dict[str, str]:
-        """Return the digests of what the incident holds once this request arrived; `sent` is what it held before."""
-        kept = {name: digest for name, digest in sent.items() if name not in self.names or name in self.unknown}
-        return kept | self.fields
+    def only(self, update: Update) -> Draft:
+        """Return the request with this content alone."""
+        if self.body is None:
+            return self
+        body = {name: value for name, value in self.body.items() if name in update.fields}
+        return replace(self, body=body | dict.fromkeys(sorted(update.clear)))
 
 
 def _digest(value: object) -> str:

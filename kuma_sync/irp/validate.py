@@ -86,10 +86,13 @@ def _failures(compiled: Mapping[str, Compiled], values: Mapping[str, Any]) -> It
 def capabilities(profile: Profile, *, to_irp: bool) -> TargetCapabilities:
     """Return what the IRP can do by its profile, and may by `close.to_irp`."""
     settle = profile.find.settle if profile.find else FindOperation.model_fields["settle"].default
+    tells = {name for name, one in compile_profile(profile).items() if one.rendering.event_fields}
     return TargetCapabilities(
         can_find=profile.find is not None,
         can_update=profile.update is not None,
-        can_add_events=profile.add_events is not None,
+        create_tells_events="create" in tells,
+        update_tells_events="update" in tells,
+        batch=profile.add_events.batch if profile.add_events else None,
         may_close=to_irp and profile.close is not None,
         settle=settle,
     )

@@ -34,13 +34,15 @@ from kuma_sync.core.retry import Park, RetryAt
 from kuma_sync.core.steps import (
     AddEvents,
     Close,
+    Compare,
     Create,
     FindFirst,
     Nothing,
     Step,
     TargetCapabilities,
-    Update,
-    changed_fields,
+    Telling,
+    Upsert,
+    halved,
     next_step,
 )
 from kuma_sync.core.transitions import (
@@ -68,6 +70,7 @@ from kuma_sync.core.transitions import (
     updated,
     without_find,
 )
+from kuma_sync.core.update import RenderedFields, Update, update_of
 
 SETTLE = seconds(5)
 SNAPSHOT = first_snapshot(seen(events=events("a", "b")))
@@ -79,8 +82,12 @@ INTENT = Intent(sent=UP_TO_DATE, at=NOW)
 EVENT = EventDigest(b"e" * 16)
 
 
+def new_events(number: int) -> tuple[EventDigest, ...]:
+    return tuple(EventDigest(b"%016d" % one) for one in range(number))
+
+
 def step(link: Link, *, unsent: int = 0, **capabilities: Any) -> Step:
-    return next_step(SNAPSHOT, link, unsent=unsent, capabilities=TargetCapabilities(**capabilities))
+    return next_step(SNAPSHOT, link, kept=new_events(unsent), capabilities=TargetCapabilities(**capabilities))
 
 
 def a_true_link(**fields: Any) -> Link:
@@ -142,11 +149,11 @@ def every_link() -> Iterator[Link]:
         (a_true_link(doubt=Doubt.RESYNC), FindFirst()),
         (a_true_link(doubt=Doubt.RESYNC, incident_closed=True), FindFirst()),
         (a_true_link(), Nothing()),
-        (a_true_link(sent=OUTDATED), Update()),
-        (a_true_link(sent=DeliveredState()), Update()),
-        (a_true_link(sent=OUTDATED, gone=True), Update()),
-        (a_true_link(sent=OUTDATED, alert_closed=True, held_close=True), Update()),  # the brake never blocks updates
-        (a_true_link(sent=OUTDATED, alert_closed=True), Update()),  # grown and closed: update, then close
+        (a_true_link(sent=OUTDATED), Compare()),
+        (a_true_link(sent=DeliveredState()), Compare()),
+        (a_true_link(sent=OUTDATED, gone=True), Compare()),
+        (a_true_link(sent=OUTDATED, alert_closed=True, held_close=True), Compare()),  # the brake never blocks updates
+        (a_true_link(sent=OUTDATED, alert_closed=True), Compare()),  # grown and closed: update, then close
         (a_true_link(sent=OUTDATED, incident_closed=True), Nothing()),  # no more updates
         (a_true_link(alert_closed=True, close_origin=Origin.KUMA), Close()),
         (a_true_link(alert_closed=True, close_origin=Origin.OPERATOR), Close()),
@@ -163,15 +170,15 @@ def test_the_stored_link_decides_what_comes_next(link: Link, expected: Step) -> 
 @pytest.mark.parametrize(
     ("link", "unsent", "capabilities", "expected"),
     [
-        (a_true_link(), 3, {}, AddEvents()),
-        (a_true_link(), 3, {"can_add_events": False}, Nothing()),
-        (a_true_link(sent=OUTDATED), 3, {}, Update()),  # fields first
-        (a_true_link(alert_closed=True), 3, {}, AddEvents()),  # all events, then close
-        (a_true_link(alert_closed=True), 3, {"can_add_events": False}, Close()),
-        (a_true_link(alert_closed=True, held_close=True), 3, {}, AddEvents()),
+        (a_true_link(), 3, {}, AddEvents(events=new_events(3))),
+        (a_true_link(), 3, {"batch": None}, Nothing()),
+        (a_true_link(sent=OUTDATED), 3, {}, Compare(events=new_events(3))),  # fields first
+        (a_true_link(alert_closed=True), 3, {}, AddEvents(events=new_events(3))),  # all events, then close
+        (a_true_link(alert_closed=True), 3, {"batch": None}, Close()),
+        (a_true_link(alert_closed=True, held_close=True), 3, {}, AddEvents(events=new_events(3))),
         (a_true_link(alert_closed=True), 0, {"may_close": False}, Nothing()),
         (a_true_link(incident_closed=True), 3, {}, Nothing()),
-        (a_true_link(sent=OUTDATED), 0, {"can_update": False}, Update()),  # sent as the upsert
+        (a_true_link(sent=OUTDATED), 0, {"can_update": False}, Upsert()),  # sent as the upsert
         (a_link(doubt=Doubt.UNKNOWN), 3, {"can_find": False}, FindFirst()),  # `without_find` decides
     ],
 )
@@ -190,7 +197,7 @@ def test_over_all_links_no_step_breaks_a_promise() -> None:
                 assert not link.held_create, link
             case FindFirst():
                 assert link.doubt is not None, link
-            case Update():
+            case Compare() | Upsert():
                 assert link.incident is not None, link
                 assert not link.incident_closed, link
                 assert link.sent != UP_TO_DATE, link
@@ -221,24 +228,117 @@ def test_over_all_links_nothing_is_forgotten() -> None:
         assert given_up or held or true, link
 
 
-# Which fields an update carries
+# Which events a request tells
+
+ABC = new_events(3)
+TOLD = replace(UP_TO_DATE, events=frozenset(ABC[:1]))
+PARTLY = replace(TOLD, fingerprint=OUTDATED.fingerprint)
 
 
 @pytest.mark.parametrize(
-    ("rendered", "sent", "to_send", "to_clear"),
+    ("link", "capabilities", "expected"),
     [
-        ({}, {}, set(), set()),
+        (a_link(), {}, Create(events=ABC)),
+        (a_link(), {"batch": 2}, Create(events=ABC[:2])),
+        (a_link(), {"batch": None}, Create(events=ABC)),
+        (a_link(), {"create_tells_events": False}, Create()),
+        (a_true_link(sent=PARTLY), {}, Compare(events=ABC[1:])),
+        (a_true_link(sent=PARTLY), {"batch": 1}, Compare(events=ABC[1:2])),
+        (a_true_link(sent=PARTLY), {"batch": None}, Compare(events=ABC[1:])),
+        (a_true_link(sent=PARTLY), {"update_tells_events": False}, Compare()),
+        (a_true_link(sent=PARTLY), {"can_update": False}, Upsert(events=ABC)),
+        (a_true_link(sent=PARTLY), {"can_update": False, "batch": 2}, Upsert(events=ABC[:2])),
+        (a_true_link(sent=PARTLY), {"can_update": False, "create_tells_events": False}, Upsert()),
+        (a_true_link(sent=TOLD), {}, AddEvents(events=ABC[1:])),
+        (a_true_link(sent=TOLD), {"batch": 1}, AddEvents(events=ABC[1:2])),
+    ],
+)
+def test_a_request_tells_the_first_batch_of_what_was_not_told(
+    link: Link, capabilities: dict[str, Any], expected: Step
+) -> None:
+    assert step(link, unsent=3, **capabilities) == expected
+
+
+@pytest.mark.parametrize(("kind", "least"), [(Create, 0), (Compare, 0), (Upsert, 0), (AddEvents, 1)])
+def test_a_request_that_is_too_large_is_halved_as_far_as_it_goes(kind: type[Telling], least: int) -> None:
+    sizes, smaller = [], halved(kind(events=new_events(5)), TargetCapabilities())
+    while smaller is not None:
+        assert isinstance(smaller, kind)
+        assert smaller.events == new_events(5)[: len(smaller.events)]
+        sizes.append(len(smaller.events))
+        smaller = halved(smaller, TargetCapabilities())
+
+    assert sizes == [2, 1, 0][: 3 - least]
+
+
+@pytest.mark.parametrize("kind", [Create, Compare, Upsert, AddEvents])
+def test_nothing_is_halved_where_the_rest_could_not_follow(kind: type[Telling]) -> None:
+    assert halved(kind(events=new_events(5)), TargetCapabilities(batch=None)) is None
+
+
+def test_what_tells_no_events_is_not_halved() -> None:
+    assert [halved(one, TargetCapabilities()) for one in (Close(), FindFirst(), Nothing())] == [None] * 3
+
+
+# Which fields an update carries
+
+
+def rendered(digests: dict[str, str], **about: Any) -> RenderedFields:
+    """Return what a template made that has the fields a to e."""
+    usual = {"names": frozenset("abcde"), "present": frozenset(digests)}
+    return RenderedFields(digests=digests, **usual | about)
+
+
+@pytest.mark.parametrize(
+    ("digests", "sent", "to_send", "to_clear"),
+    [
         ({"a": "1"}, {}, {"a"}, set()),
-        ({"a": "1"}, {"a": "1"}, set(), set()),
         ({"a": "2"}, {"a": "1"}, {"a"}, set()),
         ({}, {"a": "1"}, set(), {"a"}),
         ({"a": "2", "b": "1"}, {"b": "1", "c": "1"}, {"a"}, {"c"}),
+        ({"a": "2"}, {"a": "1", "of the create": "1"}, {"a"}, set()),
     ],
 )
 def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
-    rendered: dict[str, str], sent: dict[str, str], to_send: set[str], to_clear: set[str]
+    digests: dict[str, str], sent: dict[str, str], to_send: set[str], to_clear: set[str]
 ) -> None:
-    assert changed_fields(rendered, sent) == (frozenset(to_send), frozenset(to_clear))
+    told = update_of(Compare(), rendered(digests), sent)
+
+    assert told == Update(fields=frozenset(to_send), clear=frozenset(to_clear))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sent"),
+    [
+        (rendered({}), {}),
+        (rendered({"a": "1"}), {"a": "1"}),
+        (rendered({"a": "1"}), {"a": "1", "of the create": "1"}),
+        (rendered({}, unknown=frozenset("a")), {"a": "1"}),
+        (rendered({}, present=frozenset("e"), event_fields=frozenset("e")), {}),
+    ],
+)
+def test_where_nothing_differs_no_update_is_sent(fields: RenderedFields, sent: dict[str, str]) -> None:
+    assert update_of(Compare(), fields, sent) is None
+
+
+def test_new_events_go_with_the_fields_that_hold_them() -> None:
+    fields = rendered({"a": "1"}, present=frozenset("ae"), event_fields=frozenset("e"))
+
+    assert update_of(Compare(events=ABC), fields, {"a": "1"}) == Update(fields=frozenset("e"), events=ABC)
+
+
+def test_an_update_of_all_fields_sends_all_but_those_of_events_and_clears_what_was_lost() -> None:
+    fields = rendered({"a": "1", "b": "1"}, present=frozenset("abe"), event_fields=frozenset("e"), whole=True)
+
+    told = update_of(Compare(), fields, {"a": "1", "c": "1"})
+
+    assert told == Update(fields=frozenset("ab"), clear=frozenset("c"))
+
+
+def test_an_upsert_sends_all_there_is_whatever_was_sent() -> None:
+    fields = rendered({"a": "1"}, present=frozenset("ae"), event_fields=frozenset("e"))
+
+    assert update_of(Upsert(events=ABC), fields, {"a": "1", "c": "1"}) == Update(fields=frozenset("ae"), events=ABC)
 
 
 # A create, and how it may end
@@ -259,7 +359,7 @@ def test_a_created_incident_holds_what_the_intent_held() -> None:
 
 
 def test_an_incident_made_without_an_intent_is_told_everything() -> None:
-    assert step(created(a_link(), INCIDENT)) == Update()
+    assert step(created(a_link(), INCIDENT)) == Compare()
 
 
 def test_a_refused_create_leaves_no_trace() -> None:
@@ -270,8 +370,8 @@ def test_where_find_always_comes_first_a_refused_create_is_looked_for_again() ->
     capabilities = TargetCapabilities(find_always=True)
     link = refused(intended(a_link(), UP_TO_DATE, NOW), capabilities)
 
-    assert next_step(SNAPSHOT, link, unsent=0, capabilities=capabilities) == FindFirst()
-    assert next_step(SNAPSHOT, absent(link), unsent=0, capabilities=capabilities) == Create()
+    assert next_step(SNAPSHOT, link, kept=(), capabilities=capabilities) == FindFirst()
+    assert next_step(SNAPSHOT, absent(link), kept=(), capabilities=capabilities) == Create()
 
 
 def test_an_answer_without_an_id_is_remembered_with_the_intent() -> None:
@@ -286,7 +386,7 @@ def test_an_incident_that_exists_already_is_not_known_to_hold_our_content() -> N
     link = duplicated(intended(a_link(), UP_TO_DATE, NOW))
 
     assert (link.intent, link.doubt) == (None, Doubt.DUPLICATE)
-    assert step(after_found(link, Found(incident=INCIDENT))) == Update()
+    assert step(after_found(link, Found(incident=INCIDENT))) == Compare()
 
 
 # An update, and what it leaves
@@ -394,7 +494,7 @@ def test_found_otherwise_everything_is_sent_again(doubt: Doubt) -> None:
     link = after_found(before, Found(incident=INCIDENT))
 
     assert link == a_true_link(sent=FORGOTTEN)
-    assert step(link) == Update()
+    assert step(link) == Compare()
 
 
 def test_an_incident_that_was_there_all_the_time_keeps_what_analysts_wrote() -> None:
@@ -418,11 +518,11 @@ def test_fields_of_a_create_that_may_have_happened_are_cleared_whatever_came_bet
         refused(intended(lost, second, NOW), TargetCapabilities()),
     ]
 
-    cleared = [
-        changed_fields(second.fields, after_found(link, Found(incident=INCIDENT)).sent.fields)[1] for link in ways
-    ]
+    fields = RenderedFields(digests=second.fields, names=frozenset(first.fields), present=frozenset(second.fields))
+    sent = [after_found(link, Found(incident=INCIDENT)).sent.fields for link in ways]
+    told = [update_of(Compare(), fields, held) for held in sent]
 
-    assert cleared == [{"assignee"}] * len(ways)
+    assert [update and update.clear for update in told] == [{"assignee"}] * len(ways)
 
 
 def test_a_resync_over_an_open_intent_sends_everything_again() -> None:
@@ -574,7 +674,7 @@ def test_a_resync_that_finds_nothing_sends_everything_to_the_incident_it_knows()
 
     assert after_not_found(link, asked_at=NOW, answered_at=NOW, settle=SETTLE) is None
     assert absent(link) == a_true_link(sent=FORGOTTEN)
-    assert step(absent(link)) == Update()
+    assert step(absent(link)) == Compare()
 
 
 def test_a_later_doubt_does_not_hide_that_a_create_may_have_happened() -> None:
@@ -619,7 +719,7 @@ def test_a_new_doubt_looks_twice_again() -> None:
     [
         (a_doubted_link(Doubt.UNKNOWN), True, Create()),  # `auto` creates
         (a_doubted_link(Doubt.AMBIGUOUS), False, Create()),  # the create is the upsert: sent again
-        (a_true_link(doubt=Doubt.RESYNC), True, Update()),  # the full update
+        (a_true_link(doubt=Doubt.RESYNC), True, Compare()),  # the full update
         (a_true_link(doubt=Doubt.RESYNC, incident_closed=True), True, Nothing()),
     ],
 )

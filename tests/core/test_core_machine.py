@@ -17,7 +17,7 @@ from kuma_sync.core.alert import Fingerprint, first_snapshot
 from kuma_sync.core.incident import Found, Origin
 from kuma_sync.core.link import DeliveredState, Doubt, Link
 from kuma_sync.core.retry import Park, RetryAt
-from kuma_sync.core.steps import Close, Create, FindFirst, Nothing, TargetCapabilities, Update, next_step
+from kuma_sync.core.steps import Close, Compare, Create, FindFirst, Nothing, TargetCapabilities, next_step
 from kuma_sync.core.transitions import (
     absent,
     after_found,
@@ -173,12 +173,12 @@ class OneAlert(RuleBasedStateMachine):
     @precondition(lambda self: self.parked is None and self.due <= self.now)
     @rule(fate=FATES)
     def the_worker_takes_its_job(self, fate: str) -> None:
-        match next_step(self.snapshot, self.link, unsent=0, capabilities=TargetCapabilities(settle=SETTLE)):
+        match next_step(self.snapshot, self.link, kept=(), capabilities=TargetCapabilities(settle=SETTLE)):
             case Create():
                 self._create(fate)
             case FindFirst() if fate == "done":
                 self._find()
-            case Update():
+            case Compare():
                 self._update(fate)
             case Close():
                 self._close(fate)
@@ -282,7 +282,7 @@ class OneAlert(RuleBasedStateMachine):
                 "the IRP says it exists already, but does not show it",
             }
             return
-        assert next_step(self.snapshot, self.link, unsent=0, capabilities=TargetCapabilities()) == Nothing()
+        assert next_step(self.snapshot, self.link, kept=(), capabilities=TargetCapabilities()) == Nothing()
         assert not self.link.incident_closed or self.closed_in_kuma
         self._incident_is_true()
 

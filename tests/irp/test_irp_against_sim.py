@@ -12,6 +12,7 @@ from irp_desk import KEY, token, values_of
 
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
+from kuma_sync.core.update import Update
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate
 from kuma_sync.irp.load import load_profile
@@ -45,7 +46,7 @@ async def test_an_incident_is_made_found_kept_true_and_closed() -> None:
         made = await irp_client.create(irp_client.draft("create", values_of(ALERT)))
         about = values_of(seen(events=[more], priority="low"), incident=made, reason="responded")
         update = irp_client.draft("update", about)
-        await irp_client.write(update.only(frozenset({"severity"}), frozenset(), with_events=False))
+        await irp_client.write(update.only(Update(fields=frozenset({"severity"}))))
         await irp_client.write(irp_client.draft("add_events", about))
         await irp_client.write(irp_client.draft("close", about))
         await irp_client.write(irp_client.draft("close", about))

@@ -255,8 +255,17 @@ def test_the_desk_can_what_the_profile_has() -> None:
     assert capabilities(full, to_irp=True) == TargetCapabilities(settle=timedelta(seconds=5))
     assert capabilities(full, to_irp=False) == TargetCapabilities(may_close=False)
     assert capabilities(small_profile(), to_irp=True) == TargetCapabilities(
-        can_find=False, can_update=False, can_add_events=False, may_close=False
+        can_find=False,
+        can_update=False,
+        create_tells_events=False,
+        update_tells_events=False,
+        batch=None,
+        may_close=False,
     )
+
+
+def test_the_batch_is_the_profiles() -> None:
+    assert capabilities(changed_profile(("batch = 500", "batch = 7")), to_irp=True).batch == 7
 
 
 def test_the_settle_time_is_the_profiles() -> None:

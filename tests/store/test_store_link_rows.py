@@ -38,7 +38,7 @@ def read(row: dict[str, Any]) -> Link:
 
 
 def step(link: Link) -> object:
-    return next_step(SNAPSHOT, link, unsent=0, capabilities=TargetCapabilities())
+    return next_step(SNAPSHOT, link, kept=(), capabilities=TargetCapabilities())
 
 
 def test_no_row_makes_a_create_that_find_should_come_before() -> None:

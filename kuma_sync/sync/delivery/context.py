@@ -1,4 +1,4 @@
-"""What a request is rendered from: template values, and the alert's contents, read again if needed."""
+"""A request of a delivery, rendered; and the alert's contents for it, read again if needed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,41 @@ import structlog
 from kuma_sync.core.alert import AlertId, Contents, JsonObject
 from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.incident import external_key
+from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Step, Telling, Upsert
+from kuma_sync.core.update import Update, update_of
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.context import Subject, values
+from kuma_sync.irp.rendering import Draft
 from kuma_sync.kuma.client import Element, KumaClient
 from kuma_sync.kuma.parse import Parsed, parse_in_turns
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState
+
+Render = Callable[[str, Mapping[str, object]], Draft]
+"""Renders an operation with its template values; raises Permanent where a template fails."""
+
+OPERATIONS: Mapping[type[Step], str] = {
+    Create: "create",
+    Compare: "update",
+    Upsert: "create",
+    AddEvents: "add_events",
+    Close: "close",
+    FindFirst: "find",
+}
+"""The IRP's operation by the step; `Nothing` has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as it goes out, if it is `needed`: of an update `draft` has what differs, `whole` all of it."""
+
+    draft: Draft
+    whole: Draft
+    needed: bool = True
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Return the names of all fields that go out."""
+        return frozenset(self.draft.body or ()) if self.needed else frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +62,16 @@ class TemplateContext:
         """Return the key that the incident carries."""
         return external_key(self.instance, work.alert_id)
 
-    def values(self, work: DeliveryState, events: Sequence[JsonObject]) -> dict[str, object]:
-        """Return the values for a request about this work, carrying these events."""
+    def request(self, work: DeliveryState, step: Step, draft: Render) -> Request:
+        """Return the request that this step is. Raise Permanent where a template fails."""
+        events = step.events if isinstance(step, Telling) else ()
+        whole = draft(OPERATIONS[type(step)], self._values(work, [work.kept[digest] for digest in events]))
+        if not isinstance(step, Compare | Upsert):
+            return Request(draft=whole, whole=whole)
+        update = update_of(step, whole.rendered, work.link.sent.fields)
+        return Request(draft=whole.only(update or Update()), whole=whole, needed=update is not None)
+
+    def _values(self, work: DeliveryState, events: Sequence[JsonObject]) -> dict[str, object]:
         subject = Subject(
             snapshot=work.snapshot,
             key=self.key(work),

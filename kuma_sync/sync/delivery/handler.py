@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
 
 import structlog
 
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.core.steps import AddEvents, Close, Create, FindFirst, Nothing, Step, Update
+from kuma_sync.core.steps import Compare, Create, Step, Upsert
 from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
@@ -59,7 +58,8 @@ class Deliver:
         if work is None:
             return None
         while work is not None:
-            outcome = await self._act(job, work, work.step(self._unit_of_work.capabilities))
+            work, step = await self._decided(job, work)
+            outcome = await self._steps.take(job, work, step)
             if not isinstance(outcome, Change):
                 return outcome
             if outcome.deferred:
@@ -71,34 +71,20 @@ class Deliver:
         self._metrics.end_to_end_seconds.observe(max(waited.total_seconds(), 0.0))
         return None
 
-    async def _act(self, job: LeasedJob, work: DeliveryState, step: Step) -> Change | RetryAt | Park:
-        match step:
-            case FindFirst():
-                return await self._steps.find(job, work)
-            case Create():
-                return await self._steps.create(job, await self._complete(job, work))
-            case Update():
-                return await self._steps.update(job, await self._complete(job, work))
-            case AddEvents():
-                return await self._steps.add_events(job, work)
-            case Close():
-                return await self._steps.close(job, work)
-            case Nothing():
-                return Change(become=lambda link: link)
-            case _:
-                assert_never(step)
-
-    async def _complete(self, job: LeasedJob, work: DeliveryState) -> DeliveryState:
-        """Read contents again that were delivered and forgotten, for a resync or an incident made anew."""
-        if work.contents is not None or not work.snapshot.contents_known:
-            return work
-        # A plain update can do without them: what it does not know it leaves as it is.
-        plain = work.link.incident is not None and work.link.sent.fingerprint is not None
+    async def _decided(self, job: LeasedJob, work: DeliveryState) -> tuple[DeliveryState, Step]:
+        """Return the next step; contents for it that were delivered and forgotten are read again."""
+        capabilities = self._unit_of_work.capabilities
+        step = work.step(capabilities)
+        if not (isinstance(step, Create | Compare | Upsert) and work.lacks_contents):
+            return work, step
         if not job.weight:
             # What is read again takes room as what is stored does. Whoever holds some must not wait for more.
             await job.take(len(work.snapshot.event_ids) * EVENT)
-        contents = await self._contents.read(work.alert_id, needed=not plain)
-        return work if contents is None else await self._unit_of_work.keep_contents(job, work, contents)
+        contents = await self._contents.read(work.alert_id, needed=not work.plain)
+        if contents is None:
+            return work, step
+        work = await self._unit_of_work.keep_contents(job, work, contents)
+        return work, work.step(capabilities)
 
     def _failed(self, job: LeasedJob, error: RemoteError) -> RetryAt | Bounce | Park:
         log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)

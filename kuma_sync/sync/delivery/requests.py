@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import structlog
 
-from kuma_sync.core import budget, steps, transitions
-from kuma_sync.core.alert import AlertId, EventDigest, JsonObject
+from kuma_sync.core import budget, transitions
+from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import Permanent, Redirected, RemoteError, Transient
-from kuma_sync.core.incident import Found, Incident, Origin
+from kuma_sync.core.incident import Found, Origin
 from kuma_sync.core.lanes import Lane
 from kuma_sync.core.link import DeliveredState, Doubt, Link
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.core.steps import TargetCapabilities
+from kuma_sync.core.steps import (
+    AddEvents,
+    Close,
+    Compare,
+    Create,
+    FindFirst,
+    Nothing,
+    Step,
+    TargetCapabilities,
+    Telling,
+    Upsert,
+    halved,
+    unsent,
+)
 from kuma_sync.core.transitions import update_begun, update_refused
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.sync.closing.requests import Closings
-from kuma_sync.sync.delivery.context import TemplateContext
+from kuma_sync.sync.delivery.context import Request, TemplateContext
 from kuma_sync.sync.delivery.meter import timed
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
@@ -68,7 +80,6 @@ def wrong_address(operation: str, error: Permanent, *, known: bool, sure: bool) 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Events = Mapping[EventDigest, JsonObject]
 
 
 class Steps:
@@ -106,8 +117,39 @@ class Steps:
             lane = Lane.UPDATE
         return Bounce(until=stopped.until, reason=stopped.summary, lane=lane)
 
-    async def find(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
-        """Look for the incident before anything is written."""
+    async def ended(self, job: LeasedJob) -> None:
+        """Note that a job ended, whatever came of it."""
+        await self._proof.leave(AlertId(job.claim.subject))
+
+    async def take(self, job: LeasedJob, work: DeliveryState, step: Step) -> Change | RetryAt | Park:
+        """Take a step; where the IRP refuses its request as too large, with half the events, and half of these."""
+        while True:
+            try:
+                return await self._take(job, work, step)
+            except TooLarge:
+                smaller = halved(step, self._unit_of_work.capabilities)
+                if smaller is None:
+                    raise
+                step = smaller
+
+    async def _take(self, job: LeasedJob, work: DeliveryState, step: Step) -> Change | RetryAt | Park:
+        match step:
+            case FindFirst():
+                return await self._look_first(job, work)
+            case Create():
+                return await self._create(job, work, step)
+            case Compare() | Upsert():
+                return await self._update(job, work, step)
+            case AddEvents():
+                return await self._add_events(job, work, step)
+            case Close():
+                return await self._close(job, work, step)
+            case Nothing():
+                return Change(become=lambda link: link)
+            case _:
+                assert_never(step)
+
+    async def _look_first(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
         capabilities = self._unit_of_work.capabilities
         if not capabilities.can_find:
             return transitions.without_find(work.link, capabilities) or _absent(work)
@@ -170,129 +212,89 @@ class Steps:
             # Whatever it was asked, it shows nothing.
             raise self._proof.not_shown(f"find {error.summary}") from None
 
-    async def create(self, job: LeasedJob, work: DeliveryState) -> Change:
-        """Make the incident."""
-        try:
-            incident, _events = await self._halving(
-                self._carried("create", work), least=0, send=lambda events: self._create_once(job, work, events)
-            )
-        except Duplicate:
-            return Change(become=transitions.duplicated, audit=("duplicate", "the IRP says it exists already"))
-        log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
-        become = partial(transitions.created, incident=incident, proven=self._proof.shown)
-        return Change(become=become, audit=("created", incident.id))
-
-    async def ended(self, job: LeasedJob) -> None:
-        """Note that a job ended, whatever came of it."""
-        await self._proof.leave(AlertId(job.claim.subject))
-
-    async def update(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
-        """Send what changed; without an update operation the create, which then is an upsert, sends all."""
-        unsent, capabilities, now = len(work.unsent), self._unit_of_work.capabilities, self._context.clock()
-        later = budget.put_off_until(work.link, unsent=unsent, capabilities=capabilities, now=now)
-        if later is not None:
-            return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
-        try:
-            (whole, sent), events = await self._halving(
-                self._carried("update", work), least=0, send=lambda events: self._update_once(job, work, events)
-            )
-        except Missing as error:
-            return _missing(job, error)
-
-        def become(link: Link) -> Link:
-            # The link itself says by now that anything may have arrived.
-            before = link.with_sent(work.link.sent)
-            paid = budget.charged(before, unsent=unsent, capabilities=capabilities, now=now) if sent else link
-            held = whole.held(work.link.sent.fields)
-            return transitions.updated(paid, work.snapshot.fingerprint, held, frozenset(events))
-
-        return Change(become=become, audit=("updated", ", ".join(sorted(sent))) if sent else None)
-
-    async def add_events(self, job: LeasedJob, work: DeliveryState) -> Change | Park:
-        """Send a batch of the events that did not fit elsewhere."""
-        try:
-            _none, events = await self._halving(
-                work.unsent,
-                least=1,
-                send=lambda events: self._send(job, self._draft("add_events", work, events)),
-            )
-        except Missing as error:
-            return _missing(job, error)
-        added = frozenset(events)
-        return Change(become=partial(transitions.events_added, events=added), audit=("events_added", str(len(added))))
-
-    async def close(self, job: LeasedJob, work: DeliveryState) -> Change | RetryAt | Park:
-        """Close the incident, because its alert is closed."""
-        try:
-            await self._send(job, self._draft("close", work, {}))
-        except Missing as error:
-            return _missing(job, error, become=transitions.unclosed)
-        log.info("incident_closed", alert_id=work.alert_id)
-        audit = ("incident_closed", work.link.close_reason)
-        return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
-
-    def _carried(self, operation: str, work: DeliveryState) -> Events:
-        """Return the events that a request may carry: new ones, or all where the create has to do as an update."""
-        upsert = operation == "update" and not self._unit_of_work.capabilities.can_update
-        if not self._irp.carries_events("create" if upsert else operation):
-            return {}
-        return work.kept if upsert else work.unsent
-
-    async def _halving(self, events: Events, *, least: int, send: Callable[[Events], Awaitable[T]]) -> tuple[T, Events]:
-        """Send with as many events as the IRP takes in one request: 413 halves the batch, down to `least`."""
-        batch = self._irp.batch or len(events)
-        while True:
-            some = dict(islice(events.items(), batch))
-            try:
-                return await send(some), some
-            except TooLarge:
-                # Without add_events the rest would have no way to follow.
-                if len(some) <= least or not self._unit_of_work.capabilities.can_add_events:
-                    raise
-                batch = len(some) // 2
-
-    async def _create_once(self, job: LeasedJob, work: DeliveryState, events: Events) -> Incident:
+    async def _create(self, job: LeasedJob, work: DeliveryState, step: Create) -> Change:
         """Commit the intent, then send; an intent that certainly did not happen is taken back."""
-        draft = self._draft("create", work, events)
-        sent = DeliveredState(fingerprint=work.snapshot.fingerprint, fields=draft.fields, events=frozenset(events))
+        request = self._request(work, step)
+        sent = DeliveredState(
+            fingerprint=work.snapshot.fingerprint, fields=request.whole.fields, events=frozenset(step.events)
+        )
         self._gates.assure_open("create")
         await self._proof.enter(work.alert_id)
         await self._unit_of_work.note(job, work, partial(transitions.intended, sent=sent, now=self._context.clock()))
         failpoint("intent_committed")
         try:
-            incident = await self._create(job, draft)
+            incident = await self._ask("create", job, partial(self._irp.create, request.draft))
         except Duplicate:
-            raise
+            return Change(become=transitions.duplicated, audit=("duplicate", "the IRP says it exists already"))
         except (RemoteError, GateClosed) as error:
             await self._unit_of_work.note(
                 job, work, partial(after_failed_create, error=error, capabilities=self._unit_of_work.capabilities)
             )
             raise
         failpoint("create_answered")
-        return incident
+        log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
+        become = partial(transitions.created, incident=incident, proven=self._proof.shown)
+        return Change(become=become, audit=("created", incident.id))
 
-    async def _update_once(self, job: LeasedJob, work: DeliveryState, events: Events) -> tuple[Draft, frozenset[str]]:
-        """Send the fields that changed; return the whole draft, and which fields went out."""
-        upsert = not self._unit_of_work.capabilities.can_update
-        whole = self._draft("create" if upsert else "update", work, events)
-        changed, cleared = steps.changed_fields(whole.fields, work.link.sent.fields)
-        draft = whole if upsert else whole.only(changed, cleared, with_events=bool(events))
-        if not (upsert or draft.body):
-            return whole, frozenset()
-        fields = frozenset(draft.body or ()) - draft.event_fields
-        self._gates.assure_open(whole.operation)
+    async def _update(self, job: LeasedJob, work: DeliveryState, step: Compare | Upsert) -> Change | RetryAt | Park:
+        """Send what differs, if anything does."""
+        capabilities, now = self._unit_of_work.capabilities, self._context.clock()
+        new = len(unsent(work.link, work.kept))
+        later = budget.put_off_until(work.link, unsent=new, capabilities=capabilities, now=now)
+        if later is not None:
+            return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
+        request = self._request(work, step)
+        try:
+            if request.needed:
+                await self._send_in_doubt(job, work, request)
+        except Missing as error:
+            return _missing(job, error)
+        sent = request.fields
+
+        def become(link: Link) -> Link:
+            # The link itself says by now that anything may have arrived.
+            before = link.with_sent(work.link.sent)
+            paid = budget.charged(before, unsent=new, capabilities=capabilities, now=now) if sent else link
+            held = request.whole.rendered.held(work.link.sent.fields)
+            return transitions.updated(paid, work.snapshot.fingerprint, held, frozenset(step.events))
+
+        return Change(become=become, audit=("updated", ", ".join(sorted(sent))) if sent else None)
+
+    async def _send_in_doubt(self, job: LeasedJob, work: DeliveryState, request: Request) -> None:
+        """Commit that an update may arrive, then send it; it is taken back where it certainly did not arrive."""
+        draft, fields = request.draft, request.fields - request.draft.event_fields
+        self._gates.assure_open(draft.operation)
         await self._unit_of_work.note(job, work, partial(update_begun, fields=fields))
         failpoint("update_begun")
         try:
-            await (self._create if upsert else self._send)(job, draft)
+            if draft.operation == "create":
+                await self._ask("create", job, partial(self._irp.create, draft))
+            else:
+                await self._send(job, draft)
         except (RemoteError, GateClosed) as error:
             if surely_not(error):
                 await self._unit_of_work.note(job, work, partial(update_refused, fields=fields, before=work.link.sent))
             raise
-        return whole, frozenset(draft.body or ())
 
-    async def _create(self, job: LeasedJob, draft: Draft) -> Incident:
-        return await self._ask("create", job, partial(self._irp.create, draft))
+    async def _add_events(self, job: LeasedJob, work: DeliveryState, step: AddEvents) -> Change | Park:
+        try:
+            await self._send(job, self._request(work, step).draft)
+        except Missing as error:
+            return _missing(job, error)
+        added = frozenset(step.events)
+        return Change(become=partial(transitions.events_added, events=added), audit=("events_added", str(len(added))))
+
+    async def _close(self, job: LeasedJob, work: DeliveryState, step: Close) -> Change | Park:
+        try:
+            await self._send(job, self._request(work, step).draft)
+        except Missing as error:
+            return _missing(job, error, become=transitions.unclosed)
+        log.info("incident_closed", alert_id=work.alert_id)
+        audit = ("incident_closed", work.link.close_reason)
+        return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
+
+    def _request(self, work: DeliveryState, step: Telling | Close) -> Request:
+        return self._context.request(work, step, self._irp.draft)
 
     async def _send(self, job: LeasedJob, draft: Draft) -> None:
         await self._ask(draft.operation, job, partial(self._irp.write, draft))
@@ -349,9 +351,6 @@ class Steps:
         return Change(
             become=partial(transitions.after_found, found=chosen), audit=("found", chosen.incident.id), closing=closing
         )
-
-    def _draft(self, operation: str, work: DeliveryState, events: Events) -> Draft:
-        return self._irp.draft(operation, self._context.values(work, list(events.values())))
 
 
 def _missing(job: LeasedJob, error: Missing, *, become: Callable[[Link], Link] = transitions.missing) -> Change | Park:

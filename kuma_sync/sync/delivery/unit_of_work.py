@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import partial
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, EventDigest, JsonObject, Observation
 from kuma_sync.core.closing import CloseRequest
@@ -21,7 +21,7 @@ from kuma_sync.sync.queue.leased_job import LeasedJob, insist, persist
 Become = Callable[[Link], Link]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryState:
     """One alert as the store knows it right now. `contents` is None when they were delivered, or never read."""
 
@@ -39,15 +39,24 @@ class DeliveryState:
         """Return all stored events, in KUMA's order."""
         return self.contents.by_digest if self.contents else {}
 
-    @cached_property
-    def unsent(self) -> dict[EventDigest, JsonObject]:
-        """Return the stored events that were not sent yet, in KUMA's order."""
-        sent = self.link.sent.events
-        return {digest: event for digest, event in self.kept.items() if digest not in sent}
+    @property
+    def lacks_contents(self) -> bool:
+        """Tell whether the contents were delivered and forgotten: KUMA may still have them."""
+        return self.contents is None and self.snapshot.contents_known
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether an update can do without contents: it leaves as they are the fields that it does not know."""
+        return self.link.incident is not None and self.link.sent.fingerprint is not None
 
     def step(self, capabilities: TargetCapabilities) -> Step:
         """Decide what comes next."""
-        return next_step(self.snapshot, self.link, unsent=len(self.unsent), capabilities=capabilities)
+        return next_step(self.snapshot, self.link, kept=self.kept, capabilities=capabilities)
+
+    def with_contents(self, contents: Contents) -> DeliveryState:
+        """Return the work with contents that were read again; the snapshot grows with events not seen before."""
+        snapshot = self.snapshot.with_seen(Observation(alert=self.snapshot.alert, contents=contents))
+        return replace(self, snapshot=snapshot, contents=contents)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +128,10 @@ class DeliveryUnitOfWork:
             newer = tx.alerts.contents(work.alert_id)
             if newer is not None or known.oversize:
                 return DeliveryState(snapshot=known, link=work.link, contents=newer)
-            snapshot = known.with_seen(Observation(alert=known.alert, contents=contents))
+            read = replace(work, snapshot=known).with_contents(contents)
             tx.alerts.store_contents(work.alert_id, contents)
-            tx.alerts.amend(snapshot)
-            return DeliveryState(snapshot=snapshot, link=work.link, contents=contents)
+            tx.alerts.amend(read.snapshot)
+            return read
 
         return await self._store.write(keep)
 
@@ -133,7 +142,7 @@ class DeliveryUnitOfWork:
         return await persist(job, lambda: self._writes.ask(entry))
 
     async def _load_all(self, ids: Sequence[AlertId]) -> Sequence[DeliveryState | None]:
-        return await self._store.read(partial(_load, ids))
+        return await self._store.read(partial(load_states, ids))
 
     async def _write_all(self, entries: Sequence[_Entry]) -> Sequence[DeliveryState | Exception | None]:
         return await self._store.write(partial(self._write_entries, entries))
@@ -170,7 +179,8 @@ class DeliveryUnitOfWork:
         return work is None or isinstance(work.step(self.capabilities), Nothing)
 
 
-def _load(ids: Sequence[AlertId], tx: Tx) -> list[DeliveryState | None]:
+def load_states(ids: Sequence[AlertId], tx: Tx) -> list[DeliveryState | None]:
+    """Return the work of these alerts, in their order; None where there is no such alert."""
     links = tx.links.many(ids)
     snapshots = tx.alerts.snapshots(ids)
     contents = tx.alerts.contents_of(ids)
