@@ -128,13 +128,13 @@ async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Pa
     assert stage.irp.incidents == {}
 
 
-@pytest.mark.parametrize("gate", ["irp", "kuma"])
+@pytest.mark.parametrize("remote", ["irp", "kuma"])
 async def test_what_is_dropped_while_its_request_is_on_its_way_is_neither_parked_nor_tried_again(
-    tmp_path: Path, database_url: str, gate: str
+    tmp_path: Path, database_url: str, remote: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(name="odd")
-        if gate == "irp":
+        if remote == "irp":
             server, worker = stage.irp, runtime.deliveries
             await runtime.poller.poll_once()
         else:
@@ -144,7 +144,7 @@ async def test_what_is_dropped_while_its_request_is_on_its_way_is_neither_parked
             server, worker = stage.kuma, runtime.closes
         sent = len(server.requests)
         server.faults.add("delay", seconds=0.5, method="POST")
-        server.faults.add("status", code=422 if gate == "irp" else 500, method="POST")
+        server.faults.add("status", code=422 if remote == "irp" else 500, method="POST")
         working = asyncio.create_task(worker.drain())
         await eventually(lambda: [one for one in server.requests[sent:] if one.method == "POST"])
         await tell(runtime, lambda tx: operator.drop(tx, alert_id, by="cli"))

@@ -49,7 +49,7 @@ async def test_a_window_in_which_every_write_is_redirected_loses_doubles_and_par
             await eventually(lambda: runtime.gates["irp"].paused and runtime.gates["kuma"].paused)
             states = {part: runtime.health.ready().parts[part].state for part in ("kuma", "irp")}
             reason = runtime.health.ready().parts["irp"].reason
-            fired = [sum(rule.fired for rule in windows[gate::2]) for gate in (0, 1)]
+            fired = [sum(rule.fired for rule in windows[first::2]) for first in (0, 1)]
             await eventually(lambda: windows[1].fired >= fired[1] + 3)
             await eventually(lambda: windows[0].fired + windows[2].fired >= fired[0] + 3)
             calm = await nothing_parked(runtime)

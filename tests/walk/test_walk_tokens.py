@@ -44,17 +44,17 @@ SHIPPED = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
 async def with_token_files(tmp_path: Path, database: str) -> AsyncIterator[Stage]:
     """Open a stage whose tokens come from files, and whose back-off is too long to be waited for."""
     async with staged(tmp_path, database, retry={"base": "5m", "max": "10m"}) as stage:
-        for gate in ("kuma", "irp"):
-            secret = tmp_path / f"{gate}.token"
-            secret.write_text(f"{stage.tables[gate].pop('token')}\n")
-            stage.configure(**{gate: {"token_file": str(secret)}})
+        for remote in ("kuma", "irp"):
+            secret = tmp_path / f"{remote}.token"
+            secret.write_text(f"{stage.tables[remote].pop('token')}\n")
+            stage.configure(**{remote: {"token_file": str(secret)}})
         yield stage
 
 
 def rotate(stage: Stage) -> None:
-    for gate, sim in (("kuma", stage.kuma), ("irp", stage.irp)):
-        sim.token = f"another-{gate}-token"
-        (stage.folder / f"{gate}.token").write_text(sim.token)
+    for remote, sim in (("kuma", stage.kuma), ("irp", stage.irp)):
+        sim.token = f"another-{remote}-token"
+        (stage.folder / f"{remote}.token").write_text(sim.token)
 
 
 def refused(stage: Stage) -> tuple[int, int]:
