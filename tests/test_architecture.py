@@ -16,9 +16,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kuma_sync"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 45
+LONGEST_TEST_NAME = 80
 
 BROAD_EXCEPTS = {
     "sync/queue/worker.py": "one job that raised must not stop the line: it is parked or tried again",
@@ -156,6 +158,17 @@ def test_names_say_what_a_thing_is() -> None:
     rooms = [(path, part) for path in MODULES for part in path.relative_to(PACKAGE).with_suffix("").parts]
 
     assert [f"{name(path)}: {word}" for path, word in rooms + classes if EMPTY_WORDS.search(word)] == []
+
+
+def test_names_of_tests_can_be_read_at_one_glance() -> None:
+    tests = {function.name for path in TESTS for function in functions(path) if function.name.startswith("test_")}
+
+    assert len(tests) > 1000
+    assert {test for test in tests if len(test) > LONGEST_TEST_NAME} == set()
+
+
+def test_files_of_tests_are_named_after_their_subject() -> None:
+    assert [path.name for path in TESTS if re.search("pain|review|found", path.name)] == []
 
 
 def _swallows_everything(node: ast.AST) -> bool:

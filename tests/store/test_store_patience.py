@@ -153,7 +153,7 @@ def frozen(url: str) -> Iterator[int]:
             os.kill(process, signal.SIGCONT)
 
 
-async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_the_others_time(
+async def test_a_waiting_sqlite_writer_does_not_wait_for_all_the_others_time(
     sqlite_url: str,
 ) -> None:
     limits = StoreLimits(lock=timedelta(milliseconds=500), transaction=timedelta(seconds=2))

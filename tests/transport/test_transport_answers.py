@@ -266,7 +266,7 @@ async def test_a_header_that_http_does_not_allow_is_permanent_and_not_shown(toke
     assert "Bearer" not in str(caught.value)
 
 
-async def test_no_more_requests_are_in_flight_than_there_are_connections_and_waiting_is_no_time_out():
+async def test_requests_wait_for_a_free_connection_and_that_is_no_time_out():
     running, most = 0, 0
 
     async def handler(request: httpx.Request) -> httpx.Response:

@@ -133,7 +133,7 @@ async def test_a_door_id_that_is_unknown_here_goes_to_kuma_as_it_was_given(tmp_p
     assert [call.id for call in stage.kuma.close_calls] == [given]
 
 
-async def test_a_closing_that_was_ordered_in_capitals_before_its_alert_was_read_is_not_echoed(
+async def test_a_closing_ordered_in_capitals_before_its_alert_was_read_is_no_echo(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.runtime() as runtime:

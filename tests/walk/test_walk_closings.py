@@ -178,7 +178,7 @@ async def test_an_operators_closing_goes_to_both_sides_once(tmp_path: Path, sqli
     assert stage.agrees(), stage.verdict()
 
 
-async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while_closing_it_was_off(
+async def test_an_operator_closes_what_was_closed_while_closing_was_switched_off(
     tmp_path: Path, database_url: str
 ) -> None:
     async with staged(tmp_path, database_url, close={"to_irp": False}) as stage:
@@ -202,7 +202,7 @@ async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while
     assert history.count("close_ordered") == 1
 
 
-async def test_an_incident_closed_at_the_door_gets_nothing_more_though_its_alert_was_closed_before(
+async def test_an_incident_closed_at_the_door_after_its_alert_gets_nothing_more(
     tmp_path: Path, database_url: str
 ) -> None:
     async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.runtime() as runtime:
@@ -223,7 +223,7 @@ async def test_an_incident_closed_at_the_door_gets_nothing_more_though_its_alert
     assert stage.kuma.close_calls == []
 
 
-async def test_a_closing_whose_answer_was_lost_is_asked_again_and_already_closed_is_success(
+async def test_an_unanswered_closing_is_asked_again_and_already_closed_is_success(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
@@ -469,9 +469,7 @@ async def test_the_list_of_closed_incidents_is_read_to_its_end(tmp_path: Path, s
     assert len(stage.kuma.close_calls) == 1
 
 
-async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes_behind_the_newest_closing(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         await once(runtime)

@@ -18,7 +18,7 @@ from kuma_sync.sync.closing.requests import put_order
 from kuma_sync.sync.runtime.runner import once
 
 
-async def test_a_closing_that_names_its_incident_is_not_echoed_though_our_create_is_in_doubt(
+async def test_a_closing_that_names_its_incident_is_no_echo_of_a_create_in_doubt(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
@@ -86,9 +86,7 @@ async def test_an_update_that_arrived_unanswered_is_taken_back_when_the_alert_go
     assert stage.agrees(), stage.verdict()
 
 
-async def test_an_update_that_surely_did_not_arrive_writes_nothing_once_the_alert_is_what_it_was(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_an_update_that_did_not_arrive_and_was_taken_back_writes_nothing(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await once(runtime)

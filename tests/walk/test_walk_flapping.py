@@ -45,9 +45,7 @@ async def depths(runtime: Runtime) -> dict[str, int]:
 TOGGLES = ({"priority": "critical", "status": "assigned"}, {"priority": "low", "status": "new"})
 
 
-async def test_an_alert_that_toggles_fifty_times_costs_a_handful_of_writes_and_ends_as_kuma_has_it(
-    tmp_path: Path, database_url: str
-) -> None:
+async def test_an_alert_that_toggles_fifty_times_costs_a_handful_of_writes(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url, poll={"interval": "300ms"}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await polled(runtime)

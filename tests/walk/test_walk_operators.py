@@ -129,7 +129,7 @@ async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("remote", ["irp", "kuma"])
-async def test_what_is_dropped_while_its_request_is_on_its_way_is_neither_parked_nor_tried_again(
+async def test_what_is_dropped_while_its_request_is_under_way_is_not_tried_again(
     tmp_path: Path, database_url: str, remote: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:

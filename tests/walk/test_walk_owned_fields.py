@@ -201,9 +201,7 @@ def severity(order: tuple[str, ...]) -> str:
     return "Low" if last or not told else "Critical"
 
 
-async def test_in_every_order_of_edits_changes_and_closings_the_last_word_on_a_field_stands(
-    tmp_path: Path, database_url: str
-) -> None:
+async def test_the_last_word_on_a_field_stands_in_every_order_of_events(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.runtime() as runtime:
         orders = {stage.kuma.raise_alert(priority="medium"): order for order in ORDERS}
         await carried(runtime)

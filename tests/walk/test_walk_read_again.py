@@ -32,7 +32,7 @@ async def test_events_that_only_a_resync_has_shown_are_counted_in_what_the_incid
     assert stage.agrees(), stage.verdict()
 
 
-async def test_contents_that_the_poller_stored_meanwhile_are_not_replaced_by_those_read_before(
+async def test_contents_stored_meanwhile_are_not_replaced_by_those_read_before(
     tmp_path: Path, database_url: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:

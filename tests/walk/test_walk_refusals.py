@@ -397,7 +397,7 @@ async def test_an_incident_that_moved_to_another_id_is_found_again(tmp_path: Pat
 @pytest.mark.parametrize(
     ("operation", "method", "path"), [("update", "PATCH", "/incidents/"), ("add_events", "POST", "/events$")]
 )
-async def test_an_incident_that_is_found_though_its_address_answers_404_is_parked_until_the_alert_changes(
+async def test_an_incident_found_at_an_address_that_answers_404_is_parked(
     tmp_path: Path, database_url: str, operation: str, method: str, path: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage:
@@ -563,7 +563,7 @@ async def test_a_role_that_was_lost_closes_nothing_and_its_return_is_noticed(tmp
 
 
 @pytest.mark.parametrize("grown", [False, True], ids=["as it was", "grown"])
-async def test_a_gone_alert_that_any_read_shows_again_is_as_seen_at_once_and_gone_again_is_news(
+async def test_a_gone_alert_that_is_shown_again_is_seen_and_gone_again_is_news(
     tmp_path: Path, database_url: str, grown: bool
 ) -> None:
     async with staged(tmp_path, database_url, poll={"sweep_interval": "1h"}) as stage, stage.runtime() as runtime:

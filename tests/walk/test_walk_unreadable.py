@@ -21,7 +21,7 @@ from kuma_sync.sync.runtime.runner import once
 CREATE = "/api/v1/incidents$"
 
 
-async def test_a_late_alert_whose_contents_could_not_be_read_is_not_lost_when_it_is_closed_meanwhile(
+async def test_a_late_alert_of_unreadable_contents_is_not_lost_when_closed_meanwhile(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
@@ -78,9 +78,7 @@ def refuse(stage: Stage, about: str) -> Rule:
     return stage.kuma.faults.add("status", code=400, match=f"id={about}", body=body)
 
 
-async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_nothing_else(
-    tmp_path: Path, database_url: str
-) -> None:
+async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         closed, known = stage.kuma.raise_alert(), stage.kuma.raise_alert()
         await once(runtime)
@@ -107,7 +105,7 @@ async def test_alerts_that_kuma_refuses_by_id_are_delivered_as_listed_and_stop_n
 
 
 @pytest.mark.parametrize("code", [400, 500])
-async def test_a_refused_create_is_not_tried_at_every_poll_because_kuma_cannot_show_its_alert(
+async def test_a_refused_create_of_an_unreadable_alert_is_not_tried_at_every_poll(
     tmp_path: Path, database_url: str, code: int
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
@@ -236,7 +234,7 @@ def unshown(stage: Stage, *alert_ids: str, code: int) -> list[Rule]:
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 406, 500])
-async def test_an_alert_whose_contents_kuma_no_longer_shows_is_updated_and_closed_all_the_same(
+async def test_an_alert_whose_contents_are_no_longer_shown_is_updated_and_closed(
     tmp_path: Path, database_url: str, code: int
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:

@@ -256,7 +256,7 @@ async def test_with_unseen_none_what_was_taken_unread_waits_until_it_is_new_agai
     assert stage.incidents(away) == []
 
 
-async def test_a_missed_alert_that_a_changed_configuration_wants_comes_with_its_next_change(
+async def test_a_missed_alert_that_a_new_configuration_wants_comes_when_it_changes(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "unseen": "none"}) as stage:

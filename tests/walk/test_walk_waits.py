@@ -152,9 +152,7 @@ async def asked_to_wait(gate: RemoteGate, seconds: int) -> None:
             raise Transient(remote="irp", operation="read", summary="answered 429", status=429, retry_after=wish)
 
 
-async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to_wait(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_paged_listing_stops_where_kuma_asked_somebody_to_wait(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         for _ in range(251):
             stage.kuma.raise_alert(events=0)
@@ -170,7 +168,7 @@ async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to
     assert cursor.watermark is None, "what was not read to its end is read again"
 
 
-async def test_a_list_of_closed_of_several_pages_stops_where_the_irp_asks_somebody_else_to_wait(
+async def test_a_paged_list_of_closed_stops_where_the_irp_asked_somebody_to_wait(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
@@ -220,7 +218,7 @@ async def test_a_wish_to_wait_is_ignored_once_the_clock_was_set_back() -> None:
     assert gate.open_at() is None
 
 
-async def test_a_trial_is_not_put_off_beyond_the_longest_back_off_when_the_clock_was_set_back() -> None:
+async def test_a_clock_set_back_puts_no_trial_off_beyond_the_longest_back_off() -> None:
     clock = Clock()
     gate = make_gate(clock)
     await refused(gate)
@@ -361,7 +359,7 @@ async def rested(stage: Stage) -> Outcome | None:
     return None if outcome.waiting else outcome
 
 
-async def test_an_old_order_is_parked_while_closing_is_switched_off_and_closed_when_it_is_on_again(
+async def test_an_old_order_is_parked_while_closing_is_off_and_closed_afterwards(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:

@@ -326,7 +326,7 @@ async def test_a_gone_alert_that_is_closed_when_it_comes_back_closes_its_inciden
 # What is too large or too strange
 
 
-async def test_an_oversize_alert_goes_without_events_and_says_so_its_neighbours_go_with_theirs(
+async def test_an_oversize_alert_goes_without_events_and_its_neighbours_with_theirs(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, poll={**SWEEPLESS, "max_alert_size": "20KB"}) as stage:
