@@ -73,8 +73,8 @@ async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_
     assert stage.agrees(), stage.verdict()
 
 
-async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         ids = await many(stage, runtime, 20)
         for alert_id in ids[:10]:
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
@@ -99,9 +99,9 @@ async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all(tmp
 
 
 async def test_closings_held_by_mistake_are_taken_back_by_a_resync_of_the_reopened(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         ids = await many(stage, runtime, 20)
         for alert_id in ids[:10]:
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
@@ -196,10 +196,10 @@ async def test_what_the_brake_holds_and_an_operator_drops_is_held_no_longer(tmp_
     assert stage.incidents(held) == []
 
 
-async def test_ignored_alerts_that_change_count_with_the_new_ones(tmp_path: Path, database_url: str) -> None:
+async def test_ignored_alerts_that_change_count_with_the_new_ones(tmp_path: Path, sqlite_url: str) -> None:
     limit = datetime.now(UTC) - timedelta(days=1)
     sections = {"poll": {"ignore_before": limit.isoformat()}, "brake": {"max_new": 5}}
-    async with staged(tmp_path, database_url, **sections) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, **sections) as stage, stage.runtime() as runtime:
         old = [stage.kuma.raise_alert(seen=limit - timedelta(hours=1), events=1) for _ in range(12)]
         await carried(runtime)
         for alert_id in old:

@@ -49,9 +49,9 @@ def reads_of_closed(stage: Stage) -> int:
 
 
 async def test_a_closing_at_the_door_closes_the_alert_once_however_often_it_comes(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage:
         alert_id = stage.kuma.raise_alert()
         body = {"id": alert_id, "reason": "Incorrect data", "comment": "noise"}
         async with stage.door() as client:
@@ -121,9 +121,9 @@ async def test_an_unknown_alert_closed_at_the_door_is_parked_with_kumas_word(tmp
 
 
 async def test_what_analysts_close_is_closed_in_kuma_with_the_mapped_or_the_default_reason(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         mapped, unmapped, open_one = (stage.kuma.raise_alert() for _ in range(3))
         async with stage.runtime() as runtime:
             await once(runtime)
@@ -179,9 +179,9 @@ async def test_an_operators_closing_goes_to_both_sides_once(tmp_path: Path, sqli
 
 
 async def test_an_operator_closes_what_was_closed_while_closing_was_switched_off(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"to_irp": False}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"to_irp": False}) as stage:
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.kuma.close(alert_id, "responded")
@@ -203,9 +203,9 @@ async def test_an_operator_closes_what_was_closed_while_closing_was_switched_off
 
 
 async def test_an_incident_closed_at_the_door_after_its_alert_gets_nothing_more(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         await once(runtime)
         stage.kuma.grow(alert_id)

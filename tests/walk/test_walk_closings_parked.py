@@ -64,8 +64,8 @@ class WantsACode(Faults):
         await app(scope, again, send)
 
 
-async def test_a_closing_refused_for_a_missing_field_is_parked_after_one_try(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_a_closing_refused_for_a_missing_field_is_parked_after_one_try(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
         stage.irp.faults = WantsACode()
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
@@ -118,9 +118,9 @@ async def test_a_resolution_without_a_reason_is_parked_until_listed_and_retried(
 
 
 async def test_an_empty_resolution_is_parked_until_there_is_a_default_and_retried(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"default_reason": ""}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"default_reason": ""}) as stage:
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.irp.analyst_close(stage.incident(alert_id).id, "")

@@ -184,8 +184,8 @@ async def test_a_restart_between_two_looks_does_not_start_over(tmp_path: Path, s
     assert len(stage.incidents(alert_id)) == 1
 
 
-async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
         change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "2h"'))
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)

@@ -65,9 +65,9 @@ async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_wri
 
 @pytest.mark.parametrize("grows", [False, True])
 async def test_an_update_that_arrived_unanswered_is_taken_back_when_the_alert_goes_back(
-    tmp_path: Path, database_url: str, grows: bool
+    tmp_path: Path, sqlite_url: str, grows: bool
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await once(runtime)
         stage.kuma.edit(alert_id, priority="critical", assignee="i.petrova")
