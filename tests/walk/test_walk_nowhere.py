@@ -392,15 +392,14 @@ async def test_an_incident_that_moved_is_closed_at_its_new_address(tmp_path: Pat
 # A closing in KUMA
 
 
-@pytest.mark.parametrize("code", [404, 405])
 async def test_a_wrong_path_of_closings_in_kuma_stops_them_alone_and_parks_nothing(
-    tmp_path: Path, sqlite_url: str, code: int
+    tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(4)]
         async with stage.working() as runtime:
             await eventually(stage.agrees)
-            away = stage.kuma.faults.add("status", code=code, body="404 page not found", match="/alerts/close")
+            away = stage.kuma.faults.add("status", code=404, body="404 page not found", match="/alerts/close")
             for alert_id in ids[:3]:
                 stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
             await eventually(lambda: away.fired >= 4)
@@ -414,7 +413,7 @@ async def test_a_wrong_path_of_closings_in_kuma_stops_them_alone_and_parks_nothi
 
     address = f"POST {stage.kuma_server.url}/api/v1/alerts/close"
     assert calm
-    assert part.reason.startswith(f"close at {address} answered {code}")
+    assert part.reason.startswith(f"close at {address} answered 404")
     assert "is kuma.url right?" in part.reason
     assert sorted(stage.kuma.closes) == sorted((alert_id, "incorrect data") for alert_id in ids[:3])
 
