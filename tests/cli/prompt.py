@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from forked import command, fork
+from forked import Forked, command, fork
 
 from kuma_sync.cli import main
 from kuma_sync.sim.irp import IrpSim
@@ -118,18 +118,17 @@ async def ended(process: asyncio.subprocess.Process) -> Answered:
 
 
 @asynccontextmanager
-async def daemon(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
+async def daemon(world: World) -> AsyncIterator[Forked]:
     """The daemon between the simulators, from its first read to its end."""
-    process = await started("run", "-c", str(world.config))
-    reading = asyncio.ensure_future(process.communicate())
+    log = world.folder / "daemon.log"
+    process = fork(log, command, "run", "-c", str(world.config), env=os.environ)
     try:
         await until(lambda: world.kuma.requests or process.returncode is not None)
-        assert process.returncode is None, (await reading)[1]
+        assert process.returncode is None, log.read_text()
         yield process
     finally:
-        if process.returncode is None:
-            process.terminate()
-        await reading
+        process.terminate()
+        await process.wait()
 
 
 async def until(true: Callable[[], object], *, seconds: float = 20) -> None:

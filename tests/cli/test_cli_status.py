@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from forked import Forked, command, fork
 from prompt import NOWHERE, Answered, ask, ended, merged, started, world, write_config
 from sqlalchemy import text
 from stores import opened
@@ -22,16 +23,14 @@ from kuma_sync import __version__
 
 
 @asynccontextmanager
-async def running(*config: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(*config: str) -> AsyncIterator[Forked]:
     """Run the daemon, whatever its remotes do, until the block ends."""
-    process = await started("run", *config)
-    reading = asyncio.ensure_future(ended(process))
+    process = fork(Path(config[-1]).with_suffix(".log"), command, "run", *config, env=os.environ)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-        await reading
+        process.kill()
+        await process.wait()
 
 
 async def told(config: tuple[str, ...], said: Callable[[Answered], bool], *, seconds: float = 30) -> Answered:
