@@ -16,9 +16,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "kuma_sync"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 45
+LONGEST_TEST_NAME = 80
 
 BROAD_EXCEPTS = {
     "sync/queue/worker.py": "one job that raised must not stop the line: it is parked or tried again",
@@ -61,32 +63,36 @@ def test_every_room_keeps_to_its_layer_and_every_library_to_its_home() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "line", "contract"),
+    "planted",
     [
-        ("core/planted.py", "import time", "The core decides"),
-        ("core/planted.py", "from pydantic import BaseModel", "The core decides"),
-        ("core/planted.py", "from kuma_sync import settings", "A room imports only rooms below it"),
-        ("sync/planted.py", "from kuma_sync import web", "A room imports only rooms below it"),
-        ("attic.py", "", "A room imports only rooms below it"),
-        ("sim/planted.py", "from kuma_sync.core.alert import Alert", "The other side"),
-        ("sync/planted.py", "import apscheduler.events", "APScheduler lives in"),
-        ("web/planted.py", "from sqlalchemy.ext import asyncio", "SQLAlchemy, Alembic"),
-        ("kuma/planted.py", "from starlette.routing import Route", "Starlette and uvicorn"),
-        ("irp/planted.py", "from jinja2 import sandbox", "Jinja2 lives in"),
-        ("cli/planted.py", "import httpx", "httpx lives in"),
-        ("sync/planted.py", "from prometheus_client import Counter", "prometheus_client lives in"),
+        [
+            ("core/planted.py", "import time", "The core decides"),
+            ("sync/upwards.py", "from kuma_sync import web", "A room imports only rooms below it"),
+            ("sim/planted.py", "from kuma_sync.core.alert import Alert", "The other side"),
+            ("sync/planted.py", "import apscheduler.events", "APScheduler lives in"),
+            ("web/planted.py", "from sqlalchemy.ext import asyncio", "SQLAlchemy, Alembic"),
+            ("kuma/planted.py", "from starlette.routing import Route", "Starlette and uvicorn"),
+            ("irp/planted.py", "from jinja2 import sandbox", "Jinja2 lives in"),
+            ("cli/planted.py", "import httpx", "httpx lives in"),
+            ("sync/metrics.py", "from prometheus_client import Counter", "prometheus_client lives in"),
+        ],
+        [("core/planted.py", "from pydantic import BaseModel", "The core decides")],
+        [("attic.py", "", "A room imports only rooms below it")],
     ],
+    ids=["through every wall", "a library in the core", "a room without a place"],
 )
-def test_a_planted_import_through_a_wall_is_noticed(tmp_path: Path, module: str, line: str, contract: str) -> None:
+def test_a_planted_import_through_a_wall_is_noticed(tmp_path: Path, planted: list[tuple[str, str, str]]) -> None:
     shutil.copytree(PACKAGE, tmp_path / "kuma_sync", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".importlinter", tmp_path)
-    (tmp_path / "kuma_sync" / module).write_text(line + "\n", encoding="utf-8")
+    for module, line, _contract in planted:
+        (tmp_path / "kuma_sync" / module).write_text(line + "\n", encoding="utf-8")
 
     result = lint_imports(tmp_path)
 
     broken = [text for text in result.stdout.splitlines() if "BROKEN" in text]
     assert result.returncode == 1
-    assert any(text.startswith(contract) for text in broken), result.stdout + result.stderr
+    for _module, _line, contract in planted:
+        assert any(text.startswith(contract) for text in broken), result.stdout + result.stderr
 
 
 def test_the_core_is_made_of_the_standard_library() -> None:
@@ -156,6 +162,17 @@ def test_names_say_what_a_thing_is() -> None:
     rooms = [(path, part) for path in MODULES for part in path.relative_to(PACKAGE).with_suffix("").parts]
 
     assert [f"{name(path)}: {word}" for path, word in rooms + classes if EMPTY_WORDS.search(word)] == []
+
+
+def test_names_of_tests_can_be_read_at_one_glance() -> None:
+    tests = {function.name for path in TESTS for function in functions(path) if function.name.startswith("test_")}
+
+    assert len(tests) > 1000
+    assert {test for test in tests if len(test) > LONGEST_TEST_NAME} == set()
+
+
+def test_files_of_tests_are_named_after_their_subject() -> None:
+    assert [path.name for path in TESTS if re.search("pain|review|found", path.name)] == []
 
 
 def _swallows_everything(node: ast.AST) -> bool:

@@ -10,14 +10,16 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from forked import Forked, command, fork
 
 from kuma_sync.cli import main
 from kuma_sync.sim.irp import IrpSim
@@ -71,9 +73,25 @@ async def ask(*words: str) -> Answered:
     return await asyncio.to_thread(typed, *words)
 
 
-async def shell(*words: str, **kwargs: Any) -> Answered:
-    """Run a command in a process of its own."""
+async def shell(*words: str, env: Mapping[str, str] | None = None) -> Answered:
+    """Run a command in a process of its own, which begins with the libraries loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        err.touch()
+        process = fork(out, _typed_into, str(err), words, env={**os.environ, **(env or {})})
+        async with asyncio.timeout(60):
+            code = await process.wait()
+        return Answered(code=code, out=out.read_text(), err=err.read_text())
+
+
+async def afresh(*words: str, **kwargs: Any) -> Answered:
+    """Run a command in an interpreter of its own: with fewer rights, or in another folder."""
     return await ended(await started(*words, **kwargs))
+
+
+def _typed_into(err: str, words: Sequence[str]) -> None:
+    os.dup2(os.open(err, os.O_WRONLY | os.O_APPEND), 2)
+    command(*words)
 
 
 async def started(
@@ -99,18 +117,17 @@ async def ended(process: asyncio.subprocess.Process) -> Answered:
 
 
 @asynccontextmanager
-async def daemon(world: World) -> AsyncIterator[asyncio.subprocess.Process]:
+async def daemon(world: World) -> AsyncIterator[Forked]:
     """The daemon between the simulators, from its first read to its end."""
-    process = await started("run", "-c", str(world.config))
-    reading = asyncio.ensure_future(process.communicate())
+    log = world.folder / "daemon.log"
+    process = fork(log, command, "run", "-c", str(world.config), env=os.environ)
     try:
         await until(lambda: world.kuma.requests or process.returncode is not None)
-        assert process.returncode is None, (await reading)[1]
+        assert process.returncode is None, log.read_text()
         yield process
     finally:
-        if process.returncode is None:
-            process.terminate()
-        await reading
+        process.terminate()
+        await process.wait()
 
 
 async def until(true: Callable[[], object], *, seconds: float = 20) -> None:

@@ -13,6 +13,9 @@ import sys
 import termios
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from forked import command, fork
 
 QUESTION = re.compile(r"\[y/N\]: ?$")
 
@@ -42,21 +45,29 @@ async def at_terminal(
     """Run the command at a terminal; type an answer at each question, and do something `meanwhile` before each."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kuma_sync", *words), stdin=theirs, stdout=theirs, stderr=theirs, env=env
-    )
-    os.close(theirs)
+    terminal = os.ttyname(theirs)
+    process = fork(Path(terminal), _typed_at, terminal, words)
     left, text = list(answers), ""
     async with asyncio.timeout(60):
+        ending = asyncio.ensure_future(process.wait())
+        ending.add_done_callback(lambda _ending: os.close(theirs))
         while piece := await asyncio.to_thread(_read, ours):
             text += piece
             if QUESTION.search(text) and left:
                 await meanwhile()
                 os.write(ours, f"{left.pop(0)}\n".encode())
-        code = await process.wait()
+        code = await ending
     os.close(ours)
     return Observation(code=code, text=text.replace("\r\n", "\n"))
+
+
+def _typed_at(terminal: str, words: Sequence[str]) -> None:
+    """Be the command at a terminal; Python opened its streams before there was one."""
+    os.dup2(os.open(terminal, os.O_RDWR | os.O_NOCTTY), 0)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for a whole life
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+    command(*words)
 
 
 def _read(terminal: int) -> str:

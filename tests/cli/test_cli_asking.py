@@ -180,8 +180,8 @@ async def test_what_came_to_be_held_after_the_question_stays_held(tmp_path: Path
         assert {one.id[:8] for one in await held_in(w)} == {"ffffffff"}
 
 
-async def test_a_dropped_alert_is_taken_up_again_by_a_resync_that_asks(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_dropped_alert_is_taken_up_again_by_a_resync_that_asks(tmp_path: Path, sqlite_url: str) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         alert = w.kuma.raise_alert(name="refused", events=3)
         w.irp.knobs.reject_titles = "refused"
         assert await passed(w) == 1

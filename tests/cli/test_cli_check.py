@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trustme
 from addresses import somewhere
-from prompt import NOWHERE, Answered, ask, daemon, merged, python, shell, typed, usual, world, write_config
+from prompt import NOWHERE, Answered, afresh, ask, daemon, merged, python, shell, typed, usual, world, write_config
 
 from kuma_sync.sim.server import SimTls
 from kuma_sync.store.migrate import head
@@ -331,9 +331,9 @@ async def test_a_door_that_is_open_to_the_network_without_tls_earns_a_warning(tm
 async def test_a_stores_folder_that_cannot_be_written_to_fails_before_the_first_run(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0o500)
     async with world(tmp_path, store={"url": f"sqlite:///{tmp_path}/shut/store.db"}) as w:
-        new = await shell("check", *w.c, unprivileged=True)
+        new = await afresh("check", *w.c, unprivileged=True)
         (tmp_path / "shut" / "store.db").touch(mode=0o600)
-        there = await shell("check", *w.c, unprivileged=True)
+        there = await afresh("check", *w.c, unprivileged=True)
 
     assert new.code == there.code == 1
     assert f"this user cannot write to {tmp_path}/shut" in line(new, "store")

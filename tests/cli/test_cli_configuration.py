@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prompt import merged, shell, typed, usual, write_config
+from prompt import afresh, merged, typed, usual, write_config
 
 from kuma_sync.settings import example_text
 
@@ -66,7 +66,7 @@ def test_a_wrong_configuration_is_one_sentence_naming_the_key(
 async def test_the_real_process_refuses_without_a_traceback(tmp_path: Path) -> None:
     write_config(tmp_path / "config.toml", merged(usual(tmp_path), {"poll": {"intervall": "5s"}}))
 
-    answer = await shell("run", cwd=tmp_path)
+    answer = await afresh("run", cwd=tmp_path)
 
     assert answer.code == 2
     assert answer.out == ""

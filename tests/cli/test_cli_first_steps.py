@@ -246,7 +246,7 @@ async def test_a_new_profile_is_tried_with_one_incident_and_the_rest_is_let_go(t
     assert {one.external_id.rpartition(":")[2] for one in w.irp.incidents.values()} == set(alerts)
 
 
-async def test_old_alerts_that_are_to_be_left_out_are_and_the_next_one_is_the_first_incident(tmp_path: Path) -> None:
+async def test_old_alerts_that_are_to_be_left_out_make_no_incident_and_the_next_one_does(tmp_path: Path) -> None:
     """docs/profiles.md: `ignore_before` is set before the first run."""
     async with world(tmp_path) as w:
         old = [w.kuma.raise_alert() for _ in range(3)]

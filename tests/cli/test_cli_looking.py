@@ -16,8 +16,8 @@ async def passed(w: World) -> int:
     return (await ask("run", "--once", *w.c)).code
 
 
-async def test_alerts_are_shown_a_page_at_a_time_with_how_many_more(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_alerts_are_shown_a_page_at_a_time_with_how_many_more(tmp_path: Path, sqlite_url: str) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         for _ in range(PAGE + 7):
             w.kuma.raise_alert(events=0)
         w.kuma.knobs.strays = ["no alert"]
@@ -92,8 +92,8 @@ async def test_parked_rows_say_why_and_in_which_direction_in_every_list(tmp_path
 
 
 @pytest.mark.parametrize("said", ["INC-000002", "inc-000002", "the incident's id", "exfiltration", "Вход", "ВХОД ПОД"])
-async def test_show_finds_by_the_incident_and_by_name(tmp_path: Path, database_url: str, said: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_show_finds_by_the_incident_and_by_name(tmp_path: Path, sqlite_url: str, said: str) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         w.kuma.raise_alert(name="R001. Подбор пароля", seen="2026-01-01T00:00:00Z")
         assert await passed(w) == 0
         wanted = w.kuma.raise_alert(name="R002. Вход под учётной записью, data Exfiltration")

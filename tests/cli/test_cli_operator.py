@@ -207,11 +207,11 @@ async def test_a_piece_that_is_no_alert_is_shown_retried_and_dropped_by_its_dige
         assert await rows(w, "--state", "parked") == {}
 
 
-async def test_a_parked_closing_of_an_id_never_seen_is_shown_as_it_is_listed(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_parked_closing_of_an_id_never_seen_is_shown_as_it_is_listed(sqlite_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         order = CloseRequest(alert_id=AlertId(ABSENT), reason=Reason.RESPONDED, origin=Origin.IRP, by="irp")
         assert await passed(w) == 0
-        async with opened(database_url) as store:
+        async with opened(sqlite_url) as store:
             with store.writing() as tx:
                 accept(tx, order, to_kuma=True)
         waiting = await ask("show", ABSENT, *w.c)
@@ -226,8 +226,8 @@ async def test_a_parked_closing_of_an_id_never_seen_is_shown_as_it_is_listed(dat
         assert shown.out.splitlines()[:2] == [f"{ABSENT}  parked", f"  parked because  {listed['reason']}"]
 
 
-async def test_a_dropped_alert_stays_dropped_when_it_changes(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_dropped_alert_stays_dropped_when_it_changes(sqlite_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         alert = w.kuma.raise_alert(name="refused")
         w.irp.knobs.reject_titles = "refused"
         assert await passed(w) == 1
@@ -243,8 +243,8 @@ async def test_a_dropped_alert_stays_dropped_when_it_changes(database_url: str, 
         assert "drop" in (await ask("show", alert, *w.c)).out
 
 
-async def test_a_resync_finds_the_incident_and_sends_everything_again(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_resync_finds_the_incident_and_sends_everything_again(sqlite_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         alert = w.kuma.raise_alert(events=2)
         old = w.kuma.raise_alert(seen="2026-01-01T00:00:00Z")
         assert await passed(w) == 0

@@ -41,19 +41,18 @@ async def in_shell(line: str, *words: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-@pytest.mark.parametrize("words", ["status", "alerts --json", "show", "config show", "profile list", "check", "--help"])
+@pytest.mark.parametrize("words", ["status", "alerts --json", "profile list", "--help"])
 async def test_results_that_do_not_fit_on_a_disk_are_one_sentence(tmp_path: Path, words: str) -> None:
     async with world(tmp_path) as w:
-        alert_id = w.kuma.raise_alert()
+        w.kuma.raise_alert()
         await ask("run", "--once", *w.c)
-        named = {"show": f"show {alert_id}", "--help": "--help"}.get(words, words)
         config = "" if words == "--help" else f"-c {w.config}"
-        code, out, err = await in_shell(f"KUMA_SYNC {named} {config} >/dev/full")
+        code, out, err = await in_shell(f"KUMA_SYNC {words} {config} >/dev/full")
 
     assert (code, out, err.splitlines()) == (1, "", [FULL])
 
 
-@pytest.mark.parametrize("words", ["status", "profile list", "run --once"])
+@pytest.mark.parametrize("words", ["status", "run --once"])
 async def test_results_that_have_nowhere_to_go_are_one_sentence(tmp_path: Path, words: str) -> None:
     async with world(tmp_path) as w:
         await ask("run", "--once", *w.c)
@@ -64,7 +63,7 @@ async def test_results_that_have_nowhere_to_go_are_one_sentence(tmp_path: Path, 
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(("words", "code"), [("status", 3), ("status --json", 3), ("config check", 0)])
+@pytest.mark.parametrize(("words", "code"), [("status", 3), ("config check", 0)])
 async def test_a_verdicts_exit_code_is_the_same_where_nobody_reads_on(tmp_path: Path, words: str, code: int) -> None:
     async with world(tmp_path) as w:
         await ask("run", "--once", *w.c)
@@ -95,10 +94,17 @@ async def test_whoever_has_read_enough_is_told_nothing(tmp_path: Path) -> None:
     assert (code, err) == (1, "")
 
 
-@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full", "2> >(true)"])
-@pytest.mark.parametrize(("words", "code"), [("status -c nowhere.toml", 2), ("show 5f0c2a3e", 1), ("nonsense", 2)])
+@pytest.mark.parametrize(
+    ("words", "code", "stderr"),
+    [
+        ("status -c nowhere.toml", 2, "2>&-"),
+        ("show 5f0c2a3e", 1, "2>/dev/full"),
+        ("show 5f0c2a3e", 1, "2> >(true)"),
+        ("nonsense", 2, "2>&-"),
+    ],
+)
 async def test_an_exit_code_is_the_same_where_its_sentence_cannot_be_said(
-    tmp_path: Path, stderr: str, words: str, code: int
+    tmp_path: Path, words: str, code: int, stderr: str
 ) -> None:
     async with world(tmp_path) as w:
         await ask("run", "--once", *w.c)
@@ -108,7 +114,7 @@ async def test_an_exit_code_is_the_same_where_its_sentence_cannot_be_said(
     assert found[:2] == (code, "")
 
 
-@pytest.mark.parametrize("streams", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", "2>/dev/full"])
 async def test_the_daemon_lives_and_works_whatever_its_streams_are(tmp_path: Path, streams: str) -> None:
     async with world(tmp_path) as w:
         daemon = await asyncio.create_subprocess_exec(
@@ -160,8 +166,8 @@ async def parked_closing(w: World, alert_id: str) -> None:
 
 
 @pytest.mark.parametrize("words", ["status", "alerts", "show", "drop", "retry"])
-async def test_no_command_prints_what_a_terminal_would_obey(database_url: str, tmp_path: Path, words: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_no_command_prints_what_a_terminal_would_obey(tmp_path: Path, words: str) -> None:
+    async with world(tmp_path) as w:
         w.kuma.raise_alert(name=HOSTILE)
         await ask("run", "--once", *w.c)
         await parked_closing(w, HOSTILE)

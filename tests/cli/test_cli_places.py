@@ -67,7 +67,7 @@ async def test_a_store_that_is_not_there_is_told_by_its_whole_path(tmp_path: Pat
     assert status.sentence.startswith(told)
 
 
-async def test_status_of_a_store_that_is_not_there_tells_of_the_daemon_that_runs_on_another(tmp_path: Path) -> None:
+async def test_status_of_a_missing_store_tells_of_the_daemon_that_runs_on_another(tmp_path: Path) -> None:
     async with world(tmp_path, web={"listen": somewhere()}) as w:
         alert = w.kuma.raise_alert()
         async with daemon(w):
@@ -82,7 +82,7 @@ async def test_status_of_a_store_that_is_not_there_tells_of_the_daemon_that_runs
     )
 
 
-async def test_where_a_service_is_configured_a_missing_store_asks_whether_that_one_was_meant(
+async def test_a_missing_store_beside_a_configured_service_asks_which_was_meant(
     tmp_path: Path, elsewhere: Path
 ) -> None:
     async with world(tmp_path, store=RELATIVE) as w:
@@ -186,7 +186,7 @@ async def test_a_second_store_beside_a_held_one_of_the_same_kuma_and_irp_is_not_
     assert stranger.code == 0
 
 
-async def test_a_forgotten_store_of_the_same_kuma_and_irp_is_told_before_another_file_is_begun(
+async def test_a_forgotten_store_of_the_same_two_sides_is_told_before_a_new_one(
     tmp_path: Path, elsewhere: Path, postgres_url: str
 ) -> None:
     async with world(tmp_path, store={"url": f"sqlite:///{elsewhere}/kuma-sync.db"}) as w:

@@ -27,9 +27,9 @@ async def owner(w: World) -> Identity | None:
 
 
 async def test_another_instance_is_refused_with_the_advice_to_give_the_old_name_back(
-    database_url: str, tmp_path: Path
+    sqlite_url: str, tmp_path: Path
 ) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         assert (await ask("run", "--once", *w.c)).code == 0
         renamed = w.configured(kuma={"instance": "soc"})
         refused = [await ask(*words.split(), *renamed) for words in ("run --once", "release", "check")]
@@ -45,10 +45,8 @@ async def test_another_instance_is_refused_with_the_advice_to_give_the_old_name_
     assert "give the old name back" not in moved.sentence
 
 
-async def test_a_rebind_to_another_instance_needs_a_yes_and_says_what_it_costs(
-    database_url: str, tmp_path: Path
-) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_rebind_to_another_instance_needs_a_yes_and_says_what_it_costs(sqlite_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         assert (await ask("run", "--once", *w.c)).code == 0
         before, renamed = await owner(w), w.configured(kuma={"instance": "soc"})
 

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from forked import Forked, command, fork
 from prompt import NOWHERE, Answered, ask, ended, merged, started, world, write_config
 from sqlalchemy import text
 from stores import opened
@@ -22,16 +23,14 @@ from kuma_sync import __version__
 
 
 @asynccontextmanager
-async def running(*config: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(*config: str) -> AsyncIterator[Forked]:
     """Run the daemon, whatever its remotes do, until the block ends."""
-    process = await started("run", *config)
-    reading = asyncio.ensure_future(ended(process))
+    process = fork(Path(config[-1]).with_suffix(".log"), command, "run", *config, env=os.environ)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-        await reading
+        process.kill()
+        await process.wait()
 
 
 async def told(config: tuple[str, ...], said: Callable[[Answered], bool], *, seconds: float = 30) -> Answered:
@@ -103,8 +102,8 @@ async def test_a_killed_daemon_is_not_running_a_minute_later_on_postgres(tmp_pat
     assert later[61].code == 3
 
 
-async def test_a_refused_token_is_told(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_refused_token_is_told(tmp_path: Path, sqlite_url: str) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         w.irp.token = "another"
         w.kuma.raise_alert()
         async with running(*w.c):
@@ -146,10 +145,10 @@ async def test_a_store_whose_folder_cannot_be_written_is_told(tmp_path: Path) ->
 
 @pytest.mark.parametrize("tables", [{"poll": {"intervall": "5s"}}, {"irp": {"profile": "nosuch"}}])
 async def test_a_configuration_refused_by_a_reload_is_told_and_so_is_its_end(
-    tmp_path: Path, database_url: str, tables: dict[str, dict[str, str]]
+    tmp_path: Path, sqlite_url: str, tables: dict[str, dict[str, str]]
 ) -> None:
     ((section, keys),) = tables.items()
-    async with world(tmp_path, store={"url": database_url}) as w, running(*w.c) as process:
+    async with world(tmp_path, store={"url": sqlite_url}) as w, running(*w.c) as process:
         await told(w.c, works)
 
         write_config(w.config, merged(w.tables, tables))
@@ -262,8 +261,8 @@ async def test_an_order_without_a_daemon_says_that_it_waits_for_one(tmp_path: Pa
     assert waits in alone.out
 
 
-async def test_an_order_with_a_daemon_says_nothing_about_waiting(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w, running(*w.c):
+async def test_an_order_with_a_daemon_says_nothing_about_waiting(tmp_path: Path, sqlite_url: str) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w, running(*w.c):
         alert = w.kuma.raise_alert()
         await told(w.c, lambda one: "1 open" in one.out)
 

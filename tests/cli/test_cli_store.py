@@ -11,7 +11,7 @@ import postgres
 import pytest
 from mounts import bound
 from odd_role import odd_role
-from prompt import ask, daemon, merged, shell, typed, usual, world, write_config
+from prompt import afresh, ask, daemon, merged, shell, typed, usual, world, write_config
 from sqlalchemy import text
 from stores import make_the_first, opened
 
@@ -122,8 +122,8 @@ async def test_a_taken_port_is_named(tmp_path: Path) -> None:
     )
 
 
-async def test_another_irps_store_is_refused_until_it_is_rebound(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_another_irps_store_is_refused_until_it_is_rebound(sqlite_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": sqlite_url}) as w:
         assert (await ask("run", "--once", *w.c)).code == 0
         moved = w.configured(irp={"url": "http://127.0.0.1:2"})
 
@@ -136,7 +136,7 @@ async def test_another_irps_store_is_refused_until_it_is_rebound(database_url: s
         assert rebound.lines("was")[0].endswith(f"IRP {w.tables['irp']['url']}, profile security-vision")
         assert rebound.lines("now")[0].endswith("IRP http://127.0.0.1:2, profile security-vision")
         assert accepted.code == 3
-        async with opened(database_url) as store:
+        async with opened(sqlite_url) as store:
             with store.reading() as tx:
                 assert [(entry.actor.split(":")[0], entry.action) for entry in tx.audit.history("")] == [
                     ("operator", "rebind")
@@ -195,7 +195,7 @@ async def test_a_directory_one_may_not_enter_is_a_sentence_too(tmp_path: Path) -
     path = write_config(tmp_path / "config.toml", merged(usual(folder), {}))
 
     try:
-        status, check = [await shell(word, "-c", str(path), unprivileged=True) for word in ("status", "check")]
+        status, check = [await afresh(word, "-c", str(path), unprivileged=True) for word in ("status", "check")]
     finally:
         folder.chmod(0o700)
 

@@ -145,7 +145,7 @@ def test_an_open_incident_is_no_closing_and_told_where_it_is_another(shown: str,
 # What a link becomes
 
 
-def test_the_first_look_at_a_closing_without_a_resolution_is_kept_until_it_is_decided() -> None:
+def test_the_first_look_at_an_unresolved_closing_is_kept_until_it_is_decided() -> None:
     link = resolution_awaited(a_link(incident=OURS), NOW)
 
     assert resolution_awaited(link, NOW + MINUTE).unresolved_at == NOW

@@ -327,7 +327,7 @@ def test_new_events_go_with_the_fields_that_hold_them() -> None:
     assert update_of(Compare(events=ABC), fields, {"a": "1"}) == Update(fields=frozenset("e"), events=ABC)
 
 
-def test_an_update_of_all_fields_sends_all_but_those_of_events_and_clears_what_was_lost() -> None:
+def test_an_update_of_all_fields_sends_all_but_events_and_clears_what_was_lost() -> None:
     fields = rendered({"a": "1", "b": "1"}, present=frozenset("abe"), event_fields=frozenset("e"), whole=True)
 
     told = update_of(Compare(), fields, {"a": "1", "c": "1"})

@@ -308,7 +308,7 @@ def a_walk(*, lag: float = 5) -> OneAlert:
     return machine
 
 
-def test_a_create_whose_answer_was_lost_is_not_sent_again_to_an_irp_that_shows_it_late() -> None:
+def test_an_unanswered_create_is_not_sent_again_to_an_irp_that_shows_it_late() -> None:
     walk = a_walk(lag=5)
 
     walk.the_worker_takes_its_job("answer lost")

@@ -127,7 +127,7 @@ def test_an_alert_older_than_ignore_before_gets_a_link_and_no_incident() -> None
 # Alerts that left the statuses asked for before they were read
 
 
-def test_an_alert_that_was_there_before_the_first_read_in_another_status_is_left_alone() -> None:
+def test_an_alert_of_another_status_from_before_the_first_read_is_left_alone() -> None:
     made = recording(seen(id=A, status="closed", first_seen=OLD), facts=LATE)
 
     assert made.left_alone == {A}
@@ -203,7 +203,7 @@ def test_an_ignored_alert_wakes_when_it_changes_and_its_create_is_counted() -> N
     assert ([link.alert_id for link in made.changed], made.creates) == ([A], 1)
 
 
-def test_an_ignored_alert_does_not_wake_by_its_first_contents_nor_by_an_unwanted_status() -> None:
+def test_first_contents_or_an_unwanted_status_do_not_wake_an_ignored_alert() -> None:
     unread = known(seen(id=A), state=Ignored())
     read = known(seen(id=A, events=[]), state=Ignored(missed=True))
 

@@ -83,7 +83,7 @@ def test_the_full_strategy_asks_for_everything_at_every_poll(cursor: Cursor, exp
 
 
 @pytest.mark.parametrize("full_only", [False, True])
-def test_what_left_unread_since_the_first_read_is_looked_for_though_nothing_was_received(full_only: bool) -> None:
+def test_what_left_unread_is_looked_for_though_nothing_was_received(full_only: bool) -> None:
     cursor = a_cursor(watermark=None, first_read=NOW)
 
     assert reads(cursor, a_rhythm(full_only=full_only)) == [FULL, Query(kind=ReadKind.LATE, since=NOW)]

@@ -85,11 +85,11 @@ class _Socket:
     """What is served on one port: the present world's side."""
 
     def __init__(self) -> None:
-        self.gate: KumaSim | IrpSim | None = None
+        self.side: KumaSim | IrpSim | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        assert self.gate is not None
-        await self.gate.app(scope, receive, send)
+        assert self.side is not None
+        await self.side.app(scope, receive, send)
 
 
 class House:
@@ -118,8 +118,8 @@ class House:
         clock = Clock()
         self.stage.kuma = KumaSim(token="kuma-token", clock=clock)
         self.stage.irp = IrpSim(token="irp-token", clock=clock)
-        for socket, gate in zip(self._sockets, (self.stage.kuma, self.stage.irp), strict=True):
-            socket.gate = gate
+        for socket, side in zip(self._sockets, (self.stage.kuma, self.stage.irp), strict=True):
+            socket.side = side
         _copy(self._empty, self._folder / "store.db")
         return self.stage
 

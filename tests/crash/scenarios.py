@@ -41,7 +41,11 @@ class Scenario:
 
     def deaths(self) -> list[tuple[str, int]]:
         """Return at which point, on which visit, a process is to die."""
-        return [*((point, 1) for point in self.reaches), *self.again]
+        return [*self.first_deaths(), *self.again]
+
+    def first_deaths(self) -> list[tuple[str, int]]:
+        """Return the deaths at each point's first visit alone."""
+        return [(point, 1) for point in self.reaches]
 
 
 def _create(stage: Stage, _delivered: list[str]) -> Expected:

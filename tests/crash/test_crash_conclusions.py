@@ -64,7 +64,7 @@ async def test_what_another_copy_recorded_is_concluded_by_the_one_that_has_the_t
     assert link.alert_closed
 
 
-async def test_a_closed_alert_that_was_ignored_is_made_and_closed_when_an_operator_wants_it(
+async def test_an_ignored_closed_alert_is_made_and_closed_when_an_operator_wants_it(
     tmp_path: Path, database_url: str
 ) -> None:
     kuma = {"statuses": ["new", "closed"]}

@@ -119,7 +119,7 @@ async def test_killed_with_a_request_in_flight_nothing_is_lost_or_doubled(
             assert bool(twice) <= request.events, "events may be repeated, but a create is found"
 
 
-async def test_a_create_that_takes_effect_while_the_next_process_looks_for_it_is_not_doubled(
+async def test_a_create_that_takes_effect_during_the_next_search_is_not_doubled(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with lives(tmp_path, sqlite_url, concurrency=1) as life:

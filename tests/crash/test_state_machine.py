@@ -156,8 +156,8 @@ class BothSides(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(list(MISHAPS)), how=st.sampled_from(["reset_before", "reset_after", "status"]))
     def an_answer_will_be_lost(self, what: str, how: str) -> None:
-        gate, method, match = MISHAPS[what]
-        faults = self.kuma.faults if gate == "kuma" else self.irp.faults
+        remote, method, match = MISHAPS[what]
+        faults = self.kuma.faults if remote == "kuma" else self.irp.faults
         faults.add(how, method=method, match=match, times=1, **({"code": 500} if how == "status" else {}))
 
     @rule(steps=STEPS)

@@ -268,7 +268,7 @@ async def test_a_list_that_moves_at_every_reading_is_given_up() -> None:
     assert len(set(ids)) >= 150
 
 
-async def test_a_server_that_ignores_the_offset_is_asked_twice_and_each_incident_comes_once() -> None:
+async def test_a_server_that_ignores_the_offset_is_asked_twice_and_doubles_nothing() -> None:
     shelf = Shelf([item(number) for number in range(150)], ignore_offset=True)
 
     async with client(shelf) as irp_client:  # type: ignore[arg-type]  # it answers by what is asked

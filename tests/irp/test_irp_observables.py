@@ -199,7 +199,7 @@ def test_windows_own_names_are_users_and_no_domains() -> None:
     assert found(*events) == {"users": ["NT AUTHORITY\\SYSTEM", "LOCAL SERVICE", "Administrators"]}
 
 
-def test_what_differs_in_case_only_comes_once_as_first_spelt_where_case_means_nothing() -> None:
+def test_what_differs_in_meaningless_case_only_comes_once_as_first_spelt() -> None:
     events = (
         {"DeviceHostName": "DC01.Example.test", "SourceNtDomain": "EXAMPLE", "SourceUserName": "Root"},
         {"DeviceHostName": "dc01.example.test.", "SourceNtDomain": "example", "SourceUserName": "root"},

@@ -68,7 +68,7 @@ async def test_a_file_that_became_no_text_is_as_one_that_did_not_change(token_fi
     assert lock.tried == ["Bearer old"]
 
 
-async def test_a_request_refused_with_the_old_token_is_tried_again_though_another_read_the_new_one(
+async def test_a_request_refused_with_the_old_token_is_tried_again_with_the_new(
     token_file: Path,
 ) -> None:
     """Eight deliveries are refused at once; only the first of them sees the file change."""

@@ -76,7 +76,7 @@ def test_a_late_listing_ends_at_no_short_page_but_where_it_ended_before() -> Non
     assert one_more == [MORE, MORE, EMPTY]
 
 
-def test_a_late_page_of_rows_that_were_seen_is_no_end_where_pages_are_cut_at_another_size_now() -> None:
+def test_a_late_page_of_seen_rows_is_no_end_where_the_page_size_changed() -> None:
     size = PageSize(largest=250)
     first, second = [str(number) for number in range(200)], [str(number) for number in range(50, 100)]
 

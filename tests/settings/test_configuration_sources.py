@@ -365,7 +365,7 @@ def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_pa
     )
 
 
-def test_secrets_in_the_services_configuration_are_to_go_into_files_and_it_stays_readable(tmp_path: Path) -> None:
+def test_secrets_in_the_services_configuration_are_to_go_into_files(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     options = "[irp.options]\napi_key = 'canary'"
     file.write_text(f"[store]\nurl = 'postgresql://u:canary@h/d'\n[irp]\ntoken = 'canary'\n{options}")

@@ -294,7 +294,7 @@ async def test_with_an_alert_goes_all_that_belonged_to_it_and_nothing_else(datab
         assert kept == [[False, True]] * 4
 
 
-async def test_old_records_go_but_the_latest_pass_of_a_kind_and_what_waits_for_a_human_stay(
+async def test_old_records_go_but_the_latest_passes_and_what_waits_for_a_human_stay(
     database_url: str,
 ) -> None:
     clock = Clock()

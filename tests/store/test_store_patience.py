@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from random import Random
 
 import psycopg
 import pytest
@@ -19,7 +20,7 @@ from queue_steps import jobs, put
 from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.store import Store, StoreLimits, store_url
+from kuma_sync.store import Lane, Put, Store, StoreLimits, store_url
 from kuma_sync.store.migrate import check, head
 
 STANDING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
@@ -153,7 +154,7 @@ def frozen(url: str) -> Iterator[int]:
             os.kill(process, signal.SIGCONT)
 
 
-async def test_who_waits_in_the_line_of_sqlites_writers_does_not_wait_for_all_the_others_time(
+async def test_a_waiting_sqlite_writer_does_not_wait_for_all_the_others_time(
     sqlite_url: str,
 ) -> None:
     limits = StoreLimits(lock=timedelta(milliseconds=500), transaction=timedelta(seconds=2))
@@ -189,3 +190,23 @@ async def test_a_transaction_that_stands_still_is_ended_and_its_locks_with_it(po
 
             with pytest.raises(StoreUnavailable):
                 stack.close()
+
+
+async def test_a_writer_that_is_cut_off_wherever_it_stands_does_not_keep_the_write_lock(database_url: str) -> None:
+    async def write(store: Store, number: int) -> None:
+        rows = [Put(subject=f"a{number}-{each}", lane=Lane.CREATE) for each in range(300)]
+        await store.write(lambda tx: tx.delivery.put(rows))
+
+    random, cut_off = Random(31), 0
+    async with opened(database_url) as store:
+        for number in range(25):
+            writing = asyncio.create_task(write(store, number))
+            await asyncio.sleep(random.uniform(0, 0.03))
+            writing.cancel()
+            await asyncio.wait([writing])
+            cut_off += writing.cancelled()
+
+            async with asyncio.timeout(10):
+                await store.write(lambda tx: tx.delivery.put([Put(subject="next", lane=Lane.CREATE)]))
+
+    assert cut_off > 5

@@ -210,7 +210,7 @@ def link_of(claim: Claim, tx: Tx) -> Link | None:
     return tx.links.get(AlertId(claim.subject))
 
 
-async def test_four_workers_and_three_writers_lose_no_change_and_run_no_subject_twice_at_once(
+async def test_four_workers_and_three_writers_lose_nothing_and_double_nothing(
     postgres_url: str,
 ) -> None:
     witness, seeds = Witness(), itertools.count(7)

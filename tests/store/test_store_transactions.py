@@ -644,7 +644,7 @@ async def test_what_is_too_long_for_postgresql_is_not_taken_for_a_store_out_of_r
         assert [row.subject for row in await jobs(store)] == ["neighbour"]
 
 
-async def test_a_row_that_is_refused_is_not_taken_for_a_store_out_of_reach_and_shows_no_values(
+async def test_a_refused_row_is_no_store_out_of_reach_and_shows_no_values(
     database_url: str,
 ) -> None:
     nameless = AlertSnapshot(alert=an_alert(name=None, assignee=SECRET))

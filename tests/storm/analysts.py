@@ -1,6 +1,6 @@
-"""The IRP's people, by chance with a seed: analysts edit, close, reopen and delete incidents, and use our door.
+"""Plays the people of the IRP, by chance with a seed: they edit, close, reopen and delete, and use our door.
 
-What obliges the daemon to something is written down in the ledger. Must not: touch KUMA's alerts.
+What the daemon owes them is written down in the ledger.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Callers that connect to a daemon's door and say nothing: the door, and all that the daemon does, must go on.
-
-Must not: know a token's rights; what is asked here is refused by anybody's door.
-"""
+"""Plays callers that connect to a daemon's door and say nothing; the door and the daemon must go on."""
 
 from __future__ import annotations
 

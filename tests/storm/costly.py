@@ -1,6 +1,6 @@
-"""An alert that is costly to take in: megabytes of tiny values, beside good ones. Those must be delivered meanwhile.
+"""Raises an alert of megabytes of tiny values, and watches that the good ones beside it are delivered meanwhile.
 
-The costly one itself must have an incident, or be parked. Must not: leave it in KUMA, where it would be read for ever.
+The costly one must have an incident, or be parked. It is taken out of KUMA then: else it would be read for ever.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A KUMA whose pages are shorter than one thinks: cut at another size, or one row hidden after the cut.
+"""Lets KUMA show shorter pages than it says: cut at another size, or with one row hidden after the cut.
 
-It stays so while all comes to rest: what a short page hid must be there in the end. Must not: judge.
+It stays so while all comes to rest: what a short page hid must be there in the end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What happens to the store's database: locked, its disk full, its server killed.
+"""Disturbs the store's database: locks it, fills its disk, kills its server.
 
-Each fault is one coroutine that ends with all well again, and tells whether it took hold. Must not: touch processes
-of the daemon.
+Each fault is one coroutine that ends with all well again, and tells whether it took hold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""A small disk of the store's own, so that it can be filled: under the SQLite file, or under PostgreSQL's tables.
-
-Must not: fill it; that is databases.
-"""
+"""Makes a small disk for the store, so that it can be filled: under the SQLite file, or PostgreSQL's tables."""
 
 from __future__ import annotations
 

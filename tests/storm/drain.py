@@ -1,7 +1,6 @@
-"""After the weather: no faults any more, all comes to rest; then what was parked is tried again, and all rests again.
+"""Waits after the weather until all rests, tries what was parked once more, and waits again.
 
-The oracle judges both times. It waits for conditions: as long as anything still moves, it goes on. Must not: know a
-rule of judgement (that is oracle), or any fault.
+The oracle judges both times. As long as anything still moves, the drain goes on.
 """
 
 from __future__ import annotations

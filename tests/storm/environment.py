@@ -1,6 +1,6 @@
-"""Where the storm takes place: both sides on real sockets, a database, and the daemon between them.
+"""Opens what the storm needs: both sides on real sockets, a database, and the daemon between them.
 
-On PostgreSQL the daemon runs in several copies. Must not: disturb anything; that is weather and machines.
+On PostgreSQL the daemon runs in several copies.
 """
 
 from __future__ import annotations
@@ -167,10 +167,10 @@ def _ask(url: str, statements: list[str], *values: str) -> object:
 
 
 @asynccontextmanager
-async def grounded(
+async def opened_environment(
     folder: Path, database: Database | None = None, *, seed: int, copies: int = 1, say: Callable[[str], None]
 ) -> AsyncIterator[Environment]:
-    """Open the ground, by default with a SQLite file in the folder, and keep so many copies of the daemon running."""
+    """Open the environment, by default on a SQLite file in the folder, and keep so many copies running."""
     folder.mkdir(parents=True, exist_ok=True)
     database = database or Database(url=f"sqlite:///{folder}/store.db")
     kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)

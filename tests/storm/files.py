@@ -1,7 +1,7 @@
-"""What happens to the store's SQLite file under a running daemon: moved away, replaced, or deleted and restored.
+"""Disturbs the store's SQLite file under a running daemon: moves it away, replaces it, deletes and restores it.
 
-While the file is away, the daemon has nowhere to keep anything: its door must say so (503, never 204), and so must its
-health. Afterwards all must be as if nothing had happened; the oracle judges that. Must not: touch PostgreSQL.
+While the file is away the daemon can keep nothing: its door must say so (503, never 204), and so must its health.
+Afterwards all must be as if nothing had happened; the oracle judges that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What happened that somebody is owed something for: world and analysts write it down, the oracle judges by it.
-
-Must not: act, or judge.
-"""
+"""Keeps what the program owes to somebody: world and analysts write it down, the oracle judges by it."""
 
 from __future__ import annotations
 

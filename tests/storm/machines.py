@@ -1,6 +1,6 @@
-"""What happens to processes, machines and databases, one fault after the other; and to the sides as machines.
+"""Plays the faults of processes, databases, and the two sides as machines, one after the other.
 
-A fault counts only where it was seen to take hold. Must not: touch the wire's faults (that is weather).
+A fault counts only where it was seen to take hold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The judge, outside the program: knows every alert that KUMA showed and every closing, and what follows from them.
+"""Judges from outside the program: knows every alert that KUMA showed and every closing, and what they lead to.
 
-It reads the simulators, the world's ledger and what `kuma-sync status` and `alerts` print; never the store's tables.
-Must not: act.
+It reads the simulators, the ledger and what `kuma-sync status` and `alerts` print; never the store's tables.
 """
 
 from __future__ import annotations

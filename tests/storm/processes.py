@@ -1,6 +1,6 @@
-"""What happens to the daemon's processes: killed, frozen, stopped, told to read anew, under a wrong clock.
+"""Disturbs the daemon's processes: kills, freezes and stops them, reloads them, sets their clock wrong.
 
-Each fault is one coroutine that ends with all well again, and tells whether it took hold. Must not: touch databases.
+Each fault is one coroutine that ends with all well again, and tells whether it took hold.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How long a fresh alert takes to get its incident, asked again and again while the storm blows, and after it.
+"""Measures how long a fresh alert takes to get its incident, again and again, in the storm and after it.
 
-Nobody but the daemon touches these alerts. Must not: judge.
+Nobody but the daemon touches these alerts.
 """
 
 from __future__ import annotations

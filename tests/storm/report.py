@@ -1,7 +1,4 @@
-"""What came of the storm: one table that people read, and the same as JSON.
-
-Must not: judge; that is oracle.
-"""
+"""Writes the result of a storm: a table for people, and the same as JSON."""
 
 from __future__ import annotations
 

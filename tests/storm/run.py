@@ -1,7 +1,6 @@
-"""The storm from its beginning to the verdict: `python tests/storm/run.py --minutes 20 [--seed N] [--database …]`.
+"""Runs the storm from its beginning to the verdict: `python tests/storm/run.py --minutes 20 [--seed N] [--database …]`.
 
-Weather, then a drain without faults, then the oracle; on both databases at the same time. Must not: hold any fault or
-rule of judgement itself.
+First the weather, then a drain without faults, then the oracle; on both databases at the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import postgres
 from cuts import Pages
 from disks import small_disk, tables_on
 from drain import Drained, drain
-from environment import Database, Environment, grounded
+from environment import Database, Environment, opened_environment
 from kinds import UNREAD, Kinds
 from machines import Machines
 from oracle import Oracle
@@ -58,7 +57,7 @@ async def storm(folder: Path, course: Course, *, database: str, say: Say) -> Rep
     long = seconds >= LONG
     copies = (3 if long else 2) if database == "postgres" else 1
     with _database(database, say=left_out.append) as where:
-        async with grounded(folder, where, seed=seed, copies=copies, say=left_out.append) as environment:
+        async with opened_environment(folder, where, seed=seed, copies=copies, say=left_out.append) as environment:
             world = World(environment, seed=seed, long=long, kinds=kinds)
             machines = Machines(environment, world, seed=seed, long=long, full=course.full, kinds=kinds)
             pages = Pages(environment, world.ledger, seed=seed, kinds=kinds)

@@ -1,7 +1,4 @@
-"""Both simulators as the storm needs them: what really went out whole and when, and when the IRP was written to.
-
-Must not: act, or judge; world acts, oracle judges.
-"""
+"""Wraps both simulators: records which answers went out whole and when, and when the IRP was written to."""
 
 from __future__ import annotations
 

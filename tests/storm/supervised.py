@@ -1,7 +1,4 @@
-"""One daemon as the real command, started again whenever it dies, as systemd would; and how one waits for a condition.
-
-Must not: decide when it dies; that is processes.
-"""
+"""Runs the real command as a daemon and starts it again when it dies, as systemd would; waits for conditions."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from environment import Environment, grounded
+from environment import Environment, opened_environment
 from kinds import MINUTE
 from processes import START
 from report import table
@@ -41,7 +41,7 @@ def ahead(environment: Environment) -> float:
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(FAKETIME is None, reason="faketime is not installed (apt-get install faketime)")
 async def test_a_clock_that_is_set_back_stops_neither_polls_nor_deliveries(tmp_path: Path) -> None:
-    async with grounded(tmp_path, seed=SEED, say=print) as environment:
+    async with opened_environment(tmp_path, seed=SEED, say=print) as environment:
         (daemon,) = environment.daemons
         daemon.faked = True
         daemon.clock.write_text(f"+{STEP}\n")

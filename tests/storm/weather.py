@@ -6,7 +6,7 @@ A proxy of our own in between would do the same a second time, and could not tel
 that did not. Faults of processes, machines and databases are in machines.
 
 A seed fixes the order and the kinds of everything; the moment is the machine's, so a replay meets the same faults in
-the same order, not at the same instruction. Must not: play alerts or analysts (that is world).
+the same order, not at the same instruction.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Life on both sides, by chance with a seed: alerts come, grow, move, flap and go; the desk does its part between.
+"""Plays KUMA's side of life, by chance with a seed: alerts come, grow, move, flap and go; analysts act between.
 
-What obliges the daemon to something is written down in the ledger. Must not: disturb the machines (that is weather).
+What the daemon owes is written down in the ledger.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Remote:
         return self.health.ready().parts["irp"].state
 
 
-async def test_a_refused_token_pauses_the_side_and_sends_nothing_until_the_back_off_is_over() -> None:
+async def test_a_refused_token_pauses_the_side_until_the_back_off_is_over() -> None:
     remote = Remote()
     remote.probe_error = denied()
 

@@ -436,7 +436,7 @@ async def test_a_store_that_is_away_is_told_and_waited_for(sqlite_url: str) -> N
         ]
 
 
-async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_what_is_in_flight_is_left_alone(
+async def test_a_claim_whose_answer_was_lost_is_taken_up_again_and_no_other(
     database_url: str,
 ) -> None:
     async with bench(database_url, concurrency=2) as at:

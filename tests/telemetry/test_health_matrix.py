@@ -160,7 +160,7 @@ def test_a_standby_copy_stays_ready_without_ever_reading() -> None:
     assert health.ready().ready
 
 
-def test_a_standby_copy_that_no_longer_looks_is_not_ready_for_it_would_take_over_from_nobody() -> None:
+def test_a_standby_copy_that_no_longer_looks_is_not_ready() -> None:
     clock = Clock()
     health = healthy(clock, but=("poll",))
     health.standby("poll")

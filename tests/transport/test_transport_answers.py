@@ -302,7 +302,7 @@ async def test_a_token_that_no_header_can_carry_is_denied_before_anything_is_sen
     assert route.call_count == 0
 
 
-async def test_no_more_requests_are_in_flight_than_there_are_connections_and_waiting_is_no_time_out():
+async def test_requests_wait_for_a_free_connection_and_that_is_no_time_out():
     running, most = 0, 0
 
     async def handler(request: httpx.Request) -> httpx.Response:

@@ -546,7 +546,7 @@ async def test_a_connection_that_the_remote_closed_while_the_loop_was_busy_is_no
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
-async def test_a_write_is_sent_once_whatever_its_method_and_is_in_doubt_when_the_remote_dies(method):
+async def test_a_write_of_any_method_is_sent_once_and_in_doubt_when_the_remote_dies(method):
     heads = []
 
     async def takes_and_dies(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -73,10 +73,8 @@ async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_
     assert stage.agrees(), stage.verdict()
 
 
-async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all_until_released(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         ids = await many(stage, runtime, 20)
         for alert_id in ids[:10]:
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
@@ -101,9 +99,9 @@ async def test_a_watch_round_that_would_close_too_many_alerts_holds_them_all_unt
 
 
 async def test_closings_held_by_mistake_are_taken_back_by_a_resync_of_the_reopened(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         ids = await many(stage, runtime, 20)
         for alert_id in ids[:10]:
             stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
@@ -159,7 +157,7 @@ async def test_exactly_the_share_is_not_more_than_the_share(tmp_path: Path, sqli
     assert len(stage.kuma.closes) == 3, "three of the seven left are more than the share"
 
 
-async def test_creates_beyond_the_limit_of_a_round_are_held_and_carry_what_happened_meanwhile(
+async def test_creates_beyond_the_limit_are_held_and_carry_what_happened_meanwhile(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, brake={"max_new": 5}) as stage:
@@ -198,12 +196,10 @@ async def test_what_the_brake_holds_and_an_operator_drops_is_held_no_longer(tmp_
     assert stage.incidents(held) == []
 
 
-async def test_ignored_alerts_that_change_count_with_the_new_ones_and_are_held_beyond_the_limit(
-    tmp_path: Path, database_url: str
-) -> None:
+async def test_ignored_alerts_that_change_count_with_the_new_ones(tmp_path: Path, sqlite_url: str) -> None:
     limit = datetime.now(UTC) - timedelta(days=1)
     sections = {"poll": {"ignore_before": limit.isoformat()}, "brake": {"max_new": 5}}
-    async with staged(tmp_path, database_url, **sections) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, **sections) as stage, stage.runtime() as runtime:
         old = [stage.kuma.raise_alert(seen=limit - timedelta(hours=1), events=1) for _ in range(12)]
         await carried(runtime)
         for alert_id in old:
@@ -265,9 +261,7 @@ async def test_a_held_create_whose_alert_is_closed_meanwhile_makes_nothing_until
     assert stage.agrees(), stage.verdict()
 
 
-async def test_alerts_that_are_no_longer_ignored_do_not_make_a_closing_of_all_open_ones_look_small(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_alerts_no_longer_ignored_do_not_make_a_large_closing_look_small(tmp_path: Path, sqlite_url: str) -> None:
     kuma = {"statuses": ["new", "assigned", "closed"]}
     async with staged(tmp_path, sqlite_url, kuma=kuma, poll={"ignore_before": "2100-01-01T00:00:00Z"}) as stage:
         old = [stage.kuma.raise_alert() for _ in range(60)]

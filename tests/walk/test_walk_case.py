@@ -99,14 +99,12 @@ def _name_by(stage: Stage, named_by: str) -> None:
 
 # The door
 
-SPELLINGS = [str.upper, "{{{}}}".format, "urn:uuid:{}".format, lambda text: text.replace("-", "")]
 
-
-@pytest.mark.parametrize("spelled", SPELLINGS)
+@pytest.mark.parametrize("spelled", [str.upper, "urn:uuid:{}".format])
 async def test_a_door_id_in_another_spelling_closes_the_alert_and_nothing_is_echoed(
-    tmp_path: Path, database_url: str, spelled: Callable[[str], str]
+    tmp_path: Path, sqlite_url: str, spelled: Callable[[str], str]
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage:
         stage.kuma.knobs.any_id_spelling = True
         alert_id = stage.kuma.raise_alert()
         async with stage.door() as client:
@@ -133,7 +131,7 @@ async def test_a_door_id_that_is_unknown_here_goes_to_kuma_as_it_was_given(tmp_p
     assert [call.id for call in stage.kuma.close_calls] == [given]
 
 
-async def test_a_closing_that_was_ordered_in_capitals_before_its_alert_was_read_is_not_echoed(
+async def test_a_closing_ordered_in_capitals_before_its_alert_was_read_is_no_echo(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.runtime() as runtime:
@@ -149,9 +147,9 @@ async def test_a_closing_that_was_ordered_in_capitals_before_its_alert_was_read_
 
 
 async def test_who_names_the_incident_at_the_door_is_believed_before_kuma_answers(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", match="/incidents$", times=1)
         await once(runtime)

@@ -49,9 +49,9 @@ def reads_of_closed(stage: Stage) -> int:
 
 
 async def test_a_closing_at_the_door_closes_the_alert_once_however_often_it_comes(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage:
         alert_id = stage.kuma.raise_alert()
         body = {"id": alert_id, "reason": "Incorrect data", "comment": "noise"}
         async with stage.door() as client:
@@ -121,9 +121,9 @@ async def test_an_unknown_alert_closed_at_the_door_is_parked_with_kumas_word(tmp
 
 
 async def test_what_analysts_close_is_closed_in_kuma_with_the_mapped_or_the_default_reason(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         mapped, unmapped, open_one = (stage.kuma.raise_alert() for _ in range(3))
         async with stage.runtime() as runtime:
             await once(runtime)
@@ -178,10 +178,10 @@ async def test_an_operators_closing_goes_to_both_sides_once(tmp_path: Path, sqli
     assert stage.agrees(), stage.verdict()
 
 
-async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while_closing_it_was_off(
-    tmp_path: Path, database_url: str
+async def test_an_operator_closes_what_was_closed_while_closing_was_switched_off(
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"to_irp": False}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"to_irp": False}) as stage:
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.kuma.close(alert_id, "responded")
@@ -202,10 +202,10 @@ async def test_an_operator_closes_the_incident_of_an_alert_that_was_closed_while
     assert history.count("close_ordered") == 1
 
 
-async def test_an_incident_closed_at_the_door_gets_nothing_more_though_its_alert_was_closed_before(
-    tmp_path: Path, database_url: str
+async def test_an_incident_closed_at_the_door_after_its_alert_gets_nothing_more(
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False}) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, close={"watch": False}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         await once(runtime)
         stage.kuma.grow(alert_id)
@@ -223,7 +223,7 @@ async def test_an_incident_closed_at_the_door_gets_nothing_more_though_its_alert
     assert stage.kuma.close_calls == []
 
 
-async def test_a_closing_whose_answer_was_lost_is_asked_again_and_already_closed_is_success(
+async def test_an_unanswered_closing_is_asked_again_and_already_closed_is_success(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
@@ -469,9 +469,7 @@ async def test_the_list_of_closed_incidents_is_read_to_its_end(tmp_path: Path, s
     assert len(stage.kuma.close_calls) == 1
 
 
-async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes_behind_the_newest_closing(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         await once(runtime)

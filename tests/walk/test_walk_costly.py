@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stage import ago, eventually, parked, polled, staged, until_rest
 from structlog.testing import capture_logs
-from test_pain_memory import peak
+from test_walk_memory import peak
 
 from kuma_sync.sync import failpoint
 from kuma_sync.sync.polling.round import PORTION

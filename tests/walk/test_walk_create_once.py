@@ -105,7 +105,7 @@ async def test_an_incident_made_without_an_id_and_never_found_is_parked_and_not_
 
 
 @pytest.mark.parametrize("made", [True, False])
-async def test_a_create_answered_with_a_page_for_people_is_found_or_parked_and_not_sent_again(
+async def test_a_create_answered_with_a_page_for_people_is_not_sent_again(
     tmp_path: Path, sqlite_url: str, made: bool
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
@@ -184,8 +184,8 @@ async def test_a_restart_between_two_looks_does_not_start_over(tmp_path: Path, s
     assert len(stage.incidents(alert_id)) == 1
 
 
-async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
         change_profile(stage, lambda text: text.replace('settle = "200ms"', 'settle = "2h"'))
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_before", method="POST", match=CREATE, times=1)
@@ -367,9 +367,7 @@ async def test_a_create_that_certainly_did_not_happen_needs_no_find(
     assert finds([request.query for request in stage.irp.requests]) == before
 
 
-async def test_an_irp_whose_find_shows_everything_joins_nothing_that_does_not_belong_together(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_an_irp_whose_find_shows_everything_joins_nothing_wrongly(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         stage.irp.knobs.ignore_external_id = True
         stranger = stage.irp.create({"externalId": "somebody else's", "title": "not ours"})

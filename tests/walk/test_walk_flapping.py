@@ -45,10 +45,8 @@ async def depths(runtime: Runtime) -> dict[str, int]:
 TOGGLES = ({"priority": "critical", "status": "assigned"}, {"priority": "low", "status": "new"})
 
 
-async def test_an_alert_that_toggles_fifty_times_costs_a_handful_of_writes_and_ends_as_kuma_has_it(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url, poll={"interval": "300ms"}) as stage, stage.runtime() as runtime:
+async def test_an_alert_that_toggles_fifty_times_costs_a_handful_of_writes(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll={"interval": "300ms"}) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await polled(runtime)
         started = time.monotonic()
@@ -68,8 +66,8 @@ async def test_an_alert_that_toggles_fifty_times_costs_a_handful_of_writes_and_e
     assert stage.agrees(), stage.verdict()
 
 
-async def test_what_is_back_at_what_was_sent_last_is_not_written_at_all(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage, stage.runtime() as runtime:
+async def test_what_is_back_at_what_was_sent_last_is_not_written_at_all(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         put_off = await depths(runtime)
         stage.kuma.edit(alert_id, priority="critical")
@@ -81,8 +79,8 @@ async def test_what_is_back_at_what_was_sent_last_is_not_written_at_all(tmp_path
     assert stage.agrees(), stage.verdict()
 
 
-async def test_an_alert_that_grows_is_not_slowed_down(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage, stage.runtime() as runtime:
+async def test_an_alert_that_grows_is_not_slowed_down(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         await polled(runtime)
         for turn in range(4 * BURST):
@@ -93,8 +91,8 @@ async def test_an_alert_that_grows_is_not_slowed_down(tmp_path: Path, database_u
     assert stage.agrees(), stage.verdict()
 
 
-async def test_new_events_take_along_what_was_put_off(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage, stage.runtime() as runtime:
+async def test_new_events_take_along_what_was_put_off(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         before = stage.agrees()
         stage.kuma.grow(alert_id)
@@ -105,8 +103,8 @@ async def test_new_events_take_along_what_was_put_off(tmp_path: Path, database_u
     assert stage.agrees(), stage.verdict()
 
 
-async def test_a_closing_takes_along_what_was_put_off(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage, stage.runtime() as runtime:
+async def test_a_closing_takes_along_what_was_put_off(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         stage.kuma.close(alert_id, "responded")
         await polled(runtime)
@@ -118,8 +116,8 @@ async def test_a_closing_takes_along_what_was_put_off(tmp_path: Path, database_u
     assert stage.agrees(), stage.verdict()
 
 
-async def test_a_resync_does_not_wait(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage, stage.runtime() as runtime:
+async def test_a_resync_does_not_wait(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
         await runtime.deliveries.drain()
@@ -155,8 +153,8 @@ async def test_what_an_analyst_closed_meanwhile_gets_nothing_more(tmp_path: Path
     assert len(stage.wrote("update")) == BURST
 
 
-async def test_what_is_put_off_alarms_nobody(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage, stage.runtime() as runtime:
+async def test_what_is_put_off_alarms_nobody(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
         (job,) = await ask(runtime, lambda tx: tx.delivery.jobs())
@@ -177,8 +175,8 @@ async def test_what_is_put_off_alarms_nobody(tmp_path: Path, database_url: str) 
     assert readiness.parts["delivery"].state in ("ok", "starting")
 
 
-async def test_a_pass_by_hand_waits_for_nothing(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, poll=SLOW) as stage:
+async def test_a_pass_by_hand_waits_for_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, poll=SLOW) as stage:
         async with stage.runtime() as runtime:
             alert_id = await flapped(stage, runtime)
             spent = (await link_of(runtime, alert_id)).spent_until

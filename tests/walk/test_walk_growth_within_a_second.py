@@ -8,9 +8,7 @@ from pathlib import Path
 from stage import staged, until_rest
 
 
-async def test_growth_after_the_window_was_read_is_seen_by_the_next_poll_though_a_later_read_saw_a_newer_second(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_growth_after_the_window_was_read_is_seen_by_the_next_poll(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         now = datetime.now(UTC).replace(microsecond=0)
         stage.kuma.clock = lambda: now

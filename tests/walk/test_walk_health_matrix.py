@@ -285,9 +285,7 @@ async def test_reads_that_bring_nothing_show_after_two_intervals_and_not_before(
     }
 
 
-async def test_deliveries_tried_in_vain_show_although_the_irp_answers_all_else_and_an_empty_queue_never_does(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_deliveries_tried_in_vain_show_and_an_empty_queue_never_does(tmp_path: Path, sqlite_url: str) -> None:
     limits = Limits(drought=timedelta(seconds=1), observed_every=timedelta(milliseconds=100))
     async with staged(tmp_path, sqlite_url) as stage, stage.working(limits=limits) as runtime:
         await eventually(lambda: runtime.health.ready().ready)

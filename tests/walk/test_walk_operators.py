@@ -40,11 +40,11 @@ async def test_alerts_from_before_the_start_are_ignored_until_they_change(tmp_pa
 
 @pytest.mark.parametrize("sweep", [False, True], ids=["late", "sweep"])
 async def test_an_old_alert_that_only_a_listing_shows_is_ignored_until_it_changes(
-    tmp_path: Path, database_url: str, sweep: bool
+    tmp_path: Path, sqlite_url: str, sweep: bool
 ) -> None:
     limit = datetime.now(UTC) - timedelta(minutes=5)
     poll = {"ignore_before": limit.isoformat(), "sweep_interval": "1h"}
-    async with staged(tmp_path, database_url, poll=poll) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, poll=poll) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert()
         await carried(runtime)
         old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1 if sweep else 0, minutes=5))
@@ -105,8 +105,8 @@ async def test_an_ignored_alert_that_is_closed_in_kuma_makes_no_incident(tmp_pat
     assert stage.irp.incidents == {}
 
 
-async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert(name="odd")
         stage.irp.knobs.reject_titles = "odd"
         async with stage.runtime() as runtime:
@@ -128,13 +128,13 @@ async def test_a_dropped_alert_stays_dropped_whatever_happens_to_it(tmp_path: Pa
     assert stage.irp.incidents == {}
 
 
-@pytest.mark.parametrize("gate", ["irp", "kuma"])
-async def test_what_is_dropped_while_its_request_is_on_its_way_is_neither_parked_nor_tried_again(
-    tmp_path: Path, database_url: str, gate: str
+@pytest.mark.parametrize("remote", ["irp", "kuma"])
+async def test_what_is_dropped_while_its_request_is_under_way_is_not_tried_again(
+    tmp_path: Path, database_url: str, remote: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(name="odd")
-        if gate == "irp":
+        if remote == "irp":
             server, worker = stage.irp, runtime.deliveries
             await runtime.poller.poll_once()
         else:
@@ -144,7 +144,7 @@ async def test_what_is_dropped_while_its_request_is_on_its_way_is_neither_parked
             server, worker = stage.kuma, runtime.closes
         sent = len(server.requests)
         server.faults.add("delay", seconds=0.5, method="POST")
-        server.faults.add("status", code=422 if gate == "irp" else 500, method="POST")
+        server.faults.add("status", code=422 if remote == "irp" else 500, method="POST")
         working = asyncio.create_task(worker.drain())
         await eventually(lambda: [one for one in server.requests[sent:] if one.method == "POST"])
         await tell(runtime, lambda tx: operator.drop(tx, alert_id, by="cli"))
@@ -193,9 +193,9 @@ async def test_a_field_that_was_emptied_in_kuma_is_cleared_in_the_irp(tmp_path: 
 
 @pytest.mark.parametrize("how", ["resync", "found again"])
 async def test_a_full_update_clears_what_was_emptied_in_kuma_and_nothing_else(
-    tmp_path: Path, database_url: str, how: str
+    tmp_path: Path, sqlite_url: str, how: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.edit(alert_id, assignee="i.petrova")
         async with stage.runtime() as runtime:

@@ -53,8 +53,8 @@ async def test_edited_fields_outlive_everything_that_happens_to_the_alert(tmp_pa
     assert incident.status == "closed"
 
 
-async def test_a_field_that_kuma_changed_itself_is_sent_and_no_other(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_a_field_that_kuma_changed_itself_is_sent_and_no_other(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await carried(runtime)
         incident = stage.incident(alert_id)
@@ -72,9 +72,9 @@ async def test_a_field_that_kuma_changed_itself_is_sent_and_no_other(tmp_path: P
 
 
 async def test_what_analysts_emptied_stays_empty_and_what_kuma_emptied_is_emptied(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         stage.kuma.edit(alert_id, assignee="i.petrova")
         await carried(runtime)
@@ -96,8 +96,8 @@ async def test_what_analysts_emptied_stays_empty_and_what_kuma_emptied_is_emptie
     assert [body["assignee"] for _, body in stage.wrote("update") if "assignee" in body] == [None]
 
 
-async def test_an_edit_made_while_our_update_is_on_its_way_lives(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_an_edit_made_while_our_update_is_on_its_way_lives(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await carried(runtime)
         incident = stage.incident(alert_id)
@@ -116,10 +116,8 @@ async def test_an_edit_made_while_our_update_is_on_its_way_lives(tmp_path: Path,
 
 
 @pytest.mark.parametrize("fault", ["reset_after", "reset_before"])
-async def test_an_update_that_is_sent_again_names_the_same_fields(
-    tmp_path: Path, database_url: str, fault: str
-) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_an_update_that_is_sent_again_names_the_same_fields(tmp_path: Path, sqlite_url: str, fault: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(priority="low")
         await carried(runtime)
         incident = stage.incident(alert_id)
@@ -135,8 +133,8 @@ async def test_an_update_that_is_sent_again_names_the_same_fields(
     assert (incident.fields["title"], incident.fields["rule"]) == ("Checked by us", "ours")
 
 
-async def test_an_edit_made_before_our_create_was_answered_lives(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_an_edit_made_before_our_create_was_answered_lives(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         await once(runtime)
         alert_id = stage.kuma.raise_alert(priority="low")
         stage.irp.faults.add("reset_after", method="POST", times=1)
@@ -201,10 +199,8 @@ def severity(order: tuple[str, ...]) -> str:
     return "Low" if last or not told else "Critical"
 
 
-async def test_in_every_order_of_edits_changes_and_closings_the_last_word_on_a_field_stands(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url, brake=OPEN_BRAKE) as stage, stage.runtime() as runtime:
+async def test_the_last_word_on_a_field_stands_in_every_order_of_events(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, brake=OPEN_BRAKE) as stage, stage.runtime() as runtime:
         orders = {stage.kuma.raise_alert(priority="medium"): order for order in ORDERS}
         await carried(runtime)
         for turn in range(len(DEEDS)):

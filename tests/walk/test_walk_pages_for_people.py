@@ -11,14 +11,8 @@ from stage import change_profile, parked, staged, until_rest
 from kuma_sync.sync.runtime.runner import Runtime, once
 
 ODD_PAGES: dict[str, dict[str, Any]] = {
-    "as HTML": {},
-    "behind a BOM": {"encoding": "utf-8-sig"},
-    "as XHTML": {"content_type": "application/xhtml+xml"},
-    "as plain text": {"content_type": "text/plain"},
-    "as bytes": {"content_type": "application/octet-stream"},
     "as JSON": {"content_type": "application/json"},
     "in UTF-16": {"encoding": "utf-16", "content_type": "text/html; charset=utf-16"},
-    "without a name": {"content_type": ""},
 }
 
 everywhere = pytest.mark.parametrize("page", ODD_PAGES.values(), ids=ODD_PAGES.keys())

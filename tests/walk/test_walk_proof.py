@@ -53,8 +53,8 @@ async def shut(stage: Stage, runtime: Runtime) -> str:
     return runtime.health.ready().parts["irp"].reason
 
 
-async def test_a_key_that_is_not_stored_lets_one_create_out_and_no_more(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, **QUICKLY) as stage:
+async def test_a_key_that_is_not_stored_lets_one_create_out_and_no_more(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, **QUICKLY) as stage:
         old, closed = stage.kuma.raise_alert(), stage.kuma.raise_alert()
         async with stage.working():
             await eventually(stage.agrees)
@@ -377,9 +377,9 @@ async def test_what_create_made_is_known_by_its_id_in_another_case_and_not_sent_
 
 
 async def test_the_look_for_what_create_made_waits_for_a_resolution_as_every_look_does(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False, "watch_interval": "1s"}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"watch": False, "watch_interval": "1s"}) as stage:
         stage.irp.knobs.find_lag = 3600
         alert_id = stage.kuma.raise_alert()
         async with stage.runtime() as runtime:

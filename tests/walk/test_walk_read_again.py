@@ -17,9 +17,9 @@ from kuma_sync.sync.runtime.runner import once
 
 
 async def test_events_that_only_a_resync_has_shown_are_counted_in_what_the_incident_says(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(events=3)
         await once(runtime)
         stage.kuma.grow(alert_id, events=10, move_last_seen=False)
@@ -32,7 +32,7 @@ async def test_events_that_only_a_resync_has_shown_are_counted_in_what_the_incid
     assert stage.agrees(), stage.verdict()
 
 
-async def test_contents_that_the_poller_stored_meanwhile_are_not_replaced_by_those_read_before(
+async def test_contents_stored_meanwhile_are_not_replaced_by_those_read_before(
     tmp_path: Path, database_url: str
 ) -> None:
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:

@@ -22,7 +22,7 @@ async def recorded(tmp_path: Path, database: str, *, alerts: int = 20) -> AsyncI
         yield stage
 
 
-async def test_twenty_recorded_alerts_become_twenty_incidents_with_every_field_of_every_event(
+async def test_twenty_recorded_alerts_become_incidents_with_every_field_and_event(
     tmp_path: Path, database_url: str
 ) -> None:
     async with recorded(tmp_path, database_url) as stage:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import connect
 
 import psycopg
-from stage import ask, eventually, leases_run_out, parked, polled, staged, state_of, until_rest
+from stage import ask, eventually, leases_run_out, link_of, parked, polled, staged, state_of, until_rest
 
+from kuma_sync.core.alert import AlertId
+from kuma_sync.sim.values import Json
 from kuma_sync.sync import operator
+from kuma_sync.sync.runtime.runner import once
 
 
 @asynccontextmanager
@@ -171,3 +175,55 @@ async def test_what_an_irp_answers_and_the_database_refuses_parks_that_job_alone
 
     assert job.reason.startswith("the database takes no such value")
     assert len(stage.irp.incidents) == 9
+
+
+# Text that no database takes, made fit before
+
+CREATE = "/api/v1/incidents$"
+ODD = "bad \x00 and \ud800 text"
+FIT = "bad \ufffd and \ufffd text"
+
+
+async def test_a_refusal_in_odd_words_parks_its_job_and_no_other(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+        stage.irp.faults.add("status", code=400, method="POST", match=CREATE, times=1, body={"message": ODD})
+        ids = [stage.kuma.raise_alert() for _ in range(2)]
+
+        troubles = await once(runtime)
+        (job,) = await parked(runtime)
+        history = await ask(runtime, lambda tx: tx.audit.history(AlertId(job.subject)))
+
+    assert troubles == []
+    assert FIT in job.reason
+    assert [entry.detail for entry in history if entry.action == "parked"] == [job.reason]
+    assert [len(stage.incidents(alert_id)) for alert_id in ids if alert_id != job.subject] == [1]
+
+
+async def test_an_incident_with_an_odd_number_is_linked(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+        alert_id = stage.kuma.raise_alert()
+        answer: Json = {"id": "77", "number": ODD, "url": ODD}
+        stage.irp.faults.add("status", code=201, method="POST", match=CREATE, body=answer)
+
+        await once(runtime)
+        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
+
+    assert jobs == []
+    assert link.incident is not None
+    assert (link.incident.id, link.incident.number, link.incident.url) == ("77", FIT, FIT)
+
+
+async def test_a_closing_with_an_odd_resolution_is_carried(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+        alert_id = stage.kuma.raise_alert()
+        await once(runtime)
+        item = {"id": stage.incident(alert_id).id, "externalId": f"kuma:kuma:{alert_id}", "status": "closed"}
+        item |= {"resolution": ODD, "updatedAt": datetime.now(UTC).isoformat()}
+        stage.irp.faults.add("status", code=200, match="status=closed", body={"items": [item], "total": 1})
+
+        troubles = [*await once(runtime), *await once(runtime)]
+        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
+
+    assert (troubles, jobs) == ([], [])
+    assert stage.kuma.closes == [(alert_id, "responded")]
+    assert link.incident_closed

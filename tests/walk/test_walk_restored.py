@@ -6,9 +6,10 @@ See also `test_an_older_copy_of_the_store_doubles_nothing`.
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from stage import ago, change_profile, parked, staged, without
+from stage import ago, change_profile, link_of, parked, staged, without
 
 from kuma_sync.sync.runtime.runner import once
 
@@ -73,3 +74,26 @@ def restore(folder: Path) -> None:
     for left_over in ("store.db-wal", "store.db-shm"):
         (folder / left_over).unlink(missing_ok=True)
     shutil.copy(folder / "backup.db", folder / "store.db")
+
+
+async def test_a_restored_store_doubles_no_alert_that_it_knows_as_ignored(tmp_path: Path, sqlite_url: str) -> None:
+    limit = datetime.now(UTC) - timedelta(days=1)
+    async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage:
+        async with stage.runtime() as runtime:
+            await once(runtime)
+            old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1))
+            await once(runtime)
+            born = await link_of(runtime, old)
+        shutil.copy(tmp_path / "store.db", tmp_path / "backup.db")
+        ignored = list(stage.incidents(old))
+        stage.kuma.grow(old)
+        await stage.passes()
+
+        for left_over in ("store.db-wal", "store.db-shm"):
+            (tmp_path / left_over).unlink(missing_ok=True)
+        shutil.copy(tmp_path / "backup.db", tmp_path / "store.db")
+        await stage.passes(2)
+
+    assert (born.ignored, ignored) == (True, [])
+    assert len(stage.incidents(old)) == len(stage.wrote("create")) == 1
+    assert stage.agrees(), stage.verdict()

@@ -32,9 +32,9 @@ async def stopped(child: Child, number: int) -> tuple[int, float]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_pass_told_to_stop_ends_what_is_in_flight_and_says_what_is_left(
-    tmp_path: Path, database_url: str, number: signal.Signals
+    tmp_path: Path, sqlite_url: str, number: signal.Signals
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         for _ in range(60):
             stage.kuma.raise_alert(events=1)
         stage.irp.knobs.latency = 0.2

@@ -178,22 +178,22 @@ async def test_a_job_in_flight_ends_on_the_old_configuration_while_the_new_one_w
     assert finds(stage) == before + 1, "nothing was in doubt: only whether a first create is shown"
 
 
-@pytest.mark.parametrize("gate", ["kuma", "irp"])
+@pytest.mark.parametrize("remote", ["kuma", "irp"])
 async def test_a_paused_side_is_tried_at_once_when_the_configuration_is_read_again(
-    tmp_path: Path, sqlite_url: str, gate: str
+    tmp_path: Path, sqlite_url: str, remote: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, retry={"base": "5m", "max": "10m"}) as stage, stage.daemon() as daemon:
         first = stage.kuma.raise_alert()
         await eventually(lambda: stage.incidents(first))
-        (stage.kuma if gate == "kuma" else stage.irp).token = "another"
+        (stage.kuma if remote == "kuma" else stage.irp).token = "another"
         second = stage.kuma.raise_alert()
         await eventually(lambda: daemon.says("side_paused"))
 
-        stage.configure(**{gate: {"token": "another"}})
+        stage.configure(**{remote: {"token": "another"}})
         await hung_up(daemon, "configuration_reloaded")
         await eventually(lambda: stage.incidents(second))
 
-    assert [line["remote"] for line in daemon.says("side_paused")] == [gate]
+    assert [line["remote"] for line in daemon.says("side_paused")] == [remote]
 
 
 async def test_a_wrong_configuration_is_refused_by_its_key_and_the_old_one_stays(

@@ -244,7 +244,7 @@ async def test_a_worker_frozen_while_holding_a_claim_sends_no_second_create(
     assert codes == [0, 0, 0]
 
 
-async def test_a_worker_frozen_between_two_requests_does_not_write_what_it_knew_over_the_link(
+async def test_a_worker_frozen_between_two_requests_does_not_overwrite_the_link(
     tmp_path: Path, postgres_url: str
 ) -> None:
     async with staged(tmp_path, postgres_url) as stage, looked_at(stage) as store:

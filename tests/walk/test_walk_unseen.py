@@ -50,9 +50,9 @@ async def read_once(folder: Path, database: str, **sections: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("status", list(TAKEN))
 async def test_an_alert_raised_and_taken_while_the_daemon_is_off_becomes_an_incident(
-    tmp_path: Path, database_url: str, status: str
+    tmp_path: Path, sqlite_url: str, status: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         stage.kuma.raise_alert(seen=ago(hours=9))
         assert await stage.run_once() == 0
         stage.kuma.clock = lambda: datetime.now(UTC) + timedelta(seconds=3)
@@ -112,9 +112,9 @@ def late_listings(stage: Stage) -> list[str]:
 
 @pytest.mark.parametrize("how", list(MOVED))
 async def test_what_an_outage_left_is_found_though_the_listing_moves_while_it_is_read(
-    tmp_path: Path, database_url: str, how: str
+    tmp_path: Path, sqlite_url: str, how: str
 ) -> None:
-    async with read_once(tmp_path, database_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
+    async with read_once(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
         stage.kuma.knobs.page_size = 10
         ids = list[str]()
         for _ in range(60):
@@ -196,8 +196,8 @@ async def test_what_was_closed_unread_is_recorded_counted_and_listed(tmp_path: P
     assert "missed" in shown
 
 
-async def test_with_unseen_all_what_was_closed_unread_is_created_and_closed(tmp_path: Path, database_url: str) -> None:
-    async with read_once(tmp_path, database_url, poll={"unseen": "all"}) as stage:
+async def test_with_unseen_all_what_was_closed_unread_is_created_and_closed(tmp_path: Path, sqlite_url: str) -> None:
+    async with read_once(tmp_path, sqlite_url, poll={"unseen": "all"}) as stage:
         let_time_pass(stage, minutes=1)
         alert_id = stage.kuma.raise_alert(events=3)
         stage.kuma.close(alert_id, "incorrect data")
@@ -256,7 +256,7 @@ async def test_with_unseen_none_what_was_taken_unread_waits_until_it_is_new_agai
     assert stage.incidents(away) == []
 
 
-async def test_a_missed_alert_that_a_changed_configuration_wants_comes_with_its_next_change(
+async def test_a_missed_alert_that_a_new_configuration_wants_comes_when_it_changes(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with read_once(tmp_path, sqlite_url, poll={**SWEEPLESS, "unseen": "none"}) as stage:

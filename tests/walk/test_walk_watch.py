@@ -67,8 +67,8 @@ def close(stage: Stage, alert_id: str, resolution: str = "False positive", *, at
 # A closing in two steps
 
 
-async def test_a_resolution_that_comes_in_a_second_step_gives_the_reason(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+async def test_a_resolution_that_comes_in_a_second_step_gives_the_reason(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert()
         await once(runtime)
         close(stage, alert_id, "")
@@ -146,10 +146,8 @@ async def test_a_reopened_incident_is_waited_for_anew_when_it_is_closed_again(tm
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
-async def test_find_looks_once_more_at_an_incident_closed_without_a_resolution(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url, close={"watch": False, "watch_interval": "1s"}) as stage:
+async def test_find_looks_once_more_at_an_incident_closed_without_a_resolution(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, close={"watch": False, "watch_interval": "1s"}) as stage:
         alert_id = stage.kuma.raise_alert()
         stage.irp.faults.add("reset_after", method="POST", match="/incidents$", times=1)
         async with stage.runtime() as runtime:
@@ -176,8 +174,8 @@ async def _worked(runtime: Runtime, done: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("date", ["absent", "soon", ""])
-async def test_a_closing_dated_ahead_hides_no_later_one(tmp_path: Path, database_url: str, date: str) -> None:
-    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage:
+async def test_a_closing_dated_ahead_hides_no_later_one(tmp_path: Path, sqlite_url: str, date: str) -> None:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage:
         stage.irp.knobs.date = date
         first, second, third = (stage.kuma.raise_alert() for _ in range(3))
         async with stage.runtime() as runtime:
@@ -211,9 +209,9 @@ async def test_local_times_without_a_zone_three_hours_ahead_hide_no_closing(tmp_
 
 @pytest.mark.parametrize("date", ["absent", ""])
 async def test_a_stored_watch_mark_that_lies_ahead_is_taken_back_and_said(
-    tmp_path: Path, database_url: str, date: str
+    tmp_path: Path, sqlite_url: str, date: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.irp.knobs.date = date
@@ -235,9 +233,9 @@ async def test_a_stored_watch_mark_that_lies_ahead_is_taken_back_and_said(
 
 @pytest.mark.parametrize("date", ["absent", ""])
 async def test_a_stored_watermark_of_kuma_that_lies_ahead_is_taken_back_and_said(
-    tmp_path: Path, database_url: str, date: str
+    tmp_path: Path, sqlite_url: str, date: str
 ) -> None:
-    async with staged(tmp_path, database_url, poll={"sweep_interval": "1h"}) as stage:
+    async with staged(tmp_path, sqlite_url, poll={"sweep_interval": "1h"}) as stage:
         await stage.passes()
         stage.kuma.knobs.date = date
         ahead = datetime(2099, 1, 1, tzinfo=UTC)
@@ -333,9 +331,9 @@ async def test_a_page_behind_the_end_that_is_refused_is_the_end(
 
 @pytest.mark.parametrize("fault", [{"code": 500}, {"code": 400}, {"code": 429, "headers": {"Retry-After": "1"}}])
 async def test_what_was_read_is_applied_whatever_a_later_page_says(
-    tmp_path: Path, database_url: str, fault: dict[str, Any]
+    tmp_path: Path, sqlite_url: str, fault: dict[str, Any]
 ) -> None:
-    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         early, late = stage.kuma.raise_alert(), stage.kuma.raise_alert()
         await once(runtime)
         close(stage, early, at=ago(hours=2))
@@ -465,9 +463,9 @@ async def test_a_quiet_watch_costs_one_request_a_round_and_one_more_now_and_then
 
 @pytest.mark.parametrize("profile", ["with find", "without find"])
 async def test_a_moved_incidents_closing_is_carried_and_its_new_id_is_learnt(
-    tmp_path: Path, database_url: str, profile: str
+    tmp_path: Path, sqlite_url: str, profile: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, sqlite_url) as stage:
         alert_id = stage.kuma.raise_alert()
         if profile == "without find":
             change_profile(stage, without("find"))
@@ -502,8 +500,8 @@ async def test_a_closed_duplicate_does_not_close_the_alert_of_an_open_incident(t
     assert sum("externalId" in request.query for request in stage.irp.requests) == finds, "what is decided is not asked"
 
 
-async def test_where_key_and_id_name_two_alerts_find_decides(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
+async def test_where_key_and_id_name_two_alerts_find_decides(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, brake=UNBRAKED) as stage, stage.runtime() as runtime:
         closed, other = stage.kuma.raise_alert(), stage.kuma.raise_alert()
         await once(runtime)
         taken = stage.incident(other).id

@@ -326,7 +326,7 @@ async def test_a_gone_alert_that_is_closed_when_it_comes_back_closes_its_inciden
 # What is too large or too strange
 
 
-async def test_an_oversize_alert_goes_without_events_and_says_so_its_neighbours_go_with_theirs(
+async def test_an_oversize_alert_goes_without_events_and_its_neighbours_with_theirs(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, poll={**SWEEPLESS, "max_alert_size": "20KB"}) as stage:
@@ -419,8 +419,8 @@ async def test_a_body_that_is_too_large_is_halved_until_it_fits(tmp_path: Path, 
     assert len(stage.incidents(alert_id)) == 1
 
 
-async def test_what_is_no_alert_is_parked_once_and_the_others_are_delivered(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_what_is_no_alert_is_parked_once_and_the_others_are_delivered(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
         ids = [stage.kuma.raise_alert() for _ in range(3)]
         stage.kuma.knobs.strays = [None, 5, {"name": "without an id"}, {"id": None}, {"id": ""}, "text"]
         metrics = Metrics()

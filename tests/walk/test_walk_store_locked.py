@@ -39,9 +39,7 @@ async def looks(runtime: Runtime, copies: list[int], stage: Stage) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_with_a_reader_a_backup_two_workers_and_a_long_lock_no_write_is_lost_and_the_lock_shows(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_file_many_use_and_one_locks_loses_no_write_and_shows_the_lock(tmp_path: Path, sqlite_url: str) -> None:
     copies = list[int]()
     async with staged(tmp_path, sqlite_url) as stage, stage.working(Metrics(), limits=IMPATIENT) as runtime:
         onlooker = asyncio.create_task(looks(runtime, copies, stage))

@@ -53,9 +53,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(deeds=st.lists(DEEDS, min_size=4, max_size=24))
-def test_closings_on_both_sides_in_any_order_rest_after_two_cycles_with_no_write_too_many(
-    house: House, deeds: list[Deed]
-) -> None:
+def test_closings_on_both_sides_in_any_order_rest_after_two_cycles(house: House, deeds: list[Deed]) -> None:
     stage = house.new_world()
     ids = [stage.kuma.raise_alert(events=1) for _ in range(ALERTS)]
     runtime = house.begin_life()

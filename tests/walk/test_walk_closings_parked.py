@@ -63,10 +63,8 @@ class WantsACode(Faults):
         await app(scope, again, send)
 
 
-async def test_a_closing_that_the_irp_refuses_for_a_missing_field_is_parked_after_one_try_until_the_profile_has_it(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_a_closing_refused_for_a_missing_field_is_parked_after_one_try(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
         stage.irp.faults = WantsACode()
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
@@ -94,7 +92,7 @@ def _closes(stage: Stage) -> int:
     return sum(request.path.endswith("/close") for request in stage.irp.requests)
 
 
-async def test_a_resolution_without_a_reason_is_parked_unsent_until_it_is_listed_and_retried(
+async def test_a_resolution_without_a_reason_is_parked_until_listed_and_retried(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url, close={"default_reason": ""}) as stage:
@@ -119,9 +117,9 @@ async def test_a_resolution_without_a_reason_is_parked_unsent_until_it_is_listed
 
 
 async def test_an_empty_resolution_is_parked_until_there_is_a_default_and_retried(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, close={"default_reason": ""}) as stage:
+    async with staged(tmp_path, sqlite_url, close={"default_reason": ""}) as stage:
         alert_id = stage.kuma.raise_alert()
         await stage.passes()
         stage.irp.analyst_close(stage.incident(alert_id).id, "")
@@ -160,9 +158,7 @@ async def _nowhere(_message: Message) -> None:
     return
 
 
-async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next_within_the_lease_and_one_effect(
-    tmp_path: Path, database_url: str
-) -> None:
+async def test_a_daemon_killed_while_it_closes_leaves_its_job_to_the_next(tmp_path: Path, database_url: str) -> None:
     async with staged(tmp_path, database_url) as stage:
         stage.kuma.faults = murder = KillsTheCloser()
         alert_id = stage.kuma.raise_alert()

@@ -35,9 +35,7 @@ async def test_incidents_that_we_closed_ourselves_are_no_accident_for_the_brake(
     assert stage.agrees(), stage.verdict()
 
 
-async def test_growth_that_leaves_last_seen_alone_is_told_after_the_overlap_though_no_newer_alert_comes(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_growth_that_leaves_last_seen_alone_is_told_after_the_overlap(tmp_path: Path, sqlite_url: str) -> None:
     clock = Clock()
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.kuma.clock = clock

@@ -1,4 +1,4 @@
-"""What waits once got wrong: gates that spin or flap, clocks set back, half written tokens, switches thrown."""
+"""What waits for a remote: it neither spins nor flaps, pages stop where a wait was asked for, old orders are kept."""
 
 from __future__ import annotations
 
@@ -18,18 +18,14 @@ from structlog.testing import capture_logs
 
 from kuma_sync.app.one_pass import Outcome, complete_pass
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import AccessDenied, StoreError, StoreUnavailable, Transient
-from kuma_sync.core.retry import RetryPolicy
+from kuma_sync.core.errors import StoreError, StoreUnavailable, Transient
 from kuma_sync.store import Store, store_url
 from kuma_sync.store.jobs import Job
 from kuma_sync.store.migrate import upgrade
 from kuma_sync.sync import operator
-from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
-from kuma_sync.sync.remote.rate import RetryContext
-from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop
 from kuma_sync.sync.runtime.runner import Runtime, once
-from kuma_sync.telemetry.health import Health, State
+from kuma_sync.telemetry.health import State
 
 # Gates
 
@@ -119,32 +115,7 @@ async def test_a_list_of_closed_that_is_not_there_makes_closings_unready_and_say
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
-# Clocks set back
-
-
-async def test_a_loop_whose_bell_no_longer_rings_acts_after_twice_the_interval() -> None:
-    acted, stop, started = list[float](), asyncio.Event(), time.monotonic()
-
-    async def act() -> None:
-        acted.append(time.monotonic() - started)
-        if len(acted) == 3:
-            stop.set()
-
-    loop = PeriodicLoop(
-        "poll", act, part="poll", interval=timedelta(milliseconds=50), last_moments=timedelta(seconds=2)
-    )
-    async with asyncio.timeout(5):
-        await loop.run(stop)
-
-    assert acted[0] >= 0.09
-    assert acted[2] >= 0.27
-
-
-def make_gate(clock: Clock) -> RemoteGate:
-    """Return a gate without a probe, on a clock that can be set back."""
-    policy = RetryPolicy(base=timedelta(seconds=2), max=timedelta(minutes=10))
-    pace = RetryContext(clock=clock, policy=policy, jitter=lambda: 0.0, limits=Limits())
-    return RemoteGate("irp", pace=pace, health=Health(monotonic=lambda: 0.0))
+# A wait that somebody else was asked for
 
 
 async def asked_to_wait(gate: RemoteGate, seconds: int) -> None:
@@ -154,9 +125,7 @@ async def asked_to_wait(gate: RemoteGate, seconds: int) -> None:
             raise Transient(remote="irp", operation="read", summary="answered 429", status=429, retry_after=wish)
 
 
-async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to_wait(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_paged_listing_stops_where_kuma_asked_somebody_to_wait(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         for _ in range(251):
             stage.kuma.raise_alert(events=0)
@@ -172,7 +141,7 @@ async def test_a_listing_of_several_pages_stops_where_kuma_asks_somebody_else_to
     assert cursor.watermark is None, "what was not read to its end is read again"
 
 
-async def test_a_list_of_closed_of_several_pages_stops_where_the_irp_asks_somebody_else_to_wait(
+async def test_a_paged_list_of_closed_stops_where_the_irp_asked_somebody_to_wait(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
@@ -192,84 +161,6 @@ async def test_a_list_of_closed_of_several_pages_stops_where_the_irp_asks_somebo
     assert [request.query for request in stage.irp.requests if "offset=100" in request.query] == []
     assert len(orders) == 100, "what was read counts"
     assert cursor.watched_until is None, "what was not read to its end is read again"
-
-
-async def refused(gate: RemoteGate, answered: asyncio.Event | None = None) -> GateClosed:
-    with pytest.raises(GateClosed) as stopped:
-        await _ask(gate, answered)
-    return stopped.value
-
-
-async def _ask(gate: RemoteGate, answered: asyncio.Event | None) -> None:
-    async with gate.admit():
-        if answered is not None:
-            await answered.wait()
-        raise AccessDenied(remote="irp", operation="read", summary="answered 401", status=401)
-
-
-async def test_a_wish_to_wait_is_ignored_once_the_clock_was_set_back() -> None:
-    clock = Clock()
-    gate = make_gate(clock)
-    await asked_to_wait(gate, 2)
-    kept = gate.open_at()
-
-    clock.advance(minutes=-30)
-    a_little = gate.open_at()
-    clock.advance(days=-1)
-
-    assert kept is not None
-    assert a_little == kept
-    assert gate.open_at() is None
-
-
-async def test_a_trial_is_not_put_off_beyond_the_longest_back_off_when_the_clock_was_set_back() -> None:
-    clock = Clock()
-    gate = make_gate(clock)
-    await refused(gate)
-    kept = gate.open_at()
-
-    clock.advance(days=-1)
-    after = gate.open_at()
-
-    assert kept is not None
-    assert after is None
-    assert gate.paused
-
-
-async def test_a_new_wish_to_wait_is_heard_after_the_clock_was_set_back() -> None:
-    clock = Clock()
-    gate = make_gate(clock)
-    await asked_to_wait(gate, 2)
-    clock.advance(days=-1)
-
-    await asked_to_wait(gate, 5)
-
-    assert gate.open_at() == clock() + timedelta(seconds=5)
-
-
-async def test_a_refused_token_pauses_the_side_although_the_clock_was_set_back() -> None:
-    clock = Clock()
-    gate = make_gate(clock)
-    await asked_to_wait(gate, 2)
-    clock.advance(days=-1)
-
-    stopped = await refused(gate)
-
-    assert gate.paused
-    assert stopped.until <= clock() + timedelta(seconds=2)
-
-
-async def test_several_requests_refused_at_once_are_one_refusal() -> None:
-    clock, answered = Clock(), asyncio.Event()
-    gate = make_gate(clock)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(8):
-            group.create_task(refused(gate, answered))
-        await asyncio.sleep(0)
-        answered.set()
-
-    assert gate.open_at() == clock() + timedelta(seconds=2)
 
 
 # Tokens, roles, switches
@@ -363,7 +254,7 @@ async def rested(stage: Stage) -> Outcome | None:
     return None if outcome.waiting else outcome
 
 
-async def test_an_old_order_is_parked_while_closing_is_switched_off_and_closed_when_it_is_on_again(
+async def test_an_old_order_is_parked_while_closing_is_off_and_closed_afterwards(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:

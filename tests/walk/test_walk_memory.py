@@ -43,9 +43,7 @@ def peak(daemon: Child) -> float:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak")
-async def test_fifty_alerts_of_5000_events_pass_in_200_megabytes_and_a_413_makes_batches_smaller(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_fifty_alerts_of_5000_events_pass_in_200_megabytes(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll=LONG, close={"watch_interval": "1h"}) as stage:
         events, now = many_events(), datetime.now(UTC)
         for number in range(ALERTS):

@@ -10,7 +10,7 @@ from lives import lives
 from kuma_sync.app.build import open_store
 
 
-async def test_a_first_read_that_dies_on_its_second_page_keeps_the_first_and_moves_no_watermark(
+async def test_a_first_read_that_dies_on_page_two_keeps_page_one_and_the_watermark(
     tmp_path: Path, database_url: str
 ) -> None:
     async with lives(tmp_path, database_url, concurrency=1) as life:

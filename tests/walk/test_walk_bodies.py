@@ -1,13 +1,11 @@
-"""What reads and writes once got wrong: edits taken back, odd text, events a body does not carry, failing stores."""
+"""What a body says and what it carries: edits taken back, events that do not fit, and what a failed write leaves."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,6 @@ from kuma_sync.sync.runtime.runner import once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"
-ODD = "bad \x00 and \ud800 text"
-FIT = "bad \ufffd and \ufffd text"
 
 
 def event_ids(events: list[Json] | None) -> list[str]:
@@ -73,54 +69,6 @@ async def test_an_alert_that_comes_back_to_new_as_it_was_is_seen_again(
     assert told == ["assigned" if deed == "assign" else "escalated", "new"]
     assert not stage.incident(alert_id).fields.get("assignee")
     assert stage.agrees(), stage.verdict()
-
-
-# Odd text from the IRP
-
-
-async def test_a_refusal_in_odd_words_parks_its_job_and_no_other(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
-        stage.irp.faults.add("status", code=400, method="POST", match=CREATE, times=1, body={"message": ODD})
-        ids = [stage.kuma.raise_alert() for _ in range(2)]
-
-        troubles = await once(runtime)
-        (job,) = await parked(runtime)
-        history = await ask(runtime, lambda tx: tx.audit.history(AlertId(job.subject)))
-
-    assert troubles == []
-    assert FIT in job.reason
-    assert [entry.detail for entry in history if entry.action == "parked"] == [job.reason]
-    assert [len(stage.incidents(alert_id)) for alert_id in ids if alert_id != job.subject] == [1]
-
-
-async def test_an_incident_with_an_odd_number_is_linked(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
-        alert_id = stage.kuma.raise_alert()
-        answer: Json = {"id": "77", "number": ODD, "url": ODD}
-        stage.irp.faults.add("status", code=201, method="POST", match=CREATE, body=answer)
-
-        await once(runtime)
-        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
-
-    assert jobs == []
-    assert link.incident is not None
-    assert (link.incident.id, link.incident.number, link.incident.url) == ("77", FIT, FIT)
-
-
-async def test_a_closing_with_an_odd_resolution_is_carried(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
-        alert_id = stage.kuma.raise_alert()
-        await once(runtime)
-        item = {"id": stage.incident(alert_id).id, "externalId": f"kuma:kuma:{alert_id}", "status": "closed"}
-        item |= {"resolution": ODD, "updatedAt": datetime.now(UTC).isoformat()}
-        stage.irp.faults.add("status", code=200, match="status=closed", body={"items": [item], "total": 1})
-
-        troubles = [*await once(runtime), *await once(runtime)]
-        link, jobs = await link_of(runtime, alert_id), await parked(runtime)
-
-    assert (troubles, jobs) == ([], [])
-    assert stage.kuma.closes == [(alert_id, "responded")]
-    assert link.incident_closed
 
 
 # Events that a body does not carry
@@ -268,29 +216,6 @@ async def test_a_retry_after_a_parked_resync_keeps_the_incident(tmp_path: Path, 
     assert link.incident is not None
     assert link.incident.id == stage.incident(alert_id).id
     assert len(stage.wrote("update")) == 1, "the resync's full update"
-
-
-async def test_a_restored_store_doubles_no_alert_that_it_knows_as_ignored(tmp_path: Path, sqlite_url: str) -> None:
-    limit = datetime.now(UTC) - timedelta(days=1)
-    async with staged(tmp_path, sqlite_url, poll={"ignore_before": limit.isoformat()}) as stage:
-        async with stage.runtime() as runtime:
-            await once(runtime)
-            old = stage.kuma.raise_alert(seen=limit - timedelta(hours=1))
-            await once(runtime)
-            born = await link_of(runtime, old)
-        shutil.copy(tmp_path / "store.db", tmp_path / "backup.db")
-        ignored = list(stage.incidents(old))
-        stage.kuma.grow(old)
-        await stage.passes()
-
-        for left_over in ("store.db-wal", "store.db-shm"):
-            (tmp_path / left_over).unlink(missing_ok=True)
-        shutil.copy(tmp_path / "backup.db", tmp_path / "store.db")
-        await stage.passes(2)
-
-    assert (born.ignored, ignored) == (True, [])
-    assert len(stage.incidents(old)) == len(stage.wrote("create")) == 1
-    assert stage.agrees(), stage.verdict()
 
 
 async def test_a_read_by_id_that_did_not_end_marks_nothing_gone(tmp_path: Path, sqlite_url: str) -> None:
