@@ -9,7 +9,7 @@ from functools import cached_property
 from urllib.parse import quote, urlencode
 
 from kuma_sync.core.alert import canonical_json
-from kuma_sync.core.update import RenderedFields, Update
+from kuma_sync.core.steps import RenderedFields, Update
 from kuma_sync.irp.context import NAMES, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Operation, UpdateOperation
@@ -20,7 +20,7 @@ from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render
 class Draft:
     """A rendered request. `body` is None where the operation has none.
 
-    `names`, `event_fields`, `unknown` and `whole` are as in core/update.
+    `names`, `event_fields`, `unknown` and `whole` are as in core/steps.RenderedFields.
     """
 
     operation: str

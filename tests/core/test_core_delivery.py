@@ -38,12 +38,15 @@ from kuma_sync.core.steps import (
     Create,
     FindFirst,
     Nothing,
+    RenderedFields,
     Step,
     TargetCapabilities,
     Telling,
+    Update,
     Upsert,
     halved,
     next_step,
+    update_of,
 )
 from kuma_sync.core.transitions import (
     absent,
@@ -70,7 +73,6 @@ from kuma_sync.core.transitions import (
     updated,
     without_find,
 )
-from kuma_sync.core.update import RenderedFields, Update, update_of
 
 SETTLE = seconds(5)
 SNAPSHOT = first_snapshot(seen(events=events("a", "b")))

@@ -43,7 +43,7 @@ class Pages(House):
         super().__init__(folder)
         self.stage.configure(poll={"sweep_interval": "1h"}, irp={"concurrency": concurrency})
         self._settings = self.stage.settings()
-        self._wire = RemoteClient(kuma_endpoint(self._settings.kuma, Limits()), clock=utc_now)
+        self._client = RemoteClient(kuma_endpoint(self._settings.kuma, Limits()), clock=utc_now)
         self.page_cap = 4000
 
     def paged(self, size: int, *, skew: timedelta = timedelta(), page_cap: int = 4000) -> Stage:
@@ -59,7 +59,7 @@ class Pages(House):
         assert self._remotes is not None
         settings = self._settings
         client = KumaClient(
-            client=self._wire,
+            client=self._client,
             token=settings.kuma.token,
             api_version=settings.kuma.api_version,
             statuses=settings.kuma.statuses,
@@ -72,7 +72,7 @@ class Pages(House):
 
     def close(self) -> None:
         """Leave nothing open."""
-        self.run(self._wire.aclose())
+        self.run(self._client.aclose())
         super().close()
 
 

@@ -12,7 +12,7 @@ from irp_desk import KEY, token, values_of
 
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
-from kuma_sync.core.update import Update
+from kuma_sync.core.steps import Update
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate
 from kuma_sync.irp.load import load_profile

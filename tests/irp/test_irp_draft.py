@@ -10,8 +10,7 @@ from builders import an_account, an_asset, an_event, events, seen
 from irp_desk import changed_profile, values_of
 
 from kuma_sync.core.alert import EventDigest, Observation
-from kuma_sync.core.steps import Compare
-from kuma_sync.core.update import Update, update_of
+from kuma_sync.core.steps import Compare, Update, update_of
 from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft

@@ -63,7 +63,7 @@ class Caller:
     """The handler of a queue: one request to the IRP a job, through the gate."""
 
     def __init__(self, wire: RemoteClient, gate: RemoteGate) -> None:
-        self._wire = wire
+        self._client = wire
         self._gate = gate
         self.sent: list[datetime] = []
 
@@ -74,7 +74,7 @@ class Caller:
                 request = Outgoing(
                     method="GET", path="/api/v1/incidents", headers={"Authorization": "Bearer irp-token"}
                 )
-                answer = await self._wire.send(request, operation="find", changes=False)
+                answer = await self._client.send(request, operation="find", changes=False)
                 if answer.status != 200:
                     raise refusal(answer)
         except GateClosed as stopped:

@@ -12,8 +12,7 @@ import structlog
 from kuma_sync.core.alert import AlertId, Contents, JsonObject
 from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.incident import external_key
-from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Step, Telling, Upsert
-from kuma_sync.core.update import Update, update_of
+from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Step, Telling, Update, Upsert, update_of
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.context import Subject, values
 from kuma_sync.irp.rendering import Draft
