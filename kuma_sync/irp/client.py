@@ -71,15 +71,6 @@ class IrpClient:
         self._ended_by: int | None = None
         self._closed_memory = Memory()
 
-    @property
-    def batch(self) -> int | None:
-        """Return the largest number of events in one request; None where all go with create and update."""
-        return self._profile.add_events.batch if self._profile.add_events else None
-
-    def carries_events(self, operation: str) -> bool:
-        """Tell whether this operation's body holds events."""
-        return self.can(operation) and bool(self._operations[operation].rendering.event_fields)
-
     def can(self, operation: str) -> bool:
         """Tell whether the profile has this operation."""
         return operation in self._operations

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 from builders import seen
-from irp_desk import KEY, Irp, changed_profile, client, small_profile, values_of
+from irp_desk import KEY, Irp, changed_profile, client, values_of
 from structlog.testing import capture_logs
 
 from kuma_sync.core.errors import AccessDenied, Permanent, Redirected, RemoteError, Transient
@@ -209,13 +209,6 @@ async def test_a_probe_tells_a_refused_token_from_a_good_one() -> None:
         await irp_client.probe()
         with pytest.raises(AccessDenied):
             await irp_client.probe()
-
-
-async def test_the_batch_is_the_profiles_and_there_is_none_without_add_events() -> None:
-    async with client(Irp((200, {})), profile=changed_profile(("batch = 500", "batch = 7"))) as irp_client:
-        assert irp_client.batch == 7
-    async with client(Irp((200, {})), profile=small_profile()) as irp_client:
-        assert irp_client.batch is None
 
 
 async def test_a_profile_without_probe_asks_nothing() -> None:
