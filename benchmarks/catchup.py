@@ -130,7 +130,7 @@ def report(rounds: list[dict[str, Taken]], arguments: argparse.Namespace) -> Rep
     """Judge the rounds."""
     bare = [one["bare"] for one in rounds]
     figures = []
-    for way, wanted in (("sqlite", 0.6), ("postgres", 0.5)):
+    for way, wanted, dearest in (("sqlite", 0.6, 2.0), ("postgres", 0.5, 2.5)):
         ours = [one[way] for one in rounds if way in one]
         if not ours:
             continue
@@ -138,6 +138,10 @@ def report(rounds: list[dict[str, Taken]], arguments: argparse.Namespace) -> Rep
         name = f"{arguments.alerts:,} new alerts, {WAYS[way]}, against a bare httpx POST loop"
         said = f"{median(bare, 'rate'):.0f}/s bare, {median(ours, 'rate'):.0f}/s ours"
         figures.append(Figure(name=name, wanted=wanted, at_least=True, got=got, spread=spread, baseline=said))
+        got, spread = ratios((one["cpu_ms"] for one in ours), (one["cpu_ms"] for one in bare))
+        said = f"{median(bare, 'cpu_ms'):.2f} ms bare, {median(ours, 'cpu_ms'):.2f} ms ours"
+        name = f"the same: CPU of an incident, {WAYS[way]}, against the bare loop's"
+        figures.append(Figure(name=name, wanted=dearest, at_least=False, got=got, spread=spread, baseline=said))
     if rivals := [one["dlt"] for one in rounds if "dlt" in one]:
         ours = [one["sqlite"] for one in rounds]
         mine, tuned = median(ours, "whole_rate"), median(rivals, "tuned_rate")
