@@ -85,7 +85,7 @@ async def test_what_was_ordered_is_done_although_its_result_cannot_be_told(tmp_p
 
 async def test_whoever_has_read_enough_is_told_nothing(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        for _ in range(400):
+        for _ in range(200):
             w.kuma.raise_alert(name="x" * 500)
         await ask("run", "--once", *w.c)
         code, out, err = await in_shell(f"KUMA_SYNC alerts --limit 400 -c {w.config} | head -1")
