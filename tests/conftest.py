@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import postgres
 import psycopg
@@ -61,8 +60,6 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector away from what stays for the whole run: it would look through all of it again."""
     gc.collect()
     gc.freeze()
-    # A command asks whether anything is frozen. To count a quarter of a million objects would take most of its time.
-    mock.patch.object(gc, "get_freeze_count", return_value=gc.get_freeze_count()).start()
 
 
 @pytest.fixture(scope="session")

@@ -108,12 +108,13 @@ def _readable(words: Sequence[str]) -> list[str]:
 
 def _loaded(module: str) -> ModuleType:
     """Load a module with its libraries. They stay: to look for garbage among them takes a tenth of a start."""
+    if module in sys.modules:
+        return sys.modules[module]
     gc.disable()
     try:
         return import_module(module)
     finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
+        gc.freeze()
         gc.enable()
 
 

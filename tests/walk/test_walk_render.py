@@ -93,10 +93,10 @@ def compare(monkeypatch: pytest.MonkeyPatch, runtime: Runtime, stage: Stage) -> 
                 (same,) = [one for one in shown if one.operation == operation]
                 assert line == shown_line(stage, same)
 
-    async def noted(self: RemoteClient, request: Outgoing, *, operation: str, changes: bool) -> Answer:
+    async def noted(self: RemoteClient, request: Outgoing, *, operation: str, **how: Any) -> Answer:
         if self.endpoint.remote == "irp" and operation in OPERATIONS.values():
             compared.sent.append((operation, sent_line(request)))
-        return await send(self, request, operation=operation, changes=changes)
+        return await send(self, request, operation=operation, **how)
 
     monkeypatch.setattr(Steps, "take", looked)
     monkeypatch.setattr(RemoteClient, "send", noted)
