@@ -1,6 +1,7 @@
 """The circuit breaker before a remote, as states: closed, open, or half open while a trial request is under way.
 
-It opens for different causes: an outage, a refused token, a redirected write, a wrong address. Every function is pure.
+It opens for different causes: an outage, a refused token, a redirected write, a wrong address. The gate before a remote
+stops requests while its breaker is open. Every function is pure.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ class Ends(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """Requests go through. `failures` counts those that failed in a row."""
+    """Requests go through. `failures` counts those that failed in a row.
+
+    `trial`: a trial that was under way has not ended yet; another request closed the breaker meanwhile.
+    """
 
     failures: int = 0
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +44,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HalfOpen:
-    """A trial is under way. If it fails, the breaker opens for longer."""
+    """A trial is under way. Any failure meanwhile opens the breaker for longer."""
 
     open: Open
 
@@ -63,7 +68,7 @@ class Waits:
         return min(wait, self.outage) if ends is Ends.OUTAGE else wait
 
 
-def opened_by(breaker: Breaker) -> Open | None:
+def pause_of(breaker: Breaker) -> Open | None:
     """Return why and until when the breaker is open; None while it is closed."""
     match breaker:
         case Closed():
@@ -76,24 +81,30 @@ def opened_by(breaker: Breaker) -> Open | None:
 
 def stops(breaker: Breaker, *, reads: bool) -> bool:
     """Tell whether the breaker stops a write, or a request that only `reads`."""
-    known = opened_by(breaker)
+    known = pause_of(breaker)
     return known is not None and not (reads and known.ends is Ends.WRITE)
 
 
 def opened(breaker: Breaker, *, reason: str, ends: Ends, now: datetime, waits: Waits, jitter: float) -> Breaker:
     """Open the breaker, for longer if a trial failed.
 
-    While it is open already, the failure of a request that went out before says nothing new: only the reason is taken.
+    While it is open already, the wait stays: a request that went out before says nothing new. Only reason and `ends`
+    change.
     """
     match breaker:
         case Open():
             return replace(breaker, reason=reason, ends=ends)
         case Closed():
-            trials = 1
+            trials, trial = 1, breaker.trial
         case HalfOpen():
-            trials = breaker.open.trials + 1
+            trials, trial = breaker.open.trials + 1, True
     fresh = Open(reason=reason, ends=ends, trials=trials, trial_at=now + waits.after(trials, ends, jitter))
-    return HalfOpen(open=fresh) if isinstance(breaker, HalfOpen) else fresh
+    return HalfOpen(open=fresh) if trial else fresh
+
+
+def closed(breaker: Breaker) -> Breaker:
+    """Close the breaker: a request went through."""
+    return Closed(trial=isinstance(breaker, HalfOpen) or (isinstance(breaker, Closed) and breaker.trial))
 
 
 def failed(breaker: Breaker, *, trips_after: int | None) -> tuple[Breaker, bool]:
@@ -101,17 +112,23 @@ def failed(breaker: Breaker, *, trips_after: int | None) -> tuple[Breaker, bool]
     if not isinstance(breaker, Closed):
         return breaker, False
     failures = breaker.failures + 1
-    return Closed(failures=failures), trips_after is not None and failures >= trips_after
+    return replace(breaker, failures=failures), trips_after is not None and failures >= trips_after
 
 
-def tried(breaker: Breaker) -> Breaker:
+def trial_begun(breaker: Breaker) -> Breaker:
     """Begin a trial."""
     return HalfOpen(open=breaker) if isinstance(breaker, Open) else breaker
 
 
 def trial_over(breaker: Breaker) -> Breaker:
-    """End a trial that did not close the breaker."""
-    return breaker.open if isinstance(breaker, HalfOpen) else breaker
+    """End a trial; whether it closed the breaker or not, another one may follow."""
+    match breaker:
+        case HalfOpen():
+            return breaker.open
+        case Closed():
+            return replace(breaker, trial=False)
+        case Open():
+            return breaker
 
 
 def woken(breaker: Breaker, now: datetime) -> Breaker:
@@ -126,8 +143,9 @@ def woken(breaker: Breaker, now: datetime) -> Breaker:
 
 
 def trial_due(breaker: Breaker, now: datetime, longest: timedelta) -> tuple[Breaker, datetime | None]:
-    """Return when the next trial may go out; None means now. One further away than `longest` is due: the clock was
-    set back.
+    """Return the time of the next trial; None means now.
+
+    A trial further away than `longest` is due: the clock was set back.
     """
     match breaker:
         case Closed():

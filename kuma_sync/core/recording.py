@@ -15,7 +15,7 @@ from kuma_sync.core.plan import Brake, Plan, check
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordSettings:
-    """The settings that decide what becomes of an alert.
+    """The settings for the decision about an alert.
 
     `overlap` is how long a listing may hide that an alert grew. What was last seen before `ignore_before` gets no
     incident until it changes. With `find_always` every create is preceded by `find`, where the IRP `can_find`.
@@ -31,7 +31,7 @@ class RecordSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What the store has of the alerts of a chunk: their snapshots, and the links that `concerned` asked for."""
+    """The stored snapshots of a chunk's alerts, and the links that `concerned` asked for."""
 
     snapshots: Mapping[AlertId, AlertSnapshot]
     links: Mapping[AlertId, Link]
@@ -53,8 +53,8 @@ class ReadFacts:
     first_read: datetime | None = None
     server_now: datetime | None = None
     swept_since: datetime | None = None
-    oversize: frozenset[AlertId] = frozenset()
-    unread: frozenset[AlertId] = frozenset()
+    oversize: AbstractSet[AlertId] = frozenset()
+    unread: AbstractSet[AlertId] = frozenset()
     creates: int = 0
 
     def is_new(self, alert: Alert) -> bool:
@@ -90,9 +90,9 @@ class Recording:
     """What is written of a chunk, and what the round learns from it.
 
     `links` are those of new alerts, `ready` the new alerts whose delivery can begin. `changed` are the links of known
-    alerts of which the IRP is to be told. The brake holds the creates `held`; `creates` counts all planned ones. The
+    alerts that the IRP must hear of. The brake holds the creates `held`; `creates` counts all planned ones. The
     contents of `wanted` alerts are to be read. `left_alone` alerts get no link, `missed` ones a link and no incident.
-    `updated` and `late` are counts for the metrics.
+    `new` are the new alerts that were not missed; `updated` and `late` are counts for the metrics.
     """
 
     saved: Sequence[Saved]
@@ -104,7 +104,7 @@ class Recording:
     wanted: Mapping[AlertId, Alert]
     left_alone: frozenset[AlertId]
     missed: Sequence[Alert]
-    appeared: Sequence[Alert]
+    new: Sequence[Alert]
     updated: int
     late: int
 
@@ -115,15 +115,16 @@ class Recording:
 
 
 def concerned(
-    seen: Sequence[Observation], snapshots: Mapping[AlertId, AlertSnapshot], oversize: frozenset[AlertId]
+    seen: Sequence[Observation], snapshots: Mapping[AlertId, AlertSnapshot], oversize: AbstractSet[AlertId]
 ) -> set[AlertId]:
     """Return the known alerts that may have changed: their links decide what becomes of them."""
-    differing = oversize.union(to_read([item.alert for item in seen], snapshots))
-    return {
-        item.alert.id
-        for item in seen
-        if item.alert.id in snapshots and (item.contents is not None or item.oversize or item.alert.id in differing)
-    }
+    differing = set(to_read([item.alert for item in seen], snapshots))
+
+    def may_differ(item: Observation) -> bool:
+        alert_id = item.alert.id
+        return item.contents is not None or item.oversize or alert_id in differing or alert_id in oversize
+
+    return {item.alert.id for item in seen if item.alert.id in snapshots and may_differ(item)}
 
 
 def decide(seen: Sequence[Observation], known: Known, rules: RecordSettings, facts: ReadFacts) -> Recording:
@@ -183,11 +184,10 @@ class _Judged:
         snapshots = self.known.snapshots
         listed = {item.alert.id: item.alert for item in self.ours}
         idle = {key for key, alert in listed.items() if key not in snapshots and self._idle(alert)}
-        out = idle | self.facts.oversize
         return {
             key: listed[key]
             for key in to_read(listed.values(), snapshots)
-            if not (key in out or self._stays_ignored(listed[key]))
+            if not (key in idle or key in self.facts.oversize or self._stays_ignored(listed[key]))
         }
 
     def recording(self, changes: Sequence[Appeared | Changed], wanted: Mapping[AlertId, Alert]) -> Recording:
@@ -210,13 +210,16 @@ class _Judged:
             wanted=wanted,
             left_alone=frozenset(self.left_alone),
             missed=[alert for alert in appeared if alert.id in self.missed],
-            appeared=new,
+            new=new,
             updated=sum(key not in self.facts.unread for key in told),
             late=sum(self.facts.any_status and self.facts.is_late(alert) for alert in appeared if alert.id in unread),
         )
 
     def _worth_telling(self, change: Appeared | Changed) -> bool:
-        """Of an ignored alert, neither its contents read for the first time nor an unwanted status is worth telling."""
+        """Tell whether the IRP must hear of a change.
+
+        It need not if an ignored alert only had its contents read for the first time, or changed to an unwanted status.
+        """
         link = self.known.links.get(change.snapshot.alert.id)
         if link is None or isinstance(change, Appeared):
             return False

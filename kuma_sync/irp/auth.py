@@ -1,4 +1,4 @@
-"""How we prove who we are to an IRP: with what the configuration holds, in the way that a profile's `[auth]` names."""
+"""Makes the httpx.Auth of a profile's `[auth]` from the configured secrets."""
 
 from __future__ import annotations
 

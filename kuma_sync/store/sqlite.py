@@ -14,7 +14,11 @@ from sqlalchemy.engine import Connection, Engine
 from kuma_sync.store.file import LOGS, StoreFile
 
 WRITES = "kuma_sync_writes"
-"""Execution option of a connection whose transaction will write."""
+"""Execution option of a connection: whether its transaction will write.
+
+A transaction with this option fails at once while another process writes: its caller asks again, and can be stopped
+meanwhile. One without it, a read on the event loop, waits inside SQLite.
+"""
 
 
 def open_sqlite(url: URL, *, busy_timeout: float, file: StoreFile, untouched: bool) -> Engine:
@@ -99,12 +103,12 @@ def _watch(engine: Any, file: StoreFile) -> None:
 
 
 def _begin(file: StoreFile, busy_timeout: int, connection: Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES, False)
-    patience = 0 if writes else busy_timeout  # a writer asks again itself, see transactions.begun_at_once
+    writes = connection.get_execution_options().get(WRITES)
+    patience = busy_timeout if writes is None else 0
     if connection.info.get("patience", busy_timeout) != patience:
         driver: Any = connection.connection.driver_connection
         driver.execute(f"PRAGMA busy_timeout = {patience}").close()
         connection.info["patience"] = patience
-    file.assure_in_place(with_logs=writes)  # before SQLite itself fails: it would report a bad disk
+    file.assure_in_place(with_logs=bool(writes))  # before SQLite itself fails: it would report a bad disk
     # A deferred BEGIN that becomes a writer later gets SQLITE_BUSY at once; no time-out helps.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

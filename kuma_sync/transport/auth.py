@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
+from typing import cast
 
 import httpx
 
@@ -38,14 +39,15 @@ class TokenAuth(httpx.Auth):
         """Return the header as it would be sent now."""
         return {self._header: self._value()}
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send with the token, and once more where another one is in its file by now."""
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send with the token, and once more if another one is in its file by now."""
         request.headers[self._header] = used = self._value()
         answer = yield request
         if answer.status_code in self._refused:
             # Compared with what this request carried: another one may have read the new file meanwhile.
             read_again(self._token)
             if (fresh := self._value()) != used:
+                await _leave_unread(answer)
                 request.headers[self._header] = fresh
                 yield request
 
@@ -55,6 +57,13 @@ class TokenAuth(httpx.Auth):
             # A file with a stray line in it: the side pauses until the file is right, nothing is parked for it.
             raise UnusableToken
         return self._prefix + token
+
+
+async def _leave_unread(answer: httpx.Response) -> None:
+    """Close an answer. httpx would read all of its body before the next request, however large that is."""
+    await cast("httpx.AsyncByteStream", answer.stream).aclose()
+    answer.stream = httpx.ByteStream(b"")
+    answer.headers.pop("Content-Encoding", None)
 
 
 def read_again(*secrets: Secret) -> bool:

@@ -34,6 +34,10 @@ _OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 """Headers that aiohttp would add by itself."""
 
 
+class Unsendable(Exception):
+    """The address or a header holds what HTTP does not allow; nothing was sent."""
+
+
 class Connections(httpx.AsyncBaseTransport):
     """The connections to an endpoint, none of them open yet. Raises ConfigError for unusable files.
 
@@ -44,7 +48,7 @@ class Connections(httpx.AsyncBaseTransport):
         self._endpoint = endpoint
         # Loading the system's certificates takes longer than all the rest.
         self._tls = tls_context(endpoint) if endpoint.url.startswith("https:") else None
-        self._by_proxy = _by(proxy_now(endpoint))
+        self._by_proxy = _proxy_arguments(proxy_now(endpoint))
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -62,25 +66,34 @@ class Connections(httpx.AsyncBaseTransport):
         return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Body(answer))
 
     async def _sent(self, session: aiohttp.ClientSession, request: httpx.Request) -> aiohttp.ClientResponse:
-        answer = await session.request(
-            request.method,
-            # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
-            URL(str(request.url), encoded=True),
-            headers=request.headers.multi_items(),
-            data=request.content or None,
-            allow_redirects=False,
-            **self._by_proxy,
-        )
+        try:
+            answer = await session.request(
+                request.method,
+                # Every byte of the address is ours already: KUMA's `withEvents&status=new` must stay as it is.
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=request.content or None,
+                allow_redirects=False,
+                **self._by_proxy,
+            )
+        except aiohttp.InvalidURL:
+            raise Unsendable from None
+        except aiohttp.ClientError:  # a certificate's error is a ValueError as well
+            raise
+        except ValueError:
+            raise Unsendable from None
+        except RuntimeError:  # the session was closed meanwhile
+            raise aiohttp.ClientConnectionError from None
         if self._by_proxy and answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             answer.close()
             raise aiohttp.ClientHttpProxyError(answer.request_info, (), status=answer.status)
         return answer
 
     def _ask_for_the_proxy_again(self) -> None:
-        """Take its address and password as they are now; what cannot be used changes nothing."""
+        """Take its address and password as they are now; an unusable value is ignored."""
         with suppress(ConfigError):
             # A file that is just being written may be empty: never is the proxy left out for that.
-            self._by_proxy = _by(proxy_now(self._endpoint)) or self._by_proxy
+            self._by_proxy = _proxy_arguments(proxy_now(self._endpoint)) or self._by_proxy
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -109,8 +122,9 @@ class Connections(httpx.AsyncBaseTransport):
             skip_auto_headers=_OURS,
             trust_env=False,
         )
-        # It would send a PUT or a DELETE again by itself where the connection broke; the first may have arrived.
-        session._retry_connection = False
+        # It would send a PUT or a DELETE again by itself where the connection broke; the first may have arrived. The
+        # name is read first: an aiohttp that has it no more must not start.
+        session._retry_connection = session._retry_connection and False
         return session
 
 
@@ -157,8 +171,8 @@ class _Body(httpx.AsyncByteStream):
         self._answer.release()
 
 
-def _by(proxy: httpx.Proxy | None) -> dict[str, Any]:
-    """Return what sends a request through the proxy; aiohttp tells it `Proxy-Authorization`, in a tunnel or not."""
+def _proxy_arguments(proxy: httpx.Proxy | None) -> dict[str, Any]:
+    """Return aiohttp's arguments for a proxy. aiohttp sends it `Proxy-Authorization`, with a tunnel and without."""
     if proxy is None:
         return {}
     said = {"Authorization": aiohttp.encode_basic_auth(*proxy.auth)} if proxy.auth else None

@@ -11,7 +11,7 @@ from functools import lru_cache
 import httpx
 
 from kuma_sync import __version__
-from kuma_sync.transport.carrier import Connections
+from kuma_sync.transport.carrier import Connections, Unsendable
 from kuma_sync.transport.endpoint import Endpoint
 from kuma_sync.transport.errors import Call, translated
 from kuma_sync.transport.response import ACCEPTED, Answer, Body, Outgoing, parse_date, parse_retry_after
@@ -89,10 +89,10 @@ _HEADERS = {"User-Agent": f"kuma-sync/{__version__}", "Accept": "application/jso
 
 
 class _NoCookies(httpx.Cookies):
-    """Keeps none. httpx's own jar takes a sixth of a request's time to find that there are none."""
+    """A cookie jar that stores nothing. httpx's own takes a sixth of a request's time to find that there are none."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
-        """Leave them."""
+        """Ignore the cookies."""
 
 
 class _Client(httpx.AsyncClient):
@@ -165,7 +165,14 @@ class RemoteClient:
 
     async def _exchange(self, request: Outgoing, auth: httpx.Auth | None, *, follow: bool) -> httpx.Response:
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")
-        sent = self._http.build_request(request.method, _parsed(address), headers=request.headers, content=request.body)
+        if self._http.is_closed:
+            raise httpx.ConnectError("closed")
+        try:
+            sent = self._http.build_request(
+                request.method, _parsed(address), headers=request.headers, content=request.body
+            )
+        except (httpx.InvalidURL, ValueError):
+            raise Unsendable from None
         response = await self._http.send(sent, auth=auth, stream=True)
         for _ in range(_REDIRECTS if follow and request.method == "GET" else 0):
             target = _same_host_target(sent.url, response)

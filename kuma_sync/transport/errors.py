@@ -13,13 +13,14 @@ import httpx
 
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient, speaks_no_tls
 from kuma_sync.transport.auth import UnusableToken
+from kuma_sync.transport.carrier import Unsendable
 from kuma_sync.transport.endpoint import Endpoint
 
 _CERTIFICATE_EXPIRED = 10
 _OTHER_NAMES = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
 
-_THEIRS = (aiohttp.ClientError, httpx.HTTPError, httpx.InvalidURL, UnusableToken, OSError, ValueError, RuntimeError)
+_TRANSLATED = (aiohttp.ClientError, httpx.HTTPError, UnusableToken, Unsendable, OSError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,12 @@ def translated(call: Call) -> Iterator[None]:
     """Turn what aiohttp, httpx or the deadline raises inside into a RemoteError without its text."""
     try:
         yield
-    except _THEIRS as error:
+    except _TRANSLATED as error:
         raise _failure(error, call) from None
 
 
 def _failure(error: Exception, call: Call) -> RemoteError:
-    """Only what surely was never sent counts as not sent. The order matters: some errors are of several kinds."""
+    """Return the error to raise. `sent=False` only if surely no byte was sent; some errors are of several kinds."""
     endpoint = call.endpoint
     match error:
         case aiohttp.ConnectionTimeoutError():
@@ -59,7 +60,7 @@ def _failure(error: Exception, call: Call) -> RemoteError:
         case UnusableToken():
             summary = "the token holds what no HTTP header can carry"
             return AccessDenied(remote=endpoint.remote, operation=call.operation, summary=summary)
-        case httpx.InvalidURL() | ValueError():
+        case Unsendable():
             summary = "the request cannot be sent: its address or a header (the token?) holds what HTTP does not allow"
             return Permanent(remote=endpoint.remote, operation=call.operation, summary=summary)
         case _:
@@ -76,7 +77,7 @@ def _broken_words(error: Exception, endpoint: Endpoint) -> str:
             return "the answer's compression is broken"
         case aiohttp.ClientOSError():
             return "connection broken"
-        case aiohttp.ClientError() | RuntimeError():  # the latter where the client was closed meanwhile
+        case aiohttp.ClientError():
             return "the connection ended before the answer did, or it is no HTTP"
         case _:
             return "connection broken"

@@ -40,10 +40,10 @@ def test_a_breaker_that_opens_waits_for_its_first_trial() -> None:
 def test_a_failed_trial_doubles_the_wait_up_to_the_longest() -> None:
     waits, known = [], opened(Closed())
     for _ in range(8):
-        current = breaker.opened_by(known)
+        current = breaker.pause_of(known)
         assert current is not None
         waits.append((current.trial_at - NOW).total_seconds())
-        known = breaker.trial_over(opened(breaker.tried(known)))
+        known = breaker.trial_over(opened(breaker.trial_begun(known)))
 
     assert waits == [10, 20, 40, 80, 160, 320, 600, 600]
 
@@ -75,11 +75,28 @@ def test_while_writes_alone_are_redirected_reads_go_through(ends: Ends, *, reads
 def test_one_trial_goes_out_when_its_time_has_come_and_no_second_one_meanwhile() -> None:
     before, wait = breaker.trial_due(OPEN, NOW, HOUR)
     due, none = breaker.trial_due(before, NOW + seconds(10), HOUR)
-    trying = breaker.tried(due)
+    trying = breaker.trial_begun(due)
 
     assert (wait, none) == (NOW + seconds(10), None)
     assert breaker.trial_due(trying, NOW + seconds(10), HOUR) == (trying, NOW + seconds(11))
     assert breaker.trial_over(trying) == OPEN
+
+
+def test_no_second_trial_goes_out_before_the_first_ended_whatever_the_breaker_did() -> None:
+    trying = breaker.trial_begun(OPEN)
+
+    again = opened(breaker.closed(trying))
+    _same, due = breaker.trial_due(again, NOW + HOUR, HOUR)
+    failed = opened(again)
+
+    assert due == NOW + HOUR + seconds(1)
+    assert breaker.trial_over(failed) == Open(reason="why", ends=Ends.ANY, trials=2, trial_at=NOW + seconds(20))
+
+
+@pytest.mark.parametrize("known", [Closed(failures=3), OPEN])
+def test_a_breaker_that_closes_forgets_its_failures_and_a_trial_that_ended(known: Breaker) -> None:
+    assert breaker.closed(known) == Closed()
+    assert breaker.trial_over(breaker.closed(breaker.trial_begun(OPEN))) == Closed()
 
 
 def test_after_the_clock_was_set_back_a_trial_is_due_at_once() -> None:
@@ -88,12 +105,12 @@ def test_after_the_clock_was_set_back_a_trial_is_due_at_once() -> None:
     known, due = breaker.trial_due(OPEN, earlier, HOUR)
 
     assert due is None
-    assert breaker.opened_by(known) == Open(reason="why", ends=Ends.ANY, trials=1, trial_at=earlier)
+    assert breaker.pause_of(known) == Open(reason="why", ends=Ends.ANY, trials=1, trial_at=earlier)
 
 
 @pytest.mark.parametrize("known", [OPEN, HalfOpen(open=OPEN)])
 def test_a_breaker_that_is_woken_tries_at_once_and_begins_with_the_shortest_wait(known: Breaker) -> None:
-    woken = breaker.opened_by(breaker.woken(known, NOW))
+    woken = breaker.pause_of(breaker.woken(known, NOW))
 
     assert woken == Open(reason="why", ends=Ends.ANY, trials=0, trial_at=NOW)
     assert breaker.woken(Closed(), NOW) == Closed()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from builders import NOW, events, seconds, seen
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId, Observation, first_snapshot
-from kuma_sync.core.comparison import Unseen, Wanted
+from kuma_sync.core.comparison import Changed, Unseen, Wanted, diff
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import Doubt, Dropped, Ignored, Link, Linked, NotMade, Sought, State
 from kuma_sync.core.plan import Brake
@@ -58,7 +61,7 @@ def test_a_new_alert_with_contents_gets_a_link_and_is_ready() -> None:
 
     assert [link.alert_id for link in made.links] == list(made.ready) == [A]
     assert made.saved[0].contents is not None
-    assert (len(made.appeared), made.updated, made.creates) == (1, 0, 1)
+    assert (len(made.new), made.updated, made.creates) == (1, 0, 1)
 
 
 def test_a_new_alert_of_a_listing_is_linked_at_once_and_its_contents_are_wanted() -> None:
@@ -139,7 +142,7 @@ def test_an_alert_that_was_closed_unread_is_missed_and_gets_no_incident() -> Non
 
     assert [alert.id for alert in made.missed] == [A]
     assert [link.missed for link in made.links] == [True]
-    assert (list(made.ready), dict(made.wanted), list(made.appeared)) == ([], {}, [])
+    assert (list(made.ready), dict(made.wanted), list(made.new)) == ([], {}, [])
 
 
 def test_an_alert_that_was_taken_unread_is_wanted_and_looked_for_first() -> None:
@@ -257,7 +260,32 @@ def test_an_alert_shown_by_a_listing_only_is_looked_at_again() -> None:
     assert item.recheck
 
 
-# Whose links decide
+# Links that decide
+
+
+LISTED = st.builds(
+    lambda key, name, contents, large: seen(id=key, name=name, events=contents, oversize=large),
+    st.sampled_from([A, B, C]),
+    st.sampled_from(["one", "two"]),
+    st.sampled_from([None, [], events("x"), events("x", "y")]),
+    st.booleans(),
+)
+
+
+@given(
+    known_before=st.lists(LISTED, max_size=3),
+    shown=st.lists(LISTED, max_size=3),
+    large=st.sets(st.sampled_from([A, B, C])),
+)
+def test_every_alert_that_changed_has_its_link_asked_for(
+    known_before: list[Observation], shown: list[Observation], large: set[AlertId]
+) -> None:
+    snapshots = known(*known_before).snapshots
+    items = list({item.alert.id: item for item in shown}.values())
+    as_recorded = [replace(item, oversize=item.oversize or item.alert.id in large) for item in items]
+    changed = {one.snapshot.alert.id for one in diff(as_recorded, snapshots) if isinstance(one, Changed)}
+
+    assert changed <= concerned(items, snapshots, large)
 
 
 def test_only_links_of_known_alerts_that_may_have_changed_are_asked_for() -> None:

@@ -289,6 +289,46 @@ async def test_a_read_that_is_redirected_takes_its_new_token_along(tmp_path: Pat
     assert asked == [("/base/x", "Bearer old"), ("/base/y", "Bearer old"), ("/base/y", "Bearer new")]
 
 
+class NeverRead(httpx.AsyncByteStream):
+    """A body that must not be read."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_what_refuses_the_old_token_is_closed_unread_however_large_it_is(tmp_path: Path):
+    file, body = tmp_path / "token", NeverRead()
+    file.write_text("old")
+    auth = TokenAuth(Secret(path=file))
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        if request.headers["Authorization"] == "Bearer new":
+            return httpx.Response(200)
+        file.write_text("new")
+        return httpx.Response(401, stream=body, headers={"Content-Encoding": "gzip"})
+
+    client = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(answers))
+    answer = await client.send(POST, operation="op", changes=True, auth=auth)
+
+    assert (answer.status, body.closed) == (200, True)
+
+
+async def test_an_error_of_our_own_after_the_answer_does_not_count_as_never_sent():
+    def answers(_request: httpx.Request) -> httpx.Response:
+        raise ValueError("a bug")
+
+    client = RemoteClient(Endpoint(remote="irp", url=URL), clock=lambda: NOW, transport=httpx.MockTransport(answers))
+    with pytest.raises(ValueError, match="a bug"):
+        await client.send(POST, operation="op", changes=True)
+
+
 @pytest.mark.parametrize("token", ["a\nb", "токен", "a\x00"])
 async def test_a_token_that_no_header_can_carry_is_denied_before_anything_is_sent(token):
     router = respx.Router()

@@ -34,7 +34,7 @@ class Fetcher:
     async def read(self, query: Query, round_: Round) -> list[Pass]:
         """Take one read to its end; once more from its start where it alone was answered 401 or 403.
 
-        Return the reads that this took; they are the round's last ones, also where this raises.
+        Return the reads that this took: one, or two.
         """
         before = len(round_.passes)
         try:
@@ -66,7 +66,7 @@ class Fetcher:
         for query in by_id(kind, ids):
             first = len(round_.passes)
             if len(query.ids) == 1 or not await self._together(query, round_):
-                await self._singly(query, answered_in(round_.passes[first:]), round_)
+                await self._singly(query, first, round_)
             self._warned -= {(kind, alert_id) for alert_id in query.ids if alert_id not in round_.unreadable[kind]}
         return round_.passes[before:]
 
@@ -81,11 +81,11 @@ class Fetcher:
             return False
         return round_.unnamed == unnamed and round_.passes[-1].complete
 
-    async def _singly(self, query: Query, answered: set[AlertId], round_: Round) -> None:
-        """Find out which of these are too large, and which KUMA cannot give; some were answered before."""
+    async def _singly(self, query: Query, first: int, round_: Round) -> None:
+        """Find out which of these are too large, and which KUMA cannot give; the reads since `first` answered some."""
         limits, in_a_row, slow = self._settings.limits, 0, 0
         for alert_id in query.ids:
-            if alert_id in answered:
+            if alert_id in answered_in(round_.passes[first:]):
                 continue
             unnamed, asked_at = round_.unnamed, time.monotonic()
             try:

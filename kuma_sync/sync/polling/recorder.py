@@ -44,7 +44,8 @@ class _Batch:
     """The content of one transaction: alerts that may be new or changed, pieces that are no alerts, unchanged alerts.
 
     `digests` are of the bytes that each alert came in; an alert without one is looked at again when it comes next.
-    `left_out` names the fields of each alert that could not be used.
+    `left_out` names the fields of each alert that could not be used. `contents_refused`: KUMA does not give the
+    contents of these alerts, so none are wanted, and they are delivered without.
     """
 
     seen: Sequence[Observation] = ()
@@ -52,6 +53,7 @@ class _Batch:
     left_out: Mapping[AlertId, Collection[str]] = field(default_factory=dict)
     rejected: Sequence[Rejected] = ()
     to_mark: Collection[AlertId] = ()
+    contents_refused: bool = False
 
     def only(self, item: Observation) -> _Batch:
         """Return one of its alerts as a batch of its own."""
@@ -72,7 +74,7 @@ class _Written:
 
 @dataclass(slots=True)
 class Swept:
-    """Tells whether an alert may have an incident that the store does not know: the store may be an older copy.
+    """Since when this process knows every alert that KUMA shows. The store alone does not tell: it may be an old copy.
 
     `complete`: this process has completed a sweep of what it asks KUMA for. `since` is when it first read KUMA, by
     KUMA's clock; None where KUMA does not tell the time. A sweep alone proves little: while rows move, an alert may be
@@ -115,7 +117,7 @@ class Recorder:
 
     async def seen(self, items: Sequence[Observation], read: Pass, round_: Round) -> None:
         """Record alerts whose contents KUMA does not give; they are delivered without events."""
-        await self._write_all(_Batch(seen=items), None, read, round_)
+        await self._write_all(_Batch(seen=items, contents_refused=True), Shape.LISTING, read, round_)
         self.wake()
 
     async def _record(self, chunk: Chunk, read: Pass, round_: Round, shape: Shape) -> None:
@@ -184,10 +186,10 @@ class Recorder:
         whole = shape is Shape.CONTENTS
         return await parse_in_turns(element.raw or b"", with_events=whole, max_events=self._max_events)
 
-    async def _write_all(self, batch: _Batch, shape: Shape | None, read: Pass, round_: Round) -> None:
+    async def _write_all(self, batch: _Batch, shape: Shape, read: Pass, round_: Round) -> None:
         """Write a batch; where the database refuses it as a whole, one alert after the other.
 
-        An alert that it refuses is parked with the reason. Without a `shape` no contents are wanted any more.
+        An alert that it refuses is parked with the reason.
         """
         try:
             await self._write(batch, shape, read, round_)
@@ -198,7 +200,7 @@ class Recorder:
         self._rejects.note(batch.rejected)
         round_.told.reject(batch.rejected)
 
-    async def _write_one(self, batch: _Batch, shape: Shape | None, read: Pass, round_: Round) -> None:
+    async def _write_one(self, batch: _Batch, shape: Shape, read: Pass, round_: Round) -> None:
         """Write one alert, or park it where the database refuses it."""
         try:
             await self._write(batch, shape, read, round_)
@@ -209,9 +211,11 @@ class Recorder:
             if alert_id in batch.digests:
                 self._refused.note(alert_id, batch.digests[alert_id])
 
-    async def _write(self, batch: _Batch, shape: Shape | None, read: Pass, round_: Round) -> None:
+    async def _write(self, batch: _Batch, shape: Shape, read: Pass, round_: Round) -> None:
         facts = round_.facts(
-            listing=shape is Shape.LISTING, any_status=read.of_any_status, swept_since=self.swept.proven_since
+            listing=shape is Shape.LISTING and not batch.contents_refused,
+            any_status=read.of_any_status,
+            swept_since=self.swept.proven_since,
         )
 
         def write(tx: Tx) -> _Written:
@@ -220,13 +224,14 @@ class Recorder:
             rejected = tx.rejects.park(batch.rejected)
             tx.alerts.mark_shown(batch.to_mark, read.sweep(round_))
             snapshots = tx.alerts.snapshots([item.alert.id for item in batch.seen])
-            tx.alerts.mark_shown(snapshots.keys(), read.sweep(round_))
+            if not batch.contents_refused:  # those a listing showed, perhaps one that marks nothing
+                tx.alerts.mark_shown(snapshots.keys(), read.sweep(round_))
             links = lock(tx, links=concerned(batch.seen, snapshots, facts.oversize)).links
             recording = decide(batch.seen, Known(snapshots=snapshots, links=links), self._rules, facts)
             # Counted before this round changes any.
             open_links = tx.links.open_count() if recording.saved and round_.open_links is None else round_.open_links
-            self._apply(tx, recording, batch.digests, shape or Shape.LISTING, read.sweep(round_))
-            if shape is None:
+            self._apply(tx, recording, batch.digests, shape, read.sweep(round_))
+            if batch.contents_refused:
                 put_unmade(tx, [item.alert.id for item in batch.seen])
             return _Written(
                 recording=recording,
@@ -235,7 +240,10 @@ class Recorder:
                 open_links=open_links,
             )
 
-        written = await self._store.write(write, long=True)
+        self._learn(await self._store.write(write, long=True), batch, read, round_)
+
+    def _learn(self, written: _Written, batch: _Batch, read: Pass, round_: Round) -> None:
+        """Take over what was committed."""
         round_.learn(written.recording, read)
         round_.open_links = written.open_links
         round_.cursor = replace(round_.cursor, first_read=written.first_read)

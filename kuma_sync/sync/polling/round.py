@@ -131,8 +131,8 @@ class Chunk:
 class Pass:
     """One read under way: what it showed, and its counts. `asked_again`: it failed, and another one took its place.
 
-    `answered` are the ids that it showed to a question by id. `wanted` are the alerts whose contents a listing made us
-    want, as it showed them. `oldest` is the earliest lastSeen of the alerts that it showed for the first time.
+    `answered` are the ids that it showed when it asked for them. `wanted` are the alerts whose contents are to be
+    read, as a listing showed them. `oldest` is the earliest lastSeen of the alerts that it showed for the first time.
     """
 
     query: Query
@@ -165,16 +165,16 @@ class Pass:
         return self.query.kind is ReadKind.LATE
 
     def shows(self, ids: Iterable[AlertId]) -> None:
-        """Note which alerts KUMA showed, where they were asked for: of a listing of very many nobody wants to know."""
+        """Note which alerts a read by id showed. A listing notes none: it may be very long."""
         if self.query.ids:
             self.answered |= set(ids)
 
     def learn(self, recording: Recording) -> None:
         """Count the recorded alerts, and note those whose contents are to be read."""
-        first_shown = [*recording.appeared, *recording.missed]
+        first_shown = [*recording.new, *recording.missed]
         moments = [alert.last_seen for alert in first_shown if alert.last_seen is not None]
         self.oldest = min(moments if self.oldest is None else [self.oldest, *moments], default=None)
-        self.appeared += len(recording.appeared)
+        self.appeared += len(recording.new)
         self.missed += len(recording.missed)
         self.changed += recording.updated
         self.late += recording.late
@@ -292,8 +292,8 @@ class Round:
             first_read=self.cursor.first_read,
             server_now=self.server_now,
             swept_since=swept_since,
-            oversize=frozenset(self.oversize),
-            unread=frozenset(self.unread),
+            oversize=self.oversize,
+            unread=self.unread,
             creates=self.creates,
         )
 

@@ -84,7 +84,7 @@ class RemoteGate:
     @property
     def paused(self) -> str | None:
         """Return why this side stands still, or None."""
-        known = breaker.opened_by(self._breaker)
+        known = breaker.pause_of(self._breaker)
         return None if known is None else known.reason
 
     @property
@@ -110,7 +110,7 @@ class RemoteGate:
 
     @property
     def _in_outage(self) -> bool:
-        known = breaker.opened_by(self._breaker)
+        known = breaker.pause_of(self._breaker)
         return known is not None and known.ends is Ends.OUTAGE
 
     def assure_open(self, *, paced: bool = False, reads: bool = False) -> None:
@@ -167,7 +167,7 @@ class RemoteGate:
         self.assure_open(paced=paced, reads=reads)
         trial = self.stands_still(reads=reads)
         if trial:
-            self._breaker = breaker.tried(self._breaker)
+            self._breaker = breaker.trial_begun(self._breaker)
         try:
             if self._in_outage and not paced:
                 await self._look_first()
@@ -207,7 +207,7 @@ class RemoteGate:
         return self._closed(reason, cause)
 
     def _closed(self, reason: str, cause: RemoteError | None = None) -> GateClosed:
-        known = breaker.opened_by(self._breaker)
+        known = breaker.pause_of(self._breaker)
         return GateClosed(self, reason, known.trial_at if known else self.pace.clock(), cause)
 
     def go_on(self) -> None:
@@ -217,7 +217,7 @@ class RemoteGate:
 
     def nothing_waits(self) -> None:
         """End a pause that nothing would end: no request of its kind is left to try it with. The next one will tell."""
-        known = breaker.opened_by(self._breaker)
+        known = breaker.pause_of(self._breaker)
         if known is not None and (self._family[0] is not self or known.ends is Ends.WRITE):
             self.go_on()
 
@@ -234,7 +234,7 @@ class RemoteGate:
                 self._breaker, trips = breaker.failed(self._breaker, trips_after=self._trips_after)
                 if trips:
                     self.stand_still(f"out of service: {error.summary}", ends=Ends.OUTAGE)
-                elif not self._still():
+                elif not self._fail_again():
                     self._health.failed(self.remote, error.summary)
             case _:
                 # It answered, and it took the token.
@@ -248,7 +248,7 @@ class RemoteGate:
         if subject is not None and not self.alone(subject):
             reason = f"{error.operation} {error.summary}: is the address right, and what stands in front of it?"
             raise self.stand_still(reason, ends=Ends.WRITE, cause=error) from None
-        self._still()
+        self._fail_again()
         if self is self._family[0] and len(self._family) > 1:
             return
         raise Transient(
@@ -260,9 +260,9 @@ class RemoteGate:
             ambiguous=error.ambiguous,
         ) from None
 
-    def _still(self) -> bool:
-        """Let a failure keep this side standing still, where it does."""
-        known = breaker.opened_by(self._breaker)
+    def _fail_again(self) -> bool:
+        """Count a failure while this side is paused; tell whether it is paused."""
+        known = breaker.pause_of(self._breaker)
         if known is not None:
             self.stand_still(known.reason, ends=known.ends)
         return known is not None
@@ -308,12 +308,12 @@ class RemoteGate:
         ) from None
 
     def _resume(self, *, reads: bool = False) -> None:
-        known = breaker.opened_by(self._breaker)
+        known = breaker.pause_of(self._breaker)
         if reads and known is not None and known.ends is Ends.WRITE:
             return
         if known is not None:
             log.info("side_resumed", remote=self.remote)
-        self._breaker = Closed()
+        self._breaker = breaker.closed(self._breaker)
         still = next((gate.paused for gate in self._family if gate.paused is not None), None)
         if still is None:
             self._health.succeeded(self.remote)
