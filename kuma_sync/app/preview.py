@@ -80,8 +80,8 @@ def sample_requests(settings: Settings) -> list[Rendered]:
     link = Link(alert_id=subject.snapshot.alert.id)
     work = DeliveryState(snapshot=subject.snapshot, link=link, contents=subject.contents)
     closing = Closing(origin=Origin.KUMA, reason=subject.reason, comment=subject.comment)
-    press = _Press(settings, profile, incident=subject.incident or NOT_YET, closing=closing)
-    return press.all(Stored(work=work, read=work), due=Nothing())
+    renderer = _Renderer(settings, profile, incident=subject.incident or NOT_YET, closing=closing)
+    return renderer.all(Stored(work=work, read=work), due=Nothing())
 
 
 def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
@@ -89,12 +89,12 @@ def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
     profile, _warnings = checked_profile(settings.irp)
     link = stored.work.link
     closing = link.closing or Closing(origin=Origin.KUMA, reason="responded")
-    press = _Press(settings, profile, incident=link.incident or NOT_YET, closing=closing)
-    then, due = press.due(stored)
-    return press.all(then, due=due)
+    renderer = _Renderer(settings, profile, incident=link.incident or NOT_YET, closing=closing)
+    then, due = renderer.due(stored)
+    return renderer.all(then, due=due)
 
 
-class _Press:
+class _Renderer:
     """Renders the next request as it is decided, and the others as they would follow.
 
     `incident` and `closing` are those that the alert has, or would have.

@@ -59,14 +59,14 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compare:
-    """Render the update, and send the fields that differ from what was sent (`update_of`)."""
+    """Send the fields of the update that differ from those sent last (`update_of`)."""
 
     events: Events = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upsert:
-    """Send the create once more, where the profile has no update: it is an upsert then, and tells all again."""
+    """Send the create once more, where the profile has no update: it is an upsert then, and sends all fields again."""
 
     events: Events = ()
 

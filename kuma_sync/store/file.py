@@ -225,6 +225,9 @@ def lock_path(file: StoreFile) -> Path:
 def held(file: StoreFile) -> Iterator[None]:
     """Hold a store's file for this process, or raise StoreHeld. The file is made where there is none.
 
+    It is not the write lock: commands may write beside the daemon. The lock lies on the file itself, so that no other
+    name of it leads past it, in whatever container; and on a file beside it, where daemons of older versions look.
+
     All connections of this process to the file must be closed before the block ends: closing the lock's descriptor
     drops every lock that the process has on the file, SQLite's too.
     """

@@ -55,12 +55,9 @@ class Tx:
     def queues(self) -> dict[QueueName, QueueCounts]:
         """Count the jobs of both queues; what the brake keeps from the IRP is no job yet, but counts as held."""
         queues: dict[QueueName, DurableQueue] = {"delivery": self.delivery, "close": self.closes}
-        counts = {
-            name: QueueCounts(jobs=dict.fromkeys(Depth, 0) | queue.depths(), oldest=queue.oldest())
-            for name, queue in queues.items()
-        }
-        counts["delivery"].jobs[Depth.HELD] += len(self.links.held())
-        return counts
+        jobs = {name: dict.fromkeys(Depth, 0) | queue.depths() for name, queue in queues.items()}
+        jobs["delivery"][Depth.HELD] += len(self.links.held())
+        return {name: QueueCounts(jobs=jobs[name], oldest=queue.oldest()) for name, queue in queues.items()}
 
 
 class Store:

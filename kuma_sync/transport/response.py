@@ -255,7 +255,7 @@ def _location(answer: Answer) -> str:
 
 
 def _origin(answer: Answer) -> str:
-    """Return where a redirect leads to, less its path: that may hold what no log may."""
+    """Return where a redirect leads to, without the path, which may contain a secret."""
     try:
         target = httpx.URL(httpx.Headers(answer.headers).get("Location", ""))
     except httpx.InvalidURL:

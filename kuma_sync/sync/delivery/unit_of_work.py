@@ -31,7 +31,7 @@ class DeliveryState:
 
     @property
     def alert_id(self) -> AlertId:
-        """Return whose work it is."""
+        """Return the alert's id."""
         return self.link.alert_id
 
     @property
