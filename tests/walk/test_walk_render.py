@@ -158,6 +158,15 @@ def query_tells_events(text: str) -> str:
     return text.replace('events = "{{ events }}"            # new ones only, and only when there are some\n', "")
 
 
+def status_untold(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if not line.startswith("alertStatus"))
+
+
+async def grown_unseen_and_resynced(stage: Stage, runtime: Runtime, alert_id: str) -> None:
+    stage.kuma.grow(alert_id, 3)
+    await resynced(stage, runtime, alert_id)
+
+
 def to_close(tx: Any, alert_id: AlertId) -> None:
     order = CloseRequest(alert_id=alert_id, reason=Reason.RESPONDED, origin=Origin.OPERATOR, by="cli")
     operator.order_close(tx, order, to_kuma=True)
@@ -197,9 +206,11 @@ closing_ordered = ordered(to_close)
         pytest.param(as_is, [closed], ["update", "close"], id="closed in KUMA"),
         pytest.param(as_is, [closed_without_reason], ["update", "close"], id="closed without a reason"),
         pytest.param(close_tells_contents, [closed], ["update", "close"], id="closed, with contents"),
+        pytest.param(status_untold, [closed], ["close"], id="closed, which no update tells"),
         pytest.param(close_tells_contents, [closing_ordered], ["close"], id="closing ordered, contents forgotten"),
         pytest.param(as_is, [resynced], ["find", "update"], id="resync"),
         pytest.param(as_is, [edited, resynced], ["find", "update"], id="resync after a change"),
+        pytest.param(as_is, [grown_unseen_and_resynced], ["find", "update"], id="resync, grown since the last poll"),
         pytest.param(without("find"), [resynced], ["update"], id="resync without find"),
     ],
 )
