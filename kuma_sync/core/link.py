@@ -16,7 +16,7 @@ from kuma_sync.core.text import same_incident_id
 class Doubt(StrEnum):
     """Why `find` must come before anything else is written for a link."""
 
-    UNKNOWN = "unknown"  # first seen before this process's first complete sweep: the store may be new or restored
+    UNKNOWN = "unknown"  # it may have an incident of which this store does not know: a new or restored one
     AMBIGUOUS = "ambiguous"  # a create may have happened
     DUPLICATE = "duplicate"  # the IRP refused a create as existing already
     MISSING = "missing"  # the IRP no longer knows the incident
