@@ -72,6 +72,31 @@ async def test_an_alert_that_kuma_cannot_show_stops_nothing_else(tmp_path: Path,
     assert stage.agrees(), stage.verdict()
 
 
+async def test_an_incident_is_not_closed_before_the_events_that_kuma_could_not_show(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
+        stage.kuma.raise_alert()
+        await once(runtime)
+        bad = stage.kuma.raise_alert(seen=ago(minutes=5))
+        rule = stage.kuma.faults.add("status", code=500, match=f"id={bad}")
+        await polled(runtime)
+        await until_rest(runtime)
+        stage.kuma.close(bad, "incorrect data")
+        await polled(runtime)
+        await until_rest(runtime)
+        bare = stage.incident(bad)
+        before = (bare.status, len(bare.events))
+        stage.kuma.faults.remove(rule)
+        await polled(runtime)
+        await until_rest(runtime)
+
+    assert before == ("open", 0)
+    assert stage.incident(bad).status == "closed"
+    assert len(stage.incident(bad).events) == 3
+    assert stage.agrees(), stage.verdict()
+
+
 def refuse(stage: Stage, about: str) -> Rule:
     """Let KUMA answer 400 to questions by id about one alert, or (an empty id) about any."""
     body = '{"message":"invalid query parameter value","details":"id"}'

@@ -158,7 +158,10 @@ class Poller:
             moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": poll_settings.clock()}
-        closings = await self._store.read(lambda tx: tx.alerts.newly_closed())
+        closed = await self._store.read(lambda tx: tx.alerts.newly_closed())
+        # A closed incident is not written to any more: what KUMA could not show just now comes first, in another round.
+        awaited = round_.unreadable[ReadKind.CONTENTS] - round_.refused
+        closings = {alert_id: reason for alert_id, reason in closed.items() if alert_id not in awaited}
 
         def conclude(tx: Tx) -> None:
             lock(tx, turn=round_.turn)
