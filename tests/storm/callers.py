@@ -19,8 +19,8 @@ FEW = 300
 """As many in the minute's storm: within what the door bears."""
 ANSWER = 30.0
 """Seconds within which the door answers again, however many say nothing."""
-WORK = 60.0
-"""Seconds within which a fresh alert has its incident meanwhile."""
+WORK = 150.0
+"""Seconds within which a fresh alert has its incident meanwhile: another fault may lock the database for a minute."""
 LOGGED = 10_000_000
 """Bytes of log that are too many for one such crowd."""
 BAD_REQUEST = 400

@@ -22,8 +22,8 @@ FORMS = ("values", "events", "assets")
 LARGE = 16_000_000
 """Bytes of the costly alert; `poll.max_alert_size` lets it pass."""
 SMALL = 4_000_000
-GOOD = 60.0
-"""Seconds within which the good ones have their incidents."""
+GOOD = 150.0
+"""Seconds within which the good ones have their incidents: another fault may lock the database for a minute."""
 STILL = 10.0
 """Seconds without an answer after which a daemon's loop counts as standing still."""
 LONGEST = 60.0
