@@ -158,10 +158,8 @@ class Poller:
             moves |= {"watermark": mark} if mark != round_.cursor.watermark else {}
         if complete:
             moves |= {"sweep": round_.sweep, "swept_at": poll_settings.clock()}
-        closed = await self._store.read(lambda tx: tx.alerts.newly_closed())
-        # A closed incident is not written to any more: what KUMA could not show just now comes first, in another round.
-        awaited = round_.unreadable[ReadKind.CONTENTS] - round_.refused
-        closings = {alert_id: reason for alert_id, reason in closed.items() if alert_id not in awaited}
+        failing = round_.unreadable[ReadKind.CONTENTS] - round_.refused
+        closings = await self._store.read(partial(_closed, failing))
 
         def conclude(tx: Tx) -> None:
             lock(tx, turn=round_.turn)
@@ -222,6 +220,18 @@ class Poller:
 def _begin_sweep(turn: Turn, tx: Tx) -> int:
     lock(tx, turn=turn)
     return tx.cursor.begin_sweep()
+
+
+def _closed(failing: Collection[AlertId], tx: Tx) -> dict[AlertId, str]:
+    """Return the alerts that KUMA closed, with its reasons.
+
+    The contents of the `failing` ones could not be had just now. If they were never read before, the closing waits for
+    another round: a closed incident is not written to any more, and would stay without events.
+    """
+    closed = tx.alerts.newly_closed()
+    known = tx.alerts.snapshots([alert_id for alert_id in closed if alert_id in failing])
+    unread = {alert_id for alert_id, one in known.items() if one.affected is None and not one.oversize}
+    return {alert_id: reason for alert_id, reason in closed.items() if alert_id not in unread}
 
 
 def _tied(watermark: datetime, tx: Tx) -> int:
