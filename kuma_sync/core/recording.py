@@ -138,8 +138,7 @@ def decide(seen: Sequence[Observation], known: Known, rules: RecordSettings, fac
         for item in judged.ours
         if item.alert.id not in wanted
     ]
-    changes = [*diff(unread, known.snapshots), *diff(rest, known.snapshots)]
-    return judged.recording(changes, wanted)
+    return judged.recording(diff([*unread, *rest], known.snapshots), wanted)
 
 
 def _judge(seen: Sequence[Observation], known: Known, rules: RecordSettings, facts: ReadFacts) -> _Judged:
@@ -220,10 +219,11 @@ class _Judged:
 
         It need not if an ignored alert only had its contents read for the first time, or changed to an unwanted status.
         """
-        link = self.known.links.get(change.snapshot.alert.id)
+        alert = change.snapshot.alert
+        link = self.known.links.get(alert.id)
         if link is None or isinstance(change, Appeared):
             return False
-        return not (link.ignored and (change.first_read or not self.rules.wanted.wants(change.snapshot.alert)))
+        return not (self._stays_ignored(alert) or (link.ignored and change.first_read))
 
     def _stays_ignored(self, alert: Alert) -> bool:
         """Tell whether a known alert is ignored, and changed to what no incident is wanted for."""
