@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
-from kuma_sync.app.remotes import Remotes, make_gates, open_remotes, options
+from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
+from kuma_sync.core.routing import IRP, NO_ROUTE, Route, Routing
 from kuma_sync.core.window import ReadSchedule
-from kuma_sync.irp.profile import Profile
+from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, normalised
-from kuma_sync.store import Identity, Lane, Store, StoreLimits, store_url
+from kuma_sync.settings.sections import IrpSection
+from kuma_sync.store import Identity, Joined, Lane, Store, StoreLimits, store_url
 from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.closing.to_kuma import CloseAlert
 from kuma_sync.sync.closing.watch import Watch, Watched
@@ -38,7 +42,8 @@ from kuma_sync.sync.queue.worker import Gate, Worker, WorkerConfig
 from kuma_sync.sync.remote.gates import LANES
 from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
-from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
+from kuma_sync.telemetry.health import part_of
 from kuma_sync.web.responses import AccessRules
 
 
@@ -53,8 +58,9 @@ def door_rules(settings: Settings) -> AccessRules:
 
 
 def served(identity: Identity) -> str:
-    """Return a mark of the KUMA and IRP that a daemon joins: equal for equal ones, and it names neither."""
-    joined = "\n".join((identity.kuma_instance, identity.irp_url, identity.profile))
+    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none."""
+    irps = [part for _name, irp in sorted(identity.targets.items()) for part in (irp.irp_url, irp.profile)]
+    joined = "\n".join((identity.kuma_instance, *irps))
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
@@ -72,23 +78,62 @@ def open_store(settings: Settings, *, untouched: bool = False, limits: StoreLimi
     return Store(store_url(section.url), password=section.password, clock=utc_now, untouched=untouched, limits=limits)
 
 
-def identity(settings: Settings, profile: str) -> Identity:
-    """Return which KUMA and IRP this configuration means."""
-    return Identity(kuma_instance=settings.kuma.instance, irp_url=normalised(settings.irp.url), profile=profile)
+def identity(settings: Settings, profiles: Mapping[str, str]) -> Identity:
+    """Return which KUMA and IRPs this configuration means; `profiles` are the names of the targets' profiles."""
+    targets = {name: joined(settings.irps[name], profile) for name, profile in profiles.items()}
+    return Identity(kuma_instance=settings.kuma.instance, targets=targets)
 
 
-def profile_digest(profile: Profile, settings: Settings) -> str:
+def meant(settings: Settings) -> Identity:
+    """Return which KUMA and IRPs this configuration means; a target with a broken profile is left out.
+
+    Raise ConfigError where there is one target alone, and its profile is broken.
+    """
+    profiles = dict[str, str]()
+    for name, section in settings.irps.items():
+        try:
+            profiles[name] = load_profile(section.profile).name
+        except ConfigError:
+            if not settings.several:
+                raise
+    return identity(settings, profiles)
+
+
+def joined(section: IrpSection, profile: str) -> Joined:
+    """Return the IRP that a target is."""
+    return Joined(irp_url=normalised(section.url) if section.url else "", profile=profile)
+
+
+def routing_of(settings: Settings) -> Routing:
+    """Return the configured routes."""
+    routes = [
+        Route(
+            target=route.target,
+            tenants=frozenset(tenant.casefold() for tenant in route.tenants),
+            priorities=frozenset(route.priorities),
+            names=tuple(re.compile(name) for name in route.names),
+        )
+        for route in settings.route
+    ]
+    return Routing(routes=routes, default=IRP if IRP in {*settings.irps, *settings.broken} else NO_ROUTE)
+
+
+def profile_digest(target: Target) -> str:
     """Return what stands for a profile and the IRP it is used with."""
-    text = f"{normalised(settings.irp.url)}\n{profile.model_dump_json()}"
+    text = f"{normalised(target.section.url)}\n{target.profile.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def build(settings: Settings, shared: SharedState, stack: AsyncExitStack) -> Runtime:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, shared.limits, stack)
-    for warning in (*settings.warnings, *remotes.warnings):
+    warnings = [warning for target in remotes.targets.values() for warning in target.warnings]
+    for warning in (*settings.warnings, *warnings):
         log.warning("configuration", problem=warning)
-    shared.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, remotes.capabilities.settle))
+    for name, problem in remotes.broken.items():
+        log.error("target_stopped", target=name, problem=problem)
+    settles = [can.settle for can in remotes.capabilities.values()]
+    shared.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, *settles))
     return RuntimeBuilder(settings, shared, remotes).runtime()
 
 
@@ -105,10 +150,9 @@ class RuntimeBuilder:
             jitter=random.SystemRandom().random,
             limits=shared.limits,
         )
-        self._gates = make_gates(settings, shared, remotes, self._pace)
-        self._proof = self._make_proof()
+        self._gatekeeper = Gatekeeper(shared, self._pace)
+        self._kuma = self._gatekeeper.kuma(remotes.kuma)
         self._turns = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.reader_lease)
-        self._worker = new_owner()  # not the former runtime's: what that one still writes must not pass for ours
         self._brake = Brake(
             max_closed_percent=settings.brake.max_closed_percent,
             min_alerts=settings.brake.min_alerts,
@@ -123,18 +167,18 @@ class RuntimeBuilder:
 
     def runtime(self) -> Runtime:
         """Return the runtime."""
-        settings, shared = self._settings, self._shared
-        deliveries, closes = self._deliveries(), self._closes()
+        settings, shared, remotes = self._settings, self._shared, self._remotes
+        targets = {name: self._target(target) for name, target in remotes.targets.items()}
+        workers = [target.deliveries for target in targets.values()]
         return Runtime(
-            identity=identity(settings, self._remotes.profile.name),
-            profile=self._remotes.profile,
-            can_find=self._remotes.capabilities.can_find,
+            identity=identity(settings, {name: target.profile.name for name, target in remotes.targets.items()}),
+            routing=routing_of(settings),
+            targets=targets,
+            broken=remotes.broken,
             store=shared.store,
-            poller=self._poller(deliveries.bell.ring),
-            watch=self._watch(),
-            deliveries=deliveries,
-            proof=self._proof,
-            closes=closes,
+            poller=self._poller(partial(_ring, workers)),
+            closes=self._closes(),
+            kuma=self._kuma.whole,
             turns=self._turns,
             housekeeping=Housekeeping(
                 shared.store,
@@ -143,24 +187,38 @@ class RuntimeBuilder:
                 overlap=settings.poll.overlap,
                 health=shared.health,
             ),
-            gates={"kuma": self._gates.kuma.whole, "irp": self._gates.irp.whole},
             health=shared.health,
             metrics=shared.metrics,
             poll_interval=settings.poll.interval,
             watch_interval=settings.close.watch_interval,
             closes_on=settings.close.to_kuma,
-            irp_asked=self._remotes.irp.can("probe") or self._watches(),
             limits=shared.limits,
         )
 
-    def _make_proof(self) -> Proof:
-        digest, known = profile_digest(self._remotes.profile, self._settings), self._shared.profiles
-        again = digest in known
-        known.add(digest)
+    def _target(self, target: Target) -> TargetRuntime:
+        gates = self._gatekeeper.target(target)
+        proof = self._proof(target, gates)
+        watches = self._settings.close.watch and target.irp.can("list_closed")
+        return TargetRuntime(
+            name=target.name,
+            profile=target.profile,
+            can_find=target.capabilities.can_find,
+            gate=gates.irp.whole,
+            deliveries=self._deliveries(target, gates, proof),
+            proof=proof,
+            watch=self._watch(target, gates, on=watches),
+            asked=target.irp.can("probe") or watches,
+        )
+
+    def _proof(self, target: Target, gates: TargetGates) -> Proof:
+        digest, known = profile_digest(target), self._shared.profiles
+        again = (target.name, digest) in known
+        known.add((target.name, digest))
         return Proof(
+            target=target.name,
             store=self._shared.store,
-            gate=self._gates.proof,
-            capabilities=self._remotes.capabilities,
+            gate=gates.proof,
+            capabilities=target.capabilities,
             digest=digest,
             again=again,
         )
@@ -176,14 +234,14 @@ class RuntimeBuilder:
             overlap=settings.poll.overlap,
             ignore_before=settings.poll.ignore_before,
             brake=self._brake,
-            find_always=remotes.capabilities.find_always,
-            can_find=remotes.capabilities.can_find,
             wanted=Wanted(statuses=frozenset(settings.kuma.statuses), unseen=Unseen(settings.poll.unseen)),
+            routing=routing_of(settings),
+            targets=remotes.capabilities,
         )
         return Poller(
             store=self._shared.store,
             kuma=remotes.kuma,
-            gate=self._gates.kuma.whole,
+            gate=self._kuma.whole,
             turns=self._turns,
             recorder=Recorder(
                 store=self._shared.store,
@@ -196,85 +254,80 @@ class RuntimeBuilder:
                 clock=utc_now,
                 schedule=schedule,
                 brake=self._brake,
-                to_irp=remotes.capabilities.may_close,
+                to_irp=frozenset(name for name, can in remotes.capabilities.items() if can.may_close),
                 limits=self._shared.limits,
                 metrics=self._shared.metrics,
                 health=self._shared.health,
             ),
         )
 
-    def _watches(self) -> bool:
-        return self._settings.close.watch and self._remotes.irp.can("list_closed")
-
-    def _watch(self) -> Watch:
-        settings, remotes = self._settings, self._remotes
+    def _watch(self, target: Target, gates: TargetGates, *, on: bool) -> Watch:
         watched = Watched(
-            instance=settings.kuma.instance,
+            target=target.name,
+            instance=self._settings.kuma.instance,
             brake=self._brake,
             clock=utc_now,
-            on=self._watches(),
-            moved=partial(self._shared.health.beat, "watch"),
+            on=on,
+            moved=partial(self._shared.health.beat, part_of("watch", target.name)),
         )
         return Watch(
             store=self._shared.store,
-            irp=remotes.irp,
-            gate=self._gates.irp.whole,
+            irp=target.irp,
+            gate=gates.irp.whole,
             turns=self._turns,
             closings=self._closings,
             watched=watched,
         )
 
-    def _deliveries(self) -> Worker:
-        settings, shared, remotes = self._settings, self._shared, self._remotes
-        unit_of_work = DeliveryUnitOfWork(shared.store, remotes.capabilities, lease=shared.limits.job_lease)
+    def _deliveries(self, target: Target, gates: TargetGates, proof: Proof) -> Worker:
+        settings, shared = self._settings, self._shared
+        unit_of_work = DeliveryUnitOfWork(shared.store, target.capabilities, lease=shared.limits.job_lease)
         steps = Steps(
-            irp=remotes.irp,
-            gates=self._gates.irp,
-            proof=self._proof,
+            irp=target.irp,
+            gates=gates.irp,
+            proof=proof,
             unit_of_work=unit_of_work,
             closings=self._closings,
-            context=TemplateContext(
-                instance=settings.kuma.instance,
-                web_url=settings.kuma.web_url,
-                options=options(settings.irp),
-                clock=utc_now,
-            ),
+            context=template_context(settings, target.name),
             metrics=shared.metrics,
         )
-        admit = partial(self._gates.kuma.whole.admit, reads=True)
-        contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=admit)
+        admit = partial(self._kuma.whole.admit, reads=True)
+        contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
+        lanes = {LANES[operation]: list[Gate]([kind]) for operation, kind in gates.irp.kinds.items()}
+        lanes[Lane.CREATE].append(proof)
         return Worker(
             config=WorkerConfig(
                 name="delivery",
+                target=target.name,
                 queue=lambda tx: tx.delivery,
-                gate=self._gates.irp.whole,
-                concurrency=settings.irp.concurrency,
+                gate=gates.irp.whole,
+                concurrency=target.section.concurrency,
                 limits=shared.limits,
-                gates=self._lanes(),
-                ready=settings.irp.concurrency - 1,
+                gates=lanes,
+                ready=target.section.concurrency - 1,
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
-                allowance=MemoryLimit(shared.limits.contents_in_work),
+                # Each its share: a slow target must not take the room of another.
+                allowance=MemoryLimit(shared.limits.contents_in_work // max(len(self._remotes.targets), 1)),
             ),
             store=shared.store,
             handler=Deliver(
-                unit_of_work=unit_of_work, steps=steps, contents=contents, pace=self._pace, metrics=shared.metrics
+                target=target.name,
+                unit_of_work=unit_of_work,
+                steps=steps,
+                contents=contents,
+                pace=self._pace,
+                metrics=shared.metrics,
             ),
-            owner=self._worker,
+            owner=new_owner(),  # nobody else's, the former runtime's neither: what that still writes is not ours
             health=shared.health,
         )
-
-    def _lanes(self) -> dict[Lane, list[Gate]]:
-        """Return the gates that jobs on each lane of the delivery queue wait for."""
-        gates = {LANES[operation]: list[Gate]([kind]) for operation, kind in self._gates.irp.kinds.items()}
-        gates[Lane.CREATE].append(self._proof)
-        return gates
 
     def _closes(self) -> Worker:
         shared = self._shared
         handler = CloseAlert(
             store=shared.store,
             kuma=self._remotes.kuma,
-            gates=self._gates.kuma,
+            gates=self._kuma,
             waiters=shared.waiters,
             metrics=shared.metrics,
             closings=self._closings,
@@ -283,13 +336,29 @@ class RuntimeBuilder:
             config=WorkerConfig(
                 name="close",
                 queue=lambda tx: tx.closes,
-                gate=self._gates.kuma.whole,
+                gate=self._kuma.whole,
                 concurrency=shared.limits.closes_in_flight,
                 limits=shared.limits,
-                gates={lane: list(self._gates.kuma.kinds.values()) for lane in Lane},
+                gates={lane: list(self._kuma.kinds.values()) for lane in Lane},
             ),
             store=shared.store,
             handler=handler,
-            owner=self._worker,
+            owner=new_owner(),
             health=shared.health,
         )
+
+
+def _ring(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.bell.ring()
+
+
+def template_context(settings: Settings, target: str) -> TemplateContext:
+    """Return what a target's requests hold besides the alert."""
+    return TemplateContext(
+        target=target,
+        instance=settings.kuma.instance,
+        web_url=settings.kuma.web_url,
+        options=options(settings.irps[target]),
+        clock=utc_now,
+    )

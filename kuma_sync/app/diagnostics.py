@@ -11,16 +11,25 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from kuma_sync.app.build import identity, utc_now
+from kuma_sync.app.build import meant, utc_now
 from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, warning
-from kuma_sync.app.remotes import checked_profile, credentials, irp_endpoint, kuma_endpoint, open_remotes
+from kuma_sync.app.remotes import (
+    Remotes,
+    Target,
+    checked_profile,
+    credentials,
+    irp_endpoint,
+    key_of,
+    kuma_endpoint,
+    open_remotes,
+)
 from kuma_sync.core.closing import lies_ahead
 from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
+from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.auth import require
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.load import load_profile
-from kuma_sync.irp.profile import Profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Reading, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
@@ -64,11 +73,11 @@ def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
     match reading.sections.get("kuma"):
         case KumaSection() as kuma:
             yield partial(_certificates, kuma_endpoint(kuma, Limits()))
-    match reading.sections.get("irp"):
-        case IrpSection() as irp:
-            yield partial(_certificates, irp_endpoint(irp))
-            yield partial(_profile, irp)
-            yield partial(_login, irp)
+    for key, section in reading.sections.items():
+        if isinstance(section, IrpSection):
+            yield partial(_certificates, irp_endpoint(section, key.removeprefix("targets.")))
+            yield partial(_profile, section, key)
+            yield partial(_login, section, key)
     match reading.sections.get("web"):
         case WebSection() as web:
             yield partial(_door, web)
@@ -79,12 +88,12 @@ def _certificates(endpoint: Endpoint) -> Sequence[str]:
     return ()
 
 
-def _profile(section: IrpSection) -> Sequence[str]:
-    return checked_profile(section)[1]
+def _profile(section: IrpSection, key: str) -> Sequence[str]:
+    return checked_profile(section, key)[1]
 
 
-def _login(section: IrpSection) -> Sequence[str]:
-    require(load_profile(section.profile).auth, credentials(section))
+def _login(section: IrpSection, key: str) -> Sequence[str]:
+    require(load_profile(section.profile).auth, credentials(section), key)
     return ()
 
 
@@ -100,17 +109,30 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
         yield ok("configuration", source)
         for problem in settings.warnings:
             yield warning("configuration", problem)
-        for problem in remotes.warnings:
-            yield warning("profile", problem)
-        for finding in check_door(settings.web, identity(settings, remotes.profile.name)):
-            yield finding
-        for finding in check_store(settings, remotes.profile.name):
+        for finding in _here(settings, remotes):
             yield finding
         async for finding in _kuma(settings, remotes.kuma):
             yield finding
-        async for finding in _irp(settings, remotes.irp, remotes.profile):
-            yield finding
-        yield ok("templates", f"{len(remotes.profile.operations)} operations rendered on a sample alert")
+        for name, problem in remotes.broken.items():
+            yield failed(_named("IRP", name), problem, misconfigured=True)
+        for target in remotes.targets.values():
+            async for finding in _irp(settings, target):
+                yield finding
+            told = f"{len(target.profile.operations)} operations rendered on a sample alert"
+            yield ok(_named("templates", target.name), told)
+
+
+def _here(settings: Settings, remotes: Remotes) -> Iterator[Finding]:
+    for target in remotes.targets.values():
+        for problem in target.warnings:
+            yield warning(_named("profile", target.name), problem)
+    ours = meant(settings)
+    yield from check_door(settings.web, ours)
+    yield from check_store(settings, ours)
+
+
+def _named(what: str, target: str) -> str:
+    return what if target == IRP else f"{what} ({target})"
 
 
 async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding]:
@@ -180,12 +202,12 @@ async def _may_read(client: KumaClient) -> str | None:
     return None
 
 
-async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> AsyncIterator[Finding]:
-    section = settings.irp
-    remote = Remote(name="IRP", section="irp", url=section.url, verified=section.verify_tls)
+async def _irp(settings: Settings, target: Target) -> AsyncIterator[Finding]:
+    section, client, profile, name = target.section, target.irp, target.profile, _named("IRP", target.name)
+    remote = Remote(name=name, section=key_of(target.name), url=section.url, verified=section.verify_tls)
     if profile.probe is None:
-        yield warning("IRP probe", f"not tried: the profile {profile.name} has no [probe]")
-        if finding := await _closed(settings, client):
+        yield warning(f"{name} probe", f"not tried: the profile {profile.name} has no [probe]")
+        if finding := await _closed(settings, client, name):
             yield finding
         return
     try:
@@ -197,15 +219,15 @@ async def _irp(settings: Settings, client: IrpClient, profile: Profile) -> Async
         return
     for finding in remote.reached():
         yield finding
-    yield ok("IRP login", "no login (auth kind none)" if profile.auth.kind == "none" else "accepted")
-    yield ok("IRP probe", f"{profile.probe.method} {profile.probe.path}")
-    if finding := await _closed(settings, client):
+    yield ok(f"{name} login", "no login (auth kind none)" if profile.auth.kind == "none" else "accepted")
+    yield ok(f"{name} probe", f"{profile.probe.method} {profile.probe.path}")
+    if finding := await _closed(settings, client, name):
         yield finding
 
 
-async def _closed(settings: Settings, client: IrpClient) -> Finding | None:
+async def _closed(settings: Settings, client: IrpClient, name: str) -> Finding | None:
     """Read the first page of lately closed incidents: can it be read, and its times, too?"""
-    what, now = "IRP closed incidents", utc_now()
+    what, now = f"{name} closed incidents", utc_now()
     if not (settings.close.watch and client.can("list_closed")):
         return None
     try:

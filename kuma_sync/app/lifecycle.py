@@ -7,16 +7,20 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, served, utc_now
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
+from kuma_sync.app.remotes import key_of
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
+from kuma_sync.core.routing import IRP
+from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.settings.sections import WebSection
@@ -24,6 +28,7 @@ from kuma_sync.store import Identity, Store, Tx
 from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.polling.enqueue import put_routed
 from kuma_sync.sync.runtime.monitor import Heart, report
 from kuma_sync.sync.runtime.runner import Runtime, work
 from kuma_sync.sync.runtime.supervisor import happens
@@ -45,20 +50,17 @@ _ADVICE = {
 log = structlog.get_logger(__name__)
 
 
-async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: bool = True) -> None:
+async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
     """Upgrade the schema, check the store's owner, recover claims of dead processes, and require `find` before creates.
 
     Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
     """
 
     def begin(tx: Tx) -> None:
-        known = tx.cursor.identity()
-        if known is None:
-            tx.cursor.bind(identity)
-        else:
-            refuse_another(known, identity)
-        if can_find:
-            tx.links.doubt_unmade()
+        take_over(tx, runtime)
+        for target in runtime.targets.values():
+            if target.can_find:
+                tx.links.doubt_unmade(target.name)
         if store.local:
             # This process alone holds the file, so the processes that claimed these are dead.
             tx.delivery.recover(owner)
@@ -75,15 +77,40 @@ async def make_ready(store: Store, identity: Identity, owner: str, *, can_find: 
     await store.write(begin)
 
 
-def refuse_another(known: Identity, identity: Identity) -> None:
-    """Raise ConfigError if the store belongs to another KUMA or IRP."""
-    for key, theirs, ours in (
-        ("kuma.instance", known.kuma_instance, identity.kuma_instance),
-        ("irp.url", known.irp_url, identity.irp_url),
-        ("irp.profile", known.profile, identity.profile),
-    ):
-        if theirs != ours:
-            raise ConfigError(key, f"the store belongs to {theirs!r}, not {ours!r}; {_ADVICE.get(key, _REBIND)}")
+def take_over(tx: Tx, runtime: Runtime) -> None:
+    """Note which targets there are, and send alerts that had no route to theirs. Raise ConfigError as refuse_* do."""
+    ours, known = runtime.identity, tx.targets.identity()
+    if known is not None:
+        refuse_another(known, ours)
+        refuse_removed(tx, known, {*ours.targets, *runtime.broken})
+    tx.cursor.bind(ours.kuma_instance)
+    tx.targets.bind(ours.targets)
+    put_routed(tx, runtime.routing)
+
+
+def refuse_another(known: Identity, ours: Identity) -> None:
+    """Raise ConfigError if the store belongs to another KUMA, or a target's incidents are in another IRP."""
+    differing = [("kuma.instance", known.kuma_instance, ours.kuma_instance)]
+    for name in known.targets.keys() & ours.targets.keys():
+        theirs, irp = known.targets[name], ours.targets[name]
+        differing.append((f"{key_of(name)}.url", theirs.irp_url, irp.irp_url))
+        differing.append((f"{key_of(name)}.profile", theirs.profile, irp.profile))
+    for key, before, now in differing:
+        if before != now:
+            raise ConfigError(key, f"the store belongs to {before!r}, not {now!r}; {_ADVICE.get(key, _REBIND)}")
+
+
+def refuse_removed(tx: Tx, known: Identity, configured: Collection[str]) -> None:
+    """Raise ConfigError if a target that is no longer configured has open links; forget one that has none."""
+    removed = sorted(set(known.targets) - set(configured))
+    still_open = tx.links.open_by_target() if removed else {}
+    for name in removed:
+        if count := still_open.get(name, 0):
+            rebind = f"`kuma-sync db rebind --target {name}` sends them where the routes say"
+            raise ConfigError(
+                key_of(name), f"is missing, and {count} open links belong to it; give it back, or {rebind}"
+            )
+        tx.targets.forget(name)
 
 
 def assure_usable(
@@ -222,7 +249,7 @@ class Daemon:
         outage = Outage()
         while True:
             try:
-                await make_ready(self._shared.store, runtime.identity, self._shared.owner, can_find=runtime.can_find)
+                await make_ready(self._shared.store, runtime, self._shared.owner)
             except StoreReplaced:
                 raise
             except StoreUnavailable as error:
@@ -248,14 +275,14 @@ class Daemon:
             await stack.aclose()
             if successor is None:
                 return
-            old_profile, old = runtime.profile, self._settings
+            old_profiles, old = _profiles(runtime), self._settings
             runtime, stack, self._settings = successor
             logs.configure(level=self._settings.log.level, format=self._settings.log.format)
             # Names alone: the values may be secret.
             log.info(
                 "configuration_reloaded",
                 keys=changed_keys(old, self._settings),
-                profile_changed=runtime.profile != old_profile,
+                profile_changed=_profiles(runtime) != old_profiles,
             )
             self._refused("")
             self._systemd.ready()
@@ -301,9 +328,8 @@ class Daemon:
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:
             runtime = await build(settings, self._shared, opened)
-            if runtime.identity != old.identity:
-                was = old.identity.profile
-                raise ConfigError("irp.profile", f"its name was {was!r} when the daemon started; restart it")
+            refuse_renamed(old.identity, runtime.identity)
+            await self._shared.store.write(partial(take_over, runtime=runtime))
             stack = opened.pop_all()
         return runtime, stack, settings
 
@@ -321,6 +347,18 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._hup.set)
 
 
+def refuse_renamed(old: Identity, new: Identity) -> None:
+    """Raise ConfigError if the profile of a target has another name than the one it was started with."""
+    for name in old.targets.keys() & new.targets.keys():
+        was = old.targets[name].profile
+        if new.targets[name].profile != was:
+            raise ConfigError(f"{key_of(name)}.profile", f"its name was {was!r} when the daemon started; restart it")
+
+
+def _profiles(runtime: Runtime) -> dict[str, Profile]:
+    return {name: target.profile for name, target in runtime.targets.items()}
+
+
 def _door(web: WebSection) -> socket.socket | None:
     """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
     if not web.listen:
@@ -330,4 +368,6 @@ def _door(web: WebSection) -> socket.socket | None:
 
 
 def _stamp(metrics: Metrics, part: Part) -> None:
-    metrics.last_success.labels(part=part).set_to_current_time()
+    name, _, target = part.partition(":")
+    of_target = name in ("irp", "delivery")
+    metrics.last_success.labels(part=name, target=target or (IRP if of_target else "")).set_to_current_time()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from kuma_sync.app.build import identity, open_store, served, utc_now
+from kuma_sync.app.build import open_store, served, utc_now
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.processes import refuse_moved
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
@@ -171,7 +171,7 @@ def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
         yield f"{file.name} can be read by every user of this machine, and holds events; chmod o-r it"
 
 
-def check_store(settings: Settings, profile: str) -> Iterator[Finding]:
+def check_store(settings: Settings, ours: Identity) -> Iterator[Finding]:
     """Judge the store; a store out of reach is a finding, not an error."""
     file = store_file(store_url(settings.store.url))
     try:
@@ -182,17 +182,17 @@ def check_store(settings: Settings, profile: str) -> Iterator[Finding]:
     if file is not None and not os.access(file.path, os.R_OK | os.W_OK):
         yield _unusable(file.path, settings.store.url)
     else:
-        yield from _looked_into(settings, profile)
+        yield from _looked_into(settings, ours)
     if file is not None and os.access(file.path.parent, os.X_OK):
         yield check_folder(file.path)
     if file is not None and is_held(file):
         yield ok("store lock", "a running daemon holds the file")
 
 
-def _looked_into(settings: Settings, profile: str) -> Iterator[Finding]:
+def _looked_into(settings: Settings, ours: Identity) -> Iterator[Finding]:
     shown, store = settings.store.url, open_store(settings, untouched=True)
     try:
-        yield from _opened(store, settings, profile)
+        yield from _opened(store, settings, ours)
     except StoreUnavailable as error:
         yield failed("store", f"{shown}: {error}" + (f"; is {error.key} right?" if error.key else ""))
     except StoreError as error:
@@ -203,7 +203,7 @@ def _looked_into(settings: Settings, profile: str) -> Iterator[Finding]:
         store.close()
 
 
-def _opened(store: Store, settings: Settings, profile: str) -> Iterator[Finding]:
+def _opened(store: Store, settings: Settings, ours: Identity) -> Iterator[Finding]:
     revision = check(store)
     assure_writable(store)
     yield ok("store", settings.store.url)
@@ -214,16 +214,14 @@ def _opened(store: Store, settings: Settings, profile: str) -> Iterator[Finding]
         return
     yield ok("store schema", revision if revision == head() else f"{revision}; run upgrades it to {head()}")
     with store.reading() as tx:
-        known = tx.cursor.identity()
-    ours = identity(settings, profile)
+        known = tx.targets.identity()
     try:
         if known is not None:
             refuse_another(known, ours)
     except ConfigError as error:
         yield failed("store identity", str(error), misconfigured=True)
     else:
-        owner = f"KUMA {ours.kuma_instance!r}, IRP {ours.irp_url}, profile {ours.profile}"
-        yield ok("store identity", owner if known is not None else "nobody's yet")
+        yield ok("store identity", str(ours) if known is not None else "nobody's yet")
 
 
 def _unusable(file: Path, shown: str) -> Finding:

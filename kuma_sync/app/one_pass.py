@@ -70,7 +70,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
     await asyncio.to_thread(refuse_second, settings, runtime.identity)
     stack.enter_context(shared.store.hold())
     stack.push_async_callback(shared.store.aclose)  # closed before it is let go
-    await make_ready(shared.store, runtime.identity, shared.owner, can_find=runtime.can_find)
+    await make_ready(shared.store, runtime, shared.owner)
     await shared.store.write(_take_up_postponed)
     heart = Heart(
         shared.store, shared.process(single_pass=True), health=shared.health, clock=utc_now, limits=shared.limits
@@ -83,7 +83,9 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
 def _take_up_postponed(tx: Tx) -> None:
     """Make due the updates that a daemon has postponed because they came too fast."""
     waiting = tx.delivery.jobs(states=[JobState.PENDING])
-    tx.delivery.put([Put(subject=job.subject, lane=job.lane) for job in waiting if job.postponed(tx.now)])
+    tx.delivery.put(
+        [Put(subject=job.subject, lane=job.lane, target=job.target) for job in waiting if job.postponed(tx.now)]
+    )
 
 
 def _stopped_by_signals(grace: float) -> asyncio.Event:

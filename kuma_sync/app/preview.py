@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from kuma_sync.app.build import utc_now
-from kuma_sync.app.remotes import checked_profile, open_remotes, options
+from kuma_sync.app.build import template_context, utc_now
+from kuma_sync.app.remotes import checked_profile, key_of, open_remotes
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
-from kuma_sync.core.errors import Permanent
+from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
+from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Nothing, Step, Upsert
 from kuma_sync.core.transitions import absent, updated, without_find
 from kuma_sync.irp.auth import Credentials, make_auth
@@ -26,7 +27,7 @@ from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.secret import MASK
 from kuma_sync.store import Tx
-from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, TemplateContext
+from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState, load_states
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.redact import redact
@@ -67,31 +68,37 @@ async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
     """Read from KUMA what was delivered and forgotten here; raise RemoteError."""
     contents = None
     if work.lacks_contents:
-        profile, _warnings = checked_profile(settings.irp)
+        profile = _profile(settings, work.link.target)
         step = work.step(capabilities(profile, to_irp=settings.close.to_irp))
         contents = await _read(settings, work.alert_id, needed=not (isinstance(step, Compare | Upsert) and work.plain))
     return Stored(work=work, read=work if contents is None else work.with_contents(contents))
 
 
-def sample_requests(settings: Settings) -> list[Rendered]:
-    """Render the built-in sample alert."""
-    profile, _warnings = checked_profile(settings.irp)
+def sample_requests(settings: Settings, target: str = IRP) -> list[Rendered]:
+    """Render the built-in sample alert as it goes to a target."""
     subject = sample_subject(settings.kuma.instance)
-    link = Link(alert_id=subject.snapshot.alert.id)
+    link = Link(alert_id=subject.snapshot.alert.id, target=target)
     work = DeliveryState(snapshot=subject.snapshot, link=link, contents=subject.contents)
     closing = Closing(origin=Origin.KUMA, reason=subject.reason, comment=subject.comment)
-    renderer = _Renderer(settings, profile, incident=subject.incident or NOT_YET, closing=closing)
+    renderer = _Renderer(settings, target, incident=subject.incident or NOT_YET, closing=closing)
     return renderer.all(Stored(work=work, read=work), due=Nothing())
 
 
 def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
     """Render a stored alert. Raise Permanent where a template fails on it."""
-    profile, _warnings = checked_profile(settings.irp)
     link = stored.work.link
     closing = link.closing or Closing(origin=Origin.KUMA, reason="responded")
-    renderer = _Renderer(settings, profile, incident=link.incident or NOT_YET, closing=closing)
+    renderer = _Renderer(settings, link.target, incident=link.incident or NOT_YET, closing=closing)
     then, due = renderer.due(stored)
     return renderer.all(then, due=due)
+
+
+def _profile(settings: Settings, target: str) -> Profile:
+    """Return the profile of a target. Raise ConfigError where it is broken, or there is no such target."""
+    if target not in settings.irps:
+        told = f"the alert goes to the target {target!r}, which is not configured" if target else UNROUTED
+        raise ConfigError(key_of(target) if target else "route", settings.broken.get(target, told))
+    return checked_profile(settings.irps[target], key_of(target))[0]
 
 
 class _Renderer:
@@ -100,16 +107,15 @@ class _Renderer:
     `incident` and `closing` are those that the alert has, or would have.
     """
 
-    def __init__(self, settings: Settings, profile: Profile, *, incident: Incident, closing: Closing) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, target: str, *, incident: Incident, closing: Closing) -> None:
+        profile = _profile(settings, target)
+        self._section = settings.irps[target]
         self._compiled = compile_profile(profile)
         self._capabilities = capabilities(profile, to_irp=settings.close.to_irp)
         self._incident = incident
         self._closing = replace(closing, incident=False)
-        self._context = TemplateContext(
-            instance=settings.kuma.instance, web_url=settings.kuma.web_url, options=options(settings.irp), clock=utc_now
-        )
-        masked = Credentials(token=Secret(MASK), username=settings.irp.username, password=Secret(MASK))
+        self._context = template_context(settings, target)
+        masked = Credentials(token=Secret(MASK), username=self._section.username, password=Secret(MASK))
         auth = make_auth(profile.auth, masked)
         self._auth = auth.headers() if auth else {}
 
@@ -212,7 +218,7 @@ class _Renderer:
             operation=draft.operation,
             note=note,
             method=draft.method,
-            url=self._settings.irp.url + draft.path + (f"?{draft.query}" if draft.query else ""),
+            url=self._section.url + draft.path + (f"?{draft.query}" if draft.query else ""),
             headers=headers,
             body=draft.body,
         )

@@ -85,7 +85,8 @@ def refuse_second(
     if heard_at_door(settings).answer.get("serves") == served(ours):
         raise StoreHeld(_running(f"at {settings.web.listen}", ours, store))
     for file in _others(settings, system_wide, system_state):
-        if _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True)) != ours:
+        theirs = _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True))
+        if theirs is None or not theirs.shares(ours):
             continue
         if is_held(StoreFile(file)):
             raise StoreHeld(_running(f"with the store {file}", ours, store))
@@ -132,7 +133,7 @@ def _owner(store: Store, *, strict: bool = False) -> Identity | None:
         if check(store) is None:
             return None
         with store.reading() as tx:
-            return tx.cursor.identity()
+            return tx.targets.identity()
     except StoreError:
         if strict:
             raise
@@ -173,7 +174,7 @@ def _exists(file: Path) -> bool:
 
 def _running(where: str, ours: Identity, store: str) -> str:
     return (
-        f"a running kuma-sync, {where}, serves KUMA {ours.kuma_instance!r} and IRP {ours.irp_url} already, and "
+        f"a running kuma-sync, {where}, serves {ours} already, and "
         f"{store or 'the configured database'} is empty: a second store would send everything anew, over what analysts "
         "wrote. Use its configuration; or, if this is another KUMA, give it a kuma.instance of its own"
     )
@@ -181,7 +182,7 @@ def _running(where: str, ours: Identity, store: str) -> str:
 
 def _forgotten(file: Path, ours: Identity, store: str) -> str:
     return (
-        f"{store} is empty, and {file} is the store of the same KUMA {ours.kuma_instance!r} and IRP {ours.irp_url}: a "
+        f"{store} is empty, and {file} is the store of the same {ours}: a "
         "second one would send everything anew, over what analysts wrote. "
         f'Name it, store.url = "sqlite:///{file}"; or move it away to begin anew'
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,6 +12,7 @@ from functools import partial
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.irp.auth import Credentials
 from kuma_sync.irp.client import IrpClient
@@ -25,28 +26,43 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
-from kuma_sync.telemetry.health import Part
+from kuma_sync.telemetry.health import Part, part_of
 from kuma_sync.transport import Endpoint, RemoteClient
 from kuma_sync.transport.auth import read_again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remotes:
-    """Both sides as they are configured."""
+class Target:
+    """An IRP as it is configured, by the name of its target."""
 
-    kuma: KumaClient
+    name: str
+    section: IrpSection
     irp: IrpClient
     profile: Profile
     capabilities: TargetCapabilities
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def checked_profile(section: IrpSection) -> tuple[Profile, tuple[str, ...]]:
-    """Load and check the profile with this configuration's options; raise ConfigError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remotes:
+    """KUMA and the targets as they are configured. Of a `broken` target a sentence says what is wrong."""
+
+    kuma: KumaClient
+    targets: Mapping[str, Target]
+    broken: Mapping[str, str]
+
+    @property
+    def capabilities(self) -> dict[str, TargetCapabilities]:
+        """Return what each target can do."""
+        return {name: target.capabilities for name, target in self.targets.items()}
+
+
+def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple[str, ...]]:
+    """Load and check the profile with the options of the section `key`; raise ConfigError."""
     profile = load_profile(section.profile)
     warnings = check_profile(profile, options=options(section))
     if section.find_first == "always" and profile.find is None:
-        raise ConfigError("irp.find_first", '"always" needs a profile with a [find] operation')
+        raise ConfigError(f"{key}.find_first", '"always" needs a profile with a [find] operation')
     return profile, tuple(warnings)
 
 
@@ -63,13 +79,21 @@ def credentials(section: IrpSection) -> Credentials:
 async def open_remotes(
     settings: Settings, clock: Callable[[], datetime], limits: Limits, stack: AsyncExitStack
 ) -> Remotes:
-    """Make both clients; `stack` closes them."""
-    profile, warnings = checked_profile(settings.irp)
+    """Make the client of KUMA and those of all targets; `stack` closes them.
+
+    Raise ConfigError. Where there are several targets, one that is wrong in itself stops alone.
+    """
     kuma_client = RemoteClient(kuma_endpoint(settings.kuma, limits), clock=clock)
     stack.push_async_callback(kuma_client.aclose)
-    irp_client = RemoteClient(irp_endpoint(settings.irp), clock=clock)
-    stack.push_async_callback(irp_client.aclose)
-    kuma, irp = settings.kuma, settings.irp
+    kuma = settings.kuma
+    targets, broken = dict[str, Target](), dict(settings.broken)
+    for name in settings.irps:
+        try:
+            targets[name] = await open_target(name, settings, clock, limits, stack)
+        except ConfigError as error:
+            if not settings.several:
+                raise
+            broken[name] = str(error)
     return Remotes(
         kuma=KumaClient(
             client=kuma_client,
@@ -81,22 +105,38 @@ async def open_remotes(
             max_alert_size=settings.poll.max_alert_size,
             page_cap=limits.kuma_pages,
         ),
-        irp=IrpClient(
-            client=irp_client,
-            profile=profile,
-            secrets=credentials(irp),
-            options=options(settings.irp),
-            clock=clock,
-            most_pages=limits.closed_pages,
-        ),
-        profile=profile,
-        capabilities=replace(
-            capabilities(profile, to_irp=settings.close.to_irp),
-            find_always=settings.irp.find_first == "always",
-            spacing=spacing(settings.poll.interval),
-        ),
-        warnings=warnings,
+        targets=targets,
+        broken=broken,
     )
+
+
+async def open_target(
+    name: str, settings: Settings, clock: Callable[[], datetime], limits: Limits, stack: AsyncExitStack
+) -> Target:
+    """Make the client of one target; `stack` closes it. Raise ConfigError."""
+    section = settings.irps[name]
+    profile, warnings = checked_profile(section, key_of(name))
+    client = RemoteClient(irp_endpoint(section, name), clock=clock)
+    stack.push_async_callback(client.aclose)
+    irp = IrpClient(
+        client=client,
+        profile=profile,
+        secrets=credentials(section),
+        options=options(section),
+        clock=clock,
+        most_pages=limits.closed_pages,
+    )
+    can = replace(
+        capabilities(profile, to_irp=settings.close.to_irp),
+        find_always=section.find_first == "always",
+        spacing=spacing(settings.poll.interval),
+    )
+    return Target(name=name, section=section, irp=irp, profile=profile, capabilities=can, warnings=warnings)
+
+
+def key_of(name: str) -> str:
+    """Return the section of the configuration that a target has."""
+    return IRP if name == IRP else f"targets.{name}"
 
 
 def kuma_endpoint(section: KumaSection, limits: Limits) -> Endpoint:
@@ -116,11 +156,11 @@ def kuma_endpoint(section: KumaSection, limits: Limits) -> Endpoint:
     )
 
 
-def irp_endpoint(section: IrpSection) -> Endpoint:
-    """Return how the IRP is reached; a whole request has twice the time between two bytes."""
+def irp_endpoint(section: IrpSection, name: str = IRP) -> Endpoint:
+    """Return how a target is reached; a whole request has twice the time between two bytes."""
     read_timeout = section.read_timeout.total_seconds()
     return Endpoint(
-        remote="irp",
+        remote=key_of(name),
         url=section.url,
         ca_file=section.ca_file,
         verify_tls=section.verify_tls,
@@ -141,44 +181,52 @@ def _address_now(proxy: Secret) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gates:
-    """Those of KUMA and of the IRP; `proof` is where creates wait while nobody knows whether `find` shows them."""
+class TargetGates:
+    """The gates before one target; `proof` is that of the creates that wait for the profile's proof."""
 
-    kuma: RemoteGates
     irp: RemoteGates
     proof: RemoteGate
 
 
-def make_gates(settings: Settings, shared: SharedState, remotes: Remotes, pace: RetryContext) -> Gates:
-    """Make the gates; what a remote asked for holds whichever gate heard it."""
-    kuma, irp = remotes.kuma, remotes.irp
-    probes: dict[Part, AuthProbe] = {
-        "kuma": AuthProbe(probe=kuma.probe, reload=kuma.reload_token),
-        "irp": AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets),
-    }
+class Gatekeeper:
+    """Makes the gates; a wait that a remote asked for holds for all gates of that remote."""
 
-    def narrow(remote: Part) -> RemoteGate:
+    def __init__(self, shared: SharedState, pace: RetryContext) -> None:
+        self._shared = shared
+        self._pace = pace
+
+    def kuma(self, kuma: KumaClient) -> RemoteGates:
+        """Return the gates before KUMA."""
+        auth = AuthProbe(probe=kuma.probe, reload=kuma.reload_token)
+        places = self._shared.limits.closes_in_flight
+        return self._gates("kuma", auth, {"close": self._narrow("kuma")}, places=places)
+
+    def target(self, target: Target) -> TargetGates:
+        """Return the gates before a target."""
+        irp, section, remote = target.irp, target.section, part_of("irp", target.name)
+        auth = AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets)
+        kinds, proof = {kind: self._narrow(remote) for kind in LANES}, self._narrow(remote)
+        limiter = RateLimiter(section.rate_limit)
+        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, limiter=limiter)
+        return TargetGates(irp=gates, proof=proof)
+
+    def _narrow(self, remote: Part) -> RemoteGate:
         # An outage is the whole side's matter, not that of one kind of requests.
-        traffic = Traffic(requested_wait=shared.waits[remote], trips=False)
-        return RemoteGate(remote, pace=pace, health=shared.health, traffic=traffic)
+        traffic = Traffic(requested_wait=self._shared.waits[remote], trips=False)
+        return RemoteGate(remote, pace=self._pace, health=self._shared.health, traffic=traffic)
 
-    def gates(
-        remote: Part, kinds: Collection[str], *others: RemoteGate, places: int, rate_limit: float = 0
+    def _gates(
+        self,
+        remote: Part,
+        auth: AuthProbe,
+        kinds: Mapping[str, RemoteGate],
+        *others: RemoteGate,
+        places: int,
+        limiter: RateLimiter | None = None,
     ) -> RemoteGates:
-        gates = {kind: narrow(remote) for kind in kinds}
+        traffic = Traffic(limiter=limiter or RateLimiter(0), requested_wait=self._shared.waits[remote])
+        narrower = [*kinds.values(), *others]
         whole = RemoteGate(
-            remote,
-            pace=pace,
-            health=shared.health,
-            auth=probes[remote],
-            traffic=Traffic(limiter=RateLimiter(rate_limit), requested_wait=shared.waits[remote]),
-            narrower=[*gates.values(), *others],
+            remote, pace=self._pace, health=self._shared.health, auth=auth, traffic=traffic, narrower=narrower
         )
-        return RemoteGates(whole=whole, kinds=gates, places=asyncio.Semaphore(places))
-
-    section, proof = settings.irp, narrow("irp")
-    return Gates(
-        kuma=gates("kuma", ["close"], places=shared.limits.closes_in_flight),
-        irp=gates("irp", LANES, proof, places=section.concurrency, rate_limit=section.rate_limit),
-        proof=proof,
-    )
+        return RemoteGates(whole=whole, kinds=kinds, places=asyncio.Semaphore(places))

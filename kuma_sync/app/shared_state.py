@@ -43,8 +43,8 @@ class SharedState:
     owner: str = field(default_factory=new_owner)
     waits: defaultdict[str, RetryAfter] = field(default_factory=lambda: defaultdict(RetryAfter))
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
-    profiles: set[str] = field(default_factory=set)
-    """Digests of the profiles that this process has used: a profile that comes back was chosen by a human again."""
+    profiles: set[tuple[str, str]] = field(default_factory=set)
+    """Targets, with digests of their profiles so far: a profile that comes back was chosen by a human again."""
 
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 

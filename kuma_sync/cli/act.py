@@ -216,9 +216,9 @@ def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool
 
 
 def _overwritten(settings: Settings, count: int) -> str:
-    profile = load_profile(settings.irp.profile)
-    operation = profile.update or profile.create
-    fields = ", ".join(operation.body or {}) or "everything"
+    profiles = [load_profile(section.profile) for section in settings.irps.values()]
+    sent = [name for profile in profiles for name in (profile.update or profile.create).body or {}]
+    fields = ", ".join(dict.fromkeys(sent)) or "everything"
     return (
         f"{count} alerts: each one's incident is looked for and gets all that we send, over what analysts wrote there:"
         f" {fields}."

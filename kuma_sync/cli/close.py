@@ -65,14 +65,14 @@ def close(config: Path | None, said: str | None, alert: str, reason: Reason, com
 
 
 def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> None:
-    to_irp = capabilities(load_profile(settings.irp.profile), to_irp=settings.close.to_irp).may_close
+    closing = closing_targets(settings)
     to_kuma = settings.close.to_kuma
-    if not (to_kuma or to_irp):
+    if not (to_kuma or closing):
         raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")
     with opened_store(settings) as store:
         with store.writing() as tx:
             link = _known(tx, text)
-            request = replace(asked, alert_id=link.alert_id)
+            request, to_irp = replace(asked, alert_id=link.alert_id), link.target in closing
             fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
@@ -82,6 +82,12 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
         waits = say_if_it_waits(store, [link.alert_id] if fresh else [])
         if wait and fresh:
             _wait(store, order, daemon=not waits)
+
+
+def closing_targets(settings: Settings) -> set[str]:
+    """Return the targets whose incidents we may close."""
+    profiles = {name: load_profile(section.profile) for name, section in settings.irps.items()}
+    return {name for name, one in profiles.items() if capabilities(one, to_irp=settings.close.to_irp).may_close}
 
 
 def _known(tx: Tx, text: str) -> Link:

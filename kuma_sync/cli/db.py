@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.build import meant, open_store
 from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.options import Order, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
-from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
@@ -98,11 +97,11 @@ async def _pruned(store: Store, settings: Settings, by: str) -> int:
 
 
 def _rebind(settings: Settings, order: Order) -> None:
-    ours = identity(settings, load_profile(settings.irp.profile).name)
+    ours = meant(settings)
     with opened_store(settings, any_owner=True) as store:
         with store.reading() as tx:
             _assure_idle(store, tx)
-            known = tx.cursor.identity()
+            known = tx.targets.identity()
         renamed = known is not None and known.kuma_instance != ours.kuma_instance
         if known is not None and renamed and order.is_seen_first:
             show_line(_other_keys(known, ours))
@@ -113,10 +112,11 @@ def _rebind(settings: Settings, order: Order) -> None:
             agreed("Rebind it all the same?", yes=order.yes)
         with store.writing() as tx:
             _assure_idle(store, tx)  # a daemon may have been started while the question was open
-            tx.cursor.bind(ours)
+            tx.cursor.bind(ours.kuma_instance)
+            tx.targets.bind(ours.targets)
             tx.audit.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
-    if known is not None and known.irp_url != ours.irp_url:
+    if known is not None and _addresses(known) != _addresses(ours):
         say("Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them.")
 
 
@@ -139,4 +139,8 @@ def _other_keys(known: Identity, ours: Identity) -> str:
 def _told(owner: Identity | None) -> str:
     if owner is None:
         return "nobody's"
-    return plain(f"KUMA {owner.kuma_instance!r}, IRP {owner.irp_url}, profile {owner.profile}")
+    return plain(str(owner))
+
+
+def _addresses(owner: Identity) -> dict[str, str]:
+    return {name: irp.irp_url for name, irp in owner.targets.items()}

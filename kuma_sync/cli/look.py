@@ -138,6 +138,7 @@ def _without_alert(tx: Tx) -> list[Row]:
 def _parked_row(job: ParkedJob) -> Row:
     return Row(
         alert_id=AlertId(job.id),
+        target="",
         state=AlertState.PARKED,
         name="",
         priority="",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.build import meant, open_store
 from kuma_sync.app.lifecycle import assure_usable, refuse_another
 from kuma_sync.app.processes import running
 from kuma_sync.cli.options import Unfinished
@@ -17,7 +17,6 @@ from kuma_sync.cli.out import say
 from kuma_sync.cli.tables import plain
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.text import alert_spellings
-from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
 from kuma_sync.store import Store, Tx
 from kuma_sync.telemetry import logs
@@ -86,9 +85,9 @@ def run_async(work: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T
 
 def _assure_ours(store: Store, settings: Settings) -> None:
     with store.reading() as tx:
-        known = tx.cursor.identity()
+        known = tx.targets.identity()
     if known is not None:
-        refuse_another(known, identity(settings, load_profile(settings.irp.profile).name))
+        refuse_another(known, meant(settings))
 
 
 def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:

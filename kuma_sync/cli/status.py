@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.build import identity as meant
+from kuma_sync.app.build import meant
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.local_diagnostics import file_troubles
 from kuma_sync.app.processes import Running, running
@@ -21,13 +21,14 @@ from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Cursor
-from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings
 from kuma_sync.store import Identity, PassRecord, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
-from kuma_sync.store.read_models import AlertState, Held, QueueCounts, QueueName
+from kuma_sync.store.queue import QueueCounts
+from kuma_sync.store.read_models import AlertState, Held, QueueName
 
 MOST_SHOWN = 10
 
@@ -97,7 +98,7 @@ def _readable_settings(config: Path | None) -> tuple[Settings, str]:
     """
     try:
         settings = command_settings(config, remotes=False)
-        load_profile(settings.irp.profile)
+        meant(settings)
     except ConfigError as error:
         settings = store_settings(config, error)
         return settings, str(error)
@@ -110,7 +111,7 @@ def _look(settings: Settings, refused: str) -> Status:
         with store.reading() as tx:
             parked, held = parked_jobs(tx), tx.overview.held()
             running_now = running(store, tx)
-            identity = tx.cursor.identity()
+            identity = tx.targets.identity()
             refused = refused or _of_another(settings, identity, running_now)
             facts = Facts(
                 now=tx.now,
@@ -147,7 +148,7 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
     """
     try:
         if owner is not None:
-            refuse_another(owner, meant(settings, load_profile(settings.irp.profile).name))
+            refuse_another(owner, meant(settings))
     except ConfigError as error:
         if not running_now.daemon:
             raise
@@ -179,7 +180,9 @@ def _show(found: Status) -> None:
     say()
     show_line(f"store     {found.store}, schema {plain(found.schema)}")
     if owner is not None:
-        show_line(f"joins     KUMA {owner.kuma_instance!r} and {owner.irp_url} by profile {owner.profile}")
+        show_line(f"joins     KUMA {owner.kuma_instance!r}")
+        for name, irp in owner.targets.items():
+            show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}")
     show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
     show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
     show_line(

@@ -12,7 +12,7 @@ from kuma_sync.core.incident import Found, Incident, Origin, Resolution
 from kuma_sync.core.moments import before
 from kuma_sync.core.text import same_incident_id
 from kuma_sync.core.transitions import choose
-from kuma_sync.core.window import Cursor, next_watermark
+from kuma_sync.core.window import next_watermark
 
 
 class Reason(StrEnum):
@@ -72,11 +72,11 @@ OVERLAP = timedelta(minutes=10)
 FIRST_LOOK_BACK = timedelta(days=1)
 
 
-def since(cursor: Cursor) -> datetime:
-    """Return from when closed incidents are asked for."""
-    if cursor.watched_until is None:
-        return before(cursor.born_at, FIRST_LOOK_BACK)
-    return before(cursor.watched_until, OVERLAP)
+def since(watched_until: datetime | None, *, born_at: datetime) -> datetime:
+    """Return from when closed incidents are asked for; `born_at` is when the store was made."""
+    if watched_until is None:
+        return before(born_at, FIRST_LOOK_BACK)
+    return before(watched_until, OVERLAP)
 
 
 def lies_ahead(moment: datetime | None, now: datetime) -> bool:

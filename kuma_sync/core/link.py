@@ -10,6 +10,7 @@ from typing import Literal
 
 from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.routing import IRP
 from kuma_sync.core.text import same_incident_id
 
 
@@ -146,12 +147,13 @@ State = Live | Ignored | Dropped
 class Link:
     """One alert joined to its incident, and everything that decides what comes next for the two.
 
-    `gone`: KUMA no longer has the alert. `spent_until` is until when the alert's budget of updates is spent
-    (core/budget); `unresolved_at` when the incident was first seen closed without a resolution, which is looked at
-    once more before a default stands in.
+    `target` is the IRP that has or gets the incident (core/routing). `gone`: KUMA no longer has the alert.
+    `spent_until` is until when the alert's budget of updates is spent (core/budget); `unresolved_at` when the incident
+    was first seen closed without a resolution, which is looked at once more before a default stands in.
     """
 
     alert_id: AlertId
+    target: str = IRP
     state: State = NotMade()
     closing: Closing | None = None
     gone: bool = False

@@ -11,6 +11,8 @@ from kuma_sync.core.alert import Alert, AlertId, AlertSnapshot, Contents, Observ
 from kuma_sync.core.comparison import Appeared, Changed, Fate, Wanted, diff, to_read
 from kuma_sync.core.link import Doubt, Ignored, Link, NotMade, Sought, State
 from kuma_sync.core.plan import Brake, Plan, check
+from kuma_sync.core.routing import IGNORE, Routing
+from kuma_sync.core.steps import TargetCapabilities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,15 +20,15 @@ class RecordSettings:
     """The settings for the decision about an alert.
 
     `overlap` is how long a listing may hide that an alert grew. What was last seen before `ignore_before` gets no
-    incident until it changes. With `find_always` every create is preceded by `find`, where the IRP `can_find`.
+    incident until it changes. `routing` chooses the target; `targets` says of each that works how it is asked.
     """
 
     overlap: timedelta
     ignore_before: datetime | None
     brake: Brake
-    find_always: bool
-    can_find: bool
     wanted: Wanted
+    routing: Routing
+    targets: Mapping[str, TargetCapabilities]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ class Saved:
 class Recording:
     """What is written of a chunk, and what the round learns from it.
 
-    `links` are those of new alerts, `ready` the new alerts whose delivery can begin. `changed` are the links of known
+    `links` are those of new alerts, `ready` those whose delivery can begin. `changed` are the links of known
     alerts that the IRP must hear of. The brake holds the creates `held`; `creates` counts all planned ones. The
     contents of `wanted` alerts are to be read. `left_alone` alerts get no link, `missed` ones a link and no incident.
     `new` are the new alerts that were not missed; `updated` and `late` are counts for the metrics.
@@ -97,7 +99,7 @@ class Recording:
 
     saved: Sequence[Saved]
     links: Sequence[Link]
-    ready: Sequence[AlertId]
+    ready: Sequence[Link]
     changed: Sequence[Link]
     held: frozenset[AlertId]
     creates: int
@@ -193,16 +195,17 @@ class _Judged:
         """Return what is written of these changes."""
         appeared = [change.snapshot.alert for change in changes if isinstance(change, Appeared)]
         told = {change.snapshot.alert.id: change for change in changes if self._worth_telling(change)}
-        links = [self.known.links[key] for key in told]
+        links = [self._routed(self.known.links[key], change.snapshot.alert) for key, change in told.items()]
         woken = [link.alert_id for link in links if link.ignored and not link.dropped]
         creates = [*(alert.id for alert in appeared if not self._idle(alert)), *woken]
         held = check(Plan(creates=creates), self.rules.brake, created_before=self.facts.creates).held_creates
         new = [alert for alert in appeared if alert.id not in self.missed]
+        born = {alert.id: self._born(alert, held=alert.id in held) for alert in appeared}
         unread = {alert.id for alert in appeared if alert.id in wanted}
         return Recording(
             saved=[self._saved(change, told=told.keys(), unread=unread) for change in changes],
-            links=[Link(alert_id=alert.id, state=self._born(alert, held=alert.id in held)) for alert in appeared],
-            ready=[alert.id for alert in appeared if not (self._idle(alert) or alert.id in unread)],
+            links=list(born.values()),
+            ready=[born[alert.id] for alert in appeared if not (self._idle(alert) or alert.id in unread)],
             changed=links,
             held=held,
             creates=len(creates),
@@ -228,15 +231,27 @@ class _Judged:
     def _stays_ignored(self, alert: Alert) -> bool:
         """Tell whether a known alert is ignored, and changed to what no incident is wanted for."""
         link = self.known.links.get(alert.id)
-        return link is not None and link.ignored and not self.rules.wanted.wants(alert)
+        if link is None or not link.ignored:
+            return False
+        return not self.rules.wanted.wants(alert) or self._routed(link, alert).target == IGNORE
 
-    def _born(self, alert: Alert, *, held: bool) -> State:
+    def _routed(self, link: Link, alert: Alert) -> Link:
+        """Return a known link with the target that its alert goes to: one that a route ignored is looked at anew."""
+        return replace(link, target=self.rules.routing.target_of(alert)) if link.target == IGNORE else link
+
+    def _born(self, alert: Alert, *, held: bool) -> Link:
+        target = self.rules.routing.target_of(alert)
+        # Of a target that does not work now nobody knows what it can: `find` comes first where there is one.
+        can = self.rules.targets.get(target, TargetCapabilities())
         # One that left the statuses asked for may be known no more, for it was pruned.
         doubtful = alert.id in self.unseen or not self.facts.is_new(alert)
-        unknown = (self.rules.find_always or doubtful) and self.rules.can_find
+        unknown = (can.find_always or doubtful) and can.can_find
+        state: State
         if self._idle(alert):
-            return Ignored(missed=alert.id in self.missed, unknown=unknown)
-        return Sought(doubt=Doubt.UNKNOWN, held=held) if unknown else NotMade(held=held)
+            state = Ignored(missed=alert.id in self.missed, unknown=unknown)
+        else:
+            state = Sought(doubt=Doubt.UNKNOWN, held=held) if unknown else NotMade(held=held)
+        return Link(alert_id=alert.id, target=target, state=state)
 
     def _saved(self, change: Appeared | Changed, *, told: Collection[AlertId], unread: Collection[AlertId]) -> Saved:
         alert = change.snapshot.alert
@@ -260,4 +275,5 @@ class _Judged:
 
     def _idle(self, alert: Alert) -> bool:
         """Tell whether no incident is made of a new alert until it changes."""
-        return _old(alert, self.rules) or alert.id in self.missed
+        ignored = self.rules.routing.target_of(alert) == IGNORE
+        return ignored or _old(alert, self.rules) or alert.id in self.missed

@@ -33,6 +33,7 @@ from kuma_sync.core.link import (
     Sought,
 )
 from kuma_sync.core.retry import Park, RetryAt
+from kuma_sync.core.routing import IGNORE
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.core.text import same_incident_id
 
@@ -159,12 +160,33 @@ def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = ""
     return replace(link, closing=replace(closing, alert=alert), gone=False)
 
 
-def noticed(link: Link, *, held: bool) -> Link:
+def noticed(link: Link, *, held: bool, target: str) -> Link:
     """Note that an ignored alert changed: an incident is made of it, unless the brake holds that, or it was dropped."""
     live = link.live
     if not link.ignored:
         return link
-    return link.become(replace(live, held=held) if isinstance(live, NotMade | Sought) else live)
+    woken = link.become(replace(live, held=held) if isinstance(live, NotMade | Sought) else live)
+    return replace(woken, target=target)
+
+
+def routed(link: Link, target: str) -> Link:
+    """Send an alert that had no target to one, or have it ignored."""
+    live = link.live
+    if target == IGNORE and isinstance(live, NotMade | Sought) and not link.dropped:
+        return replace(link, target=target, state=Ignored(unknown=isinstance(live, Sought)))
+    return replace(link, target=target)
+
+
+def left_target(link: Link, target: str) -> Link:
+    """Send an alert to another target, for the one that has its incident is no longer configured.
+
+    Nothing is known of an incident there; what was given up stays so.
+    """
+    if link.given_up:
+        return replace(link, target=target)
+    closing = None if link.closing is None or not link.alert_closed else replace(link.closing, incident=False)
+    state = Sought(doubt=Doubt.UNKNOWN)
+    return Link(alert_id=link.alert_id, target=target, state=state, closing=closing, gone=link.gone)
 
 
 def choose(found: Sequence[Found]) -> Found:

@@ -69,7 +69,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cursor:
-    """How far the store has come. `sweep` numbers the complete sweeps; `watched_until` is the IRP's own time.
+    """How far the store has come. `sweep` numbers the complete sweeps.
 
     `first_read` is when its first read began, by KUMA's clock; None as long as KUMA has answered none.
     """
@@ -77,7 +77,6 @@ class Cursor:
     watermark: datetime | None = None
     sweep: int = 0
     swept_at: datetime | None = None
-    watched_until: datetime | None = None
     first_read: datetime | None = None
     born_at: datetime
 

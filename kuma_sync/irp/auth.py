@@ -20,10 +20,10 @@ class Credentials:
     password: Secret
 
 
-def require(auth: Auth, credentials: Credentials) -> None:
+def require(auth: Auth, credentials: Credentials, key: str = "irp") -> None:
     """Raise ConfigError where the profile needs a secret that is not configured."""
     if auth.kind != "none" and not credentials.token:
-        raise ConfigError("irp.token", f'is empty, but the profile\'s [auth] kind = "{auth.kind}" needs it')
+        raise ConfigError(f"{key}.token", f'is empty, but the profile\'s [auth] kind = "{auth.kind}" needs it')
 
 
 def make_auth(auth: Auth, credentials: Credentials) -> TokenAuth | None:

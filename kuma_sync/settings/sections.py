@@ -254,6 +254,21 @@ class Settings(BaseSettings):
             types.GIVEN.get().tree.update(tree)
         return tree
 
+    targets: Mapping[str, IrpSection] = {}
+    route: tuple[Any, ...] = ()
+
+    @property
+    def irps(self) -> Mapping[str, IrpSection]:
+        return {"irp": self.irp, **self.targets}
+
+    @property
+    def several(self) -> bool:
+        return len(self.irps) > 1
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        return {}
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings, a sentence each."""

@@ -5,7 +5,6 @@ from kuma_sync.store.alerts import Shape, Shown
 from kuma_sync.store.attempt import StoreLimits
 from kuma_sync.store.audit import AuditEntry, PassRecord
 from kuma_sync.store.copies import Heartbeat, Process, Turn
-from kuma_sync.store.cursor import Identity
 from kuma_sync.store.engine import store_file, store_url
 from kuma_sync.store.file import is_held
 from kuma_sync.store.jobs import Claim, Job, Put
@@ -13,6 +12,7 @@ from kuma_sync.store.pruning import Mark
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.rejects import ParkedAlert
 from kuma_sync.store.session import Store, Tx
+from kuma_sync.store.targets import Identity, Joined
 
 __all__ = [
     "AuditEntry",
@@ -21,6 +21,7 @@ __all__ = [
     "Heartbeat",
     "Identity",
     "Job",
+    "Joined",
     "Lane",
     "Mark",
     "ParkedAlert",

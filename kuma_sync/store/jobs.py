@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Delete, Row, Table, Update, and_, bindparam, delete, or_, select, update
 
 from kuma_sync.core.lanes import Lane
+from kuma_sync.core.routing import IRP
 from kuma_sync.store.dialect import lease_now, lease_until, one_of
 
 
@@ -36,10 +37,11 @@ class Depth(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Put:
-    """A subject to be brought up to date. `held`: it waits for a human's release."""
+    """A subject to be brought up to date. `held`: it waits for a human's release. `target`: whose worker takes it."""
 
     subject: str
     lane: Lane
+    target: str = IRP
     payload: dict[str, Any] | None = None
     held: bool = False
 
@@ -62,6 +64,7 @@ class Job:
     """A row as an operator sees it."""
 
     subject: str
+    target: str
     state: JobState
     lane: Lane
     due: datetime
@@ -92,6 +95,7 @@ def as_job(row: Row[Any]) -> Job:
     """Read a row for a human."""
     return Job(
         subject=row.subject,
+        target=row.target,
         state=JobState(row.state),
         lane=Lane(row.lane),
         due=row.due,
@@ -129,7 +133,7 @@ def claim_statement(table: Table, kind: Claimable, lanes: tuple[Lane, ...]) -> U
         .where(other.c.subject == table.c.subject, other.c.state == JobState.RUNNING, other.c.id != table.c.id)
         .exists()
     )
-    query = select(table.c.id).where(condition, ~running_elsewhere)
+    query = select(table.c.id).where(table.c.target == bindparam("b_target"), condition, ~running_elsewhere)
     if len(lanes) < len(Lane):
         query = query.where(table.c.lane.in_([int(lane) for lane in lanes]))
     chosen = (

@@ -28,6 +28,7 @@ from kuma_sync.core.link import (
     State,
     of_anything,
 )
+from kuma_sync.core.routing import IRP, NO_ROUTE
 from kuma_sync.core.text import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
@@ -47,6 +48,7 @@ _SAVE = (
 )
 
 _same_named = same_named(
+    "target",
     "not_found_at",
     "alert_closed",
     "incident_closed",
@@ -92,14 +94,16 @@ class Links:
             found.update((AlertId(row.alert_id), as_link(row)) for row in rows)
         return found
 
-    def by_incident(self, incident_ids: Collection[str]) -> dict[str, AlertId]:
-        """Return the alerts of these incidents by the incident ids as given; a UUID is found in any spelling."""
+    def by_incident(self, incident_ids: Collection[str], *, target: str = IRP) -> dict[str, AlertId]:
+        """Return the alerts of a target's incidents by the ids as given; a UUID is found in any spelling."""
         table = schema.links
         spellings = {incident_id: incident_spellings(incident_id) for incident_id in incident_ids}
         stored: dict[str, AlertId] = {}
         for some in batches(list({spelling for each in spellings.values() for spelling in each})):
             rows = self._connection.execute(
-                select(table.c.incident_id, table.c.alert_id).where(table.c.incident_id.in_(some))
+                select(table.c.incident_id, table.c.alert_id).where(
+                    table.c.target == target, table.c.incident_id.in_(some)
+                )
             )
             stored.update((incident_id, AlertId(alert_id)) for incident_id, alert_id in rows)
         return {given: stored[known] for given, known in _first_known(spellings, stored)}
@@ -160,15 +164,17 @@ class Links:
                 links.c.incident_closed.is_(False),
                 or_(unmade, and_(links.c.incident_id.is_not(None), unsent)),
                 ~exists().where(jobs.c.subject == links.c.alert_id),
+                links.c.target != NO_ROUTE,
             )
             .order_by(links.c.alert_id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    def doubt_unmade(self) -> int:
-        """Require `find` before every create not sent yet: this store may have been restored from a backup."""
+    def doubt_unmade(self, target: str = IRP) -> int:
+        """Require `find` before every create not sent to a target yet: the store may be a backup that was restored."""
         table = schema.links
         unmade = in_order(
+            table.c.target == target,
             table.c.incident_id.is_(None),
             table.c.intent.is_(None),
             table.c.doubt.is_(None),
@@ -177,22 +183,24 @@ class Links:
         found = self._connection.execute(update(table).where(unmade).values(doubt=Doubt.UNKNOWN.value))
         return found.rowcount
 
-    def unshown(self) -> list[Link]:
-        """Return the links whose incidents `find` is tried on, to learn whether it shows created incidents."""
+    def unshown(self, target: str = IRP) -> list[Link]:
+        """Return a target's links whose incidents `find` is tried on: it is learnt whether it shows created ones."""
         links, jobs = schema.links, schema.delivery_queue
         rows = self._connection.execute(
             select(links).where(
                 schema.UNSHOWN,
+                links.c.target == target,
                 links.c.dropped.is_(False),
                 exists().where(jobs.c.subject == links.c.alert_id, jobs.c.state != JobState.PARKED),
             )
         )
         return [as_link(row) for row in rows]
 
-    def look_no_more(self, *, now: datetime) -> None:
+    def look_no_more(self, target: str = IRP, *, now: datetime) -> None:
         """End the doubt about those incidents: `find` cannot be relied on to show them."""
+        unshown = in_order(schema.UNSHOWN, schema.links.c.target == target)
         self._connection.execute(
-            update(schema.links).where(in_order(schema.UNSHOWN)).values(doubt=None, not_found_at=None, changed_at=now)
+            update(schema.links).where(unshown).values(doubt=None, not_found_at=None, changed_at=now)
         )
 
     def mark_gone(self, ids: Collection[AlertId], *, now: datetime) -> list[AlertId]:
@@ -218,16 +226,35 @@ class Links:
         return int(found.scalar_one())
 
     def held(self) -> list[AlertId]:
-        """Return the alerts whose links are held by the brake."""
+        """Return the alerts whose links are held, by the brake or for want of a route."""
         table = schema.links
-        rows = self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
+        held = or_(schema.HELD, schema.UNROUTED)
+        rows = self._connection.execute(select(table.c.alert_id).where(held).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    def unresolved(self) -> list[AlertId]:
-        """Return the alerts whose incidents were seen closed without a resolution and are not in doubt."""
+    def unrouted(self) -> list[AlertId]:
+        """Return the alerts that no route takes."""
+        table = schema.links
+        rows = self._connection.execute(select(table.c.alert_id).where(schema.UNROUTED).order_by(table.c.alert_id))
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+    def open_by_target(self) -> dict[str, int]:
+        """Count the links of each target that have something left to be done: neither side of them is closed."""
         table = schema.links
         rows = self._connection.execute(
-            select(table.c.alert_id).where(schema.UNRESOLVED, table.c.doubt.is_(None)).order_by(table.c.alert_id)
+            select(table.c.target, func.count())
+            .where(schema.OPEN, table.c.incident_closed.is_(False))
+            .group_by(table.c.target)
+        )
+        return {target: count for target, count in rows}
+
+    def unresolved(self, target: str = IRP) -> list[AlertId]:
+        """Return a target's alerts whose incidents were seen closed without a resolution and are not in doubt."""
+        table = schema.links
+        rows = self._connection.execute(
+            select(table.c.alert_id)
+            .where(schema.UNRESOLVED, table.c.target == target, table.c.doubt.is_(None))
+            .order_by(table.c.alert_id)
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
@@ -283,6 +310,7 @@ def as_link(row: Any) -> Link:
     """Return the link of a row."""
     return Link(
         alert_id=AlertId(row.alert_id),
+        target=row.target,
         state=_state(row),
         closing=_closing(row),
         gone=row.gone,

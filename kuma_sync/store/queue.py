@@ -6,15 +6,18 @@ blocks its successor. A claim is a lease: owner token, expiry by the database's 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, delete, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, case, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.lanes import STOPPED, Lane
+from kuma_sync.core.routing import IGNORE, IRP, NO_ROUTE
 from kuma_sync.store.dialect import LeaseClock, batches, insert_into
 from kuma_sync.store.jobs import (
     Claim,
@@ -34,6 +37,20 @@ from kuma_sync.store.schema import NOT_RUNNING
 
 WAITING = (Depth.PENDING, Depth.BACKOFF, Depth.RUNNING)
 """Jobs that a worker does or will do soon; a postponed job is delayed on purpose."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """Jobs by state, and when the oldest waiting or running job was put; postponed jobs do not count for that."""
+
+    jobs: Mapping[Depth, int] = field(default_factory=dict)
+    oldest: datetime | None = None
+
+    def plus(self, other: QueueCounts) -> QueueCounts:
+        """Return both together."""
+        jobs = {depth: self.jobs.get(depth, 0) + other.jobs.get(depth, 0) for depth in Depth}
+        moments = [moment for moment in (self.oldest, other.oldest) if moment is not None]
+        return QueueCounts(jobs=jobs, oldest=min(moments, default=None))
 
 
 class Backlog:
@@ -61,29 +78,38 @@ class Backlog:
             found.update(rows.scalars())
         return found
 
-    def waits(self, lanes: Collection[Lane] = tuple(Lane)) -> bool:
-        """Tell whether there is a running or waiting job on these lanes."""
+    def waits(self, lanes: Collection[Lane] = tuple(Lane), *, target: str = IRP) -> bool:
+        """Tell whether there is a running or waiting job of a target on these lanes."""
         table = self._table
+        waiting = table.c.state.in_((JobState.PENDING, JobState.RUNNING))
         found = self._connection.execute(
-            select(table.c.id)
-            .where(table.c.state.in_((JobState.PENDING, JobState.RUNNING)), table.c.lane.in_(sorted(lanes)))
-            .limit(1)
+            select(table.c.id).where(table.c.target == target, waiting, table.c.lane.in_(sorted(lanes))).limit(1)
         )
         return found.first() is not None
 
-    def depths(self) -> dict[Depth, int]:
-        """Count rows by state. A pending row that is not due yet is in back-off, or postponed if nothing failed."""
+    def counts(self) -> dict[str, QueueCounts]:
+        """Count rows by target and state. A pending row not due yet is in back-off, or postponed if nothing failed."""
         ahead = and_(self._table.c.state == JobState.PENDING, self._table.c.due > self._now)
         state = case((self._postponed(), Depth.POSTPONED), (ahead, Depth.BACKOFF), else_=self._table.c.state)
-        rows = self._connection.execute(select(state, func.count()).group_by(state))
-        return {Depth(name): count for name, count in rows}
+        columns = (self._table.c.target, state, func.count(), func.min(self._table.c.put_at))
+        found: dict[str, QueueCounts] = {}
+        for target, name, count, oldest in self._connection.execute(select(*columns).group_by(columns[0], state)):
+            depth = Depth(name)
+            before = found.get(target, QueueCounts())
+            since = oldest if depth in WAITING else None
+            found[target] = before.plus(QueueCounts(jobs={depth: count}, oldest=since))
+        return found
+
+    def depths(self) -> dict[Depth, int]:
+        """Count the rows of all targets by state; a state of none is left out."""
+        return {depth: count for depth, count in self._total().jobs.items() if count}
 
     def oldest(self) -> datetime | None:
-        """Return when the oldest waiting or running job was put; postponed jobs do not count."""
-        waits = and_(self._table.c.state.in_((JobState.PENDING, JobState.RUNNING)), not_(self._postponed()))
-        found = self._connection.execute(select(func.min(self._table.c.put_at)).where(waits))
-        moment: datetime | None = found.scalar_one_or_none()
-        return moment
+        """Return when the oldest waiting or running job of all targets was put."""
+        return self._total().oldest
+
+    def _total(self) -> QueueCounts:
+        return reduce(QueueCounts.plus, self.counts().values(), QueueCounts())
 
     def _postponed(self) -> ColumnElement[bool]:
         table = self._table
@@ -109,7 +135,9 @@ class DurableQueue(Backlog):
 
         A waiting row keeps its payload (the first one wins) and, where something failed, its due: a back-off is never
         shortened. One that waits although nothing failed is due at once, for what is new may be worth doing now.
+        Nothing is queued for an alert that goes to no target.
         """
+        puts = [put for put in puts if put.target not in (NO_ROUTE, IGNORE)]
         if not puts:
             return
         insert = insert_into(self._connection, self._table)
@@ -123,6 +151,7 @@ class DurableQueue(Backlog):
             index_where=NOT_RUNNING,
             set_={
                 "state": case((parked, fresh.state), else_=stored.state),
+                "target": fresh.target,
                 "lane": case((or_(fresh.lane < stored.lane, stopped), fresh.lane), else_=stored.lane),
                 "due": case((or_(parked, postponed), fresh.due), else_=stored.due),
                 "attempts": case((parked, 0), else_=stored.attempts),
@@ -138,18 +167,20 @@ class DurableQueue(Backlog):
         *,
         owner: str,
         lease: timedelta,
+        target: str = IRP,
         lanes: Collection[Lane] = tuple(Lane),
         since: datetime | None = None,
     ) -> list[Claim]:
-        """Take up to `limit` jobs: those whose owner's lease ran out, then due ones of `lanes`, the most urgent first.
+        """Take up to `limit` jobs of a target: those whose owner's lease ran out, then due ones of `lanes`.
 
-        With `since` only jobs that were due by then, and later ones that did not fail yet.
+        The most urgent come first. With `since` only jobs that were due by then, and later ones that did not fail yet.
         """
         values = self._lease_clock.values(lease) | {
             "b_now": self._now,
             "b_since": since or self._now,
             "b_horizon": self._now + self._horizon,
             "b_owner": owner,
+            "b_target": target,
         }
         claims: list[Claim] = []
         for kind in Claimable:
@@ -277,6 +308,7 @@ class DurableQueue(Backlog):
     def _row(self, put: Put) -> dict[str, Any]:
         return {
             "subject": put.subject,
+            "target": put.target,
             "state": JobState.HELD if put.held else JobState.PENDING,
             "lane": int(put.lane),
             "due": self._now,

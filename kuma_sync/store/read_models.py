@@ -12,9 +12,10 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, fu
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
+from kuma_sync.core.routing import NO_ROUTE, UNROUTED
 from kuma_sync.core.text import incident_spellings
 from kuma_sync.store import schema
-from kuma_sync.store.jobs import Depth, JobState
+from kuma_sync.store.jobs import JobState
 
 _SUBJECTS = (
     schema.alerts.c.id,
@@ -45,6 +46,7 @@ class Row:
     """One line of `kuma-sync alerts`."""
 
     alert_id: AlertId
+    target: str
     state: AlertState
     name: str
     priority: str
@@ -56,14 +58,6 @@ class Row:
     """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
     """Why it waits for a human."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueCounts:
-    """One queue: jobs by state, and when its oldest waiting or running job was put."""
-
-    jobs: dict[Depth, int]
-    oldest: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +93,24 @@ class Overview:
         found = {name: count for name, count in rows}
         return {name: found.get(name, 0) for name in AlertState}
 
-    def rows(self, *, state: AlertState | None = None, limit: int | None = None) -> list[Row]:
-        """List alerts, the latest lastSeen first."""
+    def rows(
+        self, *, state: AlertState | None = None, target: str | None = None, limit: int | None = None
+    ) -> list[Row]:
+        """List alerts, all or those in a state or of a target, the latest lastSeen first."""
         alerts, links, chosen = schema.alerts, schema.links, _state()
-        columns = (alerts, links.c.incident_id, links.c.incident_number, chosen.label("state"), *_stops())
+        columns = (
+            alerts,
+            links.c.target,
+            links.c.incident_id,
+            links.c.incident_number,
+            chosen.label("state"),
+            *_stops(),
+        )
         query = _joined(*columns).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
         if state is not None:
             query = query.where(chosen == state)
+        if target is not None:
+            query = query.where(links.c.target == target)
         return [_row(row) for row in self._connection.execute(query)]
 
     def state(self, alert_id: AlertId) -> AlertState | None:
@@ -195,6 +200,7 @@ def _state() -> ColumnElement[str]:
         (or_(links.held_create, links.held_close, _in(JobState.HELD)), AlertState.HELD),
         (links.missed, AlertState.MISSED),
         (or_(links.ignored, links.dropped), AlertState.IGNORED),
+        (links.target == NO_ROUTE, AlertState.HELD),
         (_in(JobState.PENDING, JobState.RUNNING), AlertState.PENDING),
         (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
         (links.gone, AlertState.GONE),
@@ -225,6 +231,7 @@ def _joined(*columns: Any) -> Select[Any]:
 def _row(row: Any) -> Row:
     stops = [
         *([("irp", row.parked_irp)] if row.parked_irp is not None else []),
+        *([("irp", UNROUTED)] if row.target == NO_ROUTE and row.state == AlertState.HELD else []),
         *([("irp", CREATE_HELD)] if row.held_create else []),
         *([("irp", CLOSING_HELD)] if row.held_close else []),
         *([("kuma", row.parked_kuma)] if row.parked_kuma is not None else []),
@@ -232,6 +239,7 @@ def _row(row: Any) -> Row:
     ]
     return Row(
         alert_id=AlertId(row.id),
+        target=row.target,
         state=AlertState(row.state),
         name=row.name,
         priority=row.priority,

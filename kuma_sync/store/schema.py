@@ -39,6 +39,9 @@ OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
 HELD = text("(held_create OR held_close)")
 """Links held by the brake."""
 
+UNROUTED = text("(target = '' AND NOT ignored AND NOT dropped)")
+"""Links of alerts that no route takes."""
+
 UNRESOLVED = text("unresolved_at IS NOT NULL")
 """Links whose incident was seen closed without a resolution."""
 
@@ -55,6 +58,10 @@ def _flag(name: str) -> Column[bool]:
 
 def _words(name: str) -> Column[str]:
     return Column(name, Words, nullable=False, server_default="")
+
+
+def _target() -> Column[str]:
+    return Column("target", Text, nullable=False, server_default="irp")
 
 
 alerts = Table(
@@ -97,6 +104,7 @@ links = Table(
     "links",
     metadata,
     Column("alert_id", Text, primary_key=True),
+    _target(),
     Column("incident_id", Text, index=True),
     _words("incident_number"),
     _words("incident_url"),
@@ -123,6 +131,7 @@ links = Table(
     Column("unresolved_at", UtcTime),
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
+    Index("ix_links_unrouted", "alert_id", postgresql_where=UNROUTED, sqlite_where=UNROUTED),
     Index("ix_links_unresolved", "alert_id", postgresql_where=UNRESOLVED, sqlite_where=UNRESOLVED),
     Index("ix_links_unshown", "alert_id", postgresql_where=UNSHOWN, sqlite_where=UNSHOWN),
     Index("ix_links_settled", "changed_at", "alert_id", postgresql_where=SETTLED, sqlite_where=SETTLED),
@@ -135,6 +144,7 @@ def _queue(name: str) -> Table:
         metadata,
         Column("id", RowId, primary_key=True, autoincrement=True),
         Column("subject", Text, nullable=False),
+        _target(),
         Column("state", Text, nullable=False),
         Column("lane", Integer, nullable=False),
         Column("due", UtcTime, nullable=False),
@@ -145,7 +155,7 @@ def _queue(name: str) -> Table:
         Column("payload", Json),
         Column("put_at", UtcTime, nullable=False),
         Index(f"uq_{name}_waiting", "subject", unique=True, postgresql_where=NOT_RUNNING, sqlite_where=NOT_RUNNING),
-        Index(f"ix_{name}_claim", "state", "lane", "due", "id"),
+        Index(f"ix_{name}_claim", "target", "state", "lane", "due", "id"),
         Index(f"ix_{name}_subject", "subject"),
         sqlite_autoincrement=True,  # a number is never used twice, so an old claim cannot mean a new row
     )
@@ -174,14 +184,29 @@ cursor = Table(
     Column("sweep", BigInteger, nullable=False, server_default="0"),
     Column("sweeps_begun", BigInteger, nullable=False, server_default="0"),
     Column("swept_at", UtcTime),
-    Column("watched_until", UtcTime),
     Column("first_read_at", UtcTime),
     Column("born_at", UtcTime, nullable=False),
     Column("kuma_instance", Text),
+)
+
+targets = Table(
+    "targets",
+    metadata,
+    Column("name", Text, primary_key=True),
     Column("irp_url", Text),
     Column("profile", Text),
     Column("profile_digest", Text),
     _flag("profile_shown"),
+    Column("watched_until", UtcTime),
+)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("part", Text, primary_key=True),
+    Column("since", UtcTime, nullable=False),
+    Column("until", UtcTime),
+    _words("by"),
 )
 
 passes = Table(

@@ -27,9 +27,10 @@ from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
 from kuma_sync.store.pruning import Pruning
-from kuma_sync.store.queue import DurableQueue
-from kuma_sync.store.read_models import Overview, QueueCounts, QueueName
+from kuma_sync.store.queue import DurableQueue, QueueCounts
+from kuma_sync.store.read_models import Overview, QueueName
 from kuma_sync.store.rejects import Rejects
+from kuma_sync.store.targets import Targets
 from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class Tx:
     delivery: DurableQueue
     closes: DurableQueue
     cursor: CursorRow
+    targets: Targets
     audit: Audit
     rejects: Rejects
     lease: Lease
@@ -242,6 +244,7 @@ class Store:
             delivery=delivery,
             closes=closes,
             cursor=CursorRow(connection, now),
+            targets=Targets(connection),
             audit=Audit(connection, now),
             rejects=Rejects(connection, now),
             lease=Lease(connection, lease_clock),

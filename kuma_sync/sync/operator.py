@@ -13,6 +13,7 @@ from kuma_sync.core.comparison import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Doubt, Link, Sought
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.jobs import JobState
@@ -85,19 +86,23 @@ def drop(tx: Tx, subject: str, *, by: str) -> bool:
 
 
 def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:
-    """Have the incidents of these alerts found and fully updated; return those that have a link.
+    """Have the incidents of these alerts found and fully updated; return those that have a link and a target.
 
     With `dropped` those that were dropped are taken up again; else they are left alone.
     """
     links = lock(tx, links=ids).links
-    wanted = [alert_id for alert_id in ids if alert_id in links and (dropped or not links[alert_id].dropped)]
+    wanted = [key for key in ids if key in links and _goes_somewhere(links[key], dropped=dropped)]
     for alert_id in wanted:
         again = links[alert_id].dropped
         tx.links.change(alert_id, transitions.taken_up if again else transitions.resynced, now=tx.now)
         tx.audit.note(by, "resync", alert_id, "dropped before, taken up again" if again else "")
-    tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE) for alert_id in wanted])
+    tx.delivery.put([Put(subject=key, lane=Lane.UPDATE, target=links[key].target) for key in wanted])
     tx.delivery.wake(wanted)
     return wanted
+
+
+def _goes_somewhere(link: Link, *, dropped: bool) -> bool:
+    return link.target not in (NO_ROUTE, IGNORE) and (dropped or not link.dropped)
 
 
 def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
@@ -115,12 +120,12 @@ def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[st
     going &= going if what is None else set(what)
     marks = _kinds(one for one in going if one.towards == "irp")
     released = set()
-    lock(tx, links=[AlertId(subject) for subject in marks])
+    links = lock(tx, links=[AlertId(subject) for subject in marks]).links
     for subject, kinds in sorted(marks.items()):
         become = partial(transitions.released, creates="create" in kinds, closings="close" in kinds)
         tx.links.change(AlertId(subject), become, now=tx.now)
         released.add(subject)
-    tx.delivery.put([Put(subject=subject, lane=Lane.CREATE) for subject in sorted(marks)])
+    tx.delivery.put([Put(subject=key, lane=Lane.CREATE, target=link.target) for key, link in sorted(links.items())])
     closes = sorted(one.id for one in going if one.towards == "kuma")
     released |= set(tx.closes.wake(closes, states=[JobState.HELD]))
     for subject in sorted(released):

@@ -6,14 +6,23 @@ Ready: every part is ok, off or standby, has reported lately, and finishes its w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Literal
 
-Part = Literal["store", "kuma", "irp", "poll", "delivery", "close"]
+from kuma_sync.core.routing import IRP
+
+Part = str
+"""The name of a part: `store`, `kuma`, `poll`, `close`, and `irp` and `delivery` of each target, by `part_of`."""
+
 PARTS: tuple[Part, ...] = ("store", "kuma", "irp", "poll", "delivery", "close")
+"""The parts where there is the plain `[irp]` alone."""
+
+
+def part_of(name: str, target: str) -> Part:
+    """Return the name of a target's part: `irp` for the plain one, `irp:north` for another."""
+    return name if target == IRP else f"{name}:{target}"
 
 
 class State(StrEnum):
@@ -93,6 +102,15 @@ class Health:
         self._parked = 0
         self._held = 0
         self._refused = ""
+
+    def expect_targets(self, targets: Collection[str]) -> None:
+        """Take over the parts of these targets; those of others are no longer judged."""
+        wanted = [part_of(name, target) for name in ("irp", "delivery") for target in targets]
+        for part in wanted:
+            self._parts.setdefault(part, _Known(moved=self._now(), worked=self._now()))
+        for part in [one for one in self._parts if one.partition(":")[0] in ("irp", "delivery")]:
+            if part not in wanted:
+                del self._parts[part]
 
     def succeeded(self, part: Part) -> None:
         """Note a success; it ends any failure of the part."""

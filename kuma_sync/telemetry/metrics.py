@@ -5,16 +5,29 @@ No label ever holds an alert's id.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.samples import Sample
 
 from kuma_sync import __version__
+from kuma_sync.core.routing import IRP
 
 QUEUES = ("delivery", "close")
+TARGET = "target"
+"""The label of what concerns one target."""
+
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LONG_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
 
 # Else the library adds a `_created` series to every counter, which doubles the number of names.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has not typed it
+
+
+def _without_target(sample: Sample, *, named: bool) -> Sample:
+    labels = {name: value for name, value in sample.labels.items() if name != TARGET or (named and value)}
+    return sample._replace(labels=labels)
 
 
 class Metrics:
@@ -27,37 +40,60 @@ class Metrics:
         self.poll_bytes = self._counter("poll_bytes", "Bytes received from KUMA's listings.")
         self.alerts = self._counter("alerts", "What reads brought: new, updated, left, rejected, missed.", "change")
         self.late_alerts = self._counter("late_alerts", "Alerts that KUMA published behind the watermark.")
-        self.deliveries = self._counter("deliveries", "Attempts towards the IRP.", "operation", "result")
-        self.delivery_seconds = self._histogram("delivery_seconds", "How long a request took.", _SECONDS, "operation")
-        self.closes = self._counter("closes", "Attempts to close an alert in KUMA.", "result")
-        self.queue_depth = self._gauge("queue_depth", "Jobs in a queue.", "queue", "state")
-        self.queue_oldest_seconds = self._gauge("queue_oldest_seconds", "Age of the oldest waiting job.", "queue")
-        self.parked = self._gauge("parked", "Jobs set aside for a human.", "queue")
-        self.ambiguous = self._counter("ambiguous", "Writes whose effect is unknown until `find` has told.")
-        self.end_to_end_seconds = self._histogram(
-            "end_to_end_seconds", "From the read that saw a change to the IRP's answer.", _LONG_SECONDS
+        self.deliveries = self._counter("deliveries", "Attempts towards the IRP.", "operation", "result", TARGET)
+        self.delivery_seconds = self._histogram(
+            "delivery_seconds", "How long a request took.", _SECONDS, "operation", TARGET
         )
-        self.last_success = self._gauge("last_success_timestamp_seconds", "When a part last succeeded.", "part")
+        self.closes = self._counter("closes", "Attempts to close an alert in KUMA.", "result")
+        self.queue_depth = self._gauge("queue_depth", "Jobs in a queue.", "queue", "state", TARGET)
+        self.queue_oldest_seconds = self._gauge(
+            "queue_oldest_seconds", "Age of the oldest waiting job.", "queue", TARGET
+        )
+        self.parked = self._gauge("parked", "Jobs set aside for a human.", "queue", TARGET)
+        self.ambiguous = self._counter("ambiguous", "Writes whose effect is unknown until `find` has told.", TARGET)
+        self.end_to_end_seconds = self._histogram(
+            "end_to_end_seconds", "From the read that saw a change to the IRP's answer.", _LONG_SECONDS, TARGET
+        )
+        self.last_success = self._gauge("last_success_timestamp_seconds", "When a part last succeeded.", "part", TARGET)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
-        self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote")
+        self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
         self.brake_held = self._gauge("brake_held", "Jobs the brake holds until `release`.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
+        self._targets: Sequence[str] = ()
+        self.expect_targets([IRP])
+
+    def expect_targets(self, targets: Sequence[str]) -> None:
+        """Take over which targets there are; a label names the target where there are several."""
+        self._targets = targets
         self._start_at_zero()
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric; the label `target` only where there are several and it says something."""
+        named = len(self._targets) > 1
+        for metric in self.registry.collect():
+            shown = Metric(metric.name, metric.documentation, metric.type)
+            shown.samples = [_without_target(sample, named=named) for sample in metric.samples]
+            yield shown
 
     def _start_at_zero(self) -> None:
         """Create the series that may stay zero for long, so that alarms see them from the start."""
         for change in ("new", "updated", "left", "rejected", "missed"):
             self.alerts.labels(change=change)
-        for queue in QUEUES:
-            self.parked.labels(queue=queue)
-            self.queue_oldest_seconds.labels(queue=queue)
-        for remote in ("kuma", "irp"):
-            self.breaker_open.labels(remote=remote)
+        for queue, remote, target in (
+            ("close", "kuma", ""),
+            *(("delivery", "irp", target) for target in self._targets),
+        ):
+            self.parked.labels(queue=queue, target=target)
+            self.queue_oldest_seconds.labels(queue=queue, target=target)
+            self.breaker_open.labels(remote=remote, target=target)
+        for target in self._targets:
+            self.ambiguous.labels(target=target)
+            self.end_to_end_seconds.labels(target=target)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"kuma_sync_{name}_total", meaning, labels, registry=self.registry)

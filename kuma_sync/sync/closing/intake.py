@@ -17,6 +17,7 @@ from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import StoreUnavailable, TooManyWait
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
+from kuma_sync.core.routing import NO_ROUTE
 from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.closing.requests import put_order
@@ -76,13 +77,13 @@ def accept(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool 
     link = lock(tx, links=[request.alert_id]).links.get(request.alert_id)
     noted = None if link is None else _noted(link, request)
     in_kuma = to_kuma and not (noted is not None and noted.alert_closed)
-    in_irp = to_irp and noted is not None and _follows(noted, request)
+    in_irp = to_irp and noted is not None and noted.target != NO_ROUTE and _follows(noted, request)
     if request.origin is Origin.OPERATOR and not (in_kuma or in_irp):
         return False
     if noted is not None and noted != link:
         tx.links.save(noted, now=tx.now)
-    if in_irp:
-        tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE)])
+    if in_irp and noted is not None:
+        tx.delivery.put([Put(subject=request.alert_id, lane=Lane.CLOSE, target=noted.target)])
     if in_kuma:
         put_order(tx, request)
         tx.closes.want(request.alert_id, f"ordered by {request.by or request.origin.value} as well")

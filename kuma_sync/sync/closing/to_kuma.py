@@ -146,7 +146,7 @@ def note_closed(tx: Tx, order: CloseRequest) -> None:
 
     link = tx.links.change(_stored(tx, order), become, now=tx.now)
     if link is not None and not link.incident_closed:
-        tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE)])
+        tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE, target=link.target)])
 
 
 def _stored(tx: Tx, order: CloseRequest) -> AlertId:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -18,7 +18,6 @@ from kuma_sync.core.incident import Found, Incident, Origin, Resolution, alert_o
 from kuma_sync.core.link import Link
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.plan import Brake, Plan, check
-from kuma_sync.core.window import Cursor
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.store import Lane, PassRecord, Put, Store, Tx
 from kuma_sync.store.locks import lock
@@ -26,22 +25,37 @@ from kuma_sync.sync.closing.requests import Closings, put_order
 from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.leader import LeaderLease
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
+from kuma_sync.telemetry.health import part_of
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """How watching goes by: this KUMA's name in keys, the brake, and whether the IRP is asked for closed incidents.
+    """How a target is watched: this KUMA's name in keys, the brake, and whether it is asked for closed incidents.
 
     `moved` is called at every page: a list that takes long to read is no loop that stands still.
     """
 
+    target: str
     instance: str
     brake: Brake
     clock: Callable[[], datetime]
     on: bool
     moved: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """Up to when the list is known, and when the store was made."""
+
+    watched_until: datetime | None
+    born_at: datetime
+
+    @property
+    def since(self) -> datetime:
+        """Return from when closed incidents are asked for."""
+        return since(self.watched_until, born_at=self.born_at)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,13 +135,13 @@ class Watch:
                 async with self._gate.admit(paced=True, reads=True):
                     await self._irp.probe()
             return 0
-        cursor, listing = await self._listed(await self._store.read(lambda tx: tx.cursor.read()))
+        known, listing = await self._listed(await self._store.read(self._known))
         verdicts = await self._judged(listing)
 
         def conclude(tx: Tx) -> int:
             if listing.rows or listing.error is None:
                 lock(tx, turn=turn)
-            found = self._conclude(tx, cursor, listing, verdicts)
+            found = self._conclude(tx, known, listing, verdicts)
             tx.audit.note_pass(self._record(listing, left=found))
             return found
 
@@ -140,7 +154,7 @@ class Watch:
     def _record(self, listing: Listing, *, left: int) -> PassRecord:
         seconds = max((self._watched.clock() - listing.started).total_seconds(), 0.0)
         return PassRecord(
-            kind="watch",
+            kind=part_of("watch", self._watched.target),
             started_at=listing.started,
             seconds=seconds,
             complete=listing.error is None,
@@ -149,22 +163,26 @@ class Watch:
             error=listing.error.summary if listing.error else "",
         )
 
-    async def _listed(self, cursor: Cursor) -> tuple[Cursor, Listing]:
+    def _known(self, tx: Tx) -> _Known:
+        watched_until = tx.targets.watched_until(self._watched.target)
+        return _Known(watched_until=watched_until, born_at=tx.cursor.read().born_at)
+
+    async def _listed(self, known: _Known) -> tuple[_Known, Listing]:
         """Read the list; if our watermark lies ahead of the IRP's clock, take it back and read the whole list."""
-        listing = await self._read(since(cursor))
-        if not lies_ahead(cursor.watched_until, listing.now) or (listing.error is not None and not listing.rows):
-            return cursor, listing
-        ahead = rfc3339(cursor.watched_until or listing.now)
-        taken_back = Cursor(sweep=cursor.sweep, born_at=cursor.born_at)
-        log.warning("watermark_taken_back", side="irp", was=ahead, to=rfc3339(since(taken_back)))
+        listing = await self._read(known.since)
+        if not lies_ahead(known.watched_until, listing.now) or (listing.error is not None and not listing.rows):
+            return known, listing
+        ahead = rfc3339(known.watched_until or listing.now)
+        taken_back = replace(known, watched_until=None)
+        log.warning("watermark_taken_back", side="irp", was=ahead, to=rfc3339(taken_back.since))
 
         def take_back(tx: Tx) -> None:
-            tx.cursor.move(watched_until=None)
+            tx.targets.note_watched(self._watched.target, None)
             detail = f"irp: {ahead} lies ahead of {rfc3339(listing.now)}"
             tx.audit.note("kuma-sync", "watermark_taken_back", detail=detail)
 
         await self._store.write(take_back)
-        return taken_back, await self._read(since(taken_back))
+        return taken_back, await self._read(taken_back.since)
 
     async def _read(self, moment: datetime) -> Listing:
         listing = Listing(started=self._watched.clock())
@@ -204,15 +222,18 @@ class Watch:
     def _claims(self, listing: Listing, tx: Tx) -> tuple[list[tuple[Claim, Resolution]], Mapping[AlertId, Link]]:
         """Return which alerts the rows may speak of, and the links of these alerts."""
         rows = listing.rows.values()
-        by_incident = tx.links.by_incident([row.incident_id for row in rows if row.incident_id])
+        target = self._watched.target
+        by_incident = tx.links.by_incident([row.incident_id for row in rows if row.incident_id], target=target)
         named = {row.key: alert_of(row.key, self._watched.instance) for row in rows}
         stored = tx.links.stored_as([alert_id for alert_id in named.values() if alert_id is not None])
         found = [
             (claim_of(row, by_id=by_incident.get(row.incident_id), by_key=stored.get(named[row.key] or "")), row)
             for row in rows
         ]
-        claims = [(claim, row) for claim, row in found if claim is not None]
-        return claims, tx.links.many({claim.alert_id for claim, _row in claims})
+        links = tx.links.many({claim.alert_id for claim, _row in found if claim is not None})
+        # Another target's incident may carry the same id, and ours may have been copied there with its key.
+        ours = {alert_id: link for alert_id, link in links.items() if link.target == target}
+        return [(claim, row) for claim, row in found if claim is not None and claim.alert_id in ours], ours
 
     def _doubt(self, alert_id: AlertId, row: Resolution, verdicts: Verdicts) -> None:
         """Let an incident be found again if its id now belongs to another alert's incident, once for each such row."""
@@ -248,9 +269,11 @@ class Watch:
         async with self._gate.admit(paced=True, reads=True):
             return await self._irp.find(external_key(self._watched.instance, alert_id))
 
-    def _conclude(self, tx: Tx, cursor: Cursor, listing: Listing, verdicts: Verdicts) -> int:
+    def _conclude(self, tx: Tx, known: _Known, listing: Listing, verdicts: Verdicts) -> int:
         """Queue the round's closings, all in one transaction, held where the brake says so."""
-        open_again = set(tx.links.unresolved()) - verdicts.closings.keys() if listing.proven else set()
+        open_again = (
+            set(tx.links.unresolved(self._watched.target)) - verdicts.closings.keys() if listing.proven else set()
+        )
         links = lock(tx, links={*verdicts.closings, *verdicts.misnamed, *open_again}).links
         news = {each: one for each, one in verdicts.closings.items() if _is_news(links.get(each))}
         # Whose alert is closed already was closed after it, perhaps by us without an answer: that is carried nowhere.
@@ -263,9 +286,9 @@ class Watch:
             for alert_id in sorted(open_again):
                 tx.links.change(alert_id, transitions.resolution_not_awaited, now=tx.now)
             rows = list(listing.rows.values())
-            until = next_watched(cursor.watched_until, rows, [news[each].row for each in awaited], now=listing.now)
-            if until != cursor.watched_until:
-                tx.cursor.move(watched_until=until)
+            until = next_watched(known.watched_until, rows, [news[each].row for each in awaited], now=listing.now)
+            if until != known.watched_until:
+                tx.targets.note_watched(self._watched.target, until)
         return len(news) - len(awaited)
 
     def _await_resolutions(self, tx: Tx, awaited: list[AlertId]) -> None:
@@ -301,7 +324,7 @@ class Watch:
         for alert_id, link in sorted(links.items()):
             if _is_news(link) and link.doubt is None:
                 tx.links.change(alert_id, transitions.missing, now=tx.now)
-                tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE)])
+                tx.delivery.put([Put(subject=alert_id, lane=Lane.UPDATE, target=link.target)])
                 log.info("incident_moved", alert_id=alert_id)
 
 

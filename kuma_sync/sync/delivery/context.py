@@ -50,8 +50,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateContext:
-    """What is not the alert's: settings, and the clock."""
+    """What is not the alert's: the target, settings, and the clock."""
 
+    target: str
     instance: str
     web_url: str
     options: Mapping[str, str]

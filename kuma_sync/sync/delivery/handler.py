@@ -30,12 +30,14 @@ class Deliver:
     def __init__(
         self,
         *,
+        target: str,
         unit_of_work: DeliveryUnitOfWork,
         steps: Steps,
         contents: ContentsReader,
         pace: RetryContext,
         metrics: Metrics,
     ) -> None:
+        self._target = target
         self._unit_of_work = unit_of_work
         self._steps = steps
         self._contents = contents
@@ -68,7 +70,7 @@ class Deliver:
             work = await self._unit_of_work.commit(job, work, outcome)
             failpoint("link_committed")
         waited = self._pace.clock() - job.claim.put_at
-        self._metrics.end_to_end_seconds.observe(max(waited.total_seconds(), 0.0))
+        self._metrics.end_to_end_seconds.labels(target=self._target).observe(max(waited.total_seconds(), 0.0))
         return None
 
     async def _decided(self, job: LeasedJob, work: DeliveryState) -> tuple[DeliveryState, Step]:

@@ -11,8 +11,8 @@ from kuma_sync.telemetry.metrics import Metrics
 
 
 @contextmanager
-def timed(metrics: Metrics, operation: str) -> Iterator[None]:
-    """Count one request: ok, transient, ambiguous, denied or refused."""
+def timed(metrics: Metrics, operation: str, *, target: str) -> Iterator[None]:
+    """Count one request to a target: ok, transient, ambiguous, denied or refused."""
     started = time.monotonic()
     result = "ok"
     try:
@@ -21,10 +21,10 @@ def timed(metrics: Metrics, operation: str) -> Iterator[None]:
         result = _result(error)
         raise
     finally:
-        metrics.delivery_seconds.labels(operation=operation).observe(time.monotonic() - started)
-        metrics.deliveries.labels(operation=operation, result=result).inc()
+        metrics.delivery_seconds.labels(operation=operation, target=target).observe(time.monotonic() - started)
+        metrics.deliveries.labels(operation=operation, result=result, target=target).inc()
         if result == "ambiguous":
-            metrics.ambiguous.inc()
+            metrics.ambiguous.labels(target=target).inc()
 
 
 def _result(error: RemoteError) -> str:

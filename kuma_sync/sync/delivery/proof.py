@@ -16,7 +16,7 @@ from kuma_sync.core.lanes import Lane
 from kuma_sync.core.link import Link
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.store import Put, Store, Tx
-from kuma_sync.store.cursor import KnownProfile
+from kuma_sync.store.targets import KnownProfile
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 
 log = structlog.get_logger(__name__)
@@ -35,8 +35,16 @@ class Proof:
     """
 
     def __init__(
-        self, *, store: Store, gate: RemoteGate, capabilities: TargetCapabilities, digest: str, again: bool
+        self,
+        *,
+        target: str,
+        store: Store,
+        gate: RemoteGate,
+        capabilities: TargetCapabilities,
+        digest: str,
+        again: bool,
     ) -> None:
+        self.target = target
         self.gate = gate
         self.second_look: datetime | None = None
         """When an incident that was not shown at once is looked for once more; None while none is."""
@@ -93,14 +101,15 @@ class Proof:
         given_up, shown = self._again and not self._begun, self._shown
 
         def take_up(tx: Tx) -> KnownProfile:
-            known = tx.cursor.profile()
+            known = tx.targets.profile(self.target)
             if known.digest != self._digest or (given_up and not known.shown):
-                tx.links.look_no_more(now=tx.now)
-                tx.cursor.note_profile(self._digest, shown=shown)
+                tx.links.look_no_more(self.target, now=tx.now)
+                tx.targets.note_profile(self.target, self._digest, shown=shown)
             elif not known.shown:
                 # At once, however far away the next look was put.
-                unshown = tx.links.unshown()
-                tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE) for link in unshown])
+                unshown = tx.links.unshown(self.target)
+                puts = [Put(subject=link.alert_id, lane=Lane.CLOSE, target=self.target) for link in unshown]
+                tx.delivery.put(puts)
             return known
 
         known = await self._store.write(take_up)
@@ -134,7 +143,7 @@ class Proof:
 
     async def found(self) -> None:
         """Note, for good, that `find` showed what `create` made."""
-        await self._store.write(lambda tx: tx.cursor.note_profile(self._digest, shown=True))
+        await self._store.write(lambda tx: tx.targets.note_profile(self.target, self._digest, shown=True))
         log.info("find_shows_what_create_made")
         await self._over()
 
@@ -150,7 +159,9 @@ class Proof:
 
     async def _assure_none_is_looked_for(self, *, but: AlertId | None = None) -> None:
         """Raise GateClosed where another incident is being looked for, by whichever copy."""
-        known, unshown = await self._store.read(lambda tx: (tx.cursor.profile(), tx.links.unshown()))
+        known, unshown = await self._store.read(
+            lambda tx: (tx.targets.profile(self.target), tx.links.unshown(self.target))
+        )
         others = [link for link in unshown if link.alert_id != but]
         if known.digest == self._digest and known.shown:
             await self._over()

@@ -316,7 +316,7 @@ class Steps:
 
         async def sent() -> T:
             job.ensure_valid()
-            with timed(self._metrics, operation):
+            with timed(self._metrics, operation, target=self._proof.target):
                 return await send()
 
         asking = Asking(

@@ -8,18 +8,20 @@ from functools import partial
 from kuma_sync.core import transitions
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
+from kuma_sync.core.routing import NO_ROUTE, Routing
 from kuma_sync.store import Lane, Put, Tx
+from kuma_sync.store.locks import lock
 
 
 def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -> None:
     """Queue known alerts that changed; one that was ignored is so no longer, one that was dropped stays dropped.
 
-    The brake holds the creates `held`.
+    The brake holds the creates `held`. A link names the target that its alert goes to now.
     """
     for link in links:
         if link.ignored:
             # An operator may have woken it meanwhile: what a human asked for is not held.
-            become = partial(transitions.noticed, held=link.alert_id in held)
+            become = partial(transitions.noticed, held=link.alert_id in held, target=link.target)
             tx.links.change(link.alert_id, become, now=tx.now)
     tx.delivery.put([_put(link) for link in links if not link.dropped])
 
@@ -42,5 +44,20 @@ def put_behind(tx: Tx) -> int:
     return len(behind)
 
 
+def put_routed(tx: Tx, routing: Routing) -> int:
+    """Send alerts that no route took to their targets, where a route takes them by now; return how many."""
+    unrouted = tx.links.unrouted()
+    snapshots = tx.alerts.snapshots(unrouted)
+    targets = {key: routing.target_of(snapshot.alert) for key, snapshot in snapshots.items()}
+    taken = {key: target for key, target in targets.items() if target != NO_ROUTE}
+    links = lock(tx, links=taken).links
+    changed = [transitions.routed(link, taken[key]) for key, link in links.items()]
+    tx.links.save_all(changed, now=tx.now)
+    tx.delivery.put([_put(link) for link in changed if not (link.given_up or link.held_create)])
+    for link in changed:
+        tx.audit.note("kuma-sync", "routed", link.alert_id, link.target)
+    return len(changed)
+
+
 def _put(link: Link) -> Put:
-    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE)
+    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE, target=link.target)

@@ -272,7 +272,7 @@ class Recorder:
         ids = {item.snapshot.alert.id for item in recording.saved}
         self._refused.taken(tx, ids)
         tx.links.add(recording.links, now=tx.now)
-        tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE) for alert_id in recording.ready])
+        tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CREATE, target=link.target) for link in recording.ready])
         put_changed(tx, recording.changed, held=recording.held)
         # A closing that is parked is tried once more, just as a delivery is.
         fresh = [link.alert_id for link in recording.links if not link.ignored]

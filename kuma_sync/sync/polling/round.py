@@ -25,12 +25,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollSettings:
-    """The settings of a round: clock, schedule, brake, limits; and the metrics and health that it reports to."""
+    """The settings of a round: clock, schedule, brake, limits; and the metrics and health that it reports to.
+
+    `to_irp` names the targets whose incidents are closed once their alerts are.
+    """
 
     clock: Callable[[], datetime]
     schedule: ReadSchedule
     brake: Brake
-    to_irp: bool
+    to_irp: frozenset[str]
     limits: Limits
     metrics: Metrics
     health: Health

@@ -19,6 +19,7 @@ import structlog
 
 from kuma_sync.core.errors import ClaimLost, StoreError, StoreUnavailable, ValueRefused
 from kuma_sync.core.retry import Bounce, Park, RetryAt
+from kuma_sync.core.routing import IRP
 from kuma_sync.store import Claim, DurableQueue, Lane, Store, Tx
 from kuma_sync.sync.failpoint import failpoint, turning
 from kuma_sync.sync.limits import Limits
@@ -27,7 +28,7 @@ from kuma_sync.sync.queue.memory_limit import MemoryLimit
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.schedule import Bell
 from kuma_sync.sync.troubles import Outage
-from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.health import Health, part_of
 
 
 def _weightless(_tx: Tx, _subjects: Sequence[str]) -> Mapping[str, int]:
@@ -56,7 +57,7 @@ class Handler(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """Which queue, towards which side, with how many jobs in flight.
+    """Which queue, of which target, towards which side, with how many jobs in flight.
 
     `gates` are those of single operations: the jobs on a lane wait while one of its gates is shut. While jobs in flight
     wait for their answers, up to `ready` more are made ready to be sent. `weigh` tells how many bytes each job takes of
@@ -64,6 +65,7 @@ class WorkerConfig:
     """
 
     name: Literal["delivery", "close"]
+    target: str = IRP
     queue: Callable[[Tx], DurableQueue]
     gate: RemoteGate
     concurrency: int
@@ -115,7 +117,7 @@ class Worker:
         health: Health,
     ) -> None:
         self.name: Literal["delivery", "close"] = config.name
-        self.part = self.name
+        self.part = part_of(config.name, config.target)
         self.bell = Bell()
         self._config = config
         self._queue = config.queue
@@ -134,18 +136,18 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until told to stop; then take nothing new and finish what is in flight."""
         async with asyncio.TaskGroup() as group:
-            renewing = group.create_task(self._renew(), name=f"{self.name}-renew")
+            renewing = group.create_task(self._renew(), name=f"{self.part}-renew")
             jobs: set[asyncio.Task[None]] = set()
             while not stop.is_set():
-                self._health.beat(self.name)
-                await turning(self.name)
+                self._health.beat(self.part)
+                await turning(self.part)
                 started = await self._start_some(group, jobs)
                 self._tell()
                 if not started:
                     await self._rest(stop)
             while jobs:
                 await asyncio.wait(jobs, timeout=self._limits.idle.total_seconds())
-                self._health.beat(self.name)
+                self._health.beat(self.part)
             renewing.cancel()
 
     async def drain(self, since: datetime | None = None, stop: asyncio.Event | None = None) -> int:
@@ -182,17 +184,17 @@ class Worker:
             if self._since is not None:
                 raise
             self._outage.lasts(error)
-            self._health.failed(self.name, str(error))
+            self._health.failed(self.part, str(error))
             return 0
         self._in_doubt = False
         self._outage.over()
-        self._health.succeeded(self.name)
+        self._health.succeeded(self.part)
         _let_go(claimed.idle)
         fresh = [claim for claim in claimed.claims if not self._flies(claim, valid_until)]
         for claim in fresh:
             job = LeasedJob(claim, valid_until, self._limits, weight=claimed.weights.get(claim.subject, 0))
             self._flying[claim.id] = job
-            task = group.create_task(self._work(job), name=f"{self.name}-{claim.subject}")
+            task = group.create_task(self._work(job), name=f"{self.part}-{claim.subject}")
             jobs.add(task)
             task.add_done_callback(jobs.discard)
             task.add_done_callback(lambda _ended: self.bell.ring())
@@ -204,8 +206,8 @@ class Worker:
         waits = max((now - job.unwritten for job in self._flying.values() if job.unwritten is not None), default=0.0)
         slow = waits > self._limits.slow_write.total_seconds()
         trouble = f"the store has not taken a result for {waits:.0f} s" if slow else ""
-        self._health.trouble(self.name, "store", trouble)
-        self._health.moved_on(self.name)
+        self._health.trouble(self.part, "store", trouble)
+        self._health.moved_on(self.part)
 
     def _flies(self, claim: Claim, valid_until: float) -> bool:
         """Tell whether a claimed job is in flight here already: its lease had run out, and now is ours again."""
@@ -238,7 +240,8 @@ class Worker:
         queue = self._queue(tx)
         if wanted.disown:
             queue.disown(self._owner, keep=wanted.flying)
-        claim = partial(queue.claim, owner=self._owner, lease=self._lease, since=self._since)
+        owner, lease, target = self._owner, self._lease, self._config.target
+        claim = partial(queue.claim, owner=owner, lease=lease, target=target, since=self._since)
         claims: list[Claim] = []
         for lane in wanted.tried:
             # One after the other: of two at once the same one might always be the trial.
@@ -247,7 +250,7 @@ class Worker:
             claims += claim(wanted.free - len(claims), lanes=wanted.open)
         # What waited for a gate may have been done otherwise, or dropped.
         look = not claims and not wanted.flying
-        idle = [gate for gate, its in wanted.still.items() if look and not queue.waits(its)]
+        idle = [gate for gate, its in wanted.still.items() if look and not queue.waits(its, target=target)]
         weights = self._config.weigh(tx, [claim.subject for claim in claims])
         return _Claimed(claims=claims, weights=weights, idle=idle)
 
@@ -290,7 +293,7 @@ class Worker:
             log.exception("job_failed", queue=self.name, alert_id=claim.subject, error=type(error).__name__)
             outcome = Park(reason=f"a bug in kuma-sync: {type(error).__name__}")
         if outcome is None:
-            self._health.worked(self.name)
+            self._health.worked(self.part)
         else:
             await self._write(job, outcome)
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from functools import partial, reduce
 
 import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
+from kuma_sync.core.routing import IRP
 from kuma_sync.store import Process, Store, Tx
 from kuma_sync.store.copies import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
-from kuma_sync.store.queue import WAITING
+from kuma_sync.store.queue import WAITING, QueueCounts
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.telemetry import logs
-from kuma_sync.telemetry.health import Health, State
+from kuma_sync.telemetry.health import Health, State, part_of
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
 
@@ -30,18 +32,26 @@ log = structlog.get_logger(__name__)
 
 
 async def observe(
-    store: Store, *, health: Health, metrics: Metrics, gates: Mapping[str, RemoteGate], every: timedelta
+    store: Store,
+    *,
+    health: Health,
+    metrics: Metrics,
+    gates: Mapping[str, RemoteGate],
+    targets: Sequence[str],
+    every: timedelta,
 ) -> None:
-    """Keep the gauges true, for ever, looking at the store at this pace.
+    """Keep the gauges of these targets true, for ever, looking at the store at this pace.
 
     Raise StoreReplaced where the store is not what was opened any more.
     """
-    for name, gate in gates.items():
-        metrics.breaker_open.labels(remote=name).set_function(partial(_unwell, gate))
+    for part, gate in gates.items():
+        remote, _, target = part.partition(":")
+        labels = {"remote": remote, "target": target or (IRP if remote == "irp" else "")}
+        metrics.breaker_open.labels(**labels).set_function(partial(_unwell, gate))
     while True:
         try:
             await store.write(lambda _tx: None)  # a store that can be read may yet refuse every write
-            await look(store, health=health, metrics=metrics)
+            await look(store, health=health, metrics=metrics, targets=targets)
             health.succeeded("store")
         except StoreReplaced as error:
             # It will not become ours again, and what is there instead nobody may touch with what was read from ours.
@@ -56,23 +66,44 @@ def _unwell(gate: RemoteGate) -> float:
     return float(gate.unwell)
 
 
-async def look(store: Store, *, health: Health, metrics: Metrics) -> None:
+async def look(store: Store, *, health: Health, metrics: Metrics, targets: Sequence[str] = (IRP,)) -> None:
     """Read depths, ages and counts once."""
-    queues, rejected, now = await store.read(lambda tx: (tx.queues(), tx.rejects.count(), tx.now))
-    for name, counts in queues.items():
-        if not any(counts.jobs[state] for state in WAITING):
-            health.worked(name)
+    seen = await store.read(_standing)
+    parked = seen.rejected
+    deliveries = {(part_of("delivery", name), name): seen.deliveries.get(name, QueueCounts()) for name in targets}
+    for (part, target), counts in {**deliveries, ("close", ""): seen.closes}.items():
+        labels = {"queue": part.partition(":")[0], "target": target}
+        if not any(counts.jobs.get(state) for state in WAITING):
+            health.worked(part)
         for state in Depth:
-            metrics.queue_depth.labels(queue=name, state=state).set(counts.jobs[state])
+            metrics.queue_depth.labels(state=state, **labels).set(counts.jobs.get(state, 0))
         since = counts.oldest
-        metrics.queue_oldest_seconds.labels(queue=name).set((now - since).total_seconds() if since else 0)
-    parked = {name: counts.jobs[Depth.PARKED] for name, counts in queues.items()}
-    parked["delivery"] += rejected
-    for name, count in parked.items():
-        metrics.parked.labels(queue=name).set(count)
-    held = sum(counts.jobs[Depth.HELD] for counts in queues.values())
+        metrics.queue_oldest_seconds.labels(**labels).set((seen.now - since).total_seconds() if since else 0)
+        # A piece that is no alert goes to no target: it is counted with the first.
+        pieces = seen.rejected if target == targets[0] else 0
+        metrics.parked.labels(**labels).set(counts.jobs.get(Depth.PARKED, 0) + pieces)
+    every = [*seen.deliveries.values(), seen.closes]
+    parked += sum(counts.jobs.get(Depth.PARKED, 0) for counts in every)
+    held = seen.held + sum(counts.jobs.get(Depth.HELD, 0) for counts in every)
     metrics.brake_held.set(held)
-    health.backlog(parked=sum(parked.values()), held=held)
+    health.backlog(parked=parked, held=held)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """The counts of the queues, deliveries by target; links that are held, and parked pieces that are no alerts."""
+
+    deliveries: Mapping[str, QueueCounts]
+    closes: QueueCounts
+    held: int
+    rejected: int
+    now: datetime
+
+
+def _standing(tx: Tx) -> _Standing:
+    closes = reduce(QueueCounts.plus, tx.closes.counts().values(), QueueCounts())
+    held, rejected = len(tx.links.held()), tx.rejects.count()
+    return _Standing(deliveries=tx.delivery.counts(), closes=closes, held=held, rejected=rejected, now=tx.now)
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:

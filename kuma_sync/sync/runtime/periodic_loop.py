@@ -19,7 +19,7 @@ from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.remote.gate import GateClosed
 from kuma_sync.sync.schedule import Bell
 from kuma_sync.sync.troubles import Lasting, Outage
-from kuma_sync.telemetry.health import Health, Part
+from kuma_sync.telemetry.health import Health, Part, part_of
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -128,15 +128,16 @@ class Polling:
 class Watching:
     """Watches once per call; while that fails, closings do not come back, and part `close` says so."""
 
-    def __init__(self, watch: Watch, *, ring: Callable[[], None], health: Health) -> None:
+    def __init__(self, watch: Watch, target: str, *, ring: Callable[[], None], health: Health) -> None:
         self._watch = watch
+        self._name = part_of("watch", target)
         self._ring = ring
         self._health = health
         self._trouble = Lasting()
 
     async def __call__(self) -> None:
         """Watch once."""
-        self._health.beat("watch")
+        self._health.beat(self._name)
         trouble = ""
         try:
             await self._watch.watch_once()
@@ -150,4 +151,4 @@ class Watching:
             log.warning("watch_failed", reason=trouble)
         elif not trouble and self._trouble.ends():
             log.info("watch_recovered")
-        self._health.trouble("close", "watch", f"watch: {trouble}" if trouble else "")
+        self._health.trouble("close", self._name, f"{self._name}: {trouble}" if trouble else "")

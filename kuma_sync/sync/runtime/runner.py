@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,7 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, RemoteError
+from kuma_sync.core.routing import IRP, Routing
 from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
@@ -28,7 +30,7 @@ from kuma_sync.sync.runtime.monitor import observe
 from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.schedule import Bell, ringing
-from kuma_sync.telemetry.health import Health
+from kuma_sync.telemetry.health import Health, part_of
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -38,31 +40,55 @@ A_MOMENT = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRuntime:
+    """Everything that works for one target, and for no other: whatever stops it stops it alone.
+
+    `can_find` says whether it can be asked for its incidents; `asked`, whether more than deliveries speaks to it.
+    """
+
+    name: str
+    profile: Profile
+    can_find: bool
+    gate: RemoteGate
+    deliveries: Worker
+    proof: Proof
+    watch: Watch
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Everything that works for one configuration; a reload makes a new runtime and lets the old one finish.
 
-    `identity` says whose store it works with; `can_find`, whether its IRP can be asked what it has.
+    `identity` says whose store it works with. Of a `broken` target a sentence says what is wrong with it.
     """
 
     identity: Identity
-    profile: Profile
-    can_find: bool
+    routing: Routing
+    targets: Mapping[str, TargetRuntime]
+    broken: Mapping[str, str]
     store: Store
     poller: Poller
-    watch: Watch
-    deliveries: Worker
-    proof: Proof
     closes: Worker
+    kuma: RemoteGate
     turns: LeaderLease
     housekeeping: Housekeeping
-    gates: Mapping[str, RemoteGate]
     health: Health
     metrics: Metrics
     poll_interval: timedelta
     watch_interval: timedelta
     closes_on: bool
-    irp_asked: bool
     limits: Limits
+
+    @property
+    def gates(self) -> dict[str, RemoteGate]:
+        """Return the gates of all remotes, by their part of the process."""
+        return {"kuma": self.kuma} | {part_of("irp", name): target.gate for name, target in self.targets.items()}
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Return the workers of both queues."""
+        return [*(target.deliveries for target in self.targets.values()), self.closes]
 
 
 async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
@@ -74,8 +100,8 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
             waiting = group.create_task(_limit(stop, limit, grace))
             aides = [
                 group.create_task(runtime.turns.keep()),
-                group.create_task(runtime.proof.watch(), name="proof"),
                 group.create_task(_observe(runtime)),
+                *(group.create_task(target.proof.watch(), name="proof") for target in runtime.targets.values()),
             ]
             await _loops(runtime, periodic, stop)
             for task in (*aides, waiting):
@@ -84,7 +110,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
         log.warning("grace_ran_out", seconds=grace.total_seconds())
         return False
     finally:
-        for name in (*(loop.name for loop in periodic), runtime.deliveries.name, runtime.closes.name):
+        for name in (*(loop.name for loop in periodic), *(worker.part for worker in runtime.workers)):
             runtime.health.ended(name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(runtime.limits.last_moments.total_seconds()):
@@ -102,7 +128,9 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     """
     stop = stop or asyncio.Event()
     troubles: list[str] = []
-    await runtime.proof.take_up()
+    troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
+    for target in runtime.targets.values():
+        await target.proof.take_up()
     for gate in runtime.gates.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
         gate.never_trip()
@@ -122,15 +150,19 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
-        for what, read in (("reading KUMA", _sweep), ("asking the IRP what was closed", _watch)):
+        watches = [partial(_watch, target) for target in runtime.targets.values()]
+        reads = [("reading KUMA", partial(_sweep, runtime)), *(("asking what was closed", watch) for watch in watches)]
+        for what, read in reads:
             doing.begin(what)
             try:
-                troubles += await _unless_stopped(partial(read, runtime), stop, runtime.limits.last_moments)
+                troubles += await _unless_stopped(read, stop, runtime.limits.last_moments)
             except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
                 troubles.append(str(error))
     await _drain(runtime, stop, troubles, doing)
-    if (again := runtime.proof.second_look) is not None and not stop.is_set():
-        wait = again - runtime.gates["irp"].pace.clock()
+    proofs = [target.proof for target in runtime.targets.values()]
+    looks = [proof.second_look for proof in proofs if proof.second_look is not None]
+    if looks and not stop.is_set():
+        wait = max(looks) - runtime.kuma.pace.clock()
         if wait <= runtime.limits.longest_look:
             # No back-off, and all creates wait for it, once in the life of a profile.
             doing.begin("waiting until find shows what create made")
@@ -138,15 +170,18 @@ async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doin
                 async with asyncio.timeout(max(wait.total_seconds(), 0) + A_MOMENT):
                     await stop.wait()
             await _drain(runtime, stop, troubles, doing)
-            if runtime.proof.shown and not stop.is_set():
+            if any(proof.shown for proof in proofs) and not stop.is_set():
                 await _drain(runtime, stop, troubles, doing)
 
 
 async def _drain(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
-    since = runtime.gates["irp"].pace.clock()
+    since = runtime.kuma.pace.clock()
     doing.begin("delivering and closing")
     while not stop.is_set():
-        taken = await runtime.deliveries.drain(since, stop) + await runtime.closes.drain(since, stop)
+        # All targets at once: none waits for a slow one.
+        async with asyncio.TaskGroup() as group:
+            draining = [group.create_task(target.deliveries.drain(since, stop)) for target in runtime.targets.values()]
+        taken = sum(task.result() for task in draining) + await runtime.closes.drain(since, stop)
         if not taken:
             return
     troubles.append(STOPPED)
@@ -212,8 +247,8 @@ async def _sweep(runtime: Runtime) -> list[str]:
     return troubles + [f"kuma: {alert_id} cannot be had by its id" for alert_id in unreadable]
 
 
-async def _watch(runtime: Runtime) -> list[str]:
-    await runtime.watch.watch_once()
+async def _watch(target: TargetRuntime) -> list[str]:
+    await target.watch.watch_once()
     return []
 
 
@@ -221,28 +256,42 @@ def _periodic(runtime: Runtime) -> list[PeriodicLoop]:
     limits, health = runtime.limits, runtime.health
     loop = partial(PeriodicLoop, last_moments=limits.last_moments)
     polling = Polling(runtime.poller, health=health, metrics=runtime.metrics)
-    watching = Watching(runtime.watch, ring=runtime.closes.bell.ring, health=health)
+    watching = {
+        part_of("watch", name): Watching(target.watch, name, ring=runtime.closes.bell.ring, health=health)
+        for name, target in runtime.targets.items()
+    }
     return [
         loop("poll", polling, part="poll", interval=runtime.poll_interval),
-        loop("watch", watching, part="close", interval=runtime.watch_interval),
+        *(loop(name, watch, part="close", interval=runtime.watch_interval) for name, watch in watching.items()),
         loop("housekeeping", runtime.housekeeping, part="store", interval=limits.house_kept_every),
     ]
 
 
 async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: asyncio.Event) -> None:
-    loops: list[PeriodicLoop | Worker] = [*periodic, runtime.deliveries, runtime.closes]
+    loops: list[PeriodicLoop | Worker] = [*periodic, *runtime.workers]
     with ringing({loop.bell: loop.interval for loop in periodic}):
         async with asyncio.TaskGroup() as group:
             for loop in loops:
-                tell = partial(runtime.health.trouble, loop.part, f"{loop.name} loop")
-                running = supervise(loop.name, partial(loop.run, stop), stop, tell, restarts=runtime.limits.restarts)
-                group.create_task(running, name=loop.name)
+                name = loop.part if isinstance(loop, Worker) else loop.name
+                tell = partial(runtime.health.trouble, loop.part, f"{name} loop")
+                running = supervise(name, partial(loop.run, stop), stop, tell, restarts=runtime.limits.restarts)
+                context = copy_context()
+                if len(runtime.targets) > 1:
+                    context.run(_name_target, name)
+                group.create_task(running, name=name, context=context)
             group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
+
+
+def _name_target(loop: str) -> None:
+    """Have every log line of a target's loop name the target."""
+    name, _, target = loop.partition(":")
+    if name in ("delivery", "watch"):
+        structlog.contextvars.bind_contextvars(target=target or IRP)
 
 
 async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -> None:
     """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
-    gate = runtime.gates["kuma"]
+    gate = runtime.kuma
     while not await happens(stop, within=runtime.limits.trials_looked_for.total_seconds()):
         if runtime.turns.ours and gate.stands_still(reads=True) and gate.open_at(reads=True) is None:
             polls.ring()
@@ -254,6 +303,7 @@ async def _observe(runtime: Runtime) -> None:
         health=runtime.health,
         metrics=runtime.metrics,
         gates=runtime.gates,
+        targets=[*runtime.targets, *runtime.broken],
         every=runtime.limits.observed_every,
     )
 
@@ -265,19 +315,26 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
 
 def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
     health, limits = runtime.health, runtime.limits
+    targets = [*runtime.targets, *runtime.broken]
+    health.expect_targets(targets)
+    runtime.metrics.expect_targets(targets)
     health.starting("poll")
     health.fresh_within("poll", max(runtime.poll_interval * 2, limits.brief))
     health.fresh_within("store", limits.silence)
-    for worker in (runtime.deliveries, runtime.closes):
-        health.starting(worker.name)
-        health.fresh_within(worker.name, limits.silence)
-        health.works_within(worker.name, limits.drought)
-        health.expects(worker.name, limits.longest_job)
+    for worker in runtime.workers:
+        health.starting(worker.part)
+        health.fresh_within(worker.part, limits.silence)
+        health.works_within(worker.part, limits.drought)
+        health.expects(worker.part, limits.longest_job)
     for loop in periodic:
         # Where the clock was set back, a bell comes after twice its interval.
         health.expects(loop.name, limits.longest_read + loop.interval * 2)
     if not runtime.closes_on:
         health.off("close")
-    if not runtime.irp_asked:
-        # Nothing but deliveries speaks to it: what nobody asked is not unwell.
-        health.succeeded("irp")
+    for name, target in runtime.targets.items():
+        if not target.asked:
+            # Nothing but deliveries speaks to it: what nobody asked is not unwell.
+            health.succeeded(part_of("irp", name))
+    for name, problem in runtime.broken.items():
+        for part in ("irp", "delivery"):
+            health.failed(part_of(part, name), problem)
