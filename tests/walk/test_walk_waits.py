@@ -150,7 +150,7 @@ async def test_a_paged_list_of_closed_stops_where_the_irp_asked_somebody_to_wait
         for alert_id in ids:
             stage.irp.analyst_close(stage.incident(alert_id).id, "Done")
         slow = stage.irp.faults.add("delay", match="offset=0", seconds=0.3)
-        watching = asyncio.ensure_future(runtime.watch.watch_once())
+        watching = asyncio.ensure_future(runtime.targets["irp"].watch.watch_once())
         await eventually(lambda: slow.fired)
         await asked_to_wait(runtime.gates["irp"], 30)
         with pytest.raises(GateClosed, match="asked to wait"):

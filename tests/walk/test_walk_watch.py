@@ -28,7 +28,7 @@ async def watched(runtime: Runtime, rounds: int = 1) -> str:
     for _ in range(rounds):
         trouble = ""
         try:
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
         except RemoteError as error:
             trouble = error.summary
         await until_rest(runtime)
@@ -166,7 +166,7 @@ async def test_find_looks_once_more_at_an_incident_closed_without_a_resolution(t
 
 
 async def _worked(runtime: Runtime, done: Callable[[], bool]) -> bool:
-    await runtime.deliveries.drain()
+    await runtime.targets["irp"].deliveries.drain()
     return done()
 
 
