@@ -23,9 +23,9 @@ from kuma_sync.core.errors import NewerSchema, StoreUnavailable
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import DeliveredState, Link, Linked
 from kuma_sync.store import Lane, Store, store_url
-from kuma_sync.store.cursor import KnownProfile
 from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
 from kuma_sync.store.schema import metadata
+from kuma_sync.store.targets import KnownProfile
 
 A = AlertId("a")
 
