@@ -22,7 +22,7 @@ from kuma_sync.settings.sections import SECTIONS, IrpSection, Section, Settings,
 from kuma_sync.settings.sources import Environment, TomlFile, from_environment, misspelt
 from kuma_sync.settings.types import GIVEN, Given
 from kuma_sync.settings.validation import dotted, findings, problem_of
-from kuma_sync.settings.warnings import cautions
+from kuma_sync.settings.warnings import ambiguous_tokens, cautions
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
 _TARGETS_NEED = ("url", "profile")
@@ -84,8 +84,10 @@ def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alo
     given = Given(places=places, remotes=remotes)
     settings, sections, irps = copy_context().run(_validated, given, (init, environment, *files), environment)
     if settings is None:
-        first, *others = _in_order(environment.problems, misspelt(env))
-        return Reading(error=ConfigError(first.key, first.problem, others=others), sections=sections, irps=irps)
+        problems = _in_order(environment.problems, misspelt(env))
+        return Reading(error=_one_error(problems), sections=sections, irps=irps)
+    if ambiguous := list(ambiguous_tokens(settings)):
+        return Reading(error=_one_error(ambiguous), sections=sections, irps=irps)
     store = given.tree.get("store", {})
     if "store.url" in environment.origins and not store.get("password"):
         environment.origins["store.password"] = environment.origins["store.url"]
@@ -93,6 +95,11 @@ def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alo
     settings._former_store = _former_store(store, settings)
     settings._warnings = cautions(settings, path, environment.origins, env)
     return Reading(settings=settings, sections=sections, irps=irps)
+
+
+def _one_error(problems: list[ConfigError]) -> ConfigError:
+    first, *others = problems
+    return ConfigError(first.key, first.problem, others=others)
 
 
 def _validated(

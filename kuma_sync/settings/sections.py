@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tomli_w
 from pydantic import (
@@ -62,6 +62,12 @@ class Section(BaseModel):
     def secret_keys(cls) -> tuple[str, ...]:
         """Return the keys that hold secrets; each has its `<key>_file` beside it."""
         return tuple(name for name, field in cls.model_fields.items() if field.annotation is Secret)
+
+    @classmethod
+    def secret_tables(cls) -> tuple[str, ...]:
+        """Return the keys that hold secrets by name; each name has its `<name>_file` beside it."""
+        tables = {name: get_args(field.annotation) for name, field in cls.model_fields.items()}
+        return tuple(name for name, kinds in tables.items() if kinds and Secret in get_args(kinds[-1]))
 
     @classmethod
     def key_names(cls) -> tuple[str, ...]:
@@ -154,8 +160,12 @@ class IrpSection(Section):
     @field_validator("token")
     @classmethod
     def _shown_at_our_door(cls, value: Secret, info: ValidationInfo) -> Secret:
-        if not value and types.GIVEN.get().remotes and mode_of(info.data.get("profile", "")) == "pull":
+        if "profile" not in info.data or mode_of(info.data["profile"]) != "pull":
+            return value
+        if not value and types.GIVEN.get().remotes:
             raise PydanticCustomError("pull_token_missing", "is required")
+        if not all("!" <= sign <= "~" for sign in value.reveal()):
+            raise ValueError("expected visible ASCII characters without spaces: the IRP shows it at our door")
         return value
 
     @property

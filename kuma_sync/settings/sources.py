@@ -17,7 +17,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
-from kuma_sync.settings.sections import PREFIX, SECTIONS, IrpSection, Settings, secret_keys
+from kuma_sync.settings.sections import PREFIX, SECTIONS, IrpSection, Section, Settings
 from kuma_sync.settings.targets import PLAIN, same_name
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.types import table as parsed_table
@@ -101,16 +101,21 @@ class TomlFile(TomlConfigSettingsSource):
     def __call__(self) -> Tree:
         """Return the file's values, except those that the environment overrides."""
         tree, given = super().__call__(), self.current_state
-        for section in SECTIONS:
-            _give_way(tree.get(section), given.get(section), secret_keys(section))
+        for name, section in SECTIONS.items():
+            _secrets_give_way(tree.get(name), given.get(name), section)
         written, changed = tree.get("targets"), given.get("targets")
         if isinstance(written, dict) and isinstance(changed, dict):
             for name, table in written.items():
-                _give_way(table, changed.get(name), secret_keys(PLAIN))
-        web = tree.get("web")
-        if isinstance(web, dict):
-            _give_way(web.get("tokens"), given.get("web", {}).get("tokens"), None)
+                _secrets_give_way(table, changed.get(name), IrpSection)
         return tree
+
+
+def _secrets_give_way(table: Any, given: Any, section: type[Section]) -> None:
+    """Remove, in place, both forms of each secret of a section that the environment gives."""
+    if isinstance(table, dict) and isinstance(given, dict):
+        _give_way(table, given, section.secret_keys())
+        for key in section.secret_tables():
+            _give_way(table.get(key), given.get(key), None)
 
 
 def _give_way(table: Any, given: Any, secrets: Collection[str] | None) -> None:
@@ -193,8 +198,9 @@ def _entry(path: list[str], name: str, known: Iterable[str]) -> str:
             return _alike(name, known) or name.replace("_", "-")
         case ["targets", _, *below]:
             return _entry([PLAIN, *below], name, known)
-        case ["web", "tokens"]:
-            return _alike(name, known) or _one_form_of(name, known)
+        case [section, key] if section in SECTIONS and key in SECTIONS[section].secret_tables():
+            # A name of ours for a caller is like one in a host's name, a name in a template has no "-".
+            return _alike(name, known) or _one_form_of(name, known, new="-" if section == "web" else "_")
         case [_, _]:
             return _alike(name, known) or name
         case _:
@@ -205,8 +211,8 @@ def _alike(name: str, known: Iterable[str]) -> str:
     return next((entry for entry in known if same_name(entry) == name), "")
 
 
-def _one_form_of(name: str, known: Iterable[str]) -> str:
+def _one_form_of(name: str, known: Iterable[str], *, new: str) -> str:
     """Find the entry of a table of secrets, of which the file may give the other form."""
     stem, suffix = (name.removesuffix(FILE), FILE) if name.endswith(FILE) else (name, "")
     found = _alike(stem, (entry.removesuffix(FILE) for entry in known))
-    return (found or stem.replace("_", "-")) + suffix
+    return (found or stem.replace("_", new)) + suffix

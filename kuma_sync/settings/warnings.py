@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
 from kuma_sync.settings.secret import SECRET_NAME, Secret
@@ -66,12 +67,25 @@ def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:
         yield f"targets.{name}", section
 
 
-def _door_tokens(settings: Settings) -> Iterator[str]:
+def _at_the_door(settings: Settings) -> dict[str, str]:
+    """Return what opens the door, by key: the callers' tokens, and those of the IRPs that ask us."""
     web = settings.web
     door = {f"web.tokens.{name}": secret.reveal() for name, secret in web.tokens.items()}
-    door |= {f"{place}.token": irp.token.reveal() for place, irp in _irps(settings) if irp.pulls and irp.token}
-    if web.metrics_token:
-        door["web.metrics_token"] = web.metrics_token.reveal()
+    door |= {"web.metrics_token": web.metrics_token.reveal()} if web.metrics_token else {}
+    return door | {f"{place}.token": irp.token.reveal() for place, irp in _irps(settings) if irp.pulls and irp.token}
+
+
+def ambiguous_tokens(settings: Settings) -> Iterator[ConfigError]:
+    """Yield a problem for each IRP that asks us with a token which is not its alone: whose alerts are asked for?"""
+    door = _at_the_door(settings)
+    for key, token in door.items():
+        other = next((one for one, same in door.items() if one != key and same == token), "")
+        if other and not key.startswith("web."):
+            yield ConfigError(key, f"is the same token as {other}: an IRP that asks us needs one of its own")
+
+
+def _door_tokens(settings: Settings) -> Iterator[str]:
+    door = _at_the_door(settings)
     for key, token in door.items():
         if len(token) < SHORTEST_TOKEN:
             short = f"is shorter than {SHORTEST_TOKEN} characters and may be guessed"
@@ -86,19 +100,20 @@ def _door_tokens(settings: Settings) -> Iterator[str]:
 def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
     """Yield every secret that is set, with its dotted key."""
     for name in SECTIONS:
-        yield from _secret_keys(name, getattr(settings, name))
-    for name, secret in settings.web.tokens.items():
-        yield f"web.tokens.{name}", secret
+        yield from _secrets_in(name, getattr(settings, name))
     for name, target in settings.targets.items():
-        yield from _secret_keys(f"targets.{name}", target)
+        yield from _secrets_in(f"targets.{name}", target)
     for place, irp in _irps(settings):
         yield from _secret_options(f"{place}.options", irp.options)
 
 
-def _secret_keys(place: str, section: Section) -> Iterator[tuple[str, Secret]]:
+def _secrets_in(place: str, section: Section) -> Iterator[tuple[str, Secret]]:
     for key in section.secret_keys():
         if secret := getattr(section, key):
             yield f"{place}.{key}", secret
+    for key in section.secret_tables():
+        for name, secret in getattr(section, key).items():
+            yield f"{place}.{key}.{name}", secret
 
 
 def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[tuple[str, Secret]]:
