@@ -84,7 +84,7 @@ async def test_a_rebind_to_another_address_asks_nothing_unless_it_is_to_be_looke
     assert after_a_look == before
     assert looked.out.splitlines()[-1] == "It would be rebound."
     assert bound is not None
-    assert bound.irp_url == MOVED["url"]
+    assert bound.targets["irp"].irp_url == MOVED["url"]
 
 
 async def test_a_rebind_says_when_incidents_are_to_be_looked_for(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_what_may_stay_zero_for_long_is_shown_from_the_start() -> None:
 def test_two_sets_of_metrics_do_not_share_numbers() -> None:
     one, other = Metrics(), Metrics()
 
-    one.ambiguous.inc()
+    one.ambiguous.labels(target="irp").inc()
 
     assert "kuma_sync_ambiguous_total 1.0" in one.render().decode()
     assert "kuma_sync_ambiguous_total 0.0" in other.render().decode()
