@@ -205,6 +205,13 @@ class Links:
         rows = self._connection.execute(select(table.c.alert_id).where(schema.UNROUTED).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
 
+    def of_target(self, target: str) -> list[AlertId]:
+        """Return the alerts of a target."""
+        table = schema.links
+        its = select(table.c.alert_id).where(table.c.target == target).order_by(table.c.alert_id)
+        rows = self._connection.execute(its)
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
     def open_by_target(self) -> dict[str, int]:
         """Count the links of each target that have something left to be done: neither side of them is closed."""
         table = schema.links
