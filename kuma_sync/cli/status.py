@@ -199,7 +199,7 @@ def _show(found: Status) -> None:
 
 def _show_queues(found: Status) -> None:
     """Show both queues; deliveries of each target by themselves where there are several."""
-    rows: dict[str, QueueCounts] = dict(found.queues)
+    rows: dict[str, QueueCounts] = {name: counts for name, counts in found.queues.items()}
     if found.identity is not None and len(found.identity.targets) > 1:
         rows |= {f"  to {name}": found.targets.get(name, QueueCounts()) for name in found.identity.targets}
     show_table(

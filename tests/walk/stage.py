@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import tomli_w
 from addresses import somewhere
 from forked import Forked, command, fork
 
@@ -42,7 +43,7 @@ from kuma_sync.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 
-Tables = dict[str, dict[str, Any]]
+Tables = dict[str, Any]
 
 QUICK: Tables = {
     "poll": {"interval": "200ms", "sweep_interval": "500ms"},
@@ -107,7 +108,7 @@ class Stage:
         """Change keys and write the file anew."""
         for section, keys in sections.items():
             self.tables.setdefault(section, {}).update(keys)
-        self.config.write_text(_toml(self.tables))
+        self.config.write_text(tomli_w.dumps(self.tables))
         self.config.chmod(0o600)
 
     def settings(self) -> Settings:
@@ -305,7 +306,8 @@ async def until_rest(runtime: Runtime, *, within: float = 15.0) -> None:
     """Work both queues, back-offs included, until nothing is pending or running."""
 
     async def at_rest() -> bool:
-        await runtime.targets["irp"].deliveries.drain()
+        for target in runtime.targets.values():
+            await target.deliveries.drain()
         await runtime.closes.drain()
         depths = await ask(runtime, lambda tx: [tx.delivery.depths(), tx.closes.depths()])
         return not any(depth.get(state) for depth in depths for state in ("pending", "postponed", "backoff", "running"))
@@ -367,19 +369,3 @@ async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool
 def metric(metrics: Metrics, name: str, **labels: str) -> float:
     """Return a metric's value."""
     return metrics.registry.get_sample_value(f"kuma_sync_{name}", labels) or 0.0
-
-
-def _toml(tables: Tables) -> str:
-    lines: list[str] = []
-    for section, keys in tables.items():
-        lines.append(f"[{section}]")
-        lines += [f"{_key(name)} = {json.dumps(value)}" for name, value in keys.items() if not isinstance(value, dict)]
-        for name, value in keys.items():
-            if isinstance(value, dict):
-                lines.append(f"[{section}.{name}]")
-                lines += [f"{_key(inner)} = {json.dumps(content)}" for inner, content in value.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)

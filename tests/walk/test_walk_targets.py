@@ -1,0 +1,264 @@
+"""Several targets: routes, one target's trouble that is no other's, closings, routes added and targets removed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from addresses import somewhere
+from stage import Stage, ask, eventually, link_of, staged, until_rest
+from structlog.testing import capture_logs
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.link import Ignored
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
+from kuma_sync.sim.irp import Incident, IrpSim
+from kuma_sync.sim.server import SimServer
+from kuma_sync.sync.runtime.runner import Runtime
+
+NORTH = "Филиал «Север»"
+BY_TENANT = {"tenants": [NORTH], "target": "north"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Two:
+    """A stage with a second IRP, `north`."""
+
+    stage: Stage
+    north: IrpSim
+    server: SimServer
+
+    def alert(self, id: str, *, tenant: str = NORTH, **given: Any) -> str:
+        """Raise an alert, for the north unless a tenant is given."""
+        return self.stage.kuma.raise_alert(id=id, tenant=tenant, **given)
+
+    def in_north(self, alert_id: str) -> Incident:
+        """Return the one incident of an alert in the north."""
+        (incident,) = self.north.by_key(f"kuma:kuma:{alert_id}")
+        return incident
+
+
+@asynccontextmanager
+async def two(folder: Path, database: str, *routes: dict[str, Any], **sections: dict[str, Any]) -> AsyncIterator[Two]:
+    """Open a stage with two IRPs and routes; by default one tenant goes north."""
+    north = IrpSim(token="north-token", prefix="NORTH")
+    async with (
+        staged(folder, database, **sections) as stage,
+        SimServer(north.app, listen=somewhere()) as server,
+    ):
+        named = {"url": server.url, "token": north.token, "profile": stage.tables["irp"]["profile"]}
+        stage.tables["route"] = list(routes or [BY_TENANT])
+        stage.configure(targets={"north": named})
+        yield Two(stage=stage, north=north, server=server)
+
+
+async def target_of(runtime: Runtime, alert_id: str) -> str:
+    """Return the target of an alert's link."""
+    return (await link_of(runtime, alert_id)).target
+
+
+async def test_each_alert_goes_to_the_target_that_the_routes_name(tmp_path: Path, database_url: str) -> None:
+    async with two(tmp_path, database_url) as w:
+        w.alert("a-north")
+        w.alert("a-main", tenant="Main")
+        assert await w.stage.run_once() == 0
+        w.stage.kuma.grow("a-north", 2)
+        assert await w.stage.run_once() == 0
+
+        assert w.stage.incidents("a-north") == w.north.by_key("kuma:kuma:a-main") == []
+        assert len(w.in_north("a-north").events) == 5
+        assert w.stage.incident("a-main")
+
+
+async def test_a_dead_target_keeps_its_own_alerts_waiting_and_no_others(tmp_path: Path, database_url: str) -> None:
+    async with two(tmp_path, database_url) as w, w.stage.working():
+        await w.server.stop()
+        for number in range(3):
+            w.alert(f"n{number}")
+            w.alert(f"m{number}", tenant="Main")
+        await eventually(lambda: all(w.stage.incidents(f"m{number}") for number in range(3)))
+        assert not w.north.incidents
+
+        async with SimServer(w.north.app, listen=w.server.address):
+            await eventually(lambda: all(w.north.by_key(f"kuma:kuma:n{number}") for number in range(3)))
+
+    assert w.north.doubled() == w.stage.irp.doubled() == []
+
+
+async def test_a_target_that_refuses_our_token_pauses_alone(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        w.north.token = "another"
+        w.alert("a-north")
+        async with w.stage.door() as door:
+            w.alert("a-main", tenant="Main")
+            await eventually(lambda: w.stage.incidents("a-main"))
+            ready = await eventually(lambda: _unwell(door, "irp:north"))
+
+    assert ready["parts"]["irp:north"]["state"] == "paused"
+    assert ready["parts"]["irp"]["state"] == "ok"
+    assert not w.north.incidents
+
+
+async def _unwell(door: Any, part: str) -> dict[str, Any] | None:
+    answer = await door.get("/readyz")
+    return answer.json() if answer.json()["parts"].get(part, {}).get("state") not in ("ok", "starting") else None
+
+
+async def test_closings_go_to_the_target_that_has_the_incident(tmp_path: Path, database_url: str) -> None:
+    async with two(tmp_path, database_url, close={"to_kuma": True}) as w:
+        for number in range(2):
+            w.alert(f"n{number}")
+            w.alert(f"m{number}", tenant="Main")
+        await w.stage.passes(2)
+        w.stage.kuma.close("n0", "responded")
+        w.north.analyst_close(w.in_north("n1").id, "False positive")
+        w.stage.irp.analyst_close(w.stage.incident("m1").id, "False positive")
+        await w.stage.passes(3)
+
+        assert w.in_north("n0").closed
+        assert not w.stage.incident("m0").closed
+        closed = {request["id"]: request["reason"] for request in w.stage.kuma.closes}
+        assert closed == {"n1": "incorrect data", "m1": "incorrect data"}
+
+
+async def test_the_same_incident_id_in_two_targets_means_two_incidents(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        w.alert("n")
+        w.alert("m", tenant="Main")
+        await w.stage.passes(2)
+        same = w.stage.incident("m").id
+        w.north.move(w.in_north("n").id, to=same)
+        w.stage.kuma.grow("n")
+        await w.stage.passes(2)
+        assert w.in_north("n").id == same
+
+        w.north.analyst_close(same, "False positive")
+        await w.stage.passes(3)
+
+    assert [request["id"] for request in w.stage.kuma.closes] == ["n"]
+    assert not w.stage.incident("m").closed
+
+
+async def test_an_alert_without_a_route_is_held_until_a_route_takes_it(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        del w.stage.tables["irp"]
+        w.stage.configure()
+        w.alert("a-north")
+        w.alert("a-main", tenant="Main")
+        await w.stage.passes(2)
+        async with w.stage.runtime() as runtime:
+            assert await target_of(runtime, "a-main") == NO_ROUTE
+            held = await ask(runtime, lambda tx: [(row.alert_id, row.state, row.reason) for row in tx.overview.rows()])
+        assert ("a-main", "held", "no route") in held
+        w.stage.kuma.grow("a-main", 4)
+        await w.stage.passes()
+
+        w.stage.tables["route"].append({"target": "north"})
+        w.stage.configure()
+        await w.stage.passes(2)
+
+        assert len(w.in_north("a-main").events) == 7
+        assert w.in_north("a-north")
+
+
+async def test_an_ignored_alert_makes_no_incident_until_a_change_leads_it_elsewhere(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    ignore = {"priorities": ["low"], "target": "ignore"}
+    async with two(tmp_path, sqlite_url, ignore, BY_TENANT) as w:
+        w.alert("a", priority="low")
+        await w.stage.passes(2)
+        async with w.stage.runtime() as runtime:
+            link = await link_of(runtime, "a")
+        assert (link.target, isinstance(link.state, Ignored)) == (IGNORE, True)
+        assert not w.north.incidents
+
+        w.stage.kuma.edit("a", priority="high")
+        await w.stage.passes(2)
+
+        assert w.in_north("a").fields["severity"] == "High"
+
+
+async def test_a_broken_profile_stops_its_target_alone(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        whole = w.stage.tables["targets"]["north"]["profile"]
+        broken = tmp_path / "broken.toml"
+        broken.write_text("[profile]\nname = 1\n")
+        w.stage.tables["targets"]["north"]["profile"] = str(broken)
+        w.stage.configure()
+        w.alert("a-north")
+        w.alert("a-main", tenant="Main")
+        with capture_logs() as logs:
+            troubles = await w.stage.passes()
+        assert w.stage.incident("a-main")
+        assert any(trouble.startswith("irp:north: ") and "broken.toml" in trouble for trouble in troubles)
+        assert [line["target"] for line in logs if line["event"] == "target_stopped"] == ["north"]
+
+        w.stage.tables["targets"]["north"]["profile"] = whole
+        w.stage.configure()
+        await w.stage.passes(2)
+
+        assert w.in_north("a-north")
+        assert len(w.north.incidents) == 1
+
+
+async def test_a_target_with_open_links_cannot_be_removed_from_the_configuration(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        w.alert("a-north")
+        await w.stage.passes(2)
+        del w.stage.tables["targets"], w.stage.tables["route"]
+        w.stage.configure()
+        with pytest.raises(ConfigError, match="1 open links belong to it; give it back") as refused:
+            await w.stage.passes()
+        assert refused.value.key == "targets.north"
+
+        w.north.analyst_close(w.in_north("a-north").id, "False positive")
+
+
+async def test_the_end_of_one_process_loses_and_doubles_nothing_in_two_targets(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with two(tmp_path, database_url) as w:
+        async with w.stage.daemon() as child:
+            for number in range(10):
+                w.alert(f"n{number}")
+                w.alert(f"m{number}", tenant="Main")
+            await eventually(lambda: len(w.north.incidents) + len(w.stage.irp.incidents) >= 5)
+            child.process.kill()
+            await child.ended()
+        async with w.stage.working() as runtime:
+            await eventually(lambda: len(w.north.incidents) == len(w.stage.irp.incidents) == 10, within=90)
+            await until_rest(runtime, within=90)
+
+        assert w.north.doubled() == w.stage.irp.doubled() == []
+
+
+async def test_a_target_keeps_its_alerts_when_the_routes_change(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        w.alert("a")
+        await w.stage.passes(2)
+        w.stage.tables["route"] = [{"target": "irp"}]
+        w.stage.configure()
+        w.stage.kuma.grow("a", 1)
+        await w.stage.passes(2)
+
+        assert len(w.in_north("a").events) == 4
+        assert not w.stage.irp.incidents
+
+
+async def test_metrics_and_log_lines_name_the_target_where_there_are_several(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        w.alert("a")
+        async with w.stage.door() as door:
+            await eventually(lambda: w.north.incidents)
+            text = (await door.get("/metrics")).text
+
+    assert 'kuma_sync_deliveries_total{operation="create",result="ok",target="north"}' in text
+    assert 'kuma_sync_breaker_open{remote="irp",target="irp"} 0.0' in text
+    assert 'kuma_sync_polls_total{kind="full",result="complete"}' in text
