@@ -13,6 +13,7 @@ from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.sections import IrpSection
 from kuma_sync.settings.targets import PLAIN
 from kuma_sync.settings.types import GIVEN, Given
+from kuma_sync.settings.types import table as parsed_table
 
 Location = Sequence[str | int]
 Finding = Mapping[str, Any]
@@ -70,5 +71,6 @@ def sentence(problems: Iterable[ConfigError]) -> str:
 def _drop(table: dict[str, Any], found: Finding) -> None:
     *tables, key = found["loc"][1 if found["loc"][0] == PLAIN else 2 :]
     for inner in tables:
+        table[inner] = parsed_table(table[inner])
         table = table[inner]
     table.pop(f"{key}{_OF_FILES[found['type']]}", None)
