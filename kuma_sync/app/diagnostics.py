@@ -73,11 +73,10 @@ def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
     match reading.sections.get("kuma"):
         case KumaSection() as kuma:
             yield partial(_certificates, kuma_endpoint(kuma, Limits()))
-    for key, section in reading.sections.items():
-        if isinstance(section, IrpSection):
-            yield partial(_certificates, irp_endpoint(section, key.removeprefix("targets.")))
-            yield partial(_profile, section, key)
-            yield partial(_login, section, key)
+    for name, section in reading.irps.items():
+        yield partial(_certificates, irp_endpoint(section, name))
+        yield partial(_profile, section, key_of(name))
+        yield partial(_login, section, key_of(name))
     match reading.sections.get("web"):
         case WebSection() as web:
             yield partial(_door, web)

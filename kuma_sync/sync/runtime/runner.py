@@ -128,6 +128,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     """
     stop = stop or asyncio.Event()
     troubles: list[str] = []
+    _expect_targets(runtime)
     troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
     for target in runtime.targets.values():
         await target.proof.take_up()
@@ -313,11 +314,15 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
     limit.reschedule(asyncio.get_running_loop().time() + grace.total_seconds())
 
 
+def _expect_targets(runtime: Runtime) -> None:
+    targets = [*runtime.targets, *runtime.broken]
+    runtime.health.expect_targets(targets)
+    runtime.metrics.expect_targets(targets)
+
+
 def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
     health, limits = runtime.health, runtime.limits
-    targets = [*runtime.targets, *runtime.broken]
-    health.expect_targets(targets)
-    runtime.metrics.expect_targets(targets)
+    _expect_targets(runtime)
     health.starting("poll")
     health.fresh_within("poll", max(runtime.poll_interval * 2, limits.brief))
     health.fresh_within("store", limits.silence)
