@@ -199,6 +199,13 @@ class Links:
         rows = self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
         return sorted({*(AlertId(alert_id) for (alert_id,) in rows), *self.unrouted()})
 
+    def held_by_target(self) -> dict[str, int]:
+        """Count the links that are held, by target."""
+        table = schema.links
+        query = select(table.c.target, func.count()).where(schema.HELD).group_by(table.c.target)
+        held = {target: count for target, count in self._connection.execute(query)}
+        return held | {NO_ROUTE: unrouted} if (unrouted := len(self.unrouted())) else held
+
     def unrouted(self) -> list[AlertId]:
         """Return the alerts that no route takes."""
         table = schema.links

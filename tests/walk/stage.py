@@ -367,5 +367,11 @@ async def _ready(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool
 
 
 def metric(metrics: Metrics, name: str, **labels: str) -> float:
-    """Return a metric's value."""
-    return metrics.registry.get_sample_value(f"kuma_sync_{name}", labels) or 0.0
+    """Return a metric's value, as it is shown; 0 where it is not."""
+    return sample(metrics, name, **labels) or 0.0
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float | None:
+    """Return a metric's value, as it is shown; None where it is not."""
+    shown = (each for family in metrics.collect() for each in family.samples)
+    return next((one.value for one in shown if (one.name, one.labels) == (f"kuma_sync_{name}", labels)), None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
-from stage import Stage, ask, staged, state_of, tell, until_rest
+from stage import Stage, ask, sample, staged, state_of, tell, until_rest
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
@@ -39,9 +40,9 @@ async def release(runtime: Runtime) -> list[str]:
 async def held_in_metrics(runtime: Runtime) -> tuple[float | None, ...]:
     """Return what the gauges say is held: of deliveries, of closings towards KUMA, and in all."""
     await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
-    value = runtime.metrics.registry.get_sample_value
-    queues = [value("kuma_sync_queue_depth", {"queue": name, "state": "held"}) for name in ("delivery", "close")]
-    return *queues, value("kuma_sync_brake_held")
+    value = partial(sample, runtime.metrics)
+    queues = [value("queue_depth", queue=name, state="held") for name in ("delivery", "close")]
+    return *queues, value("brake_held")
 
 
 async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_released(

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from stage import Stage, ask, eventually, leases_run_out, link_of, parked, staged, state_of, tell, until_rest
+from stage import Stage, ask, eventually, leases_run_out, link_of, parked, sample, staged, state_of, tell, until_rest
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.budget import BURST, INTERVALS, spacing
@@ -165,7 +165,7 @@ async def test_what_is_put_off_alarms_nobody(tmp_path: Path, sqlite_url: str) ->
             for sample in family.samples
             if sample.name == "kuma_sync_queue_depth" and sample.labels["queue"] == "delivery"
         }
-        oldest = runtime.metrics.registry.get_sample_value("kuma_sync_queue_oldest_seconds", {"queue": "delivery"})
+        oldest = sample(runtime.metrics, "queue_oldest_seconds", queue="delivery")
         readiness = runtime.health.ready()
 
     assert (state, job.attempts, job.reason) == ("pending", 0, "put off: the alert changes often")

@@ -91,13 +91,12 @@ async def test_a_dead_target_keeps_its_own_alerts_waiting_and_no_others(tmp_path
 
 
 async def test_a_target_that_refuses_our_token_pauses_alone(tmp_path: Path, sqlite_url: str) -> None:
-    async with two(tmp_path, sqlite_url) as w:
-        async with w.stage.door() as door:
-            w.north.token = "another"
-            w.alert("a-north")
-            w.alert("a-main", tenant="Main")
-            await eventually(lambda: w.stage.incidents("a-main"))
-            ready = await eventually(lambda: _unwell(door, "irp:north"))
+    async with two(tmp_path, sqlite_url) as w, w.stage.door() as door:
+        w.north.token = "another"
+        w.alert("a-north")
+        w.alert("a-main", tenant="Main")
+        await eventually(lambda: w.stage.incidents("a-main"))
+        ready = await eventually(lambda: _unwell(door, "irp:north"))
 
     assert ready["parts"]["irp:north"]["state"] == "paused"
     assert ready["parts"]["irp"]["state"] == "ok"

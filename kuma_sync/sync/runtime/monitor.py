@@ -84,26 +84,28 @@ async def look(store: Store, *, health: Health, metrics: Metrics, targets: Seque
         metrics.parked.labels(**labels).set(counts.jobs.get(Depth.PARKED, 0) + pieces)
     every = [*seen.deliveries.values(), seen.closes]
     parked += sum(counts.jobs.get(Depth.PARKED, 0) for counts in every)
-    held = seen.held + sum(counts.jobs.get(Depth.HELD, 0) for counts in every)
+    held = sum(counts.jobs.get(Depth.HELD, 0) for counts in every)
     metrics.brake_held.set(held)
     health.backlog(parked=parked, held=held)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Standing:
-    """The counts of the queues, deliveries by target; links that are held, and parked pieces that are no alerts."""
+    """The counts of the queues, and of parked pieces that are no alerts; held links count with their target's jobs."""
 
     deliveries: Mapping[str, QueueCounts]
     closes: QueueCounts
-    held: int
     rejected: int
     now: datetime
 
 
 def _standing(tx: Tx) -> _Standing:
     closes = reduce(QueueCounts.plus, tx.closes.counts().values(), QueueCounts())
-    held, rejected = len(tx.links.held()), tx.rejects.count()
-    return _Standing(deliveries=tx.delivery.counts(), closes=closes, held=held, rejected=rejected, now=tx.now)
+    deliveries = tx.delivery.counts()
+    for target, count in tx.links.held_by_target().items():
+        held = QueueCounts(jobs={Depth.HELD: count})
+        deliveries[target] = deliveries.get(target, QueueCounts()).plus(held)
+    return _Standing(deliveries=deliveries, closes=closes, rejected=tx.rejects.count(), now=tx.now)
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:

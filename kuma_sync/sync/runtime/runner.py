@@ -151,8 +151,10 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
-        watches = [partial(_watch, target) for target in runtime.targets.values()]
-        reads = [("reading KUMA", partial(_sweep, runtime)), *(("asking what was closed", watch) for watch in watches)]
+        reads = [("reading KUMA", partial(_sweep, runtime))]
+        for name, target in runtime.targets.items():
+            whom = "the IRP" if name == IRP else name
+            reads.append((f"asking {whom} what was closed", partial(_watch, target)))
         for what, read in reads:
             doing.begin(what)
             try:
