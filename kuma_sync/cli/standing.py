@@ -10,9 +10,10 @@ from enum import StrEnum
 from kuma_sync.app.processes import Running
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
+from kuma_sync.core.routing import IRP
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
-from kuma_sync.telemetry.health import State
+from kuma_sync.telemetry.health import State, part_of
 
 LATE = DEAD_AFTER * 2 / 3
 """A daemon that was silent for so long is reported: it has missed two of three heartbeats."""
@@ -124,8 +125,9 @@ def _counts(trouble: Trouble, condition: Sequence[Trouble]) -> bool:
     """Tell whether it is a trouble of its own, and not just the result of KUMA or the IRP being away."""
     if trouble.state in (State.STANDBY, State.STARTING):
         return False
-    sides = {one.part: one.reason for one in condition if one.part in ("kuma", "irp")}
-    follows = {"poll": "kuma", "delivery": "irp"}.get(trouble.part, "")
+    sides = {one.part: one.reason for one in condition if one.part.partition(":")[0] in ("kuma", "irp")}
+    part, _, target = trouble.part.partition(":")
+    follows = {"poll": "kuma", "delivery": part_of("irp", target or IRP)}.get(part, "")
     return not (follows in sides and sides[follows].endswith(trouble.reason))
 
 
@@ -133,7 +135,7 @@ def _trouble(trouble: Trouble, now: datetime) -> str:
     if trouble.part == CONFIGURATION:
         said = f"configuration on disk refused: {trouble.reason}"
     else:
-        said = f"{PARTS.get(trouble.part, trouble.part)} {trouble.state.upper()}: {trouble.reason}"
+        said = f"{_named(trouble.part)} {trouble.state.upper()}: {trouble.reason}"
     return f"{said} (since {_when(now)(trouble.since)})"
 
 
@@ -164,3 +166,10 @@ def _number(one: Heartbeat, *, host: bool = True) -> str:
 
 def _who(one: Heartbeat) -> str:
     return f"{one.process.host} pid {one.process.pid}"
+
+
+def _named(part: str) -> str:
+    """Name a part for people: `irp:north` is the target north."""
+    name, _, target = part.partition(":")
+    known = PARTS.get(name, name)
+    return known.replace("the IRP", target).replace("IRP", f"IRP {target}") if target else known

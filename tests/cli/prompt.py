@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+import tomli_w
 from forked import Forked, command, fork
 
 from kuma_sync.cli import main
@@ -150,7 +151,7 @@ class World:
     kuma: KumaSim
     irp: IrpSim
     folder: Path
-    tables: dict[str, dict[str, Any]]
+    tables: dict[str, Any]
 
     @property
     def config(self) -> Path:
@@ -160,13 +161,13 @@ class World:
     def c(self) -> tuple[str, str]:
         return "-c", str(self.config)
 
-    def configured(self, **tables: Mapping[str, Any]) -> tuple[str, str]:
+    def configured(self, **tables: Any) -> tuple[str, str]:
         """Write another configuration: these keys differ. Give the option that names it."""
         return "-c", str(write_config(self.folder / "other.toml", merged(self.tables, tables)))
 
 
 @asynccontextmanager
-async def world(folder: Path, *, tls: SimTls | None = None, **tables: Mapping[str, Any]) -> AsyncIterator[World]:
+async def world(folder: Path, *, tls: SimTls | None = None, **tables: Any) -> AsyncIterator[World]:
     """Start both simulators and write a configuration; `tables` are keys that differ from it."""
     kuma, irp = KumaSim(token=KUMA_TOKEN), IrpSim(token=IRP_TOKEN)
     async with SimServer(kuma.app, tls=tls) as kuma_server, SimServer(irp.app, tls=tls) as irp_server:
@@ -188,26 +189,18 @@ def usual(folder: Path, kuma: str = NOWHERE, irp: str = NOWHERE) -> dict[str, di
     }
 
 
-def merged(
-    tables: Mapping[str, Mapping[str, Any]], others: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    return {name: {**tables.get(name, {}), **others.get(name, {})} for name in [*tables, *(set(others) - set(tables))]}
+def merged(tables: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables with other keys; a list of tables takes the place of one."""
+    return {
+        name: others[name] if isinstance(others.get(name), list) else {**tables.get(name, {}), **others.get(name, {})}
+        for name in [*tables, *(set(others) - set(tables))]
+    }
 
 
-def write_config(path: Path, tables: Mapping[str, Mapping[str, Any]]) -> Path:
-    """Write tables of plain values as TOML; a table inside a table becomes one of its own."""
-    lines = []
-    for name, table in tables.items():
-        lines.append(f"[{name}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items() if not isinstance(value, dict)]
-        for key, inner in table.items():
-            if isinstance(inner, dict):
-                lines += [
-                    f"[{name}.{key}]",
-                    *(f"{json.dumps(entry)} = {json.dumps(value)}" for entry, value in inner.items()),
-                ]
+def write_config(path: Path, tables: Mapping[str, Any]) -> Path:
+    """Write tables as TOML."""
     path.touch(mode=0o600)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(tomli_w.dumps(tables), encoding="utf-8")
     return path
 
 

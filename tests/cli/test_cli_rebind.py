@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,3 +156,25 @@ async def test_a_rebind_is_refused_while_a_process_holds_the_file_and_says_nothi
 
     assert refused.code == 1
     assert refused.sentence.startswith("kuma-sync: a process holds the store's file: stop all copies first")
+
+
+async def test_the_alerts_of_a_removed_target_go_where_the_routes_say(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        url, token = w.tables["irp"]["url"], w.tables["irp"]["token"]
+        north = {"url": url, "token": token}
+        two = w.configured(targets={"north": north}, route=[{"target": "north"}])
+        w.kuma.raise_alert(id="a")
+        assert (await ask("run", "--once", *two)).code == 0
+
+        gone = w.configured(targets={}, route=[])
+        refused = await ask("run", "--once", *gone)
+        nobody = await ask("db", "rebind", "--target", "north", *gone)
+        unknown = await ask("db", "rebind", "--target", "south", "--yes", *gone)
+        moved = await ask("db", "rebind", "--target", "north", "--yes", *gone)
+        after = await ask("run", "--once", *gone)
+        listed = await ask("alerts", "--target", "irp", "--json", *gone)
+
+    assert (refused.code, nobody.code, unknown.code, moved.code, after.code) == (2, 2, 1, 0, 0)
+    assert "targets.north: is missing, and 1 open links belong to it" in refused.sentence
+    assert moved.out.splitlines() == ["1 to irp", "The store knows no target north any more."]
+    assert [row["alert_id"] for row in json.loads(listed.out)] == ["a"]
