@@ -110,7 +110,7 @@ async def test_a_rebind_is_refused_while_a_daemon_works_on_the_store(database_ur
 
     assert refused.code == 1
     assert refused.sentence.startswith(f"kuma-sync: a daemon runs (pid {process.pid} on ")
-    assert "): stop all copies first" in refused.sentence
+    assert "): stop all copies first" in refused.err
     assert untouched == before
     assert rebound.code == 0
 
@@ -175,6 +175,6 @@ async def test_the_alerts_of_a_removed_target_go_where_the_routes_say(tmp_path: 
         listed = await ask("alerts", "--target", "irp", "--json", *gone)
 
     assert (refused.code, nobody.code, unknown.code, moved.code, after.code) == (2, 2, 1, 0, 0)
-    assert "targets.north: is missing, and 1 open links belong to it" in refused.sentence
+    assert "targets.north: is missing, and 1 open links belong to it" in refused.err
     assert moved.out.splitlines() == ["1 to irp", "The store knows no target north any more."]
     assert [row["alert_id"] for row in json.loads(listed.out)] == ["a"]
