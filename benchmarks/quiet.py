@@ -31,11 +31,12 @@ Cost = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watched:
-    """A store for measuring polls: the normal runtime, and one that always makes the full request."""
+    """A store for measuring polls: the normal runtime, one that always makes the full request, one of three targets."""
 
     remotes: Remotes
     runtime: Any
     full: Any
+    several: Any
 
     async def show(self, count: int) -> None:
         """Let KUMA have so many open alerts, and make their incidents."""
@@ -73,6 +74,14 @@ class Watched:
         found = [await self.cost(poll) for _ in range(rounds)]
         return {key: median(found, key) for key in found[0]}
 
+    async def in_turns(self, polls: int) -> tuple[Cost, Cost]:
+        """Return the medians of quiet polls with three targets and with one, measured in turns."""
+        several, one = [], []
+        for _ in range(polls):
+            several.append(await self.cost(self.several.poller.poll_once))
+            one.append(await self.cost(self.runtime.poller.poll_once))
+        return tuple({key: median(found, key) for key in found[0]} for found in (several, one))  # type: ignore[return-value]
+
     async def decode(self) -> None:
         """Make the full request as a script would: read each page whole and parse it."""
         try:
@@ -95,7 +104,18 @@ async def watched(*, events: int) -> AsyncIterator[Watched]:
         async with shared() as wired:
             runtime = await wired(configure(folder, remotes, keys))
             full = await wired(configure(folder, remotes, {**keys, "poll": {"strategy": "full"}}))
-            yield Watched(remotes=remotes, runtime=runtime, full=full)
+            several = await wired(configure(folder, remotes, {**keys, **three_targets(remotes)}))
+            yield Watched(remotes=remotes, runtime=runtime, full=full, several=several)
+
+
+def three_targets(remotes: Remotes) -> Tables:
+    """Return the tables of two further targets, each with routes of its own."""
+    named = {name: {"url": f"{remotes.irp}/{name}", "token": "x"} for name in ("north", "south")}
+    routes = [
+        {"tenants": ["North"], "names": ["^R0[12]"], "target": "north"},
+        {"priorities": ["critical"], "target": "south"},
+    ]
+    return {"targets": named, "route": routes}
 
 
 async def over_alerts(
@@ -110,6 +130,7 @@ async def over_alerts(
             say(f"{count} alerts: {quiet[-1]}")
             if count == arguments.alerts:
                 against["full"] = await stage.costs(stage.full.poller.poll_once, arguments.rounds)
+                against["several"], against["one"] = await stage.in_turns(arguments.polls)
                 against["decode"] = await stage.costs(stage.decode, arguments.rounds)
                 say(f"full request: {against}")
         for changes in arguments.changes:
@@ -166,6 +187,14 @@ async def measure(arguments: argparse.Namespace) -> Report:
             got=mine["cpu_ms"] / full["cpu_ms"] * 100,
             baseline=f"{full['cpu_ms']:.0f} ms our own full read, {decode['cpu_ms']:.0f} ms `aread()` and a decoder, "
             f"{mine['cpu_ms']:.1f} ms quiet",
+        ),
+        Figure(
+            name=f"quiet poll over {arguments.alerts:,} alerts with three targets, against one: CPU",
+            wanted=1.1,
+            at_least=False,
+            unit=" ×",
+            got=against["several"]["cpu_ms"] / against["one"]["cpu_ms"],
+            baseline=f"{against['several']['cpu_ms']:.1f} ms with three, {against['one']['cpu_ms']:.1f} ms with one",
         ),
     ]
     curves = [

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(ROOT))  # measure this tree, not an installed package
 os.environ["PYTHONPATH"] = str(ROOT)
 
-Tables = Mapping[str, Mapping[str, Any]]
+Tables = Mapping[str, Any]
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -70,7 +72,7 @@ def servers(**options: float) -> Iterator[Remotes]:
 
 def configure(folder: Path, remotes: Remotes, tables: Tables | None = None) -> Path:
     """Write a configuration for these servers, with keys of other tables; return its path."""
-    said: dict[str, dict[str, Any]] = {
+    said: dict[str, Any] = {
         "kuma": {"url": remotes.kuma, "token": "x", "instance": "bench"},
         "irp": {"url": remotes.irp, "token": "x"},
         "store": {"url": f"sqlite:///{folder}/bench.db"},
@@ -78,15 +80,10 @@ def configure(folder: Path, remotes: Remotes, tables: Tables | None = None) -> P
         "log": {"level": "error", "format": "json"},
     }
     for table, keys in (tables or {}).items():
-        said.setdefault(table, {}).update(keys)
-    lines = [
-        line
-        for table, keys in said.items()
-        for line in (f"[{table}]", *(f"{k} = {json.dumps(v)}" for k, v in keys.items()))
-    ]
+        said[table] = keys if isinstance(keys, list) else {**said.get(table, {}), **keys}
     path = folder / "config.toml"
     path.touch(mode=0o600)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(tomli_w.dumps(said), encoding="utf-8")
     return path
 
 
