@@ -27,7 +27,7 @@ from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
-from kuma_sync.irp.load import profile_text
+from kuma_sync.irp.load import load_profile, profile_text
 from kuma_sync.settings import Settings, load
 from kuma_sync.sim.comparison import compare
 from kuma_sync.sim.irp import Incident, IrpSim
@@ -132,7 +132,7 @@ class Stage:
             shared = SharedState(store=store, limits=limits, metrics=metrics or Metrics(), health=health)
             stack.push_async_callback(shared.store.aclose)
             runtime = await build(settings, shared, stack)
-            await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
+            await make_ready(shared.store, identity(settings, load_profile(settings.irp.profile).name), shared.owner)
             yield runtime
 
     @asynccontextmanager
