@@ -72,7 +72,10 @@ for my $name (@ARGV) {
 my $user = RT::User->new(RT->SystemUser);
 made($user->Create(Name => 'kuma-sync', Lang => 'en', Timezone => 'UTC', Privileged => 1));
 for my $right (@RIGHTS@) {
-    made($user->PrincipalObj->GrantRight(Right => $right, Object => $_)) for $queue, $bare;
+    made($user->PrincipalObj->GrantRight(Right => $right, Object => $queue));
+}
+for my $right ('SeeQueue', 'ShowTicket', 'CreateTicket') {
+    made($user->PrincipalObj->GrantRight(Right => $right, Object => $bare));
 }
 my $token = RT::AuthToken->new(RT->SystemUser);
 my ($made, $told, $text) = $token->Create(Owner => $user->id, Description => 'kuma-sync');
