@@ -193,7 +193,7 @@ async def stopped() -> None:
 @shared_options("127.0.0.1:8444", ROBOT_TOKEN)
 @click.argument("address")
 @click.option("--kuma-token", default=KUMA_TOKEN, show_default=True, help="The token it shows to whom it asks.")
-@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Whom it trusts.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The CA of ADDRESS.")
 @click.option(
     "--every", default=60.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds, its schedule."
 )
@@ -220,7 +220,7 @@ def robot(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands 
 ) -> None:
     """A Security Vision that asks ADDRESS, as its stock KUMA connector does.
 
-    ADDRESS is a KUMA, `sim kuma`, or whatever answers as KUMA does.
+    ADDRESS is a KUMA, `sim kuma`, or whatever answers as KUMA does; https unless it begins with http://.
     """
     options = RobotOptions(every=every, query=query.lstrip("?"), pages=pages, tries=tries, closes_after=close_after)
     try:
@@ -230,18 +230,20 @@ def robot(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands 
         with meant_by("--fault"):
             for fault in faults:
                 add_fault(side.faults, fault)
+        certificate = make_tls(tls)
         with meant_by("--listen"):
-            server = SimServer(side.app, listen=listen, tls=make_tls(tls))
-        asyncio.run(_asked_and_served(side, server, f"asks {address} every {every:g} s"))
+            server = SimServer(side.app, listen=listen, tls=certificate)
+        trust = f" --cacert {certificate.ca_file}" if certificate else ""
+        asyncio.run(_asked_and_served(side, server, f"asks {address} every {every:g} s", trust))
     except SimError as error:
         raise Unfinished(str(error)) from None
     say("Stopped.")
 
 
-async def _asked_and_served(side: RobotSim, server: SimServer, habit: str) -> None:
+async def _asked_and_served(side: RobotSim, server: SimServer, what: str, trust: str) -> None:
     async with server:
-        curl = f"curl -s -H 'Authorization: Bearer {side.token}' {server.url}"
-        say(f"A robot at {server.url}, token {side.token}, {habit}; Ctrl-C stops it.\n")
+        curl = f"curl -s -H 'Authorization: Bearer {side.token}'{trust} {server.url}"
+        say(f"A robot at {server.url}, token {side.token}, {what}; Ctrl-C stops it.\n")
         say(f"{curl}/cards")
         say(f"{curl}/_sim/state")
         say(f'{curl}/_sim/act -d \'{{"do": "analyst_close", "id": "…", "resolution": "False positive"}}\'\n')
