@@ -7,7 +7,7 @@ import json
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,8 @@ from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import DEFAULT_TOKEN as KUMA_TOKEN
 from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.robot import DEFAULT_TOKEN as ROBOT_TOKEN
+from kuma_sync.sim.robot import RECEIVE, RobotOptions, RobotSim
 from kuma_sync.sim.server import SimServer, SimTls
 from kuma_sync.sim.values import SimError
 
@@ -81,7 +83,7 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
 
 @click.group()
 def sim() -> None:
-    """A simulated KUMA or IRP, to try things out against."""
+    """A simulated KUMA or IRP, or an IRP that asks by itself, to try things out against."""
 
 
 @sim.command()
@@ -185,3 +187,70 @@ async def stopped() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+@sim.command()
+@shared_options("127.0.0.1:8444", ROBOT_TOKEN)
+@click.argument("address")
+@click.option("--kuma-token", default=KUMA_TOKEN, show_default=True, help="The token it shows to whom it asks.")
+@click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The CA of ADDRESS.")
+@click.option(
+    "--every", default=60.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds, its schedule."
+)
+@click.option("--query", default=RECEIVE, show_default=True, help="What follows the ? of its command.")
+@click.option("--pages", is_flag=True, help="Ask for page 1, 2, … until one is empty; the stock connector does not.")
+@click.option("--tries", default=1, show_default=True, type=click.IntRange(min=1), help="Tries of a closing.")
+@click.option(
+    "--close-after", default=0.0, type=click.FloatRange(min=0), help="Close each card after so many seconds; 0: never."
+)
+def robot(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in
+    listen: str,
+    token: str,
+    seed: int,
+    tls: str | None,
+    faults: tuple[str, ...],
+    address: str,
+    kuma_token: str,
+    ca_file: Path | None,
+    every: float,
+    query: str,
+    pages: bool,
+    tries: int,
+    close_after: float,
+) -> None:
+    """A Security Vision that asks ADDRESS, as its stock KUMA connector does.
+
+    ADDRESS is a KUMA, `sim kuma`, or whatever answers as KUMA does; https unless it begins with http://.
+    """
+    options = RobotOptions(every=every, query=query.lstrip("?"), pages=pages, tries=tries, closes_after=close_after)
+    try:
+        side = RobotSim(
+            address, kuma_token=kuma_token, options=options, ca_file=ca_file, token=token, seed=seed, tell=say
+        )
+        with meant_by("--fault"):
+            for fault in faults:
+                add_fault(side.faults, fault)
+        certificate = make_tls(tls)
+        with meant_by("--listen"):
+            server = SimServer(side.app, listen=listen, tls=certificate)
+        trust = f" --cacert {certificate.ca_file}" if certificate else ""
+        asyncio.run(_asked_and_served(side, server, f"asks {address} every {every:g} s", trust))
+    except SimError as error:
+        raise Unfinished(str(error)) from None
+    say("Stopped.")
+
+
+async def _asked_and_served(side: RobotSim, server: SimServer, what: str, trust: str) -> None:
+    async with server:
+        curl = f"curl -s -H 'Authorization: Bearer {side.token}'{trust} {server.url}"
+        say(f"A robot at {server.url}, token {side.token}, {what}; Ctrl-C stops it.\n")
+        say(f"{curl}/cards")
+        say(f"{curl}/_sim/state")
+        say(f'{curl}/_sim/act -d \'{{"do": "analyst_close", "id": "…", "resolution": "False positive"}}\'\n')
+        working = asyncio.create_task(side.run())
+        try:
+            await stopped()
+        finally:
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working

@@ -34,6 +34,6 @@ def make_auth(auth: Auth, credentials: Credentials) -> TokenAuth | None:
         case "bearer":
             return TokenAuth(credentials.token)
         case "header":
-            return TokenAuth(credentials.token, header=auth.name or "", prefix="")
+            return TokenAuth(credentials.token, header=auth.name or "", prefix=auth.prefix)
         case _:
             assert_never(auth.kind)

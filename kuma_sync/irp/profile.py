@@ -57,10 +57,11 @@ class Heading(Strict):
 
 
 class Auth(Strict):
-    """`[auth]`: how the token travels. `name` is the header's, for `kind = "header"`."""
+    """`[auth]`: how the token travels. For `kind = "header"`: `name` is its name, `prefix` stands before the token."""
 
     kind: Literal["none", "bearer", "header"] = "bearer"
     name: HeaderName | None = None
+    prefix: str = ""
 
     @model_validator(mode="after")
     def _named(self) -> Self:

@@ -107,6 +107,57 @@ async def test_a_simulated_kuma_serves_what_it_was_given_and_fails_when_told_to(
     assert f"curl -s -H 'Authorization: Bearer t' {base}/_sim/state" in answer.out
 
 
+async def test_a_simulated_robot_asks_a_kuma_and_closes_what_its_analysts_close() -> None:
+    asked = await started("sim", "kuma", "--listen", "127.0.0.1:0", "--token", "t", "--alerts", "2")
+    kuma = await address(asked)
+    asking = await started(
+        "sim", "robot", kuma, "--listen", "127.0.0.1:0", "--kuma-token", "t", "--every", "0.1", "--close-after", "0.2"
+    )
+    base = await address(asking)
+
+    async def both_closed() -> bool:
+        _, state = await asyncio.to_thread(call, f"{kuma}/_sim/state", "t")
+        return bool(state["alerts"] == {"closed": 2})
+
+    async with asyncio.timeout(30):
+        while not await both_closed():
+            await asyncio.sleep(0.05)
+    status, cards = await asyncio.to_thread(call, f"{base}/cards", "sim-robot-token")
+    asking.terminate()
+    answer = await ended(asking)
+    asked.terminate()
+    await ended(asked)
+
+    assert (status, [card["status"] for card in cards]) == (200, ["closed", "closed"])
+    assert (answer.code, answer.err) == (0, "")
+    assert "asked: create 2" in answer.out
+    assert f"curl -s -H 'Authorization: Bearer sim-robot-token' {base}/cards" in answer.out
+
+
+async def test_a_robot_whose_kuma_is_away_says_so_and_goes_on() -> None:
+    asking = await started("sim", "robot", "127.0.0.1:1", "--listen", "127.0.0.1:0", "--every", "0.1")
+    base = await address(asking)
+
+    async with asyncio.timeout(30):
+        while (await asyncio.to_thread(call, f"{base}/_sim/state", "sim-robot-token"))[1]["rounds"] < 3:
+            await asyncio.sleep(0.05)
+    asking.terminate()
+    answer = await ended(asking)
+
+    assert (answer.code, answer.err) == (0, "")
+    assert "asking failed: ConnectError" in answer.out
+
+
+def test_a_robot_told_to_trust_what_is_no_certificate_is_exit_1(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+
+    answer = typed("sim", "robot", "127.0.0.1:1", "--ca-file", str(file))
+
+    assert answer.code == 1
+    assert "holds no certificate" in answer.err
+
+
 async def test_a_simulated_irp_serves_tls_with_a_ca_of_its_own(tmp_path: Path) -> None:
     process = await started("sim", "irp", "--listen", "127.0.0.1:0", "--tls", str(tmp_path / "tls"))
     base = await address(process)
