@@ -44,7 +44,7 @@ async def asking(
     config.write_text(CONFIGURATION.format(profile=profile, url=tracker.url, token=token or tracker.token))
     config.chmod(0o600)
     async with AsyncExitStack() as stack:
-        yield (await open_remotes(load(config, {}), utc_now, Limits(), stack)).irp
+        yield (await open_remotes(load(config, {}), utc_now, Limits(), stack)).targets["irp"].irp
 
 
 def values(
