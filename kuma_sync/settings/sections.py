@@ -306,21 +306,6 @@ class Settings(BaseSettings):
             tree = {**tree, **_replaced(tree, name, section)}
         return tree
 
-    targets: Mapping[str, IrpSection] = {}
-    route: tuple[Any, ...] = ()
-
-    @property
-    def irps(self) -> Mapping[str, IrpSection]:
-        return {"irp": self.irp, **self.targets}
-
-    @property
-    def several(self) -> bool:
-        return len(self.irps) > 1
-
-    @property
-    def broken(self) -> Mapping[str, str]:
-        return {}
-
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return the warnings, a sentence each."""
