@@ -228,9 +228,8 @@ class Links:
     def held(self) -> list[AlertId]:
         """Return the alerts whose links are held, by the brake or for want of a route."""
         table = schema.links
-        held = or_(schema.HELD, schema.UNROUTED)
-        rows = self._connection.execute(select(table.c.alert_id).where(held).order_by(table.c.alert_id))
-        return [AlertId(alert_id) for (alert_id,) in rows]
+        rows = self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
+        return sorted({*(AlertId(alert_id) for (alert_id,) in rows), *self.unrouted()})
 
     def unrouted(self) -> list[AlertId]:
         """Return the alerts that no route takes."""

@@ -12,7 +12,7 @@ from addresses import somewhere
 from locked import locked
 from prompt import World, ask, daemon, shell, until, world
 
-from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.build import meant, open_store
 from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
@@ -218,7 +218,7 @@ async def test_the_system_wide_store_is_looked_at_wherever_a_command_is_called(
     async with world(tmp_path, store={"url": f"sqlite:///{file}"}) as w:
         await ask("run", "--once", *w.c)
         settings = load(Path(moved(w, "home")[1]), {})
-        ours = identity(settings, "security-vision")
+        ours = meant(settings)
         places = {"system_wide": w.config if where == "named" else tmp_path / "gone.toml", "system_state": system}
 
         with pytest.raises(ConfigError, match=str(file)):

@@ -23,7 +23,7 @@ MOVED = {"url": "http://127.0.0.1:2"}
 async def owner(w: World) -> Identity | None:
     async with opened(w.tables["store"]["url"]) as store:
         with store.reading() as tx:
-            return tx.cursor.identity()
+            return tx.targets.identity()
 
 
 async def test_another_instance_is_refused_with_the_advice_to_give_the_old_name_back(
