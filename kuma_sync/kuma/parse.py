@@ -95,6 +95,11 @@ def read_id(raw: bytes) -> AlertId | None:
     return usable_id(value.get("id")) if isinstance(value, dict) else None
 
 
+def read_scalars(item: JsonObject, alert_id: AlertId) -> Alert:
+    """Read the scalar fields of an alert's item, as parse_alert does."""
+    return _alert(alert_id, _Fields(dict(item), []))
+
+
 def _alert(alert_id: AlertId, fields: _Fields) -> Alert:
     return Alert(
         id=alert_id,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, bindparam, exists, func, or_, select, update
 
-from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+from kuma_sync.core.alert import CLOSED, AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import (
     BeingMade,
@@ -24,6 +24,7 @@ from kuma_sync.core.link import (
     Linked,
     Live,
     NotMade,
+    Offered,
     Sought,
     State,
     of_anything,
@@ -154,7 +155,8 @@ class Links:
     def behind(self) -> list[AlertId]:
         """Return the alerts without a job whose incident is missing or out of date."""
         alerts, links, jobs = schema.alerts, schema.links, schema.delivery_queue
-        unmade = and_(links.c.incident_id.is_(None), links.c.held_create.is_(False))
+        unmade = and_(links.c.incident_id.is_(None), links.c.offered.is_(None), links.c.held_create.is_(False))
+        made = or_(links.c.incident_id.is_not(None), links.c.offered.is_not(None))
         unsent = links.c.sent_fingerprint.is_distinct_from(alerts.c.fingerprint)
         rows = self._connection.execute(
             select(links.c.alert_id)
@@ -162,7 +164,7 @@ class Links:
             .where(
                 schema.OPEN,
                 links.c.incident_closed.is_(False),
-                or_(unmade, and_(links.c.incident_id.is_not(None), unsent)),
+                or_(unmade, and_(made, unsent)),
                 ~exists().where(jobs.c.subject == links.c.alert_id),
                 links.c.target != NO_ROUTE,
             )
@@ -176,6 +178,7 @@ class Links:
         unmade = in_order(
             table.c.target == target,
             table.c.incident_id.is_(None),
+            table.c.offered.is_(None),
             table.c.intent.is_(None),
             table.c.doubt.is_(None),
             table.c.dropped.is_(False),
@@ -299,6 +302,7 @@ def as_row(link: Link, now: datetime) -> dict[str, Any]:
         "intent": _intent_row(intent) if intent else None,
         "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
         "doubt": doubt.value if doubt else None,
+        "offered": _put_out(link),
         "close_origin": link.close_origin.value if link.close_origin else None,
         **_same_named(link),
         "changed_at": now,
@@ -319,9 +323,28 @@ def as_link(row: Any) -> Link:
 
 
 def _state(row: Any) -> State:
-    live = _unmade(row) if row.incident_id is None else _made(row)
+    live = _offered(row) if row.offered else _unmade(row) if row.incident_id is None else _made(row)
     state = _ignored(live, missed=row.missed) if row.ignored else live
     return Dropped(was=state) if row.dropped else state
+
+
+def _put_out(link: Link) -> str | None:
+    live = link.live
+    return None if not isinstance(live, Offered) else CLOSED if live.closed else "open"
+
+
+def _offered(row: Any) -> Offered:
+    known = row.incident_id is not None
+    return Offered(
+        sent=_sent(row),
+        incident=Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url) if known else None,
+        closed=row.offered == CLOSED,
+    )
+
+
+def _sent(row: Any) -> DeliveredState:
+    fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
+    return DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
 
 
 def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
@@ -337,8 +360,7 @@ def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
 
 def _made(row: Any) -> Live:
     incident = Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
-    fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
-    sent = DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
+    sent = _sent(row)
     match _doubt(row):
         case None if row.intent is None and not row.ignored:
             return Linked(incident=incident, sent=sent)
@@ -380,7 +402,7 @@ def _carried(row: Any) -> frozenset[str]:
 
 
 def _closing(row: Any) -> Closing | None:
-    incident = row.incident_closed and row.incident_id is not None
+    incident = row.incident_closed and (row.incident_id is not None or row.offered is not None)
     origin = Origin(row.close_origin) if row.close_origin else None
     if origin is None and (row.alert_closed or incident):
         origin = Origin.KUMA if row.alert_closed else Origin.IRP
