@@ -105,3 +105,48 @@ async def test_alert_closed_in_kuma_is_shown_once_more_as_closed(tmp_path: Path,
 
         assert (item["id"], item["status"], item["closingReason"]) == (alert, "closed", "incorrect data")
         assert await ids(client, "/api/v1/alerts/?withEvents") == []
+
+
+async def test_answer_that_broke_off_is_shown_again(tmp_path: Path, sqlite_url: str) -> None:
+    async with polled(tmp_path, sqlite_url, irp={"repeat_for": 0}) as (stage, client):
+        raised = {stage.kuma.raise_alert(events=150) for _ in range(40)}
+        waiting = "/api/v1/alerts/?withEvents&id=" + "&id=".join(sorted(raised))
+
+        async def all_out() -> bool:
+            return set(await ids(client, waiting)) == raised
+
+        await eventually(all_out, within=60)
+        async with client.stream("GET", COMMAND) as answer:
+            async for _piece in answer.aiter_raw(1000):
+                break
+
+        assert set(await ids(client)) == raised
+        assert await ids(client) == []
+
+
+async def test_later_pages_are_cut_from_the_listing_of_the_first(tmp_path: Path, sqlite_url: str) -> None:
+    async with polled(tmp_path, sqlite_url) as (stage, client):
+        raised = {stage.kuma.raise_alert(events=1) for _ in range(300)}
+        waiting = "/api/v1/alerts/?page={}&id=" + "&id=".join(sorted(raised))
+
+        async def all_out() -> bool:
+            return len(await ids(client, waiting.format(1))) + len(await ids(client, waiting.format(2))) == 300
+
+        await eventually(all_out, within=60)
+        pages = [await ids(client, f"{COMMAND}&page={number}") for number in (1, 2, 2, 3)]
+
+        assert [len(page) for page in pages] == [250, 50, 50, 0]
+        assert pages[1] == pages[2]
+        assert {*pages[0], *pages[1]} == raised
+
+
+async def test_only_the_token_of_the_target_opens_its_alerts(tmp_path: Path, sqlite_url: str) -> None:
+    async with polled(tmp_path, sqlite_url) as (stage, client):
+        alert = stage.kuma.raise_alert()
+        await eventually(lambda: ids(client))
+
+        refused = await client.get(COMMAND, headers={"Authorization": "Bearer door-token"})
+
+        assert (refused.status_code, refused.json()["message"]) == (403, "access denied")
+        assert (await client.get("/api/v1/users/whoami")).json()["login"] == "irp"
+        assert await ids(client) == [alert]
