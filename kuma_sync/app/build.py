@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options
+from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, key_of, open_remotes, options
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
 from kuma_sync.core.errors import ConfigError
@@ -20,6 +20,7 @@ from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.routing import IRP, NO_ROUTE, Route, Routing
 from kuma_sync.core.window import ReadSchedule
+from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.settings.sections import IrpSection
@@ -28,10 +29,13 @@ from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.closing.to_kuma import CloseAlert
 from kuma_sync.sync.closing.watch import Watch, Watched
 from kuma_sync.sync.delivery.context import ContentsReader, TemplateContext
-from kuma_sync.sync.delivery.handler import Deliver
+from kuma_sync.sync.delivery.handler import Acts, Deliver
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
+from kuma_sync.sync.handout.expecting import Expecting
+from kuma_sync.sync.handout.giving import Puller
+from kuma_sync.sync.handout.offering import Offering
 from kuma_sync.sync.leader import LeaderLease
 from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.polling.recorder import Recorder
@@ -50,6 +54,7 @@ def door_rules(settings: Settings) -> AccessRules:
     """Return who may pass which door."""
     return AccessRules(
         to_kuma=settings.close.to_kuma,
+        pulls={name: section.token for name, section in settings.irps.items() if section.pulls},
         tokens=settings.web.tokens,
         metrics_token=settings.web.metrics_token,
         metrics_public=settings.web.metrics_public,
@@ -119,13 +124,15 @@ def routing_of(settings: Settings) -> Routing:
 
 def profile_digest(target: Target) -> str:
     """Return what stands for a profile and the IRP it is used with."""
-    text = f"{normalised(target.section.url)}\n{target.profile.model_dump_json()}"
+    url = normalised(target.section.url) if target.section.url else ""
+    text = f"{url}\n{target.profile.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def build(settings: Settings, shared: SharedState, stack: AsyncExitStack) -> Runtime:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, shared.limits, stack)
+    refuse_shared_tokens(settings)
     warnings = [warning for target in remotes.targets.values() for warning in target.warnings]
     for warning in (*settings.warnings, *warnings):
         log.warning("configuration", problem=warning)
@@ -134,6 +141,26 @@ async def build(settings: Settings, shared: SharedState, stack: AsyncExitStack) 
     settles = [can.settle for can in remotes.capabilities.values()]
     shared.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, *settles))
     return RuntimeBuilder(settings, shared, remotes).runtime()
+
+
+def refuse_shared_tokens(settings: Settings) -> None:
+    """Raise ConfigError where a token at our door could be that of two: nobody could tell which target asks."""
+    known = {secret.reveal(): f"web.tokens.{name}" for name, secret in settings.web.tokens.items() if secret}
+    for name, section in settings.irps.items():
+        if section.pulls and section.token:
+            key = f"{key_of(name)}.token"
+            if other := known.get(section.token.reveal()):
+                raise ConfigError(key, f"is the same as {other}; each caller needs one of its own")
+            known[section.token.reveal()] = key
+
+
+def pullers(settings: Settings) -> dict[str, Puller]:
+    """Return the targets that poll us."""
+    return {
+        name: Puller(name=name, repeat_for=section.repeat_for, expect_every=section.expect_every)
+        for name, section in settings.irps.items()
+        if section.pulls
+    }
 
 
 class RuntimeBuilder:
@@ -196,17 +223,33 @@ class RuntimeBuilder:
 
     def _target(self, target: Target) -> TargetRuntime:
         gates = self._gatekeeper.target(target)
+        if target.irp is None:
+            return self._puller(target, gates)
         proof = self._proof(target, gates)
         watches = self._settings.close.watch and target.irp.can("list_closed")
+        acts = partial(self._steps, target, target.irp, gates, proof)
         return TargetRuntime(
             name=target.name,
             profile=target.profile,
             can_find=target.capabilities.can_find,
             gate=gates.irp.whole,
-            deliveries=self._deliveries(target, gates, proof),
+            deliveries=self._deliveries(target, gates, acts, proof),
             proof=proof,
-            watch=self._watch(target, gates, on=watches),
+            watch=self._watch(target, target.irp, gates, on=watches),
             asked=target.irp.can("probe") or watches,
+        )
+
+    def _puller(self, target: Target, gates: TargetGates) -> TargetRuntime:
+        acts = partial(Offering, target=target.name, pace=self._pace)
+        puller, shared = pullers(self._settings)[target.name], self._shared
+        return TargetRuntime(
+            name=target.name,
+            profile=target.profile,
+            can_find=False,
+            gate=gates.irp.whole,
+            deliveries=self._deliveries(target, gates, acts),
+            expecting=Expecting(puller, store=shared.store, health=shared.health, clock=utc_now),
+            asked=False,
         )
 
     def _proof(self, target: Target, gates: TargetGates) -> Proof:
@@ -260,7 +303,7 @@ class RuntimeBuilder:
             ),
         )
 
-    def _watch(self, target: Target, gates: TargetGates, *, on: bool) -> Watch:
+    def _watch(self, target: Target, irp: IrpClient, gates: TargetGates, *, on: bool) -> Watch:
         watched = Watched(
             target=target.name,
             instance=self._settings.kuma.instance,
@@ -271,29 +314,36 @@ class RuntimeBuilder:
         )
         return Watch(
             store=self._shared.store,
-            irp=target.irp,
+            irp=irp,
             gate=gates.irp.whole,
             turns=self._turns,
             closings=self._closings,
             watched=watched,
         )
 
-    def _deliveries(self, target: Target, gates: TargetGates, proof: Proof) -> Worker:
-        settings, shared = self._settings, self._shared
-        unit_of_work = DeliveryUnitOfWork(shared.store, target.capabilities, lease=shared.limits.job_lease)
-        steps = Steps(
-            irp=target.irp,
+    def _steps(
+        self, target: Target, irp: IrpClient, gates: TargetGates, proof: Proof, *, unit_of_work: DeliveryUnitOfWork
+    ) -> Steps:
+        return Steps(
+            irp=irp,
             gates=gates.irp,
             proof=proof,
             unit_of_work=unit_of_work,
             closings=self._closings,
-            context=template_context(settings, target.name),
-            metrics=shared.metrics,
+            context=template_context(self._settings, target.name),
+            metrics=self._shared.metrics,
         )
+
+    def _deliveries(
+        self, target: Target, gates: TargetGates, acts: Callable[..., Acts], proof: Proof | None = None
+    ) -> Worker:
+        settings, shared = self._settings, self._shared
+        unit_of_work = DeliveryUnitOfWork(shared.store, target.capabilities, lease=shared.limits.job_lease)
         admit = partial(self._kuma.whole.admit, reads=True)
         contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         lanes = {LANES[operation]: list[Gate]([kind]) for operation, kind in gates.irp.kinds.items()}
-        lanes[Lane.CREATE].append(proof)
+        if proof is not None:
+            lanes[Lane.CREATE].append(proof)
         return Worker(
             config=WorkerConfig(
                 name="delivery",
@@ -312,7 +362,7 @@ class RuntimeBuilder:
             handler=Deliver(
                 target=target.name,
                 unit_of_work=unit_of_work,
-                steps=steps,
+                steps=acts(unit_of_work=unit_of_work),
                 contents=contents,
                 pace=self._pace,
                 metrics=shared.metrics,

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from kuma_sync.app.build import meant, utc_now
-from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, warning
+from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, pull_standing, warning
 from kuma_sync.app.remotes import (
     Remotes,
     Target,
@@ -36,7 +36,7 @@ from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
 from kuma_sync.sync.limits import Limits
 from kuma_sync.transport import Endpoint
 from kuma_sync.transport.carrier import Connections
-from kuma_sync.web.asking import speaks_tls
+from kuma_sync.web.asking import door_address, speaks_tls
 from kuma_sync.web.server import assure_certificate
 
 MOST_NAMES = 5
@@ -115,10 +115,19 @@ async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
         for name, problem in remotes.broken.items():
             yield failed(_named("IRP", name), problem, misconfigured=True)
         for target in remotes.targets.values():
-            async for finding in _irp(settings, target):
+            async for finding in _target(settings, target):
                 yield finding
-            told = f"{len(target.profile.operations)} operations rendered on a sample alert"
-            yield ok(_named("templates", target.name), told)
+
+
+async def _target(settings: Settings, target: Target) -> AsyncIterator[Finding]:
+    if target.irp is None:
+        for finding in _polls(settings, target):
+            yield finding
+        return
+    async for finding in _irp(settings, target, target.irp):
+        yield finding
+    told = f"{len(target.profile.operations)} operations rendered on a sample alert"
+    yield ok(_named("templates", target.name), told)
 
 
 def _here(settings: Settings, remotes: Remotes) -> Iterator[Finding]:
@@ -201,8 +210,8 @@ async def _may_read(client: KumaClient) -> str | None:
     return None
 
 
-async def _irp(settings: Settings, target: Target) -> AsyncIterator[Finding]:
-    section, client, profile, name = target.section, target.irp, target.profile, _named("IRP", target.name)
+async def _irp(settings: Settings, target: Target, client: IrpClient) -> AsyncIterator[Finding]:
+    section, profile, name = target.section, target.profile, _named("IRP", target.name)
     remote = Remote(name=name, section=key_of(target.name), url=section.url, verified=section.verify_tls)
     if profile.probe is None:
         yield warning(f"{name} probe", f"not tried: the profile {profile.name} has no [probe]")
@@ -222,6 +231,37 @@ async def _irp(settings: Settings, target: Target) -> AsyncIterator[Finding]:
     yield ok(f"{name} probe", f"{profile.probe.method} {profile.probe.path}")
     if finding := await _closed(settings, client, name):
         yield finding
+
+
+def _polls(settings: Settings, target: Target) -> Iterator[Finding]:
+    """Say what to enter in an IRP that polls us, and when it last asked."""
+    name, web = _named("IRP", target.name), settings.web
+    if not web.listen:
+        yield failed(f"{name} door", "it polls us, but web.listen is empty: there is no HTTP door", misconfigured=True)
+        return
+    address = door_address(web.listen, tls=web.cert_file is not None)
+    yield ok(f"{name} address", f"{address}, under the name by which the IRP reaches this machine")
+    yield ok(f"{name} command", "GET api/v1/alerts/?withEvents&status=new; to close: POST api/v1/alerts/close")
+    yield ok(f"{name} header", f"Authorization: Bearer <the token in {key_of(target.name)}>")
+    yield from _last_asked(settings, target)
+
+
+def _last_asked(settings: Settings, target: Target) -> Iterator[Finding]:
+    what = f"{_named('IRP', target.name)} asks"
+    standing = pull_standing(settings)
+    if standing is None:
+        yield warning(what, "not known: the store cannot be read")
+        return
+    asked_at, waiting = standing.asked_at.get(target.name), standing.waiting.get(target.name, 0)
+    if asked_at is None:
+        yield warning(what, f"it never did; {waiting} alerts wait for it")
+        return
+    silent, told = utc_now() - asked_at, f"last at {asked_at:%Y-%m-%d %H:%M:%S} UTC; {waiting} alerts wait for it"
+    within = target.section.expect_every
+    if within is not None and silent > within:
+        yield warning(what, f"not for {silent.total_seconds():.0f} s, longer than expect_every; {told}")
+    else:
+        yield ok(what, told)
 
 
 async def _closed(settings: Settings, client: IrpClient, name: str) -> Finding | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from kuma_sync.app.build import build, door_rules, open_store, served, utc_now
+from kuma_sync.app.build import build, door_rules, open_store, pullers, served, utc_now
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.remotes import key_of
 from kuma_sync.app.shared_state import SharedState
@@ -27,6 +27,7 @@ from kuma_sync.settings.sections import WebSection
 from kuma_sync.store import Identity, Store, Tx
 from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
+from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import put_routed
 from kuma_sync.sync.runtime.monitor import Heart, report
@@ -182,6 +183,7 @@ class Daemon:
             metrics=metrics,
             waiters=Waiters(most=most_waiting),
         )
+        self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
         self._intake = ClosingIntake(
             store=self._shared.store,
@@ -207,6 +209,7 @@ class Daemon:
             await asyncio.to_thread(refuse_second, self._settings, runtime.identity)
             stack.enter_context(self._shared.store.hold())
             stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
+            self._giving.serve(pullers(self._settings))
             door = _door(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())
@@ -217,6 +220,7 @@ class Daemon:
                     app = build_app(
                         rules=lambda: door_rules(self._settings),
                         intake=self._intake,
+                        gives=self._giving,
                         health=self._shared.health,
                         render_metrics=self._shared.metrics.render,
                         serves=served(runtime.identity),
@@ -259,7 +263,7 @@ class Daemon:
                     return False
             else:
                 outage.over()
-                self._intake.open = True
+                self._intake.open = self._giving.open = True
                 self._shared.health.succeeded("store")
                 return True
 
@@ -267,6 +271,7 @@ class Daemon:
         """Run one runtime after the other: each reload begins a new one."""
         while True:
             self._runtime = runtime
+            self._giving.serve(pullers(self._settings))
             enough = asyncio.Event()
             working = group.create_task(work(runtime, enough, self._settings.run.grace), name="runtime")
             successor = await self._successor(runtime, working)

@@ -10,7 +10,7 @@ import os
 import pwd
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -169,6 +169,31 @@ def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
     yield from strangers(file)
     if file.exists() and file.stat().st_mode & stat.S_IROTH and folder.st_mode & stat.S_IXOTH:
         yield f"{file.name} can be read by every user of this machine, and holds events; chmod o-r it"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullStanding:
+    """When each target that polls us last asked, and how many alerts wait for it."""
+
+    asked_at: Mapping[str, datetime]
+    waiting: Mapping[str, int]
+
+
+def pull_standing(settings: Settings) -> PullStanding | None:
+    """Return how targets that poll us stand by the store; None where it cannot be read."""
+    file = store_file(store_url(settings.store.url))
+    if file is not None and not os.access(file.path, os.R_OK):
+        return None
+    store = open_store(settings, untouched=True)
+    try:
+        if check(store) != head():
+            return None
+        with store.reading() as tx:
+            return PullStanding(asked_at=tx.targets.asked_at(), waiting=tx.handouts.waiting())
+    except StoreError:
+        return None
+    finally:
+        store.close()
 
 
 def check_store(settings: Settings, ours: Identity) -> Iterator[Finding]:

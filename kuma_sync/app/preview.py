@@ -98,7 +98,10 @@ def _profile(settings: Settings, target: str) -> Profile:
     if target not in settings.irps:
         told = f"the alert goes to the target {target!r}, which is not configured" if target else UNROUTED
         raise ConfigError(key_of(target) if target else "route", settings.broken.get(target, told))
-    return checked_profile(settings.irps[target], key_of(target))[0]
+    profile = checked_profile(settings.irps[target], key_of(target))[0]
+    if profile.mode == "pull":
+        raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP asks us")
+    return profile
 
 
 class _Renderer:

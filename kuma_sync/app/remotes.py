@@ -33,11 +33,11 @@ from kuma_sync.transport.auth import read_again
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An IRP as it is configured, by the name of its target."""
+    """An IRP as it is configured, by the name of its target; one that polls us has no client."""
 
     name: str
     section: IrpSection
-    irp: IrpClient
+    irp: IrpClient | None
     profile: Profile
     capabilities: TargetCapabilities
     warnings: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple
     """Load and check the profile with the options of the section `key`; raise ConfigError."""
     profile = load_profile(section.profile)
     warnings = check_profile(profile, options=options(section))
-    if section.find_first == "always" and profile.find is None:
+    if section.find_first == "always" and profile.find is None and profile.mode == "push":
         raise ConfigError(f"{key}.find_first", '"always" needs a profile with a [find] operation')
     return profile, tuple(warnings)
 
@@ -116,16 +116,18 @@ async def open_target(
     """Make the client of one target; `stack` closes it. Raise ConfigError."""
     section = settings.irps[name]
     profile, warnings = checked_profile(section, key_of(name))
-    client = RemoteClient(irp_endpoint(section, name), clock=clock)
-    stack.push_async_callback(client.aclose)
-    irp = IrpClient(
-        client=client,
-        profile=profile,
-        secrets=credentials(section),
-        options=options(section),
-        clock=clock,
-        most_pages=limits.closed_pages,
-    )
+    irp = None
+    if profile.mode == "push":
+        client = RemoteClient(irp_endpoint(section, name), clock=clock)
+        stack.push_async_callback(client.aclose)
+        irp = IrpClient(
+            client=client,
+            profile=profile,
+            secrets=credentials(section),
+            options=options(section),
+            clock=clock,
+            most_pages=limits.closed_pages,
+        )
     can = replace(
         capabilities(profile, to_irp=settings.close.to_irp),
         find_always=section.find_first == "always",
@@ -204,7 +206,9 @@ class Gatekeeper:
     def target(self, target: Target) -> TargetGates:
         """Return the gates before a target."""
         irp, section, remote = target.irp, target.section, part_of("irp", target.name)
-        auth = AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets)
+        auth = None
+        if irp is not None:
+            auth = AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets)
         kinds, proof = {kind: self._narrow(remote) for kind in LANES}, self._narrow(remote)
         limiter = RateLimiter(section.rate_limit)
         gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, limiter=limiter)
@@ -218,7 +222,7 @@ class Gatekeeper:
     def _gates(
         self,
         remote: Part,
-        auth: AuthProbe,
+        auth: AuthProbe | None,
         kinds: Mapping[str, RemoteGate],
         *others: RemoteGate,
         places: int,

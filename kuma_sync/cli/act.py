@@ -217,7 +217,8 @@ def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool
 
 def _overwritten(settings: Settings, count: int) -> str:
     profiles = [load_profile(section.profile) for section in settings.irps.values()]
-    sent = [name for profile in profiles for name in (profile.update or profile.create).body or {}]
+    operations = [profile.update or profile.create for profile in profiles]
+    sent = [name for operation in operations if operation is not None for name in operation.body or {}]
     fields = ", ".join(dict.fromkeys(sent)) or "everything"
     return (
         f"{count} alerts: each one's incident is looked for and gets all that we send, over what analysts wrote there:"

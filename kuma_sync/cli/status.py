@@ -56,6 +56,15 @@ class ParkedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Polling:
+    """A target that polls us: when it last asked, and how many alerts wait to be handed out."""
+
+    target: str
+    asked_at: datetime | None
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The state of a store and of the processes on it. `refused`: why the configuration on disk cannot be read."""
 
@@ -74,6 +83,7 @@ class Status:
     targets: dict[str, QueueCounts]
     parked: list[ParkedJob]
     held: list[Held]
+    polling: list[Polling]
 
 
 @click.command()
@@ -140,7 +150,16 @@ def _look(settings: Settings, refused: str) -> Status:
                 targets=tx.delivery.counts(),
                 parked=parked,
                 held=held,
+                polling=_polling(tx, identity),
             )
+
+
+def _polling(tx: Tx, identity: Identity | None) -> list[Polling]:
+    names = [name for name, irp in identity.targets.items() if not irp.irp_url] if identity is not None else []
+    if not names:
+        return []
+    asked, waiting = tx.targets.asked_at(), tx.handouts.waiting()
+    return [Polling(target=name, asked_at=asked.get(name), waiting=waiting.get(name, 0)) for name in names]
 
 
 def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
@@ -185,6 +204,9 @@ def _show(found: Status) -> None:
         show_line(f"joins     KUMA {owner.kuma_instance!r}")
         for name, irp in owner.targets.items():
             show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}")
+    for one in found.polling:
+        asked = f"last asked {when(one.asked_at)}" if one.asked_at else "never asked"
+        show_line(f"polls us  {plain(one.target)} {asked}; {one.waiting} alerts wait to be handed out")
     show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
     show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
     show_line(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, NewType
@@ -57,12 +57,15 @@ class Contents:
     """An alert's events, assets and accounts, as KUMA sent them.
 
     `events` are those kept (the newest `max_events`), in KUMA's order; `event_ids` are those of all distinct events.
+    `raw` is the alert itself as it came, without these three lists. No digest covers it: what only differs there is no
+    change of the alert.
     """
 
     events: tuple[JsonObject, ...] = ()
     event_ids: frozenset[EventDigest] = frozenset()
     assets: tuple[JsonObject, ...] = ()
     accounts: tuple[JsonObject, ...] = ()
+    raw: JsonObject = field(default_factory=dict)
 
     @cached_property
     def by_digest(self) -> dict[EventDigest, JsonObject]:
@@ -184,6 +187,6 @@ def _iso(value: object) -> str:
     raise TypeError(f"cannot be digested: {type(value).__name__}")
 
 
-_NAMES = tuple(field.name for field in fields(Alert))
+_NAMES = tuple(scalar.name for scalar in fields(Alert))
 # One encoder: json.dumps makes a new one at every call.
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_iso).encode

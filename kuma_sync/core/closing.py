@@ -25,7 +25,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseRequest:
-    """An alert to close in KUMA. `reason` None means that the resolution has no reason and a human must give one."""
+    """An alert to close in KUMA. `reason` None means that the resolution has no reason and a human must give one.
+
+    `target` is the one that the caller's token belongs to: it may close its own alerts. None: any.
+    """
 
     alert_id: AlertId
     reason: Reason | None
@@ -34,6 +37,7 @@ class CloseRequest:
     comment: str = ""
     incident: str = ""
     resolution: str = ""
+    target: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

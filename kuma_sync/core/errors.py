@@ -102,6 +102,10 @@ class TooManyWait(KumaSyncError):
     """As many callers wait for KUMA's answer as may; nothing was stored."""
 
 
+class NotTheirs(KumaSyncError):
+    """The alert belongs to another target than the one that wants it closed; nothing was stored."""
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class RemoteError(KumaSyncError):
     """KUMA or the IRP did not do what was asked.

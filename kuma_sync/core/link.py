@@ -120,6 +120,18 @@ class Linked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """Put out for an IRP that polls us. Its incident becomes known when a closing names it.
+
+    `sent` is the content that was put out; `closed` says that it was put out as closed.
+    """
+
+    sent: DeliveredState = DeliveredState()
+    incident: Incident | None = None
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
     """No incident is made until the alert changes. `missed`: it left the statuses asked for before it was ever read.
 
@@ -130,7 +142,7 @@ class Ignored:
     unknown: bool = False
 
 
-Live = NotMade | Sought | BeingMade | Doubted | Linked
+Live = NotMade | Sought | BeingMade | Doubted | Linked | Offered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,19 +187,24 @@ class Link:
     def with_sent(self, sent: DeliveredState) -> Link:
         """Return the link with an incident that holds this; without an incident as it is."""
         live = self.live
-        return self.become(replace(live, sent=sent)) if isinstance(live, Doubted | Linked) else self
+        return self.become(replace(live, sent=sent)) if isinstance(live, Doubted | Linked | Offered) else self
 
     @property
     def incident(self) -> Incident | None:
         """Return the incident, where one is known."""
         live = self.live
-        return live.incident if isinstance(live, Doubted | Linked) else None
+        return live.incident if isinstance(live, Doubted | Linked | Offered) else None
+
+    @property
+    def made(self) -> bool:
+        """Tell whether an incident is known, or the alert was put out for an IRP that polls us."""
+        return self.incident is not None or isinstance(self.live, Offered)
 
     @property
     def sent(self) -> DeliveredState:
         """Return the content that we sent to the incident, or that one would have which turns up later."""
         live = self.live
-        return live.sent if isinstance(live, Doubted | Linked) else of_anything(live.carried)
+        return live.sent if isinstance(live, Doubted | Linked | Offered) else of_anything(live.carried)
 
     @property
     def intent(self) -> Intent | None:
@@ -199,7 +216,7 @@ class Link:
     def doubt(self) -> Doubt | None:
         """Return why `find` must come first."""
         match self.live:
-            case NotMade() | Linked():
+            case NotMade() | Linked() | Offered():
                 return None
             case BeingMade(resync=resync):
                 return Doubt.RESYNC if resync else Doubt.AMBIGUOUS
@@ -210,7 +227,7 @@ class Link:
     def not_found_at(self) -> datetime | None:
         """Return when `find` first came back empty in the present doubt."""
         live = self.live
-        return None if isinstance(live, NotMade | Linked) else live.not_found_at
+        return None if isinstance(live, NotMade | Linked | Offered) else live.not_found_at
 
     @property
     def held_create(self) -> bool:
@@ -303,7 +320,7 @@ class Link:
                 return carried
             case BeingMade(intent=intent, carried=carried):
                 return carried.union(intent.sent.fields)
-            case Doubted(sent=sent) | Linked(sent=sent):
+            case Doubted(sent=sent) | Linked(sent=sent) | Offered(sent=sent):
                 return frozenset(sent.fields)
 
 

@@ -21,6 +21,7 @@ from kuma_sync.core.link import (
     Link,
     Linked,
     NotMade,
+    Offered,
     Sought,
 )
 
@@ -33,6 +34,7 @@ class TargetCapabilities:
     far apart updates of an alert that changes often (core/budget; zero: no limit). With `find_always` every create is
     preceded by `find`, also one that is tried again after it was refused. `batch` is the largest number of events in
     one request; None: there is no operation for the rest, so all go with create and update, where these tell events.
+    Of an IRP that `pulls` nothing of this is asked: alerts are put out for it.
     """
 
     can_find: bool = True
@@ -44,6 +46,7 @@ class TargetCapabilities:
     may_close: bool = True
     settle: timedelta = timedelta(seconds=5)
     spacing: timedelta = timedelta()
+    pulls: bool = False
 
 
 Events = tuple[EventDigest, ...]
@@ -88,13 +91,20 @@ class FindFirst:
     """Ask the IRP for the incident before anything is written."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """Put the alert out, whole, for an IRP that polls us; `closed`: as closed, whatever KUMA calls it."""
+
+    closed: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Nothing:
     """All is as it should be, or is not ours to touch."""
 
 
 Telling = Create | Compare | Upsert | AddEvents
-Step = Telling | Close | FindFirst | Nothing
+Step = Telling | Close | FindFirst | Offer | Nothing
 
 
 def next_step(
@@ -104,14 +114,29 @@ def next_step(
     match link.state:
         case Ignored() | Dropped() | NotMade(held=True) | Sought(held=True):
             return Nothing()
+        case _ if capabilities.pulls:
+            return _offer(snapshot, link, capabilities)
         case NotMade():
             return Create(events=_first(kept, capabilities) if capabilities.create_tells_events else ())
-        case Sought() | BeingMade() | Doubted():
+        case Sought() | BeingMade() | Doubted() | Offered():  # offered: to an IRP that polled us before
             return FindFirst()
         case Linked():
             return Nothing() if link.incident_closed else _keep_true(snapshot, link, tuple(kept), capabilities)
         case _:
             assert_never(link.state)
+
+
+def _offer(snapshot: AlertSnapshot, link: Link, capabilities: TargetCapabilities) -> Offer | Nothing:
+    # What the IRP itself closed it may ask for by id, and is told the truth.
+    by_itself = link.alert_closed and link.close_origin is Origin.IRP
+    closing = by_itself or (capabilities.may_close and to_be_closed(link))
+    if not isinstance(link.state, Offered):
+        return Offer(closed=closing)
+    same = link.sent.fingerprint == snapshot.fingerprint
+    if closing:
+        return Nothing() if link.state.closed and same else Offer(closed=True)
+    # That KUMA closed it is told once the brake has let it pass, and never where closings are not carried.
+    return Nothing() if same or snapshot.alert.closed else Offer()
 
 
 def unsent(link: Link, kept: Iterable[EventDigest]) -> Events:

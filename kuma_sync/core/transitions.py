@@ -30,6 +30,7 @@ from kuma_sync.core.link import (
     Linked,
     Live,
     NotMade,
+    Offered,
     Sought,
 )
 from kuma_sync.core.retry import Park, RetryAt
@@ -142,7 +143,13 @@ def resolution_not_awaited(link: Link) -> Link:
 def moved(link: Link, incident: Incident) -> Link:
     """Note the new name of the same incident; its content stays."""
     live = link.live
-    return link.become(replace(live, incident=incident)) if isinstance(live, Doubted | Linked) else link
+    return link.become(replace(live, incident=incident)) if isinstance(live, Doubted | Linked | Offered) else link
+
+
+def offered(link: Link, sent: DeliveredState, *, closed: bool = False) -> Link:
+    """Note that this content was put out for an IRP that polls us; one put out as closed closes its incident."""
+    out = link.become(Offered(sent=sent, incident=link.incident, closed=closed))
+    return incident_closed(out, Origin.KUMA) if closed else out
 
 
 def closing_named(link: Link, reason: str = "", comment: str = "") -> Link:
@@ -219,7 +226,9 @@ def after_not_found(
     again = RetryAt(at=_first_look(link, answered_at) + settle, reason="not found yet", counts=False)
     twice = seen_twice(link, asked_at, settle)
     match link.live:
-        case NotMade() | Linked() | Sought(doubt=Doubt.UNKNOWN | Doubt.RESYNC) | Doubted(doubt=Doubt.RESYNC):
+        case NotMade() | Linked() | Offered():
+            return None
+        case Sought(doubt=Doubt.UNKNOWN | Doubt.RESYNC) | Doubted(doubt=Doubt.RESYNC):
             return None
         case Doubted(doubt=Doubt.MISSING):
             return Park(reason="incident deleted")
@@ -250,6 +259,8 @@ def absent(link: Link) -> Link:
             return link
         case Sought(held=held):
             return link.become(NotMade(held=held, carried=link.carried))
+        case Offered():
+            return link.become(NotMade())
         case BeingMade():
             return link.become(NotMade(carried=link.carried))
         case Doubted(doubt=Doubt.UNCLOSED, incident=incident, sent=sent):
@@ -265,7 +276,7 @@ def absent(link: Link) -> Link:
 def first_not_found(link: Link, now: datetime) -> Link:
     """Remember when `find` first came back empty, so that a restart does not start over."""
     live = link.live
-    if isinstance(live, NotMade | Linked):
+    if isinstance(live, NotMade | Linked | Offered):
         return link
     return link.become(replace(live, not_found_at=_first_look(link, now)))
 
@@ -305,7 +316,7 @@ def retried(link: Link) -> Link:
     if link.ignored:
         return link
     match link.live:
-        case NotMade() | Linked() | Sought(doubt=Doubt.RESYNC):
+        case NotMade() | Linked() | Offered() | Sought(doubt=Doubt.RESYNC):
             return link
         case Doubted(doubt=Doubt.UNCLOSED | Doubt.UNSHOWN | Doubt.RESYNC):
             return link
@@ -337,6 +348,8 @@ def resynced(link: Link) -> Link:
             again = replace(doubted, doubt=Doubt.RESYNC, sent=link.forgotten)
         case Linked(incident=incident):
             again = Doubted(incident=incident, doubt=Doubt.RESYNC, sent=link.forgotten)
+        case Offered(incident=known):
+            again = Offered(incident=known)
         case _:
             assert_never(link.live)
     return link.become(again)

@@ -36,7 +36,7 @@ NAMES: Mapping[str, frozenset[str]] = {
 SHAPES: Mapping[str, frozenset[str]] = {
     "alert": frozenset(
         {"id", "tenant_id", "tenant_name", "name", "rule_id", "priority", "status", "first_seen", "last_seen"}
-        | {"assignee", "closing_reason", "overflow", "url", "contents"}
+        | {"assignee", "closing_reason", "overflow", "url", "contents", "raw"}
     ),
     "incident": frozenset({"id", "number", "url"}),
     "observables": frozenset(KEYS),
@@ -67,7 +67,7 @@ def values(subject: Subject, *, web_url: str, options: Mapping[str, str], now: d
     total = len(snapshot.event_ids) if snapshot.contents_known else None
     return {
         "key": subject.key,
-        "alert": _alert(snapshot, web_url) | {"contents": _state(snapshot, contents)},
+        "alert": _alert(snapshot, web_url) | {"contents": _state(snapshot, contents), "raw": _raw(contents)},
         "events": list(subject.events),
         "events_total": total,
         "assets": list(contents.assets) if contents else [],
@@ -106,11 +106,22 @@ def _alert(snapshot: AlertSnapshot, web_url: str) -> dict[str, object]:
     }
 
 
+class _Unlisted(dict[str, object]):
+    """Fields that nobody promised: one that is not there is null, as one that KUMA sent empty."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def _raw(contents: Contents | None) -> dict[str, object]:
+    return _Unlisted(contents.raw if contents else {})
+
+
 def _state(snapshot: AlertSnapshot, contents: Contents | None) -> str:
     """Say why an alert comes without events: `oversize` (above the size limit) or `absent` (KUMA has none left)."""
     return "oversize" if snapshot.oversize else "absent" if contents is None else "complete"
 
 
 def _unknown(contents: Contents | None, total: int | None) -> frozenset[str]:
-    missing = frozenset({"assets", "accounts", "observables"}) if contents is None else frozenset()
+    missing = frozenset({"assets", "accounts", "observables", "alert.raw"}) if contents is None else frozenset()
     return missing | ({"events_total"} if total is None else set())

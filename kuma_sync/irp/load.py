@@ -83,6 +83,8 @@ def _sentence(found: Mapping[str, Any]) -> str:
     match found["type"]:
         case "extra_forbidden":
             return f"{where} is not known{meant(place[-1], known_keys(Profile, place[:-1]))}"
+        case "whole":
+            return str(found["msg"])
         case "missing" if len(place) == 1:
             return f"the section [{where}] is missing"
         case "missing":

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic_core import PydanticCustomError
 
 from kuma_sync.settings.types import duration
 
@@ -48,10 +49,10 @@ class Strict(BaseModel):
 
 
 class Heading(Strict):
-    """`[profile]`: its name, and whether it was proven against the real product."""
+    """`[profile]`: its name, which side asks, and whether it was proven against the real product."""
 
     name: str = Field(min_length=1)
-    mode: Literal["push"] = "push"
+    mode: Literal["push", "pull"] = "push"
     verified: bool = False
     description: str = ""
 
@@ -140,7 +141,7 @@ class Profile(Strict):
     heading: Heading = Field(alias="profile")
     auth: Auth = Auth()
     maps: dict[str, dict[str, Scalar]] = {}
-    create: CreateOperation
+    create: CreateOperation | None = None
     probe: Operation | None = None
     find: FindOperation | None = None
     update: UpdateOperation | None = None
@@ -150,6 +151,15 @@ class Profile(Strict):
 
     _source: str = PrivateAttr(default="profile")
     _compiled: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _by_its_mode(self) -> Self:
+        if self.heading.mode == "push" and self.create is None:
+            raise PydanticCustomError("whole", "the section [create] is missing")
+        if self.heading.mode == "pull" and (self.operations or "auth" in self.model_fields_set):
+            first = next(iter(self.operations), "auth")
+            raise PydanticCustomError("whole", 'mode = "pull" sends nothing: take out [{first}]', {"first": first})
+        return self
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], *, source: str) -> Profile:

@@ -6,6 +6,7 @@ Must not: resemble anybody's data; addresses and names are those reserved for do
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from kuma_sync.core.alert import (
@@ -38,6 +39,20 @@ _ALERT = Alert(
     assignee="analyst",
     closing_reason="responded",
 )
+_RAW: JsonObject = {
+    "id": _ALERT.id,
+    "tenantID": _ALERT.tenant_id,
+    "tenantName": _ALERT.tenant_name,
+    "name": _ALERT.name,
+    "correlationRuleID": _ALERT.rule_id,
+    "priority": _ALERT.priority,
+    "status": _ALERT.status,
+    "firstSeen": "2025-03-01T08:15:02Z",
+    "lastSeen": "2025-03-01T09:41:37Z",
+    "assignee": _ALERT.assignee,
+    "closingReason": _ALERT.closing_reason,
+    "overflow": False,
+}
 _BASE_EVENT: JsonObject = {
     "ID": "e1111111-0000-4000-8000-000000000001",
     "Type": 1,
@@ -72,7 +87,8 @@ _LIST: Mapping[str, object] = {"since": rfc3339(SAMPLE_NOW), "offset": 0, "limit
 
 def sample_subject(instance: str = "kuma") -> Subject:
     """Return a full alert with events, an asset, an account, and an incident that is to be closed."""
-    contents = take_contents([_EVENT], assets=[_ASSET], accounts=[_ACCOUNT], max_events=0)
+    taken = take_contents([_EVENT], assets=[_ASSET], accounts=[_ACCOUNT], max_events=0)
+    contents = replace(taken, raw=_RAW)
     return _subject(first_snapshot(Observation(alert=_ALERT, contents=contents)), instance, contents)
 
 

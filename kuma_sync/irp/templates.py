@@ -150,7 +150,7 @@ _FAILURES = (TemplateError, ArithmeticError, TypeError, ValueError, LookupError,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leaf:
-    """One compiled template; `uses` names the values it looks up."""
+    """One compiled template; `uses` names the values it looks up, and `alert.raw`."""
 
     where: str
     uses: frozenset[str]
@@ -236,7 +236,7 @@ class Templates:
             raise Unrenderable(where, _syntax(error)) from None
         for problem in self._unknown_names(parsed, uses):
             raise Unrenderable(where, problem)
-        return parsed, uses
+        return parsed, uses | _raw_used(parsed)
 
     # Jinja would find these only where a branch is taken, and no sample takes them all.
     def _unknown_names(self, parsed: nodes.Template, uses: AbstractSet[str]) -> Iterator[str]:
@@ -272,6 +272,18 @@ def uses(node: Any) -> frozenset[str]:
         return node.uses
     inner = node.values() if isinstance(node, Mapping) else node
     return frozenset().union(*(uses(one) for one in inner))
+
+
+def _raw_used(parsed: nodes.Template) -> frozenset[str]:
+    """Return `alert.raw` where a template looks at it, or at the alert as a whole: it goes when contents go."""
+    named = [node.attr for node in parsed.find_all(nodes.Getattr) if _is_alert(node.node)]
+    every = [node for node in parsed.find_all(nodes.Name) if _is_alert(node)]
+    plain = [key for key in named if key != "raw"]
+    return frozenset({"alert.raw"}) if len(every) > len(plain) else frozenset()
+
+
+def _is_alert(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Name) and node.name == "alert"
 
 
 def _keys(expression: nodes.Node) -> tuple[str, ...]:

@@ -61,6 +61,8 @@ def _compile(profile: Profile) -> dict[str, Compiled]:
 
 def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
     """Return warnings about a usable profile; raise ConfigError with file, operation and key for one that is not."""
+    if profile.mode == "pull":
+        return []
     _refuse(profile, list(_missing(profile)))
     compiled = compile_profile(profile)
     full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
@@ -85,6 +87,8 @@ def _failures(compiled: Mapping[str, Compiled], values: Mapping[str, Any]) -> It
 
 def capabilities(profile: Profile, *, to_irp: bool) -> TargetCapabilities:
     """Return what the IRP can do by its profile, and may by `close.to_irp`."""
+    if profile.mode == "pull":
+        return TargetCapabilities(pulls=True, can_find=False, may_close=to_irp)
     settle = profile.find.settle if profile.find else FindOperation.model_fields["settle"].default
     tells = {name for name, one in compile_profile(profile).items() if one.rendering.event_fields}
     return TargetCapabilities(

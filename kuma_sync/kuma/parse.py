@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from kuma_sync.kuma.tolerant_json import load, takes_long
 _T = TypeVar("_T")
 _PRIORITIES = ("low", "medium", "high", "critical")
 _LONGEST_ID = 200
+_LISTS = frozenset({"events", "affectedAssets", "affectedAccounts"})
 
 _PARSING = ThreadPoolExecutor(max_workers=1, thread_name_prefix="parsing")
 """One thread: several would keep several heaps, and could parse no faster."""
@@ -94,6 +95,11 @@ def read_id(raw: bytes) -> AlertId | None:
     return usable_id(value.get("id")) if isinstance(value, dict) else None
 
 
+def read_scalars(item: JsonObject, alert_id: AlertId) -> Alert:
+    """Read the scalar fields of an alert's item, as parse_alert does."""
+    return _alert(alert_id, _Fields(dict(item), []))
+
+
 def _alert(alert_id: AlertId, fields: _Fields) -> Alert:
     return Alert(
         id=alert_id,
@@ -112,12 +118,13 @@ def _alert(alert_id: AlertId, fields: _Fields) -> Alert:
 
 
 def _contents(fields: _Fields, max_events: int) -> Contents:
-    contents = take_contents(
+    taken = take_contents(
         fields.objects("events"),
         assets=fields.objects("affectedAssets"),
         accounts=fields.objects("affectedAccounts"),
         max_events=max_events,
     )
+    contents = replace(taken, raw=fields.without_lists())
     _ = contents.affected  # remembered from here on: of very many it takes long, and here nobody waits for it
     return contents
 
@@ -182,6 +189,10 @@ class _Fields:
                 return kept
             case _:
                 return self._bad(key, [])
+
+    def without_lists(self) -> JsonObject:
+        """Return the alert as it came; its lists are kept apart."""
+        return {key: value for key, value in self._value.items() if key not in _LISTS}
 
     def _bad(self, key: str, empty: _T) -> _T:
         self._left_out.append(key)

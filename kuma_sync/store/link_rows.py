@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
+from kuma_sync.core.alert import CLOSED, AlertId, EventDigest, Fingerprint
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import (
     BeingMade,
@@ -21,6 +21,7 @@ from kuma_sync.core.link import (
     Linked,
     Live,
     NotMade,
+    Offered,
     Sought,
     State,
     of_anything,
@@ -59,6 +60,7 @@ def as_row(link: Link, now: datetime) -> dict[str, Any]:
         "intent": _intent_row(intent) if intent else None,
         "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
         "doubt": doubt.value if doubt else None,
+        "offered": _put_out(link),
         "close_origin": link.close_origin.value if link.close_origin else None,
         **_same_named(link),
         "changed_at": now,
@@ -79,9 +81,28 @@ def as_link(row: Any) -> Link:
 
 
 def _state(row: Any) -> State:
-    live = _unmade(row) if row.incident_id is None else _made(row)
+    live = _offered(row) if row.offered else _unmade(row) if row.incident_id is None else _made(row)
     state = _ignored(live, missed=row.missed) if row.ignored else live
     return Dropped(was=state) if row.dropped else state
+
+
+def _put_out(link: Link) -> str | None:
+    live = link.live
+    return None if not isinstance(live, Offered) else CLOSED if live.closed else "open"
+
+
+def _offered(row: Any) -> Offered:
+    known = row.incident_id is not None
+    return Offered(
+        sent=_sent(row),
+        incident=Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url) if known else None,
+        closed=row.offered == CLOSED,
+    )
+
+
+def _sent(row: Any) -> DeliveredState:
+    fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
+    return DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
 
 
 def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
@@ -97,8 +118,7 @@ def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
 
 def _made(row: Any) -> Live:
     incident = Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
-    fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
-    sent = DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
+    sent = _sent(row)
     match _doubt(row):
         case None if row.intent is None and not row.ignored:
             return Linked(incident=incident, sent=sent)
@@ -140,7 +160,7 @@ def _carried(row: Any) -> frozenset[str]:
 
 
 def _closing(row: Any) -> Closing | None:
-    incident = row.incident_closed and row.incident_id is not None
+    incident = row.incident_closed and (row.incident_id is not None or row.offered is not None)
     origin = Origin(row.close_origin) if row.close_origin else None
     if origin is None and (row.alert_closed or incident):
         origin = Origin.KUMA if row.alert_closed else Origin.IRP

@@ -122,7 +122,8 @@ class Links:
     def behind(self) -> list[AlertId]:
         """Return the alerts without a job whose incident is missing or out of date."""
         alerts, links, jobs = schema.alerts, schema.links, schema.delivery_queue
-        unmade = and_(links.c.incident_id.is_(None), links.c.held_create.is_(False))
+        unmade = and_(links.c.incident_id.is_(None), links.c.offered.is_(None), links.c.held_create.is_(False))
+        made = or_(links.c.incident_id.is_not(None), links.c.offered.is_not(None))
         unsent = links.c.sent_fingerprint.is_distinct_from(alerts.c.fingerprint)
         rows = self._connection.execute(
             select(links.c.alert_id)
@@ -130,7 +131,7 @@ class Links:
             .where(
                 schema.OPEN,
                 links.c.incident_closed.is_(False),
-                or_(unmade, and_(links.c.incident_id.is_not(None), unsent)),
+                or_(unmade, and_(made, unsent)),
                 ~exists().where(jobs.c.subject == links.c.alert_id),
                 links.c.target != NO_ROUTE,
             )
@@ -144,6 +145,7 @@ class Links:
         unmade = in_order(
             table.c.target == target,
             table.c.incident_id.is_(None),
+            table.c.offered.is_(None),
             table.c.intent.is_(None),
             table.c.doubt.is_(None),
             table.c.dropped.is_(False),

@@ -49,6 +49,8 @@ class Pruning:
             (schema.alerts, schema.alerts.c.id),
             (schema.links, schema.links.c.alert_id),
             (schema.contents, schema.contents.c.alert_id),
+            (schema.handouts, schema.handouts.c.alert_id),
+            (schema.handout_bodies, schema.handout_bodies.c.alert_id),
             (schema.audit, schema.audit.c.alert_id),
         ):
             if old:

@@ -48,6 +48,12 @@ UNRESOLVED = text("unresolved_at IS NOT NULL")
 UNSHOWN = text("doubt = 'unshown'")
 """Links whose incidents can prove that `find` shows created incidents. Literal for the same reason."""
 
+PENDING = text("pending")
+"""Alerts that an IRP which polls us was not shown since they changed. Literal for the same reason."""
+
+REPEATABLE = text("(first_handed_at IS NOT NULL AND NOT ended)")
+"""Alerts that such an IRP is shown again for a while."""
+
 SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
 """Links that may be pruned one day."""
 
@@ -127,6 +133,7 @@ links = Table(
     _flag("gone"),
     _flag("missed"),
     Column("changed_at", UtcTime, nullable=False),
+    Column("offered", Text),
     Column("spent_until", UtcTime),
     Column("unresolved_at", UtcTime),
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
@@ -198,6 +205,47 @@ targets = Table(
     Column("profile_digest", Text),
     _flag("profile_shown"),
     Column("watched_until", UtcTime),
+    Column("asked_at", UtcTime),
+)
+
+handouts = Table(
+    "handouts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    _flag("pending"),
+    _flag("ended"),
+    Column("put_out_at", UtcTime, nullable=False),
+    Column("first_handed_at", UtcTime),
+    _words("tenant_id"),
+    _words("name"),
+    _words("status"),
+    Column("first_seen", UtcTime),
+    Column("last_seen", UtcTime),
+    Column("digest", LargeBinary, nullable=False),
+    Column("lists_digest", LargeBinary, nullable=False),
+    Column("head_size", BigInteger, nullable=False),
+    Column("events_size", BigInteger, nullable=False),
+    Column("affected_size", BigInteger, nullable=False),
+    Column("affected_lists_size", BigInteger, nullable=False),
+    Index("ix_handouts_pending", "target", "status", "put_out_at", postgresql_where=PENDING, sqlite_where=PENDING),
+    Index("ix_handouts_repeated", "target", "first_handed_at", postgresql_where=REPEATABLE, sqlite_where=REPEATABLE),
+)
+
+_REPLACED = text("replaced_at IS NOT NULL")
+
+handout_bodies = Table(
+    "handout_bodies",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("head", LargeBinary, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+    Column("affected", LargeBinary, nullable=False),
+    Column("affected_lists", LargeBinary, nullable=False),
+    Column("replaced_at", UtcTime),
+    Index("ix_handout_bodies_replaced", "replaced_at", postgresql_where=_REPLACED, sqlite_where=_REPLACED),
 )
 
 pauses = Table(

@@ -24,6 +24,7 @@ from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile, held, looked_at
+from kuma_sync.store.handouts import Handouts
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
 from kuma_sync.store.pruning import Pruning
@@ -51,6 +52,7 @@ class Tx:
     rejects: Rejects
     lease: Lease
     heartbeats: Heartbeats
+    handouts: Handouts
     overview: Overview
     pruning: Pruning
 
@@ -249,6 +251,7 @@ class Store:
             rejects=Rejects(connection, now),
             lease=Lease(connection, lease_clock),
             heartbeats=Heartbeats(connection, lease_clock),
+            handouts=Handouts(connection, now),
             overview=Overview(connection),
             pruning=Pruning(connection),
         )

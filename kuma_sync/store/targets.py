@@ -107,6 +107,16 @@ class Targets:
         """Store up to when a target's list of closed incidents is known."""
         self._set(name, watched_until=until)
 
+    def asked_at(self) -> dict[str, datetime]:
+        """Return when each target that polls us last asked."""
+        table = schema.targets
+        rows = self._connection.execute(select(table.c.name, table.c.asked_at).where(table.c.asked_at.is_not(None)))
+        return {name: at for name, at in rows}
+
+    def note_asked(self, name: str, at: datetime) -> None:
+        """Store when a target asked."""
+        self._set(name, asked_at=at)
+
     def _row(self, name: str) -> Row[Any] | None:
         return self._connection.execute(select(schema.targets).where(schema.targets.c.name == name)).one_or_none()
 

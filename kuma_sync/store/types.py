@@ -38,11 +38,11 @@ def _texts(contents: Contents) -> Iterator[bytes]:
         for at, item in enumerate(items):
             yield (("," if at else "") + _json(item)).encode("ascii")
         yield b"]"
-    yield b"}"
+    yield b',"raw":%s}' % _json(contents.raw).encode("ascii")
 
 
 def unpack(packed: bytes) -> Contents:
-    """Restore contents; the ids are those of the events kept."""
+    """Restore contents; the ids are those of the events kept. Older rows have no `raw`."""
     # Decoded first: json would keep the bytes beside the text.
     value = json.loads(zlib.decompress(packed).decode("ascii"))
     return Contents(
@@ -50,6 +50,7 @@ def unpack(packed: bytes) -> Contents:
         event_ids=frozenset(map(event_digest, value["events"])),
         assets=tuple(value["assets"]),
         accounts=tuple(value["accounts"]),
+        raw=value.get("raw", {}),
     )
 
 

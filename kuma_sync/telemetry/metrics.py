@@ -55,6 +55,8 @@ class Metrics:
             "end_to_end_seconds", "From the read that saw a change to the IRP's answer.", _LONG_SECONDS, TARGET
         )
         self.last_success = self._gauge("last_success_timestamp_seconds", "When a part last succeeded.", "part", TARGET)
+        self.handed_out = self._counter("handed_out", "New and changed alerts given to an IRP that polls us.", TARGET)
+        self.last_asked = self._gauge("last_asked_timestamp_seconds", "When such an IRP last asked.", TARGET)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
         self.brake_held = self._gauge("brake_held", "Jobs the brake holds until `release`.")

@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer, parse_reason
-from kuma_sync.core.errors import StoreError, TooManyWait
+from kuma_sync.core.errors import NotTheirs, StoreError, TooManyWait
 from kuma_sync.core.incident import Origin
-from kuma_sync.web.responses import LARGEST_BODY, AccessRules, Refused, answer, bearer_token, caller, read_body
+from kuma_sync.web.responses import LARGEST_BODY, AccessRules, Caller, Refused, answer, authenticated, read_body
 
 LONGEST_WAIT = 30.0
 LONGEST_ID = 200
@@ -29,22 +29,24 @@ class Intake(Protocol):
         """Put a closing on the durable queue, and return 204.
 
         With `wait`, stay up to that many seconds for KUMA's final answer; None when it did not come. Raise StoreError
-        or TooManyWait when nothing was stored.
+        or TooManyWait when nothing was stored, NotTheirs where the alert belongs to another target.
         """
 
 
 async def close_alert(request: Request, rules: AccessRules, intake: Intake) -> Response:
     """Check one call in the contract's order, hand it to the closing intake, and answer in KUMA's words."""
     body = await read_body(request)
-    by = _authenticate(request, rules)
+    who = authenticated(request, rules)
     if body is None:
         raise Refused(413, "request body too large", f"at most {LARGEST_BODY} bytes")
-    closing = _closing(body, by)
+    closing = _closing(body, who)
     wait = _wait(request)
     if not rules.to_kuma:
         raise Refused(406, "closing is switched off")
     try:
         said = await intake.take(closing, wait)
+    except NotTheirs as error:
+        raise Refused(403, "access denied", str(error)) from None
     except StoreError as error:
         raise Refused(503, "store unavailable", str(error)) from None
     except TooManyWait as error:
@@ -54,17 +56,7 @@ async def close_alert(request: Request, rules: AccessRules, intake: Intake) -> R
     return Response(status_code=204) if said.status == 204 else answer(said.status, said.message, said.details or None)
 
 
-def _authenticate(request: Request, rules: AccessRules) -> str:
-    token = bearer_token(request)
-    if token is None:
-        raise Refused(400, "invalid authorization header", "Example: Bearer <token>")
-    name = caller(token, rules.tokens)
-    if name is None:
-        raise Refused(403, "access denied")
-    return name
-
-
-def _closing(body: bytes, by: str) -> CloseRequest:
+def _closing(body: bytes, who: Caller) -> CloseRequest:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
@@ -83,7 +75,13 @@ def _closing(body: bytes, by: str) -> CloseRequest:
     if parsed is None:
         raise Refused(400, "invalid reason")
     return CloseRequest(
-        alert_id=AlertId(alert_id), reason=parsed, origin=Origin.IRP, by=by, comment=comment, incident=incident
+        alert_id=AlertId(alert_id),
+        reason=parsed,
+        origin=Origin.IRP,
+        by=who.name,
+        comment=comment,
+        incident=incident,
+        target=who.target,
     )
 
 

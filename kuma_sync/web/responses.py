@@ -18,15 +18,22 @@ from kuma_sync.settings import Secret
 LARGEST_BODY = 64 * 1024
 _DRAINED = 1024 * 1024
 _SECONDS = 30.0
+CONNECTION = "connection"
+"""The name under which a request's state has its connection."""
+
 _BEARER = re.compile(r"Bearer ([!-~]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessRules:
-    """`tokens` by name open everything, `metrics_token` only /metrics; an empty secret opens nothing."""
+    """`tokens` by name open everything but the alerts, `metrics_token` only /metrics; an empty secret opens nothing.
+
+    `pulls` are the tokens of targets that poll us: each opens its target's alerts, and closings of these.
+    """
 
     to_kuma: bool
     tokens: Mapping[str, Secret] = field(default_factory=dict)
+    pulls: Mapping[str, Secret] = field(default_factory=dict)
     metrics_token: Secret = field(default_factory=Secret)
     metrics_public: bool = False
 
@@ -103,6 +110,27 @@ def caller(token: str, known: Mapping[str, Secret]) -> str | None:
         if matches(token, [secret]):
             found = name
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """The holder of a token, by its name; with a token of a target that polls us, `target` is that one."""
+
+    name: str
+    target: str | None = None
+
+
+def authenticated(request: Request, rules: AccessRules) -> Caller:
+    """Return who calls; raise Refused in KUMA's words (KUMA help 217974)."""
+    token = bearer_token(request)
+    if token is None:
+        raise Refused(400, "invalid authorization header", "Example: Bearer <token>")
+    name, target = caller(token, rules.tokens), caller(token, rules.pulls)
+    if target is not None:
+        return Caller(name=target, target=target)
+    if name is None:
+        raise Refused(403, "access denied")
+    return Caller(name=name)
 
 
 def matches(token: str, secrets: Iterable[Secret]) -> bool:

@@ -1,9 +1,11 @@
-"""All doors as one ASGI application: /livez /healthz /readyz /metrics, and KUMA's close call."""
+"""All doors as one ASGI application: /livez /healthz /readyz /metrics, and KUMA's calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -11,9 +13,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kuma_sync.core.handout import user
 from kuma_sync.telemetry.health import Health
+from kuma_sync.web.alerts import Gives, list_alerts
 from kuma_sync.web.close import Intake, close_alert
-from kuma_sync.web.responses import AccessRules, Refused, answer, bearer_token, matches, on_http_error, on_refused
+from kuma_sync.web.responses import (
+    AccessRules,
+    Refused,
+    answer,
+    authenticated,
+    bearer_token,
+    matches,
+    on_http_error,
+    on_refused,
+)
 
 API_VERSIONS = ("v1", "v2", "v2.1", "v3")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,9 +38,13 @@ def build_app(
     intake: Intake,
     health: Health,
     render_metrics: Callable[[], bytes],
+    gives: Gives | None = None,
     serves: str = "",
 ) -> Starlette:
-    """Build the application. `rules` is called at every request; `serves` identifies the daemon's KUMA and IRP."""
+    """Build the application. `rules` is called at every request; `serves` identifies the daemon's KUMA and IRP.
+
+    `gives` has the alerts for targets that poll us.
+    """
 
     async def livez(_request: Request) -> Response:
         stuck = health.stuck()
@@ -50,11 +67,31 @@ def build_app(
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
             *(Route(f"/api/{version}/alerts/close", close, methods=["POST"]) for version in API_VERSIONS),
+            *_asked(rules, gives),
         ],
         exception_handlers={Refused: on_refused, HTTPException: on_http_error},
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _asked(rules: Callable[[], AccessRules], gives: Gives | None) -> list[Route]:
+    """Return the calls of KUMA's that an IRP which polls us makes."""
+
+    async def alerts(version: str, request: Request) -> Response:
+        if gives is None:
+            raise HTTPException(404)
+        return await list_alerts(request, rules(), gives, version)
+
+    async def whoami(version: str, request: Request) -> Response:
+        name = authenticated(request, rules()).name
+        return JSONResponse(user(name, str(uuid5(NAMESPACE_URL, name)), roles=version != "v1"))
+
+    return [
+        Route(f"/api/{version}/{path}", partial(call, version), methods=["GET"])
+        for version in API_VERSIONS
+        for path, call in (("alerts", alerts), ("alerts/", alerts), ("users/whoami", whoami))
+    ]
 
 
 def _readiness(health: Health, serves: str) -> Response:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import socket
 import ssl
+import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +24,10 @@ from kuma_sync.core.errors import ConfigError, KumaSyncError
 from kuma_sync.settings import host_and_port
 from kuma_sync.settings.paths import no_pair
 from kuma_sync.web.listener import DoorLimits, Guest, Listener, most_connections
+from kuma_sync.web.responses import CONNECTION
 
 _STOP_SECONDS = 5
+_LOOK_AGAIN = 0.005
 
 
 class PortTaken(KumaSyncError):
@@ -119,6 +124,7 @@ class _Talk(H11Protocol):
     """uvicorn's protocol of one connection; it reports to the listener what it waits for."""
 
     guest: Guest
+    _broken = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
@@ -127,6 +133,7 @@ class _Talk(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._broken = exc is not None
         self.guest.left()
 
     def data_received(self, data: bytes) -> None:
@@ -150,6 +157,25 @@ class _Talk(H11Protocol):
     def end(self) -> None:
         self.transport.abort()
 
+    @property
+    def broken(self) -> bool:
+        """Tell whether the connection is over, though the peer did not take all that was sent."""
+        return self._broken
+
+    def moves(self) -> None:
+        """Note that an answer goes on, so that it does not count as one that we do not give."""
+        if not self.flow.write_paused:
+            self.guest.answering()
+
+    async def taken(self) -> bool:
+        """Wait until the peer's system has taken all that was sent; false where the connection ended before."""
+        connection = self.transport.get_extra_info("socket")
+        while not self.transport.is_closing():
+            if self.transport.get_write_buffer_size() == 0 and _unsent(connection) == 0:
+                return True
+            await asyncio.sleep(_LOOK_AGAIN)
+        return False
+
     def _phase(self) -> tuple[object, bool, bool]:
         cycle = self.cycle
         return (cycle, True, True) if cycle is None else (cycle, cycle.response_complete, cycle.more_body)
@@ -164,12 +190,22 @@ class _Talk(H11Protocol):
             self.guest.answering()
 
 
+def _unsent(connection: socket.socket) -> int:
+    """Count the bytes that the peer's system has not taken yet."""
+    try:
+        return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4), sys.byteorder)
+    except OSError:  # no such question on this system
+        return 0
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers."""
 
     def talk(self, guest: Guest) -> _Talk:
         """Make the protocol of one connection."""
-        talk = _Talk(config=self.config, server_state=self.server_state, app_state={})
+        state: dict[str, object] = {}
+        talk = _Talk(config=self.config, server_state=self.server_state, app_state=state)
+        state[CONNECTION] = talk
         talk.guest = guest
         return talk
 

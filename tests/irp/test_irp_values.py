@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from builders import NOW, an_event, seen
-from irp_desk import subject_of, values_of
+from irp_desk import small_profile, subject_of, values_of
 
-from kuma_sync.core.alert import Observation, first_snapshot
+from kuma_sync.core.alert import Alert, AlertId, Contents, Observation, first_snapshot
 from kuma_sync.irp.context import NAMES, SHAPES, UNKNOWN, values
+from kuma_sync.irp.validate import compile_profile
 
 
 def test_the_values_are_those_the_contract_names() -> None:
@@ -32,6 +33,7 @@ def test_the_values_are_those_the_contract_names() -> None:
         "overflow": False,
         "url": "https://kuma.example.com:7220/alerts/5c0de1a4-0000-4000-8000-000000000001",
         "contents": "complete",
+        "raw": {},
     }
     assert given["incident"] == {"id": "1001", "number": "INC-1001", "url": ""}
     assert (given["reason"], given["comment"], given["now"]) == ("responded", "Done", "2026-01-15T12:00:00Z")
@@ -71,6 +73,27 @@ def test_a_strange_alert_id_stays_inside_its_link() -> None:
     given: Any = values(subject, web_url="https://kuma.example.com/", options={}, now=NOW)
 
     assert given["alert"]["url"] == "https://kuma.example.com/alerts/a%2F..%2Fb%3Fc"
+
+
+def test_an_unpromised_field_of_kuma_reaches_templates_and_an_absent_one_is_null() -> None:
+    contents = Contents(raw={"id": "a", "score": {"value": 7}})
+    shown = Observation(alert=Alert(id=AlertId("a")), contents=contents)
+    profile = small_profile('score = "{{ alert.raw.score.value }}"\nnone = "{{ alert.raw.nothing }}"')
+
+    body = compile_profile(profile)["create"].rendering.draft(values_of(shown)).body
+
+    assert body == {"score": 7}
+
+
+def test_a_field_made_of_what_is_not_at_hand_is_neither_changed_nor_emptied() -> None:
+    profile = small_profile(
+        'raw = "{{ alert.raw.score }}"\nall = "{{ alert | json }}"\nname = "{{ alert.name }}"\n'
+        """key = '{{ alert["raw"] }}'"""
+    )
+
+    draft = compile_profile(profile)["create"].rendering.draft(values_of(seen()))
+
+    assert draft.unknown == {"raw", "all", "key"}
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kuma_sync.core.alert import Alert, AlertId, Contents
+from kuma_sync.core.alert import Alert, AlertId, Contents, first_snapshot
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.kuma.parse import Parsed, parse_alert
 
@@ -44,6 +45,16 @@ def contents(value: object) -> Contents:
     found = parsed(value).seen.contents
     assert found is not None
     return found
+
+
+def test_the_alert_as_it_came_is_kept_without_its_lists_and_is_no_part_of_any_digest():
+    odd = {**WHOLE, "priority": [1], "newInVersion5": {"score": 7}}
+    kept = contents(odd)
+
+    lists = ("events", "affectedAssets", "affectedAccounts")
+    assert kept.raw == {key: value for key, value in odd.items() if key not in lists}
+    each = [parsed(one).seen for one in (WHOLE, {**WHOLE, "newInVersion5": 1}, {**WHOLE, "newInVersion5": 2})]
+    assert len({first_snapshot(seen).fingerprint for seen in each}) == 1
 
 
 def test_a_whole_alert_is_read_field_for_field():
@@ -88,7 +99,7 @@ def test_null_absent_and_empty_are_the_same(empty):
     found = parsed({"id": "a", "overflow": None, "priority": None, "firstSeen": None, **empty})
 
     assert found.seen.alert == Alert(id=AlertId("a"))
-    assert found.seen.contents == Contents()
+    assert found.seen.contents == Contents(raw={"id": "a", "overflow": None, "priority": None, "firstSeen": None})
     assert found.left_out == ()
 
 
@@ -143,8 +154,9 @@ def test_an_id_becomes_text(value, text):
     ],
 )
 def test_a_priority_is_a_name_or_a_number_in_four_bands(value, priority):
-    assert parsed({"id": "a", "priority": value}) == parsed({"id": "a", "priority": priority})
-    assert parsed({"id": "a", "priority": value}).seen.alert.priority == priority
+    one, named = (parsed({"id": "a", "priority": given}) for given in (value, priority))
+    assert (one.seen.alert, one.left_out) == (named.seen.alert, named.left_out)
+    assert one.seen.alert.priority == priority
 
 
 @pytest.mark.parametrize(
@@ -192,7 +204,8 @@ def test_a_bad_field_is_left_out_and_named_and_the_rest_stays(key, value):
     found = parsed({"id": "a", "tenantName": "Main", key.removesuffix("[]"): value})
 
     assert found.seen.alert == Alert(id=AlertId("a"), tenant_name="Main")
-    assert found.seen.contents == Contents()
+    assert found.seen.contents is not None
+    assert replace(found.seen.contents, raw={}) == Contents()
     assert found.left_out == (key,)
 
 

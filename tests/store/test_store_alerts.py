@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -12,6 +13,7 @@ from stores import opened
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, event_digest, take_contents
 from kuma_sync.store import Shape, Shown, Store
+from kuma_sync.store.types import unpack
 
 B, C = AlertId("b"), AlertId("c")
 
@@ -120,6 +122,7 @@ async def test_contents_come_back_as_they_were_until_they_are_forgotten(database
         accounts=[an_account()],
         max_events=0,
     )
+    kept = replace(kept, raw={"id": ALERT_ID, "score": 2**70, "note": "сбой \ud800 \x00"})
     again = replace(kept, events=kept.events[:1], event_ids=frozenset([event_digest(kept.events[0])]))
     async with opened(database_url) as store:
         await save(store, shown(a_picture(), contents=kept))
@@ -131,6 +134,12 @@ async def test_contents_come_back_as_they_were_until_they_are_forgotten(database
             third = tx.alerts.contents(ALERT_ID)
 
     assert (first, second, third) == (kept, again, None)
+
+
+def test_contents_that_an_older_version_stored_are_read_without_the_raw_alert() -> None:
+    old = zlib.compress(b'{"events":[{"ID":"e1"}],"assets":[],"accounts":[]}')
+
+    assert unpack(old) == Contents(events=({"ID": "e1"},), event_ids=frozenset([event_digest({"ID": "e1"})]))
 
 
 async def test_a_listing_leaves_contents_as_they_are_and_newer_ones_replace_them(database_url: str) -> None:

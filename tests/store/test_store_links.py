@@ -28,6 +28,7 @@ from kuma_sync.core.link import (
     Linked,
     Live,
     NotMade,
+    Offered,
     Sought,
     State,
 )
@@ -79,6 +80,7 @@ LIVE: tuple[Live | Ignored, ...] = (
     Doubted(incident=KNOWN, doubt=Doubt.RESYNC),
     Linked(incident=KNOWN),
     Linked(incident=KNOWN, sent=SENT),
+    *(Offered(incident=known, sent=SENT, closed=closed) for known in (None, KNOWN) for closed in (False, True)),
     *(Ignored(missed=missed, unknown=unknown) for missed in (False, True) for unknown in (False, True)),
 )
 STATES: tuple[State, ...] = (*LIVE, *(Dropped(was=state) for state in LIVE))

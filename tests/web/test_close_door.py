@@ -283,7 +283,7 @@ async def test_other_methods_are_not_allowed() -> None:
 
 
 async def test_other_paths_are_not_found() -> None:
-    paths = ("/api/v4/alerts/close", "/api/v1/alerts/close/", "/api/v1/alerts", "/api/v1/alerts/")
+    paths = ("/api/v4/alerts/close", "/api/v1/alerts/close/", "/api/v1/alert", "/api/v4/alerts/")
 
     async with door(Intake()) as client:
         answers = [await client.post(path, json=GOOD, headers=AUTHORIZED) for path in paths]

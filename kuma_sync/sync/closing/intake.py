@@ -14,10 +14,10 @@ from functools import partial
 from kuma_sync.core import steps, transitions
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
-from kuma_sync.core.errors import StoreUnavailable, TooManyWait
-from kuma_sync.core.incident import Origin
-from kuma_sync.core.link import Link
-from kuma_sync.core.routing import NO_ROUTE
+from kuma_sync.core.errors import NotTheirs, StoreUnavailable, TooManyWait
+from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.link import Link, Offered
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.closing.requests import put_order
@@ -72,9 +72,13 @@ def accept(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool 
     """Store a closing from the IRP or an operator; false where nothing is left to be closed.
 
     A closing of the IRP tells that the incident is closed, whether or not its alert is. An operator's goes to both
-    sides, as far as they are open.
+    sides, as far as they are open. Raise NotTheirs where the alert belongs to another target than the caller's.
     """
     link = lock(tx, links=[request.alert_id]).links.get(request.alert_id)
+    if link is not None and request.target not in (None, link.target) and link.target not in (NO_ROUTE, IGNORE):
+        raise NotTheirs(f"alert {request.alert_id} belongs to another target")
+    if link is not None and request.origin is Origin.IRP:
+        tx.handouts.end(link.alert_id)
     noted = None if link is None else _noted(link, request)
     in_kuma = to_kuma and not (noted is not None and noted.alert_closed)
     in_irp = to_irp and noted is not None and noted.target != NO_ROUTE and _follows(noted, request)
@@ -98,7 +102,9 @@ def _noted(link: Link, request: CloseRequest) -> Link:
     reason = request.reason.value if request.reason else ""
     if request.origin is Origin.OPERATOR:
         return transitions.close_ordered(link, reason, request.comment)
-    if link.incident is None:
+    if isinstance(link.live, Offered) and link.incident is None and request.incident:
+        link = transitions.moved(link, Incident(id=request.incident))
+    if not link.made:
         return transitions.closing_named(link, reason, request.comment) if request.incident else link
     return transitions.incident_closed(link, request.origin, reason, request.comment)
 
@@ -125,7 +131,7 @@ class ClosingIntake:
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         """Store a closing. Without `wait` the answer is 204; else KUMA's own, or None when it did not come in time.
 
-        Raise StoreUnavailable or TooManyWait when nothing was stored.
+        Raise StoreUnavailable or TooManyWait when nothing was stored, NotTheirs where it belongs to another target.
         """
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")

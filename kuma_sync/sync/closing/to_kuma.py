@@ -12,7 +12,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import Permanent, RemoteError
 from kuma_sync.core.incident import Origin
-from kuma_sync.core.link import Link
+from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.kuma.refusal import KumaRefusal
@@ -141,11 +141,12 @@ def note_closed(tx: Tx, order: CloseRequest) -> None:
         reason = order.reason.value if order.reason else ""
         # A closing that came before its incident was made could not have closed it: that one follows the alert. Whoever
         # names the incident knows it, though, even while we are still finding out whether our create made it.
-        origin = order.origin if link.incident is not None or order.incident else Origin.KUMA
+        origin = order.origin if link.made or order.incident else Origin.KUMA
         return transitions.alert_closed(link, origin, reason, order.comment)
 
     link = tx.links.change(_stored(tx, order), become, now=tx.now)
-    if link is not None and not link.incident_closed:
+    # An IRP that polls us may ask for what it closed: that it is closed is put out, too.
+    if link is not None and (isinstance(link.live, Offered) or not link.incident_closed):
         tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CLOSE, target=link.target)])
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.core.steps import Compare, Create, Step, Upsert
+from kuma_sync.core.steps import Compare, Create, Offer, Step, Upsert
 from kuma_sync.sync.delivery.context import ContentsReader
-from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
 from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.queue.leased_job import LeasedJob
@@ -19,6 +19,23 @@ from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
+
+
+class Acts(Protocol):
+    """Takes the steps of a delivery: by requests (requests.Steps), or by putting alerts out (handout.offering)."""
+
+    reaches: bool
+    """Whether a change has reached the IRP once its steps are taken."""
+
+    def bounced(self, stopped: GateClosed) -> Bounce | RetryAt:
+        """Return what a shut gate means for a job."""
+
+    async def take(self, job: LeasedJob, work: DeliveryState, step: Step) -> Change | RetryAt | Park:
+        """Take one step. Raise RemoteError or GateClosed."""
+
+    async def ended(self, job: LeasedJob) -> None:
+        """Note that a job ended, whatever came of it."""
+
 
 EVENT = 1500
 """Bytes of a usual event."""
@@ -32,7 +49,7 @@ class Deliver:
         *,
         target: str,
         unit_of_work: DeliveryUnitOfWork,
-        steps: Steps,
+        steps: Acts,
         contents: ContentsReader,
         pace: RetryContext,
         metrics: Metrics,
@@ -69,6 +86,8 @@ class Deliver:
                 continue
             work = await self._unit_of_work.commit(job, work, outcome)
             failpoint("link_committed")
+        if not self._steps.reaches:
+            return None
         waited = self._pace.clock() - job.claim.put_at
         self._metrics.end_to_end_seconds.labels(target=self._target).observe(max(waited.total_seconds(), 0.0))
         return None
@@ -77,7 +96,7 @@ class Deliver:
         """Return the next step; contents for it that were delivered and forgotten are read again."""
         capabilities = self._unit_of_work.capabilities
         step = work.step(capabilities)
-        if not (isinstance(step, Create | Compare | Upsert) and work.lacks_contents):
+        if not (isinstance(step, Create | Compare | Upsert | Offer) and work.lacks_contents):
             return work, step
         if not job.weight:
             # What is read again takes room as what is stored does. Whoever holds some must not wait for more.

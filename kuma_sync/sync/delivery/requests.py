@@ -23,6 +23,7 @@ from kuma_sync.core.steps import (
     Create,
     FindFirst,
     Nothing,
+    Offer,
     Step,
     TargetCapabilities,
     Telling,
@@ -85,6 +86,8 @@ T = TypeVar("T")
 class Steps:
     """Find, create, update, add events, close."""
 
+    reaches = True
+
     def __init__(  # noqa: PLR0913  one keyword a part, given once, in the composition root
         self,
         *,
@@ -144,7 +147,7 @@ class Steps:
                 return await self._add_events(job, work, step)
             case Close():
                 return await self._close(job, work, step)
-            case Nothing():
+            case Nothing() | Offer():  # offered is only to an IRP that polls us
                 return Change(become=lambda link: link)
             case _:
                 assert_never(step)

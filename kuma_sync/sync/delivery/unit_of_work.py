@@ -13,6 +13,7 @@ from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.link import Link
 from kuma_sync.core.steps import Nothing, Step, TargetCapabilities, next_step
 from kuma_sync.store import Store, Tx
+from kuma_sync.store.handouts import Handout
 from kuma_sync.store.locks import Renew, lock
 from kuma_sync.sync.closing.requests import put_order
 from kuma_sync.sync.delivery.group_commit import GroupCommit
@@ -47,7 +48,7 @@ class DeliveryState:
     @property
     def plain(self) -> bool:
         """Tell whether an update can do without contents: it leaves as they are the fields that it does not know."""
-        return self.link.incident is not None and self.link.sent.fingerprint is not None
+        return self.link.made and self.link.sent.fingerprint is not None
 
     def step(self, capabilities: TargetCapabilities) -> Step:
         """Decide what comes next."""
@@ -63,6 +64,7 @@ class DeliveryState:
 class Change:
     """What a step made of the link, the audit line it is worth, and the closing that follows for KUMA, if any.
 
+    `handout` is what an IRP that polls us will be given.
     `deferred` need not be written by itself: the next step writes it, or finds it out again.
     """
 
@@ -70,6 +72,7 @@ class Change:
     deferred: bool = False
     audit: tuple[str, str] | None = None
     closing: CloseRequest | None = None
+    handout: Handout | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +159,7 @@ class DeliveryUnitOfWork:
             entry.alert_id: entry.change.become(before[entry.alert_id]) for entry in kept if entry.alert_id in before
         }
         tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
+        tx.handouts.put([entry.change.handout for entry in kept if entry.change.handout is not None])
         _take_back(tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed])
         # Held before the snapshots are read: what a poll is writing meanwhile must not be forgotten with the rest.
         held = tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
@@ -241,4 +245,4 @@ def _note(tx: Tx, entries: Sequence[_Entry]) -> None:
 
 
 def _made(link: Link | None) -> bool:
-    return link is not None and (link.incident is not None or link.dropped)
+    return link is not None and (link.made or link.dropped)

@@ -29,7 +29,7 @@ def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -
 def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
     """Queue those of these alerts that have no incident and no job. A parked job waits for a change."""
     links = tx.links.many(set(ids) - tx.delivery.queued(ids))
-    unmade = [link for link in links.values() if link.incident is None and not link.given_up]
+    unmade = [link for link in links.values() if not link.made and not link.given_up]
     tx.delivery.put([_put(link) for link in unmade])
 
 
@@ -60,4 +60,4 @@ def put_routed(tx: Tx, routing: Routing) -> int:
 
 
 def _put(link: Link) -> Put:
-    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.incident else Lane.CREATE, target=link.target)
+    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.made else Lane.CREATE, target=link.target)

@@ -35,6 +35,7 @@ def as_read(seen: Observation) -> bytes:
     """Return an alert as JSON in KUMA's form. Its own bytes are not kept after they are parsed."""
     alert, contents = seen.alert, seen.contents or Contents()
     item = {
+        **contents.raw,
         "id": alert.id,
         "tenantID": alert.tenant_id,
         "tenantName": alert.tenant_name,

@@ -72,4 +72,5 @@ def _remove_some(
     found = tx.pruning.alerts(before, listed_since=listed_since, after=after)
     if found.reached is None:
         tx.pruning.records(before, now=tx.now)
+        tx.handouts.sweep()
     return found.removed, found.reached

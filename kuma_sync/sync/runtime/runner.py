@@ -20,6 +20,7 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.proof import Proof
+from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease, NotLeader
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.poller import Poller
@@ -43,7 +44,8 @@ A_MOMENT = 0.1
 class TargetRuntime:
     """Everything that works for one target, and for no other: whatever stops it stops it alone.
 
-    `can_find` says whether it can be asked for its incidents; `asked`, whether more than deliveries speaks to it.
+    `can_find` says whether it can be asked for its incidents; `asked`, whether more than deliveries speaks to it. One
+    that polls us is not asked, proven or watched; it is expected.
     """
 
     name: str
@@ -51,9 +53,10 @@ class TargetRuntime:
     can_find: bool
     gate: RemoteGate
     deliveries: Worker
-    proof: Proof
-    watch: Watch
     asked: bool
+    proof: Proof | None = None
+    watch: Watch | None = None
+    expecting: Expecting | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,21 @@ class Runtime:
         return {"kuma": self.kuma} | {part_of("irp", name): target.gate for name, target in self.targets.items()}
 
     @property
+    def proofs(self) -> list[Proof]:
+        """Return the proofs of the targets that have one."""
+        return [target.proof for target in self.targets.values() if target.proof is not None]
+
+    @property
+    def watches(self) -> dict[str, Watch]:
+        """Return the watches by target."""
+        return {name: target.watch for name, target in self.targets.items() if target.watch is not None}
+
+    @property
+    def expectations(self) -> list[Expecting]:
+        """Return what waits for the targets that poll us."""
+        return [target.expecting for target in self.targets.values() if target.expecting is not None]
+
+    @property
     def workers(self) -> list[Worker]:
         """Return the workers of both queues."""
         return [*(target.deliveries for target in self.targets.values()), self.closes]
@@ -101,7 +119,8 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
             aides = [
                 group.create_task(runtime.turns.keep()),
                 group.create_task(_observe(runtime)),
-                *(group.create_task(target.proof.watch(), name="proof") for target in runtime.targets.values()),
+                *(group.create_task(proof.watch(), name="proof") for proof in runtime.proofs),
+                *(group.create_task(one.watch(), name="expecting") for one in runtime.expectations),
             ]
             await _loops(runtime, periodic, stop)
             for task in (*aides, waiting):
@@ -130,8 +149,8 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     troubles: list[str] = []
     _expect_targets(runtime)
     troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
-    for target in runtime.targets.values():
-        await target.proof.take_up()
+    for proof in runtime.proofs:
+        await proof.take_up()
     for gate in runtime.gates.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
         gate.never_trip()
@@ -152,9 +171,9 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
         reads = [("reading KUMA", partial(_sweep, runtime))]
-        for name, target in runtime.targets.items():
+        for name, watch in runtime.watches.items():
             whom = "the IRP" if name == IRP else name
-            reads.append((f"asking {whom} what was closed", partial(_watch, target)))
+            reads.append((f"asking {whom} what was closed", partial(_watch, watch)))
         for what, read in reads:
             doing.begin(what)
             try:
@@ -162,7 +181,7 @@ async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doin
             except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
                 troubles.append(str(error))
     await _drain(runtime, stop, troubles, doing)
-    proofs = [target.proof for target in runtime.targets.values()]
+    proofs = runtime.proofs
     looks = [proof.second_look for proof in proofs if proof.second_look is not None]
     if looks and not stop.is_set():
         wait = max(looks) - runtime.kuma.pace.clock()
@@ -250,8 +269,8 @@ async def _sweep(runtime: Runtime) -> list[str]:
     return troubles + [f"kuma: {alert_id} cannot be had by its id" for alert_id in unreadable]
 
 
-async def _watch(target: TargetRuntime) -> list[str]:
-    await target.watch.watch_once()
+async def _watch(watch: Watch) -> list[str]:
+    await watch.watch_once()
     return []
 
 
@@ -260,8 +279,8 @@ def _periodic(runtime: Runtime) -> list[PeriodicLoop]:
     loop = partial(PeriodicLoop, last_moments=limits.last_moments)
     polling = Polling(runtime.poller, health=health, metrics=runtime.metrics)
     watching = {
-        part_of("watch", name): Watching(target.watch, name, ring=runtime.closes.bell.ring, health=health)
-        for name, target in runtime.targets.items()
+        part_of("watch", name): Watching(watch, name, ring=runtime.closes.bell.ring, health=health)
+        for name, watch in runtime.watches.items()
     }
     return [
         loop("poll", polling, part="poll", interval=runtime.poll_interval),

@@ -1,0 +1,109 @@
+"""What an IRP that polls us is given: KUMA's item as last read, in the shape of the version that it asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from kuma_sync.core.alert import CLOSED, Alert, JsonObject
+
+PAGE = 250
+"""Alerts on one page (KUMA help 222254, 269916)."""
+
+STATUSES = frozenset({"new", "assigned", "escalated", CLOSED})
+
+_KEYS = {
+    "id": "id",
+    "tenant_id": "tenantID",
+    "tenant_name": "tenantName",
+    "name": "name",
+    "rule_id": "correlationRuleID",
+    "priority": "priority",
+    "status": "status",
+    "first_seen": "firstSeen",
+    "last_seen": "lastSeen",
+    "assignee": "assignee",
+    "closing_reason": "closingReason",
+    "overflow": "overflow",
+}
+"""KUMA's names of an alert's fields, in KUMA's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A query for alerts with KUMA's parameters (KUMA help 222254, 269916); what is empty or None leaves out nothing.
+
+    `by_first_seen`: firstSeen, not lastSeen, is what `since` and `until` limit, and what pages are sorted by.
+    """
+
+    page: int = 1
+    ids: tuple[str, ...] = ()
+    tenants: frozenset[str] = frozenset()
+    statuses: frozenset[str] = frozenset()
+    name: re.Pattern[str] | None = None
+    by_first_seen: bool = False
+    since: datetime | None = None
+    until: datetime | None = None
+    with_events: bool = False
+    with_affected: bool = False
+    lists: bool = False
+    """The version asked for names a host in a list (`fqdn`, from v2.2 on)."""
+
+    @property
+    def listing(self) -> Asked:
+        """Return the query whatever its page and its contents: equal ones mean the same listing."""
+        return replace(self, page=1, with_events=False, with_affected=False, lists=False)
+
+    @property
+    def first(self) -> bool:
+        """Tell whether it asks for a new listing."""
+        return self.page == 1
+
+
+def as_closed(alert: Alert, reason: str) -> Alert:
+    """Return an alert as KUMA shows it once it is closed."""
+    return alert if alert.closed else replace(alert, status=CLOSED, closing_reason=reason)
+
+
+def item(alert: Alert, raw: JsonObject, read: Alert | None) -> dict[str, Any]:
+    """Return KUMA's item without its lists: as it came, with the fields that a later read showed otherwise.
+
+    `raw` is the item as it came with its contents, `read` what we read in it; without them it has
+    the documented fields.
+    """
+    if read is None:
+        return {key: _written(getattr(alert, name)) for name, key in _KEYS.items()}
+    newer = [one.name for one in fields(Alert) if getattr(alert, one.name) != getattr(read, one.name)]
+    return {**raw, **{_KEYS[name]: _written(getattr(alert, name)) for name in newer}}
+
+
+def with_hosts(assets: Sequence[JsonObject], *, lists: bool) -> list[JsonObject]:
+    """Return assets with `fqdn` as a version writes it: a text up to v2.1, a list of texts from v2.2 on."""
+    return [_host(asset, lists=lists) for asset in assets]
+
+
+def _host(asset: JsonObject, *, lists: bool) -> JsonObject:
+    match asset.get("fqdn"):
+        case str(name) if lists:
+            return {**asset, "fqdn": [name] if name else []}
+        case list(names) if not lists:
+            return {**asset, "fqdn": next((name for name in names if isinstance(name, str)), "")}
+        case _:
+            return asset
+
+
+def user(name: str, identity: str, *, roles: bool) -> Mapping[str, Any]:
+    """Return KUMA's answer to whoami: roles with tenants from v2 on, tenants before (KUMA help 269936)."""
+    return {"id": identity, "name": name, "login": name, "email": "", ("roles" if roles else "tenants"): []}
+
+
+def _written(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        precise = "milliseconds" if value.microsecond else "seconds"
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precise) + "Z"
+    return value

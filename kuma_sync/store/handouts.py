@@ -1,0 +1,296 @@
+"""What is put out for IRPs that poll us: a row for each alert, and its item as bytes, packed.
+
+A row's `version` names the bytes. Bytes that were replaced stay for a while: an answer that is being sent goes on with
+the bytes whose length it has announced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, or_, select, update
+
+from kuma_sync.core.alert import CLOSED, Alert, AlertId
+from kuma_sync.core.handout import Asked
+from kuma_sync.store import schema
+from kuma_sync.store.dialect import batches, insert_into, one_of
+
+KEPT = timedelta(minutes=10)
+"""How long replaced bytes stay; an answer that takes longer breaks off."""
+
+_FAST = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A part of an item's JSON, packed, with its unpacked size and a digest."""
+
+    packed: bytes
+    size: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, text: bytes) -> Text:
+        """Pack a text."""
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        return cls(packed=zlib.compress(text, _FAST), size=len(text), digest=digest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lists:
+    """An item's lists: its events, and what follows them, with hosts written as texts and as lists."""
+
+    events: Text
+    affected: Text
+    affected_lists: Text
+
+
+NOTHING = Lists(
+    events=Text.of(b"[]"),
+    affected=Text.of(b'"affectedAssets":[],"affectedAccounts":[]}'),
+    affected_lists=Text.of(b'"affectedAssets":[],"affectedAccounts":[]}'),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handout:
+    """An alert as it is put out. `head` is its item without the lists; without `lists` those put out before stay.
+
+    `anew`: it is shown again although nothing of it changed.
+    """
+
+    alert: Alert
+    target: str
+    head: Text
+    lists: Lists | None = None
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Out:
+    """One alert of an answer: which bytes of it are sent, and how many of each part."""
+
+    alert_id: AlertId
+    version: int
+    pending: bool
+    put_out_at: datetime
+    moment: datetime | None
+    head: int
+    events: int
+    affected: int
+    affected_lists: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The packed parts of an item that an answer needs."""
+
+    head: bytes
+    events: bytes | None
+    affected: bytes | None
+
+
+_ROWS = schema.handouts
+_BODIES = schema.handout_bodies
+_KNOWN = select(_ROWS).where(one_of(_ROWS.c.alert_id, "b_ids"))
+_REPLACE = (
+    update(_BODIES)
+    .where(_BODIES.c.alert_id == bindparam("b_alert"), _BODIES.c.replaced_at.is_(None))
+    .values(replaced_at=bindparam("b_now"))
+)
+_UNSENT = delete(_BODIES).where(_BODIES.c.alert_id == bindparam("b_alert"), _BODIES.c.replaced_at < bindparam("b_then"))
+_DELIVERED = (
+    update(_ROWS)
+    .where(_ROWS.c.alert_id == bindparam("b_alert"), _ROWS.c.version == bindparam("b_version"))
+    .values(pending=False)
+)
+_FIRST = (
+    update(_ROWS)
+    .where(_ROWS.c.alert_id == bindparam("b_alert"), _ROWS.c.first_handed_at.is_(None))
+    .values(first_handed_at=bindparam("b_now"))
+)
+
+
+class Handouts:
+    """The tables handouts and handout_bodies, inside one transaction."""
+
+    def __init__(self, connection: Connection, now: datetime) -> None:
+        self._connection = connection
+        self._now = now
+
+    def put(self, items: Sequence[Handout]) -> None:
+        """Put alerts out; the transaction has locked their links."""
+        known = self._known([item.alert.id for item in items])
+        for item in items:
+            self._put(item, known.get(item.alert.id))
+
+    def end(self, alert_id: AlertId) -> None:
+        """Show an alert no more, unless it is asked for by its id: the IRP has closed it."""
+        self._connection.execute(update(_ROWS).where(_ROWS.c.alert_id == alert_id).values(pending=False, ended=True))
+
+    def listed(self, target: str, asked: Asked, *, repeated_since: datetime, limit: int) -> list[Out]:
+        """Return what a target is shown: new and changed alerts, the longest waiting first, then the repeated ones."""
+        pending = self._wanted(target, asked).where(schema.PENDING).order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id)
+        found = self._found(pending.limit(limit), asked)
+        if len(found) < limit:
+            again = self._wanted(target, asked).where(
+                schema.REPEATABLE, _ROWS.c.first_handed_at > repeated_since, _ROWS.c.pending.is_(False)
+            )
+            found += in_order(self._found(again.limit(limit), asked))
+        return found[:limit]
+
+    def by_id(self, target: str, asked: Asked, ids: Collection[str]) -> list[Out]:
+        """Return those of these alerts that were put out for a target, as far as the query wants them."""
+        found: list[Out] = []
+        for some in batches(list(ids)):
+            found += self._found(self._wanted(target, asked).where(_ROWS.c.alert_id.in_(some)), asked)
+        return in_order(found)
+
+    def parts(self, outs: Sequence[Out], asked: Asked) -> dict[AlertId, Parts]:
+        """Return the bytes of these alerts in these versions; those that are gone are left out."""
+        body = _BODIES.c
+        affected = body.affected_lists if asked.lists else body.affected
+        columns = [body.events] * asked.with_events + [affected.label("tail")] * asked.with_affected
+        versions = {out.alert_id: out.version for out in outs}
+        rows = self._connection.execute(
+            select(body.alert_id, body.version, body.head, *columns).where(
+                body.alert_id.in_(versions), body.version.in_(set(versions.values()))
+            )
+        )
+        return {
+            AlertId(row.alert_id): Parts(
+                head=bytes(row.head),
+                events=bytes(row.events) if asked.with_events else None,
+                affected=bytes(row.tail) if asked.with_affected else None,
+            )
+            for row in rows
+            if versions[AlertId(row.alert_id)] == row.version
+        }
+
+    def delivered(self, outs: Sequence[Out]) -> None:
+        """Note that these were sent whole: what did not change meanwhile is no longer new or changed."""
+        if outs:
+            values = [{"b_alert": out.alert_id, "b_version": out.version} for out in outs]
+            self._connection.execute(_DELIVERED, values)
+            self._connection.execute(_FIRST, [{"b_alert": out.alert_id, "b_now": self._now} for out in outs])
+
+    def waiting(self) -> dict[str, int]:
+        """Count what each target was not shown yet; what is closed by now is not counted."""
+        rows = self._connection.execute(
+            select(_ROWS.c.target, func.count())
+            .where(schema.PENDING, _ROWS.c.status != CLOSED)
+            .group_by(_ROWS.c.target)
+        )
+        return {target: count for target, count in rows}
+
+    def sweep(self) -> None:
+        """Remove replaced bytes that no answer sends any more."""
+        self._connection.execute(delete(_BODIES).where(_BODIES.c.replaced_at < self._now - KEPT))
+
+    def _known(self, ids: Sequence[AlertId]) -> dict[AlertId, Row[Any]]:
+        found: dict[AlertId, Row[Any]] = {}
+        for some in batches(ids):
+            rows = self._connection.execute(_KNOWN, {"b_ids": some})
+            found.update((AlertId(row.alert_id), row) for row in rows)
+        return found
+
+    def _put(self, item: Handout, before: Row[Any] | None) -> None:
+        lists = item.lists or (NOTHING if before is None else None)
+        digest = before.lists_digest if lists is None and before is not None else _digest(lists or NOTHING)
+        same = before is not None and (before.digest, before.lists_digest) == (item.head.digest, digest)
+        if before is not None and same and before.target == item.target and not item.anew:
+            return
+        version = 1 if before is None else before.version + 1
+        sizes = _sizes(lists) if lists is not None else {name: getattr(before, name) for name in _SIZES}
+        moved = before is None or before.target != item.target or item.anew
+        ended = not moved and before is not None and before.ended
+        row = {
+            "alert_id": item.alert.id,
+            "target": item.target,
+            "version": version,
+            "pending": not ended,
+            "ended": ended,
+            "put_out_at": self._now,
+            "first_handed_at": None if moved or before is None else before.first_handed_at,
+            "tenant_id": item.alert.tenant_id,
+            "name": item.alert.name,
+            "status": item.alert.status,
+            "first_seen": item.alert.first_seen,
+            "last_seen": item.alert.last_seen,
+            "digest": item.head.digest,
+            "lists_digest": digest,
+            "head_size": item.head.size,
+            **sizes,
+        }
+        body = self._body(item, lists)
+        insert = insert_into(self._connection, _ROWS).values(row)
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["alert_id"], set_=row))
+        self._connection.execute(_REPLACE, {"b_alert": item.alert.id, "b_now": self._now})
+        self._connection.execute(_UNSENT, {"b_alert": item.alert.id, "b_then": self._now - KEPT})
+        self._connection.execute(_BODIES.insert().values(alert_id=item.alert.id, version=version, **body))
+
+    def _body(self, item: Handout, lists: Lists | None) -> dict[str, bytes]:
+        if lists is not None:
+            events, affected, hosts = lists.events.packed, lists.affected.packed, lists.affected_lists.packed
+        else:
+            current = select(_BODIES).where(_BODIES.c.alert_id == item.alert.id, _BODIES.c.replaced_at.is_(None))
+            row = self._connection.execute(current).one()
+            events, affected, hosts = bytes(row.events), bytes(row.affected), bytes(row.affected_lists)
+        return {"head": item.head.packed, "events": events, "affected": affected, "affected_lists": hosts}
+
+    def _wanted(self, target: str, asked: Asked) -> Select[Any]:
+        moment = _moment(asked)
+        query = select(_ROWS, moment.label("moment")).where(_ROWS.c.target == target)
+        if asked.statuses:
+            query = query.where(_ROWS.c.status.in_(sorted(asked.statuses)))
+        if asked.tenants:
+            query = query.where(_ROWS.c.tenant_id.in_(sorted(asked.tenants)))
+        if asked.since is not None:
+            query = query.where(moment >= asked.since)
+        if asked.until is not None:
+            query = query.where(or_(moment <= asked.until, moment.is_(None)))
+        return query
+
+    def _found(self, query: Select[Any], asked: Asked) -> list[Out]:
+        rows = self._connection.execute(query)
+        return [_out(row) for row in rows if asked.name is None or asked.name.search(row.name)]
+
+
+def in_order(outs: Sequence[Out]) -> list[Out]:
+    """Sort as KUMA does: the latest first; equal moments by id, unknown ones last."""
+    by_id = sorted(outs, key=lambda out: out.alert_id)
+    return sorted(by_id, key=lambda out: out.moment.timestamp() if out.moment else float("-inf"), reverse=True)
+
+
+_SIZES = ("events_size", "affected_size", "affected_lists_size")
+
+
+def _sizes(lists: Lists) -> Mapping[str, int]:
+    return dict(zip(_SIZES, (lists.events.size, lists.affected.size, lists.affected_lists.size), strict=True))
+
+
+def _digest(lists: Lists) -> bytes:
+    return hashlib.blake2b(lists.events.digest + lists.affected.digest, digest_size=16).digest()
+
+
+def _moment(asked: Asked) -> Any:
+    return _ROWS.c.first_seen if asked.by_first_seen else _ROWS.c.last_seen
+
+
+def _out(row: Any) -> Out:
+    return Out(
+        alert_id=AlertId(row.alert_id),
+        version=row.version,
+        pending=row.pending,
+        put_out_at=row.put_out_at,
+        moment=row.moment,
+        head=row.head_size,
+        events=row.events_size,
+        affected=row.affected_size,
+        affected_lists=row.affected_lists_size,
+    )

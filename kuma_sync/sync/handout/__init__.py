@@ -1,0 +1,1 @@
+"""What an IRP that polls us is given, and when that counts as delivered."""

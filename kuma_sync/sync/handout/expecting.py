@@ -1,0 +1,61 @@
+"""Whether an IRP that polls us still does: where nobody asked for too long, the target is not well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+
+from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.store import Store
+from kuma_sync.sync.handout.giving import Puller
+from kuma_sync.telemetry.health import Health, part_of
+
+log = structlog.get_logger(__name__)
+
+LOOKS = 20
+"""Looks in the time that a target may be silent."""
+
+SLOWEST = timedelta(seconds=5)
+
+
+class Expecting:
+    """Watches for a target that polls us. Another copy of the daemon may be the one that it asks."""
+
+    def __init__(self, puller: Puller, *, store: Store, health: Health, clock: Callable[[], datetime]) -> None:
+        self._puller = puller
+        self._store = store
+        self._health = health
+        self._clock = clock
+        self._since = clock()
+        self._missed = False
+
+    async def watch(self) -> None:
+        """Look, for ever."""
+        within = self._puller.expect_every
+        while within is not None:
+            await asyncio.sleep(min(within / LOOKS, SLOWEST).total_seconds())
+            try:
+                await self.look(within)
+            except StoreUnavailable:  # told by the loops
+                continue
+
+    async def look(self, within: timedelta) -> None:
+        """Look once: has somebody asked within this time? Raise StoreUnavailable."""
+        name = self._puller.name
+        asked_at = (await self._store.read(lambda tx: tx.targets.asked_at())).get(name)
+        silent = self._clock() - max(self._since, asked_at or self._since)
+        if silent <= within:
+            if self._missed:
+                log.info("asked_again", target=name)
+                self._health.succeeded(part_of("irp", name))
+            self._missed = False
+            return
+        last = f"the last time was {asked_at:%Y-%m-%d %H:%M:%S} UTC" if asked_at else "nobody ever did"
+        problem = f"nobody asked for alerts for {silent.total_seconds():.0f} s (expect_every); {last}"
+        if not self._missed:
+            log.error("nobody_asks", target=name, reason=problem)
+        self._missed = True
+        self._health.failed(part_of("irp", name), problem)

@@ -1,0 +1,269 @@
+"""An answer to an IRP that polls us: which alerts it holds, its bytes, and when it counts as delivered.
+
+What is given comes from the store alone: a KUMA that is away or slow changes nothing for who asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import OrderedDict, defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import StoreError, StoreUnavailable
+from kuma_sync.core.handout import PAGE, Asked
+from kuma_sync.store import Store, Tx
+from kuma_sync.store.handouts import Out, Parts, in_order
+from kuma_sync.telemetry.health import Health, part_of
+from kuma_sync.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_EVENTS, _NO_LISTS = b',"events":', b'"affectedAssets":[],"affectedAccounts":[]}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoutLimits:
+    """How much is given at once.
+
+    `made_at_once`: answers that a piece is made for at the same time. `batch`: bytes, unpacked, that are read from the
+    store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing;
+    `listings`: how many are remembered, for so long. `noted_every`: how often it is stored that a target asked.
+    """
+
+    made_at_once: int = 2
+    batch: int = 1024 * 1024
+    piece: int = 128 * 1024
+    listed: int = 10_000
+    listings: int = 64
+    remembered: timedelta = timedelta(minutes=10)
+    noted_every: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Puller:
+    """A target that polls us, as it is configured."""
+
+    name: str
+    repeat_for: timedelta
+    expect_every: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    ids: tuple[AlertId, ...]
+    made_at: float
+
+
+class Listings:
+    """The listings that pages are cut from: they stay as they were while they are fetched, whatever changes."""
+
+    def __init__(self, limits: HandoutLimits) -> None:
+        self._limits = limits
+        self._known: OrderedDict[tuple[str, Asked], _Listing] = OrderedDict()
+
+    def keep(self, target: str, asked: Asked, ids: Sequence[AlertId]) -> None:
+        """Remember a listing of several pages; one page needs no memory."""
+        key = (target, asked.listing)
+        self._known.pop(key, None)
+        if len(ids) > PAGE:
+            self._known[key] = _Listing(tuple(ids), time.monotonic())
+            while len(self._known) > self._limits.listings:
+                self._known.popitem(last=False)
+
+    def page(self, target: str, asked: Asked) -> tuple[AlertId, ...] | None:
+        """Return the alerts of a page after the first; None where no listing is remembered."""
+        known = self._known.get((target, asked.listing))
+        if known is None or time.monotonic() - known.made_at > self._limits.remembered.total_seconds():
+            return None
+        return known.ids[(asked.page - 1) * PAGE : asked.page * PAGE]
+
+
+class Giving:
+    """Answers IRPs that poll us, once the store is ready (`open`)."""
+
+    def __init__(self, *, store: Store, health: Health, metrics: Metrics, limits: HandoutLimits | None = None) -> None:
+        self.limits = limits or HandoutLimits()
+        self.open = False
+        self.store = store
+        self.making = asyncio.Semaphore(self.limits.made_at_once)
+        self.metrics = metrics
+        self._health = health
+        self._listings = Listings(self.limits)
+        self._pullers: Mapping[str, Puller] = {}
+        self._noted: dict[str, float] = {}
+        self._noting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def serve(self, pullers: Mapping[str, Puller]) -> None:
+        """Take over which targets poll us."""
+        self._pullers = pullers
+
+    async def give(self, target: str, asked: Asked) -> GivenAnswer:
+        """Return the answer to a query of a target. Raise StoreUnavailable."""
+        if not self.open:
+            raise StoreUnavailable("the store is not ready yet")
+        puller = self._pullers[target]
+        async with self._noting[target]:  # what was sent just now is not shown as new again
+            pass
+        outs = await self._outs(puller, asked)
+        await self._note_asked(puller)
+        return GivenAnswer(giving=self, target=target, asked=asked, outs=outs)
+
+    async def _outs(self, puller: Puller, asked: Asked) -> list[Out]:
+        if asked.ids:
+            outs = await self.store.read(partial(_by_id, puller.name, asked))
+            return outs[(asked.page - 1) * PAGE : asked.page * PAGE]
+        ids = None if asked.first else self._listings.page(puller.name, asked)
+        if ids is not None:
+            as_listed = Asked(by_first_seen=asked.by_first_seen)
+            return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, as_listed, ids))
+        outs = await self.store.read(partial(_listed, puller, asked, PAGE + 1))
+        if len(outs) > PAGE:
+            # In a thread: of very many it takes long.
+            outs = await asyncio.to_thread(self._all, puller, asked)
+        self._listings.keep(puller.name, asked, [out.alert_id for out in outs])
+        return in_order(outs[(asked.page - 1) * PAGE : asked.page * PAGE])
+
+    def _all(self, puller: Puller, asked: Asked) -> list[Out]:
+        with self.store.reading() as tx:
+            return _listed(puller, asked, self.limits.listed, tx)
+
+    async def delivered(self, target: str, outs: Sequence[Out]) -> None:
+        """Note that an answer was sent whole."""
+        fresh = [out for out in outs if out.pending]
+        if not fresh:
+            return
+        try:
+            async with self._noting[target]:
+                now = await self.store.write(partial(_delivered, target, fresh), long=True)
+        except StoreError as error:
+            # It is shown once more: at least once.
+            log.warning("handout_not_noted", target=target, count=len(fresh), reason=str(error))
+            return
+        self.metrics.handed_out.labels(target=target).inc(len(fresh))
+        seconds = self.metrics.end_to_end_seconds.labels(target=target)
+        for out in fresh:
+            seconds.observe(max((now - out.put_out_at).total_seconds(), 0.0))
+        log.info("handed_out", target=target, count=len(fresh))
+
+    async def _note_asked(self, puller: Puller) -> None:
+        self.metrics.last_asked.labels(target=puller.name).set_to_current_time()
+        part, now = part_of("irp", puller.name), time.monotonic()
+        self._health.succeeded(part)
+        last = self._noted.get(puller.name)
+        if last is None or now - last > self.limits.noted_every.total_seconds():
+            await self.store.write(lambda tx: tx.targets.note_asked(puller.name, tx.now))
+            self._noted[puller.name] = now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAnswer:
+    """An answer, whose length is known before its bytes are made."""
+
+    giving: Giving
+    target: str
+    asked: Asked
+    outs: Sequence[Out]
+    length: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the bytes."""
+        object.__setattr__(self, "length", 2 + max(len(self.outs) - 1, 0) + sum(map(self._size, self.outs)))
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes, piece by piece; raise StoreError where some are gone."""
+        opening = b"["
+        for some in self._batches():
+            async with self.giving.making:
+                parts = await self.giving.store.read(partial(_parts, some, self.asked))
+            if len(parts) < len(some):
+                raise StoreError("an alert was replaced too long ago")
+            texts = self._texts([parts.pop(out.alert_id) for out in some], opening)
+            opening = b","
+            while (piece := await self._next(texts)) is not None:
+                yield piece
+        yield b"]" if self.outs else b"[]"
+
+    async def delivered(self) -> None:
+        """Note that it was sent whole; an answer to `id=` shows what was wanted, and changes nothing."""
+        if not self.asked.ids:
+            await self.giving.delivered(self.target, self.outs)
+
+    async def _next(self, texts: Iterator[bytes]) -> bytes | None:
+        async with self.giving.making:
+            # zlib lets the loop's thread run meanwhile.
+            return await asyncio.to_thread(_gathered, texts, self.giving.limits.piece)
+
+    def _texts(self, batch: Sequence[Parts], opening: bytes) -> Iterator[bytes]:
+        for parts in batch:
+            yield from _texts(parts, opening, self.giving.limits.piece)
+            opening = b","
+
+    def _batches(self) -> Iterator[list[Out]]:
+        some, size = list[Out](), 0
+        for out in self.outs:
+            if some and size + self._size(out) > self.giving.limits.batch:
+                yield some
+                some, size = [], 0
+            some.append(out)
+            size += self._size(out)
+        if some:
+            yield some
+
+    def _size(self, out: Out) -> int:
+        affected = out.affected_lists if self.asked.lists else out.affected
+        events = out.events if self.asked.with_events else 2
+        tail = affected if self.asked.with_affected else len(_NO_LISTS)
+        return out.head + len(_EVENTS) + events + 1 + tail
+
+
+def _gathered(texts: Iterator[bytes], most: int) -> bytes | None:
+    """Return the next texts as one piece; None at the end."""
+    piece = bytearray()
+    for text in texts:
+        piece += text
+        if len(piece) >= most:
+            break
+    return bytes(piece) or None
+
+
+def _texts(parts: Parts, opening: bytes, most: int) -> Iterator[bytes]:
+    yield opening
+    yield from _unpack(parts.head, most)
+    yield _EVENTS
+    yield from _unpack(parts.events, most) if parts.events is not None else [b"[]"]
+    yield b","
+    yield from _unpack(parts.affected, most) if parts.affected is not None else [_NO_LISTS]
+
+
+def _unpack(packed: bytes, most: int) -> Iterator[bytes]:
+    unpacker, rest = zlib.decompressobj(), packed
+    while rest:
+        yield unpacker.decompress(rest, most)
+        rest = unpacker.unconsumed_tail
+    yield unpacker.flush()
+
+
+def _by_id(target: str, asked: Asked, tx: Tx) -> list[Out]:
+    return tx.handouts.by_id(target, asked, set(tx.links.stored_as(asked.ids).values()))
+
+
+def _parts(outs: Sequence[Out], asked: Asked, tx: Tx) -> dict[AlertId, Parts]:
+    return tx.handouts.parts(outs, asked)
+
+
+def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> list[Out]:
+    return tx.handouts.listed(puller.name, asked, repeated_since=tx.now - puller.repeat_for, limit=limit)
+
+
+def _delivered(target: str, fresh: Sequence[Out], tx: Tx) -> datetime:
+    tx.handouts.delivered(fresh)
+    tx.audit.note_all(target, [("handed_out", out.alert_id, "") for out in fresh])
+    return tx.now

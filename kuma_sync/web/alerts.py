@@ -1,0 +1,182 @@
+"""`GET /api/<version>/alerts`: KUMA's own call (KUMA help 222254, 269916), answered to an IRP that polls us.
+
+Errors come in KUMA's order and words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+from urllib.parse import parse_qs
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from kuma_sync.core.errors import StoreError
+from kuma_sync.core.handout import STATUSES, Asked
+from kuma_sync.core.moments import read_moment
+from kuma_sync.core.patterns import runs_away
+from kuma_sync.web.responses import CONNECTION, AccessRules, Refused, authenticated
+
+log = structlog.get_logger(__name__)
+
+_MOST_IDS = 1000
+_FIELDS = ("lastSeen", "firstSeen")
+_LISTS = ("v3",)
+
+
+class Answer(Protocol):
+    """The answer to a query: its length, its bytes, and the note that it was sent whole."""
+
+    @property
+    def length(self) -> int:
+        """Return the number of bytes."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the bytes. Raise StoreError."""
+
+    async def delivered(self) -> None:
+        """Note that it was sent whole."""
+
+
+class Gives(Protocol):
+    """Gives alerts to targets that poll us."""
+
+    async def give(self, target: str, asked: Asked) -> Answer:
+        """Return the answer to a target's query. Raise StoreError."""
+
+
+class Connection(Protocol):
+    """The connection of a request, as far as it tells whether the peer took an answer."""
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether it ended although the peer did not take all."""
+
+    def moves(self) -> None:
+        """Note that the answer goes on."""
+
+    async def taken(self) -> bool:
+        """Wait until the peer's system has taken all that was sent; false where it ended before."""
+
+
+async def list_alerts(request: Request, rules: AccessRules, gives: Gives, version: str) -> Response:
+    """Check one query, and answer with the target's alerts."""
+    who = authenticated(request, rules)
+    if who.target is None:
+        raise Refused(403, "access denied", "this token belongs to no target that polls")
+    asked = read_query(request.scope["query_string"], lists=version in _LISTS)
+    try:
+        return WholeAnswer(await gives.give(who.target, asked))
+    except StoreError as error:
+        raise Refused(503, "store unavailable", str(error)) from None
+
+
+class WholeAnswer(Response):
+    """An answer of known length, sent piece by piece; it counts once the peer has taken it whole."""
+
+    def __init__(self, given: Answer) -> None:
+        super().__init__(media_type="application/json")
+        self.headers["Content-Length"] = str(given.length)
+        self._given = given
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
+        """Send it. One that breaks off changes nothing, and is shown again."""
+        connection: Connection | None = scope.get("state", {}).get(CONNECTION)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if scope["method"] == "HEAD":
+            await send({"type": "http.response.body"})
+            return
+        last = b""
+        async for piece in self._given.pieces():
+            if last:
+                await send({"type": "http.response.body", "body": last, "more_body": True})
+            last = piece
+            if connection is not None and not _goes_on(connection):
+                return
+        # The last byte waits until the peer's system has taken all others.
+        if last != b"[]" and connection is not None and not await connection.taken():
+            return
+        await send({"type": "http.response.body", "body": last})
+        if connection is None or not connection.broken:
+            await self._given.delivered()
+
+
+def _goes_on(connection: Connection) -> bool:
+    connection.moves()
+    return not connection.broken
+
+
+def read_query(raw: bytes, *, lists: bool) -> Asked:
+    """Read KUMA's parameters; others are ignored, as KUMA ignores them. Raise Refused in KUMA's words."""
+    try:
+        given = parse_qs(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=2 * _MOST_IDS)
+    except ValueError:
+        raise Refused(400, "invalid query parameter value") from None
+    if any("\x00" in value for values in given.values() for value in values):
+        raise Refused(400, "invalid query parameter value")
+    page = _page(_last(given.get("page")))
+    ids = tuple(dict.fromkeys(one for one in given.get("id", []) if one))
+    if len(ids) > _MOST_IDS:
+        raise Refused(400, "invalid query parameter value", "id")
+    statuses = frozenset(one for one in given.get("status", []) if one)
+    if statuses - STATUSES:
+        raise Refused(400, "invalid status", min(statuses - STATUSES))
+    moment = _last(given.get("timestampField")) or _FIELDS[0]
+    if moment not in _FIELDS:
+        raise Refused(400, "invalid timestamp field", moment)
+    since, until = _moment(given.get("from"), "from"), _moment(given.get("to"), "to")
+    if since is not None and until is not None and since > until:
+        raise Refused(400, "from cannot be greater than to")
+    return Asked(
+        page=page,
+        ids=ids,
+        tenants=frozenset(one for one in given.get("tenantID", []) if one),
+        statuses=statuses,
+        name=_pattern(_last(given.get("name"))),
+        by_first_seen=moment == "firstSeen",
+        since=since,
+        until=until,
+        with_events="withEvents" in given,
+        with_affected="withAffected" in given,
+        lists=lists,
+    )
+
+
+def _last(values: Sequence[str] | None) -> str:
+    return values[-1] if values else ""
+
+
+def _page(text: str) -> int:
+    if not text:
+        return 1
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < 1:
+        raise Refused(400, "invalid query parameter value", "page")
+    return int(text)
+
+
+def _moment(values: Sequence[str] | None, name: str) -> datetime | None:
+    text = _last(values)
+    if not text:
+        return None
+    # A plus sign that was not percent-encoded came as a space.
+    moment = read_moment(text.replace(" ", "+") if "T" in text else text)
+    if moment is None:
+        raise Refused(400, f"cannot parse {name}", text[:100])
+    return moment.astimezone(UTC)
+
+
+def _pattern(text: str) -> re.Pattern[str] | None:
+    if not text:
+        return None
+    try:
+        pattern = re.compile(text, re.IGNORECASE)
+    except (re.error, RecursionError, OverflowError):
+        raise Refused(400, "invalid query parameter value", "name") from None
+    if runs_away(text):
+        raise Refused(400, "invalid query parameter value", "name: it may take too long")
+    return pattern
