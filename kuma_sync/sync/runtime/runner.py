@@ -151,7 +151,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
         watches = [partial(_watch, target) for target in runtime.targets.values()]
-        reads = [("reading KUMA", partial(_sweep, runtime)), *(("asking what was closed", watch) for watch in watches)]
+        reads = [("reading KUMA", partial(sweep, runtime)), *(("asking what was closed", watch) for watch in watches)]
         for what, read in reads:
             doing.begin(what)
             try:
@@ -240,7 +240,8 @@ async def _said(every: timedelta) -> AsyncIterator[_Doing]:
         saying.cancel()
 
 
-async def _sweep(runtime: Runtime) -> list[str]:
+async def sweep(runtime: Runtime) -> list[str]:
+    """Read KUMA once with a sweep, as a single pass does; return what went wrong."""
     round_ = await runtime.poller.poll_once(sweep=True)
     unreadable = sorted(set().union(*round_.unreadable.values()))
     troubles = [f"kuma: {round_.incomplete}"] if round_.incomplete else []
