@@ -50,7 +50,7 @@ async def take_ours(remotes: Remotes, folder: Path, arguments: argparse.Namespac
         await runtime.poller.poll_once(sweep=True)
         polled, cpu = time.perf_counter(), time.process_time()
         with profiled(say if arguments.profile else None, per=arguments.alerts):
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
         ended = time.perf_counter()
     if remotes.made()["made"] != arguments.alerts:
         raise RuntimeError("not every alert became an incident")

@@ -27,7 +27,7 @@ from typing import Any
 import psycopg
 import structlog
 
-from kuma_sync.app.build import build, identity, open_store
+from kuma_sync.app.build import build, open_store
 from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.settings import load
@@ -117,14 +117,14 @@ async def crew_on(url: str, kuma: SimServer, irp: SimServer, folder: Path) -> As
         shared = SharedState(store=open_store(settings))
         stack.push_async_callback(shared.store.aclose)
         runtime = await build(settings, shared, stack)
-        await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
+        await make_ready(shared.store, runtime, shared.owner)
         yield runtime
 
 
 async def others(runtime: Runtime) -> None:
     """Do what the loops beside the poll do when nothing happens."""
-    await runtime.watch.watch_once()
-    await runtime.deliveries.drain()
+    await runtime.targets["irp"].watch.watch_once()
+    await runtime.targets["irp"].deliveries.drain()
     await runtime.closes.drain()
     await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
     await runtime.housekeeping()

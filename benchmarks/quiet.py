@@ -47,7 +47,7 @@ class Watched:
         """Deliver, and poll until a poll brings nothing new."""
         before = -1
         for _ in range(SETTLED):
-            await self.runtime.deliveries.drain()
+            await self.runtime.targets["irp"].deliveries.drain()
             cost = await self.cost(self.runtime.poller.poll_once)
             if cost["bytes"] == before:
                 return

@@ -97,7 +97,7 @@ async def shared() -> AsyncIterator[Callable[[Path], Any]]:
 
     import structlog  # noqa: PLC0415
 
-    from kuma_sync.app.build import build, identity, open_store  # noqa: PLC0415
+    from kuma_sync.app.build import build, open_store  # noqa: PLC0415
     from kuma_sync.app.lifecycle import make_ready  # noqa: PLC0415
     from kuma_sync.app.shared_state import SharedState  # noqa: PLC0415
     from kuma_sync.settings import load  # noqa: PLC0415
@@ -112,7 +112,7 @@ async def shared() -> AsyncIterator[Callable[[Path], Any]]:
                 store = open_store(settings)
                 stack.push_async_callback(store.aclose)
                 found.append(SharedState(store=store))
-                await make_ready(store, identity(settings, "security-vision"), found[0].owner)
+                await make_ready(store, await build(settings, found[0], stack), found[0].owner)
             return await build(settings, found[0], stack)
 
         yield runtime

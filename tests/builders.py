@@ -10,7 +10,7 @@ from typing import Any
 from kuma_sync.core.alert import Alert, AlertId, JsonObject, Observation, take_contents
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import Link
-from kuma_sync.store.links import as_link, as_row
+from kuma_sync.store.link_rows import as_link, as_row
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 ALERT_ID = AlertId("5c0de1a4-0000-4000-8000-000000000001")

@@ -25,7 +25,14 @@ FILL = [
     "SELECT 'old' || n, 'closed', {bytes}, '1:' || n, {digest}, {digest}, {time}, {time} FROM {numbers}",
 ]
 
-PARTIAL = ("ix_links_open", "ix_links_held", "ix_links_unresolved", "ix_links_unshown", "ix_alerts_recheck")
+PARTIAL = (
+    "ix_links_open",
+    "ix_links_held",
+    "ix_links_unresolved",
+    "ix_links_unshown",
+    "ix_links_unrouted",
+    "ix_alerts_recheck",
+)
 """Indexes that hold no settled row: to read one of them from end to end is cheap."""
 
 

@@ -48,16 +48,16 @@ GUARANTEES = ROOT / "docs" / "guarantees.md"
 
 CONTRACT_KEYS = {
     "kuma": "url token api_version instance web_url statuses tenants with_affected ca_file verify_tls client_cert "
-    "client_key proxy connect_timeout read_timeout",
+    "client_key proxy connect_timeout read_timeout write_back",
     "poll": "interval strategy overlap sweep_interval unseen ignore_before max_events max_alert_size",
     "irp": "profile url token username password ca_file verify_tls client_cert client_key proxy connect_timeout "
-    "read_timeout concurrency rate_limit find_first options",
+    "read_timeout concurrency rate_limit find_first repeat_for expect_every options",
     "close": "to_kuma to_irp watch watch_interval default_reason reasons",
     "retry": "base max",
     "brake": "max_closed_percent min_alerts max_new",
     "store": "url password retention",
     "run": "grace",
-    "web": "listen metrics_token metrics_public cert_file key_file tokens",
+    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough",
     "log": "level format",
 }
 CONTRACT_SECRETS = {"kuma.token", "kuma.proxy", "irp.token", "irp.password", "irp.proxy", "store.password"} | {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -111,7 +110,7 @@ def routing_of(settings: Settings) -> Routing:
             target=route.target,
             tenants=frozenset(tenant.casefold() for tenant in route.tenants),
             priorities=frozenset(route.priorities),
-            names=tuple(re.compile(name) for name in route.names),
+            names=tuple(route.names),
         )
         for route in settings.route
     ]

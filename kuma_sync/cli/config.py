@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -44,6 +45,8 @@ def config_check(config: Path | None, as_json: bool) -> None:
     path = find_config(config, os.environ)
     reading = read(path, os.environ)
     found = judge(reading)
+    if reading.settings:
+        found = replace(found, problems=tuple(dict.fromkeys((*reading.settings.broken.values(), *found.problems))))
     with suppress(NobodyReads):  # the exit code says it, too
         if as_json:
             show_json(found)

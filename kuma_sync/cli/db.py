@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.build import meant, open_store
+from kuma_sync.app.build import meant, open_store, routing_of
 from kuma_sync.app.processes import refuse_moved, running
-from kuma_sync.cli.options import Order, actor, agreed, as_option, config_option, dry_run_option, yes_option
+from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_line
@@ -17,6 +17,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
 from kuma_sync.store.copies import DEAD_AFTER
+from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.housekeeping import prune as prune_old
 
 
@@ -52,12 +53,17 @@ def prune(config: Path | None, said: str | None) -> None:
 @as_option
 @yes_option
 @dry_run_option
-def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool) -> None:
-    """Accept the configured KUMA and IRP as those this store belongs to. Asks before kuma.instance changes.
+@click.option("--target", metavar="NAME", help="A target that is no longer configured: its alerts go where routes say.")
+def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool, target: str | None) -> None:
+    """Accept the configured KUMA and IRPs as those this store belongs to. Asks before kuma.instance changes.
 
     Refused while a daemon works on the store.
     """
-    _rebind(command_settings(config, remotes=False), Order(by=actor(said), yes=yes, dry_run=dry_run))
+    settings, order = command_settings(config, remotes=False), Order(by=actor(said), yes=yes, dry_run=dry_run)
+    if target is None:
+        _rebind(settings, order)
+    else:
+        _remove_target(settings, target, order)
 
 
 def _upgrade(settings: Settings) -> None:
@@ -118,6 +124,32 @@ def _rebind(settings: Settings, order: Order) -> None:
     say(f"was  {_told(known)}\nnow  {_told(ours)}")
     if known is not None and _addresses(known) != _addresses(ours):
         say("Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them.")
+
+
+def _remove_target(settings: Settings, name: str, order: Order) -> None:
+    if name in {*settings.irps, *settings.broken}:
+        raise click.UsageError(f"the target {name} is configured; `kuma-sync db rebind` accepts all that are")
+    routing = routing_of(settings)
+    with opened_store(settings, any_owner=True) as store:
+        with store.reading() as tx:
+            _assure_idle(store, tx)
+            known, still_open = tx.targets.joined(), tx.links.open_by_target().get(name, 0)
+        if name not in known:
+            raise Unfinished(f"this store knows no target {name}; it knows {', '.join(known) or 'none'}")
+        if order.is_seen_first:
+            say(
+                f"{still_open} open links of target {name} ({known[name]}) go where the routes say. Their incidents "
+                "there stay as they are, and get no more updates; the new target is asked for each before one is made."
+            )
+        if order.dry_run:
+            return
+        agreed(f"Send {still_open} alerts to other targets?", yes=order.yes)
+        with store.writing() as tx:
+            _assure_idle(store, tx)
+            moved = operator.leave_target(tx, name, routing=routing, by=order.by)
+    for target, count in moved.items():
+        say(f"{count} to {target or 'no target, for no route takes them'}")
+    say(f"The store knows no target {name} any more.")
 
 
 def _assure_idle(store: Store, tx: Tx) -> None:

@@ -29,6 +29,7 @@ PAGE = 50
 class LinkView:
     """A link as it is shown: digests are counted, not listed."""
 
+    target: str
     incident: Incident | None
     doubt: str | None
     events_sent: int
@@ -68,21 +69,23 @@ class AlertView:
 @config_option
 @json_option
 @click.option("--state", type=click.Choice([state.value for state in AlertState]), help="Only alerts in this state.")
+@click.option("--target", metavar="NAME", help="Only alerts that go to this target.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"At most so many, the latest first; {PAGE} unless --json is given."
 )
-def alerts(config: Path | None, as_json: bool, state: str | None, limit: int | None) -> None:
+def alerts(config: Path | None, as_json: bool, state: str | None, target: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
-    asked = None if state is None else AlertState(state)
-    page = _page(command_settings(config, remotes=False), asked, limit or (None if as_json else PAGE))
+    settings = command_settings(config, remotes=False)
+    asked = Asked(state=AlertState(state) if state else None, target=target)
+    page = _page(settings, asked, limit or (None if as_json else PAGE))
     if as_json:
         show_json(page.rows)
     elif not page.rows:
-        say("No alerts." if state is None else f"No alerts are {state}.")
+        say(f"No alerts{f' of target {target}' if target else ''}{f' are {state}' if state else ''}.")
     else:
-        _show_rows(page)
+        _show_rows(page, targets=settings.several)
         if page.more and limit is None:
-            among = f" --state {state}" if state else ""
+            among = "".join(f" --{name} {value}" for name, value in (("state", state), ("target", target)) if value)
             say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
 
 
@@ -109,6 +112,14 @@ def show(config: Path | None, as_json: bool, raw: bool, alert: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which alerts are listed; None: all."""
+
+    state: AlertState | None = None
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """The alerts that are listed, and how many more there are."""
 
@@ -117,12 +128,12 @@ class Page:
     more: int
 
 
-def _page(settings: Settings, state: AlertState | None, limit: int | None) -> Page:
+def _page(settings: Settings, asked: Asked, limit: int | None) -> Page:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        rows = tx.overview.rows(state=state, limit=limit)
-        counts = tx.overview.counts()
-        total = sum(counts.values()) if state is None else counts[state]
-        if state in (None, AlertState.PARKED):
+        rows = tx.overview.rows(state=asked.state, target=asked.target, limit=limit)
+        counts = tx.overview.counts(asked.target)
+        total = sum(counts.values()) if asked.state is None else counts[asked.state]
+        if asked.state in (None, AlertState.PARKED) and asked.target is None:
             others = _without_alert(tx)
             rows, total = (rows + others)[:limit], total + len(others)
         return Page(now=tx.now, rows=rows, more=total - len(rows))
@@ -151,26 +162,28 @@ def _parked_row(job: ParkedJob) -> Row:
     )
 
 
-def _show_rows(page: Page) -> None:
+def _show_rows(page: Page, *, targets: bool) -> None:
     seen = ago_first(page.now)
     columns = [
         Column("alert", least=9),
         Column("state"),
+        *([Column("target")] if targets else []),
         Column("priority", spared=True),
         Column("status", spared=True),
         Column("last seen", brief=","),
         Column("incident"),
         Column("name", least=12),
     ]
-    rows = [[*_cells(row, seen(row.last_seen)), *_why(row)] for row in page.rows]
+    rows = [[*_cells(row, seen(row.last_seen), targets=targets), *_why(row)] for row in page.rows]
     if any(row.reason for row in page.rows):
         columns += [Column("towards"), Column("reason", wraps=True)]
     show_table(columns, [row[: len(columns)] for row in rows])
 
 
-def _cells(row: Row, seen: str) -> list[object]:
+def _cells(row: Row, seen: str, *, targets: bool) -> list[object]:
     incident = row.incident_number or row.incident_id
-    return [row.alert_id, row.state, row.priority, row.status, seen if row.last_seen else None, incident, row.name]
+    state = [row.state, row.target or "–"] if targets else [row.state]
+    return [row.alert_id, *state, row.priority, row.status, seen if row.last_seen else None, incident, row.name]
 
 
 def _why(row: Row) -> list[object]:
@@ -214,6 +227,7 @@ def _raw(settings: Settings, text: str) -> bytes:
 def _link_view(link: Link) -> LinkView:
     flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone", "missed")
     return LinkView(
+        target=link.target,
         incident=link.incident,
         doubt=link.doubt.value if link.doubt else None,
         events_sent=len(link.sent.events),

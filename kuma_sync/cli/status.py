@@ -71,6 +71,7 @@ class Status:
     reads: list[PassRecord]
     alerts: dict[AlertState, int]
     queues: dict[QueueName, QueueCounts]
+    targets: dict[str, QueueCounts]
     parked: list[ParkedJob]
     held: list[Held]
 
@@ -136,6 +137,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 reads=tx.audit.last_pass_by_kind(),
                 alerts=tx.overview.counts(),
                 queues=tx.queues(),
+                targets=tx.delivery.counts(),
                 parked=parked,
                 held=held,
             )
@@ -190,15 +192,27 @@ def _show(found: Status) -> None:
     )
     say()
     _show_reads(found)
+    _show_queues(found)
+    _show_parked(found)
+    _show_held(found)
+
+
+def _show_queues(found: Status) -> None:
+    """Show both queues; deliveries of each target by themselves where there are several."""
+    rows: dict[str, QueueCounts] = dict(found.queues)
+    if found.identity is not None and len(found.identity.targets) > 1:
+        rows |= {f"  to {name}": found.targets.get(name, QueueCounts()) for name in found.identity.targets}
     show_table(
         ["queue", *Depth, "oldest"],
         [
-            [name, *queue.jobs.values(), span((found.now - queue.oldest).total_seconds()) if queue.oldest else None]
-            for name, queue in found.queues.items()
+            [
+                name,
+                *(queue.jobs.get(depth, 0) for depth in Depth),
+                span((found.now - queue.oldest).total_seconds()) if queue.oldest else None,
+            ]
+            for name, queue in rows.items()
         ],
     )
-    _show_parked(found)
-    _show_held(found)
 
 
 def _show_reads(found: Status) -> None:

@@ -185,7 +185,7 @@ def left_target(link: Link, target: str) -> Link:
     if link.given_up:
         return replace(link, target=target)
     closing = None if link.closing is None or not link.alert_closed else replace(link.closing, incident=False)
-    state = Sought(doubt=Doubt.UNKNOWN)
+    state = Ignored(unknown=True) if target == IGNORE else Sought(doubt=Doubt.UNKNOWN)
     return Link(alert_id=link.alert_id, target=target, state=state, closing=closing, gone=link.gone)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +15,17 @@ from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.addresses import sqlite_path
+from kuma_sync.settings.broken import lacking_files, sentence, without_files
 from kuma_sync.settings.paths import SYSTEM_WIDE, here, places_of
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.sections import SECTIONS, Section, Settings, StoreSection
+from kuma_sync.settings.sections import SECTIONS, IrpSection, Section, Settings, StoreSection
 from kuma_sync.settings.sources import Environment, TomlFile, from_environment, misspelt
 from kuma_sync.settings.types import GIVEN, Given
-from kuma_sync.settings.validation import all_problems
-from kuma_sync.settings.warnings import cautions
+from kuma_sync.settings.validation import dotted, findings, problem_of
+from kuma_sync.settings.warnings import ambiguous_tokens, cautions
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
+_TARGETS_NEED = ("url", "profile")
 _READ_AT_START = ("web.cert_file", "web.key_file")
 _NOWHERE = {side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")}
 _EXAMPLE = "config.example.toml"
@@ -34,12 +36,13 @@ _PACKAGE = Path(__file__).parents[1]
 class Reading:
     """The result of reading a configuration: settings, or the error that names every problem.
 
-    `sections` are those without a problem of their own.
+    `sections` and `irps` (by name, as in Settings) are those without a problem of their own.
     """
 
     settings: Settings | None = None
     error: ConfigError | None = None
     sections: Mapping[str, Section] = field(default_factory=dict)
+    irps: Mapping[str, IrpSection] = field(default_factory=dict)
 
 
 def load(path: Path | None, env: Mapping[str, str], *, remotes: bool = True) -> Settings:
@@ -79,38 +82,78 @@ def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alo
     environment = Environment(env, files[0].toml_data if files else {}, only)
     init = InitSettingsSource(Settings, _NOWHERE if store_alone else {})
     given = Given(places=places, remotes=remotes)
-    settings, sections = copy_context().run(_validated, given, (init, environment, *files), environment)
+    settings, sections, irps = copy_context().run(_validated, given, (init, environment, *files), environment)
     if settings is None:
-        first, *others = _in_order(environment.problems, misspelt(env))
-        return Reading(error=ConfigError(first.key, first.problem, others=others), sections=sections)
+        problems = _in_order(environment.problems, misspelt(env))
+        return Reading(error=_one_error(problems), sections=sections, irps=irps)
+    if ambiguous := list(ambiguous_tokens(settings)):
+        return Reading(error=_one_error(ambiguous), sections=sections, irps=irps)
     store = given.tree.get("store", {})
     if "store.url" in environment.origins and not store.get("password"):
         environment.origins["store.password"] = environment.origins["store.url"]
     settings._places = places
     settings._former_store = _former_store(store, settings)
     settings._warnings = cautions(settings, path, environment.origins, env)
-    return Reading(settings=settings, sections=sections)
+    return Reading(settings=settings, sections=sections, irps=irps)
+
+
+def _one_error(problems: list[ConfigError]) -> ConfigError:
+    first, *others = problems
+    return ConfigError(first.key, first.problem, others=others)
 
 
 def _validated(
     given: Given, sources: tuple[PydanticBaseSettingsSource, ...], environment: Environment
-) -> tuple[Settings | None, dict[str, Section]]:
-    """Return the settings, if there is no problem with them, and the sections that are sound by themselves."""
+) -> tuple[Settings | None, dict[str, Section], dict[str, IrpSection]]:
+    """Return the settings, if there is no problem with them, and the sections and IRPs that are sound by themselves."""
     GIVEN.set(given)
-    try:
-        settings = Settings(_build_sources=(sources, {}))  # type: ignore[call-arg]  # mypy knows the fields alone
-    except ValidationError as error:
-        environment.problems += all_problems(error, environment.origins)
-    wrong = {problem.key.partition(".")[0] for problem in environment.problems}
-    if not wrong:
-        return settings, {name: getattr(settings, name) for name in SECTIONS}
-    tree = {name: given.tree.get(name, {}) for name in SECTIONS if name not in wrong}
-    return None, {name: SECTIONS[name].model_validate(table) for name, table in tree.items()}
+    settings, broken = _tried(given, sources, environment)
+    wrong = {problem.key for problem in environment.problems}
+    if settings is not None and not wrong:
+        settings._plain = "irp" in given.tree or not given.tree.get("targets")
+        settings._broken = broken
+        unusable = set() if "irp" in settings.irps else {"irp"}
+        return settings, {name: getattr(settings, name) for name in SECTIONS if name not in unusable}, {**settings.irps}
+    return None, *_sound(given.tree, wrong)
+
+
+def _tried(
+    given: Given, sources: tuple[PydanticBaseSettingsSource, ...], environment: Environment
+) -> tuple[Settings | None, dict[str, str]]:
+    """Read the settings; a second time without the files that some of several IRPs lack."""
+    broken: dict[str, str] = {}
+    for _attempt in ("as it is", "without files"):
+        try:
+            return Settings(_build_sources=(sources, {})), broken  # type: ignore[call-arg]  # mypy knows the fields alone
+        except ValidationError as error:
+            found = findings(error)
+            lacking = {} if environment.problems else lacking_files(found, given.tree)
+            if not lacking or broken:
+                environment.problems += [problem_of(one, environment.origins) for one in found]
+                return None, {}
+            for name, about in lacking.items():
+                broken[name] = sentence(problem_of(one, environment.origins) for one in about)
+                given.instead[name] = without_files(name, about, given)
+    return None, {}
+
+
+def _sound(tree: Mapping[str, Any], wrong: Collection[str]) -> tuple[dict[str, Section], dict[str, IrpSection]]:
+    """Return what has no problem of its own, of a configuration that has some."""
+    first = {key.partition(".")[0] for key in wrong}
+    absent = {"irp"} if "irp" not in tree and tree.get("targets") else set[str]()
+    names = [name for name in SECTIONS if name not in first | absent]
+    sections = {name: SECTIONS[name].model_validate(tree.get(name, {})) for name in names}
+    irps = {"irp": irp} if isinstance(irp := sections.get("irp"), IrpSection) else {}
+    named = tree.get("targets", {}) if "targets" not in wrong else {}
+    for name, table in named.items():
+        if not any(f"{key}.".startswith(f"{dotted(('targets', name))}.") for key in wrong):
+            irps[name] = IrpSection.model_validate(table)
+    return sections, irps
 
 
 def _in_order(problems: list[ConfigError], unread: Mapping[str, str]) -> list[ConfigError]:
     """Sort the problems by section, each once; a problem caused by a misspelt variable names the variable."""
-    order = list(SECTIONS)
+    order = list(Settings.model_fields)
     hinted: dict[str, ConfigError] = {}
     for problem in problems:
         hint = next((unread[key] for key in (problem.key, f"{problem.key}_file") if key in unread), "")
@@ -118,7 +161,7 @@ def _in_order(problems: list[ConfigError], unread: Mapping[str, str]) -> list[Co
         hinted.setdefault(str(told), told)
 
     def place(problem: ConfigError) -> int:
-        section = problem.key.partition(".")[0]
+        section = problem.key.partition(".")[0].partition("[")[0]
         return order.index(section) if section in order else len(order)
 
     return sorted(hinted.values(), key=place)
@@ -135,8 +178,15 @@ def _former_store(store: Mapping[str, Any], settings: Settings) -> Path | None:
 
 
 def frozen_changes(old: Settings, new: Settings) -> list[str]:
-    """Return the changed keys that need a restart."""
-    return [key for key in _NEEDS_A_RESTART if _value(old, key) != _value(new, key)]
+    """Return the changed keys that need a restart; a target may come and go without."""
+    plain = [key for key in _NEEDS_A_RESTART if _value(old, key) != _value(new, key)]
+    both = [name for name in old.targets if name in new.targets]
+    return plain + [
+        f"targets.{name}.{key}"
+        for name in both
+        for key in _TARGETS_NEED
+        if getattr(old.targets[name], key) != getattr(new.targets[name], key)
+    ]
 
 
 def waiting_changes(old: Settings, new: Settings) -> list[str]:
@@ -151,10 +201,7 @@ def waiting_changes(old: Settings, new: Settings) -> list[str]:
 def changed_keys(old: Settings, new: Settings) -> list[str]:
     """Return the dotted names of the keys that differ, without their values; each entry of a table counts."""
     return [
-        name
-        for section in SECTIONS
-        for key in SECTIONS[section].key_names()
-        for name in _differing(f"{section}.{key}", _value(old, f"{section}.{key}"), _value(new, f"{section}.{key}"))
+        found for name in Settings.model_fields for found in _differing(name, getattr(old, name), getattr(new, name))
     ]
 
 
@@ -162,6 +209,11 @@ def _differing(name: str, old: object, new: object) -> list[str]:
     match old, new:
         case Secret(), Secret():
             return [] if (old.path, old.reveal()) == (new.path, new.reveal()) else [name]
+        case Section(), Section():
+            names = [key for key in old.key_names() if key in new.key_names()]
+            return [
+                found for key in names for found in _differing(f"{name}.{key}", getattr(old, key), getattr(new, key))
+            ]
         case Mapping(), Mapping():
             entries = sorted({*old, *new})
             return [

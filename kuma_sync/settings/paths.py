@@ -117,7 +117,12 @@ def profile_path(text: str, places: Places) -> str:
 
 def is_built_in(profile: str) -> bool:
     """Tell whether a profile comes with the program."""
-    return "/" not in profile and (_PROFILES / f"{profile}.toml").is_file()
+    return "/" not in profile and built_in_profile(profile).is_file()
+
+
+def built_in_profile(name: str) -> Path:
+    """Return where a built-in profile lies, if there is one of this name."""
+    return _PROFILES / f"{name}.toml"
 
 
 def may_exist(path: Path) -> bool:

@@ -6,6 +6,7 @@ Must not put a secret into an error, nor a path that may be a secret written in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
@@ -44,6 +45,8 @@ def _one_of(text: Any, file: Any, check: Check) -> Secret:
     if not file:
         check(text)
         return Secret(text)
+    if not isinstance(file, str | Path):
+        raise PydanticCustomError("secret_path", "expected the path of a file")
     try:
         secret = _from_file(file)
         check(secret.reveal())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tomli_w
 from pydantic import (
@@ -22,13 +22,16 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kuma_sync.settings import secrets, types
 from kuma_sync.settings.addresses import take_password
+from kuma_sync.settings.passthrough import Allowed
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.secrets import FILE
+from kuma_sync.settings.targets import PLAIN, Expression, IrpUrl, RouteTarget, TargetName, mode_of
 
 PREFIX = "kuma_sync_"
 _TWICE = "is given twice, here and inside store.url; keep one"
@@ -59,6 +62,12 @@ class Section(BaseModel):
     def secret_keys(cls) -> tuple[str, ...]:
         """Return the keys that hold secrets; each has its `<key>_file` beside it."""
         return tuple(name for name, field in cls.model_fields.items() if field.annotation is Secret)
+
+    @classmethod
+    def secret_tables(cls) -> tuple[str, ...]:
+        """Return the keys that hold secrets by name; each name has its `<name>_file` beside it."""
+        tables = {name: get_args(field.annotation) for name, field in cls.model_fields.items()}
+        return tuple(name for name, kinds in tables.items() if kinds and Secret in get_args(kinds[-1]))
 
     @classmethod
     def key_names(cls) -> tuple[str, ...]:
@@ -100,6 +109,14 @@ class KumaSection(Section):
     proxy: secrets.Proxy = _default("")
     connect_timeout: types.PositiveDuration = _default("10s")
     read_timeout: types.PositiveDuration = _default("2m")
+    write_back: bool = False
+
+    @field_validator("write_back")
+    @classmethod
+    def _where_it_works(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("api_version", "v3") != "v3":
+            raise ValueError('true needs kuma.api_version = "v3": only there can an alert be given a comment')
+        return value
 
 
 class PollSection(Section):
@@ -116,10 +133,10 @@ class PollSection(Section):
 
 
 class IrpSection(Section):
-    """How to reach the IRP, and how hard to press it."""
+    """How to reach one IRP, or how it asks us, and how hard to press it: [irp], and every table below [targets]."""
 
     profile: types.ProfileName = "security-vision"
-    url: types.WebUrl
+    url: IrpUrl = ""
     token_file: secrets.SecretFile = ""
     token: secrets.Token = _default("")
     username: str = ""
@@ -136,7 +153,36 @@ class IrpSection(Section):
     concurrency: types.Share = 8
     rate_limit: types.Rate = 0
     find_first: Annotated[Literal["auto", "always"], types.Lower] = "auto"
+    repeat_for: types.Duration = _default("15m")
+    expect_every: types.OptionalDuration = _default("10m")
     options: types.Options = _default({"organization": ""})
+
+    @field_validator("token")
+    @classmethod
+    def _shown_at_our_door(cls, value: Secret, info: ValidationInfo) -> Secret:
+        if "profile" not in info.data or mode_of(info.data["profile"]) != "pull":
+            return value
+        if not value and types.GIVEN.get().remotes:
+            raise PydanticCustomError("pull_token_missing", "is required")
+        if not all("!" <= sign <= "~" for sign in value.reveal()):
+            raise ValueError("expected visible ASCII characters without spaces: the IRP shows it at our door")
+        return value
+
+    @property
+    def pulls(self) -> bool:
+        """Tell whether its profile says that the IRP asks us, and is sent nothing."""
+        return mode_of(self.profile) == "pull"
+
+
+class RouteSection(Section):
+    """One [[route]]: alerts that fit every key go to its target; a key left out, or empty, fits all."""
+
+    tenants: Annotated[tuple[types.NonEmpty, ...], types.Words] = ()
+    priorities: Annotated[
+        tuple[Annotated[Literal["low", "medium", "high", "critical"], types.Lower], ...], types.Words
+    ] = ()
+    names: tuple[Expression, ...] = ()
+    target: RouteTarget
 
 
 class CloseSection(Section):
@@ -199,6 +245,12 @@ class RunSection(Section):
     grace: types.Duration = _default("20s")
 
 
+class PassthroughSection(Section):
+    """Calls of KUMA's that our callers may make through the door."""
+
+    allow: Annotated[tuple[Allowed, ...], types.Words] = ()
+
+
 class WebSection(Section):
     """The HTTP doors."""
 
@@ -209,6 +261,7 @@ class WebSection(Section):
     cert_file: types.OptionalFile = _default("")
     key_file: types.DoorKey = _default("")
     tokens: secrets.DoorTokens = _default({})
+    passthrough: PassthroughSection = _default({"allow": []})
 
 
 class LogSection(Section):
@@ -235,6 +288,8 @@ class Settings(BaseSettings):
     kuma: KumaSection = _section()
     poll: PollSection = _section()
     irp: IrpSection = _section()
+    targets: Mapping[TargetName, IrpSection] = _section()
+    route: tuple[RouteSection, ...] = ()
     close: CloseSection = _section()
     retry: RetrySection = _section()
     brake: BrakeSection = _section()
@@ -246,28 +301,20 @@ class Settings(BaseSettings):
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _places: Places = PrivateAttr(default_factory=lambda: places_of(None, {}))
     _former_store: Path | None = PrivateAttr(default=None)
+    _plain: bool = PrivateAttr(default=True)
+    _broken: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _merged(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        if types.GIVEN.get().places:
-            types.GIVEN.get().tree.update(tree)
+        given = types.GIVEN.get()
+        if given.places:
+            given.tree.update(tree)
+        if PLAIN not in tree and tree.get("targets"):
+            tree = {**tree, PLAIN: _no_irp()}
+        for name, section in given.instead.items():
+            tree = {**tree, **_replaced(tree, name, section)}
         return tree
-
-    targets: Mapping[str, IrpSection] = {}
-    route: tuple[Any, ...] = ()
-
-    @property
-    def irps(self) -> Mapping[str, IrpSection]:
-        return {"irp": self.irp, **self.targets}
-
-    @property
-    def several(self) -> bool:
-        return len(self.irps) > 1
-
-    @property
-    def broken(self) -> Mapping[str, str]:
-        return {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -283,6 +330,39 @@ class Settings(BaseSettings):
     def former_store(self) -> Path | None:
         """Return the store's path by the old rule (relative to the current folder), if that differs."""
         return self._former_store
+
+    @property
+    def has_plain(self) -> bool:
+        """Tell whether [irp] is there; where it is not, `irp` has defaults and no address."""
+        return self._plain
+
+    @property
+    def irps(self) -> Mapping[str, IrpSection]:
+        """Return the IRPs to connect to: "irp" first if [irp] is there, then the targets in their order."""
+        named = {PLAIN: self.irp, **self.targets} if self.has_plain else self.targets
+        return {name: section for name, section in named.items() if name not in self._broken}
+
+    @property
+    def broken(self) -> Mapping[str, str]:
+        """Return the targets that cannot be used, with a sentence why: a file of theirs cannot be read, or is empty.
+
+        They are among `targets` (or `irp`) without that file, and not among `irps`.
+        """
+        return self._broken
+
+    @property
+    def several(self) -> bool:
+        """Tell whether more than one IRP is configured, the broken ones included."""
+        return len(self.irps) + len(self.broken) > 1
+
+
+def _no_irp() -> IrpSection:
+    """Return what stands for [irp] where only targets are configured: defaults, and no address."""
+    return IrpSection.model_validate({"url": "https://nowhere.invalid"}).model_copy(update={"url": ""})
+
+
+def _replaced(tree: dict[str, Any], name: str, section: IrpSection) -> dict[str, Any]:
+    return {PLAIN: section} if name == PLAIN else {"targets": {**tree["targets"], name: section}}
 
 
 SECTIONS: Mapping[str, type[Section]] = {
@@ -300,7 +380,8 @@ def secret_keys(section: str) -> tuple[str, ...]:
 
 def masked(settings: Settings) -> dict[str, Any]:
     """Return the configuration as tables of plain values, every secret replaced by asterisks."""
-    return settings.model_dump()
+    absent = {name for name in ("targets", "route") if not getattr(settings, name)}
+    return settings.model_dump(exclude=absent if settings.has_plain else {*absent, PLAIN})
 
 
 def to_toml(settings: Settings) -> str:
@@ -310,4 +391,5 @@ def to_toml(settings: Settings) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the configuration's JSON Schema, the `_file` form of every secret included."""
-    return {**Settings.model_json_schema(), "title": "kuma-sync", "required": ["kuma", "irp"]}
+    either = [{"required": [PLAIN]}, {"required": ["targets"]}]
+    return {**Settings.model_json_schema(), "title": "kuma-sync", "required": ["kuma"], "anyOf": either}

@@ -6,8 +6,8 @@ An error in the file names line and column, and quotes no value.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
-from kuma_sync.settings.sections import PREFIX, SECTIONS, Settings, secret_keys
+from kuma_sync.settings.sections import PREFIX, SECTIONS, IrpSection, Section, Settings
+from kuma_sync.settings.targets import PLAIN, same_name
 from kuma_sync.settings.toml import parse_toml
+from kuma_sync.settings.types import table as parsed_table
 
-_TABLES = ("web.tokens", "irp.options", "close.reasons")
+_TABLES = ("web.tokens", "web.passthrough", "irp.options", "close.reasons")
 _SURE = 0.8
 """How similar to a key a misspelt variable must be; others may belong to other programs."""
 
@@ -48,20 +50,34 @@ class Environment(EnvSettingsSource):
         super().__init__(Settings)
 
     def _take(self, name: str, value: str, parts: list[str], file: Tree) -> None:
-        section, key, *rest = parts
-        where, table = section, file.get(section, {})
-        if rest and isinstance(table, dict):
-            where, table = f"{section}.{key}", table.get(key, {})
-        if not isinstance(table, dict) or (rest and where in self.origins):
-            wanted = f"expected a table, because the environment sets {name}"
-            self.problems.append(ConfigError(where, wanted))
+        if parts[0] == "route":
+            self.problems.append(ConfigError("route", f"cannot be given by {name}; write [[route]] into the file"))
             return
-        path = [section, key]
-        if rest:
-            path.append(_entry(path, "__".join(rest), table))
-        self._sections[section] = {}
-        self._meant[PREFIX + "__".join(path)] = value
+        path: list[str] = []
+        table: Any = file
+        for part in _levels(parts):
+            if not isinstance(table, dict) or ".".join(path) in self.origins:
+                wanted = f"expected a table, because the environment sets {name}"
+                self.problems.append(ConfigError(".".join(path), wanted))
+                return
+            path.append(_entry(path, part, table))
+            table = table.get(path[-1], {})
         self.origins[".".join(path)] = name
+        if path[0] == "targets":
+            self._put(path, value)
+        else:
+            self._sections[path[0]] = {}
+            self._meant[PREFIX + "__".join(path)] = value
+
+    def _put(self, path: list[str], value: Any) -> None:
+        """Put a value below `targets`, one table deeper than the library reads; a whole target is JSON."""
+        if len(path) == len(("targets", "north")):
+            with suppress(ValueError):  # the section says what it expects
+                value = parsed_table(value)
+        table = self._sections
+        for part in path[:-1]:
+            table = table.setdefault(part, {})
+        table[path[-1]] = value
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._meant
@@ -85,12 +101,21 @@ class TomlFile(TomlConfigSettingsSource):
     def __call__(self) -> Tree:
         """Return the file's values, except those that the environment overrides."""
         tree, given = super().__call__(), self.current_state
-        for section in SECTIONS:
-            _give_way(tree.get(section), given.get(section), secret_keys(section))
-        web = tree.get("web")
-        if isinstance(web, dict):
-            _give_way(web.get("tokens"), given.get("web", {}).get("tokens"), None)
+        for name, section in SECTIONS.items():
+            _secrets_give_way(tree.get(name), given.get(name), section)
+        written, changed = tree.get("targets"), given.get("targets")
+        if isinstance(written, dict) and isinstance(changed, dict):
+            for name, table in written.items():
+                _secrets_give_way(table, changed.get(name), IrpSection)
         return tree
+
+
+def _secrets_give_way(table: Any, given: Any, section: type[Section]) -> None:
+    """Remove, in place, both forms of each secret of a section that the environment gives."""
+    if isinstance(table, dict) and isinstance(given, dict):
+        _give_way(table, given, section.secret_keys())
+        for key in section.secret_tables():
+            _give_way(table.get(key), given.get(key), None)
 
 
 def _give_way(table: Any, given: Any, secrets: Collection[str] | None) -> None:
@@ -125,7 +150,7 @@ def misspelt(env: Mapping[str, str]) -> dict[str, str]:
     for name in sorted(env):
         section, key = _meant(name)
         if key:
-            dotted = f"{section}.{key}"
+            dotted = f"{section}.{key}".replace("__", ".")
             right = f"{PREFIX}{section}__{key}".upper()
             found[dotted] = f"the environment variable {name} is not read; write {right}, with two underscores"
     return found
@@ -136,12 +161,26 @@ def _meant(name: str) -> tuple[str, str]:
     if not name.lower().startswith(PREFIX) or _parts(name):
         return "", ""
     section, _, key = name[len(PREFIX) :].lower().partition("_")
+    if section == "targets":
+        return section, _key_of_target(key)
     if section not in SECTIONS:
         return "", ""
     for table in _TABLES:
         if f"{section}.{key}".startswith(f"{table}_"):
             return section, f"{table.partition('.')[2]}__{key.partition('_')[2]}"
     return section, next(iter(get_close_matches(key, SECTIONS[section].model_fields, n=1, cutoff=_SURE)), "")
+
+
+def _key_of_target(text: str) -> str:
+    """Split `north_token_file` into a target's name and its key; "" where no key is at the end."""
+    keys = sorted((key for key in IrpSection.model_fields if text.endswith(f"_{key}")), key=len)
+    return f"{text.removesuffix(f'_{keys[-1]}')}__{keys[-1]}" if keys else ""
+
+
+def _levels(parts: list[str]) -> list[str]:
+    """Return section, key and entry, with the target's name after the first of `targets`; an entry may hold `__`."""
+    deepest = len(("targets", "north", "options")) if parts[0] == "targets" else len(("irp", "options"))
+    return parts[:deepest] + (["__".join(parts[deepest:])] if len(parts) > deepest else [])
 
 
 def _parts(name: str) -> list[str]:
@@ -152,13 +191,28 @@ def _parts(name: str) -> list[str]:
 
 def _entry(path: list[str], name: str, known: Iterable[str]) -> str:
     """Find the entry of a free table that a variable means: `_` also stands for `-` and for a space."""
-    for entry in known:
-        if re.sub(r"[-\s]", "_", entry.lower()) == name:
-            return entry
-    if path != ["web", "tokens"]:
-        return name
+    match path:
+        case [] | ["targets", _]:
+            return name
+        case ["targets"]:
+            return _alike(name, known) or name.replace("_", "-")
+        case ["targets", _, *below]:
+            return _entry([PLAIN, *below], name, known)
+        case [section, key] if section in SECTIONS and key in SECTIONS[section].secret_tables():
+            # A name of ours for a caller is like one in a host's name, a name in a template has no "-".
+            return _alike(name, known) or _one_form_of(name, known, new="-" if section == "web" else "_")
+        case [_, _]:
+            return _alike(name, known) or name
+        case _:
+            return name
+
+
+def _alike(name: str, known: Iterable[str]) -> str:
+    return next((entry for entry in known if same_name(entry) == name), "")
+
+
+def _one_form_of(name: str, known: Iterable[str], *, new: str) -> str:
+    """Find the entry of a table of secrets, of which the file may give the other form."""
     stem, suffix = (name.removesuffix(FILE), FILE) if name.endswith(FILE) else (name, "")
-    for entry in known:
-        if re.sub(r"[-\s]", "_", entry.removesuffix(FILE).lower()) == stem:
-            return entry.removesuffix(FILE) + suffix
-    return stem.replace("_", "-") + suffix
+    found = _alike(stem, (entry.removesuffix(FILE) for entry in known))
+    return (found or stem.replace("_", new)) + suffix

@@ -110,11 +110,13 @@ class Given:
     """The context of one reading of a configuration; a section made on its own has no `places`.
 
     Without `remotes`, files of all but the store may be out of reach. `tree` becomes what the sources said, merged.
+    `instead` has the sections of targets that lack a file, without it.
     """
 
     places: Places | None = None
     remotes: bool = True
     tree: dict[str, Any] = field(default_factory=dict)
+    instead: dict[str, Any] = field(default_factory=dict)
 
 
 GIVEN: ContextVar[Given] = ContextVar("GIVEN", default=Given())  # noqa: B039  # its tree stays empty
@@ -138,7 +140,14 @@ def out_of_reach(value: Any) -> bool:
 
 
 def _optional_file(value: Any) -> Path | None:
-    return None if value == "" or out_of_reach(value) else file_of(value)
+    if value == "" or out_of_reach(value):
+        return None
+    if not isinstance(value, str | Path):
+        raise ValueError("expected the path of a file")  # noqa: TRY004  # pydantic takes ValueErrors only
+    try:
+        return file_of(value)
+    except ValueError as error:
+        raise PydanticCustomError("file", "{error}", {"error": str(error)}) from None
 
 
 def _store_address(value: Any) -> str:
@@ -172,8 +181,8 @@ def _no_boolean(expected: str) -> BeforeValidator:
     return BeforeValidator(number)
 
 
-def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
+def _positive(value: timedelta | None) -> timedelta | None:
+    if value is not None and value <= timedelta(0):
         raise ValueError("must be longer than zero")
     return value
 
@@ -263,6 +272,13 @@ _WHOLE = _no_boolean("expected a whole number")
 
 Duration = Annotated[timedelta, BeforeValidator(duration), _shown(show_duration), _DURATION_SCHEMA]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+OptionalDuration = Annotated[
+    timedelta | None,
+    AfterValidator(_positive),
+    BeforeValidator(lambda value: None if value == "" else duration(value)),
+    _shown(show_duration),
+    WithJsonSchema({"type": ["string", "number"], "description": "30s, 10m, 2h, a number of seconds, or empty"}),
+]
 Size = Annotated[int, BeforeValidator(size), AfterValidator(_positive_size), _shown(show_size), _SIZE_SCHEMA]
 Moment = Annotated[datetime | None, BeforeValidator(moment), _shown(rfc3339), _MOMENT_SCHEMA]
 Whole = Annotated[int, Field(ge=0), _WHOLE]

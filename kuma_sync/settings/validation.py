@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -41,14 +41,19 @@ _LONGEST_SHOWN = 40
 _SURE = 0.85
 _DEEPEST = 3
 """Section, key and entry. Deeper, in a free value of `irp.options`, pydantic mixes its own words into the place."""
+_PLAIN_PART = re.compile(r"[A-Za-z0-9_-]+|route\[\d+\]")
 
 
 def expected(found: Mapping[str, Any]) -> str:
     """Return the sentence for one finding of pydantic, without its place."""
     context = found.get("ctx", {})
     match found["type"]:
-        case "value_error" | "secret_file":
+        case "value_error" | "secret_file" | "file":
             return str(context["error"])
+        case "secret_path":
+            return str(found["msg"])
+        case "unknown_target":
+            return f"there is no target {_shown(found['input'])}{meant(str(found['input']), context['known'])}"
         case "literal_error":
             choices = ", ".join(re.findall(r"'([^']*)'", context["expected"]))
             return f"{_shown(found['input'])} is not known, expected one of {choices}"
@@ -62,9 +67,12 @@ def expected(found: Mapping[str, Any]) -> str:
 
 def known_keys(model: type[BaseModel], place: Sequence[str]) -> list[str]:
     """Return the keys that are known at a place below a model; none where everything is allowed."""
-    for part in place:
+    parts = iter(place)
+    for part in parts:
         field = next((field for name, field in model.model_fields.items() if part in (name, field.alias)), None)
         kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        if field and get_origin(field.annotation) is Mapping:
+            next(parts, None)  # an entry's name
         inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
         if inner is None:
             return []
@@ -81,38 +89,52 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f" (known: {', '.join(known)})" if known else ""
 
 
-def all_problems(error: ValidationError, origins: Mapping[str, str]) -> list[ConfigError]:
-    """Turn the findings about settings into ConfigErrors; `origins` says which keys the environment gave."""
-    every = error.errors(include_url=False)
+def findings(error: ValidationError) -> list[Mapping[str, Any]]:
+    """Return what pydantic found, less what only follows from another finding."""
+    every: list[Mapping[str, Any]] = [*error.errors(include_url=False)]
     places = [found["loc"] for found in every if found["type"] != "too_short"]
     # If all entries of a list are wrong, pydantic also calls the list too short: leave that out.
-    every = [one for one in every if one["type"] != "too_short" or not any(one["loc"] == it[:-1] for it in places)]
-    return [_problem(found, origins) for found in every]
+    return [one for one in every if one["type"] != "too_short" or not any(one["loc"] == it[:-1] for it in places)]
 
 
-def _problem(found: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigError:
-    path = [str(part) for part in found["loc"] if isinstance(part, str) and part != "[key]"][:_DEEPEST]
+def problem_of(found: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigError:
+    """Turn a finding about settings into a ConfigError; `origins` says which keys the environment gave."""
+    path = _place(found["loc"])
     match found["type"]:
+        case "tuple_type" if path == ["route"]:
+            sentence = "expected a list of tables, each written [[route]] in two brackets"
         case "extra_forbidden":
             sentence = f"is not a known key{_did_you_mean(path)}"
         case "given_twice":
-            sentence = f"is given twice, here and as {_dotted(path)}{FILE}; keep one"
+            sentence = f"is given twice, here and as {dotted(path)}{FILE}; keep one"
         case "secret_missing":
-            sentence = f"is required (or {_dotted(path)}{FILE})"
+            sentence = f"is required (or {dotted(path)}{FILE})"
+        case "pull_token_missing":
+            shown = "the IRP shows it at our door"
+            sentence = f'is required with a profile of mode = "pull": {shown} (or {dotted(path)}{FILE})'
         case "other_missing":
-            sentence = f"is required, because {_dotted(path)} is set"
+            sentence = f"is required, because {dotted(path)} is set"
             path[-1] = found["ctx"]["other"]
         case kind:
             sentence = expected(found)
-            path[-1] += FILE if kind == "secret_file" else ""
+            path[-1] += FILE if kind in {"secret_file", "secret_path"} else ""
     # For an unknown section name the variable of its first key.
     inside = ".".join(path) + "."
-    variable = next((name for dotted, name in origins.items() if f"{dotted}.".startswith(inside)), None)
-    return ConfigError(_dotted(path), sentence + (f" (set by {variable})" if variable else ""))
+    variable = next((name for key, name in origins.items() if f"{key}.".startswith(inside)), None)
+    return ConfigError(dotted(path), sentence + (f" (set by {variable})" if variable else ""))
 
 
-def _dotted(path: Sequence[str]) -> str:
-    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in path)
+def _place(location: Sequence[str | int]) -> list[str]:
+    """Return the parts of a dotted key; of the routes, which have no names, the first is route[1]."""
+    path = [part for part in location if isinstance(part, str) and part != "[key]"]
+    if location[:1] == ("route",) and len(location) > 1:
+        path[0] = f"route[{int(location[1]) + 1}]"
+    return path[: _DEEPEST + (path[:1] == ["targets"])]
+
+
+def dotted(path: Sequence[str]) -> str:
+    """Return a key as it is told: a part with other signs than those of a plain key stands in quotation marks."""
+    return ".".join(part if _PLAIN_PART.fullmatch(part) else f'"{part}"' for part in path)
 
 
 def _shown(value: Any) -> str:
@@ -122,7 +144,8 @@ def _shown(value: Any) -> str:
 
 def _did_you_mean(path: list[str]) -> str:
     *where, name = path
-    close = get_close_matches(name.lower(), known_keys(Settings, where), n=1)
+    known = known_keys(Settings, [part.partition("[")[0] for part in where])
+    close = get_close_matches(name.lower(), known, n=1)
     if close:
         return f", did you mean {'.'.join([*where, close[0]])}?"
     elsewhere = {key: f"{section}.{key}" for section, model in SECTIONS.items() for key in model.key_names()}

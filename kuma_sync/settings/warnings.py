@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
 from kuma_sync.settings.secret import SECRET_NAME, Secret
-from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
+from kuma_sync.settings.sections import SECTIONS, IrpSection, KumaSection, Section, Settings
 from kuma_sync.settings.sources import misspelt
+from kuma_sync.settings.targets import PLAIN
 
+_PROXY = re.compile(r"(kuma|irp|targets\.[^.]+)\.proxy")
+_OPTIONS = re.compile(r"(irp|targets\.[^.]+)\.options(?=\.)")
 SHORTEST_TOKEN = 16
 """Characters of a token that opens our door."""
 
@@ -38,7 +43,8 @@ def cautions(
 
 
 def _connections(settings: Settings) -> Iterator[str]:
-    for name, side in (("kuma", settings.kuma), ("irp", settings.irp)):
+    sides: list[tuple[str, KumaSection | IrpSection]] = [("kuma", settings.kuma), *_irps(settings)]
+    for name, side in sides:
         parts = urlsplit(side.url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             yield f"{name}.url: http:// sends the token and the alerts unencrypted; use https://"
@@ -53,11 +59,33 @@ def _connections(settings: Settings) -> Iterator[str]:
         yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
 
 
-def _door_tokens(settings: Settings) -> Iterator[str]:
+def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:
+    """Yield the place of every IRP's section, and the section."""
+    if settings.has_plain:
+        yield PLAIN, settings.irp
+    for name, section in settings.targets.items():
+        yield f"targets.{name}", section
+
+
+def _at_the_door(settings: Settings) -> dict[str, str]:
+    """Return what opens the door, by key: the callers' tokens, and those of the IRPs that ask us."""
     web = settings.web
     door = {f"web.tokens.{name}": secret.reveal() for name, secret in web.tokens.items()}
-    if web.metrics_token:
-        door["web.metrics_token"] = web.metrics_token.reveal()
+    door |= {"web.metrics_token": web.metrics_token.reveal()} if web.metrics_token else {}
+    return door | {f"{place}.token": irp.token.reveal() for place, irp in _irps(settings) if irp.pulls and irp.token}
+
+
+def ambiguous_tokens(settings: Settings) -> Iterator[ConfigError]:
+    """Yield a problem for each IRP that asks us with a token which is not its alone: whose alerts are asked for?"""
+    door = _at_the_door(settings)
+    for key, token in door.items():
+        other = next((one for one, same in door.items() if one != key and same == token), "")
+        if other and not key.startswith("web."):
+            yield ConfigError(key, f"is the same token as {other}: an IRP that asks us needs one of its own")
+
+
+def _door_tokens(settings: Settings) -> Iterator[str]:
+    door = _at_the_door(settings)
     for key, token in door.items():
         if len(token) < SHORTEST_TOKEN:
             short = f"is shorter than {SHORTEST_TOKEN} characters and may be guessed"
@@ -71,14 +99,21 @@ def _door_tokens(settings: Settings) -> Iterator[str]:
 
 def secrets_of(settings: Settings) -> Iterator[tuple[str, Secret]]:
     """Yield every secret that is set, with its dotted key."""
-    for section in SECTIONS:
-        for key in secret_keys(section):
-            secret = getattr(getattr(settings, section), key)
-            if secret:
-                yield f"{section}.{key}", secret
-    for name, secret in settings.web.tokens.items():
-        yield f"web.tokens.{name}", secret
-    yield from _secret_options("irp.options", settings.irp.options)
+    for name in SECTIONS:
+        yield from _secrets_in(name, getattr(settings, name))
+    for name, target in settings.targets.items():
+        yield from _secrets_in(f"targets.{name}", target)
+    for place, irp in _irps(settings):
+        yield from _secret_options(f"{place}.options", irp.options)
+
+
+def _secrets_in(place: str, section: Section) -> Iterator[tuple[str, Secret]]:
+    for key in section.secret_keys():
+        if secret := getattr(section, key):
+            yield f"{place}.{key}", secret
+    for key in section.secret_tables():
+        for name, secret in getattr(section, key).items():
+            yield f"{place}.{key}.{name}", secret
 
 
 def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[tuple[str, Secret]]:
@@ -97,7 +132,7 @@ def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[
 def _files(settings: Settings, services: Path) -> Iterator[str]:
     keys = (
         ("kuma.client_key", settings.kuma.client_key),
-        ("irp.client_key", settings.irp.client_key),
+        *((f"{place}.client_key", irp.client_key) for place, irp in _irps(settings)),
         ("web.key_file", settings.web.key_file),
     )
     for key, file in (*((f"{key}_file", secret.path) for key, secret in _kept(settings)), *keys):
@@ -123,23 +158,22 @@ def _is_ours_alone(path: Path, services: Path) -> bool:
 
 def _moved_out(inside: list[str]) -> str:
     """Say where to move secrets out of a file that must stay readable; options have no `_file` form."""
-    files = [f"{key}_file" for key in inside if not key.startswith("irp.options.")]
+    tables = dict.fromkeys(found[0] for key in inside if (found := _OPTIONS.match(key)))
+    files = [f"{key}_file" for key in inside if not _OPTIONS.match(key)]
     places = [f"them into files of their own ({', '.join(files)})"] if files else []
-    places += ["those of irp.options into environment variables"] if len(files) < len(inside) else []
+    places += [f"those of {' and '.join(tables)} into environment variables"] if tables else []
     return f"put {', '.join(places)}; no chmod: the service must read this file as another user"
 
 
 def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:
     """Yield the secrets; a proxy's address is one only if it has a password in it."""
     for key, secret in secrets_of(settings):
-        if key not in {"kuma.proxy", "irp.proxy"} or proxy_password(secret.reveal()):
+        if not _PROXY.fullmatch(key) or proxy_password(secret.reveal()):
             yield key, secret
 
 
 def _from_outside(key: str, origins: Mapping[str, str]) -> bool:
-    return key in origins or any(
-        key.startswith(f"{table}.") for table in ("web.tokens", "irp.options") if table in origins
-    )
+    return any(f"{key}.".startswith(f"{given}.") for given in origins)
 
 
 def _world_readable(path: Path) -> bool:

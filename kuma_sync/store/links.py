@@ -4,36 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, TextClause, and_, bindparam, exists, func, or_, select, update
 
-from kuma_sync.core.alert import AlertId, EventDigest, Fingerprint
-from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import (
-    BeingMade,
-    Closing,
-    DeliveredState,
     Doubt,
-    Doubted,
-    Dropped,
-    Ignored,
-    InKuma,
-    Intent,
     Link,
-    Linked,
-    Live,
-    NotMade,
-    Sought,
-    State,
-    of_anything,
 )
 from kuma_sync.core.routing import IRP, NO_ROUTE
 from kuma_sync.core.text import alert_spellings, incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.types import same_named
+from kuma_sync.store.link_rows import as_link, as_row
 
 # Statements of every delivery, built once: building one costs more than running it.
 _GET = select(schema.links).where(schema.links.c.alert_id == bindparam("b_alert"))
@@ -45,23 +30,6 @@ _SAVE = (
     update(schema.links)
     .where(schema.links.c.alert_id == bindparam("b_alert"))
     .values({column: bindparam(column.name) for column in schema.links.c if column.name != "alert_id"})
-)
-
-_same_named = same_named(
-    "target",
-    "not_found_at",
-    "alert_closed",
-    "incident_closed",
-    "close_reason",
-    "close_comment",
-    "held_create",
-    "held_close",
-    "ignored",
-    "dropped",
-    "gone",
-    "missed",
-    "spent_until",
-    "unresolved_at",
 )
 
 
@@ -228,14 +196,20 @@ class Links:
     def held(self) -> list[AlertId]:
         """Return the alerts whose links are held, by the brake or for want of a route."""
         table = schema.links
-        held = or_(schema.HELD, schema.UNROUTED)
-        rows = self._connection.execute(select(table.c.alert_id).where(held).order_by(table.c.alert_id))
-        return [AlertId(alert_id) for (alert_id,) in rows]
+        rows = self._connection.execute(select(table.c.alert_id).where(schema.HELD).order_by(table.c.alert_id))
+        return sorted({*(AlertId(alert_id) for (alert_id,) in rows), *self.unrouted()})
 
     def unrouted(self) -> list[AlertId]:
         """Return the alerts that no route takes."""
         table = schema.links
         rows = self._connection.execute(select(table.c.alert_id).where(schema.UNROUTED).order_by(table.c.alert_id))
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
+    def of_target(self, target: str) -> list[AlertId]:
+        """Return the alerts of a target."""
+        table = schema.links
+        its = select(table.c.alert_id).where(table.c.target == target).order_by(table.c.alert_id)
+        rows = self._connection.execute(its)
         return [AlertId(alert_id) for (alert_id,) in rows]
 
     def open_by_target(self) -> dict[str, int]:
@@ -284,136 +258,3 @@ def _first_known(spellings: Mapping[str, Sequence[str]], stored: Container[str])
         known = next((spelling for spelling in each if spelling in stored), None)
         if known is not None:
             yield given, known
-
-
-def as_row(link: Link, now: datetime) -> dict[str, Any]:
-    """Return the row of a link that changed now."""
-    incident, intent, sent, doubt = link.incident, link.intent, link.sent, link.doubt
-    return {
-        "alert_id": link.alert_id,
-        "incident_id": incident.id if incident else None,
-        "incident_number": incident.number if incident else "",
-        "incident_url": incident.url if incident else "",
-        "sent_fingerprint": sent.fingerprint,
-        "sent_fields": dict(sent.fields),
-        "sent_events": sent.events,
-        "intent": _intent_row(intent) if intent else None,
-        "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
-        "doubt": doubt.value if doubt else None,
-        "close_origin": link.close_origin.value if link.close_origin else None,
-        **_same_named(link),
-        "changed_at": now,
-    }
-
-
-def as_link(row: Any) -> Link:
-    """Return the link of a row."""
-    return Link(
-        alert_id=AlertId(row.alert_id),
-        target=row.target,
-        state=_state(row),
-        closing=_closing(row),
-        gone=row.gone,
-        spent_until=row.spent_until,
-        unresolved_at=row.unresolved_at,
-    )
-
-
-def _state(row: Any) -> State:
-    live = _unmade(row) if row.incident_id is None else _made(row)
-    state = _ignored(live, missed=row.missed) if row.ignored else live
-    return Dropped(was=state) if row.dropped else state
-
-
-def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
-    # An incident that may exist is not ignored, and held goes before ignored.
-    match live:
-        case NotMade(held=False, carried=carried):
-            return Ignored(missed=missed, unknown=bool(carried))
-        case Sought(held=False, doubt=Doubt.UNKNOWN | Doubt.RESYNC):
-            return Ignored(missed=missed, unknown=True)
-        case _:
-            return live
-
-
-def _made(row: Any) -> Live:
-    incident = Incident(id=row.incident_id, number=row.incident_number, url=row.incident_url)
-    fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
-    sent = DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
-    match _doubt(row):
-        case None if row.intent is None and not row.ignored:
-            return Linked(incident=incident, sent=sent)
-        case (Doubt.MISSING | Doubt.UNCLOSED | Doubt.UNSHOWN | Doubt.RESYNC) as doubt if row.intent is None:
-            return Doubted(incident=incident, doubt=doubt, sent=sent, not_found_at=row.not_found_at)
-        case _:
-            sent = of_anything(_carried(row))
-            return Doubted(incident=incident, doubt=Doubt.RESYNC, sent=sent, not_found_at=row.not_found_at)
-
-
-def _unmade(row: Any) -> Live:
-    doubt = _doubt(row)
-    if row.intent is not None and not row.held_create:
-        return BeingMade(
-            intent=_intent(row),
-            resync=doubt is not Doubt.AMBIGUOUS,
-            carried=frozenset(row.sent_fields),
-            not_found_at=row.not_found_at,
-        )
-    sought: Literal[Doubt.UNKNOWN, Doubt.DUPLICATE, Doubt.RESYNC]
-    match doubt:
-        case None if row.intent is None and not row.incident_closed:
-            return NotMade(held=row.held_create, carried=_carried(row))
-        case None | Doubt.UNKNOWN if row.intent is None:
-            sought = Doubt.UNKNOWN
-        case Doubt.RESYNC if row.intent is None:
-            sought = Doubt.RESYNC
-        case _:
-            sought = Doubt.DUPLICATE  # an incident may exist: if `find` does not show it, a human decides
-    return Sought(doubt=sought, held=row.held_create, carried=_carried(row), not_found_at=row.not_found_at)
-
-
-def _doubt(row: Any) -> Doubt | None:
-    return Doubt(row.doubt) if row.doubt else None
-
-
-def _carried(row: Any) -> frozenset[str]:
-    return frozenset(row.sent_fields).union(row.intent["fields"] if row.intent else ())
-
-
-def _closing(row: Any) -> Closing | None:
-    incident = row.incident_closed and row.incident_id is not None
-    origin = Origin(row.close_origin) if row.close_origin else None
-    if origin is None and (row.alert_closed or incident):
-        origin = Origin.KUMA if row.alert_closed else Origin.IRP
-    if origin is None:
-        return None
-    # The brake holds the closing of an incident only after its alert was closed.
-    closed = InKuma.HELD if row.held_close else InKuma.CLOSED
-    return Closing(
-        origin=origin,
-        reason=row.close_reason,
-        comment=row.close_comment,
-        alert=closed if row.alert_closed else InKuma.OPEN,
-        incident=incident,
-    )
-
-
-def _intent_row(intent: Intent) -> dict[str, Any]:
-    return {
-        "fingerprint": intent.sent.fingerprint,
-        "fields": dict(intent.sent.fields),
-        "at": intent.at.isoformat(),
-        "unidentified": intent.unidentified,
-    }
-
-
-def _intent(row: Any) -> Intent:
-    return Intent(
-        sent=DeliveredState(
-            fingerprint=Fingerprint(row.intent["fingerprint"]),
-            fields=row.intent["fields"],
-            events=row.intent_events,
-        ),
-        at=datetime.fromisoformat(row.intent["at"]),
-        unidentified=row.intent["unidentified"],
-    )

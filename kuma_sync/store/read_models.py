@@ -86,10 +86,13 @@ class Overview:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def counts(self) -> dict[AlertState, int]:
-        """Count the alerts by state."""
+    def counts(self, target: str | None = None) -> dict[AlertState, int]:
+        """Count the alerts, all or those of a target, by state."""
         state = _state()
-        rows = self._connection.execute(_joined(state, func.count()).group_by(state))
+        query = _joined(state, func.count()).group_by(state)
+        if target is not None:
+            query = query.where(schema.links.c.target == target)
+        rows = self._connection.execute(query)
         found = {name: count for name, count in rows}
         return {name: found.get(name, 0) for name in AlertState}
 

@@ -23,7 +23,7 @@ class Joined:
 
     def __str__(self) -> str:
         """Return it in words."""
-        return f"{self.irp_url or '(it polls us)'} by profile {self.profile}"
+        return f"{self.irp_url or 'polls us'}, profile {self.profile}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Identity:
     def __str__(self) -> str:
         """Return it in words."""
         named = [f"{'IRP' if name == IRP else f'target {name}'} {irp}" for name, irp in self.targets.items()]
-        return "; ".join([f"KUMA {self.kuma_instance!r}", *named])
+        return ", ".join([f"KUMA {self.kuma_instance!r}", *named])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from kuma_sync.core.comparison import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Doubt, Link, Sought
-from kuma_sync.core.routing import IGNORE, NO_ROUTE
+from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.jobs import JobState
@@ -103,6 +104,24 @@ def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) ->
 
 def _goes_somewhere(link: Link, *, dropped: bool) -> bool:
     return link.target not in (NO_ROUTE, IGNORE) and (dropped or not link.dropped)
+
+
+def leave_target(tx: Tx, name: str, *, routing: Routing, by: str) -> dict[str, int]:
+    """Send the alerts of a target that is no longer configured where the routes say; count them by their new target."""
+    ids = tx.links.of_target(name)
+    links = lock(tx, links=ids).links
+    snapshots = tx.alerts.snapshots(ids)
+    moved = Counter[str]()
+    for alert_id, link in sorted(links.items()):
+        target = routing.target_of(snapshots[alert_id].alert) if alert_id in snapshots else routing.default
+        tx.delivery.clear(alert_id)
+        tx.links.save(transitions.left_target(link, target), now=tx.now)
+        tx.audit.note(by, "routed", alert_id, f"from {name} to {target or 'no target'}")
+        if not link.given_up:
+            moved[target] += 1
+            tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE, target=target)])
+    tx.targets.forget(name)
+    return dict(moved)
 
 
 def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:

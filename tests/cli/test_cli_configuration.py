@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from prompt import afresh, merged, typed, usual, write_config
 
 from kuma_sync.settings import example_text
@@ -137,6 +138,39 @@ def test_every_problem_of_configuration_profile_and_certificates_is_a_line(tmp_p
     assert answer.err == as_json.err == ""
 
 
+def test_one_broken_target_of_several_is_a_problem_of_the_offline_check(tmp_path: Path) -> None:
+    north = {"url": "https://localhost:1", "token_file": "gone/token"}
+    tables = merged(usual(tmp_path), {"targets": {"north": north}})
+    path = write_config(tmp_path / "config.toml", tables)
+    swapped = {**tables, "irp": {**north, "ca_file": "gone.pem"}, "targets": {"north": tables["irp"]}}
+    other = write_config(tmp_path / "other.toml", swapped)
+
+    answer, as_json = typed("config", "check", "-c", str(path)), typed("config", "check", "--json", "-c", str(path))
+    plain = typed("config", "check", "-c", str(other))
+
+    (told,) = answer.lines("problem  ")
+    assert answer.code == as_json.code == plain.code == 2
+    assert told.startswith("problem  targets.north.token_file: there is no such file")
+    assert as_json.json["problems"] == [told.removeprefix("problem  ")]
+    (told,) = plain.lines("problem  ")
+    assert told.startswith("problem  irp.token_file: there is no such file")
+    assert "; irp.ca_file: there is no such file" in told
+
+
+def test_targets_and_routes_are_shown_with_every_secret_masked(tmp_path: Path) -> None:
+    north = {"url": "https://north.example.com", "token": "canary-north", "proxy": "http://u:canary-north@proxy:1"}
+    route = [{"names": ["^R0[12]"], "target": "north"}]
+    path = tmp_path / "config.toml"
+    path.write_text(tomli_w.dumps({**usual(tmp_path), "targets": {"north": north}, "route": route}), encoding="utf-8")
+
+    shown, as_json = typed("config", "show", "-c", str(path)), typed("config", "show", "--json", "-c", str(path))
+
+    tables = tomllib.loads(shown.out)
+    assert tables == as_json.json
+    assert (tables["targets"]["north"]["token"], tables["route"][0]["names"]) == ("**********", ["^R0[12]"])
+    assert "canary" not in shown.out + as_json.out
+
+
 def test_a_broken_file_is_one_line_of_the_offline_check(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("[kuma]\ntoken = canary\n")
@@ -161,7 +195,7 @@ def test_the_schema_is_json_and_knows_every_section() -> None:
     schema = typed("config", "schema").json
 
     assert schema["type"] == "object"
-    assert set(schema["properties"]) == set(tomllib.loads(example_text()))
+    assert set(schema["properties"]) == {*tomllib.loads(example_text()), "targets", "route"}
 
 
 def test_init_writes_the_example_once_and_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

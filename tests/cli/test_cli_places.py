@@ -12,7 +12,7 @@ from addresses import somewhere
 from locked import locked
 from prompt import World, ask, daemon, shell, until, world
 
-from kuma_sync.app.build import identity, open_store
+from kuma_sync.app.build import meant, open_store
 from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
@@ -200,7 +200,8 @@ async def test_a_forgotten_store_of_the_same_two_sides_is_told_before_a_new_one(
     assert file.code == 2
     assert file.err.splitlines()[-1] == (
         f"kuma-sync: store.url: {tmp_path}/new.db is empty, and {elsewhere}/kuma-sync.db is the store of the same KUMA "
-        f"'kuma' and IRP {w.tables['irp']['url']}: a second one would send everything anew, over what analysts wrote. "
+        f"'kuma', IRP {w.tables['irp']['url']}, profile security-vision: a second one "
+        "would send everything anew, over what analysts wrote. "
         f'Name it, store.url = "sqlite:///{elsewhere}/kuma-sync.db"; or move it away to begin anew'
     )
     assert database.code == 0, "from a file to PostgreSQL there is no other way"
@@ -218,7 +219,7 @@ async def test_the_system_wide_store_is_looked_at_wherever_a_command_is_called(
     async with world(tmp_path, store={"url": f"sqlite:///{file}"}) as w:
         await ask("run", "--once", *w.c)
         settings = load(Path(moved(w, "home")[1]), {})
-        ours = identity(settings, "security-vision")
+        ours = meant(settings)
         places = {"system_wide": w.config if where == "named" else tmp_path / "gone.toml", "system_state": system}
 
         with pytest.raises(ConfigError, match=str(file)):
@@ -264,7 +265,8 @@ async def test_what_lies_about_and_is_no_store_of_ours_does_not_matter(tmp_path:
 
 def _refused(where: str, w: World, folder: Path, name: str = "kuma-sync.db") -> str:
     return (
-        f"kuma-sync: a running kuma-sync, {where}, serves KUMA 'kuma' and IRP {w.tables['irp']['url']} already, and "
+        f"kuma-sync: a running kuma-sync, {where}, serves KUMA 'kuma', IRP {w.tables['irp']['url']}, "
+        "profile security-vision already, and "
         f"{folder}/{name} is empty: a second store would send everything anew, over what analysts wrote. Use its "
         "configuration; or, if this is another KUMA, give it a kuma.instance of its own"
     )

@@ -23,7 +23,7 @@ MOVED = {"url": "http://127.0.0.1:2"}
 async def owner(w: World) -> Identity | None:
     async with opened(w.tables["store"]["url"]) as store:
         with store.reading() as tx:
-            return tx.cursor.identity()
+            return tx.targets.identity()
 
 
 async def test_another_instance_is_refused_with_the_advice_to_give_the_old_name_back(
@@ -84,7 +84,7 @@ async def test_a_rebind_to_another_address_asks_nothing_unless_it_is_to_be_looke
     assert after_a_look == before
     assert looked.out.splitlines()[-1] == "It would be rebound."
     assert bound is not None
-    assert bound.irp_url == MOVED["url"]
+    assert bound.targets["irp"].irp_url == MOVED["url"]
 
 
 async def test_a_rebind_says_when_incidents_are_to_be_looked_for(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kuma_sync.core.moments import EPOCH, before, form_of, read_any_moment, read_moment, rfc3339
-from kuma_sync.core.window import Cursor
 from kuma_sync.sync.closing.watch import since
 
 
@@ -119,6 +118,6 @@ def test_a_form_is_described_without_what_it_says(value: object, form: str) -> N
 
 @pytest.mark.parametrize("watched_until", [datetime.min.replace(tzinfo=UTC), NOW])
 def test_the_list_of_closed_is_asked_for_from_whatever_time_a_store_remembers(watched_until: datetime) -> None:
-    asked_from = since(Cursor(watched_until=watched_until, born_at=NOW))
+    asked_from = since(watched_until, born_at=NOW)
 
     assert asked_from == before(watched_until, timedelta(minutes=10)) <= watched_until

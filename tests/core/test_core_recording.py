@@ -17,6 +17,8 @@ from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import Doubt, Dropped, Ignored, Link, Linked, NotMade, Sought, State
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import Known, ReadFacts, Recording, RecordSettings, concerned, decide
+from kuma_sync.core.routing import IGNORE, NO_ROUTE, Route, Routing
+from kuma_sync.core.steps import TargetCapabilities
 
 A, B, C = AlertId("a"), AlertId("b"), AlertId("c")
 LINKED = Linked(incident=Incident(id="1"))
@@ -30,11 +32,15 @@ def rules(**given: Any) -> RecordSettings:
         "overlap": timedelta(minutes=5),
         "ignore_before": None,
         "brake": Brake(max_closed_percent=100, min_alerts=1),
-        "find_always": False,
-        "can_find": True,
+        "routing": Routing(),
+        "targets": {"irp": TargetCapabilities()},
         "wanted": Wanted(statuses=frozenset({"new"}), unseen=Unseen.OPEN),
     }
     return RecordSettings(**usual | given)
+
+
+def asked(**given: Any) -> dict[str, TargetCapabilities]:
+    return {"irp": TargetCapabilities(**given)}
 
 
 def known(*shown: Observation, state: State = LINKED) -> Known:
@@ -59,7 +65,7 @@ def recording(
 def test_a_new_alert_with_contents_gets_a_link_and_is_ready() -> None:
     made = recording(seen(id=A, events=events("x")))
 
-    assert [link.alert_id for link in made.links] == list(made.ready) == [A]
+    assert [link.alert_id for link in made.links] == [link.alert_id for link in made.ready] == [A]
     assert made.saved[0].contents is not None
     assert (len(made.new), made.updated, made.creates) == (1, 0, 1)
 
@@ -68,13 +74,13 @@ def test_a_new_alert_of_a_listing_is_linked_at_once_and_its_contents_are_wanted(
     made = recording(seen(id=A), facts=LISTING)
 
     assert [link.alert_id for link in made.links] == [A]
-    assert (list(made.wanted), made.unread, list(made.ready)) == ([A], {A}, [])
+    assert (list(made.wanted), made.unread, made.ready) == ([A], {A}, [])
 
 
 def test_a_new_alert_of_a_listing_whose_contents_are_too_large_is_ready_without_them() -> None:
     made = recording(seen(id=A), facts=ReadFacts(listing=True, server_now=NOW, oversize=frozenset({A})))
 
-    assert (list(made.ready), list(made.wanted)) == ([A], [])
+    assert ([link.alert_id for link in made.ready], list(made.wanted)) == ([A], [])
     assert made.saved[0].snapshot.oversize
 
 
@@ -102,8 +108,8 @@ def test_with_find_always_a_new_alert_is_looked_for_and_without_find_never() -> 
     proven = ReadFacts(server_now=NOW, swept_since=NOW - timedelta(hours=1))
     item = seen(id=A, events=[])
 
-    (always,) = recording(item, facts=proven, given=rules(find_always=True)).links
-    (never,) = recording(item, given=rules(find_always=True, can_find=False)).links
+    (always,) = recording(item, facts=proven, given=rules(targets=asked(find_always=True))).links
+    (never,) = recording(item, given=rules(targets=asked(find_always=True, can_find=False))).links
 
     assert always.state == Sought(doubt=Doubt.UNKNOWN)
     assert never.state == NotMade()
@@ -294,3 +300,67 @@ def test_only_links_of_known_alerts_that_may_have_changed_are_asked_for() -> Non
 
     assert concerned([seen(id=A), seen(id=B, name="x"), seen(id=C)], before, frozenset({C})) == {B, C}
     assert concerned([seen(id=A, events=[]), seen(id=AlertId("new"), events=[])], before, frozenset()) == {A}
+
+
+# Routes
+
+
+def routed(*routes: Route, default: str = "irp") -> RecordSettings:
+    return rules(routing=Routing(routes=routes, default=default), targets=asked() | {"north": TargetCapabilities()})
+
+
+def test_the_first_route_that_takes_a_new_alert_names_its_target() -> None:
+    given = routed(Route(target="north", priorities=frozenset({"high"})), Route(target="south"))
+
+    made = recording(seen(id=A, priority="high"), seen(id=B, priority="low"), given=given)
+
+    assert {link.alert_id: link.target for link in made.links} == {A: "north", B: "south"}
+
+
+def test_a_target_that_cannot_be_asked_is_not_asked_and_one_that_is_unknown_is() -> None:
+    given = rules(routing=Routing(default="north"), targets={"north": TargetCapabilities(can_find=False)})
+    broken = rules(routing=Routing(default="broken"), targets={})
+
+    (unasked,) = recording(seen(id=A), given=given).links
+    (found_first,) = recording(seen(id=A), given=broken).links
+
+    assert isinstance(unasked.state, NotMade)
+    assert found_first.state == Sought(doubt=Doubt.UNKNOWN)
+
+
+def test_an_alert_that_a_route_ignores_is_recorded_and_makes_no_incident() -> None:
+    made = recording(seen(id=A), given=routed(Route(target=IGNORE)))
+
+    (link,) = made.links
+    assert (link.target, isinstance(link.state, Ignored), list(made.ready), made.creates) == (IGNORE, True, [], 0)
+
+
+def test_an_alert_that_a_route_ignored_is_looked_at_anew_when_it_changes() -> None:
+    given = routed(Route(target=IGNORE, priorities=frozenset({"low"})), default="north")
+    before = seen(id=A, priority="low")
+    ignored = Link(alert_id=A, target=IGNORE, state=Ignored())
+    known_before = Known(snapshots={A: first_snapshot(before)}, links={A: ignored})
+
+    still = recording(seen(id=A, priority="low", name="other"), before=known_before, given=given)
+    woken = recording(seen(id=A, priority="high"), before=known_before, given=given)
+
+    assert (list(still.changed), still.creates) == ([], 0)
+    assert [(link.alert_id, link.target) for link in woken.changed] == [(A, "north")]
+    assert woken.creates == 1
+
+
+def test_an_alert_keeps_its_target_when_the_routes_change() -> None:
+    before = seen(id=A, events=events("x"))
+    known_before = known(before)
+
+    (link,) = recording(
+        seen(id=A, events=events("x", "y")), before=known_before, given=routed(Route(target="north"))
+    ).changed
+
+    assert link.target == "irp"
+
+
+def test_an_alert_without_a_route_has_no_target() -> None:
+    (link,) = recording(seen(id=A), given=routed(default=NO_ROUTE)).links
+
+    assert link.target == NO_ROUTE

@@ -16,7 +16,7 @@ import build
 from forked import fork
 from stage import Stage, change_profile, let_leases_run_out, staged
 
-from kuma_sync.app.build import RuntimeBuilder, identity, open_store, utc_now
+from kuma_sync.app.build import RuntimeBuilder, open_store, utc_now
 from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.remotes import Remotes, open_remotes
 from kuma_sync.app.shared_state import SharedState
@@ -34,9 +34,7 @@ async def born(settings: Settings, store: Store, remotes: Remotes) -> Runtime:
     """Begin a life on a store: a crew that knows nothing but what is written there."""
     shared = SharedState(store=store)
     runtime = RuntimeBuilder(settings, shared, remotes).runtime()
-    await make_ready(
-        store, identity(settings, remotes.profile.name), shared.owner, can_find=remotes.capabilities.can_find
-    )
+    await make_ready(store, runtime, shared.owner)
     return runtime
 
 

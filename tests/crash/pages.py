@@ -248,7 +248,7 @@ class Eye:
         fired = self.stage.kuma.faults.fired.total()
 
         async def deliver() -> bool:
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             return not remember(self.house.store).jobs
 
         for _attempt in range(60):

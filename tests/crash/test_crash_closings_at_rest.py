@@ -87,9 +87,9 @@ async def _done(stage: Stage, runtime: Runtime, alert_id: str, deed: Deed, first
         case "poll" | "sweep":
             await runtime.poller.poll_once(sweep=deed.what == "sweep")
         case "watch":
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
         case "deliver":
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
         case "close":
             await runtime.closes.drain()
 

@@ -47,7 +47,7 @@ async def test_growth_that_leaves_last_seen_alone_is_told_after_the_overlap(tmp_
 
         clock.advance(minutes=31)
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
     assert len(stage.incident(alert_id).events) == 3
     assert stage.agrees(), stage.verdict()

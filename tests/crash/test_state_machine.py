@@ -170,11 +170,11 @@ class BothSides(RuleBasedStateMachine):
 
     @rule(steps=STEPS)
     def it_watches(self, steps: int | None) -> None:
-        self._works(lambda runtime: runtime.watch.watch_once(), steps)
+        self._works(lambda runtime: runtime.targets["irp"].watch.watch_once(), steps)
 
     @rule(steps=STEPS)
     def it_delivers(self, steps: int | None) -> None:
-        self._works(lambda runtime: runtime.deliveries.drain(), steps)
+        self._works(lambda runtime: runtime.targets["irp"].deliveries.drain(), steps)
 
     @rule(steps=STEPS)
     def it_closes(self, steps: int | None) -> None:

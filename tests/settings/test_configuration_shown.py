@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings import (
@@ -23,6 +24,7 @@ from kuma_sync.settings import (
     secret_keys,
     to_toml,
 )
+from kuma_sync.settings.sections import IrpSection, RouteSection
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {"kuma.url", "irp.url"}
@@ -82,6 +84,29 @@ def test_the_example_loads_once_addresses_and_token_are_filled_in(
     assert to_toml(load(file, ADDRESSES)) == to_toml(load(None, ADDRESSES))
     with pytest.raises(ConfigError, match=r"^kuma.url: is required"):
         load(file, {})
+
+
+def test_the_example_loads_with_all_that_is_commented_out_in_it(tmp_path: Path) -> None:
+    text = re.sub(r"^# (?=\[|[\w-]+ = )", "", example_text(), flags=re.MULTILINE)
+    tables, values = tomllib.loads(text), tomllib.loads(text)
+    values["web"].pop("tokens")  # an empty one is refused
+    file = tmp_path / "config.toml"
+    file.write_text(tomli_w.dumps(values), encoding="utf-8")
+
+    settings = load(file, ADDRESSES)
+
+    assert set(tables) == set(Settings.model_fields)
+    assert set(tables["targets"]["north"]) <= set(IrpSection.model_fields)
+    assert [set(route) for route in tables["route"]] == [set(RouteSection.model_fields)]
+    assert settings.irps["north"].url == "https://north.example.com"
+    assert {key: value for key, value in values["route"][0].items() if value} == {"target": "north"}
+
+
+def test_the_page_has_a_table_of_every_key_of_a_route() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    body = page.split("\n## [[route]]\n")[1].split("\n## ")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE) == list(RouteSection.model_fields)
 
 
 def test_the_example_is_found_in_a_wheel_and_in_a_checkout(tmp_path: Path) -> None:
@@ -246,4 +271,7 @@ def test_the_schema_knows_every_key_and_the_file_form_of_every_secret() -> None:
         assert set(properties) == {*model.model_fields, *(f"{key}_file" for key in secret_keys(section))}
         assert schema["$defs"][model.__name__]["additionalProperties"] is False
     assert schema["$defs"]["PollSection"]["properties"]["interval"]["default"] == "30s"
-    assert schema["required"] == ["kuma", "irp"]
+    assert schema["required"] == ["kuma"]
+    assert schema["anyOf"] == [{"required": ["irp"]}, {"required": ["targets"]}]
+    assert schema["properties"]["targets"]["additionalProperties"] == {"$ref": "#/$defs/IrpSection"}
+    assert set(schema["$defs"]["RouteSection"]["properties"]) == set(RouteSection.model_fields)

@@ -248,6 +248,12 @@ def test_reasons_are_compared_without_case_and_the_default_may_be_none(tmp_path:
     assert close.reasons == {"Bad rule": Reason.INCORRECT_RULE}
 
 
+def test_writing_back_is_for_the_newest_version_of_kumas_api(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "[kuma]\nwrite_back = true\napi_version = 'v3'")
+
+    assert (settings.kuma.write_back, loaded(tmp_path).kuma.write_back) == (True, False)
+
+
 def test_settings_are_frozen(tmp_path: Path) -> None:
     settings = loaded(tmp_path)
 

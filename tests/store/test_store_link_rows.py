@@ -13,7 +13,7 @@ from kuma_sync.core.alert import first_snapshot
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import UNSURE, DeliveredState, Doubt, Intent, Link
 from kuma_sync.core.steps import Close, Create, FindFirst, Nothing, TargetCapabilities, next_step
-from kuma_sync.store.links import as_link, as_row
+from kuma_sync.store.link_rows import as_link, as_row
 
 SNAPSHOT = first_snapshot(seen(events=events("a", "b")))
 SENT = DeliveredState(fingerprint=SNAPSHOT.fingerprint, fields={"title": "t"}, events=SNAPSHOT.event_ids)

@@ -52,6 +52,7 @@ KNOWN = an_incident(number="ИНЦ-7")
 
 FULL = Link(
     alert_id=ALERT_ID,
+    target="north",
     state=Doubted(incident=KNOWN, doubt=Doubt.UNCLOSED, sent=SENT, not_found_at=LOOKED),
     closing=Closing(
         origin=Origin.OPERATOR,
@@ -191,10 +192,11 @@ async def test_incidents_lead_to_their_alerts(database_url: str) -> None:
         await add(store, FULL, a_link(alert_id=B))
 
         with store.reading() as tx:
-            found = tx.links.by_incident([an_incident().id, "unknown"])
+            found = tx.links.by_incident([an_incident().id, "unknown"], target=FULL.target)
+            elsewhere = tx.links.by_incident([an_incident().id])
             many = tx.links.many([ALERT_ID, B, AlertId("unknown")])
 
-        assert found == {an_incident().id: ALERT_ID}
+        assert (found, elsewhere) == ({an_incident().id: ALERT_ID}, {})
         assert many == {ALERT_ID: FULL, B: a_link(alert_id=B)}
 
 

@@ -23,9 +23,9 @@ from kuma_sync.core.errors import NewerSchema, StoreUnavailable
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import DeliveredState, Link, Linked
 from kuma_sync.store import Lane, Store, store_url
-from kuma_sync.store.cursor import KnownProfile
 from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
 from kuma_sync.store.schema import metadata
+from kuma_sync.store.targets import KnownProfile
 
 A = AlertId("a")
 
@@ -134,7 +134,7 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
         assert link is not None
         tx.links.save(replace(link, spent_until=NOW), now=NOW)
     with store.reading() as tx:
-        saved, known = tx.links.get(A), tx.cursor.profile()
+        saved, known = tx.links.get(A), tx.targets.profile("irp")
 
     assert (before, current(store)) == ("0001", head())
     sent = DeliveredState(fingerprint=Fingerprint("1:f"), fields={"title": "t"})

@@ -171,6 +171,7 @@ async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) 
             assert tx.overview.rows() == [
                 Row(
                     alert_id=A,
+                    target="irp",
                     state="parked",
                     name=an_alert().name,
                     priority="high",

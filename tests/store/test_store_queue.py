@@ -24,6 +24,7 @@ async def test_what_is_put_waits_due_at_once_in_its_lane(database_url: str) -> N
 
         assert found == Job(
             subject="a",
+            target="irp",
             state="pending",
             lane=Lane.CREATE,
             due=clock.now,

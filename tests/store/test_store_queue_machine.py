@@ -74,6 +74,7 @@ class Model:
             self._numbers += 1
             job = Job(
                 subject=put.subject,
+                target=put.target,
                 state=state,
                 lane=put.lane,
                 due=now,

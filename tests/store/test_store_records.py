@@ -10,9 +10,12 @@ from stores import Clock, opened
 
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.window import Cursor
-from kuma_sync.store import AuditEntry, Identity, ParkedAlert, PassRecord
+from kuma_sync.store import AuditEntry, Identity, Joined, ParkedAlert, PassRecord
+from kuma_sync.store.targets import KnownProfile
 
-OURS = Identity(kuma_instance="кума", irp_url="https://sv.example.com", profile="security-vision")
+IRP = Joined(irp_url="https://sv.example.com", profile="security-vision")
+NORTH = Joined(irp_url="", profile="security-vision-pull")
+OURS = Identity(kuma_instance="кума", targets={"irp": IRP, "north": NORTH})
 POLL = PassRecord(
     kind="window",
     started_at=NOW,
@@ -38,7 +41,7 @@ async def test_a_new_store_is_born_by_the_first_write_and_once(database_url: str
             tx.cursor.move(watermark=NOW, sweep=2**40)
         clock.advance(days=1)
         with store.writing() as tx:
-            tx.cursor.move(swept_at=NOW, watched_until=NOW + timedelta(microseconds=7))
+            tx.cursor.move(swept_at=NOW)
             moved = tx.cursor.read()
 
     assert unborn == Cursor(born_at=birth)
@@ -46,25 +49,38 @@ async def test_a_new_store_is_born_by_the_first_write_and_once(database_url: str
         watermark=NOW,
         sweep=2**40,
         swept_at=NOW,
-        watched_until=NOW + timedelta(microseconds=7),
         born_at=birth,
     )
 
 
 async def test_a_store_remembers_whose_it_is_beside_its_cursor(database_url: str) -> None:
-    other = replace(OURS, irp_url="https://other.example.com")
+    other = replace(IRP, irp_url="https://other.example.com")
     async with opened(database_url) as store:
         with store.writing() as tx:
-            nobody = tx.cursor.identity()
+            nobody = tx.targets.identity()
             tx.cursor.move(watermark=NOW)
-            still_nobody = tx.cursor.identity()
-            tx.cursor.bind(OURS)
-            ours = tx.cursor.identity()
-            tx.cursor.bind(other)
+            still_nobody = tx.targets.identity()
+            tx.cursor.bind(OURS.kuma_instance)
+            tx.targets.bind(OURS.targets)
+            ours = tx.targets.identity()
+            tx.targets.bind({"irp": other})
+            tx.targets.forget("north")
 
             assert (nobody, still_nobody, ours) == (None, None, OURS)
-            assert tx.cursor.identity() == other
+            assert tx.targets.identity() == replace(OURS, targets={"irp": other})
             assert tx.cursor.read().watermark == NOW
+
+
+async def test_each_target_has_its_own_profile_and_its_own_watched_until(database_url: str) -> None:
+    until = NOW + timedelta(microseconds=7)
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            tx.targets.note_watched("north", until)
+            tx.targets.note_profile("irp", "digest", shown=True)
+
+            assert (tx.targets.watched_until("north"), tx.targets.watched_until("irp")) == (until, None)
+            assert tx.targets.profile("irp") == KnownProfile(digest="digest", shown=True)
+            assert tx.targets.profile("north") == tx.targets.profile("nobody") == KnownProfile()
 
 
 async def test_the_latest_pass_of_every_kind_is_found(database_url: str) -> None:

@@ -12,6 +12,8 @@ from kuma_sync.core.comparison import Wanted
 from kuma_sync.core.link import Link
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import RecordSettings
+from kuma_sync.core.routing import Routing
+from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.core.window import Cursor, Query, ReadKind
 from kuma_sync.store import Shape, Shown, Tx
 from kuma_sync.sync.leader import LeaderLease
@@ -23,8 +25,8 @@ RULES = RecordSettings(
     overlap=timedelta(minutes=5),
     ignore_before=None,
     brake=Brake(max_closed_percent=100, min_alerts=1),
-    find_always=False,
-    can_find=True,
+    routing=Routing(),
+    targets={"irp": TargetCapabilities()},
     wanted=Wanted(statuses=frozenset({"new"})),
 )
 

@@ -44,11 +44,11 @@ def test_every_metric_of_the_contract_is_there_with_exactly_its_labels() -> None
     metrics = Metrics()
 
     metrics.polls.labels(kind="window", result="complete").inc()
-    metrics.deliveries.labels(operation="create", result="ok").inc()
-    metrics.delivery_seconds.labels(operation="create").observe(0.1)
+    metrics.deliveries.labels(operation="create", result="ok", target="irp").inc()
+    metrics.delivery_seconds.labels(operation="create", target="irp").observe(0.1)
     metrics.closes.labels(result="ok").inc()
-    metrics.queue_depth.labels(queue="delivery", state="pending").set(1)
-    metrics.last_success.labels(part="poll").set(1)
+    metrics.queue_depth.labels(queue="delivery", state="pending", target="irp").set(1)
+    metrics.last_success.labels(part="poll", target="").set(1)
 
     assert shown(metrics) == CONTRACT
     assert f'kuma_sync_build_info{{version="{__version__}"}} 1.0' in metrics.render().decode()
@@ -70,7 +70,7 @@ def test_what_may_stay_zero_for_long_is_shown_from_the_start() -> None:
 def test_two_sets_of_metrics_do_not_share_numbers() -> None:
     one, other = Metrics(), Metrics()
 
-    one.ambiguous.inc()
+    one.ambiguous.labels(target="irp").inc()
 
     assert "kuma_sync_ambiguous_total 1.0" in one.render().decode()
     assert "kuma_sync_ambiguous_total 0.0" in other.render().decode()

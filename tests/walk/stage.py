@@ -21,7 +21,7 @@ import httpx
 from addresses import somewhere
 from forked import Forked, command, fork
 
-from kuma_sync.app.build import build, identity, open_store
+from kuma_sync.app.build import build, open_store
 from kuma_sync.app.lifecycle import Daemon, make_ready
 from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.shared_state import SharedState
@@ -132,7 +132,7 @@ class Stage:
             shared = SharedState(store=store, limits=limits, metrics=metrics or Metrics(), health=health)
             stack.push_async_callback(shared.store.aclose)
             runtime = await build(settings, shared, stack)
-            await make_ready(shared.store, identity(settings, "security-vision"), shared.owner)
+            await make_ready(shared.store, runtime, shared.owner)
             yield runtime
 
     @asynccontextmanager
@@ -296,7 +296,7 @@ async def until_proven(runtime: Runtime) -> None:
     """Wait until `find` showed the first incident: what it shows later, a closing too, would be carried."""
 
     async def is_proven() -> bool:
-        return (await ask(runtime, lambda tx: tx.cursor.profile())).shown
+        return (await ask(runtime, lambda tx: tx.targets.profile("irp"))).shown
 
     await eventually(is_proven)
 
@@ -305,7 +305,7 @@ async def until_rest(runtime: Runtime, *, within: float = 15.0) -> None:
     """Work both queues, back-offs included, until nothing is pending or running."""
 
     async def at_rest() -> bool:
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         await runtime.closes.drain()
         depths = await ask(runtime, lambda tx: [tx.delivery.depths(), tx.closes.depths()])
         return not any(depth.get(state) for depth in depths for state in ("pending", "postponed", "backoff", "running"))

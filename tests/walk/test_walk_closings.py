@@ -460,7 +460,7 @@ async def test_the_list_of_closed_incidents_is_read_to_its_end(tmp_path: Path, s
             stage.irp.analyst_close(stranger.id, "Solved")
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
         before = reads_of_closed(stage)
-        await runtime.watch.watch_once()
+        await runtime.targets["irp"].watch.watch_once()
         pages = reads_of_closed(stage) - before
         await until_rest(runtime)
 
@@ -478,7 +478,7 @@ async def test_the_watch_looks_back_a_day_at_first_and_then_ten_minutes(tmp_path
         stage.irp.analyst_close(incident.id, "False positive")
         incident.updated_at -= timedelta(minutes=2)
         for _ in range(2):
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
 
     since = [
         datetime.fromisoformat(parse_qs(request.query)["updatedSince"][0])
@@ -513,7 +513,7 @@ async def test_a_failed_watch_is_what_is_known_of_the_last_one(tmp_path: Path, s
             if fault:
                 stage.irp.faults.add("status", match="status=closed", **fault)
             with suppress(RemoteError):
-                await runtime.watch.watch_once()
+                await runtime.targets["irp"].watch.watch_once()
             stage.irp.faults.clear()
             (watch,) = await ask(runtime, lambda tx: tx.audit.last_pass_by_kind())
             last.append((watch.complete, watch.error))
@@ -528,9 +528,9 @@ async def test_a_watch_of_an_irp_that_asked_to_wait_says_so(tmp_path: Path, sqli
     async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
         stage.irp.faults.add("status", code=429, headers={"Retry-After": "60"}, match="status=closed")
         with pytest.raises(RemoteError):
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
         with pytest.raises(GateClosed):
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
         (watch,) = await ask(runtime, lambda tx: tx.audit.last_pass_by_kind())
 
     assert (watch.complete, watch.error) == (False, "it asked to wait")

@@ -33,7 +33,7 @@ async def test_ten_closings_are_sent_before_hundreds_of_updates_that_waited_long
             stage.kuma.close(alert_id, "responded")
         await runtime.poller.poll_once(sweep=True)
         before = len(stage.irp.writes)
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
     order = [deed for deed, _, _ in stage.irp.writes[before:]]
     last = max(position for position, deed in enumerate(order) if deed == "close")

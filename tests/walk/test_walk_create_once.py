@@ -64,7 +64,7 @@ async def test_a_server_error_after_the_effect_is_found_and_not_doubled(tmp_path
 
         async with stage.runtime() as runtime:
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             stage.irp.create(creating(alert_id, title=stage.kuma.alerts[alert_id]["name"]))
             await until_rest(runtime)
             link = await link_of(runtime, alert_id)
@@ -114,7 +114,7 @@ async def test_a_create_answered_with_a_page_for_people_is_not_sent_again(
 
         async with stage.runtime() as runtime:
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             if made:
                 stage.irp.create(creating(alert_id, title=stage.kuma.alerts[alert_id]["name"]))
             await until_rest(runtime)
@@ -174,7 +174,7 @@ async def test_a_restart_between_two_looks_does_not_start_over(tmp_path: Path, s
         async with stage.runtime() as runtime:
             await runtime.poller.poll_once()
             while (await link_of(runtime, alert_id)).not_found_at is None:
-                await runtime.deliveries.drain()
+                await runtime.targets["irp"].deliveries.drain()
             first_look = (await link_of(runtime, alert_id)).not_found_at
         async with stage.runtime() as runtime:
             noted = (await link_of(runtime, alert_id)).not_found_at
@@ -193,9 +193,9 @@ async def test_a_second_look_that_is_hours_away_is_not_taken_for_due(tmp_path: P
         async with stage.runtime() as runtime, asyncio.timeout(10):
             await runtime.poller.poll_once()
             while (await link_of(runtime, alert_id)).not_found_at is None:
-                await runtime.deliveries.drain()
+                await runtime.targets["irp"].deliveries.drain()
             looks = finds([request.query for request in stage.irp.requests])
-            taken = await runtime.deliveries.drain()
+            taken = await runtime.targets["irp"].deliveries.drain()
 
     assert looks == 2, "before the create, and after it was lost"
     assert taken == 0
@@ -262,7 +262,7 @@ async def test_a_find_comes_first_only_until_the_first_complete_sweep(tmp_path: 
             before = finds([request.query for request in stage.irp.requests])
             stage.kuma.raise_alert()
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             after = finds([request.query for request in stage.irp.requests])
 
     assert (before, after) == (2, 2), "before the create, and once to see whether it shows what was made"
@@ -276,7 +276,7 @@ async def test_always_means_a_find_before_every_create(tmp_path: Path, sqlite_ur
         before = finds([request.query for request in stage.irp.requests])
         alert_id = stage.kuma.raise_alert()
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
     assert finds([request.query for request in stage.irp.requests]) == before + 1
     assert stage.incident(alert_id)
@@ -288,7 +288,7 @@ async def test_always_means_a_find_before_a_create_that_is_tried_again_too(tmp_p
         alert_id = stage.kuma.raise_alert()
         away = stage.irp.faults.add("status", code=503, method="POST", match=CREATE, times=1)
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         assert away.fired
         stage.irp.create(creating(alert_id))
         await until_rest(runtime)

@@ -22,7 +22,7 @@ async def test_a_closing_that_names_its_incident_is_no_echo_of_a_create_in_doubt
         stage.irp.faults.add("reset_after", method="POST", times=1)
         async with stage.runtime() as runtime:
             await runtime.poller.poll_once(sweep=True)
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             closing = CloseRequest(
                 alert_id=AlertId(alert_id),
                 reason=Reason.INCORRECT_DATA,

@@ -24,7 +24,7 @@ SLOW = {"interval": "1m"}
 async def polled(runtime: Runtime) -> None:
     """Poll once, whatever the clock says, and do what is due."""
     await runtime.poller.poll_once(sweep=True)
-    await runtime.deliveries.drain()
+    await runtime.targets["irp"].deliveries.drain()
     await runtime.closes.drain()
 
 
@@ -120,7 +120,7 @@ async def test_a_resync_does_not_wait(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         left = await depths(runtime)
 
     assert left == {}
@@ -135,7 +135,7 @@ async def test_a_parked_update_that_is_retried_does_not_wait(tmp_path: Path, sql
         await polled(runtime)
         aside = [job.subject for job in await parked(runtime)]
         await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
     assert aside == [alert_id]
     assert len(stage.wrote("update")) == BURST
@@ -146,7 +146,7 @@ async def test_what_an_analyst_closed_meanwhile_gets_nothing_more(tmp_path: Path
     async with staged(tmp_path, sqlite_url, poll=SLOW) as stage, stage.runtime() as runtime:
         alert_id = await flapped(stage, runtime)
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-        await runtime.watch.watch_once()
+        await runtime.targets["irp"].watch.watch_once()
         await polled(runtime)
 
     assert stage.kuma.closes == [(alert_id, "incorrect data")]

@@ -56,7 +56,7 @@ async def test_an_irp_that_answers_503_for_a_whole_poll_gets_everything_once_whe
         stage.kuma.grow(grown)
 
         await runtime.poller.poll_once(sweep=True)
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         made, jobs = len(stage.irp.incidents), await parked(runtime)
         stage.irp.faults.remove(refusal)
         await once(runtime)

@@ -59,7 +59,7 @@ async def read_at_once(stage: Stage, runtime: Runtime, alerts: list[str]) -> int
     """Have alerts resynced by a KUMA that hangs; return how many of their contents were asked for at once."""
     hanging = stage.kuma.faults.add("hang", match="withAffected&id=")
     await tell(runtime, lambda tx: operator.resync(tx, [AlertId(name) for name in alerts], by="operator:test"))
-    working = asyncio.create_task(runtime.deliveries.drain())
+    working = asyncio.create_task(runtime.targets["irp"].deliveries.drain())
     await eventually(lambda: hanging.waiting)
     await eventually(lambda: all_run(runtime, len(alerts)))
     for _ in range(3):

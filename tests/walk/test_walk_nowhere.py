@@ -171,10 +171,10 @@ async def test_an_operation_that_stands_still_is_tried_with_one_request_at_a_tim
                 stage.kuma.grow(alert_id)
             await runtime.poller.poll_once()
             stage.irp.faults.add("delay", method="PATCH", seconds=0.05)
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             burst = away.fired
             for _ in range(3):
-                await runtime.deliveries.drain()
+                await runtime.targets["irp"].deliveries.drain()
             fired, lanes = away.fired, {job.lane for job in await ask(runtime, lambda tx: tx.delivery.jobs())}
             calm = await nothing_parked(runtime)
 

@@ -135,12 +135,12 @@ async def test_what_is_dropped_while_its_request_is_under_way_is_not_tried_again
     async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
         alert_id = stage.kuma.raise_alert(name="odd")
         if remote == "irp":
-            server, worker = stage.irp, runtime.deliveries
+            server, worker = stage.irp, runtime.targets["irp"].deliveries
             await runtime.poller.poll_once()
         else:
             await carried(runtime)
             stage.irp.analyst_close(stage.incident(alert_id).id, "Resolved")
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
             server, worker = stage.kuma, runtime.closes
         sent = len(server.requests)
         server.faults.add("delay", seconds=0.5, method="POST")

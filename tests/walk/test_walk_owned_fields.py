@@ -104,7 +104,7 @@ async def test_an_edit_made_while_our_update_is_on_its_way_lives(tmp_path: Path,
         stage.irp.knobs.latency = 0.5
         stage.kuma.edit(alert_id, priority="critical")
         await runtime.poller.poll_once()
-        delivering = asyncio.create_task(runtime.deliveries.drain())
+        delivering = asyncio.create_task(runtime.targets["irp"].deliveries.drain())
         await eventually(lambda: stage.irp.requests[-1].method == "PATCH")
         before = list(stage.wrote("update"))
         stage.irp.analyst_edit(incident.id, title="Checked by us", rule="ours")
@@ -124,7 +124,7 @@ async def test_an_update_that_is_sent_again_names_the_same_fields(tmp_path: Path
         stage.irp.faults.add(fault, method="PATCH", times=1)
         stage.kuma.edit(alert_id, priority="critical")
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         stage.irp.analyst_edit(incident.id, title="Checked by us", rule="ours")
         await until_rest(runtime)
 
@@ -139,7 +139,7 @@ async def test_an_edit_made_before_our_create_was_answered_lives(tmp_path: Path,
         alert_id = stage.kuma.raise_alert(priority="low")
         stage.irp.faults.add("reset_after", method="POST", times=1)
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         incident = stage.incident(alert_id)
         stage.irp.analyst_edit(incident.id, title="Checked by us")
         stage.kuma.grow(alert_id)

@@ -76,7 +76,7 @@ async def test_after_an_outage_a_window_in_small_pages_is_read_to_its_end(tmp_pa
             stage.kuma.faults.add("status", code=500, match="firstSeen")
             with pytest.raises(Exception, match="500"):
                 await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
 
     assert len(stage.irp.incidents) == 70
 
@@ -109,7 +109,7 @@ async def test_the_size_of_pages_may_shrink_while_the_daemon_runs(tmp_path: Path
         await polled(runtime, sweep=True)
         appear(stage, 50, minutes=1)
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
     assert len(stage.irp.incidents) == 350
 
@@ -150,7 +150,7 @@ async def test_where_page_is_ignored_what_one_answer_left_out_is_asked_for_alone
 
         stage.kuma.knobs.after_page = from_then_on
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         clamped = stage.kuma.knobs.clamp_page
         found = [len(incident.events) for alert_id in ids for incident in stage.incidents(alert_id)]
 

@@ -32,7 +32,7 @@ async def test_a_page_for_people_is_no_success_of_a_closing_in_kuma(
         await rested(runtime)
         met = stage.kuma.faults.add("html", match="alerts/close", times=1, **page)
         stage.irp.analyst_close(stage.incident(alert_id).id, "False positive")
-        await runtime.watch.watch_once()
+        await runtime.targets["irp"].watch.watch_once()
         await until_rest(runtime)
 
     assert met.fired == 1

@@ -151,14 +151,14 @@ async def test_the_first_create_of_a_profile_goes_alone_and_is_looked_for_once(t
                 stage.kuma.raise_alert()
             begun = len(stage.irp.requests)
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             asked = [(one.method, "externalId=" in one.query) for one in stage.irp.requests[begun:]]
         async with stage.runtime() as runtime:
             await once(runtime)
             later = finds(stage)
             stage.kuma.raise_alert()
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
 
     assert asked == [("POST", False), ("GET", True), *[("POST", False)] * 19]
     assert finds(stage) == later == 1, "a restart asks nothing"
@@ -177,7 +177,7 @@ async def test_another_profile_is_looked_at_once_more(tmp_path: Path, sqlite_url
                 for _ in range(3):
                     stage.kuma.raise_alert()
                 await runtime.poller.poll_once()
-                await runtime.deliveries.drain()
+                await runtime.targets["irp"].deliveries.drain()
                 counts.append(finds(stage) - before)
 
     assert counts == [1, 1, 1]
@@ -247,7 +247,7 @@ async def test_a_find_that_is_refused_shows_nothing_and_parks_nothing(tmp_path: 
         for _ in range(5):
             stage.kuma.raise_alert()
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         calm, reason, made = await nothing_parked(runtime), runtime.health.ready().parts["irp"].reason, creates(stage)
         stage.irp.faults.clear()
         await until_rest(runtime)
@@ -266,7 +266,7 @@ async def test_what_is_being_looked_for_outlives_the_process(tmp_path: Path, dat
             for _ in range(5):
                 stage.kuma.raise_alert()
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             made = creates(stage)
         async with stage.working() as runtime:
             await eventually(lambda: away.fired >= 2)
@@ -313,7 +313,7 @@ async def test_a_create_whose_answer_was_lost_is_the_proof_when_it_is_found(tmp_
             stage.kuma.raise_alert()
         await runtime.poller.poll_once()
         await until_rest(runtime)
-        known = await ask(runtime, lambda tx: tx.cursor.profile())
+        known = await ask(runtime, lambda tx: tx.targets.profile("irp"))
 
     assert known.shown
     assert stage.agrees(), stage.verdict()
@@ -328,7 +328,7 @@ async def test_an_operators_retry_makes_nothing_anew_that_is_only_being_looked_f
         await once(runtime)
         alert_id = stage.kuma.raise_alert()
         await runtime.poller.poll_once()
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
         def set_aside(tx: Tx) -> bool:
             for claim in (claims := tx.delivery.claim(1, owner="me", lease=runtime.poll_interval)):
@@ -337,7 +337,7 @@ async def test_an_operators_retry_makes_nothing_anew_that_is_only_being_looked_f
 
         await eventually(lambda: tell(runtime, set_aside))
         await tell(runtime, lambda tx: operator.retry(tx, [alert_id], by="cli"))
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         link = await link_of(runtime, alert_id)
 
     assert link.incident is not None
@@ -384,12 +384,12 @@ async def test_the_look_for_what_create_made_waits_for_a_resolution_as_every_loo
         alert_id = stage.kuma.raise_alert()
         async with stage.runtime() as runtime:
             await runtime.poller.poll_once()
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             stage.irp.analyst_close(stage.incident(alert_id).id, "")
             stage.irp.knobs.find_lag = 0
 
             async def seen_closed() -> bool:
-                await runtime.deliveries.drain()
+                await runtime.targets["irp"].deliveries.drain()
                 return (await link_of(runtime, alert_id)).unresolved_at is not None
 
             await eventually(seen_closed)

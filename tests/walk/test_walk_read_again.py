@@ -25,7 +25,7 @@ async def test_events_that_only_a_resync_has_shown_are_counted_in_what_the_incid
         stage.kuma.grow(alert_id, events=10, move_last_seen=False)
 
         await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="operator:test"))
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
 
     incident = stage.incident(alert_id)
     assert len({event["ID"] for event in incident.events}) == incident.fields["eventsTotal"] == 13

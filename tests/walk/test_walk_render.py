@@ -279,7 +279,7 @@ async def test_after_a_create_whose_answer_was_lost_find_is_shown_as_the_next(
         await seen(runtime)
         stage.irp.faults.add("reset_after", method="POST", times=1)
         compared = compare(monkeypatch, runtime, stage)
-        await runtime.deliveries.drain()
+        await runtime.targets["irp"].deliveries.drain()
         lost = compared.operations
         sent = await delivered(compared, alert_id)
 

@@ -20,8 +20,8 @@ async def everything(runtime: Runtime) -> None:
     """Do what the loops do when nothing happens: polls, a sweep, a watch round, both queues, gauges, the pruning."""
     await runtime.poller.poll_once()
     await runtime.poller.poll_once(sweep=True)
-    await runtime.watch.watch_once()
-    await runtime.deliveries.drain()
+    await runtime.targets["irp"].watch.watch_once()
+    await runtime.targets["irp"].deliveries.drain()
     await runtime.closes.drain()
     await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
     await runtime.housekeeping()

@@ -284,7 +284,7 @@ async def test_a_resync_waits_for_contents_that_kuma_fails_to_show(tmp_path: Pat
         await once(runtime)
         (rule,) = unshown(stage, alert_id, code=500)
         await tell(runtime, lambda tx: operator.resync(tx, [AlertId(alert_id)], by="cli"))
-        await runtime.deliveries.drain(datetime.now(UTC))
+        await runtime.targets["irp"].deliveries.drain(datetime.now(UTC))
         written = stage.wrote("update")
         stage.kuma.faults.remove(rule)
         await until_rest(runtime)

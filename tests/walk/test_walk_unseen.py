@@ -597,7 +597,7 @@ async def test_a_missed_alert_is_made_and_closed_where_an_operator_wants_it(tmp_
             with runtime.store.writing() as tx:
                 operator.resync(tx, [AlertId(alert_id)], by="test")
                 operator.drop(tx, dropped, by="test")
-            await runtime.deliveries.drain()
+            await runtime.targets["irp"].deliveries.drain()
             states = [await state_of(runtime, one) for one in (alert_id, dropped)]
         await stage.passes()
 

@@ -150,17 +150,17 @@ async def test_a_paged_list_of_closed_stops_where_the_irp_asked_somebody_to_wait
         for alert_id in ids:
             stage.irp.analyst_close(stage.incident(alert_id).id, "Done")
         slow = stage.irp.faults.add("delay", match="offset=0", seconds=0.3)
-        watching = asyncio.ensure_future(runtime.watch.watch_once())
+        watching = asyncio.ensure_future(runtime.targets["irp"].watch.watch_once())
         await eventually(lambda: slow.fired)
         await asked_to_wait(runtime.gates["irp"], 30)
         with pytest.raises(GateClosed, match="asked to wait"):
             await watching
         orders = await ask(runtime, lambda tx: tx.closes.jobs())
-        cursor = await ask(runtime, lambda tx: tx.cursor.read())
+        until = await ask(runtime, lambda tx: tx.targets.watched_until("irp"))
 
     assert [request.query for request in stage.irp.requests if "offset=100" in request.query] == []
     assert len(orders) == 100, "what was read counts"
-    assert cursor.watched_until is None, "what was not read to its end is read again"
+    assert until is None, "what was not read to its end is read again"
 
 
 # Tokens, roles, switches

@@ -28,7 +28,7 @@ async def watched(runtime: Runtime, rounds: int = 1) -> str:
     for _ in range(rounds):
         trouble = ""
         try:
-            await runtime.watch.watch_once()
+            await runtime.targets["irp"].watch.watch_once()
         except RemoteError as error:
             trouble = error.summary
         await until_rest(runtime)
@@ -166,7 +166,7 @@ async def test_find_looks_once_more_at_an_incident_closed_without_a_resolution(t
 
 
 async def _worked(runtime: Runtime, done: Callable[[], bool]) -> bool:
-    await runtime.deliveries.drain()
+    await runtime.targets["irp"].deliveries.drain()
     return done()
 
 
@@ -218,15 +218,15 @@ async def test_a_stored_watch_mark_that_lies_ahead_is_taken_back_and_said(
         close(stage, alert_id, at=ago(hours=3))
         async with stage.runtime() as runtime:
             ahead = datetime(2099, 1, 1, tzinfo=UTC)
-            await tell(runtime, lambda tx: tx.cursor.move(watched_until=ahead))
+            await tell(runtime, lambda tx: tx.targets.note_watched("irp", ahead))
             with capture_logs() as logged:
                 await watched(runtime, 2)
-            cursor = await ask(runtime, lambda tx: tx.cursor.read())
+            until = await ask(runtime, lambda tx: tx.targets.watched_until("irp"))
             audit = await ask(runtime, lambda tx: tx.audit.history(""))
 
     said = [line for line in logged if line["event"] == "watermark_taken_back"]
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
-    assert cursor.watched_until == stage.incident(alert_id).updated_at
+    assert until == stage.incident(alert_id).updated_at
     assert [(line["log_level"], line["side"]) for line in said] == [("warning", "irp")]
     assert [entry.action for entry in audit].count("watermark_taken_back") == 1
 
@@ -292,7 +292,7 @@ async def test_times_that_nobody_reads_are_said_once_and_a_day_is_read_again(tmp
         alerts = [stage.kuma.raise_alert() for _ in range(2)]
         await once(runtime)
         with capture_logs() as logged:
-            await tell(runtime, lambda tx: tx.cursor.move(watched_until=ago(days=40)))
+            await tell(runtime, lambda tx: tx.targets.note_watched("irp", ago(days=40)))
             for alert_id in alerts:
                 close(stage, alert_id)
                 await watched(runtime, 2)
@@ -322,11 +322,11 @@ async def test_a_page_behind_the_end_that_is_refused_is_the_end(
             strangers(stage, 99, first=ago(minutes=5))
             close(stage, alert_id)
             trouble = await watched(runtime)
-            cursor = await ask(runtime, lambda tx: tx.cursor.read())
+            until = await ask(runtime, lambda tx: tx.targets.watched_until("irp"))
 
     assert trouble == ""
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
-    assert cursor.watched_until is not None
+    assert until is not None
 
 
 @pytest.mark.parametrize("fault", [{"code": 500}, {"code": 400}, {"code": 429, "headers": {"Retry-After": "1"}}])
@@ -341,14 +341,14 @@ async def test_what_was_read_is_applied_whatever_a_later_page_says(
         close(stage, late)
         stage.irp.faults.add("status", match="offset=100", **fault)
         trouble = await watched(runtime)
-        between, cursor = list(stage.kuma.closes), await ask(runtime, lambda tx: tx.cursor.read())
+        between, until = list(stage.kuma.closes), await ask(runtime, lambda tx: tx.targets.watched_until("irp"))
         (told,) = [row for row in await ask(runtime, lambda tx: tx.audit.last_pass_by_kind()) if row.kind == "watch"]
         stage.irp.faults.clear()
         await eventually(lambda: _all_watched(runtime))
 
     assert str(fault["code"]) in trouble
     assert between == [(early, "incorrect data")]
-    assert cursor.watched_until is None
+    assert until is None
     assert (told.complete, told.seen, told.left, told.error) == (False, 100, 1, trouble)
     assert stage.kuma.closes == [(early, "incorrect data"), (late, "incorrect data")]
 
@@ -399,10 +399,10 @@ async def test_a_list_that_never_rests_ends_and_is_said(tmp_path: Path, sqlite_u
         close(stage, alert_id)
         stage.irp.knobs.largest_page, stage.irp.knobs.joining = 10, 1
         trouble = await watched(runtime)
-        cursor = await ask(runtime, lambda tx: tx.cursor.read())
+        until = await ask(runtime, lambda tx: tx.targets.watched_until("irp"))
 
     assert "kept moving" in trouble
-    assert cursor.watched_until is None
+    assert until is None
     assert stage.kuma.closes == [(alert_id, "incorrect data")]
 
 
@@ -526,11 +526,11 @@ async def test_a_find_that_fails_leaves_the_closing_for_the_next_round(tmp_path:
         stage.irp.faults.add("status", code=500, match="externalId")
         trouble = await watched(runtime)
         first = list(stage.kuma.closes)
-        cursor = await ask(runtime, lambda tx: tx.cursor.read())
+        until = await ask(runtime, lambda tx: tx.targets.watched_until("irp"))
         stage.irp.faults.clear()
         await watched(runtime)
 
     assert "500" in trouble
     assert first == [(plain, "incorrect data")]
-    assert cursor.watched_until is None
+    assert until is None
     assert sorted(stage.kuma.closes) == sorted([(moved, "incorrect data"), (plain, "incorrect data")])
