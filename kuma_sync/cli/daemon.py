@@ -11,9 +11,10 @@ import click
 
 from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
-from kuma_sync.cli.options import config_option
+from kuma_sync.cli.dry_run import show_dry_run
+from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import complain, say
-from kuma_sync.cli.session import read_settings, run_async
+from kuma_sync.cli.session import command_settings, read_settings, run_async
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs
@@ -25,10 +26,18 @@ M_ARENA_MAX = -8
 @click.command()
 @config_option
 @click.option("--once", is_flag=True, help="One complete pass, then exit: 0 only if nothing failed or waits.")
+@click.option("--dry-run", is_flag=True, help="With --once: only say what the pass would do; send and store nothing.")
+@json_option
 @click.pass_obj
-def run(limits: Limits | None, config: Path | None, once: bool) -> None:
+def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, as_json: bool) -> None:
     """Keep the IRP's incidents true to KUMA's alerts."""
+    if dry_run and not once:
+        raise click.UsageError("--dry-run needs --once: it says what one pass would do.")
+    if as_json and not dry_run:
+        raise click.UsageError("--json needs --once --dry-run: only that prints a table.")
     keep_one_arena()
+    if dry_run:
+        raise SystemExit(run_async(show_dry_run, command_settings(config), as_json, limits))
     settings = read_settings(config)
     logs.configure(level=settings.log.level, format=settings.log.format)
     if once:

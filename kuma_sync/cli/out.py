@@ -52,6 +52,11 @@ def can_ask() -> bool:
     return _shown(sys.stdin) and _shown(sys.stderr)
 
 
+def shown_on_terminal() -> bool:
+    """Tell whether a human sees what is written to stderr as it comes."""
+    return _shown(sys.stderr)
+
+
 def _shown(stream: TextIO | None) -> bool:
     """Tell whether a stream is a terminal. A closed stream is None; a failed one raises."""
     with contextlib.suppress(OSError, ValueError):

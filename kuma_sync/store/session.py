@@ -20,6 +20,7 @@ from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
 from kuma_sync.store.copies import Heartbeats, Lease
+from kuma_sync.store.copying import copy_rows
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
@@ -185,6 +186,14 @@ class Store:
         """Open a transaction that may change the schema; nothing limits its time."""
         with self._begun(Attempt(self._interrupt), writes=True) as connection:
             yield connection
+
+    def copy_to(self, other: Store) -> None:
+        """Copy the rows that a pass goes by, as one transaction sees them, into an empty store of the same schema."""
+        with (
+            self._begun(Attempt(self._interrupt), writes=False) as source,
+            other._begun(Attempt(other._interrupt), writes=True) as copy,
+        ):
+            copy_rows(source, copy)
 
     @contextmanager
     def _watched(self) -> Iterator[Attempt]:

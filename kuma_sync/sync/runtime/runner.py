@@ -170,7 +170,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
-        reads = [("reading KUMA", partial(_sweep, runtime))]
+        reads = [("reading KUMA", partial(sweep, runtime))]
         for name, watch in runtime.watches.items():
             whom = "the IRP" if name == IRP else name
             reads.append((f"asking {whom} what was closed", partial(_watch, watch)))
@@ -262,7 +262,8 @@ async def _said(every: timedelta) -> AsyncIterator[_Doing]:
         saying.cancel()
 
 
-async def _sweep(runtime: Runtime) -> list[str]:
+async def sweep(runtime: Runtime) -> list[str]:
+    """Read KUMA once with a sweep, as a single pass does; return what went wrong."""
     round_ = await runtime.poller.poll_once(sweep=True)
     unreadable = sorted(set().union(*round_.unreadable.values()))
     troubles = [f"kuma: {round_.incomplete}"] if round_.incomplete else []
