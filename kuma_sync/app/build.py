@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
 
+from kuma_sync.app.identity import identity, routing_of
 from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, key_of, open_remotes, options
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
@@ -18,13 +19,10 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
-from kuma_sync.core.routing import IRP, NO_ROUTE, Route, Routing
 from kuma_sync.core.window import ReadSchedule
 from kuma_sync.irp.client import IrpClient
-from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, normalised
-from kuma_sync.settings.sections import IrpSection
-from kuma_sync.store import Identity, Joined, Lane, Store, StoreLimits, store_url
+from kuma_sync.store import Lane, Store, StoreLimits, store_url
 from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.closing.to_kuma import CloseAlert
 from kuma_sync.sync.closing.watch import Watch, Watched
@@ -61,13 +59,6 @@ def door_rules(settings: Settings) -> AccessRules:
     )
 
 
-def served(identity: Identity) -> str:
-    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none."""
-    irps = [part for _name, irp in sorted(identity.targets.items()) for part in (irp.irp_url, irp.profile)]
-    joined = "\n".join((identity.kuma_instance, *irps))
-    return hashlib.sha256(joined.encode()).hexdigest()[:16]
-
-
 log = structlog.get_logger(__name__)
 
 
@@ -80,46 +71,6 @@ def open_store(settings: Settings, *, untouched: bool = False, limits: StoreLimi
     """Open the configured store; nothing is connected yet. An `untouched` file is only read, and stays as it is."""
     section = settings.store
     return Store(store_url(section.url), password=section.password, clock=utc_now, untouched=untouched, limits=limits)
-
-
-def identity(settings: Settings, profiles: Mapping[str, str]) -> Identity:
-    """Return which KUMA and IRPs this configuration means; `profiles` are the names of the targets' profiles."""
-    targets = {name: joined(settings.irps[name], profile) for name, profile in profiles.items()}
-    return Identity(kuma_instance=settings.kuma.instance, targets=targets)
-
-
-def meant(settings: Settings) -> Identity:
-    """Return which KUMA and IRPs this configuration means; a target with a broken profile is left out.
-
-    Raise ConfigError where there is one target alone, and its profile is broken.
-    """
-    profiles = dict[str, str]()
-    for name, section in settings.irps.items():
-        try:
-            profiles[name] = load_profile(section.profile).name
-        except ConfigError:
-            if not settings.several:
-                raise
-    return identity(settings, profiles)
-
-
-def joined(section: IrpSection, profile: str) -> Joined:
-    """Return the IRP that a target is."""
-    return Joined(irp_url=normalised(section.url) if section.url else "", profile=profile)
-
-
-def routing_of(settings: Settings) -> Routing:
-    """Return the configured routes."""
-    routes = [
-        Route(
-            target=route.target,
-            tenants=frozenset(tenant.casefold() for tenant in route.tenants),
-            priorities=frozenset(route.priorities),
-            names=tuple(route.names),
-        )
-        for route in settings.route
-    ]
-    return Routing(routes=routes, default=IRP if IRP in {*settings.irps, *settings.broken} else NO_ROUTE)
 
 
 def profile_digest(target: Target) -> str:

@@ -11,7 +11,8 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-from kuma_sync.app.build import meant, utc_now
+from kuma_sync.app.build import utc_now
+from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, pull_standing, warning
 from kuma_sync.app.remotes import (
     Remotes,

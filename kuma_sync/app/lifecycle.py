@@ -14,7 +14,8 @@ from pathlib import Path
 
 import structlog
 
-from kuma_sync.app.build import build, door_rules, open_store, pullers, served, utc_now
+from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
+from kuma_sync.app.identity import served
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.remotes import key_of
 from kuma_sync.app.shared_state import SharedState
@@ -216,17 +217,7 @@ class Daemon:
             closed = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 if door is not None:
-                    web = self._settings.web
-                    app = build_app(
-                        rules=lambda: door_rules(self._settings),
-                        intake=self._intake,
-                        gives=self._giving,
-                        health=self._shared.health,
-                        render_metrics=self._shared.metrics.render,
-                        serves=served(runtime.identity),
-                    )
-                    files = {"cert_file": web.cert_file, "key_file": web.key_file}
-                    group.create_task(serve(app, door, stop=closed, limits=self._callers, **files), name="door")
+                    group.create_task(self._serve(door, runtime.identity, closed), name="door")
                 beside = [
                     group.create_task(self._report(), name="report"),
                     group.create_task(self._intake.look_out(), name="look-out"),
@@ -247,6 +238,19 @@ class Daemon:
                 for task in beside:
                     task.cancel()
             log.info("stopped")
+
+    async def _serve(self, door: socket.socket, identity: Identity, closed: asyncio.Event) -> None:
+        """Answer at the HTTP door until it is closed."""
+        app = build_app(
+            rules=lambda: door_rules(self._settings),
+            intake=self._intake,
+            gives=self._giving,
+            health=self._shared.health,
+            render_metrics=self._shared.metrics.render,
+            serves=served(identity),
+        )
+        files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
+        await serve(app, door, stop=closed, limits=self._callers, **files)
 
     async def _make_ready(self, runtime: Runtime) -> bool:
         """Wait for the store for as long as it takes; false when told to stop meanwhile."""

@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from kuma_sync.app.build import open_store, served, utc_now
+from kuma_sync.app.build import open_store, utc_now
+from kuma_sync.app.identity import served
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.processes import refuse_moved
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable

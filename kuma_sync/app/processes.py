@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from kuma_sync.app.build import open_store, served, utc_now
+from kuma_sync.app.build import open_store, utc_now
+from kuma_sync.app.identity import served
 from kuma_sync.core.errors import ConfigError, StoreError, StoreHeld
 from kuma_sync.settings import Settings, load, sqlite_path
 from kuma_sync.settings.paths import SYSTEM_STATE, SYSTEM_WIDE, here, may_exist

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.build import meant, open_store, routing_of
+from kuma_sync.app.build import open_store
+from kuma_sync.app.identity import meant, routing_of
 from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kuma_sync.app.build import meant, open_store
+from kuma_sync.app.build import open_store
+from kuma_sync.app.identity import meant
 from kuma_sync.app.lifecycle import assure_usable, refuse_another
 from kuma_sync.app.processes import running
 from kuma_sync.cli.options import Unfinished

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.build import meant
+from kuma_sync.app.identity import meant
 from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.local_diagnostics import file_troubles
 from kuma_sync.app.processes import Running, running

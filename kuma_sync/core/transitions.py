@@ -178,9 +178,8 @@ def noticed(link: Link, *, held: bool, target: str) -> Link:
 
 def routed(link: Link, target: str) -> Link:
     """Send an alert that had no target to one, or have it ignored."""
-    live = link.live
-    if target == IGNORE and isinstance(live, NotMade | Sought) and not link.dropped:
-        return replace(link, target=target, state=Ignored(unknown=isinstance(live, Sought)))
+    if target == IGNORE and isinstance(link.live, NotMade | Sought) and not link.dropped:
+        return replace(link, target=target, state=Ignored(unknown=isinstance(link.live, Sought)))
     return replace(link, target=target)
 
 

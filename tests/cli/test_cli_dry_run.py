@@ -114,7 +114,7 @@ async def test_a_kuma_that_is_away_ends_it_with_a_sentence(tmp_path: Path) -> No
         answer = await ask("run", "--once", "--dry-run", *w.c)
 
     assert answer.code == 1
-    assert "token refused" in answer.sentence
+    assert "token refused" in answer.err
 
 
 async def test_dry_run_needs_once(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from addresses import somewhere
 from locked import locked
 from prompt import World, ask, daemon, shell, until, world
 
-from kuma_sync.app.build import meant, open_store
+from kuma_sync.app.build import open_store
+from kuma_sync.app.identity import meant
 from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable

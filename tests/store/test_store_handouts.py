@@ -62,7 +62,7 @@ async def test_what_changed_while_it_was_sent_is_shown_again(database_url: str) 
         assert listed(store) == []
 
 
-async def test_delivered_alert_is_repeated_for_a_while_and_one_put_out_unchanged_is_not_new(database_url: str) -> None:
+async def test_a_delivered_alert_is_repeated_for_a_while_and_an_unchanged_one_is_not_new(database_url: str) -> None:
     async with opened(database_url) as store:
         put(store, an_item("a"))
         deliver(store, listed(store))

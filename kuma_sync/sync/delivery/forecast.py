@@ -103,7 +103,7 @@ class Forecaster:
                 assert_never(step)
 
     def _put_out(self, work: DeliveryState, told: Forecast, *, closed: bool) -> Link:
-        """Return the link once the alert is put out for an IRP that polls us: for the first time, anew, or as closed."""
+        """Return the link once the alert is put out for an IRP that polls us: first, anew, or as closed."""
         known = work.link.made
         told.created |= not known
         told.updated |= known and not closed

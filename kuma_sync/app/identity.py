@@ -1,0 +1,60 @@
+"""What a configuration means to a store: which KUMA, which IRP each target is, and where each alert goes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP, NO_ROUTE, Route, Routing
+from kuma_sync.irp.load import load_profile
+from kuma_sync.settings import Settings, normalised
+from kuma_sync.settings.sections import IrpSection
+from kuma_sync.store import Identity, Joined
+
+
+def served(identity: Identity) -> str:
+    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none."""
+    irps = [part for _name, irp in sorted(identity.targets.items()) for part in (irp.irp_url, irp.profile)]
+    joined = "\n".join((identity.kuma_instance, *irps))
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+
+def identity(settings: Settings, profiles: Mapping[str, str]) -> Identity:
+    """Return which KUMA and IRPs this configuration means; `profiles` are the names of the targets' profiles."""
+    targets = {name: joined(settings.irps[name], profile) for name, profile in profiles.items()}
+    return Identity(kuma_instance=settings.kuma.instance, targets=targets)
+
+
+def meant(settings: Settings) -> Identity:
+    """Return which KUMA and IRPs this configuration means; a target with a broken profile is left out.
+
+    Raise ConfigError where there is one target alone, and its profile is broken.
+    """
+    profiles = dict[str, str]()
+    for name, section in settings.irps.items():
+        try:
+            profiles[name] = load_profile(section.profile).name
+        except ConfigError:
+            if not settings.several:
+                raise
+    return identity(settings, profiles)
+
+
+def joined(section: IrpSection, profile: str) -> Joined:
+    """Return the IRP that a target is."""
+    return Joined(irp_url=normalised(section.url) if section.url else "", profile=profile)
+
+
+def routing_of(settings: Settings) -> Routing:
+    """Return the configured routes."""
+    routes = [
+        Route(
+            target=route.target,
+            tenants=frozenset(tenant.casefold() for tenant in route.tenants),
+            priorities=frozenset(route.priorities),
+            names=tuple(route.names),
+        )
+        for route in settings.route
+    ]
+    return Routing(routes=routes, default=IRP if IRP in {*settings.irps, *settings.broken} else NO_ROUTE)
