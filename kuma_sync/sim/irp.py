@@ -210,7 +210,7 @@ class IrpSim:
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """Name what `POST /_sim/act` can do."""
         calls = (self.analyst_close, self.resolve, self.reopen, self.analyst_edit, self.move, self.redate, self.delete)
-        return {call.__name__: call for call in calls}
+        return {call.__name__: call for call in (*calls, self.access.end_sessions)}
 
     def state(self) -> Json:
         """Count for `GET /_sim/state`."""

@@ -143,5 +143,7 @@ class IrpKnobs:
     """A create answers without a body: the id is in the header Location alone."""
     create_status: int = 201
     """Status of a create that worked; 204 has no body."""
+    envelope: bool = False
+    """Every answer is 200 with `success` and `data`, or `code` and `error`; only who asks is refused with a status."""
     duplicate_status: int = 400
     """TheHive: status of a create whose type, source and sourceRef exist; 409 is what its maintainers want."""

@@ -36,6 +36,13 @@ class SecurityVision(Dialect):
             Route(INCIDENTS + "/{id}/close", self.guarded(self.close), methods=["POST"]),
         ]
 
+    def refusal(self, refused: Refused) -> Response:
+        """Write a refusal; with the knob `envelope` as 200 with success false, unless it is about who asks."""
+        if not self.sim.knobs.envelope or refused.kind == "AuthenticationError":
+            return super().refusal(refused)
+        code = refused.kind or f"E{refused.status}"
+        return JSONResponse({"success": False, "code": code, "error": refused.message})
+
     def create(self, asked: Asked) -> Response:
         """Make an incident: 201 with id, number and url; with the knob `upsert`, or change the one that is there."""
         body, knobs = asked.body, self.sim.knobs
@@ -55,14 +62,14 @@ class SecurityVision(Dialect):
         """Change an incident."""
         self.check_dictionaries(asked.body)
         self.sim.update(self.known(asked.part("id")), asked.body)
-        return Response(status_code=204)
+        return self._done()
 
     def add_events(self, asked: Asked) -> Response:
         """Add events to an incident."""
         if not isinstance(asked.body.get("events"), list):
             raise Refused(400, "events must be a list")
         self.sim.add_events(self.known(asked.part("id")), asked.body)
-        return Response(status_code=204)
+        return self._done()
 
     def close(self, asked: Asked) -> Response:
         """Close an incident; 409 when it is closed already."""
@@ -71,13 +78,13 @@ class SecurityVision(Dialect):
             raise Refused(409, "incident is closed already")
         self.check_move(incident.status, "closed")
         self.sim.close(incident, asked.body)
-        return Response(status_code=204)
+        return self._done()
 
     def listing(self, asked: Asked) -> Response:
         """Find by externalId, or list: by status and updatedSince, oldest change first, by offset or by page."""
         query, knobs = asked.query, self.sim.knobs
         if "externalId" in query:
-            return JSONResponse({"items": [self._found(asked, one) for one in self.sim.findable(query["externalId"])]})
+            return self._told({"items": [self._found(asked, one) for one in self.sim.findable(query["externalId"])]})
         chosen = [incident for incident in self.sim.incidents.values() if self._listed(asked, incident)]
         chosen.sort(key=lambda incident: (incident.updated_at, incident.id))
         limit = number(asked, "limit", DEFAULT_LIMIT)
@@ -89,18 +96,26 @@ class SecurityVision(Dialect):
         items = [self._row(incident) for incident in cut]
         if query.get("status") == "closed":
             self.sim.page_was_read(offset)
-        return JSONResponse({"items": items, "total": len(chosen)})
+        return self._told({"items": items, "total": len(chosen)})
 
     def _made(self, asked: Asked, incident: Incident, status: int) -> Response:
         """Answer a create: with the id in the body, in a header alone, or nowhere."""
         knobs = self.sim.knobs
         if knobs.no_id:
-            return JSONResponse({}, status_code=status)
+            return self._told({}, status)
         if knobs.id_in_location:
             return Response(status_code=status, headers={"Location": f"{asked.base}{INCIDENTS}/{incident.id}"})
         if status == 204:
             return Response(status_code=204)
         answer = {"id": incident.id, "number": incident.number, "url": self._url(asked, incident)}
+        return self._told(answer, status)
+
+    def _done(self) -> Response:
+        return self._told({}) if self.sim.knobs.envelope else Response(status_code=204)
+
+    def _told(self, answer: Json, status: int = 200) -> Response:
+        if self.sim.knobs.envelope:
+            return JSONResponse({"success": True, "data": answer})
         return JSONResponse(answer, status_code=status)
 
     def _listed(self, asked: Asked, incident: Incident) -> bool:

@@ -55,7 +55,7 @@ async def test_a_session_ends_after_so_many_requests_or_when_told(reach, irp):
         await client.post("/login", data=right(irp))
         statuses = [(await client.get(PATH)).status_code for _ in range(3)]
         await client.post("/login", data=right(irp))
-        irp.access.end_sessions()
+        await client.post("/_sim/act", json={"do": "end_sessions"})
         ended = await client.get(PATH)
 
     assert (statuses, ended.status_code) == ([200, 200, 401], 401)
@@ -115,6 +115,27 @@ async def test_the_id_can_be_told_in_a_header_alone(reach, irp):
     assert (answer.status_code, answer.content) == (204, b"")
     assert answer.headers["location"].endswith(f"{PATH}/{incident.id}")
     assert found.status_code == 204
+
+
+async def test_answers_can_come_in_an_envelope_whatever_their_status_would_be(reach, irp):
+    irp.knobs.envelope = irp.knobs.unique_key = True
+
+    async with reach(irp) as client:
+        made = await client.post(PATH, json=BODY)
+        path = f"{PATH}/{made.json()['data']['id']}"
+        answers = [
+            await client.post(PATH, json=BODY),
+            await client.patch(f"{PATH}/no-such", json={"title": "new"}),
+            await client.patch(path, json={"title": "new"}),
+            await client.get(PATH, params={"externalId": "k1"}),
+        ]
+        denied = await client.get(PATH, headers={"authorization": "no"})
+
+    assert {answer.status_code for answer in answers} == {made.status_code} == {200}
+    assert [answer.json()["success"] for answer in answers] == [False, False, True, True]
+    assert [answer.json().get("code") for answer in answers[:2]] == ["E409", "NotFoundError"]
+    assert answers[3].json()["data"]["items"][0]["externalId"] == "k1"
+    assert denied.status_code == 401
 
 
 def test_a_dialect_that_is_none_is_refused_with_the_names_of_all():
