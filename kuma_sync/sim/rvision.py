@@ -167,7 +167,7 @@ class RVision(Dialect):
             incident.fields.update(fields)
             self.sim.close(incident, {**fields, "reason": fields.get(RESOLUTION)})
             return
-        if "status" in fields:
+        if fields.get("status") is not None:
             incident.status = "closed" if fields["status"] == CLOSED else "open"
         if RESOLUTION in fields and incident.status == "closed":
             incident.resolution = str(fields[RESOLUTION] or "")
@@ -187,7 +187,7 @@ class RVision(Dialect):
         for name in _DATES:
             if fields.get(name) is not None and moment(str(fields[name])) is None:
                 raise Refused(400, f"{name} must be written as 2024-02-16T17:47:08.250Z")
-        if "status" in fields:
+        if fields.get("status") is not None:
             self.check_move(self._status(incident) if incident else FIRST_STATUS, str(fields["status"]))
 
     def _named(self, name: str) -> Incident:

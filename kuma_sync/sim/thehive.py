@@ -206,14 +206,15 @@ class TheHive(Dialect):
     def row(self, incident: Incident) -> Json:
         """Show an alert as OutputAlert."""
         status = self.status(incident)
-        severity, tlp, pap = (int(incident.fields.get(name, 2)) for name in ("severity", "tlp", "pap"))
-        custom = {name[13:]: value for name, value in incident.fields.items() if name.startswith("customFields.")}
-        plain = {name: one for name, one in incident.fields.items() if "." not in name and name not in _INPUT_ONLY}
+        given = {name: value for name, value in incident.fields.items() if value is not None}
+        severity, tlp, pap = (int(given.get(name, 2)) for name in ("severity", "tlp", "pap"))
+        custom = {name[13:]: value for name, value in given.items() if name.startswith("customFields.")}
+        plain = {name: value for name, value in given.items() if "." not in name and name not in _INPUT_ONLY}
         shown = {
             "follow": True,
             "tags": [],
             "date": _millis(incident.created_at),
-            **{name: value for name, value in plain.items() if value is not None},
+            **plain,
             "_id": incident.id,
             "_type": "Alert",
             "_createdBy": "kuma-sync@example.test",
@@ -268,7 +269,7 @@ class TheHive(Dialect):
         self._check_status(incident, fields)
         added, removed = fields.pop("addTags", []), fields.pop("removeTags", [])
         if added or removed:
-            kept = [tag for tag in incident.fields.get("tags", []) if tag not in removed]
+            kept = [tag for tag in incident.fields.get("tags") or [] if tag not in removed]
             fields["tags"] = [*kept, *(tag for tag in added if tag not in kept)]
         status = fields.get("status")
         if status is not None and self._stage(status) == "Closed" and incident.status == "open":
@@ -281,7 +282,7 @@ class TheHive(Dialect):
         self.sim.update(incident, fields)
 
     def _check_status(self, incident: Incident | None, fields: Json) -> None:
-        if "status" not in fields:
+        if fields.get("status") is None:
             return
         wanted, custom = fields["status"], self.sim.knobs.dictionaries.get("status", [])
         if wanted not in STAGES and wanted not in custom:

@@ -78,6 +78,16 @@ async def test_a_patch_is_answered_with_204_and_no_body(reach, hive):
     assert hive.incidents[made["_id"]].fields["tags"] == ["a"]
 
 
+async def test_a_field_that_is_written_as_null_is_empty_again(reach, hive):
+    async with reach(hive) as client:
+        path = f"{PATH}/{(await client.post(PATH, json={**BARE, 'severity': 4, 'tags': ['a']})).json()['_id']}"
+        answer = await client.patch(path, json={"severity": None, "tags": None, "status": None, "customFields": None})
+        shown = (await client.get(path)).json()
+
+    assert answer.status_code == 204
+    assert (shown["severityLabel"], shown["tags"], shown["status"]) == ("MEDIUM", [], "New")
+
+
 async def test_times_are_epoch_milliseconds_and_nothing_else(reach, hive, clock):
     async with reach(hive) as client:
         made = (await client.post(PATH, json={**BARE, "date": 1_740_816_000_000})).json()
