@@ -19,7 +19,7 @@ from kuma_sync.cli.out import say
 from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.faults import ARGUMENTS, Faults
 from kuma_sync.sim.irp import DEFAULT_TOKEN as IRP_TOKEN
-from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.irp import DIALECTS, IrpSim
 from kuma_sync.sim.kuma import DEFAULT_TOKEN as KUMA_TOKEN
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.robot import DEFAULT_TOKEN as ROBOT_TOKEN
@@ -40,14 +40,19 @@ class Leaflet:
     section: str
     path: str
     acts: list[str]
+    token_header: str = ""
+    profile: str = ""
 
     def hand_out(self, url: str, token: str, tls: SimTls | None) -> None:
         """Print the lines for a configuration, then those for a shell."""
-        curl = f"curl -s -H 'Authorization: Bearer {token}'" + (f" --cacert {tls.ca_file}" if tls else "")
+        bearer, trust = f"Authorization: Bearer {token}", f" --cacert {tls.ca_file}" if tls else ""
+        curl = f"curl -s -H '{bearer}'{trust}"
         say(f"{self.what} at {url}, token {token}; Ctrl-C stops it.")
         ca_file = f'\nca_file = "{tls.ca_file.absolute()}"' if tls else ""
-        say(f'\n[{self.section}]\nurl = "{url}"\ntoken = "{token}"{ca_file}\n')
-        say(f"{curl} '{url}{self.path}'")
+        profile = f'profile = "{self.profile}"\n' if self.profile else ""
+        say(f'\n[{self.section}]\n{profile}url = "{url}"\ntoken = "{token}"{ca_file}\n')
+        header = f"{self.token_header}: {token}" if self.token_header else bearer
+        say(f"curl -s -H '{header}'{trust} '{url}{self.path}'")
         say(f"{curl} {url}/_sim/state")
         say(f'{curl} {url}/_sim/faults -d \'{{"kind": "status", "code": 503, "times": 3}}\'')
         say(f"{curl} {url}/_sim/faults -X DELETE")
@@ -122,11 +127,26 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
 
 @sim.command()
 @shared_options("127.0.0.1:8443", IRP_TOKEN)
-def irp(listen: str, token: str, seed: int, tls: str | None, faults: tuple[str, ...]) -> None:
-    """An IRP that speaks the default wire shapes (profile security-vision)."""
-    acts = ['{"do": "analyst_close", "id": "…", "resolution": "False positive"}', '{"do": "reopen", "id": "…"}']
-    leaflet = Leaflet(what="An IRP without incidents", section="irp", path="/api/v1/incidents", acts=acts)
-    _serve(IrpSim(token=token, seed=seed), listen, tls, faults, leaflet)
+@click.option(
+    "--dialect",
+    default="security-vision",
+    show_default=True,
+    type=click.Choice(list(DIALECTS)),
+    help="The product whose API it speaks; each has a built-in profile.",
+)
+def irp(listen: str, token: str, seed: int, tls: str | None, faults: tuple[str, ...], dialect: str) -> None:
+    """An IRP without incidents."""
+    side = IrpSim(token=token, seed=seed, dialect=dialect)
+    spoken = side.dialect
+    leaflet = Leaflet(
+        what=f"An IRP ({dialect}) without incidents",
+        section="irp",
+        path=spoken.path,
+        acts=['{"do": "analyst_close", "id": "…", "resolution": "False positive"}', '{"do": "reopen", "id": "…"}'],
+        token_header=spoken.token_header,
+        profile="" if spoken.profile == "security-vision" else spoken.profile,
+    )
+    _serve(side, listen, tls, faults, leaflet)
 
 
 def add_fault(faults: Faults, text: str) -> None:

@@ -20,7 +20,8 @@ from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render
 class Draft:
     """A rendered request. `body` is None where the operation has none.
 
-    `names`, `event_fields`, `unknown` and `whole` are as in core/steps.RenderedFields.
+    `names`, `event_fields`, `unknown` and `whole` are as in core/steps.RenderedFields. `address_fields` tell which
+    incident is meant: they go with every update, and are no change.
     """
 
     operation: str
@@ -33,6 +34,7 @@ class Draft:
     event_fields: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     whole: bool = False
+    address_fields: frozenset[str] = frozenset()
 
     @cached_property
     def fields(self) -> dict[str, str]:
@@ -56,7 +58,7 @@ class Draft:
         """Return the request with this content alone."""
         if self.body is None:
             return self
-        body = {name: value for name, value in self.body.items() if name in update.fields}
+        body = {name: value for name, value in self.body.items() if name in update.fields | self.address_fields}
         return replace(self, body=body | dict.fromkeys(sorted(update.clear)))
 
 
@@ -77,6 +79,7 @@ class Rendering:
         self._body = templates.tree(operation.body or {}, f"{name}.body")
         self._uses = {field: uses(node) for field, node in self._body.items()}
         self.event_fields = frozenset(field for field, used in self._uses.items() if "events" in used)
+        self._address_fields = frozenset(field for field, used in self._uses.items() if _addresses(used))
 
     def draft(self, values: Values) -> Draft:
         """Render the request. Raises Unrenderable."""
@@ -89,10 +92,11 @@ class Rendering:
             query=self._rendered_query(values),
             headers={name: _header(leaf, values) for name, leaf in self._headers.items()},
             body=self._rendered_body(values),
-            names=frozenset(self._body),
+            names=frozenset(self._body) - self._address_fields,
             event_fields=self.event_fields,
             unknown=frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields,
             whole=isinstance(self._operation, UpdateOperation) and self._operation.fields == "all",
+            address_fields=self._address_fields,
         )
 
     def _rendered_path(self, values: Values) -> str:
@@ -111,6 +115,11 @@ class Rendering:
             return None
         body = {field: render(node, values) for field, node in self._body.items()}
         return {field: value for field, value in body.items() if not empty(value)}
+
+
+def _addresses(used: frozenset[str]) -> bool:
+    """Tell whether a field says which incident is meant, and nothing of the alert."""
+    return "incident" in used and used <= {"incident", "options"}
 
 
 def _parameter(value: object) -> object:

@@ -58,8 +58,11 @@ def value_map(maps: Maps) -> Callable[[object, str], object]:
     return mapped
 
 
-def date(value: object, format: str = "", tz: str = "UTC") -> str | None:
-    """Write a time in another form and zone: RFC 3339 text, or an event's epoch milliseconds; nothing stays nothing."""
+def date(value: object, format: str = "", tz: str = "UTC") -> str | int | None:
+    """Write a time in another form and zone: RFC 3339 text, or an event's epoch milliseconds; nothing stays nothing.
+
+    The forms "epoch" and "epoch_ms" are numbers: seconds and milliseconds since 1970, whatever the zone.
+    """
     if value is None or value == "":
         return None
     try:
@@ -67,7 +70,13 @@ def date(value: object, format: str = "", tz: str = "UTC") -> str | None:
     except (ZoneInfoNotFoundError, OSError, ValueError):
         raise ValueError(f'there is no time zone "{tz}"') from None
     moment = _moment(value).astimezone(zone)
+    if format in _SINCE_1970:
+        return (moment - _1970) // _SINCE_1970[format]
     return moment.strftime(format) if format else moment.isoformat().replace("+00:00", "Z")
+
+
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_SINCE_1970 = {"epoch": timedelta(seconds=1), "epoch_ms": timedelta(milliseconds=1)}
 
 
 def unique(values: Iterable[object]) -> list[object]:
@@ -85,7 +94,7 @@ def to_json(value: object) -> str:
 
 def _moment(value: object) -> datetime:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value)
+        return _1970 + timedelta(milliseconds=value)
     moment = datetime.fromisoformat(str(value))
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -73,12 +73,11 @@ def compare(kuma: KumaSim, irp: IrpSim, *, instance: str = "kuma", max_events: i
         if alert is not None:
             shown = {**alert, "lastSeen": shown_time(alert, "lastSeen", kuma.knobs)}
             for incident in by_key.get(key, []):
-                _weigh(found, shown, incident, max_events)
+                _weigh(found, shown, incident, list(_differences(shown, incident, irp.common(incident), max_events)))
     return found
 
 
-def _weigh(found: Comparison, alert: Json, incident: Incident, max_events: int) -> None:
-    wrong = list(_differences(alert, incident, max_events))
+def _weigh(found: Comparison, alert: Json, incident: Incident, wrong: list[str]) -> None:
     if wrong:
         found.differing.append(f"{alert['id']}: {'; '.join(wrong)}")
     reopened = any(deed == "reopen" for deed, _ in incident.history)
@@ -88,18 +87,20 @@ def _weigh(found: Comparison, alert: Json, incident: Incident, max_events: int) 
         found.open_mismatch.append(f"{alert['id']}: closed in the IRP, {alert['status']} in KUMA")
 
 
-def _differences(alert: Json, incident: Incident, max_events: int) -> Iterable[str]:
-    """Name the differences. An incident closed by an analyst gets no more updates: then only its title is compared."""
-    fields = {name: value for name, value in incident.fields.items() if name not in incident.edited}
-    if "title" not in incident.edited and fields.get("title") != alert["name"]:
+def _differences(alert: Json, incident: Incident, told: Json, max_events: int) -> Iterable[str]:
+    """Name the differences; `told` lacks what analysts edited.
+
+    An incident closed by an analyst gets no more updates: then only its title is compared.
+    """
+    if told.get("title", alert["name"]) != alert["name"]:
         yield "another title"
     if any(deed == "analyst_close" for deed, _ in incident.history):
         return
     severity = SEVERITIES.get(str(alert["priority"]), "Medium")
-    if "severity" not in incident.edited and fields.get("severity") != severity:
-        yield f"severity {fields.get('severity')}, the alert says {severity}"
-    seen = fields.get("lastSeenAt")
-    if "lastSeenAt" not in incident.edited and moment(str(seen)) != moment(str(alert["lastSeen"])):
+    if told.get("severity", severity) != severity:
+        yield f"severity {told['severity']}, the alert says {severity}"
+    seen = told.get("lastSeenAt", alert["lastSeen"])
+    if moment(str(seen)) != moment(str(alert["lastSeen"])):
         yield f"lastSeenAt {seen}, the alert says {alert['lastSeen']}"
     missing = _missing_events(alert, incident, max_events)
     if missing:

@@ -1,32 +1,32 @@
-"""A simulated IRP: its incidents, who wrote what to them, what its analysts do, and its REST API."""
+"""A simulated IRP: its incidents, who wrote what to them, what its analysts do. A dialect is its REST API."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import re
-import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from kuma_sync.sim.access import Access
 from kuma_sync.sim.content import dice
+from kuma_sync.sim.dialect import Dialect
 from kuma_sync.sim.faults import Faults
 from kuma_sync.sim.front import Front, SimRequest
 from kuma_sync.sim.knobs import IrpKnobs
-from kuma_sync.sim.values import Clock, Json, SimError, moment, utc_now, written
+from kuma_sync.sim.rvision import RVision
+from kuma_sync.sim.security_vision import SecurityVision
+from kuma_sync.sim.thehive import TheHive
+from kuma_sync.sim.values import Clock, Json, SimError, moment, utc_now
 
 DEFAULT_TOKEN = "sim-irp-token"  # noqa: S105  # the simulator's own, meant to be known
-INCIDENTS = "/api/v1/incidents"
-DEFAULT_LIMIT = 100
+DIALECTS: Mapping[str, type[Dialect]] = {
+    "security-vision": SecurityVision,
+    "rvision": RVision,
+    "thehive": TheHive,
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,12 +42,15 @@ class Incident:
     events: list[Json] = field(default_factory=list)
     status: Literal["open", "closed"] = "open"
     resolution: str = ""
+    comments: list[str] = field(default_factory=list)
+    files: list[Json] = field(default_factory=list)
+    observables: list[Json] = field(default_factory=list)
     edited: set[str] = field(default_factory=set)
     history: list[tuple[str, Json]] = field(default_factory=list)
 
 
 class IrpSim:
-    """Be the IRP of the default wire shapes: hold incidents, serve `app`, let tests and stories play its analysts."""
+    """Be an IRP: hold incidents, serve `app` in one of DIALECTS, let tests and stories play its analysts."""
 
     def __init__(
         self,
@@ -57,7 +60,10 @@ class IrpSim:
         clock: Clock | None = None,
         knobs: IrpKnobs | None = None,
         prefix: str = "INC",
+        dialect: str = "security-vision",
     ) -> None:
+        if dialect not in DIALECTS:
+            raise SimError(f"there is no dialect {dialect!r}: one of {', '.join(DIALECTS)}")
         self.token = token
         self.knobs = knobs or IrpKnobs()
         self.clock = clock or utc_now
@@ -69,8 +75,14 @@ class IrpSim:
         self.shown: set[str] = set()
         self._prefix = prefix
         self._random = dice(seed)
-        self._numbers = 0
-        self.app: ASGIApp = Front(self, irp_app(self))
+        self.numbers = 0
+        self.access = Access(knobs=lambda: self.knobs, token=lambda: self.token, random=dice(seed))
+        self.dialect: Dialect = DIALECTS[dialect](self)
+        self.app: ASGIApp = Front(self, self.dialect.app())
+
+    def common(self, incident: Incident) -> Json:
+        """Give what every dialect tells of an incident, in the words of the default one, less what analysts edited."""
+        return self.dialect.common(incident)
 
     def by_key(self, key: str) -> list[Incident]:
         """Give the incidents of one external key, oldest first."""
@@ -89,8 +101,12 @@ class IrpSim:
 
     def findable(self, key: str) -> list[Incident]:
         """Give the incidents that a find shows: those of the key, except those younger than the lag."""
-        born_before = self.clock() - timedelta(seconds=self.knobs.find_lag)
         found = list(self.incidents.values()) if self.knobs.ignore_external_id else self.by_key(key)
+        return self.searchable(found)
+
+    def searchable(self, found: Iterable[Incident]) -> list[Incident]:
+        """Leave out the incidents younger than the lag."""
+        born_before = self.clock() - timedelta(seconds=self.knobs.find_lag)
         return [incident for incident in found if not self.knobs.find_lag or incident.created_at <= born_before]
 
     def doubled(self) -> list[str]:
@@ -99,12 +115,12 @@ class IrpSim:
         return [key for key, number in counted.items() if number > 1]
 
     def create(self, body: Json) -> Incident:
-        """Make an incident of a create's body."""
+        """Make an incident of a body: `externalId`, `events`, and fields by the dialect's names."""
         now = self.clock()
-        self._numbers += 1
+        self.numbers += 1
         incident = Incident(
-            id=self._new_id(),
-            number=f"{self._prefix}-{self._numbers:06d}",
+            id=self.dialect.new_id(self._random),
+            number=f"{self._prefix}-{self.numbers:06d}",
             external_id="" if self.knobs.drop_key else str(body.get("externalId") or ""),
             created_at=now,
             updated_at=now,
@@ -125,7 +141,7 @@ class IrpSim:
         self.wrote("add_events", incident, body)
 
     def close(self, incident: Incident, body: Json) -> None:
-        """Close an incident through the API."""
+        """Close an incident through the API; `reason` is how it was resolved, the rest are fields."""
         incident.status, incident.resolution = "closed", str(body.get("reason") or "")
         self.wrote("close", incident, body)
 
@@ -134,6 +150,11 @@ class IrpSim:
         incident.updated_at = self.clock()
         incident.history.append((operation, body))
         self.writes.append((operation, incident.id, body))
+
+    def comment(self, incident: Incident, text: str) -> None:
+        """Add a comment."""
+        incident.comments.append(text)
+        self.wrote("comment", incident, {"comment": text})
 
     def analyst_close(self, id: str, resolution: str) -> None:
         """Close an incident as an analyst does, with a resolution; "" where a second step gives it."""
@@ -148,7 +169,7 @@ class IrpSim:
         """Move an incident elsewhere, where it has another id (`to`, or a new one); return that."""
         incident = self._by_analyst(id, "move", {})
         del self.incidents[id]
-        incident.id = to or self._new_id()
+        incident.id = to or self.dialect.new_id(self._random)
         self.incidents[incident.id] = incident
         return incident.id
 
@@ -189,16 +210,14 @@ class IrpSim:
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """Name what `POST /_sim/act` can do."""
         calls = (self.analyst_close, self.resolve, self.reopen, self.analyst_edit, self.move, self.redate, self.delete)
-        return {call.__name__: call for call in calls}
+        return {call.__name__: call for call in (*calls, self.access.end_sessions)}
 
     def state(self) -> Json:
         """Count for `GET /_sim/state`."""
         by_status = Counter(incident.status for incident in self.incidents.values())
         writes = Counter(operation for operation, _, _ in self.writes)
-        return {"incidents": dict(by_status), "doubled": self.doubled(), "writes": dict(writes)}
-
-    def _new_id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        counts = {"incidents": dict(by_status), "doubled": self.doubled(), "writes": dict(writes)}
+        return counts | {"logins": self.access.logins, "dialect": self.dialect.name}
 
     def _take(self, incident: Incident, body: Json) -> None:
         incident.fields.update({name: value for name, value in body.items() if name not in ("events", "externalId")})
@@ -211,159 +230,3 @@ class IrpSim:
         incident.updated_at = self.clock()
         incident.history.append((deed, body))
         return incident
-
-
-def irp_app(sim: IrpSim) -> ASGIApp:
-    """Make the application that speaks for an IrpSim."""
-    face = _Face(sim)
-    routes = [
-        Route(INCIDENTS, face.guarded(face.create), methods=["POST"]),
-        Route(INCIDENTS, face.guarded(face.listing), methods=["GET"]),
-        Route(INCIDENTS + "/{id}", face.guarded(face.update), methods=["PATCH"]),
-        Route(INCIDENTS + "/{id}/events", face.guarded(face.add_events), methods=["POST"]),
-        Route(INCIDENTS + "/{id}/close", face.guarded(face.close), methods=["POST"]),
-    ]
-    app = Starlette(routes=routes)
-    app.router.redirect_slashes = False
-    return app
-
-
-class Refusal(Exception):
-    """An answer other than success, raised by a handler."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.answer = JSONResponse({"message": message}, status_code=status)
-
-
-class _Face:
-    """Answer for one IrpSim."""
-
-    def __init__(self, sim: IrpSim) -> None:
-        self._sim = sim
-
-    def guarded(self, handle: Callable[[Request, Json], Response]) -> Callable[[Request], Awaitable[Response]]:
-        """Check token, size and JSON, wait the latency, then handle the request in one go."""
-
-        async def endpoint(request: Request) -> Response:
-            raw = await request.body()
-            await asyncio.sleep(self._sim.knobs.latency)
-            try:
-                self._check_token(request)
-                return handle(request, self._object(raw) if request.method != "GET" else {})
-            except Refusal as refusal:
-                return refusal.answer
-
-        return endpoint
-
-    def create(self, request: Request, body: Json) -> Response:
-        """Make an incident: 201 with id, number and url."""
-        key, knobs = str(body.get("externalId") or ""), self._sim.knobs
-        if knobs.reject_titles and re.search(knobs.reject_titles, str(body.get("title"))):
-            raise Refusal(422, "title is not acceptable")
-        if knobs.unique_key and self._sim.by_key(key):
-            raise Refusal(409, "an incident with this externalId exists")
-        incident = self._sim.create(body)
-        if knobs.no_id:
-            return JSONResponse({}, status_code=201)
-        answer = {"id": incident.id, "number": incident.number, "url": self._url(request, incident)}
-        return JSONResponse(answer, status_code=201)
-
-    def update(self, request: Request, body: Json) -> Response:
-        """Change an incident."""
-        self._sim.update(self._incident(request), body)
-        return Response(status_code=204)
-
-    def add_events(self, request: Request, body: Json) -> Response:
-        """Add events to an incident."""
-        if not isinstance(body.get("events"), list):
-            raise Refusal(400, "events must be a list")
-        self._sim.add_events(self._incident(request), body)
-        return Response(status_code=204)
-
-    def close(self, request: Request, body: Json) -> Response:
-        """Close an incident; 409 when it is closed already."""
-        incident = self._incident(request)
-        if incident.status == "closed":
-            raise Refusal(409, "incident is closed already")
-        self._sim.close(incident, body)
-        return Response(status_code=204)
-
-    def listing(self, request: Request, _body: Json) -> Response:
-        """Find by externalId, or list: by status and updatedSince, oldest change first, by offset or by page."""
-        asked = request.query_params
-        if "externalId" in asked:
-            return JSONResponse(
-                {"items": [self._found(request, one) for one in self._sim.findable(asked["externalId"])]}
-            )
-        chosen = [incident for incident in self._sim.incidents.values() if self._listed(request, incident)]
-        chosen.sort(key=lambda incident: (incident.updated_at, incident.id))
-        limit = _number(request, "limit", DEFAULT_LIMIT)
-        limit = min(limit, self._sim.knobs.largest_page or limit)
-        offset = _number(request, "offset", (_number(request, "page", 1) - 1) * limit)
-        if self._sim.knobs.past_end and offset and offset >= len(chosen):
-            raise Refusal(self._sim.knobs.past_end, "there is no such page")
-        cut = [incident for incident in chosen[offset : offset + limit] if incident.id not in self._sim.knobs.hidden]
-        items = [self._row(incident) for incident in cut]
-        if asked.get("status") == "closed":
-            self._sim.page_was_read(offset)
-        return JSONResponse({"items": items, "total": len(chosen)})
-
-    def _listed(self, request: Request, incident: Incident) -> bool:
-        if self._sim.knobs.ignore_filters:
-            return True
-        asked = request.query_params
-        since = moment(asked["updatedSince"]) if "updatedSince" in asked else None
-        if "updatedSince" in asked and since is None:
-            raise Refusal(400, "updatedSince must be RFC 3339")
-        return asked.get("status", incident.status) == incident.status and (
-            since is None or incident.updated_at >= since
-        )
-
-    def _found(self, request: Request, incident: Incident) -> Json:
-        row = {**self._row(incident), "number": incident.number, "url": self._url(request, incident)}
-        del row["updatedAt"]
-        return row
-
-    def _check_token(self, request: Request) -> None:
-        header = self._sim.knobs.token_header
-        given = request.headers.get(header or "authorization")
-        if given != (self._sim.token if header else f"Bearer {self._sim.token}"):
-            raise Refusal(self._sim.knobs.denied_status, "access denied")
-
-    def _object(self, raw: bytes) -> Json:
-        if self._sim.knobs.max_body and len(raw) > self._sim.knobs.max_body:
-            raise Refusal(413, "request body is too large")
-        try:
-            body = json.loads(raw)
-        except ValueError as error:
-            raise Refusal(400, "the body must be JSON") from error
-        if not isinstance(body, dict):
-            raise Refusal(400, "the body must be a JSON object")
-        return body
-
-    def _incident(self, request: Request) -> Incident:
-        found = self._sim.by_id(request.path_params["id"])
-        if found is None:
-            raise Refusal(404, "incident not found")
-        return found
-
-    def _url(self, request: Request, incident: Incident) -> str:
-        return f"{request.url.scheme}://{request.url.netloc}/incidents/{incident.id}"
-
-    def _row(self, incident: Incident) -> Json:
-        knobs = self._sim.knobs
-        return {
-            "id": incident.id.upper() if knobs.id_case else incident.id,
-            "externalId": self._sim.kept(incident.external_id) + knobs.key_padding,
-            "status": incident.status,
-            "resolution": incident.resolution,
-            "updatedAt": written(incident.updated_at + timedelta(seconds=knobs.updated_shift), knobs.updated_form),
-        }
-
-
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isascii() or not text.isdigit():
-        raise Refusal(400, f"{name} must be a number")
-    return int(text)

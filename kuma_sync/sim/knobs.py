@@ -125,3 +125,25 @@ class IrpKnobs:
     """Ids of incidents that are reopened, one after each page of the list."""
     joining: int = 0
     """Others' incidents, closed a while ago, that join the list of closed ones after each page of it."""
+    login: Literal["", "token", "cookie"] = ""
+    """`POST /login` with username and password (the simulator's token) opens a session, as a token or a cookie."""
+    username: str = "kuma-sync"
+    """The username that may log in."""
+    session_requests: int = 0
+    """Requests after which a session has ended; 0 = never."""
+    session_seconds: int = 0
+    """What a login tells as `expires_in`; 0 = nothing."""
+    dictionaries: dict[str, list[str]] = field(default_factory=dict)
+    """For a field, the values it may have; another one is refused."""
+    transitions: dict[str, list[str]] = field(default_factory=dict)
+    """For a status, those that may follow; another one is refused. A status without an entry may become anything."""
+    upsert: bool = False
+    """A create whose externalId exists changes that incident and answers 200."""
+    id_in_location: bool = False
+    """A create answers without a body: the id is in the header Location alone."""
+    create_status: int = 201
+    """Status of a create that worked; 204 has no body."""
+    envelope: bool = False
+    """Every answer is 200 with `success` and `data`, or `code` and `error`; only who asks is refused with a status."""
+    duplicate_status: int = 400
+    """TheHive: status of a create whose type, source and sourceRef exist; 409 is what its maintainers want."""

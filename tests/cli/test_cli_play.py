@@ -173,6 +173,20 @@ async def test_a_simulated_irp_serves_tls_with_a_ca_of_its_own(tmp_path: Path) -
     assert f"--cacert {tmp_path}/tls/ca.pem" in answer.out
 
 
+async def test_a_simulated_irp_speaks_another_products_api(tmp_path: Path) -> None:
+    process = await started("sim", "irp", "--listen", "127.0.0.1:0", "--token", "t", "--dialect", "rvision")
+    base = await address(process)
+
+    state = await asyncio.to_thread(call, f"{base}/_sim/state", "t")
+    knobs = await asyncio.to_thread(call, f"{base}/_sim/knobs", "t", {"login": "cookie", "session_requests": 5})
+    process.terminate()
+    answer = await ended(process)
+
+    assert (state[0], state[1]["dialect"], knobs[0]) == (200, "rvision", 200)
+    assert f"curl -s -H 'X-Token: t' '{base}/api/v2/incidents'" in answer.out
+    assert 'profile = "rvision-v2"' in answer.out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -43,6 +43,17 @@ def test_an_update_sends_only_what_changed() -> None:
     assert body == {"severity": "Critical", "alertStatus": "assigned"}
 
 
+def test_a_field_that_names_the_incident_goes_with_every_update_and_is_no_change() -> None:
+    named = changed_profile(("[update.body]\n", '[update.body]\nuuid = "{{ incident.id }}"\n'))
+    created = draft("create", KNOWN, profile=named)
+    raised = draft("update", with_alert(KNOWN, priority="critical"), profile=named, events=[])
+    again = draft("update", with_alert(KNOWN, priority="critical", status="assigned"), profile=named, events=[])
+
+    assert update(created, raised) == {"uuid": "1001", "severity": "Critical"}
+    assert update(raised, again) == {"uuid": "1001", "alertStatus": "assigned"}
+    assert update_of(Compare(), draft("update", KNOWN, profile=named, events=[]).rendered, created.fields) is None
+
+
 def test_nothing_that_create_alone_sends_is_ever_cleared() -> None:
     created = draft("create", KNOWN)
 
