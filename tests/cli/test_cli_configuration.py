@@ -219,9 +219,13 @@ def test_a_builtin_profile_is_listed_and_shown_ready_to_be_copied(tmp_path: Path
 
     sample = typed("render", "-c", str(write_config(tmp_path / "config.toml", tables)))
 
-    assert table.out.splitlines()[1].startswith("security-vision  push  no")
-    assert [(one["name"], one["verified"]) for one in listed] == [("security-vision", False)]
-    assert "create" in listed[0]["operations"]
+    verified = {one["name"]: one["verified"] for one in listed}
+    default = next(one for one in listed if one["name"] == "security-vision")
+    lines = [line.split()[:3] for line in table.out.splitlines()]
+    assert ["security-vision", "push", "no"] in lines
+    assert ["security-vision-pull", "pull", "no"] in lines
+    assert (verified["security-vision"], verified["request-tracker"]) == (False, True)
+    assert "create" in default["operations"]
     assert sample.code == 0
 
 
