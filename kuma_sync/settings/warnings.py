@@ -36,6 +36,7 @@ def cautions(
     return (
         *_connections(settings),
         *_door_tokens(settings),
+        *_without_effect(settings),
         *_files(settings, system_wide.parent),
         *_inline(settings, path, origins, system_wide.parent),
         *misspelt(env).values(),
@@ -57,6 +58,14 @@ def _connections(settings: Settings) -> Iterator[str]:
     if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
         open_ = "tokens arrive unencrypted" if web.tokens or web.metrics_token else "is open to the network without TLS"
         yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
+
+
+def _without_effect(settings: Settings) -> Iterator[str]:
+    """Yield keys that are read, while what they ask for is not built yet."""
+    if settings.kuma.write_back:
+        yield "kuma.write_back: has no effect in this version: nothing is written back to KUMA"
+    if settings.web.passthrough.allow:
+        yield "web.passthrough.allow: has no effect in this version: these calls are answered 404"
 
 
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:
