@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -25,13 +26,14 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from kuma_sync.core.routing import IRP
 from kuma_sync.settings import secrets, types
 from kuma_sync.settings.addresses import take_password
 from kuma_sync.settings.passthrough import Allowed
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.secrets import FILE
-from kuma_sync.settings.targets import PLAIN, Expression, IrpUrl, RouteTarget, TargetName, mode_of
+from kuma_sync.settings.targets import Expression, IrpUrl, RouteTarget, TargetName, mode_of
 
 PREFIX = "kuma_sync_"
 _TWICE = "is given twice, here and inside store.url; keep one"
@@ -168,9 +170,9 @@ class IrpSection(Section):
             raise ValueError("expected visible ASCII characters without spaces: the IRP shows it at our door")
         return value
 
-    @property
+    @cached_property
     def pulls(self) -> bool:
-        """Tell whether its profile says that the IRP asks us, and is sent nothing."""
+        """Tell whether its profile says that the IRP asks us, and is sent nothing; its file is read once."""
         return mode_of(self.profile) == "pull"
 
 
@@ -310,8 +312,8 @@ class Settings(BaseSettings):
         given = types.GIVEN.get()
         if given.places:
             given.tree.update(tree)
-        if PLAIN not in tree and tree.get("targets"):
-            tree = {**tree, PLAIN: _no_irp()}
+        if IRP not in tree and tree.get("targets"):
+            tree = {**tree, IRP: _no_irp()}
         for name, section in given.instead.items():
             tree = {**tree, **_replaced(tree, name, section)}
         return tree
@@ -339,7 +341,7 @@ class Settings(BaseSettings):
     @property
     def irps(self) -> Mapping[str, IrpSection]:
         """Return the IRPs to connect to: "irp" first if [irp] is there, then the targets in their order."""
-        named = {PLAIN: self.irp, **self.targets} if self.has_plain else self.targets
+        named = {IRP: self.irp, **self.targets} if self.has_plain else self.targets
         return {name: section for name, section in named.items() if name not in self._broken}
 
     @property
@@ -362,7 +364,7 @@ def _no_irp() -> IrpSection:
 
 
 def _replaced(tree: dict[str, Any], name: str, section: IrpSection) -> dict[str, Any]:
-    return {PLAIN: section} if name == PLAIN else {"targets": {**tree["targets"], name: section}}
+    return {IRP: section} if name == IRP else {"targets": {**tree["targets"], name: section}}
 
 
 SECTIONS: Mapping[str, type[Section]] = {
@@ -381,7 +383,7 @@ def secret_keys(section: str) -> tuple[str, ...]:
 def masked(settings: Settings) -> dict[str, Any]:
     """Return the configuration as tables of plain values, every secret replaced by asterisks."""
     absent = {name for name in ("targets", "route") if not getattr(settings, name)}
-    return settings.model_dump(exclude=absent if settings.has_plain else {*absent, PLAIN})
+    return settings.model_dump(exclude=absent if settings.has_plain else {*absent, IRP})
 
 
 def to_toml(settings: Settings) -> str:
@@ -391,5 +393,5 @@ def to_toml(settings: Settings) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the configuration's JSON Schema, the `_file` form of every secret included."""
-    either = [{"required": [PLAIN]}, {"required": ["targets"]}]
+    either = [{"required": [IRP]}, {"required": ["targets"]}]
     return {**Settings.model_json_schema(), "title": "kuma-sync", "required": ["kuma"], "anyOf": either}
