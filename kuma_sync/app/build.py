@@ -11,17 +11,16 @@ from functools import partial
 
 import structlog
 
-from kuma_sync.app.identity import identity, routing_of
-from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, key_of, open_remotes, options
+from kuma_sync.app.identity import identity, joined, routing_of
+from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
-from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import ReadSchedule
 from kuma_sync.irp.client import IrpClient
-from kuma_sync.settings import Settings, normalised
+from kuma_sync.settings import Settings
 from kuma_sync.store import Lane, Store, StoreLimits, store_url
 from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.closing.to_kuma import CloseAlert
@@ -75,15 +74,14 @@ def open_store(settings: Settings, *, untouched: bool = False, limits: StoreLimi
 
 def profile_digest(target: Target) -> str:
     """Return what stands for a profile and the IRP it is used with."""
-    url = normalised(target.section.url) if target.section.url else ""
-    text = f"{url}\n{target.profile.model_dump_json()}"
+    irp = joined(target.section, target.profile.name)
+    text = f"{irp.irp_url}\n{target.profile.model_dump_json()}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 async def build(settings: Settings, shared: SharedState, stack: AsyncExitStack) -> Runtime:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
     remotes = await open_remotes(settings, utc_now, shared.limits, stack)
-    refuse_shared_tokens(settings)
     warnings = [warning for target in remotes.targets.values() for warning in target.warnings]
     for warning in (*settings.warnings, *warnings):
         log.warning("configuration", problem=warning)
@@ -92,17 +90,6 @@ async def build(settings: Settings, shared: SharedState, stack: AsyncExitStack) 
     settles = [can.settle for can in remotes.capabilities.values()]
     shared.store.expect_dues(within=max(settings.retry.max, LONGEST_RETRY_AFTER, *settles))
     return RuntimeBuilder(settings, shared, remotes).runtime()
-
-
-def refuse_shared_tokens(settings: Settings) -> None:
-    """Raise ConfigError where a token at our door could be that of two: nobody could tell which target asks."""
-    known = {secret.reveal(): f"web.tokens.{name}" for name, secret in settings.web.tokens.items() if secret}
-    for name, section in settings.irps.items():
-        if section.pulls and section.token:
-            key = f"{key_of(name)}.token"
-            if other := known.get(section.token.reveal()):
-                raise ConfigError(key, f"is the same as {other}; each caller needs one of its own")
-            known[section.token.reveal()] = key
 
 
 def pullers(settings: Settings) -> dict[str, Puller]:
@@ -127,6 +114,7 @@ class RuntimeBuilder:
             jitter=random.SystemRandom().random,
             limits=shared.limits,
         )
+        self._routing = routing_of(settings)
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
         self._turns = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.reader_lease)
@@ -149,7 +137,7 @@ class RuntimeBuilder:
         workers = [target.deliveries for target in targets.values()]
         return Runtime(
             identity=identity(settings, {name: target.profile.name for name, target in remotes.targets.items()}),
-            routing=routing_of(settings),
+            routing=self._routing,
             targets=targets,
             broken=remotes.broken,
             store=shared.store,
@@ -228,7 +216,7 @@ class RuntimeBuilder:
             ignore_before=settings.poll.ignore_before,
             brake=self._brake,
             wanted=Wanted(statuses=frozenset(settings.kuma.statuses), unseen=Unseen(settings.poll.unseen)),
-            routing=routing_of(settings),
+            routing=self._routing,
             targets=remotes.capabilities,
         )
         return Poller(

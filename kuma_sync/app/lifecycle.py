@@ -20,7 +20,6 @@ from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.remotes import key_of
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
-from kuma_sync.core.routing import IRP
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
 from kuma_sync.settings.paths import SYSTEM_WIDE
@@ -36,7 +35,7 @@ from kuma_sync.sync.runtime.runner import Runtime, work
 from kuma_sync.sync.runtime.supervisor import happens
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
-from kuma_sync.telemetry.health import Health, Part
+from kuma_sync.telemetry.health import Health, Part, split_part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
 from kuma_sync.web.listener import DoorLimits, most_connections
@@ -377,6 +376,5 @@ def _door(web: WebSection) -> socket.socket | None:
 
 
 def _stamp(metrics: Metrics, part: Part) -> None:
-    name, _, target = part.partition(":")
-    of_target = name in ("irp", "delivery")
-    metrics.last_success.labels(part=name, target=target or (IRP if of_target else "")).set_to_current_time()
+    name, target = split_part(part)
+    metrics.last_success.labels(part=name, target=target).set_to_current_time()

@@ -17,7 +17,7 @@ from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Nothing, Step, Upsert
-from kuma_sync.core.transitions import absent, updated, without_find
+from kuma_sync.core.transitions import absent, without_find
 from kuma_sync.irp.auth import Credentials, make_auth
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
@@ -27,12 +27,11 @@ from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.secret import MASK
 from kuma_sync.store import Tx
-from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request
+from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, after_update
+from kuma_sync.sync.delivery.forecast import NOT_YET
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState, load_states
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.redact import redact
-
-NOT_YET = Incident(id="INCIDENT-ID", number="INCIDENT-NUMBER")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +135,7 @@ class _Renderer:
         step = self._step(stored.work)
         if isinstance(step, Compare) and not (request := self._request(stored.work, step)).needed:
             link = stored.work.link
-            held = request.whole.rendered.held(link.sent.fields)
-            link = updated(link, stored.work.snapshot.fingerprint, held, frozenset(step.events))
+            link = after_update(link, request, stored.work, step)
             stored = stored.with_link(link)
             step = self._step(stored.work)
         return stored, step

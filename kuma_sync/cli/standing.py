@@ -13,7 +13,7 @@ from kuma_sync.core.condition import CONFIGURATION, Trouble
 from kuma_sync.core.routing import IRP
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
-from kuma_sync.telemetry.health import State, part_of
+from kuma_sync.telemetry.health import State, part_of, split_part
 
 LATE = DEAD_AFTER * 2 / 3
 """A daemon that was silent for so long is reported: it has missed two of three heartbeats."""
@@ -125,9 +125,9 @@ def _counts(trouble: Trouble, condition: Sequence[Trouble]) -> bool:
     """Tell whether it is a trouble of its own, and not just the result of KUMA or the IRP being away."""
     if trouble.state in (State.STANDBY, State.STARTING):
         return False
-    sides = {one.part: one.reason for one in condition if one.part.partition(":")[0] in ("kuma", "irp")}
-    part, _, target = trouble.part.partition(":")
-    follows = {"poll": "kuma", "delivery": part_of("irp", target or IRP)}.get(part, "")
+    sides = {one.part: one.reason for one in condition if split_part(one.part)[0] in ("kuma", "irp")}
+    part, target = split_part(trouble.part)
+    follows = {"poll": "kuma", "delivery": part_of("irp", target)}.get(part, "")
     return not (follows in sides and sides[follows].endswith(trouble.reason))
 
 
@@ -170,6 +170,6 @@ def _who(one: Heartbeat) -> str:
 
 def _named(part: str) -> str:
     """Name a part for people: `irp:north` is the target north."""
-    name, _, target = part.partition(":")
+    name, target = split_part(part)
     known = PARTS.get(name, name)
-    return known.replace("the IRP", target).replace("IRP", f"IRP {target}") if target else known
+    return known.replace("the IRP", target).replace("IRP", f"IRP {target}") if target not in ("", IRP) else known

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.sections import IrpSection
-from kuma_sync.settings.targets import PLAIN
+from kuma_sync.settings.targets import configured
 from kuma_sync.settings.types import GIVEN, Given
 from kuma_sync.settings.types import table as parsed_table
 
@@ -25,7 +26,7 @@ def target_of(location: Location) -> str:
     """Return the name of the IRP that a finding is about, "" where it is about something else."""
     match location:
         case ("irp", *_):
-            return PLAIN
+            return IRP
         case ("targets", str() as name, _, *_):
             return name
         case _:
@@ -40,18 +41,12 @@ def lacking_files(found: Iterable[Finding], tree: Mapping[str, Any]) -> dict[str
         if not name or one["type"] not in _OF_FILES:
             return {}
         by_target.setdefault(name, []).append(one)
-    return by_target if configured(tree) - by_target.keys() else {}
-
-
-def configured(tree: Mapping[str, Any]) -> set[str]:
-    """Return the names of the IRPs that are written down."""
-    named = tree.get("targets", {})
-    return {*(named if isinstance(named, dict) else ()), *({PLAIN} if PLAIN in tree else ())}
+    return by_target if set(configured(tree)) - by_target.keys() else {}
 
 
 def without_files(name: str, found: Iterable[Finding], given: Given) -> IrpSection:
     """Read the section of one IRP without the files that were found to be unreadable."""
-    table = deepcopy(given.tree[PLAIN] if name == PLAIN else given.tree["targets"][name])
+    table = deepcopy(given.tree[IRP] if name == IRP else given.tree["targets"][name])
     for one in found:
         _drop(table, one)
 
@@ -69,7 +64,7 @@ def sentence(problems: Iterable[ConfigError]) -> str:
 
 
 def _drop(table: dict[str, Any], found: Finding) -> None:
-    *tables, key = found["loc"][1 if found["loc"][0] == PLAIN else 2 :]
+    *tables, key = found["loc"][1 if found["loc"][0] == IRP else 2 :]
     for inner in tables:
         table[inner] = parsed_table(table[inner])
         table = table[inner]

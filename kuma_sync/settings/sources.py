@@ -15,10 +15,11 @@ from typing import Any
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.sections import PREFIX, SECTIONS, IrpSection, Section, Settings
-from kuma_sync.settings.targets import PLAIN, same_name
+from kuma_sync.settings.targets import same_name
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.types import table as parsed_table
 
@@ -197,7 +198,7 @@ def _entry(path: list[str], name: str, known: Iterable[str]) -> str:
         case ["targets"]:
             return _alike(name, known) or name.replace("_", "-")
         case ["targets", _, *below]:
-            return _entry([PLAIN, *below], name, known)
+            return _entry([IRP, *below], name, known)
         case [section, key] if section in SECTIONS and key in SECTIONS[section].secret_tables():
             # A name of ours for a caller is like one in a host's name, a name in a template has no "-".
             return _alike(name, known) or _one_form_of(name, known, new="-" if section == "web" else "_")

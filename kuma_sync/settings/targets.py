@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from kuma_sync.core.routing import IGNORE, IRP
 from kuma_sync.settings import addresses
 from kuma_sync.settings.paths import built_in_profile, is_built_in, read_text
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.types import GIVEN
 
-PLAIN = "irp"
-"""The name of the target that the section [irp] is."""
-
-IGNORE = "ignore"
-"""Where a route leads whose alerts are recorded, and not delivered."""
-
-PULL = "security-vision-pull"
-RESERVED = frozenset({PLAIN, "kuma", "close", IGNORE, "all"})
+RESERVED = frozenset({IRP, "kuma", "close", IGNORE, "all"})
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 
 
 def mode_of(profile: str) -> str:
     """Return the mode of a profile (`push`, `pull`), given by built-in name or path; "" where it cannot be read."""
-    if profile == PULL:
-        return "pull"
     try:
         tree = parse_toml(read_text(built_in_profile(profile) if is_built_in(profile) else Path(profile)))
     except (OSError, ValueError):
@@ -65,17 +57,17 @@ def _name(value: str) -> str:
 
 
 def _leads_to(value: str) -> str:
-    known = known_targets(GIVEN.get().tree)
+    known = (*configured(GIVEN.get().tree), IGNORE)
     if value not in known:
         raise PydanticCustomError("unknown_target", "there is no such target", {"known": known})
     return value
 
 
-def known_targets(tree: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names that a route may lead to."""
+def configured(tree: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the IRPs that are written down."""
     named = tree.get("targets", {})
-    plain: Iterable[str] = (PLAIN,) if PLAIN in tree else ()
-    return (*plain, *(named if isinstance(named, dict) else ()), IGNORE)
+    plain = (IRP,) if IRP in tree else ()
+    return (*plain, *(named if isinstance(named, dict) else ()))
 
 
 def _expression(value: Any) -> re.Pattern[str]:

@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
 from kuma_sync.settings.secret import SECRET_NAME, Secret
 from kuma_sync.settings.sections import SECTIONS, IrpSection, KumaSection, Section, Settings
 from kuma_sync.settings.sources import misspelt
-from kuma_sync.settings.targets import PLAIN
 
 _PROXY = re.compile(r"(kuma|irp|targets\.[^.]+)\.proxy")
 _OPTIONS = re.compile(r"(irp|targets\.[^.]+)\.options(?=\.)")
@@ -71,7 +71,7 @@ def _without_effect(settings: Settings) -> Iterator[str]:
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:
     """Yield the place of every IRP's section, and the section."""
     if settings.has_plain:
-        yield PLAIN, settings.irp
+        yield IRP, settings.irp
     for name, section in settings.targets.items():
         yield f"targets.{name}", section
 

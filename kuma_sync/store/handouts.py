@@ -50,11 +50,11 @@ class Lists:
     affected_lists: Text
 
 
-NOTHING = Lists(
-    events=Text.of(b"[]"),
-    affected=Text.of(b'"affectedAssets":[],"affectedAccounts":[]}'),
-    affected_lists=Text.of(b'"affectedAssets":[],"affectedAccounts":[]}'),
-)
+NO_AFFECTED = b'"affectedAssets":[],"affectedAccounts":[]}'
+"""What follows an item's events where nothing is affected, or nobody asked for it."""
+
+_UNAFFECTED = Text.of(NO_AFFECTED)
+NOTHING = Lists(events=Text.of(b"[]"), affected=_UNAFFECTED, affected_lists=_UNAFFECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

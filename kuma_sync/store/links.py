@@ -206,7 +206,8 @@ class Links:
         table = schema.links
         query = select(table.c.target, func.count()).where(schema.HELD).group_by(table.c.target)
         held = {target: count for target, count in self._connection.execute(query)}
-        return held | {NO_ROUTE: unrouted} if (unrouted := len(self.unrouted())) else held
+        unrouted = self._connection.execute(select(func.count()).select_from(table).where(schema.UNROUTED)).scalar_one()
+        return held | {NO_ROUTE: unrouted} if unrouted else held
 
     def unrouted(self) -> list[AlertId]:
         """Return the alerts that no route takes."""

@@ -102,13 +102,14 @@ class Backlog:
 
     def depths(self) -> dict[Depth, int]:
         """Count the rows of all targets by state; a state of none is left out."""
-        return {depth: count for depth, count in self._total().jobs.items() if count}
+        return {depth: count for depth, count in self.total().jobs.items() if count}
 
     def oldest(self) -> datetime | None:
         """Return when the oldest waiting or running job of all targets was put."""
-        return self._total().oldest
+        return self.total().oldest
 
-    def _total(self) -> QueueCounts:
+    def total(self) -> QueueCounts:
+        """Count the rows of all targets."""
         return reduce(QueueCounts.plus, self.counts().values(), QueueCounts())
 
     def _postponed(self) -> ColumnElement[bool]:

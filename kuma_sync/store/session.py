@@ -59,10 +59,8 @@ class Tx:
 
     def queues(self) -> dict[QueueName, QueueCounts]:
         """Count the jobs of both queues; what the brake keeps from the IRP is no job yet, but counts as held."""
-        queues: dict[QueueName, DurableQueue] = {"delivery": self.delivery, "close": self.closes}
-        jobs = {name: dict.fromkeys(Depth, 0) | queue.depths() for name, queue in queues.items()}
-        jobs["delivery"][Depth.HELD] += len(self.links.held())
-        return {name: QueueCounts(jobs=jobs[name], oldest=queue.oldest()) for name, queue in queues.items()}
+        held = QueueCounts(jobs={Depth.HELD: len(self.links.held())})
+        return {"delivery": self.delivery.total().plus(held), "close": self.closes.total().plus(QueueCounts())}
 
 
 class Store:

@@ -25,6 +25,15 @@ def part_of(name: str, target: str) -> Part:
     return name if target == IRP else f"{name}:{target}"
 
 
+OF_A_TARGET = frozenset({"irp", "delivery", "watch"})
+
+
+def split_part(part: Part) -> tuple[str, str]:
+    """Return what `part_of` made a part's name of: the name, and the target; "" for what is no target's."""
+    name, _, target = part.partition(":")
+    return name, target or (IRP if name in OF_A_TARGET else "")
+
+
 class State(StrEnum):
     """The state that a part reports."""
 
@@ -108,9 +117,8 @@ class Health:
         wanted = [part_of(name, target) for name in ("irp", "delivery") for target in targets]
         for part in wanted:
             self._parts.setdefault(part, _Known(moved=self._now(), worked=self._now()))
-        for part in [one for one in self._parts if one.partition(":")[0] in ("irp", "delivery")]:
-            if part not in wanted:
-                del self._parts[part]
+        for part in [one for one in self._parts if split_part(one)[1] and one not in wanted]:
+            del self._parts[part]
 
     def succeeded(self, part: Part) -> None:
         """Note a success; it ends any failure of the part."""

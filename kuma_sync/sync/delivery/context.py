@@ -9,9 +9,11 @@ from datetime import datetime
 
 import structlog
 
+from kuma_sync.core import transitions
 from kuma_sync.core.alert import AlertId, Contents, JsonObject
 from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.incident import external_key
+from kuma_sync.core.link import DeliveredState, Link
 from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Step, Telling, Update, Upsert, update_of
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.context import Subject, values
@@ -46,6 +48,19 @@ class Request:
     def fields(self) -> frozenset[str]:
         """Return the names of all fields that go out."""
         return frozenset(self.draft.body or ()) if self.needed else frozenset()
+
+
+def content_of(request: Request, work: DeliveryState, step: Create) -> DeliveredState:
+    """Return the content of an incident that this create makes."""
+    return DeliveredState(
+        fingerprint=work.snapshot.fingerprint, fields=request.whole.fields, events=frozenset(step.events)
+    )
+
+
+def after_update(link: Link, request: Request, work: DeliveryState, step: Compare | Upsert) -> Link:
+    """Return a link as it is once this update of the alert has arrived, or was not needed."""
+    held = request.whole.rendered.held(work.link.sent.fields)
+    return transitions.updated(link, work.snapshot.fingerprint, held, frozenset(step.events))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

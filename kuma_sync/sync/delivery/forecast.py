@@ -24,7 +24,7 @@ from kuma_sync.core.steps import (
     Telling,
     Upsert,
 )
-from kuma_sync.sync.delivery.context import Render, Request, TemplateContext
+from kuma_sync.sync.delivery.context import Render, Request, TemplateContext, after_update, content_of
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState
 
 NOT_YET = Incident(id="INCIDENT-ID", number="INCIDENT-NUMBER")
@@ -78,15 +78,12 @@ class Forecaster:
             case Create():
                 request = self._told(work, step, told)
                 told.created = True
-                sent = DeliveredState(
-                    fingerprint=work.snapshot.fingerprint, fields=request.whole.fields, events=frozenset(step.events)
-                )
+                sent = content_of(request, work, step)
                 return transitions.created(transitions.intended(link, sent, self.clock()), NOT_YET)
             case Compare() | Upsert():
                 request = self._told(work, step, told)
                 told.updated |= request.needed
-                held = request.whole.rendered.held(link.sent.fields)
-                return transitions.updated(link, work.snapshot.fingerprint, held, frozenset(step.events))
+                return after_update(link, request, work, step)
             case AddEvents():
                 self._told(work, step, told)
                 told.updated |= not told.created

@@ -14,7 +14,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.incident import Found, Origin
 from kuma_sync.core.lanes import Lane
-from kuma_sync.core.link import DeliveredState, Doubt, Link
+from kuma_sync.core.link import Doubt, Link
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.core.steps import (
     AddEvents,
@@ -36,7 +36,7 @@ from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.sync.closing.requests import Closings
-from kuma_sync.sync.delivery.context import Request, TemplateContext
+from kuma_sync.sync.delivery.context import Request, TemplateContext, after_update, content_of
 from kuma_sync.sync.delivery.meter import timed
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
@@ -218,9 +218,7 @@ class Steps:
     async def _create(self, job: LeasedJob, work: DeliveryState, step: Create) -> Change:
         """Commit the intent, then send; an intent that certainly did not happen is taken back."""
         request = self._request(work, step)
-        sent = DeliveredState(
-            fingerprint=work.snapshot.fingerprint, fields=request.whole.fields, events=frozenset(step.events)
-        )
+        sent = content_of(request, work, step)
         self._gates.assure_open("create")
         await self._proof.enter(work.alert_id)
         await self._unit_of_work.note(job, work, partial(transitions.intended, sent=sent, now=self._context.clock()))
@@ -258,8 +256,7 @@ class Steps:
             # The link itself says by now that anything may have arrived.
             before = link.with_sent(work.link.sent)
             paid = budget.charged(before, unsent=new, capabilities=capabilities, now=now) if sent else link
-            held = request.whole.rendered.held(work.link.sent.fields)
-            return transitions.updated(paid, work.snapshot.fingerprint, held, frozenset(step.events))
+            return after_update(paid, request, work, step)
 
         return Change(become=become, audit=("updated", ", ".join(sorted(sent))) if sent else None)
 

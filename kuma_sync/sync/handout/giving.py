@@ -20,13 +20,13 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.core.handout import PAGE, Asked
 from kuma_sync.store import Store, Tx
-from kuma_sync.store.handouts import Out, Parts, in_order
+from kuma_sync.store.handouts import NO_AFFECTED, Out, Parts, in_order
 from kuma_sync.telemetry.health import Health, part_of
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_EVENTS, _NO_LISTS = b',"events":', b'"affectedAssets":[],"affectedAccounts":[]}'
+_EVENTS = b',"events":'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +220,7 @@ class GivenAnswer:
     def _size(self, out: Out) -> int:
         affected = out.affected_lists if self.asked.lists else out.affected
         events = out.events if self.asked.with_events else 2
-        tail = affected if self.asked.with_affected else len(_NO_LISTS)
+        tail = affected if self.asked.with_affected else len(NO_AFFECTED)
         return out.head + len(_EVENTS) + events + 1 + tail
 
 
@@ -240,7 +240,7 @@ def _texts(parts: Parts, opening: bytes, most: int) -> Iterator[bytes]:
     yield _EVENTS
     yield from _unpack(parts.events, most) if parts.events is not None else [b"[]"]
     yield b","
-    yield from _unpack(parts.affected, most) if parts.affected is not None else [_NO_LISTS]
+    yield from _unpack(parts.affected, most) if parts.affected is not None else [NO_AFFECTED]
 
 
 def _unpack(packed: bytes, most: int) -> Iterator[bytes]:

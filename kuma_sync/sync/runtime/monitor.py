@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial, reduce
+from functools import partial
 
 import structlog
 
@@ -24,7 +24,7 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.telemetry import logs
-from kuma_sync.telemetry.health import Health, State, part_of
+from kuma_sync.telemetry.health import Health, State, part_of, split_part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
 
@@ -45,9 +45,8 @@ async def observe(
     Raise StoreReplaced where the store is not what was opened any more.
     """
     for part, gate in gates.items():
-        remote, _, target = part.partition(":")
-        labels = {"remote": remote, "target": target or (IRP if remote == "irp" else "")}
-        metrics.breaker_open.labels(**labels).set_function(partial(_unwell, gate))
+        remote, target = split_part(part)
+        metrics.breaker_open.labels(remote=remote, target=target).set_function(partial(_unwell, gate))
     while True:
         try:
             await store.write(lambda _tx: None)  # a store that can be read may yet refuse every write
@@ -72,7 +71,7 @@ async def look(store: Store, *, health: Health, metrics: Metrics, targets: Seque
     parked = seen.rejected
     deliveries = {(part_of("delivery", name), name): seen.deliveries.get(name, QueueCounts()) for name in targets}
     for (part, target), counts in {**deliveries, ("close", ""): seen.closes}.items():
-        labels = {"queue": part.partition(":")[0], "target": target}
+        labels = {"queue": split_part(part)[0], "target": target}
         if not any(counts.jobs.get(state) for state in WAITING):
             health.worked(part)
         for state in Depth:
@@ -100,12 +99,11 @@ class _Standing:
 
 
 def _standing(tx: Tx) -> _Standing:
-    closes = reduce(QueueCounts.plus, tx.closes.counts().values(), QueueCounts())
     deliveries = tx.delivery.counts()
     for target, count in tx.links.held_by_target().items():
         held = QueueCounts(jobs={Depth.HELD: count})
         deliveries[target] = deliveries.get(target, QueueCounts()).plus(held)
-    return _Standing(deliveries=deliveries, closes=closes, rejected=tx.rejects.count(), now=tx.now)
+    return _Standing(deliveries=deliveries, closes=tx.closes.total(), rejected=tx.rejects.count(), now=tx.now)
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:

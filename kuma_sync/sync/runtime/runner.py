@@ -31,7 +31,7 @@ from kuma_sync.sync.runtime.monitor import observe
 from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.schedule import Bell, ringing
-from kuma_sync.telemetry.health import Health, part_of
+from kuma_sync.telemetry.health import Health, part_of, split_part
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -307,9 +307,9 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
 
 def _name_target(loop: str) -> None:
     """Have every log line of a target's loop name the target."""
-    name, _, target = loop.partition(":")
-    if name in ("delivery", "watch"):
-        structlog.contextvars.bind_contextvars(target=target or IRP)
+    _name, target = split_part(loop)
+    if target:
+        structlog.contextvars.bind_contextvars(target=target)
 
 
 async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -> None:
