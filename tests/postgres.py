@@ -159,11 +159,11 @@ def _bundled() -> Iterator[str]:
             running.cleanup()
 
 
-def unprivileged(folder: Path) -> list[str]:
-    """PostgreSQL refuses root: give the folder to its own account, and say how to run as that."""
+def unprivileged(folder: Path, name: str = ACCOUNT) -> list[str]:
+    """Give the folder to a server's own account, and say how to run as that: PostgreSQL, for one, refuses root."""
     if os.geteuid() != 0:
         return []
-    account = pwd.getpwnam(ACCOUNT)
+    account = pwd.getpwnam(name)
     os.chown(folder, account.pw_uid, account.pw_gid)
     return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pwd
 import shutil
 import signal
 import sqlite3
@@ -22,6 +21,7 @@ from typing import Any
 
 import httpx
 from addresses import an_address
+from postgres import unprivileged
 
 PACKAGES = ("request-tracker5", "rt5-db-sqlite", "rt5-standalone")
 ACCOUNT = "www-data"
@@ -116,7 +116,7 @@ def running() -> Iterator[Tracker]:
     """Start one with a new database, yield it, and end it."""
     with tempfile.TemporaryDirectory(prefix="kuma-rt-", dir="/tmp") as folder:
         host, port = an_address()
-        tracker = Tracker(folder=Path(folder), prefix=_unprivileged(Path(folder)), host=host, port=port)
+        tracker = Tracker(folder=Path(folder), prefix=unprivileged(Path(folder), ACCOUNT), host=host, port=port)
         tracker.furnish()
         try:
             tracker.start()
@@ -138,15 +138,6 @@ def _apt_get(*words: str) -> None:
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-1000:]}")
-
-
-def _unprivileged(folder: Path) -> list[str]:
-    """Give the folder to the account of web servers, and say how to run as that: RT's workers are not to be root."""
-    if os.geteuid() != 0:
-        return []
-    account = pwd.getpwnam(ACCOUNT)
-    os.chown(folder, account.pw_uid, account.pw_gid)
-    return ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
 
 
 @dataclass(slots=True, kw_only=True)
