@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +15,7 @@ from kuma_sync.app.identity import identity, joined, routing_of
 from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
@@ -79,9 +80,19 @@ def profile_digest(target: Target) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-async def build(settings: Settings, shared: SharedState, stack: AsyncExitStack) -> Runtime:
-    """Wire everything for one configuration; raise ConfigError. `stack` closes the connections."""
+async def build(
+    settings: Settings, shared: SharedState, stack: AsyncExitStack, *, works: Collection[str] = ()
+) -> Runtime:
+    """Wire everything for one configuration; raise ConfigError. `stack` closes the connections.
+
+    A target that `works` now must not be broken afterwards.
+    """
     remotes = await open_remotes(settings, utc_now, shared.limits, stack)
+    for name in remotes.broken:
+        if name in works:
+            # The sentence begins with the key.
+            key, _, problem = remotes.broken[name].partition(": ")
+            raise ConfigError(key, problem)
     warnings = [warning for target in remotes.targets.values() for warning in target.warnings]
     for warning in (*settings.warnings, *warnings):
         log.warning("configuration", problem=warning)
@@ -171,6 +182,7 @@ class RuntimeBuilder:
             name=target.name,
             profile=target.profile,
             can_find=target.capabilities.can_find,
+            find_always=target.capabilities.find_always,
             gate=gates.irp.whole,
             deliveries=self._deliveries(target, gates, acts, proof),
             proof=proof,
@@ -185,6 +197,7 @@ class RuntimeBuilder:
             name=target.name,
             profile=target.profile,
             can_find=False,
+            find_always=False,
             gate=gates.irp.whole,
             deliveries=self._deliveries(target, gates, acts),
             expecting=Expecting(puller, store=shared.store, health=shared.health, clock=utc_now),
@@ -235,12 +248,21 @@ class RuntimeBuilder:
                 clock=utc_now,
                 schedule=schedule,
                 brake=self._brake,
-                to_irp=frozenset(name for name, can in remotes.capabilities.items() if can.may_close),
+                to_irp=self._closed_with_their_alerts(),
+                routing=self._routing,
                 limits=self._shared.limits,
                 metrics=self._shared.metrics,
                 health=self._shared.health,
             ),
         )
+
+    def _closed_with_their_alerts(self) -> frozenset[str]:
+        """Return the targets whose incidents are closed with their alerts.
+
+        Of a target that does not work now nobody knows whether it can: the brake must not miss its closings.
+        """
+        can_close = {name for name, can in self._remotes.capabilities.items() if can.may_close}
+        return frozenset(can_close | self._remotes.broken.keys() if self._settings.close.to_irp else can_close)
 
     def _watch(self, target: Target, irp: IrpClient, gates: TargetGates, *, on: bool) -> Watch:
         watched = Watched(

@@ -57,4 +57,5 @@ def routing_of(settings: Settings) -> Routing:
         )
         for route in settings.route
     ]
-    return Routing(routes=routes, default=IRP if IRP in {*settings.irps, *settings.broken} else NO_ROUTE)
+    targets = frozenset({*settings.irps, *settings.broken})
+    return Routing(routes=routes, default=IRP if IRP in targets else NO_ROUTE, targets=targets)

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
 from kuma_sync.app.identity import served
+from kuma_sync.app.ownership import refuse_renamed, refuse_unfit, take_over
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
-from kuma_sync.app.remotes import key_of
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile
@@ -29,7 +29,6 @@ from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.polling.enqueue import put_routed
 from kuma_sync.sync.runtime.monitor import Heart, report
 from kuma_sync.sync.runtime.runner import Runtime, work
 from kuma_sync.sync.runtime.supervisor import happens
@@ -42,12 +41,6 @@ from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
 
-_REBIND = "`kuma-sync db rebind` accepts the configured one"
-_ADVICE = {
-    "kuma.instance": "give the old name back, for it is part of every incident's key: `kuma-sync db rebind` would leave"
-    " the older incidents under their old keys"
-}
-
 log = structlog.get_logger(__name__)
 
 
@@ -59,9 +52,6 @@ async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
 
     def begin(tx: Tx) -> None:
         take_over(tx, runtime)
-        for target in runtime.targets.values():
-            if target.can_find:
-                tx.links.doubt_unmade(target.name)
         if store.local:
             # This process alone holds the file, so the processes that claimed these are dead.
             tx.delivery.recover(owner)
@@ -76,42 +66,6 @@ async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
     if not store.local:
         store.engine.dispose()  # its connection would stay open unused
     await store.write(begin)
-
-
-def take_over(tx: Tx, runtime: Runtime) -> None:
-    """Note which targets there are, and send alerts that had no route to theirs. Raise ConfigError as refuse_* do."""
-    ours, known = runtime.identity, tx.targets.identity()
-    if known is not None:
-        refuse_another(known, ours)
-        refuse_removed(tx, known, {*ours.targets, *runtime.broken})
-    tx.cursor.bind(ours.kuma_instance)
-    tx.targets.bind(ours.targets)
-    put_routed(tx, runtime.routing)
-
-
-def refuse_another(known: Identity, ours: Identity) -> None:
-    """Raise ConfigError if the store belongs to another KUMA, or a target's incidents are in another IRP."""
-    differing = [("kuma.instance", known.kuma_instance, ours.kuma_instance)]
-    for name in known.targets.keys() & ours.targets.keys():
-        theirs, irp = known.targets[name], ours.targets[name]
-        differing.append((f"{key_of(name)}.url", theirs.irp_url, irp.irp_url))
-        differing.append((f"{key_of(name)}.profile", theirs.profile, irp.profile))
-    for key, before, now in differing:
-        if before != now:
-            raise ConfigError(key, f"the store belongs to {before!r}, not {now!r}; {_ADVICE.get(key, _REBIND)}")
-
-
-def refuse_removed(tx: Tx, known: Identity, configured: Collection[str]) -> None:
-    """Raise ConfigError if a target that is no longer configured has open links; forget one that has none."""
-    removed = sorted(set(known.targets) - set(configured))
-    still_open = tx.links.open_by_target() if removed else {}
-    for name in removed:
-        if count := still_open.get(name, 0):
-            rebind = f"`kuma-sync db rebind --target {name}` sends them where the routes say"
-            raise ConfigError(
-                key_of(name), f"is missing, and {count} open links belong to it; give it back, or {rebind}"
-            )
-        tx.targets.forget(name)
 
 
 def assure_usable(
@@ -252,11 +206,18 @@ class Daemon:
         await serve(app, door, stop=closed, limits=self._callers, **files)
 
     async def _make_ready(self, runtime: Runtime) -> bool:
-        """Wait for the store for as long as it takes; false when told to stop meanwhile."""
+        """Make the store ready; false when told to stop meanwhile."""
+        ready = await self._when_there(partial(make_ready, self._shared.store, runtime, self._shared.owner))
+        if ready:
+            self._intake.open = self._giving.open = True
+        return ready
+
+    async def _when_there(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Do this with the store, waiting for it for as long as it takes; false when told to stop meanwhile."""
         outage = Outage()
         while True:
             try:
-                await make_ready(self._shared.store, runtime, self._shared.owner)
+                await work()
             except StoreReplaced:
                 raise
             except StoreUnavailable as error:
@@ -266,7 +227,6 @@ class Daemon:
                     return False
             else:
                 outage.over()
-                self._intake.open = self._giving.open = True
                 self._shared.health.succeeded("store")
                 return True
 
@@ -280,9 +240,13 @@ class Daemon:
             successor = await self._successor(runtime, working)
             enough.set()
             await working
-            await stack.aclose()
             if successor is None:
+                await stack.aclose()
                 return
+            if not await self._handed_over(runtime, successor[0]):
+                await successor[1].aclose()
+                continue
+            await stack.aclose()
             old_profiles, old = _profiles(runtime), self._settings
             runtime, stack, self._settings = successor
             logs.configure(level=self._settings.log.level, format=self._settings.log.format)
@@ -294,6 +258,23 @@ class Daemon:
             )
             self._refused("")
             self._systemd.ready()
+
+    async def _handed_over(self, old: Runtime, new: Runtime) -> bool:
+        """Let a new runtime take over once the old one has ended; false where the old one must go on.
+
+        Until its end it may have written jobs for a target that the new one does not have.
+        """
+        taking = partial(take_over, runtime=new, served=old.targets)
+        try:
+            return await self._when_there(partial(self._shared.store.write, taking))
+        except ConfigError as error:
+            self._refuse(error)
+            return False
+
+    def _refuse(self, error: ConfigError) -> None:
+        log.error("configuration_refused", key=error.key, problem=error.problem)
+        self._refused(str(error))
+        self._systemd.ready()
 
     async def _successor(
         self, runtime: Runtime, working: asyncio.Task[bool]
@@ -311,14 +292,13 @@ class Daemon:
             try:
                 return await self._reloaded(runtime)
             except ConfigError as error:
-                log.error("configuration_refused", key=error.key, problem=error.problem)
-                self._refused(str(error))
+                self._refuse(error)
             except Exception as error:
                 # The old runtime works; no error of the new one may end it.
                 problem = f"a bug in kuma-sync: {type(error).__name__}"
                 log.exception("configuration_refused", key="unknown", problem=problem)
                 self._refused(problem)
-            self._systemd.ready()
+                self._systemd.ready()
 
     def _refused(self, problem: str) -> None:
         """Note why the configuration on disk was refused; "" after one was taken."""
@@ -335,9 +315,9 @@ class Daemon:
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:
-            runtime = await build(settings, self._shared, opened)
+            runtime = await build(settings, self._shared, opened, works=old.targets)
             refuse_renamed(old.identity, runtime.identity)
-            await self._shared.store.write(partial(take_over, runtime=runtime))
+            await self._shared.store.read(partial(refuse_unfit, runtime=runtime))
             stack = opened.pop_all()
         return runtime, stack, settings
 
@@ -353,14 +333,6 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._hup.set)
-
-
-def refuse_renamed(old: Identity, new: Identity) -> None:
-    """Raise ConfigError if the profile of a target has another name than the one it was started with."""
-    for name in old.targets.keys() & new.targets.keys():
-        was = old.targets[name].profile
-        if new.targets[name].profile != was:
-            raise ConfigError(f"{key_of(name)}.profile", f"its name was {was!r} when the daemon started; restart it")
 
 
 def _profiles(runtime: Runtime) -> dict[str, Profile]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.identity import routing_of
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
@@ -130,9 +131,10 @@ def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
             wanted = all_named(tx, texts) if texts else operator.parked_subjects(tx)
             done = operator.retry(tx, wanted, by=by)
             pieces = {piece.digest for piece in tx.rejects.waiting()}
+        routing = routing_of(settings)
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
-            if operator.read_again(store, name, by=by, max_events=settings.poll.max_events):
+            if operator.read_again(store, name, by=by, routing=routing, max_events=settings.poll.max_events):
                 done.append(name)
         _tell(done, "back on the queue", nothing="Nothing is parked.")
         say_if_it_waits(store, done)

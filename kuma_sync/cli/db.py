@@ -18,6 +18,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate
 from kuma_sync.store.copies import DEAD_AFTER
+from kuma_sync.store.targets import Remaining
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.housekeeping import prune as prune_old
 
@@ -134,17 +135,20 @@ def _remove_target(settings: Settings, name: str, order: Order) -> None:
     with opened_store(settings, any_owner=True) as store:
         with store.reading() as tx:
             _assure_idle(store, tx)
-            known, still_open = tx.targets.joined(), tx.links.open_by_target().get(name, 0)
-        if name not in known:
-            raise Unfinished(f"this store knows no target {name}; it knows {', '.join(known) or 'none'}")
+            known, left = tx.targets.joined(), tx.targets.left()
+            names = sorted({*tx.targets.names(), *left})
+        if name not in names:
+            raise Unfinished(f"this store knows no target {name}; it knows {', '.join(names) or 'none'}")
+        unfinished = left.get(name, Remaining())
         if order.is_seen_first:
+            irp = f" ({known[name]})" if name in known else ""
             say(
-                f"{still_open} open links of target {name} ({known[name]}) go where the routes say. Their incidents "
+                f"Target {name}{irp} has {unfinished}: what is not closed goes where the routes say. Its incidents "
                 "there stay as they are, and get no more updates; the new target is asked for each before one is made."
             )
         if order.dry_run:
             return
-        agreed(f"Send {still_open} alerts to other targets?", yes=order.yes)
+        agreed("Send them to other targets?", yes=order.yes)
         with store.writing() as tx:
             _assure_idle(store, tx)
             moved = operator.leave_target(tx, name, routing=routing, by=order.by)

@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.identity import meant
-from kuma_sync.app.lifecycle import refuse_another
 from kuma_sync.app.local_diagnostics import file_troubles
+from kuma_sync.app.ownership import refuse_another
 from kuma_sync.app.processes import Running, running
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say

@@ -11,7 +11,8 @@ from kuma_sync.core.alert import Alert, AlertId, AlertSnapshot, Contents, Observ
 from kuma_sync.core.comparison import Appeared, Changed, Fate, Wanted, diff, to_read
 from kuma_sync.core.link import Doubt, Ignored, Link, NotMade, Sought, State
 from kuma_sync.core.plan import Brake, Plan, check
-from kuma_sync.core.routing import IGNORE, Routing
+from kuma_sync.core.retargeting import routed
+from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
 from kuma_sync.core.steps import TargetCapabilities
 
 
@@ -92,15 +93,17 @@ class Recording:
     """What is written of a chunk, and what the round learns from it.
 
     `links` are those of new alerts, `ready` those whose delivery can begin. `changed` are the links of known
-    alerts that the IRP must hear of. The brake holds the creates `held`; `creates` counts all planned ones. The
-    contents of `wanted` alerts are to be read. `left_alone` alerts get no link, `missed` ones a link and no incident.
-    `new` are the new alerts that were not missed; `updated` and `late` are counts for the metrics.
+    alerts that the IRP must hear of, `routed` those that had no target until their alert changed. The brake holds the
+    creates `held`; `creates` counts all planned ones. The contents of `wanted` alerts are to be read. `left_alone`
+    alerts get no link, `missed` ones a link and no incident. `new` are the new alerts that were not missed; `updated`
+    and `late` are counts for the metrics.
     """
 
     saved: Sequence[Saved]
     links: Sequence[Link]
     ready: Sequence[Link]
     changed: Sequence[Link]
+    routed: Sequence[Link]
     held: frozenset[AlertId]
     creates: int
     wanted: Mapping[AlertId, Alert]
@@ -195,8 +198,9 @@ class _Judged:
         """Return what is written of these changes."""
         appeared = [change.snapshot.alert for change in changes if isinstance(change, Appeared)]
         told = {change.snapshot.alert.id: change for change in changes if self._worth_telling(change)}
-        links = [self._routed(self.known.links[key], change.snapshot.alert) for key, change in told.items()]
-        woken = [link.alert_id for link in links if link.ignored and not link.dropped]
+        links = [self._looked_at_anew(self.known.links[key], change.snapshot.alert) for key, change in told.items()]
+        found = {link.alert_id for link in links if self.known.links[link.alert_id].target == NO_ROUTE != link.target}
+        woken = [link.alert_id for link in links if not link.dropped and (link.ignored or link.alert_id in found)]
         creates = [*(alert.id for alert in appeared if not self._idle(alert)), *woken]
         held = check(Plan(creates=creates), self.rules.brake, created_before=self.facts.creates).held_creates
         new = [alert for alert in appeared if alert.id not in self.missed]
@@ -207,6 +211,7 @@ class _Judged:
             links=list(born.values()),
             ready=[born[alert.id] for alert in appeared if not (self._idle(alert) or alert.id in unread)],
             changed=links,
+            routed=self._taken(changes, held=held),
             held=held,
             creates=len(creates),
             wanted=wanted,
@@ -220,32 +225,52 @@ class _Judged:
     def _worth_telling(self, change: Appeared | Changed) -> bool:
         """Tell whether the IRP must hear of a change.
 
-        It need not if an ignored alert only had its contents read for the first time, or changed to an unwanted status.
+        It need not if an ignored alert only had its contents read for the first time, or changed to an unwanted status;
+        nor if one side of it was closed in an IRP that is not configured any more.
         """
         alert = change.snapshot.alert
         link = self.known.links.get(alert.id)
         if link is None or isinstance(change, Appeared):
             return False
-        return not (self._stays_ignored(alert) or (link.ignored and change.first_read))
+        over = (link.alert_closed or link.incident_closed) and not self._is_free(link) and not self._serves(link)
+        return not (over or self._stays_ignored(alert) or (link.ignored and change.first_read))
 
     def _stays_ignored(self, alert: Alert) -> bool:
-        """Tell whether a known alert is ignored, and changed to what no incident is wanted for."""
+        """Tell whether a known alert is ignored, or had no route, and changed to what no incident is wanted for."""
         link = self.known.links.get(alert.id)
-        if link is None or not link.ignored:
+        if link is None or not (link.ignored or link.target == NO_ROUTE):
             return False
-        return not self.rules.wanted.wants(alert) or self._routed(link, alert).target == IGNORE
+        unwanted = link.ignored and not self.rules.wanted.wants(alert)
+        return unwanted or self._looked_at_anew(link, alert).target == IGNORE
 
-    def _routed(self, link: Link, alert: Alert) -> Link:
-        """Return a known link with the target that its alert goes to: one that a route ignored is looked at anew."""
-        return replace(link, target=self.rules.routing.target_of(alert)) if link.target == IGNORE else link
+    def _looked_at_anew(self, link: Link, alert: Alert) -> Link:
+        """Return a known link with the target that its alert goes to now, where it is free to go."""
+        return replace(link, target=self.rules.routing.target_of(alert)) if self._is_free(link) else link
+
+    def _is_free(self, link: Link) -> bool:
+        """Tell whether an alert has no target yet; one that is ignored for a target which is gone has none either."""
+        return link.target in (IGNORE, NO_ROUTE) or (link.ignored and not self._serves(link))
+
+    def _serves(self, link: Link) -> bool:
+        return self.rules.routing.serves(link.target)
+
+    def _taken(self, changes: Sequence[Appeared | Changed], *, held: AbstractSet[AlertId]) -> list[Link]:
+        """Return the links of changed alerts that had no route, and have one now."""
+        taken = list[Link]()
+        for alert in (change.snapshot.alert for change in changes):
+            link = self.known.links.get(alert.id)
+            if link is not None and link.target == NO_ROUTE:
+                anew = routed(link, self._looked_at_anew(link, alert).target, held=alert.id in held)
+                taken += [anew] if anew != link else []
+        return taken
 
     def _born(self, alert: Alert, *, held: bool) -> Link:
         target = self.rules.routing.target_of(alert)
-        # Of a target that does not work now nobody knows what it can: `find` comes first where there is one.
-        can = self.rules.targets.get(target, TargetCapabilities())
+        can = self.rules.targets.get(target)
         # One that left the statuses asked for may be known no more, for it was pruned.
         doubtful = alert.id in self.unseen or not self.facts.is_new(alert)
-        unknown = (can.find_always or doubtful) and can.can_find
+        # Of a target that does not work now nobody knows what it can: `find` comes first where there is one.
+        unknown = can is None or ((can.find_always or doubtful) and can.can_find)
         state: State
         if self._idle(alert):
             state = Ignored(missed=alert.id in self.missed, unknown=unknown)

@@ -46,10 +46,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """All routes: the first that takes an alert counts, `default` where none does."""
+    """All routes: the first that takes an alert counts, `default` where none does.
+
+    `targets` names all that are configured, those that do not work now included; None: whichever there are.
+    """
 
     routes: Sequence[Route] = ()
     default: str = IRP
+    targets: frozenset[str] | None = None
+
+    def serves(self, target: str) -> bool:
+        """Tell whether this is a target that is configured."""
+        return self.targets is None or target in self.targets
 
     def target_of(self, alert: Alert) -> str:
         """Return the target for an alert: its name, IGNORE, or NO_ROUTE."""

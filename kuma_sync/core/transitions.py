@@ -34,7 +34,6 @@ from kuma_sync.core.link import (
     Sought,
 )
 from kuma_sync.core.retry import Park, RetryAt
-from kuma_sync.core.routing import IGNORE
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.core.text import same_incident_id
 
@@ -167,34 +166,6 @@ def alert_closed(link: Link, origin: Origin, reason: str = "", comment: str = ""
     return replace(link, closing=replace(closing, alert=alert), gone=False)
 
 
-def noticed(link: Link, *, held: bool, target: str) -> Link:
-    """Note that an ignored alert changed: an incident is made of it, unless the brake holds that, or it was dropped."""
-    live = link.live
-    if not link.ignored:
-        return link
-    woken = link.become(replace(live, held=held) if isinstance(live, NotMade | Sought) else live)
-    return replace(woken, target=target)
-
-
-def routed(link: Link, target: str) -> Link:
-    """Send an alert that had no target to one, or have it ignored."""
-    if target == IGNORE and isinstance(link.live, NotMade | Sought) and not link.dropped:
-        return replace(link, target=target, state=Ignored(unknown=isinstance(link.live, Sought)))
-    return replace(link, target=target)
-
-
-def left_target(link: Link, target: str) -> Link:
-    """Send an alert to another target, for the one that has its incident is no longer configured.
-
-    Nothing is known of an incident there; what was given up stays so.
-    """
-    if link.given_up:
-        return replace(link, target=target)
-    closing = None if link.closing is None or not link.alert_closed else replace(link.closing, incident=False)
-    state = Ignored(unknown=True) if target == IGNORE else Sought(doubt=Doubt.UNKNOWN)
-    return Link(alert_id=link.alert_id, target=target, state=state, closing=closing, gone=link.gone)
-
-
 def choose(found: Sequence[Found]) -> Found:
     """Pick among several incidents of one alert: the first open one in the answer's order, else the first."""
     return next((item for item in found if not item.closed), found[0])
@@ -325,10 +296,11 @@ def retried(link: Link) -> Link:
             sought = Sought(doubt=Doubt.UNKNOWN, carried=link.carried)
         case _:
             assert_never(link.live)
-    return replace(link.become(sought), closing=_still_closing(link.closing), unresolved_at=None)
+    return replace(link.become(sought), closing=still_closing(link.closing), unresolved_at=None)
 
 
-def _still_closing(closing: Closing | None) -> Closing | None:
+def still_closing(closing: Closing | None) -> Closing | None:
+    """Return what is left of a closing where the incident is another one: an operator's, or that of the alert."""
     if closing is None or closing.origin is Origin.OPERATOR:
         return closing and replace(closing, incident=False)
     return None if closing.alert is InKuma.OPEN else replace(closing, origin=Origin.KUMA, incident=False)

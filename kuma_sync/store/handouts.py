@@ -133,6 +133,16 @@ class Handouts:
         """Show an alert no more, unless it is asked for by its id: the IRP has closed it."""
         self._connection.execute(update(_ROWS).where(_ROWS.c.alert_id == alert_id).values(pending=False, ended=True))
 
+    def forget(self, alert_id: AlertId) -> None:
+        """Take an alert back: it goes to another target. An answer that is being sent may break off."""
+        for table in (_ROWS, _BODIES):
+            self._connection.execute(delete(table).where(table.c.alert_id == alert_id))
+
+    def unshown(self, target: str) -> set[AlertId]:
+        """Return the alerts that a target was not shown since they changed."""
+        rows = self._connection.execute(select(_ROWS.c.alert_id).where(schema.PENDING, _ROWS.c.target == target))
+        return {AlertId(alert_id) for (alert_id,) in rows}
+
     def listed(self, target: str, asked: Asked, *, repeated_since: datetime, limit: int) -> list[Out]:
         """Return what a target is shown: new and changed alerts, the longest waiting first, then the repeated ones."""
         pending = self._wanted(target, asked).where(schema.PENDING).order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id)

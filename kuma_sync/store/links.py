@@ -187,13 +187,13 @@ class Links:
             news += [AlertId(alert_id) for (alert_id,) in rows]
         return news
 
-    def open_count(self) -> int:
-        """Count the open links; the brake compares a round's closings with this number."""
+    def open_count(self, targets: Collection[str] | None = None) -> int:
+        """Count the open links (of these targets); the brake compares a round's closings with this number."""
         table = schema.links
-        found = self._connection.execute(
-            select(func.count()).select_from(table).where(schema.OPEN, table.c.incident_closed.is_(False))
-        )
-        return int(found.scalar_one())
+        query = select(func.count()).select_from(table).where(schema.OPEN, table.c.incident_closed.is_(False))
+        if targets is not None:
+            query = query.where(table.c.target.in_(sorted(targets)))
+        return int(self._connection.execute(query).scalar_one())
 
     def held(self) -> list[AlertId]:
         """Return the alerts whose links are held, by the brake or for want of a route."""
@@ -215,22 +215,13 @@ class Links:
         rows = self._connection.execute(select(table.c.alert_id).where(schema.UNROUTED).order_by(table.c.alert_id))
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    def of_target(self, target: str) -> list[AlertId]:
-        """Return the alerts of a target."""
+    def given_up(self, target: str) -> list[AlertId]:
+        """Return the alerts of a target that were dropped, or are ignored."""
         table = schema.links
-        its = select(table.c.alert_id).where(table.c.target == target).order_by(table.c.alert_id)
+        given_up = or_(table.c.ignored.is_(True), table.c.dropped.is_(True))
+        its = select(table.c.alert_id).where(table.c.target == target, given_up).order_by(table.c.alert_id)
         rows = self._connection.execute(its)
         return [AlertId(alert_id) for (alert_id,) in rows]
-
-    def open_by_target(self) -> dict[str, int]:
-        """Count the links of each target that have something left to be done: neither side of them is closed."""
-        table = schema.links
-        rows = self._connection.execute(
-            select(table.c.target, func.count())
-            .where(schema.OPEN, table.c.incident_closed.is_(False))
-            .group_by(table.c.target)
-        )
-        return {target: count for target, count in rows}
 
     def unresolved(self, target: str = IRP) -> list[AlertId]:
         """Return a target's alerts whose incidents were seen closed without a resolution and are not in doubt."""

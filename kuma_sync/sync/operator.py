@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from kuma_sync.core import transitions
+from kuma_sync.core import retargeting, transitions
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.comparison import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Origin
-from kuma_sync.core.link import Doubt, Link, Sought
+from kuma_sync.core.link import Doubt, Ignored, Link, Sought
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
@@ -45,7 +45,7 @@ def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
     return sorted(done)
 
 
-def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
+def read_again(store: Store, digest: str, *, routing: Routing, by: str, max_events: int) -> bool:
     """Try a parked piece of KUMA's answer once more as an alert; false where it waits no more, or still is none.
 
     One piece, and no transaction while it is parsed: it may be large, and a daemon beside must not wait for that.
@@ -59,7 +59,7 @@ def read_again(store: Store, digest: str, *, by: str, max_events: int) -> bool:
         with store.writing() as tx:
             if not tx.rejects.forget(digest):
                 return False
-            _take(tx, parsed)
+            _take(tx, parsed, routing)
             tx.audit.note(by, "retry", digest)
     except ValueRefused:
         return False
@@ -92,7 +92,8 @@ def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) ->
     With `dropped` those that were dropped are taken up again; else they are left alone.
     """
     links = lock(tx, links=ids).links
-    wanted = [key for key in ids if key in links and _goes_somewhere(links[key], dropped=dropped)]
+    targets = tx.targets.names()
+    wanted = [key for key in ids if key in links and _goes_somewhere(links[key], targets, dropped=dropped)]
     for alert_id in wanted:
         again = links[alert_id].dropped
         tx.links.change(alert_id, transitions.taken_up if again else transitions.resynced, now=tx.now)
@@ -102,26 +103,52 @@ def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) ->
     return wanted
 
 
-def _goes_somewhere(link: Link, *, dropped: bool) -> bool:
-    return link.target not in (NO_ROUTE, IGNORE) and (dropped or not link.dropped)
+def _goes_somewhere(link: Link, targets: Collection[str], *, dropped: bool) -> bool:
+    nowhere = link.target in (NO_ROUTE, IGNORE) or (targets and link.target not in targets)
+    return not nowhere and (dropped or not link.dropped)
 
 
 def leave_target(tx: Tx, name: str, *, routing: Routing, by: str) -> dict[str, int]:
-    """Send the alerts of a target that is no longer configured where the routes say; count them by their new target."""
-    ids = tx.links.of_target(name)
-    links = lock(tx, links=ids).links
-    snapshots = tx.alerts.snapshots(ids)
+    """Send the alerts of a target that is no longer configured where the routes say; count them by their new target.
+
+    What is settled there stays, with its incident: nothing more is to be done for it. What was given up goes along, and
+    stays given up.
+    """
+    going = tx.targets.unfinished(name)
+    links = lock(tx, links={*going, *tx.links.given_up(name)}).links
+    unshown = tx.handouts.unshown(name)
+    snapshots = tx.alerts.snapshots(list(links))
     moved = Counter[str]()
-    for alert_id, link in sorted(links.items()):
-        target = routing.target_of(snapshots[alert_id].alert) if alert_id in snapshots else routing.default
+    for alert_id in going:
         tx.delivery.clear(alert_id)
-        tx.links.save(transitions.left_target(link, target), now=tx.now)
-        tx.audit.note(by, "routed", alert_id, f"from {name} to {target or 'no target'}")
-        if not link.given_up:
-            moved[target] += 1
-            tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE, target=target)])
+    for alert_id, link in sorted(links.items()):
+        if link.target != name:
+            # Its row alone named this target.
+            tx.delivery.put([_brought(link)])
+        elif link.incident_closed and not (link.given_up or alert_id in unshown):
+            tx.links.save(transitions.released(link), now=tx.now)
+            tx.audit.note(by, "left", alert_id, f"its incident in {name} is closed")
+        else:
+            known = snapshots.get(alert_id)
+            target = routing.default if known is None else routing.target_of(known.alert)
+            anew = retargeting.left_target(link, target)
+            _move(tx, link, anew, by=by)
+            moved.update([] if link.given_up else [target])
     tx.targets.forget(name)
     return dict(moved)
+
+
+def _move(tx: Tx, link: Link, anew: Link, *, by: str) -> None:
+    tx.links.save(anew, now=tx.now)
+    tx.handouts.forget(link.alert_id)
+    stays = f"; incident {link.incident.id} stays there" if link.incident is not None else ""
+    tx.audit.note(by, "routed", link.alert_id, f"from {link.target} to {anew.target or 'no target'}{stays}")
+    if not (anew.given_up or anew.held_create):
+        tx.delivery.put([_brought(anew)])
+
+
+def _brought(link: Link) -> Put:
+    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.made else Lane.CREATE, target=link.target)
 
 
 def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
@@ -159,8 +186,8 @@ def _kinds(held: Iterable[Held]) -> dict[str, set[str]]:
     return kinds
 
 
-def _take(tx: Tx, parsed: Parsed) -> None:
-    """Take a piece that turned out to be an alert, as if a read had shown it."""
+def _take(tx: Tx, parsed: Parsed, routing: Routing) -> None:
+    """Take a piece that turned out to be an alert, as if a read had shown it. A known alert stays with its target."""
     alert_id = parsed.seen.alert.id
     known = tx.alerts.snapshots([alert_id])
     for change in diff([parsed.seen], known):
@@ -168,5 +195,8 @@ def _take(tx: Tx, parsed: Parsed) -> None:
             snapshot=change.snapshot, shape=Shape.CONTENTS, digest=None, contents=parsed.seen.contents, recheck=True
         )
         tx.alerts.save([shown], now=tx.now, sweep=0)
-    tx.links.add([Link(alert_id=alert_id, state=Sought(doubt=Doubt.UNKNOWN))], now=tx.now)
-    tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])
+    target = routing.target_of(parsed.seen.alert)
+    born = Ignored(unknown=True) if target == IGNORE else Sought(doubt=Doubt.UNKNOWN)
+    tx.links.add([Link(alert_id=alert_id, target=target, state=born)], now=tx.now)
+    links = lock(tx, links=[alert_id]).links
+    tx.delivery.put([Put(subject=key, lane=Lane.CREATE, target=link.target) for key, link in links.items()])

@@ -22,12 +22,12 @@ def note_closings(
 ) -> None:
     """Mark the links of a round's closed alerts (with KUMA's reason) and queue the closing of their incidents.
 
-    The brake measures them by the links that were not closed when the round began: `open_before`, or as many as there
-    are now where the round has changed nothing. `to_irp` names the targets whose incidents are closed because of it.
+    `to_irp` names the targets whose incidents are closed because of it. The brake measures by their links that were not
+    closed when the round began: `open_before`, or as many as there are now where the round has changed nothing.
     """
     if not closings:
         return
-    open_links = tx.links.open_count() if open_before is None else open_before
+    open_links = tx.links.open_count(to_irp) if open_before is None else open_before
     links = lock(tx, links=closings).links
     ours = [alert_id for alert_id in closings if alert_id in links and not links[alert_id].incident_closed]
     followed = [alert_id for alert_id in ours if links[alert_id].target in to_irp]

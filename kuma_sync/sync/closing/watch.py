@@ -299,7 +299,7 @@ class Watch:
 
     def _carry(self, tx: Tx, closings: Mapping[AlertId, ClosedIncident], carried: list[AlertId]) -> None:
         wanted = [each for each in carried if each in closings]
-        open_links = tx.links.open_count()
+        open_links = tx.links.open_count([self._watched.target])
         plan = check(Plan(closings=wanted), self._watched.brake, open_links=open_links)
         if plan.held_closings:
             log.error("brake_holds_closings", towards="kuma", held=len(plan.held_closings), open=open_links)

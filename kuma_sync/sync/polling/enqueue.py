@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
-from kuma_sync.core import transitions
+from kuma_sync.core import retargeting
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.core.routing import NO_ROUTE, Routing
@@ -21,7 +21,7 @@ def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -
     for link in links:
         if link.ignored:
             # An operator may have woken it meanwhile: what a human asked for is not held.
-            become = partial(transitions.noticed, held=link.alert_id in held, target=link.target)
+            become = partial(retargeting.noticed, held=link.alert_id in held, target=link.target)
             tx.links.change(link.alert_id, become, now=tx.now)
     tx.delivery.put([_put(link) for link in links if not link.dropped])
 
@@ -44,14 +44,18 @@ def put_behind(tx: Tx) -> int:
     return len(behind)
 
 
-def put_routed(tx: Tx, routing: Routing) -> int:
-    """Send alerts that no route took to their targets, where a route takes them by now; return how many."""
-    unrouted = tx.links.unrouted()
-    snapshots = tx.alerts.snapshots(unrouted)
+def newly_routed(tx: Tx, routing: Routing) -> dict[AlertId, str]:
+    """Return the targets of alerts that no route took, where a route takes them by now."""
+    snapshots = tx.alerts.snapshots(tx.links.unrouted())
     targets = {key: routing.target_of(snapshot.alert) for key, snapshot in snapshots.items()}
-    taken = {key: target for key, target in targets.items() if target != NO_ROUTE}
-    links = lock(tx, links=taken).links
-    changed = [transitions.routed(link, taken[key]) for key, link in links.items()]
+    return {key: target for key, target in targets.items() if target != NO_ROUTE}
+
+
+def put_routed(tx: Tx, targets: Mapping[AlertId, str]) -> int:
+    """Send alerts that no route took to these targets, unless they have one by now; return how many."""
+    links = lock(tx, links=targets).links
+    unrouted = {key: link for key, link in links.items() if link.target == NO_ROUTE}
+    changed = [retargeting.routed(link, targets[key]) for key, link in unrouted.items()]
     tx.links.save_all(changed, now=tx.now)
     tx.delivery.put([_put(link) for link in changed if not (link.given_up or link.held_create)])
     for link in changed:

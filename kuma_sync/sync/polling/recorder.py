@@ -229,7 +229,8 @@ class Recorder:
             links = lock(tx, links=concerned(batch.seen, snapshots, facts.oversize)).links
             recording = decide(batch.seen, Known(snapshots=snapshots, links=links), self._rules, facts)
             # Counted before this round changes any.
-            open_links = tx.links.open_count() if recording.saved and round_.open_links is None else round_.open_links
+            uncounted = recording.saved and round_.open_links is None
+            open_links = tx.links.open_count(round_.to_irp) if uncounted else round_.open_links
             self._apply(tx, recording, batch.digests, shape, read.sweep(round_))
             if batch.contents_refused:
                 put_unmade(tx, [item.alert.id for item in batch.seen])
@@ -273,6 +274,7 @@ class Recorder:
         self._refused.taken(tx, ids)
         tx.links.add(recording.links, now=tx.now)
         tx.delivery.put([Put(subject=link.alert_id, lane=Lane.CREATE, target=link.target) for link in recording.ready])
+        tx.links.save_all(recording.routed, now=tx.now)
         put_changed(tx, recording.changed, held=recording.held)
         # A closing that is parked is tried once more, just as a delivery is.
         fresh = [link.alert_id for link in recording.links if not link.ignored]

@@ -13,6 +13,7 @@ from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import ReadFacts, Recording
+from kuma_sync.core.routing import Routing
 from kuma_sync.core.window import Cursor, Query, ReadKind, ReadSchedule
 from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.store import PassRecord, Turn
@@ -27,13 +28,14 @@ log = structlog.get_logger(__name__)
 class PollSettings:
     """The settings of a round: clock, schedule, brake, limits; and the metrics and health that it reports to.
 
-    `to_irp` names the targets whose incidents are closed once their alerts are.
+    `to_irp` names the targets whose incidents are closed once their alerts are; `routing` chooses an alert's target.
     """
 
     clock: Callable[[], datetime]
     schedule: ReadSchedule
     brake: Brake
     to_irp: frozenset[str]
+    routing: Routing
     limits: Limits
     metrics: Metrics
     health: Health
@@ -247,12 +249,13 @@ class Round:
     alerts KUMA did not give by id, by kind of read; the contents of `refused` ones it refused for good. `stands`: the
     watermark stays where it is, for the late listing showed other alerts each time. `server_now` is KUMA's clock at the
     first page: what a later read saw must not move the watermark past what an earlier one had no chance to see.
-    `began_at` is our clock when the round began.
+    `began_at` is our clock when the round began. `to_irp` as in PollSettings: `open_links` counts the links of these.
     """
 
     turn: Turn
     cursor: Cursor
     began_at: datetime
+    to_irp: frozenset[str]
     open_links: int | None = None
     sweep: int = 0
     creates: int = 0

@@ -44,13 +44,14 @@ A_MOMENT = 0.1
 class TargetRuntime:
     """Everything that works for one target, and for no other: whatever stops it stops it alone.
 
-    `can_find` says whether it can be asked for its incidents; `asked`, whether more than deliveries speaks to it. One
-    that polls us is not asked, proven or watched; it is expected.
+    `can_find` says whether it can be asked for its incidents, `find_always` that it must be before each create; `asked`,
+    whether more than deliveries speaks to it. One that polls us is not asked, proven or watched; it is expected.
     """
 
     name: str
     profile: Profile
     can_find: bool
+    find_always: bool
     gate: RemoteGate
     deliveries: Worker
     asked: bool
