@@ -299,7 +299,9 @@ class RuntimeBuilder:
         self, target: Target, gates: TargetGates, acts: Callable[..., Acts], proof: Proof | None = None
     ) -> Worker:
         settings, shared = self._settings, self._shared
-        unit_of_work = DeliveryUnitOfWork(shared.store, target.capabilities, lease=shared.limits.job_lease)
+        unit_of_work = DeliveryUnitOfWork(
+            shared.store, target.capabilities, lease=shared.limits.job_lease, target=target.name
+        )
         admit = partial(self._kuma.whole.admit, reads=True)
         contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         lanes = {LANES[operation]: list[Gate]([kind]) for operation, kind in gates.irp.kinds.items()}

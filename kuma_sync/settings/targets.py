@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from kuma_sync.core.patterns import runs_away
 from kuma_sync.core.routing import IGNORE, IRP
 from kuma_sync.settings import addresses
 from kuma_sync.settings.paths import built_in_profile, is_built_in, read_text
@@ -76,11 +77,14 @@ def _expression(value: Any) -> re.Pattern[str]:
     if not isinstance(value, str) or not value:
         raise ValueError("expected a regular expression, in quotes")
     try:
-        return re.compile(value)
+        compiled = re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         why = error.msg if isinstance(error, re.error) else "it is too large"
         place = f" at sign {error.pos + 1}" if isinstance(error, re.error) and error.pos is not None else ""
         raise ValueError(f"is no regular expression: {why}{place}") from None
+    if runs_away(value):
+        raise ValueError("this regular expression may run for ever: expected one without repeats of repeats")
+    return compiled
 
 
 TargetName = Annotated[str, AfterValidator(_name)]

@@ -7,7 +7,7 @@ from kuma_sync.store.audit import AuditEntry, PassRecord
 from kuma_sync.store.copies import Heartbeat, Process, Turn
 from kuma_sync.store.engine import store_file, store_url
 from kuma_sync.store.file import is_held
-from kuma_sync.store.jobs import Claim, Job, Put
+from kuma_sync.store.jobs import Claim, Job, Put, put_of
 from kuma_sync.store.pruning import Mark
 from kuma_sync.store.queue import DurableQueue
 from kuma_sync.store.rejects import ParkedAlert
@@ -35,6 +35,7 @@ __all__ = [
     "Turn",
     "Tx",
     "is_held",
+    "put_of",
     "store_file",
     "store_url",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Delete, Row, Table, Update, and_, bindparam, delete, or_, select, update
 
 from kuma_sync.core.lanes import Lane
+from kuma_sync.core.link import Link
 from kuma_sync.core.routing import IRP
 from kuma_sync.store.dialect import lease_now, lease_until, one_of
 
@@ -44,6 +45,11 @@ class Put:
     target: str = IRP
     payload: dict[str, Any] | None = None
     held: bool = False
+
+
+def put_of(link: Link) -> Put:
+    """Return the order to bring the incident of a link up to date."""
+    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.made else Lane.CREATE, target=link.target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Doubt, Ignored, Link, Sought
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
 from kuma_sync.kuma.parse import Parsed, parse_alert
-from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx, put_of
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import Stop, lock
 from kuma_sync.store.read_models import Held
@@ -124,7 +124,7 @@ def leave_target(tx: Tx, name: str, *, routing: Routing, by: str) -> dict[str, i
     for alert_id, link in sorted(links.items()):
         if link.target != name:
             # Its row alone named this target.
-            tx.delivery.put([_brought(link)])
+            tx.delivery.put([put_of(link)])
         elif link.incident_closed and not (link.given_up or alert_id in unshown):
             tx.links.save(transitions.released(link), now=tx.now)
             tx.audit.note(by, "left", alert_id, f"its incident in {name} is closed")
@@ -144,11 +144,7 @@ def _move(tx: Tx, link: Link, anew: Link, *, by: str) -> None:
     stays = f"; incident {link.incident.id} stays there" if link.incident is not None else ""
     tx.audit.note(by, "routed", link.alert_id, f"from {link.target} to {anew.target or 'no target'}{stays}")
     if not (anew.given_up or anew.held_create):
-        tx.delivery.put([_brought(anew)])
-
-
-def _brought(link: Link) -> Put:
-    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.made else Lane.CREATE, target=link.target)
+        tx.delivery.put([put_of(anew)])
 
 
 def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
@@ -199,4 +195,4 @@ def _take(tx: Tx, parsed: Parsed, routing: Routing) -> None:
     born = Ignored(unknown=True) if target == IGNORE else Sought(doubt=Doubt.UNKNOWN)
     tx.links.add([Link(alert_id=alert_id, target=target, state=born)], now=tx.now)
     links = lock(tx, links=[alert_id]).links
-    tx.delivery.put([Put(subject=key, lane=Lane.CREATE, target=link.target) for key, link in links.items()])
+    tx.delivery.put([put_of(link) for link in links.values()])

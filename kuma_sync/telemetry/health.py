@@ -6,7 +6,7 @@ Ready: every part is ok, off or standby, has reported lately, and finishes its w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -111,6 +111,7 @@ class Health:
         self._parked = 0
         self._held = 0
         self._refused = ""
+        self._unserved: set[Part] = set()
 
     def expect_targets(self, targets: Collection[str]) -> None:
         """Take over the parts of these targets; those of others are no longer judged."""
@@ -119,6 +120,19 @@ class Health:
             self._parts.setdefault(part, _Known(moved=self._now(), worked=self._now()))
         for part in [one for one in self._parts if split_part(one)[1] and one not in wanted]:
             del self._parts[part]
+        self._unserved.clear()
+
+    def unserved(self, jobs: Mapping[str, int]) -> set[str]:
+        """Note how many jobs wait for each target that nobody serves; return the targets that are news."""
+        parts = {part_of("delivery", target): target for target in jobs}
+        for part in self._unserved - parts.keys():
+            self._parts.pop(part, None)
+        fresh = {target for part, target in parts.items() if part not in self._unserved}
+        self._unserved = set(parts)
+        for part, target in parts.items():
+            self._parts.setdefault(part, _Known(moved=self._now(), worked=self._now()))
+            self.failed(part, f"{jobs[target]} wait, and {target} is not configured")
+        return fresh
 
     def succeeded(self, part: Part) -> None:
         """Note a success; it ends any failure of the part."""

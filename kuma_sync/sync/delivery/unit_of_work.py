@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
+import structlog
+
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, EventDigest, JsonObject, Observation
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.link import Link
+from kuma_sync.core.routing import IRP
 from kuma_sync.core.steps import Nothing, Step, TargetCapabilities, next_step
-from kuma_sync.store import Store, Tx
+from kuma_sync.store import Store, Tx, put_of
 from kuma_sync.store.handouts import Handout
 from kuma_sync.store.locks import Renew, lock
 from kuma_sync.sync.closing.requests import put_order
@@ -20,6 +23,8 @@ from kuma_sync.sync.delivery.group_commit import GroupCommit
 from kuma_sync.sync.queue.leased_job import LeasedJob, insist, persist
 
 Become = Callable[[Link], Link]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +100,24 @@ class DeliveryUnitOfWork:
     What several jobs ask for at the same time is one transaction, which renews their claims for the `lease`.
     """
 
-    def __init__(self, store: Store, capabilities: TargetCapabilities, *, lease: timedelta) -> None:
+    def __init__(self, store: Store, capabilities: TargetCapabilities, *, lease: timedelta, target: str = IRP) -> None:
         self._lease = lease
+        self._target = target
         self._store = store
         self.capabilities = capabilities
         self._loads = GroupCommit(self._load_all)
         self._writes = GroupCommit(self._write_all)
 
     async def load(self, job: LeasedJob) -> DeliveryState | None:
-        """Return the work of a job; None (and the job is done) when there is nothing to do, or nothing left."""
+        """Return the work of a job; None (and the job is done) when there is nothing to do, or nothing left.
+
+        A job of an alert that belongs to another target is put back for that one.
+        """
         work = await insist(job, lambda: self._loads.ask(AlertId(job.claim.subject)))
+        if work is not None and work.link.target != self._target:
+            log.error("job_of_another_target", alert_id=work.alert_id, target=work.link.target)
+            await persist(job, lambda: self._store.write(partial(self._send_on, job)))
+            return None
         if work is not None and not isinstance(work.step(self.capabilities), Nothing):
             return work
         # Nothing is certain before it is seen under the lock.
@@ -137,6 +150,14 @@ class DeliveryUnitOfWork:
             return read
 
         return await self._store.write(keep)
+
+    def _send_on(self, job: LeasedJob, tx: Tx) -> None:
+        alert_id = AlertId(job.claim.subject)
+        locked = lock(tx, deliveries=Renew(claims=[job.claim], lease=self._lease), links=[alert_id])
+        if job.claim.id not in locked.ours:
+            raise _lost(job)
+        tx.delivery.done(job.claim)
+        tx.delivery.put([put_of(link) for link in locked.links.values()])
 
     async def _write(
         self, job: LeasedJob, change: Change, *, known: DeliveryState | None, finish: bool = True

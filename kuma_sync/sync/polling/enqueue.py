@@ -9,7 +9,7 @@ from kuma_sync.core import retargeting
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.core.routing import NO_ROUTE, Routing
-from kuma_sync.store import Lane, Put, Tx
+from kuma_sync.store import Tx, put_of
 from kuma_sync.store.locks import lock
 
 
@@ -23,14 +23,14 @@ def put_changed(tx: Tx, links: Collection[Link], *, held: Collection[AlertId]) -
             # An operator may have woken it meanwhile: what a human asked for is not held.
             become = partial(retargeting.noticed, held=link.alert_id in held, target=link.target)
             tx.links.change(link.alert_id, become, now=tx.now)
-    tx.delivery.put([_put(link) for link in links if not link.dropped])
+    tx.delivery.put([put_of(link) for link in links if not link.dropped])
 
 
 def put_unmade(tx: Tx, ids: Collection[AlertId]) -> None:
     """Queue those of these alerts that have no incident and no job. A parked job waits for a change."""
     links = tx.links.many(set(ids) - tx.delivery.queued(ids))
     unmade = [link for link in links.values() if not link.made and not link.given_up]
-    tx.delivery.put([_put(link) for link in unmade])
+    tx.delivery.put([put_of(link) for link in unmade])
 
 
 def put_behind(tx: Tx) -> int:
@@ -40,7 +40,7 @@ def put_behind(tx: Tx) -> int:
     """
     behind = tx.links.behind()
     links = tx.links.many(behind)
-    tx.delivery.put([_put(link) for link in links.values()])
+    tx.delivery.put([put_of(link) for link in links.values()])
     return len(behind)
 
 
@@ -57,11 +57,7 @@ def put_routed(tx: Tx, targets: Mapping[AlertId, str]) -> int:
     unrouted = {key: link for key, link in links.items() if link.target == NO_ROUTE}
     changed = [retargeting.routed(link, targets[key]) for key, link in unrouted.items()]
     tx.links.save_all(changed, now=tx.now)
-    tx.delivery.put([_put(link) for link in changed if not (link.given_up or link.held_create)])
+    tx.delivery.put([put_of(link) for link in changed if not (link.given_up or link.held_create)])
     for link in changed:
         tx.audit.note("kuma-sync", "routed", link.alert_id, link.target)
     return len(changed)
-
-
-def _put(link: Link) -> Put:
-    return Put(subject=link.alert_id, lane=Lane.UPDATE if link.made else Lane.CREATE, target=link.target)

@@ -44,7 +44,7 @@ A_MOMENT = 0.1
 class TargetRuntime:
     """Everything that works for one target, and for no other: whatever stops it stops it alone.
 
-    `can_find` says whether it can be asked for its incidents, `find_always` that it must be before each create; `asked`,
+    `can_find` says whether it can be asked for its incidents, `find_always` that it must be before creates; `asked`,
     whether more than deliveries speaks to it. One that polls us is not asked, proven or watched; it is expected.
     """
 
