@@ -53,10 +53,15 @@ def engines_of(store: Store) -> list[Engine]:
 
 def to_the_first(connection: Connection) -> None:
     """Make the tables as the first version had them."""
+    to_revision(connection, "0001")
+
+
+def to_revision(connection: Connection, revision: str) -> None:
+    """Make the tables as they were at a revision of the schema."""
     config = Config()
     config.set_main_option("script_location", str(migrations_path()))
     config.attributes["connection"] = connection
-    command.upgrade(config, "0001")
+    command.upgrade(config, revision)
 
 
 def make_the_first(url: str) -> None:

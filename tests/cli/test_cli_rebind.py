@@ -175,6 +175,6 @@ async def test_the_alerts_of_a_removed_target_go_where_the_routes_say(tmp_path: 
         listed = await ask("alerts", "--target", "irp", "--json", *gone)
 
     assert (refused.code, nobody.code, unknown.code, moved.code, after.code) == (2, 2, 1, 0, 0)
-    assert "targets.north: is missing, and 1 open links belong to it" in refused.err
+    assert "targets.north: is missing, and has 1 open link; give it back" in refused.err
     assert moved.out.splitlines() == ["1 to irp", "The store knows no target north any more."]
     assert [row["alert_id"] for row in json.loads(listed.out)] == ["a"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,16 @@ from queue_steps import jobs, put
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ProgrammingError
-from stores import opened, to_the_first
+from stores import opened, to_revision, to_the_first
 
 from kuma_sync.core.alert import AlertId, Fingerprint
 from kuma_sync.core.errors import NewerSchema, StoreUnavailable
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import DeliveredState, Link, Linked
-from kuma_sync.store import Lane, Store, store_url
+from kuma_sync.store import Identity, Joined, Lane, Store, store_url
 from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
 from kuma_sync.store.schema import metadata
-from kuma_sync.store.targets import KnownProfile
+from kuma_sync.store.targets import KnownProfile, Remaining
 
 A = AlertId("a")
 
@@ -119,15 +120,20 @@ AT_0001 = (
 )
 
 
-async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: str) -> None:
-    store = a_store(empty_url)
+def _worded(store: Store, statements: Sequence[str]) -> list[str]:
+    """Return statements in the database's own words for nothing, and for NOW."""
     words = {"none": "x''", "time": "'2026-01-15T12:00:00.000000Z'"}
     if not store.local:
         words = {"none": "''::bytea", "time": "timestamptz '2026-01-15 12:00Z'"}
+    return [statement.format(**words) for statement in statements]
+
+
+async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: str) -> None:
+    store = a_store(empty_url)
     with store.engine.begin() as connection:
         to_the_first(connection)
     before = current(store)
-    await run(store, *(statement.format(**words) for statement in AT_0001))
+    await run(store, *_worded(store, AT_0001))
     upgrade(store)
     with store.writing() as tx:
         link, snapshots = tx.links.get(A), tx.alerts.snapshots([A])
@@ -143,6 +149,48 @@ async def test_an_upgrade_from_the_first_schema_keeps_what_is_there(empty_url: s
     assert [snapshot.alert.name for snapshot in snapshots.values()] == ["n"]
     assert [(job.subject, job.lane, job.due) for job in await jobs(store)] == [("a", Lane.UPDATE, NOW)]
     assert known == KnownProfile(), "the profile is looked at anew"
+    assert await looked_at(store, differences) == []
+    await store.aclose()
+
+
+OF_ONE_IRP = (
+    "INSERT INTO cursor (id, watermark, sweep, sweeps_begun, born_at, kuma_instance, irp_url, profile, profile_digest,"
+    " profile_shown, watched_until)"
+    " VALUES (1, {time}, 3, 3, {time}, 'kuma', 'https://sv', 'security-vision', 'd', true, {time})",
+    "INSERT INTO alerts (id, name, event_ids, fingerprint, shown_at)"
+    " VALUES ('a', 'n', {none}, '1:f', {time}), ('b', 'n', {none}, '1:f', {time})",
+    "INSERT INTO links (alert_id, incident_id, sent_fingerprint, sent_fields, sent_events, intent_events, changed_at)"
+    " VALUES ('a', '1001', '1:f', '{{}}', {none}, {none}, {time}), ('b', NULL, NULL, '{{}}', {none}, {none}, {time})",
+    "INSERT INTO delivery_queue (subject, state, lane, due, put_at)"
+    " VALUES ('a', 'parked', 2, {time}, {time}), ('b', 'pending', 1, {time}, {time})",
+    "INSERT INTO close_queue (subject, state, lane, due, put_at, payload)"
+    " VALUES ('a', 'held', 0, {time}, {time}, '{{\"reason\": \"responded\"}}')",
+    "INSERT INTO heartbeats (owner, host, pid, version, started_at, heard_at, condition)"
+    " VALUES ('o', 'h', 1, '1', {time}, {time}, '[]')",
+)
+
+
+async def test_a_store_of_one_irp_keeps_what_it_knew_of_it_under_the_name_irp(empty_url: str) -> None:
+    store = a_store(empty_url)
+    with store.engine.begin() as connection:
+        to_revision(connection, "0008")
+    before = current(store)
+    await run(store, *_worded(store, OF_ONE_IRP))
+    upgrade(store)
+    with store.reading() as tx:
+        identity, profile, watched = tx.targets.identity(), tx.targets.profile("irp"), tx.targets.watched_until("irp")
+        links, left = tx.links.many([A, AlertId("b")]), tx.targets.left()
+        closes, watermark = tx.closes.jobs(), tx.cursor.read().watermark
+        counts = tx.delivery.counts()
+
+    assert (before, current(store)) == ("0008", head())
+    joined = Joined(irp_url="https://sv", profile="security-vision")
+    assert identity == Identity(kuma_instance="kuma", targets={"irp": joined})
+    assert (profile, watched, watermark) == (KnownProfile(digest="d", shown=True), NOW, NOW)
+    assert {key: (link.target, link.made) for key, link in links.items()} == {A: ("irp", True), "b": ("irp", False)}
+    assert left == {"irp": Remaining(links=2, jobs=2)}
+    assert {name: sum(count.jobs.values()) for name, count in counts.items()} == {"irp": 2}
+    assert [(job.subject, job.target, job.payload) for job in closes] == [("a", "irp", {"reason": "responded"})]
     assert await looked_at(store, differences) == []
     await store.aclose()
 

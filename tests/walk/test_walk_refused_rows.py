@@ -13,6 +13,7 @@ import psycopg
 from stage import ask, eventually, leases_run_out, link_of, parked, polled, staged, state_of, until_rest
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.routing import Routing
 from kuma_sync.sim.values import Json
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.runner import once
@@ -78,8 +79,8 @@ async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retrie
             await polled(runtime)
             (piece,) = await ask(runtime, lambda tx: tx.rejects.waiting())
             assert piece.digest == f"refused:{alert_id}"
-            in_vain = operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
-        taken = operator.read_again(runtime.store, piece.digest, by="cli", max_events=1000)
+            in_vain = operator.read_again(runtime.store, piece.digest, routing=Routing(), by="cli", max_events=1000)
+        taken = operator.read_again(runtime.store, piece.digest, routing=Routing(), by="cli", max_events=1000)
         await until_rest(runtime)
         left = await ask(runtime, lambda tx: tx.rejects.waiting())
 

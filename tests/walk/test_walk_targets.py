@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from addresses import somewhere
-from stage import Stage, ask, eventually, link_of, staged, until_rest
+from stage import ask, eventually, link_of, until_rest
 from structlog.testing import capture_logs
+from two_targets import BY_TENANT, target_of, two
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.link import Ignored
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
-from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.server import SimServer
-from kuma_sync.sync.runtime.runner import Runtime
-
-NORTH = "Филиал «Север»"
-BY_TENANT = {"tenants": [NORTH], "target": "north"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Two:
-    """A stage with a second IRP, `north`."""
-
-    stage: Stage
-    north: IrpSim
-    server: SimServer
-
-    def alert(self, id: str, *, tenant: str = NORTH, **given: Any) -> str:
-        """Raise an alert, for the north unless a tenant is given."""
-        return self.stage.kuma.raise_alert(id=id, tenant=tenant, **given)
-
-    def in_north(self, alert_id: str) -> Incident:
-        """Return the one incident of an alert in the north."""
-        (incident,) = self.north.by_key(f"kuma:kuma:{alert_id}")
-        return incident
-
-
-@asynccontextmanager
-async def two(folder: Path, database: str, *routes: dict[str, Any], **sections: dict[str, Any]) -> AsyncIterator[Two]:
-    """Open a stage with two IRPs and routes; by default one tenant goes north."""
-    north = IrpSim(token="north-token", prefix="NORTH")
-    async with (
-        staged(folder, database, **sections) as stage,
-        SimServer(north.app, listen=somewhere()) as server,
-    ):
-        named = {"url": server.url, "token": north.token, "profile": stage.tables["irp"]["profile"]}
-        stage.tables["route"] = list(routes or [BY_TENANT])
-        stage.configure(targets={"north": named})
-        yield Two(stage=stage, north=north, server=server)
-
-
-async def target_of(runtime: Runtime, alert_id: str) -> str:
-    """Return the target of an alert's link."""
-    return (await link_of(runtime, alert_id)).target
 
 
 async def test_each_alert_goes_to_the_target_that_the_routes_name(tmp_path: Path, database_url: str) -> None:
@@ -212,7 +167,7 @@ async def test_a_target_with_open_links_cannot_be_removed_from_the_configuration
         await w.stage.passes(2)
         del w.stage.tables["targets"], w.stage.tables["route"]
         w.stage.configure()
-        with pytest.raises(ConfigError, match="1 open links belong to it; give it back") as refused:
+        with pytest.raises(ConfigError, match="is missing, and has 1 open link; give it back; or stop") as refused:
             await w.stage.passes()
         assert refused.value.key == "targets.north"
 
