@@ -59,11 +59,20 @@ class Remotes:
 
 def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple[str, ...]]:
     """Load and check the profile with the options of the section `key`; raise ConfigError."""
-    profile = load_profile(section.profile)
-    warnings = check_profile(profile, options=options(section))
+    try:
+        profile = load_profile(section.profile)
+        warnings = check_profile(profile, options=options(section))
+    except ConfigError as error:
+        raise _of_section(error, key) from None
     if section.find_first == "always" and profile.find is None and profile.mode == "push":
         raise ConfigError(f"{key}.find_first", '"always" needs a profile with a [find] operation')
     return profile, tuple(warnings)
+
+
+def _of_section(error: ConfigError, key: str) -> ConfigError:
+    """Return a problem of a profile as one of the section that names it."""
+    others = [_of_section(other, key) for other in error.others]
+    return ConfigError(f"{key}.{error.key.removeprefix(f'{IRP}.')}", error.problem, others=others)
 
 
 def options(section: IrpSection) -> dict[str, str]:

@@ -36,19 +36,16 @@ class Two:
         del self.stage.tables["targets"], self.stage.tables["route"]
         self.stage.configure()
 
-    def break_north(self) -> str:
-        """Give the second IRP a profile that is none; return the one that it had."""
-        named = self.stage.tables["targets"]["north"]
-        whole = str(named["profile"])
-        broken = self.stage.folder / "broken.toml"
-        broken.write_text("[profile]\nname = 1\n")
-        self.stage.configure(targets={"north": {**named, "profile": str(broken)}})
-        return whole
+    @property
+    def profile(self) -> Path:
+        """Return the second IRP's profile, a file of its own."""
+        return Path(self.stage.tables["targets"]["north"]["profile"])
 
-    def mend_north(self, profile: str) -> None:
-        """Give the second IRP a profile that works."""
-        named = self.stage.tables["targets"]["north"]
-        self.stage.configure(targets={"north": {**named, "profile": profile}})
+    def break_north(self) -> str:
+        """Let the second IRP's profile be none; return the text that it had."""
+        whole = self.profile.read_text()
+        self.profile.write_text("[profile]\nname = 1\n")
+        return whole
 
     def in_north(self, alert_id: str) -> Incident:
         """Return the one incident of an alert in the north."""
@@ -64,7 +61,9 @@ async def two(folder: Path, database: str, *routes: dict[str, Any], **sections: 
         staged(folder, database, **sections) as stage,
         SimServer(north.app, listen=somewhere()) as server,
     ):
-        named = {"url": server.url, "token": north.token, "profile": stage.tables["irp"]["profile"]}
+        profile = folder / "north.toml"
+        profile.write_text(Path(stage.tables["irp"]["profile"]).read_text())
+        named = {"url": server.url, "token": north.token, "profile": str(profile)}
         stage.tables["route"] = list(routes or [BY_TENANT])
         stage.configure(targets={"north": named})
         yield Two(stage=stage, north=north, server=server)
