@@ -178,3 +178,26 @@ async def test_the_alerts_of_a_removed_target_go_where_the_routes_say(tmp_path: 
     assert "targets.north: is missing, and has 1 open link; give it back" in refused.err
     assert moved.out.splitlines() == ["1 to irp", "The store knows no target north any more."]
     assert [row["alert_id"] for row in json.loads(listed.out)] == ["a"]
+
+
+async def test_the_alerts_of_a_target_that_never_worked_go_where_the_routes_say(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        broken = tmp_path / "broken.toml"
+        broken.write_text("[profile]\nname = 1\n")
+        north = {"url": "http://127.0.0.1:2", "token": "t", "profile": str(broken)}
+        two = w.configured(targets={"north": north}, route=[{"target": "north"}])
+        w.kuma.raise_alert(id="a")
+        assert (await ask("run", "--once", *two)).code == 1
+
+        gone = w.configured(targets={}, route=[])
+        refused = await ask("run", "--once", *gone)
+        looked = await ask("db", "rebind", "--target", "north", "--dry-run", *gone)
+        moved = await ask("db", "rebind", "--target", "north", "--yes", *gone)
+        after = await ask("run", "--once", *gone)
+        again = await ask("db", "rebind", "--target", "north", "--yes", *gone)
+
+    assert (refused.code, looked.code, moved.code, after.code, again.code) == (2, 0, 0, 0, 1)
+    assert "targets.north: is missing, and has 1 open link and 1 job; give it back" in refused.err
+    assert looked.out.startswith("Target north has 1 open link and 1 job: what is not closed goes")
+    assert moved.out.splitlines()[-2:] == ["1 to irp", "The store knows no target north any more."]
+    assert len(w.irp.incidents) == 1

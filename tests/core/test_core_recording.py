@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from kuma_sync.core.alert import AlertId, Observation, first_snapshot
 from kuma_sync.core.comparison import Changed, Unseen, Wanted, diff
-from kuma_sync.core.incident import Incident
-from kuma_sync.core.link import Doubt, Dropped, Ignored, Link, Linked, NotMade, Sought, State
+from kuma_sync.core.incident import Incident, Origin
+from kuma_sync.core.link import Closing, Doubt, Dropped, Ignored, Link, Linked, NotMade, Sought, State
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import Known, ReadFacts, Recording, RecordSettings, concerned, decide
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Route, Routing
@@ -364,3 +364,85 @@ def test_an_alert_without_a_route_has_no_target() -> None:
     (link,) = recording(seen(id=A), given=routed(default=NO_ROUTE)).links
 
     assert link.target == NO_ROUTE
+
+
+# Targets that came and went
+
+TO_NORTH = Routing(routes=[Route(target="north")])
+NOWHERE = Routing(default=NO_ROUTE, targets=frozenset({"irp"}))
+
+
+def of(target: str, item: Observation, state: State = LINKED, **given: Any) -> Known:
+    link = Link(alert_id=A, target=target, state=state, **given)
+    return Known(snapshots={A: first_snapshot(item)}, links={A: link})
+
+
+@pytest.mark.parametrize(
+    ("routing", "state"),
+    [
+        (TO_NORTH, Sought(doubt=Doubt.UNKNOWN)),
+        (NOWHERE, Sought(doubt=Doubt.UNKNOWN)),
+        (Routing(routes=[Route(target=IGNORE)]), Ignored(unknown=True)),
+    ],
+)
+def test_where_no_target_works_a_new_alert_is_looked_for_though_it_is_younger_than_the_first_read(
+    routing: Routing, state: State
+) -> None:
+    proven = ReadFacts(server_now=NOW, swept_since=NOW - timedelta(hours=1))
+
+    (link,) = recording(seen(id=A, events=[]), facts=proven, given=rules(routing=routing)).links
+
+    assert link.state == state
+
+
+def test_an_alert_without_a_route_that_changes_goes_where_a_route_leads_by_then() -> None:
+    before, after = seen(id=A, events=[]), seen(id=A, events=[], priority="critical")
+
+    stays = recording(after, before=of(NO_ROUTE, before, NotMade()), given=rules(routing=NOWHERE))
+    goes = recording(after, before=of(NO_ROUTE, before, NotMade()), given=rules(routing=TO_NORTH))
+    ignored = recording(
+        after, before=of(NO_ROUTE, before, NotMade()), given=rules(routing=Routing(routes=[Route(target=IGNORE)]))
+    )
+
+    anew = Link(alert_id=A, target="north", state=Sought(doubt=Doubt.UNKNOWN))
+    assert (stays.routed, [link.target for link in stays.changed]) == ([], [NO_ROUTE])
+    assert (goes.routed, goes.creates, [link.target for link in goes.changed]) == ([anew], 1, ["north"])
+    assert (ignored.routed, ignored.changed) == ([replace(anew, target=IGNORE, state=Ignored(unknown=True))], [])
+
+
+def test_the_brake_counts_and_holds_an_alert_that_a_route_takes_when_it_changes() -> None:
+    before, after = seen(id=A, events=[]), seen(id=A, events=[], priority="critical")
+    brake = Brake(max_closed_percent=100, min_alerts=1, max_new=1)
+
+    made = recording(
+        after,
+        before=of(NO_ROUTE, before, NotMade()),
+        facts=ReadFacts(server_now=NOW, creates=1),
+        given=rules(routing=TO_NORTH, brake=brake),
+    )
+
+    assert [link.held_create for link in made.routed] == [True]
+
+
+def test_nothing_more_is_told_of_an_alert_whose_incident_was_closed_in_a_target_that_is_gone() -> None:
+    before, after = seen(id=A, events=[]), seen(id=A, events=[], priority="critical")
+    over = Closing(origin=Origin.IRP, incident=True)
+
+    closed = recording(after, before=of("north", before, closing=over), given=rules(routing=NOWHERE))
+    served = recording(after, before=of("irp", before, closing=over), given=rules(routing=NOWHERE))
+    still_open = recording(after, before=of("north", before), given=rules(routing=NOWHERE))
+
+    assert [len(made.changed) for made in (closed, served, still_open)] == [0, 1, 1]
+    assert len(closed.saved) == 1
+
+
+def test_an_ignored_alert_of_a_target_that_is_gone_goes_where_the_routes_say_when_it_changes() -> None:
+    before, after = seen(id=A, events=[]), seen(id=A, events=[], priority="critical")
+
+    made = recording(
+        after,
+        before=of("north", before, Ignored()),
+        given=rules(routing=Routing(targets=frozenset({"irp"}))),
+    )
+
+    assert [link.target for link in made.changed] == ["irp"]
