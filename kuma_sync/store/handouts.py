@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
 from kuma_sync.core.handout import Asked
@@ -116,6 +116,14 @@ _FIRST = (
 )
 
 
+def to_be_shown() -> ColumnElement[bool]:
+    """Return the condition for alerts of which an IRP that polls us lacks something.
+
+    A connector that asks for new alerts alone is never shown again what was closed: that is nothing it lacks.
+    """
+    return and_(schema.PENDING, or_(_ROWS.c.status != CLOSED, _ROWS.c.first_handed_at.is_(None)))
+
+
 class Handouts:
     """The tables handouts and handout_bodies, inside one transaction."""
 
@@ -139,8 +147,8 @@ class Handouts:
             self._connection.execute(delete(table).where(table.c.alert_id == alert_id))
 
     def unshown(self, target: str) -> set[AlertId]:
-        """Return the alerts that a target was not shown since they changed."""
-        rows = self._connection.execute(select(_ROWS.c.alert_id).where(schema.PENDING, _ROWS.c.target == target))
+        """Return the alerts that a target was not shown since they changed; a closed one counts if it never was."""
+        rows = self._connection.execute(select(_ROWS.c.alert_id).where(to_be_shown(), _ROWS.c.target == target))
         return {AlertId(alert_id) for (alert_id,) in rows}
 
     def listed(self, target: str, asked: Asked, *, repeated_since: datetime, limit: int) -> list[Out]:

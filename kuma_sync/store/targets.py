@@ -13,6 +13,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.routing import IGNORE, IRP, NO_ROUTE
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import insert_into
+from kuma_sync.store.handouts import to_be_shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,5 +183,5 @@ def _going() -> Subquery:
     to_do = or_(links.gone.is_(False), unmade)
     is_open = select(*columns).where(schema.OPEN, links.incident_closed.is_(False), to_do)
     held = select(*columns).where(schema.HELD)
-    unshown = select(handouts.alert_id, handouts.target).where(schema.PENDING)
+    unshown = select(handouts.alert_id, handouts.target).where(to_be_shown())
     return is_open.union(held, unshown).subquery()

@@ -12,6 +12,7 @@ from stores import opened
 
 from kuma_sync.core.alert import AlertId, first_snapshot
 from kuma_sync.core.comparison import Rejected
+from kuma_sync.core.handout import Asked
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import (
     BeingMade,
@@ -136,6 +137,24 @@ async def test_an_alert_that_was_never_shown_to_an_irp_that_polls_us_leaves_thou
     assert moved == {GOES: 1}
     assert link == Link(alert_id=A, state=LOOKED_FOR, closing=IN_KUMA)
     assert shown == set()
+
+
+async def test_a_closed_alert_that_was_shown_before_it_was_closed_stays(sqlite_url: str) -> None:
+    over = of_north(Offered(closed=True), closing=replace(IN_KUMA, incident=True))
+    async with opened(sqlite_url) as store:
+
+        def hand_out(tx: Tx) -> None:
+            known(tx, over)
+            tx.handouts.put([Handout(alert=an_alert(id=A), target=THERE, head=Text.of(b"{}"))])
+            asked = Asked()
+            tx.handouts.delivered(tx.handouts.listed(THERE, asked, repeated_since=NOW, limit=9))
+            tx.handouts.put([Handout(alert=an_alert(id=A, status="closed"), target=THERE, head=Text.of(b'{"x":1}'))])
+
+        await store.write(hand_out)
+        left = await store.read(lambda tx: tx.targets.left())
+        moved = await store.write(lambda tx: operator.leave_target(tx, THERE, routing=Routing(), by="me"))
+
+    assert (left, moved) == ({}, {})
 
 
 async def test_a_job_of_an_alert_that_has_another_target_goes_there(sqlite_url: str) -> None:
