@@ -385,9 +385,7 @@ def of(target: str, item: Observation, state: State = LINKED, **given: Any) -> K
         (Routing(routes=[Route(target=IGNORE)]), Ignored(unknown=True)),
     ],
 )
-def test_where_no_target_works_a_new_alert_is_looked_for_though_it_is_younger_than_the_first_read(
-    routing: Routing, state: State
-) -> None:
+def test_where_no_target_works_even_the_youngest_alert_is_looked_for(routing: Routing, state: State) -> None:
     proven = ReadFacts(server_now=NOW, swept_since=NOW - timedelta(hours=1))
 
     (link,) = recording(seen(id=A, events=[]), facts=proven, given=rules(routing=routing)).links
@@ -424,7 +422,7 @@ def test_the_brake_counts_and_holds_an_alert_that_a_route_takes_when_it_changes(
     assert [link.held_create for link in made.routed] == [True]
 
 
-def test_nothing_more_is_told_of_an_alert_whose_incident_was_closed_in_a_target_that_is_gone() -> None:
+def test_nothing_more_is_told_of_an_incident_that_was_closed_in_a_gone_target() -> None:
     before, after = seen(id=A, events=[]), seen(id=A, events=[], priority="critical")
     over = Closing(origin=Origin.IRP, incident=True)
 
@@ -436,7 +434,7 @@ def test_nothing_more_is_told_of_an_alert_whose_incident_was_closed_in_a_target_
     assert len(closed.saved) == 1
 
 
-def test_an_ignored_alert_of_a_target_that_is_gone_goes_where_the_routes_say_when_it_changes() -> None:
+def test_an_ignored_alert_of_a_gone_target_that_changes_goes_where_routes_say() -> None:
     before, after = seen(id=A, events=[]), seen(id=A, events=[], priority="critical")
 
     made = recording(

@@ -118,7 +118,7 @@ async def test_what_is_open_or_queued_leaves_and_what_is_settled_stays(
     assert THERE not in left
 
 
-async def test_an_alert_that_was_never_shown_to_an_irp_that_polls_us_leaves_though_it_is_closed(
+async def test_a_closed_alert_that_its_polling_irp_was_never_shown_leaves(
     database_url: str,
 ) -> None:
     over = of_north(Offered(closed=True), closing=replace(IN_KUMA, incident=True))

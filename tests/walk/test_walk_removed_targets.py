@@ -60,7 +60,7 @@ def says(logs: list[dict[str, object]], event: str) -> list[dict[str, object]]:
     return [line for line in logs if line["event"] == event]
 
 
-async def test_a_target_is_not_removed_while_an_alert_that_kuma_closed_waits_for_its_incident(
+async def test_a_target_is_not_removed_while_a_closed_alert_waits_for_its_incident(
     tmp_path: Path, database_url: str
 ) -> None:
     async with two(tmp_path, database_url) as w:
@@ -90,7 +90,7 @@ async def test_a_target_that_never_worked_is_not_removed_while_alerts_wait_for_i
             await w.stage.passes()
 
 
-async def test_a_target_that_has_nothing_left_is_removed_and_its_closed_alerts_stay_as_they_are(
+async def test_a_target_with_nothing_left_is_removed_and_its_closed_alerts_stay(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with two(tmp_path, sqlite_url, close={"to_kuma": False}) as w:
@@ -176,7 +176,7 @@ async def test_a_complete_sweep_sends_alerts_to_the_routes_that_take_them_by_now
         assert w.in_north("a")
 
 
-async def test_a_target_that_is_mended_is_asked_for_incidents_of_which_the_store_does_not_know(
+async def test_a_mended_target_is_asked_for_incidents_that_the_store_does_not_know(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with two(tmp_path, sqlite_url) as w:
@@ -230,9 +230,7 @@ async def _is_bound(daemon: Hurried, alert_id: str) -> bool:
     return link is not None and link.incident is not None
 
 
-async def test_a_reload_whose_configuration_breaks_a_working_target_is_refused_with_the_key(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_reload_that_breaks_a_working_target_is_refused_with_the_key(tmp_path: Path, sqlite_url: str) -> None:
     async with two(tmp_path, sqlite_url) as w, living(w.stage) as daemon:
         whole = w.break_north()
         with capture_logs() as logs:
