@@ -29,6 +29,7 @@ from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.polling.enqueue import route_anew
 from kuma_sync.sync.runtime.monitor import Heart, report
 from kuma_sync.sync.runtime.runner import Runtime, work
 from kuma_sync.sync.runtime.supervisor import happens
@@ -66,6 +67,7 @@ async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
     if not store.local:
         store.engine.dispose()  # its connection would stay open unused
     await store.write(begin)
+    await route_anew(store, runtime.routing)
 
 
 def assure_usable(
@@ -264,9 +266,14 @@ class Daemon:
 
         Until its end it may have written jobs for a target that the new one does not have.
         """
-        taking = partial(take_over, runtime=new, served=old.targets)
+        store = self._shared.store
+
+        async def hand_over() -> None:
+            await store.write(partial(take_over, runtime=new, served=old.targets))
+            await route_anew(store, new.routing)
+
         try:
-            return await self._when_there(partial(self._shared.store.write, taking))
+            return await self._when_there(hand_over)
         except ConfigError as error:
             self._refuse(error)
             return False

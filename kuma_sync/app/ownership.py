@@ -7,7 +7,6 @@ from collections.abc import Collection
 from kuma_sync.app.remotes import key_of
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.store import Identity, Tx
-from kuma_sync.sync.polling.enqueue import newly_routed, put_routed
 from kuma_sync.sync.runtime.runner import Runtime
 
 _REBIND = "`kuma-sync db rebind` accepts the configured one"
@@ -18,10 +17,9 @@ _ADVICE = {
 
 
 def take_over(tx: Tx, runtime: Runtime, *, served: Collection[str] = ()) -> None:
-    """Note which targets there are, send alerts that had no route to theirs, and require `find` before creates.
+    """Note which targets there are, and require `find` before creates. Raise ConfigError as refuse_* do.
 
-    Not so for targets that this process has `served` by now: it knows what it made there. Raise ConfigError as refuse_*
-    do.
+    Targets that this process has `served` by now need no `find`: it knows what it made there.
     """
     refuse_unfit(tx, runtime)
     ours, configured = runtime.identity, {*runtime.targets, *runtime.broken}
@@ -30,10 +28,8 @@ def take_over(tx: Tx, runtime: Runtime, *, served: Collection[str] = ()) -> None
     tx.cursor.bind(ours.kuma_instance)
     tx.targets.bind(ours.targets)
     tx.targets.know(runtime.broken)
-    put_routed(tx, newly_routed(tx, runtime.routing))
-    for target in runtime.targets.values():
-        if target.can_find and (target.find_always or target.name not in served):
-            tx.links.doubt_unmade(target.name)
+    able = [target for target in runtime.targets.values() if target.can_find]
+    tx.links.doubt_unmade([one.name for one in able if one.find_always or one.name not in served])
 
 
 def refuse_unfit(tx: Tx, runtime: Runtime) -> None:

@@ -139,11 +139,11 @@ class Links:
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
-    def doubt_unmade(self, target: str = IRP) -> int:
-        """Require `find` before every create not sent to a target yet: the store may be a backup that was restored."""
+    def doubt_unmade(self, targets: Collection[str] = (IRP,)) -> int:
+        """Require `find` before every create not sent to these targets yet: the store may be a restored backup."""
         table = schema.links
         unmade = in_order(
-            table.c.target == target,
+            table.c.target.in_(sorted(targets)),
             table.c.incident_id.is_(None),
             table.c.offered.is_(None),
             table.c.intent.is_(None),

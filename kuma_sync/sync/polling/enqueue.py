@@ -9,7 +9,7 @@ from kuma_sync.core import retargeting
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.core.routing import NO_ROUTE, Routing
-from kuma_sync.store import Tx, put_of
+from kuma_sync.store import Store, Turn, Tx, put_of
 from kuma_sync.store.locks import lock
 
 
@@ -44,16 +44,23 @@ def put_behind(tx: Tx) -> int:
     return len(behind)
 
 
-def newly_routed(tx: Tx, routing: Routing) -> dict[AlertId, str]:
-    """Return the targets of alerts that no route took, where a route takes them by now."""
+async def route_anew(store: Store, routing: Routing, *, turn: Turn | None = None) -> int:
+    """Send alerts that no route took to their targets, where a route takes them by now; return how many.
+
+    The routes are asked before the transaction that writes: an expression may take its time.
+    """
+    targets = await store.read(partial(_newly_routed, routing))
+    return await store.write(partial(_put_routed, targets, turn), long=True) if targets else 0
+
+
+def _newly_routed(routing: Routing, tx: Tx) -> dict[AlertId, str]:
     snapshots = tx.alerts.snapshots(tx.links.unrouted())
     targets = {key: routing.target_of(snapshot.alert) for key, snapshot in snapshots.items()}
     return {key: target for key, target in targets.items() if target != NO_ROUTE}
 
 
-def put_routed(tx: Tx, targets: Mapping[AlertId, str]) -> int:
-    """Send alerts that no route took to these targets, unless they have one by now; return how many."""
-    links = lock(tx, links=targets).links
+def _put_routed(targets: Mapping[AlertId, str], turn: Turn | None, tx: Tx) -> int:
+    links = lock(tx, turn=turn, links=targets).links
     unrouted = {key: link for key, link in links.items() if link.target == NO_ROUTE}
     changed = [retargeting.routed(link, targets[key]) for key, link in unrouted.items()]
     tx.links.save_all(changed, now=tx.now)

@@ -18,7 +18,7 @@ from kuma_sync.store.locks import lock
 from kuma_sync.sync.closing.from_kuma import note_closings
 from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.leader import LeaderLease, NotLeader
-from kuma_sync.sync.polling.enqueue import newly_routed, put_behind, put_routed
+from kuma_sync.sync.polling.enqueue import put_behind, route_anew
 from kuma_sync.sync.polling.fetch import Fetcher
 from kuma_sync.sync.polling.recorder import Recorder
 from kuma_sync.sync.polling.round import Pass, PollSettings, Round, answered_in, wanted_in
@@ -177,24 +177,12 @@ class Poller:
             round_.passes[-1].left += len(closings)
             failpoint("cursor_moved")
             self._recorder.wake()
-        if complete:
-            await self._route_again(round_)
+        # Another copy may have had other routes, and brought alerts that none of them took.
+        if complete and await route_anew(self._store, self._settings.routing, turn=round_.turn):
+            self._recorder.wake()
         swept = self._recorder.swept
         swept.complete |= complete
         swept.since = swept.since or round_.server_now
-
-    async def _route_again(self, round_: Round) -> None:
-        """Send alerts that had no route where a route takes them by now: another copy may have had other routes."""
-        targets = await self._store.read(lambda tx: newly_routed(tx, self._settings.routing))
-        if not targets:
-            return
-
-        def route(tx: Tx) -> None:
-            lock(tx, turn=round_.turn)
-            put_routed(tx, targets)
-
-        await self._store.write(route, long=True)
-        self._recorder.wake()
 
     def _tell_of_watermark(self, tx: Tx, round_: Round) -> None:
         """Say that the watermark we went by lay ahead of KUMA's clock, so that windows showed nothing."""
