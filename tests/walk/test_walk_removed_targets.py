@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,11 @@ from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.core.link import Link, NotMade
+from kuma_sync.core.link import Link, NotMade, Sought, State
 from kuma_sync.core.routing import NO_ROUTE
 from kuma_sync.settings import Settings
 from kuma_sync.store import Lane, Put, Tx
-from kuma_sync.sync.runtime.monitor import look
+from kuma_sync.sync.runtime.monitor import condition, look
 from kuma_sync.sync.runtime.runner import Runtime
 
 LOUD = {"max_closed_percent": 30, "min_alerts": 10}
@@ -209,6 +210,29 @@ async def test_a_route_that_comes_is_followed_by_find_for_the_store_may_be_old(t
         assert w.in_north("a")
 
 
+async def test_find_first_that_is_switched_on_by_a_reload_covers_what_waits(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w, living(w.stage) as daemon:
+        w.alert("first", tenant="Main")
+        await eventually(lambda: w.stage.incidents("first"))
+        await eventually(lambda: _is_swept(daemon))
+        await w.server.stop()
+        w.alert("a")
+        await eventually(lambda: _stands(daemon, "a", NotMade))
+
+        w.stage.configure(targets={"north": {**w.stage.tables["targets"]["north"], "find_first": "always"}})
+        daemon.reads_again()
+        await eventually(lambda: _stands(daemon, "a", Sought))
+
+
+async def _is_swept(daemon: Hurried) -> bool:
+    return (await daemon._shared.store.read(lambda tx: tx.cursor.read())).watermark is not None
+
+
+async def _stands(daemon: Hurried, alert_id: str, state: type[State]) -> bool:
+    link = await _known(daemon._shared, alert_id)
+    return link is not None and isinstance(link.state, state)
+
+
 async def _in_a_backup(w: Two, alert_id: str, *, target: str) -> None:
     """Let an alert have an incident of which a restored store knows nothing."""
     w.alert(alert_id)
@@ -315,9 +339,11 @@ async def test_jobs_of_a_target_that_nobody_serves_are_told_of(tmp_path: Path, s
             for _ in range(2):
                 await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
         unwell = runtime.health.ready().parts["delivery:north"]
+        told = {trouble.part for trouble in condition(runtime.health, datetime.now(UTC))}
         await tell(runtime, lambda tx: tx.delivery.clear("a"))
         await look(runtime.store, health=runtime.health, metrics=runtime.metrics)
 
+    assert "delivery:north" in told
     assert (unwell.state, unwell.reason) == ("failing", "1 wait, and north is not configured")
     assert [(line["target"], line["jobs"]) for line in says(logs, "target_unserved")] == [("north", 1)]
     assert "delivery:north" not in runtime.health.ready().parts
