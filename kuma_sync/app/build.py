@@ -81,15 +81,15 @@ def profile_digest(target: Target) -> str:
 
 
 async def build(
-    settings: Settings, shared: SharedState, stack: AsyncExitStack, *, works: Collection[str] = ()
+    settings: Settings, shared: SharedState, stack: AsyncExitStack, *, broken_before: Collection[str] | None = None
 ) -> Runtime:
     """Wire everything for one configuration; raise ConfigError. `stack` closes the connections.
 
-    A target that `works` now must not be broken afterwards.
+    Only a target that was `broken_before` may be broken; None: any of several.
     """
     remotes = await open_remotes(settings, utc_now, shared.limits, stack)
     for name in remotes.broken:
-        if name in works:
+        if broken_before is not None and name not in broken_before:
             # The sentence begins with the key.
             key, _, problem = remotes.broken[name].partition(": ")
             raise ConfigError(key, problem)

@@ -322,7 +322,7 @@ class Daemon:
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:
-            runtime = await build(settings, self._shared, opened, works=old.targets)
+            runtime = await build(settings, self._shared, opened, broken_before=old.broken)
             refuse_renamed(old.identity, runtime.identity)
             await self._shared.store.read(partial(refuse_unfit, runtime=runtime))
             stack = opened.pop_all()

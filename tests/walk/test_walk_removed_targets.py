@@ -268,13 +268,22 @@ async def test_a_reload_that_breaks_a_working_target_is_refused_with_the_key(tmp
             daemon.reads_again()
             (secret,) = await eventually(lambda: says(later, "configuration_refused"))
         w.stage.configure(targets={"north": {**named, "token": token}})
+        broken = tmp_path / "broken.toml"
+        broken.write_text("[profile]\nname = 1\n")
+        w.stage.configure(targets={"south": {"url": w.server.url, "token": token, "profile": str(broken)}})
+        with capture_logs() as again:
+            daemon.reads_again()
+            (fresh,) = await eventually(lambda: says(again, "configuration_refused"))
+        del w.stage.tables["targets"]["south"]
+        w.stage.configure()
         w.alert("a")
         await eventually(lambda: w.north.incidents)
 
         assert "north" in (daemon._runtime.targets if daemon._runtime else ())
     assert str(profile["key"]).startswith("targets.north.profile")
     assert secret["key"] == "targets.north.token_file"
-    assert not says([*logs, *later], "target_stopped")
+    assert fresh["key"] == "targets.south.profile"
+    assert not says([*logs, *later, *again], "target_stopped")
 
 
 async def test_the_brake_holds_closings_of_a_target_that_does_not_work(tmp_path: Path, sqlite_url: str) -> None:
