@@ -27,7 +27,7 @@ from kuma_sync.settings.paths import may_exist
 from kuma_sync.store import Job, Store, StoreLimits, Tx, store_url
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.migrate import check, head, upgrade
-from kuma_sync.store.read_models import AlertState, Held
+from kuma_sync.store.read_models import AlertState, Held, Named
 from kuma_sync.sync.closing.requests import read_order
 from kuma_sync.sync.delivery.forecast import Forecast, Forecaster
 from kuma_sync.sync.delivery.unit_of_work import load_states
@@ -80,6 +80,7 @@ class DryRun:
     targets: dict[str, TargetPlan]
     kuma: Sequence[PlannedClosing]
     held: Sequence[Held]
+    unrouted: Sequence[Named]
     parked: int
     alerts: dict[AlertState, int]
     troubles: Sequence[str]
@@ -182,6 +183,7 @@ def _together(targets: dict[str, TargetPlan], troubles: Sequence[str], tx: Tx) -
         targets=targets,
         kuma=[_closing(job, known[AlertId(job.subject)].alert.name if job.subject in known else "") for job in closes],
         held=tx.overview.held(),
+        unrouted=tx.overview.unrouted(),
         parked=sum(len(queue.jobs(states=[JobState.PARKED])) for queue in queues) + tx.rejects.count(),
         alerts=tx.overview.counts(),
         troubles=troubles,

@@ -11,10 +11,12 @@ import click
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
+from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.routing import UNROUTED
 from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
@@ -240,6 +242,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
         with store.reading() as tx:
             wanted = all_named(tx, texts)
             held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+            unrouted = {one.id for one in tx.overview.unrouted()}
         if held:
             if order.is_seen_first:
                 _show_held(held)
@@ -253,7 +256,12 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
             say_if_it_waits(store, released)
         elif not texts:
             say("The brake holds nothing.")
-    if left := [name for name in wanted if name not in {one.id for one in held}]:
+        if unrouted and not texts:
+            say(f"{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}.")
+    left = [name for name in wanted if name not in {one.id for one in held}]
+    if left and unrouted.issuperset(left):
+        raise Unfinished(f"{', '.join(left)}: {UNROUTED}; {HOW_TO_ROUTE}")
+    if left:
         raise Unfinished(f"not held by the brake: {', '.join(left)}; `kuma-sync show` tells more")
 
 

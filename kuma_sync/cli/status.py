@@ -18,7 +18,7 @@ from kuma_sync.app.processes import Running, running
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
-from kuma_sync.cli.standing import Facts, Verdict, standing
+from kuma_sync.cli.standing import HOW_TO_ROUTE, Facts, Verdict, standing, unrouted_held
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
@@ -28,7 +28,7 @@ from kuma_sync.store import Identity, PassRecord, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
 from kuma_sync.store.queue import QueueCounts
-from kuma_sync.store.read_models import AlertState, Held, QueueName
+from kuma_sync.store.read_models import AlertState, Held, Named, QueueName
 
 MOST_SHOWN = 10
 
@@ -83,6 +83,7 @@ class Status:
     targets: dict[str, QueueCounts]
     parked: list[ParkedJob]
     held: list[Held]
+    unrouted: list[Named]
     polling: list[Polling]
 
 
@@ -120,7 +121,7 @@ def _look(settings: Settings, refused: str) -> Status:
     with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = check(store)
         with store.reading() as tx:
-            parked, held = parked_jobs(tx), tx.overview.held()
+            parked, held, unrouted = parked_jobs(tx), tx.overview.held(), tx.overview.unrouted()
             running_now = running(store, tx)
             identity = tx.targets.identity()
             refused = refused or _of_another(settings, identity, running_now)
@@ -132,6 +133,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 files=file_troubles(settings.store),
                 parked=len(parked),
                 held=by_direction(held),
+                unrouted=len(unrouted),
             )
             judged = standing(facts)
             return Status(
@@ -150,6 +152,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 targets=tx.delivery.counts(),
                 parked=parked,
                 held=held,
+                unrouted=unrouted,
                 polling=_polling(tx, identity),
             )
 
@@ -217,6 +220,7 @@ def _show(found: Status) -> None:
     _show_queues(found)
     _show_parked(found)
     _show_held(found)
+    show_unrouted(found.unrouted)
 
 
 def _show_queues(found: Status) -> None:
@@ -279,6 +283,16 @@ def _show_held(found: Status) -> None:
         indent="  ",
     )
     and_more(len(found.held), "held")
+
+
+def show_unrouted(unrouted: Sequence[Named]) -> None:
+    """List alerts that are held because no route takes them, and say what frees them."""
+    if not unrouted:
+        return
+    say(f"\n{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}:")
+    rows = [[one.id, one.name] for one in unrouted[:MOST_SHOWN]]
+    show_table(["id", Column("name", least=12)], rows, indent="  ")
+    and_more(len(unrouted), "held")
 
 
 def and_more(count: int, state: str) -> None:

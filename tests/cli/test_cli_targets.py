@@ -1,0 +1,117 @@
+"""Commands where there are several targets: alerts that no route takes, a broken target, and no plain [irp]."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prompt import World, ask, merged, world, write_config
+
+from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.server import SimServer
+
+NORTH = "Филиал «Север»"
+NORTH_TOKEN = "canary-north-token-4715"
+BY_TENANT = {"tenants": [NORTH], "target": "north"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Two:
+    """A world with a second IRP, `north`, to which one tenant's alerts go."""
+
+    world: World
+    north: IrpSim
+    c: tuple[str, str]
+
+    def configured(self, *, without: str = "", **tables: Any) -> tuple[str, str]:
+        """Write another configuration: these keys differ, and one section is not there."""
+        others = {name: keys for name, keys in merged(self.world.tables, tables).items() if name != without}
+        return "-c", str(write_config(self.world.folder / "other.toml", others))
+
+    def broken(self, **tables: Any) -> tuple[str, str]:
+        """Write a configuration in which the profile of `north` is broken."""
+        return self.configured(targets={"north": self.north_with(profile=str(self.broken_profile))}, **tables)
+
+    def north_with(self, **keys: Any) -> dict[str, Any]:
+        """Return the section of `north` with other keys."""
+        return {**self.world.tables["targets"]["north"], **keys}
+
+    @property
+    def broken_profile(self) -> Path:
+        """Write a profile with an error in it."""
+        path = self.world.folder / "broken.toml"
+        path.write_text("[profile]\nname = 1\n")
+        return path
+
+    def alert(self, id_: str, *, tenant: str = NORTH, **given: Any) -> str:
+        """Raise an alert, for the north unless a tenant is given."""
+        return self.world.kuma.raise_alert(id=id_, tenant=tenant, **given)
+
+
+@asynccontextmanager
+async def two(folder: Path, **tables: Any) -> AsyncIterator[Two]:
+    """Open a world with two IRPs and a route."""
+    north = IrpSim(token=NORTH_TOKEN, prefix="NORTH")
+    async with SimServer(north.app) as server:
+        named = {"north": {"url": server.url, "token": NORTH_TOKEN}}
+        async with world(folder, **{"targets": named, "route": [BY_TENANT], **tables}) as w:
+            yield Two(world=w, north=north, c=w.c)
+
+
+@asynccontextmanager
+async def unrouted(folder: Path) -> AsyncIterator[tuple[Two, tuple[str, str]]]:
+    """Open a world without [irp], where one alert went north and one is held, for no route takes it."""
+    async with two(folder) as w:
+        c = w.configured(without="irp")
+        w.alert("alert-north")
+        w.alert("alert-nowhere", tenant="Main", name="Nobody's alert")
+        yield w, c
+
+
+async def test_a_pass_that_leaves_an_alert_without_a_route_is_not_clean(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (w, c):
+        answer = await ask("run", "--once", *c)
+
+    assert answer.code == 1
+    assert "1 held" in answer.out
+    assert "1 alert held: no route; add a [[route]]" in answer.err
+    assert len(w.north.incidents) == 1
+
+
+async def test_status_names_alerts_without_a_route_and_says_what_frees_them(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (_w, c):
+        await ask("run", "--once", *c)
+        answer, shown = await ask("status", *c), await ask("status", "--json", *c)
+
+    (line,) = answer.lines("1 alert held: no route: ")
+    assert "`kuma-sync alerts --state held`" in line
+    assert "add a [[route]] that takes them" in line
+    assert "alert-nowhere  Nobody's alert" in answer.out
+    assert [one["id"] for one in shown.json["unrouted"]] == ["alert-nowhere"]
+    assert shown.json["held"] == []
+
+
+async def test_release_says_that_it_frees_no_alert_without_a_route(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (_w, c):
+        await ask("run", "--once", *c)
+        everything, one = await ask("release", "--yes", *c), await ask("release", "--yes", "alert-nowhere", *c)
+
+    assert everything.code == 0
+    assert "The brake holds nothing." in everything.out
+    assert "1 alert held: no route; add a [[route]]" in everything.out
+    assert one.code == 1
+    assert "alert-nowhere: no route; add a [[route]]" in one.sentence
+
+
+async def test_show_and_dry_run_say_that_an_alert_has_no_route(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (_w, c):
+        trial = await ask("run", "--once", "--dry-run", *c)
+        await ask("run", "--once", *c)
+        shown = await ask("show", "alert-nowhere", *c)
+
+    assert "1 alert held: no route" in trial.out
+    assert "Nobody's alert" in trial.out
+    assert "no route" in shown.out
