@@ -260,3 +260,25 @@ async def test_metrics_and_log_lines_name_the_target_where_there_are_several(tmp
     assert 'kuma_sync_deliveries_total{operation="create",result="ok",target="north"}' in text
     assert 'kuma_sync_breaker_open{remote="irp",target="irp"} 0.0' in text
     assert 'kuma_sync_polls_total{kind="full",result="complete"}' in text
+
+
+async def test_metrics_count_what_no_route_takes_as_held(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        del w.stage.tables["irp"]
+        w.stage.configure()
+        w.alert("a-main", tenant="Main")
+        async with w.stage.door() as door:
+            nowhere = 'kuma_sync_queue_depth{queue="delivery",state="held",target="no route"} 1.0'
+            text = await eventually(lambda: _shown(door, nowhere))
+            ready = (await door.get("/readyz")).json()
+
+    names = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(names) == len(set(names))
+    assert "kuma_sync_brake_held 1.0" in text
+    assert ready["held"] == 1
+    assert 'target="irp"' not in text
+
+
+async def _shown(door: Any, line: str) -> str:
+    text = str((await door.get("/metrics")).text)
+    return text if line in text else ""

@@ -15,7 +15,7 @@ import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
-from kuma_sync.core.routing import IRP
+from kuma_sync.core.routing import IRP, NO_ROUTE, UNROUTED
 from kuma_sync.store import Process, Store, Tx
 from kuma_sync.store.copies import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
@@ -81,6 +81,9 @@ async def look(store: Store, *, health: Health, metrics: Metrics, targets: Seque
         # A piece that is no alert goes to no target: it is counted with the first.
         pieces = seen.rejected if target == targets[0] else 0
         metrics.parked.labels(**labels).set(counts.jobs.get(Depth.PARKED, 0) + pieces)
+    nowhere = seen.deliveries.get(NO_ROUTE, QueueCounts())
+    unrouted = metrics.queue_depth.labels(queue="delivery", state=Depth.HELD, target=UNROUTED)
+    unrouted.set(nowhere.jobs.get(Depth.HELD, 0))
     every = [*seen.deliveries.values(), seen.closes]
     parked += sum(counts.jobs.get(Depth.PARKED, 0) for counts in every)
     held = sum(counts.jobs.get(Depth.HELD, 0) for counts in every)

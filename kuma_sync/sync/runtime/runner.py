@@ -84,6 +84,11 @@ class Runtime:
     limits: Limits
 
     @property
+    def names(self) -> list[str]:
+        """Return the names of all targets, the broken ones too."""
+        return [*self.targets, *self.broken]
+
+    @property
     def gates(self) -> dict[str, RemoteGate]:
         """Return the gates of all remotes, by their part of the process."""
         return {"kuma": self.kuma} | {part_of("irp", name): target.gate for name, target in self.targets.items()}
@@ -299,7 +304,7 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
                 tell = partial(runtime.health.trouble, loop.part, f"{name} loop")
                 running = supervise(name, partial(loop.run, stop), stop, tell, restarts=runtime.limits.restarts)
                 context = copy_context()
-                if len(runtime.targets) > 1:
+                if runtime.names != [IRP]:
                     context.run(_name_target, name)
                 group.create_task(running, name=name, context=context)
             group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
@@ -326,7 +331,7 @@ async def _observe(runtime: Runtime) -> None:
         health=runtime.health,
         metrics=runtime.metrics,
         gates=runtime.gates,
-        targets=[*runtime.targets, *runtime.broken],
+        targets=runtime.names,
         every=runtime.limits.observed_every,
     )
 
@@ -337,9 +342,8 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
 
 
 def _expect_targets(runtime: Runtime) -> None:
-    targets = [*runtime.targets, *runtime.broken]
-    runtime.health.expect_targets(targets)
-    runtime.metrics.expect_targets(targets)
+    runtime.health.expect_targets(runtime.names)
+    runtime.metrics.expect_targets(runtime.names)
 
 
 def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
