@@ -12,7 +12,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from kuma_sync.app.build import utc_now
-from kuma_sync.app.identity import meant
+from kuma_sync.app.identity import key_of, meant
 from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, pull_standing, warning
 from kuma_sync.app.remotes import (
     Remotes,
@@ -20,7 +20,6 @@ from kuma_sync.app.remotes import (
     checked_profile,
     credentials,
     irp_endpoint,
-    key_of,
     kuma_endpoint,
     open_remotes,
 )
@@ -93,7 +92,7 @@ def _profile(section: IrpSection, key: str) -> Sequence[str]:
 
 
 def _login(section: IrpSection, key: str) -> Sequence[str]:
-    require(load_profile(section.profile).auth, credentials(section), key)
+    require(load_profile(section.profile, f"{key}.profile").auth, credentials(section), key)
     return ()
 
 

@@ -8,9 +8,20 @@ from collections.abc import Mapping
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP, NO_ROUTE, Route, Routing
 from kuma_sync.irp.load import load_profile
+from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.settings.sections import IrpSection
 from kuma_sync.store import Identity, Joined
+
+
+def key_of(name: str) -> str:
+    """Return the section of the configuration that a target has."""
+    return IRP if name == IRP else f"targets.{name}"
+
+
+def profile_of(settings: Settings, name: str) -> Profile:
+    """Load the profile of a target. Raise ConfigError, naming its key."""
+    return load_profile(settings.irps[name].profile, f"{key_of(name)}.profile")
 
 
 def served(identity: Identity) -> str:
@@ -32,9 +43,9 @@ def meant(settings: Settings) -> Identity:
     Raise ConfigError where there is one target alone, and its profile is broken.
     """
     profiles = dict[str, str]()
-    for name, section in settings.irps.items():
+    for name in settings.irps:
         try:
-            profiles[name] = load_profile(section.profile).name
+            profiles[name] = profile_of(settings, name).name
         except ConfigError:
             if not settings.several:
                 raise

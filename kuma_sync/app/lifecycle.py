@@ -15,9 +15,8 @@ from pathlib import Path
 import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
-from kuma_sync.app.identity import served
+from kuma_sync.app.identity import key_of, served
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
-from kuma_sync.app.remotes import key_of
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile

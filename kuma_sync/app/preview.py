@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from kuma_sync.app.build import template_context, utc_now
-from kuma_sync.app.remotes import checked_profile, key_of, open_remotes
+from kuma_sync.app.identity import key_of
+from kuma_sync.app.remotes import checked_profile, open_remotes
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from kuma_sync.app.identity import key_of
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.errors import ConfigError
@@ -59,8 +60,9 @@ class Remotes:
 
 def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple[str, ...]]:
     """Load and check the profile with the options of the section `key`; raise ConfigError."""
-    profile = load_profile(section.profile)
-    warnings = check_profile(profile, options=options(section))
+    named = f"{key}.profile"
+    profile = load_profile(section.profile, named)
+    warnings = check_profile(profile, options=options(section), key=named)
     if section.find_first == "always" and profile.find is None and profile.mode == "push":
         raise ConfigError(f"{key}.find_first", '"always" needs a profile with a [find] operation')
     return profile, tuple(warnings)
@@ -134,11 +136,6 @@ async def open_target(
         spacing=spacing(settings.poll.interval),
     )
     return Target(name=name, section=section, irp=irp, profile=profile, capabilities=can, warnings=warnings)
-
-
-def key_of(name: str) -> str:
-    """Return the section of the configuration that a target has."""
-    return IRP if name == IRP else f"targets.{name}"
 
 
 def kuma_endpoint(section: KumaSection, limits: Limits) -> Endpoint:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prompt import World, ask, merged, world, write_config
 
 from kuma_sync.sim.irp import IrpSim
@@ -115,3 +116,34 @@ async def test_show_and_dry_run_say_that_an_alert_has_no_route(tmp_path: Path) -
     assert "1 alert held: no route" in trial.out
     assert "Nobody's alert" in trial.out
     assert "no route" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("profile", "problem"),
+    [
+        ("nothing-like-it", "neither a built-in profile nor a file"),
+        ("gone.toml", "cannot be read"),
+        ("broken.toml", "profile.name"),
+        ("lacking.toml", "create.extract.id is missing"),
+        ("no-toml.toml", "is not valid TOML"),
+    ],
+)
+async def test_an_error_in_a_targets_profile_names_the_key_of_that_target(
+    profile: str, problem: str, tmp_path: Path
+) -> None:
+    async with two(tmp_path) as w:
+        assert w.broken_profile
+        own = '[profile]\nname = "own"\n[auth]\nkind = "bearer"\n'
+        (tmp_path / "lacking.toml").write_text(own + '[create]\nmethod = "POST"\npath = "/"\nbody = {a = "b"}\n')
+        (tmp_path / "no-toml.toml").write_text("[[[")
+        both = w.configured(targets={"north": w.north_with(profile=profile)})
+        alone = w.configured(without="irp", targets={"north": w.north_with(profile=profile)})
+        answers = [await ask(*words, *both) for words in (("check",), ("config", "check"))]
+        answers += [await ask(*words, *alone) for words in (("check",), ("config", "check"), ("run", "--once"))]
+
+    for answer in answers:
+        said = answer.out + answer.err
+        assert answer.code == 2
+        assert problem in said
+        assert "targets.north.profile: " in said
+        assert "irp.profile" not in said
