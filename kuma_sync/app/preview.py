@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from kuma_sync.app.build import template_context, utc_now
 from kuma_sync.app.identity import key_of
-from kuma_sync.app.remotes import checked_profile, open_remotes
+from kuma_sync.app.remotes import open_remotes, usable_profile
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
@@ -95,10 +95,10 @@ def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
 
 def _profile(settings: Settings, target: str) -> Profile:
     """Return the profile of a target. Raise ConfigError where it is broken, or there is no such target."""
-    if target not in settings.irps:
+    if target not in settings.irps and target not in settings.broken:
         told = f"the alert goes to the target {target!r}, which is not configured" if target else UNROUTED
-        raise ConfigError(key_of(target) if target else "route", settings.broken.get(target, told))
-    profile = checked_profile(settings.irps[target], key_of(target))[0]
+        raise ConfigError(key_of(target) if target else "route", told)
+    profile = usable_profile(settings, target)
     if profile.mode == "pull":
         raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP asks us")
     return profile

@@ -31,6 +31,9 @@ from kuma_sync.telemetry.health import Part, part_of
 from kuma_sync.transport import Endpoint, RemoteClient
 from kuma_sync.transport.auth import read_again
 
+MEND = "; mend it, then reload (SIGHUP)"
+"""What to do about a broken target: a daemon looks at its files again only when it is told to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -68,6 +71,13 @@ def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple
     return profile, tuple(warnings)
 
 
+def usable_profile(settings: Settings, name: str) -> Profile:
+    """Load and check the profile of a configured target; raise ConfigError where the target is broken."""
+    if name in settings.broken:
+        raise ConfigError("", settings.broken[name])  # that sentence names its key
+    return checked_profile(settings.irps[name], key_of(name))[0]
+
+
 def options(section: IrpSection) -> dict[str, str]:
     """Return the free values for the profile's templates."""
     return {name: value for name, value in section.options.items()}  # type: ignore[misc]  # JSON values pass through
@@ -96,6 +106,7 @@ async def open_remotes(
             if not settings.several:
                 raise
             broken[name] = str(error)
+    broken = {name: problem + MEND for name, problem in broken.items()}
     return Remotes(
         kuma=KumaClient(
             client=kuma_client,

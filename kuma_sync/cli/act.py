@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
@@ -15,9 +16,8 @@ from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.core.routing import UNROUTED
-from kuma_sync.irp.load import load_profile
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
@@ -218,13 +218,19 @@ def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool
 
 
 def _overwritten(settings: Settings, count: int) -> str:
-    profiles = [load_profile(section.profile) for section in settings.irps.values()]
-    operations = [profile.update or profile.create for profile in profiles]
-    sent = [name for operation in operations if operation is not None for name in operation.body or {}]
+    sent, waits = list[str](), list[str]()
+    for name in (*settings.irps, *settings.broken):
+        try:
+            profile = usable_profile(settings, name)
+        except ConfigError as error:
+            waits.append(f" What goes to {name} waits: target {name} cannot be used: {error}{MEND}.")
+            continue
+        operation = profile.update or profile.create
+        sent += (operation.body or {}) if operation is not None else ()
     fields = ", ".join(dict.fromkeys(sent)) or "everything"
     return (
         f"{count} alerts: each one's incident is looked for and gets all that we send, over what analysts wrote there:"
-        f" {fields}."
+        f" {fields}.{''.join(waits)}"
     )
 
 

@@ -16,7 +16,7 @@ from kuma_sync.core.routing import IRP, UNROUTED
 
 QUEUES = ("delivery", "close")
 TARGET = "target"
-"""The label of what concerns one target. Alerts that no route takes have "no route" there, which no target is called."""
+"""The label of what concerns one target. Alerts that no route takes have "no route" there, which names no target."""
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LONG_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
@@ -59,9 +59,7 @@ class Metrics:
         self.last_asked = self._gauge("last_asked_timestamp_seconds", "When such an IRP last asked.", TARGET)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
-        self.brake_held = self._gauge(
-            "brake_held", "What the brake holds, and alerts without a route."
-        )
+        self.brake_held = self._gauge("brake_held", "What the brake holds, and alerts without a route.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
         self._targets: Sequence[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -147,3 +148,103 @@ async def test_an_error_in_a_targets_profile_names_the_key_of_that_target(
         assert problem in said
         assert "targets.north.profile: " in said
         assert "irp.profile" not in said
+
+
+@asynccontextmanager
+async def delivered(folder: Path) -> AsyncIterator[Two]:
+    """Open a world where each target has one incident."""
+    async with two(folder) as w:
+        w.alert("alert-north")
+        w.alert("alert-main", tenant="Main")
+        assert (await ask("run", "--once", *w.c)).code == 0
+        yield w
+
+
+async def test_one_targets_broken_profile_stops_no_closing_of_another(tmp_path: Path) -> None:
+    async with delivered(tmp_path) as w:
+        c = w.broken()
+        told = await ask("close", "alert-main", "--reason", "responded", *c)
+        await ask("run", "--once", *c)
+
+    assert told.code == 0
+    assert "alert-main will be closed in KUMA and in the IRP, reason 'responded'." in told.out
+    assert [one.status for one in w.world.irp.incidents.values()] == ["closed"]
+    assert w.world.kuma.closes == [("alert-main", "responded")]
+
+
+async def test_a_closing_for_a_broken_target_waits_until_it_is_mended(tmp_path: Path) -> None:
+    async with delivered(tmp_path) as w:
+        c = w.broken()
+        told = await ask("close", "alert-north", "--reason", "responded", *c)
+        first = await ask("run", "--once", *c)
+        meanwhile = [one.status for one in w.north.incidents.values()]
+        again = await ask("run", "--once", *w.c)
+
+    assert told.code == 0
+    assert told.out.splitlines()[0] == "alert-north will be closed in KUMA and in the IRP, reason 'responded'."
+    assert told.out.splitlines()[1].startswith(
+        "The closing in the IRP waits: target north cannot be used: targets.north."
+    )
+    assert "mend it" in told.out.splitlines()[1]
+    assert (first.code, again.code) == (1, 0)
+    assert meanwhile == ["open"]
+    assert [one.status for one in w.north.incidents.values()] == ["closed"]
+    assert w.world.kuma.closes == [("alert-north", "responded")]
+
+
+async def test_nobody_waits_a_minute_for_a_closing_in_a_broken_target(tmp_path: Path) -> None:
+    async with delivered(tmp_path) as w:
+        c = w.broken(close={"to_kuma": False})
+        async with asyncio.timeout(30):
+            told = await ask("close", "alert-north", "--reason", "responded", "--wait", *c)
+
+    assert told.code == 1
+    assert "the closing in the IRP waits: target north cannot be used" in told.sentence
+
+
+@pytest.mark.parametrize(
+    ("close", "target", "said"),
+    [
+        ({"to_irp": False}, {}, "in the IRP it stays open: close.to_irp is off"),
+        ({}, {"profile": "lacking.toml"}, "in the IRP it stays open: the profile own cannot close"),
+    ],
+)
+async def test_close_says_why_an_incident_stays_open(
+    close: dict[str, bool], target: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    own = '[profile]\nname = "own"\n[auth]\nkind = "bearer"\n[create]\nmethod = "POST"\npath = "/"\n'
+    (tmp_path / "lacking.toml").write_text(own + 'body = {a = "b"}\nextract = {id = "id"}\n')
+    async with two(tmp_path) as w:
+        c = w.configured(close=close, targets={"north": w.north_with(**target)})
+        w.alert("alert-north")
+        await ask("run", "--once", *c)
+        told = await ask("close", "alert-north", "--reason", "responded", *c)
+
+    assert told.code == 0
+    assert f"alert-north will be closed in KUMA; {said}, reason" in told.out
+
+
+async def test_an_alert_without_a_route_is_closed_in_kuma_alone(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (_w, c):
+        await ask("run", "--once", *c)
+        told = await ask("close", "alert-nowhere", "--reason", "responded", *c)
+
+    assert told.code == 0
+    assert "will be closed in KUMA; in the IRP nothing is done: no route takes it" in told.out
+
+
+async def test_one_targets_broken_profile_stops_no_resync_of_another(tmp_path: Path) -> None:
+    async with delivered(tmp_path) as w:
+        c = w.broken()
+        looked = await ask("resync", "--all", "--dry-run", *c)
+        told = await ask("resync", "--all", "--yes", *c)
+        w.world.irp.writes.clear()
+        await ask("run", "--once", *c)
+        meanwhile = len(w.north.writes)
+        again = await ask("run", "--once", *w.c)
+
+    assert (looked.code, told.code, again.code) == (0, 0, 0)
+    assert "title" in looked.out
+    assert "target north cannot be used: targets.north.profile: " in looked.out
+    assert [deed for deed, _id, _body in w.world.irp.writes] == ["update"]
+    assert len(w.north.writes) == meanwhile + 1
