@@ -12,7 +12,7 @@ from http import HTTPStatus
 from urllib.parse import urlsplit
 
 from kuma_sync.app.build import utc_now
-from kuma_sync.app.identity import key_of, meant
+from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, pull_standing, warning
 from kuma_sync.app.remotes import (
     Remotes,
@@ -33,6 +33,7 @@ from kuma_sync.irp.load import load_profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Reading, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
+from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
 from kuma_sync.transport import Endpoint
 from kuma_sync.transport.carrier import Connections
@@ -134,9 +135,8 @@ def _here(settings: Settings, remotes: Remotes) -> Iterator[Finding]:
     for target in remotes.targets.values():
         for problem in target.warnings:
             yield warning(_named("profile", target.name), problem)
-    ours = meant(settings)
-    yield from check_door(settings.web, ours)
-    yield from check_store(settings, ours)
+    yield from check_door(settings)
+    yield from check_store(settings, meant(settings))
 
 
 def _named(what: str, target: str) -> str:

@@ -11,12 +11,8 @@ from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.settings.sections import IrpSection
+from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Identity, Joined
-
-
-def key_of(name: str) -> str:
-    """Return the section of the configuration that a target has."""
-    return IRP if name == IRP else f"targets.{name}"
 
 
 def profile_of(settings: Settings, name: str) -> Profile:
@@ -24,10 +20,13 @@ def profile_of(settings: Settings, name: str) -> Profile:
     return load_profile(settings.irps[name].profile, f"{key_of(name)}.profile")
 
 
-def served(identity: Identity) -> str:
-    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none."""
-    irps = [part for _name, irp in sorted(identity.targets.items()) for part in (irp.irp_url, irp.profile)]
-    joined = "\n".join((identity.kuma_instance, *irps))
+def served(settings: Settings) -> str:
+    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none.
+
+    A target counts whether or not it can be used just now.
+    """
+    irps = [part for name, irp in sorted(settings.named.items()) for part in (name, _address(irp))]
+    joined = "\n".join((settings.kuma.instance, *irps))
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
@@ -54,7 +53,11 @@ def meant(settings: Settings) -> Identity:
 
 def joined(section: IrpSection, profile: str) -> Joined:
     """Return the IRP that a target is."""
-    return Joined(irp_url=normalised(section.url) if section.url else "", profile=profile)
+    return Joined(irp_url=_address(section), profile=profile)
+
+
+def _address(section: IrpSection) -> str:
+    return normalised(section.url) if section.url else ""
 
 
 def routing_of(settings: Settings) -> Routing:
@@ -68,4 +71,4 @@ def routing_of(settings: Settings) -> Routing:
         )
         for route in settings.route
     ]
-    return Routing(routes=routes, default=IRP if IRP in {*settings.irps, *settings.broken} else NO_ROUTE)
+    return Routing(routes=routes, default=IRP if IRP in settings.named else NO_ROUTE)

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
-from kuma_sync.app.identity import key_of, served
+from kuma_sync.app.identity import served
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
@@ -23,6 +23,7 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.settings.sections import WebSection
+from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Identity, Store, Tx
 from kuma_sync.store.migrate import check, head, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
@@ -215,7 +216,7 @@ class Daemon:
             closed = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 if door is not None:
-                    group.create_task(self._serve(door, runtime.identity, closed), name="door")
+                    group.create_task(self._serve(door, closed), name="door")
                 beside = [
                     group.create_task(self._report(), name="report"),
                     group.create_task(self._intake.look_out(), name="look-out"),
@@ -237,7 +238,7 @@ class Daemon:
                     task.cancel()
             log.info("stopped")
 
-    async def _serve(self, door: socket.socket, identity: Identity, closed: asyncio.Event) -> None:
+    async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""
         app = build_app(
             rules=lambda: door_rules(self._settings),
@@ -245,7 +246,7 @@ class Daemon:
             gives=self._giving,
             health=self._shared.health,
             render_metrics=self._shared.metrics.render,
-            serves=served(identity),
+            serves=lambda: served(self._settings),
         )
         files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
         await serve(app, door, stop=closed, limits=self._callers, **files)

@@ -269,12 +269,13 @@ def _unusable(file: Path, shown: str) -> Finding:
     return ok("store", f"{shown}: will be created by run")
 
 
-def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:
+def check_door(settings: Settings) -> Iterator[Finding]:
     """Judge the HTTP door that the configuration asks for."""
+    section = settings.web
     if not section.listen:
         yield ok("door", "none, web.listen is empty")
         return
-    yield _address(section, ours)
+    yield _address(section, served(settings))
     if section.cert_file is None:
         return
     try:
@@ -285,7 +286,7 @@ def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:
         yield _certificate(section.cert_file, end_of(section.cert_file, section.key_file), utc_now())
 
 
-def _address(section: WebSection, ours: Identity) -> Finding:
+def _address(section: WebSection, ours: str) -> Finding:
     problem = why_not_free(section.listen)
     if problem is None:
         return ok("door", f"{section.listen} is free")
@@ -295,8 +296,8 @@ def _address(section: WebSection, ours: Identity) -> Finding:
     return _taken(section.listen, heard, ours)
 
 
-def _taken(listen: str, heard: Heard, ours: Identity) -> Finding:
-    if heard.answer.get("serves") == served(ours):
+def _taken(listen: str, heard: Heard, ours: str) -> Finding:
+    if heard.answer.get("serves") == ours:
         return ok("door", f"a running kuma-sync answers at {listen}: {heard.answer.get('state')}")
     if heard.ours:
         return failed("door", f"{listen} is taken by a kuma-sync of another KUMA or IRP; set web.listen")

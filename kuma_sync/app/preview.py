@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from kuma_sync.app.build import template_context, utc_now
-from kuma_sync.app.identity import key_of
 from kuma_sync.app.remotes import open_remotes, usable_profile
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
 from kuma_sync.core.errors import ConfigError, Permanent
@@ -27,6 +26,7 @@ from kuma_sync.irp.sample import sample_subject
 from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.secret import MASK
+from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Tx
 from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, after_update
 from kuma_sync.sync.delivery.forecast import NOT_YET

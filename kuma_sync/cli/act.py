@@ -219,7 +219,7 @@ def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool
 
 def _overwritten(settings: Settings, count: int) -> str:
     sent, waits = list[str](), list[str]()
-    for name in (*settings.irps, *settings.broken):
+    for name in settings.named:
         try:
             profile = usable_profile(settings, name)
         except ConfigError as error:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from addresses import somewhere
-from stage import Stage, ask, eventually, link_of, staged, until_rest
+from stage import Child, Stage, ask, eventually, link_of, staged, until_rest
 from structlog.testing import capture_logs
 
+from kuma_sync.app.identity import served
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.link import Ignored
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
@@ -282,3 +285,117 @@ async def test_metrics_count_what_no_route_takes_as_held(tmp_path: Path, sqlite_
 async def _shown(door: Any, line: str) -> str:
     text = str((await door.get("/metrics")).text)
     return text if line in text else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """The daemon in a process of its own, and a client at its door."""
+
+    child: Child
+    door: httpx.AsyncClient
+
+    async def ready(self) -> dict[str, Any]:
+        """Ask `/readyz`."""
+        told = (await self.door.get("/readyz")).json()
+        assert isinstance(told, dict)
+        return told
+
+    async def part(self, name: str, *states: str) -> dict[str, Any] | None:
+        """Ask `/readyz`; None while a part is in none of these states."""
+        told = await self.ready()
+        return told if told["parts"].get(name, {}).get("state") in states else None
+
+    async def reloads(self) -> dict[str, Any]:
+        """Send SIGHUP, wait until the configuration was taken or refused, and ask `/readyz`."""
+
+        def ends() -> int:
+            return len(self.child.says("configuration_reloaded") + self.child.says("configuration_refused"))
+
+        before = ends()
+        self.child.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: ends() > before)
+        return await self.ready()
+
+
+@asynccontextmanager
+async def running(stage: Stage) -> AsyncIterator[Running]:
+    """Start the daemon with a door."""
+    listen = somewhere()
+    stage.configure(web={"listen": listen})
+    async with stage.daemon() as child, httpx.AsyncClient(base_url=f"http://{listen}", trust_env=False) as door:
+        yield Running(child=child, door=door)
+
+
+async def test_the_plain_irp_comes_and_goes_by_sighup_as_other_targets_do(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        plain = w.stage.tables.pop("irp")
+        w.alert("a-main", tenant="Main")
+        async with running(w.stage) as daemon:
+            await eventually(lambda: _held(daemon))
+            w.stage.tables["irp"] = plain
+            w.stage.configure()
+            added = await daemon.reloads()
+            await eventually(lambda: w.stage.incidents("a-main"))
+
+            del w.stage.tables["irp"]
+            w.stage.configure()
+            refused = await daemon.reloads()
+            w.stage.irp.analyst_close(w.stage.incident("a-main").id, "False positive")
+            await eventually(lambda: w.stage.kuma.closes)
+            removed = await daemon.reloads()
+            w.alert("a-north")
+            await eventually(lambda: w.north.incidents)
+
+    assert "configuration_refused" not in added
+    assert refused["configuration_refused"] == (
+        "irp: is missing, and 1 open links belong to it; give it back, or `kuma-sync db rebind --target irp` sends "
+        "them where the routes say"
+    )
+    assert "configuration_refused" not in removed
+    assert set(removed["parts"]) & {"irp", "irp:north"} == {"irp:north"}
+
+
+async def _held(daemon: Running) -> bool:
+    return bool((await daemon.ready())["held"] == 1)
+
+
+async def test_the_address_of_a_plain_irp_that_stays_cannot_change_by_sighup(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w, running(w.stage) as daemon:
+        w.stage.configure(irp={"url": "http://127.0.0.1:9"})
+        refused = await daemon.reloads()
+
+    assert refused["configuration_refused"] == "irp.url: cannot change while the daemon runs; restart it"
+
+
+async def test_a_broken_target_says_to_mend_it_and_reload_and_then_works(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        mended = Path(w.stage.tables["irp"]["profile"]).read_text()
+        profile = tmp_path / "north.toml"
+        profile.write_text("[profile]\nname = 1\n")
+        w.stage.tables["targets"]["north"]["profile"] = str(profile)
+        w.stage.configure()
+        w.alert("a-north")
+        async with running(w.stage) as daemon:
+            said = await eventually(lambda: daemon.part("irp:north", "failing"))
+            profile.write_text(mended)
+            told = await daemon.reloads()
+            await eventually(lambda: w.north.incidents)
+            await eventually(lambda: daemon.part("irp:north", "ok"))
+
+    reason = said["parts"]["irp:north"]["reason"]
+    assert reason.startswith(f"targets.north.profile: {profile}: profile.name: expected ")
+    assert reason.endswith("; mend it, then reload (SIGHUP)")
+    assert told["serves"] == said["serves"]
+
+
+async def test_the_door_tells_whom_it_serves_after_a_reload_too(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        both = w.stage.tables.pop("targets"), w.stage.tables.pop("route")
+        w.stage.configure()
+        async with running(w.stage) as daemon:
+            before = (await daemon.ready())["serves"]
+            w.stage.tables["targets"], w.stage.tables["route"] = both
+            w.stage.configure()
+            after = (await daemon.reloads())["serves"]
+
+    assert before != after == served(w.stage.settings())
