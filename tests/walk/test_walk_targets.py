@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -399,3 +400,69 @@ async def test_the_door_tells_whom_it_serves_after_a_reload_too(tmp_path: Path, 
             after = (await daemon.reloads())["serves"]
 
     assert before != after == served(w.stage.settings())
+
+
+CLOSED = "status=closed"
+
+
+async def test_a_single_pass_asks_every_target_at_once_what_was_closed(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url, irp={"read_timeout": "60s"}) as w:
+        hanging = w.stage.irp.faults.add("hang", match=CLOSED)
+        passing = asyncio.create_task(w.stage.passes())
+        await eventually(lambda: hanging.waiting)
+        await eventually(lambda: any(CLOSED in request.query for request in w.north.requests))
+        w.stage.irp.faults.clear()
+        troubles = await passing
+
+    assert troubles == []
+
+
+async def test_a_target_that_cannot_say_what_was_closed_is_told_of_alone(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url) as w:
+        w.alert("a-north")
+        w.alert("a-main", tenant="Main")
+        await w.stage.passes(2)
+        w.north.analyst_close(w.in_north("a-north").id, "False positive")
+        w.stage.irp.faults.add("status", code=400, match=CLOSED)
+        troubles = await w.stage.passes()
+
+    assert len(troubles) == 1
+    assert troubles[0].startswith("irp list_closed: ")
+    assert [alert_id for alert_id, _reason in w.stage.kuma.closes] == ["a-north"]
+
+
+async def test_a_single_pass_takes_each_targets_second_look_by_itself(tmp_path: Path, sqlite_url: str) -> None:
+    """One shows late, the other in an hour: the first is waited for, the second waits for the next pass."""
+    async with two(tmp_path, sqlite_url) as w:
+        text = Path(w.stage.tables["irp"]["profile"]).read_text()
+        for name, settle in (("irp", "500ms"), ("north", "1h")):
+            profile = tmp_path / f"{name}.toml"
+            profile.write_text(text.replace('settle = "200ms"', f'settle = "{settle}"'))
+            named = w.stage.tables["irp"] if name == "irp" else w.stage.tables["targets"]["north"]
+            named["profile"] = str(profile)
+        w.stage.configure()
+        w.stage.irp.knobs.find_lag, w.north.knobs.find_lag = 0.2, 3600
+        for number in range(3):
+            w.alert(f"n{number}")
+            w.alert(f"m{number}", tenant="Main")
+        await w.stage.passes()
+
+    assert len(w.stage.irp.incidents) == 3
+    assert len(w.north.incidents) == 1
+
+
+async def test_a_single_pass_closes_in_kuma_while_a_target_hangs(tmp_path: Path, sqlite_url: str) -> None:
+    async with two(tmp_path, sqlite_url, irp={"read_timeout": "60s"}) as w:
+        w.alert("a-main", tenant="Main")
+        w.alert("a-north")
+        await w.stage.passes(2)
+        w.north.analyst_close(w.in_north("a-north").id, "False positive")
+        w.stage.kuma.grow("a-main", 2)
+        hanging = w.stage.irp.faults.add("hang", method="PATCH")
+        passing = asyncio.create_task(w.stage.passes())
+        await eventually(lambda: hanging.waiting)
+        await eventually(lambda: w.stage.kuma.closes)
+        w.stage.irp.faults.clear()
+        await passing
+
+    assert [alert_id for alert_id, _reason in w.stage.kuma.closes] == ["a-north"]

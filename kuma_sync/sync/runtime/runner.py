@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -175,43 +175,55 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
-        reads = [("reading KUMA", partial(sweep, runtime))]
-        for name, watch in runtime.watches.items():
-            whom = "the IRP" if name == IRP else name
-            reads.append((f"asking {whom} what was closed", partial(_watch, watch)))
-        for what, read in reads:
-            doing.begin(what)
-            try:
-                troubles += await _unless_stopped(read, stop, runtime.limits.last_moments)
-            except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
-                troubles.append(str(error))
+        doing.begin("reading KUMA")
+        troubles += await _read(partial(sweep, runtime), stop, runtime)
+        if watches := runtime.watches:
+            doing.begin(f"asking {', '.join('the IRP' if name == IRP else name for name in watches)} what was closed")
+        # All at once: none waits for a slow one.
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_read(partial(_watch, one), stop, runtime)) for one in watches.values()]
+        for watch in asked:
+            troubles += watch.result()
     await _drain(runtime, stop, troubles, doing)
-    proofs = runtime.proofs
-    looks = [proof.second_look for proof in proofs if proof.second_look is not None]
-    if looks and not stop.is_set():
-        wait = max(looks) - runtime.kuma.pace.clock()
-        if wait <= runtime.limits.longest_look:
-            # No back-off, and all creates wait for it, once in the life of a profile.
-            doing.begin("waiting until find shows what create made")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(wait.total_seconds(), 0) + A_MOMENT):
-                    await stop.wait()
-            await _drain(runtime, stop, troubles, doing)
-            if any(proof.shown for proof in proofs) and not stop.is_set():
-                await _drain(runtime, stop, troubles, doing)
+
+
+async def _read(read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event, runtime: Runtime) -> list[str]:
+    """Read one side; return what went wrong with it."""
+    try:
+        return await _unless_stopped(read, stop, runtime.limits.last_moments)
+    except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
+        return [str(error)]
 
 
 async def _drain(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     since = runtime.kuma.pace.clock()
     doing.begin("delivering and closing")
     while not stop.is_set():
-        # All targets at once: none waits for a slow one.
+        # Both queues and all targets at once: none waits for a slow one.
         async with asyncio.TaskGroup() as group:
-            draining = [group.create_task(target.deliveries.drain(since, stop)) for target in runtime.targets.values()]
-        taken = sum(task.result() for task in draining) + await runtime.closes.drain(since, stop)
-        if not taken:
+            draining = [group.create_task(_deliver(runtime, one, since, stop)) for one in runtime.targets.values()]
+            draining.append(group.create_task(runtime.closes.drain(since, stop)))
+        if not sum(task.result() for task in draining):
             return
     troubles.append(STOPPED)
+
+
+async def _deliver(runtime: Runtime, target: TargetRuntime, since: datetime, stop: asyncio.Event) -> int:
+    """Deliver what is due in a target; where its creates wait for a second look of `find`, wait for that, and go on.
+
+    That wait is no back-off, and comes once in the life of a profile. Return how many jobs were taken.
+    """
+    clock, proof = runtime.kuma.pace.clock, target.proof
+    taken = await target.deliveries.drain(since, stop)
+    look = proof.second_look if proof is not None else None
+    if proof is None or look is None or look - clock() > runtime.limits.longest_look or stop.is_set():
+        return taken
+    log.info("second_look_awaited", target=target.name)
+    if not await happens(stop, within=max((look - clock()).total_seconds(), 0) + A_MOMENT):
+        taken += await target.deliveries.drain(clock(), stop)
+    if proof.shown and not stop.is_set():
+        taken += await target.deliveries.drain(clock(), stop)
+    return taken
 
 
 async def _unless_stopped(
