@@ -248,3 +248,50 @@ async def test_one_targets_broken_profile_stops_no_resync_of_another(tmp_path: P
     assert "target north cannot be used: targets.north.profile: " in looked.out
     assert [deed for deed, _id, _body in w.world.irp.writes] == ["update"]
     assert len(w.north.writes) == meanwhile + 1
+
+
+async def test_render_without_a_plain_irp_shows_where_the_sample_would_go(tmp_path: Path) -> None:
+    async with two(tmp_path) as w:
+        routed = w.configured(without="irp", route=[{"target": "north"}])
+        nowhere = w.configured(without="irp")
+        first, other = await ask("render", *routed), await ask("render", "--json", *nowhere)
+        named = await ask("render", "--target", "north", *w.c)
+        plain = await ask("render", *w.c)
+        unknown = await ask("render", "--target", "nroth", *w.c)
+
+    address = w.world.tables["targets"]["north"]["url"]
+    assert (first.code, other.code, named.code, plain.code) == (0, 0, 0, 0)
+    assert f"POST {address}/api/v1/incidents" in first.out
+    assert {one["operation"] for one in other.json} >= {"create", "update", "close"}
+    assert all(one["url"].startswith(address) for one in other.json)
+    assert f"POST {address}/api/v1/incidents" in named.out
+    assert address not in plain.out
+    assert unknown.code == 2
+    assert unknown.sentence == "kuma-sync: --target: there is no target nroth; there are irp, north"
+
+
+async def test_render_shows_a_stored_alert_in_its_own_target_or_in_a_named_one(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (w, c):
+        await ask("run", "--once", *c)
+        own = await ask("render", "alert-north", "--json", *c)
+        held = await ask("render", "alert-nowhere", *c)
+        named = await ask("render", "alert-nowhere", "--target", "north", *c)
+        incident = next(iter(w.north.incidents))
+
+    updates = [one["url"] for one in own.json if one["operation"] == "update"]
+    assert own.code == 0
+    assert updates[0].endswith(incident)
+    assert held.code == 2
+    assert held.sentence == "kuma-sync: route: no route takes this alert; --target shows how it would look in one"
+    assert named.code == 0
+    assert "# create: for an alert without an incident (the next request)" in named.out
+
+
+async def test_render_says_that_a_target_is_broken_and_shows_another(tmp_path: Path) -> None:
+    async with two(tmp_path) as w:
+        c = w.broken()
+        broken, other = await ask("render", "--target", "north", *c), await ask("render", *c)
+
+    assert broken.code == 2
+    assert broken.sentence.startswith("kuma-sync: targets.north.profile: ")
+    assert other.code == 0
