@@ -82,7 +82,7 @@ async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
 
 
 def sample_requests(settings: Settings, target: str | None = None) -> list[Rendered]:
-    """Render the built-in sample alert as it goes to the named target, else to that of the routes, else to the first."""
+    """Render the built-in sample alert as it goes to the named target; else where the routes say; else to the first."""
     subject = sample_subject(settings.kuma.instance)
     routed = routing_of(settings).target_of(subject.snapshot.alert)
     target = target or (routed if routed in settings.named else next(iter(settings.irps)))
