@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 
 from kuma_sync.app.build import utc_now
 from kuma_sync.app.identity import meant
-from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, pull_standing, warning
+from kuma_sync.app.local_diagnostics import (
+    Finding,
+    Puller,
+    check_door,
+    check_store,
+    failed,
+    ok,
+    stored_pullers,
+    warning,
+)
 from kuma_sync.app.remotes import (
     Remotes,
     Target,
@@ -248,15 +257,16 @@ def _polls(settings: Settings, target: Target) -> Iterator[Finding]:
 
 def _last_asked(settings: Settings, target: Target) -> Iterator[Finding]:
     what = f"{_named('IRP', target.name)} asks"
-    standing = pull_standing(settings)
-    if standing is None:
+    known = stored_pullers(settings)
+    if known is None:
         yield warning(what, "not known: the store cannot be read")
         return
-    asked_at, waiting = standing.asked_at.get(target.name), standing.waiting.get(target.name, 0)
-    if asked_at is None:
-        yield warning(what, f"it never did; {waiting} alerts wait for it")
+    one = known.get(target.name, Puller(target=target.name))
+    waiting = f"{one.waiting} alerts wait for it"
+    if one.asked_at is None:
+        yield warning(what, f"it never did; {waiting}")
         return
-    silent, told = utc_now() - asked_at, f"last at {asked_at:%Y-%m-%d %H:%M:%S} UTC; {waiting} alerts wait for it"
+    silent, told = utc_now() - one.asked_at, f"last at {one.asked_at:%Y-%m-%d %H:%M:%S} UTC; {waiting}"
     within = target.section.expect_every
     if within is not None and silent > within:
         yield warning(what, f"not for {silent.total_seconds():.0f} s, longer than expect_every; {told}")

@@ -18,14 +18,14 @@ from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
 from kuma_sync.app.identity import served
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.shared_state import SharedState
-from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
+from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.settings.sections import WebSection
 from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Identity, Store, Tx
-from kuma_sync.store.migrate import check, head, upgrade
+from kuma_sync.store.migrate import check, head, outdated, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
@@ -127,10 +127,7 @@ def assure_usable(
     if revision is None:
         raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
     if revision != head() and not any_schema:
-        raise StoreError(
-            f"the store has schema {revision}, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
-            "and so does `kuma-sync run`"
-        )
+        raise outdated(revision)
 
 
 def _is_absent(path: Path) -> bool:

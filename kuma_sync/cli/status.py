@@ -13,7 +13,7 @@ import click
 
 from kuma_sync.app.identity import meant
 from kuma_sync.app.lifecycle import refuse_another
-from kuma_sync.app.local_diagnostics import file_troubles
+from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
 from kuma_sync.app.processes import Running, running
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
@@ -56,15 +56,6 @@ class ParkedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Polling:
-    """A target that polls us: when it last asked, and how many alerts wait to be handed out."""
-
-    target: str
-    asked_at: datetime | None
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The state of a store and of the processes on it. `refused`: why the configuration on disk cannot be read."""
 
@@ -84,7 +75,7 @@ class Status:
     parked: list[ParkedJob]
     held: list[Held]
     unrouted: list[Named]
-    polling: list[Polling]
+    polling: list[Puller]
 
 
 @click.command()
@@ -153,16 +144,8 @@ def _look(settings: Settings, refused: str) -> Status:
                 parked=parked,
                 held=held,
                 unrouted=unrouted,
-                polling=_polling(tx, identity),
+                polling=pullers(tx),
             )
-
-
-def _polling(tx: Tx, identity: Identity | None) -> list[Polling]:
-    names = [name for name, irp in identity.targets.items() if not irp.irp_url] if identity is not None else []
-    if not names:
-        return []
-    asked, waiting = tx.targets.asked_at(), tx.handouts.waiting()
-    return [Polling(target=name, asked_at=asked.get(name), waiting=waiting.get(name, 0)) for name in names]
 
 
 def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
