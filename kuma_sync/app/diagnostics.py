@@ -262,11 +262,10 @@ def _last_asked(settings: Settings, target: Target) -> Iterator[Finding]:
         yield warning(what, "not known: the store cannot be read")
         return
     one = known.get(target.name, Puller(target=target.name))
-    waiting = f"{one.waiting} alerts wait for it"
     if one.asked_at is None:
-        yield warning(what, f"it never did; {waiting}")
+        yield warning(what, f"it never did; {one.waits} for it")
         return
-    silent, told = utc_now() - one.asked_at, f"last at {one.asked_at:%Y-%m-%d %H:%M:%S} UTC; {waiting}"
+    silent, told = utc_now() - one.asked_at, f"last at {one.asked_at:%Y-%m-%d %H:%M:%S} UTC; {one.waits} for it"
     within = target.section.expect_every
     if within is not None and silent > within:
         yield warning(what, f"not for {silent.total_seconds():.0f} s, longer than expect_every; {told}")

@@ -180,6 +180,11 @@ class Puller:
     asked_at: datetime | None = None
     waiting: int = 0
 
+    @property
+    def waits(self) -> str:
+        """Say how many alerts wait."""
+        return f"{self.waiting or 'no'} alert{'s wait' if self.waiting > 1 else ' waits'}"
+
 
 def pullers(tx: Tx) -> list[Puller]:
     """Return how the targets that poll us stand."""

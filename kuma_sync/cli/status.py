@@ -192,7 +192,7 @@ def _show(found: Status) -> None:
             show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}")
     for one in found.polling:
         asked = f"last asked {when(one.asked_at)}" if one.asked_at else "never asked"
-        show_line(f"polls us  {plain(one.target)} {asked}; {one.waiting} alerts wait to be handed out")
+        show_line(f"polls us  {plain(one.target)} {asked}; {one.waits} to be handed out")
     show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
     show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
     show_line(
