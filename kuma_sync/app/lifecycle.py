@@ -31,7 +31,7 @@ from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import put_routed
 from kuma_sync.sync.runtime.monitor import Heart, report
-from kuma_sync.sync.runtime.runner import Runtime, work
+from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
 from kuma_sync.sync.runtime.supervisor import happens
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
@@ -206,6 +206,7 @@ class Daemon:
             await asyncio.to_thread(refuse_second, self._settings, runtime.identity)
             stack.enter_context(self._shared.store.hold())
             stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
+            expect_targets(runtime)
             self._giving.serve(pullers(self._settings))
             door = _door(self._settings.web)
             self._take_signals()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -186,6 +186,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
                 wanted = _seen_since(tx, since)
                 dropped, known = [], len(wanted)
             described = [f"{plain(name)}: {_described(tx, name)}, was dropped" for name in dropped]
+            unrouted = {one.id for one in tx.overview.unrouted()}
         if not texts and wanted and order.is_seen_first:
             show_line(_overwritten(settings, len(wanted)))
         for line in described if order.is_seen_first else []:
@@ -199,10 +200,21 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
             agreed("Take up again what was dropped?", yes=order.yes)
         done = _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
         _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+        _say_without_route([] if texts else unrouted)
         say_if_it_waits(store, done)
-    left = [name for name in wanted if name not in done]
+    _refuse([name for name in wanted if name not in done], unrouted, "no alert: {}; `kuma-sync show` tells what it is")
+
+
+def _say_without_route(unrouted: Collection[str]) -> None:
+    if unrouted:
+        say(f"{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}.")
+
+
+def _refuse(left: Sequence[str], unrouted: Collection[str], why: str) -> None:
+    """Raise Unfinished where alerts are left over: for want of a route, or as `why` says of their names."""
     if left:
-        raise Unfinished(f"no alert: {', '.join(left)}; `kuma-sync show` tells what it is")
+        names, routeless = ", ".join(left), set(left) <= set(unrouted)
+        raise Unfinished(f"{names}: {UNROUTED}; {HOW_TO_ROUTE}" if routeless else why.format(names))
 
 
 def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
@@ -235,7 +247,8 @@ def _overwritten(settings: Settings, count: int) -> str:
 
 
 def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
-    ids = tx.links.all_ids()
+    unrouted = set(tx.links.unrouted())
+    ids = [alert_id for alert_id in tx.links.all_ids() if alert_id not in unrouted]
     if since is None:
         return ids
     snapshots = tx.alerts.snapshots(ids)
@@ -262,13 +275,9 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
             say_if_it_waits(store, released)
         elif not texts:
             say("The brake holds nothing.")
-        if unrouted and not texts:
-            say(f"{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}.")
+        _say_without_route([] if texts else unrouted)
     left = [name for name in wanted if name not in {one.id for one in held}]
-    if left and unrouted.issuperset(left):
-        raise Unfinished(f"{', '.join(left)}: {UNROUTED}; {HOW_TO_ROUTE}")
-    if left:
-        raise Unfinished(f"not held by the brake: {', '.join(left)}; `kuma-sync show` tells more")
+    _refuse(left, unrouted, "not held by the brake: {}; `kuma-sync show` tells more")
 
 
 def _show_held(held: Sequence[Held]) -> None:

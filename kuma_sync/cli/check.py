@@ -20,8 +20,11 @@ from kuma_sync.cli.session import command_settings, looked_for, opened_store, ru
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings, find_config
 from kuma_sync.telemetry.redact import masked
+
+_WIDTH = 16
 
 
 @click.command()
@@ -39,12 +42,12 @@ def check(config: Path | None, as_json: bool) -> None:
 
 
 async def _check(settings: Settings, source: str, as_json: bool) -> list[Finding]:
-    found = []
+    found, width = [], max(len(f"IRP ({name}) certificate") if name != IRP else _WIDTH for name in settings.named)
     async for finding in findings(settings, source):
         found.append(finding)
         if not as_json:
             # At once, not at the end: a dead address takes its time.
-            say(f"{finding.verdict.value:<7}  {finding.what:<16}  {plain(finding.hint)}")
+            say(f"{finding.verdict.value:<7}  {finding.what:<{width}}  {plain(finding.hint)}")
     return found
 
 

@@ -154,7 +154,7 @@ def _waiting(facts: Facts) -> list[str]:
             "`kuma-sync release`"
         )
     if facts.unrouted:
-        lines.append(f"{unrouted_held(facts.unrouted)}: `kuma-sync alerts --state held`; {HOW_TO_ROUTE}")
+        lines.append(f"{unrouted_held(facts.unrouted)} (`kuma-sync alerts --state held`); {HOW_TO_ROUTE}")
     return lines
 
 

@@ -18,7 +18,7 @@ from kuma_sync.app.processes import Running, running
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
-from kuma_sync.cli.standing import HOW_TO_ROUTE, Facts, Verdict, standing, unrouted_held
+from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
@@ -209,8 +209,11 @@ def _show(found: Status) -> None:
 def _show_queues(found: Status) -> None:
     """Show both queues; deliveries of each target by themselves where there are several."""
     rows: dict[str, QueueCounts] = {name: counts for name, counts in found.queues.items()}
-    if found.identity is not None and len(found.identity.targets) > 1:
-        rows |= {f"  to {name}": found.targets.get(name, QueueCounts()) for name in found.identity.targets}
+    known = found.identity.targets if found.identity is not None else {}
+    names = sorted(known | found.targets.keys())
+    if names != [IRP]:
+        # A broken target may be none of the store's yet, and have jobs.
+        rows |= {f"→ {name}": found.targets.get(name, QueueCounts()) for name in names}
     show_table(
         ["queue", *Depth, "oldest"],
         [
@@ -269,10 +272,10 @@ def _show_held(found: Status) -> None:
 
 
 def show_unrouted(unrouted: Sequence[Named]) -> None:
-    """List alerts that are held because no route takes them, and say what frees them."""
+    """List alerts that are held because no route takes them."""
     if not unrouted:
         return
-    say(f"\n{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}:")
+    say(f"\n{unrouted_held(len(unrouted))}:")
     rows = [[one.id, one.name] for one in unrouted[:MOST_SHOWN]]
     show_table(["id", Column("name", least=12)], rows, indent="  ")
     and_more(len(unrouted), "held")

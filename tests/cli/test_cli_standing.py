@@ -66,7 +66,7 @@ def test_alerts_without_a_route_need_a_look_and_the_line_says_what_frees_them() 
 
     assert found.verdict.exit_code == 1
     assert found.lines[1:] == [
-        "2 alerts held: no route: `kuma-sync alerts --state held`; add a [[route]] that takes them, or [irp], then "
+        "2 alerts held: no route (`kuma-sync alerts --state held`); add a [[route]] that takes them, or [irp], then "
         "reload (SIGHUP); `kuma-sync release` does not free them"
     ]
 

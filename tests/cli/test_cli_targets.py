@@ -88,7 +88,7 @@ async def test_status_names_alerts_without_a_route_and_says_what_frees_them(tmp_
         await ask("run", "--once", *c)
         answer, shown = await ask("status", *c), await ask("status", "--json", *c)
 
-    (line,) = answer.lines("1 alert held: no route: ")
+    (line,) = answer.lines("1 alert held: no route (")
     assert "`kuma-sync alerts --state held`" in line
     assert "add a [[route]] that takes them" in line
     assert "alert-nowhere  Nobody's alert" in answer.out
@@ -295,3 +295,29 @@ async def test_render_says_that_a_target_is_broken_and_shows_another(tmp_path: P
     assert broken.code == 2
     assert broken.sentence.startswith("kuma-sync: targets.north.profile: ")
     assert other.code == 0
+
+
+async def test_resync_leaves_alerts_without_a_route_and_says_so(tmp_path: Path) -> None:
+    async with unrouted(tmp_path) as (_w, c):
+        await ask("run", "--once", *c)
+        looked = await ask("resync", "--all", "--dry-run", *c)
+        everything = await ask("resync", "--all", "--yes", *c)
+        one = await ask("resync", "alert-nowhere", *c)
+
+    assert "1 alerts would be found and fully updated." in looked.out
+    assert (everything.code, everything.err) == (0, "")
+    assert "alert-north: will be found and fully updated" in everything.out
+    assert "1 alert held: no route; " in everything.out
+    assert one.code == 1
+    assert one.sentence.startswith("kuma-sync: alert-nowhere: no route; add a [[route]]")
+
+
+async def test_status_shows_the_jobs_of_a_target_that_was_broken_from_the_start(tmp_path: Path) -> None:
+    async with two(tmp_path) as w:
+        c = w.broken()
+        w.alert("alert-north")
+        await ask("run", "--once", *c)
+        answer = await ask("status", *c)
+
+    (row,) = answer.lines("→ north ")
+    assert row.split()[2] == "1"

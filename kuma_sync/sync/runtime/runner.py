@@ -152,7 +152,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     """
     stop = stop or asyncio.Event()
     troubles: list[str] = []
-    _expect_targets(runtime)
+    expect_targets(runtime)
     troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
     for proof in runtime.proofs:
         await proof.take_up()
@@ -353,14 +353,15 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
     limit.reschedule(asyncio.get_running_loop().time() + grace.total_seconds())
 
 
-def _expect_targets(runtime: Runtime) -> None:
+def expect_targets(runtime: Runtime) -> None:
+    """Have the parts of these targets judged, and their metrics shown."""
     runtime.health.expect_targets(runtime.names)
     runtime.metrics.expect_targets(runtime.names)
 
 
 def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
     health, limits = runtime.health, runtime.limits
-    _expect_targets(runtime)
+    expect_targets(runtime)
     health.starting("poll")
     health.fresh_within("poll", max(runtime.poll_interval * 2, limits.brief))
     health.fresh_within("store", limits.silence)
