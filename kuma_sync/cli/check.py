@@ -24,8 +24,6 @@ from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings, find_config
 from kuma_sync.telemetry.redact import masked
 
-_WIDTH = 16
-
 
 @click.command()
 @config_option
@@ -42,7 +40,8 @@ def check(config: Path | None, as_json: bool) -> None:
 
 
 async def _check(settings: Settings, source: str, as_json: bool) -> list[Finding]:
-    found, width = [], max(len(f"IRP ({name}) certificate") if name != IRP else _WIDTH for name in settings.named)
+    found, names = [], [f"IRP ({name})" if name != IRP else "IRP" for name in settings.named]
+    width = max(len(f"{name} closed incidents") for name in names)
     async for finding in findings(settings, source):
         found.append(finding)
         if not as_json:
