@@ -13,14 +13,22 @@ from urllib.parse import urlsplit
 
 from kuma_sync.app.build import utc_now
 from kuma_sync.app.identity import meant
-from kuma_sync.app.local_diagnostics import Finding, check_door, check_store, failed, ok, pull_standing, warning
+from kuma_sync.app.local_diagnostics import (
+    Finding,
+    Puller,
+    check_door,
+    check_store,
+    failed,
+    ok,
+    stored_pullers,
+    warning,
+)
 from kuma_sync.app.remotes import (
     Remotes,
     Target,
     checked_profile,
     credentials,
     irp_endpoint,
-    key_of,
     kuma_endpoint,
     open_remotes,
 )
@@ -34,6 +42,7 @@ from kuma_sync.irp.load import load_profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Reading, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
+from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
 from kuma_sync.transport import Endpoint
 from kuma_sync.transport.carrier import Connections
@@ -93,7 +102,7 @@ def _profile(section: IrpSection, key: str) -> Sequence[str]:
 
 
 def _login(section: IrpSection, key: str) -> Sequence[str]:
-    require(load_profile(section.profile).auth, credentials(section), key)
+    require(load_profile(section.profile, f"{key}.profile").auth, credentials(section), key)
     return ()
 
 
@@ -135,9 +144,8 @@ def _here(settings: Settings, remotes: Remotes) -> Iterator[Finding]:
     for target in remotes.targets.values():
         for problem in target.warnings:
             yield warning(_named("profile", target.name), problem)
-    ours = meant(settings)
-    yield from check_door(settings.web, ours)
-    yield from check_store(settings, ours)
+    yield from check_door(settings)
+    yield from check_store(settings, meant(settings))
 
 
 def _named(what: str, target: str) -> str:
@@ -249,15 +257,15 @@ def _polls(settings: Settings, target: Target) -> Iterator[Finding]:
 
 def _last_asked(settings: Settings, target: Target) -> Iterator[Finding]:
     what = f"{_named('IRP', target.name)} asks"
-    standing = pull_standing(settings)
-    if standing is None:
+    known = stored_pullers(settings)
+    if known is None:
         yield warning(what, "not known: the store cannot be read")
         return
-    asked_at, waiting = standing.asked_at.get(target.name), standing.waiting.get(target.name, 0)
-    if asked_at is None:
-        yield warning(what, f"it never did; {waiting} alerts wait for it")
+    one = known.get(target.name, Puller(target=target.name))
+    if one.asked_at is None:
+        yield warning(what, f"it never did; {one.waits} for it")
         return
-    silent, told = utc_now() - asked_at, f"last at {asked_at:%Y-%m-%d %H:%M:%S} UTC; {waiting} alerts wait for it"
+    silent, told = utc_now() - one.asked_at, f"last at {one.asked_at:%Y-%m-%d %H:%M:%S} UTC; {one.waits} for it"
     within = target.section.expect_every
     if within is not None and silent > within:
         yield warning(what, f"not for {silent.total_seconds():.0f} s, longer than expect_every; {told}")

@@ -20,14 +20,13 @@ from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.remotes import Remotes, open_remotes
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import StoreError
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.settings import Settings, sqlite_path
 from kuma_sync.settings.paths import may_exist
 from kuma_sync.store import Job, Store, StoreLimits, Tx, store_url
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.migrate import check, head, upgrade
-from kuma_sync.store.read_models import AlertState, Held
+from kuma_sync.store.migrate import check, head, outdated, upgrade
+from kuma_sync.store.read_models import AlertState, Held, Named
 from kuma_sync.sync.closing.requests import read_order
 from kuma_sync.sync.delivery.forecast import Forecast, Forecaster
 from kuma_sync.sync.delivery.unit_of_work import load_states
@@ -80,6 +79,7 @@ class DryRun:
     targets: dict[str, TargetPlan]
     kuma: Sequence[PlannedClosing]
     held: Sequence[Held]
+    unrouted: Sequence[Named]
     parked: int
     alerts: dict[AlertState, int]
     troubles: Sequence[str]
@@ -124,8 +124,7 @@ def _fill(copy: Store, settings: Settings, limits: StoreLimits) -> None:
     try:
         revision = check(store)
         if revision not in (None, head()):
-            told = f"the store has schema {revision}, this needs {head()}: `kuma-sync db upgrade` brings it up to date"
-            raise StoreError(told)
+            raise outdated(revision)
         if revision is not None:
             store.copy_to(copy)
     finally:
@@ -182,6 +181,7 @@ def _together(targets: dict[str, TargetPlan], troubles: Sequence[str], tx: Tx) -
         targets=targets,
         kuma=[_closing(job, known[AlertId(job.subject)].alert.name if job.subject in known else "") for job in closes],
         held=tx.overview.held(),
+        unrouted=tx.overview.unrouted(),
         parked=sum(len(queue.jobs(states=[JobState.PARKED])) for queue in queues) + tx.rejects.count(),
         alerts=tx.overview.counts(),
         troubles=troubles,

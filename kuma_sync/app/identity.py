@@ -8,15 +8,25 @@ from collections.abc import Mapping
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP, NO_ROUTE, Route, Routing
 from kuma_sync.irp.load import load_profile
+from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, normalised
 from kuma_sync.settings.sections import IrpSection
+from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Identity, Joined
 
 
-def served(identity: Identity) -> str:
-    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none."""
-    irps = [part for _name, irp in sorted(identity.targets.items()) for part in (irp.irp_url, irp.profile)]
-    joined = "\n".join((identity.kuma_instance, *irps))
+def profile_of(settings: Settings, name: str) -> Profile:
+    """Load the profile of a target. Raise ConfigError, naming its key."""
+    return load_profile(settings.irps[name].profile, f"{key_of(name)}.profile")
+
+
+def served(settings: Settings) -> str:
+    """Return a mark of the KUMA and the IRPs that a daemon joins: equal for equal ones, and it names none.
+
+    A target counts whether or not it can be used just now.
+    """
+    irps = [part for name, irp in sorted(settings.named.items()) for part in (name, _address(irp))]
+    joined = "\n".join((settings.kuma.instance, *irps))
     return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
@@ -32,9 +42,9 @@ def meant(settings: Settings) -> Identity:
     Raise ConfigError where there is one target alone, and its profile is broken.
     """
     profiles = dict[str, str]()
-    for name, section in settings.irps.items():
+    for name in settings.irps:
         try:
-            profiles[name] = load_profile(section.profile).name
+            profiles[name] = profile_of(settings, name).name
         except ConfigError:
             if not settings.several:
                 raise
@@ -43,7 +53,11 @@ def meant(settings: Settings) -> Identity:
 
 def joined(section: IrpSection, profile: str) -> Joined:
     """Return the IRP that a target is."""
-    return Joined(irp_url=normalised(section.url) if section.url else "", profile=profile)
+    return Joined(irp_url=_address(section), profile=profile)
+
+
+def _address(section: IrpSection) -> str:
+    return normalised(section.url) if section.url else ""
 
 
 def routing_of(settings: Settings) -> Routing:
@@ -57,5 +71,5 @@ def routing_of(settings: Settings) -> Routing:
         )
         for route in settings.route
     ]
-    targets = frozenset({*settings.irps, *settings.broken})
+    targets = frozenset(settings.named)
     return Routing(routes=routes, default=IRP if IRP in targets else NO_ROUTE, targets=targets)

@@ -19,19 +19,19 @@ from kuma_sync.app.identity import served
 from kuma_sync.app.ownership import refuse_renamed, refuse_unfit, take_over
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.shared_state import SharedState
-from kuma_sync.core.errors import ConfigError, StoreError, StoreReplaced, StoreUnavailable
+from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.settings.sections import WebSection
-from kuma_sync.store import Identity, Store, Tx
-from kuma_sync.store.migrate import check, head, upgrade
+from kuma_sync.store import Store, Tx
+from kuma_sync.store.migrate import check, head, outdated, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import route_anew
 from kuma_sync.sync.runtime.monitor import Heart, report
-from kuma_sync.sync.runtime.runner import Runtime, work
+from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
 from kuma_sync.sync.runtime.supervisor import happens
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
@@ -83,10 +83,7 @@ def assure_usable(
     if revision is None:
         raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
     if revision != head() and not any_schema:
-        raise StoreError(
-            f"the store has schema {revision}, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
-            "and so does `kuma-sync run`"
-        )
+        raise outdated(revision)
 
 
 def _is_absent(path: Path) -> bool:
@@ -165,6 +162,7 @@ class Daemon:
             await asyncio.to_thread(refuse_second, self._settings, runtime.identity)
             stack.enter_context(self._shared.store.hold())
             stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
+            expect_targets(runtime)
             self._giving.serve(pullers(self._settings))
             door = _door(self._settings.web)
             self._take_signals()
@@ -172,7 +170,7 @@ class Daemon:
             closed = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 if door is not None:
-                    group.create_task(self._serve(door, runtime.identity, closed), name="door")
+                    group.create_task(self._serve(door, closed), name="door")
                 beside = [
                     group.create_task(self._report(), name="report"),
                     group.create_task(self._intake.look_out(), name="look-out"),
@@ -194,7 +192,7 @@ class Daemon:
                     task.cancel()
             log.info("stopped")
 
-    async def _serve(self, door: socket.socket, identity: Identity, closed: asyncio.Event) -> None:
+    async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""
         app = build_app(
             rules=lambda: door_rules(self._settings),
@@ -202,7 +200,7 @@ class Daemon:
             gives=self._giving,
             health=self._shared.health,
             render_metrics=self._shared.metrics.render,
-            serves=served(identity),
+            serves=lambda: served(self._settings),
         )
         files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
         await serve(app, door, stop=closed, limits=self._callers, **files)

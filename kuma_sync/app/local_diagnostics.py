@@ -10,7 +10,7 @@ import os
 import pwd
 import ssl
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,7 +24,7 @@ from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.settings.sections import StoreSection, WebSection
-from kuma_sync.store import Identity, Store, is_held, store_file, store_url
+from kuma_sync.store import Identity, Store, Tx, is_held, store_file, store_url
 from kuma_sync.store.migrate import assure_writable, cautions, check, head
 from kuma_sync.web.asking import Heard, door_address, hear
 from kuma_sync.web.server import assure_certificate, why_not_free
@@ -173,15 +173,30 @@ def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PullStanding:
-    """When each target that polls us last asked, and how many alerts wait for it."""
+class Puller:
+    """A target that polls us: when it last asked, and how many alerts wait to be handed out."""
 
-    asked_at: Mapping[str, datetime]
-    waiting: Mapping[str, int]
+    target: str
+    asked_at: datetime | None = None
+    waiting: int = 0
+
+    @property
+    def waits(self) -> str:
+        """Say how many alerts wait."""
+        return f"{self.waiting or 'no'} alert{'s wait' if self.waiting > 1 else ' waits'}"
 
 
-def pull_standing(settings: Settings) -> PullStanding | None:
-    """Return how targets that poll us stand by the store; None where it cannot be read."""
+def pullers(tx: Tx) -> list[Puller]:
+    """Return how the targets that poll us stand."""
+    names = [name for name, irp in tx.targets.joined().items() if not irp.irp_url]
+    if not names:
+        return []
+    asked, waiting = tx.targets.asked_at(), tx.handouts.waiting()
+    return [Puller(target=name, asked_at=asked.get(name), waiting=waiting.get(name, 0)) for name in names]
+
+
+def stored_pullers(settings: Settings) -> dict[str, Puller] | None:
+    """Return how the targets that poll us stand by the store; None where it cannot be read."""
     file = store_file(store_url(settings.store.url))
     if file is not None and not os.access(file.path, os.R_OK):
         return None
@@ -190,7 +205,7 @@ def pull_standing(settings: Settings) -> PullStanding | None:
         if check(store) != head():
             return None
         with store.reading() as tx:
-            return PullStanding(asked_at=tx.targets.asked_at(), waiting=tx.handouts.waiting())
+            return {one.target: one for one in pullers(tx)}
     except StoreError:
         return None
     finally:
@@ -269,12 +284,13 @@ def _unusable(file: Path, shown: str) -> Finding:
     return ok("store", f"{shown}: will be created by run")
 
 
-def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:
+def check_door(settings: Settings) -> Iterator[Finding]:
     """Judge the HTTP door that the configuration asks for."""
+    section = settings.web
     if not section.listen:
         yield ok("door", "none, web.listen is empty")
         return
-    yield _address(section, ours)
+    yield _address(section, served(settings))
     if section.cert_file is None:
         return
     try:
@@ -285,7 +301,7 @@ def check_door(section: WebSection, ours: Identity) -> Iterator[Finding]:
         yield _certificate(section.cert_file, end_of(section.cert_file, section.key_file), utc_now())
 
 
-def _address(section: WebSection, ours: Identity) -> Finding:
+def _address(section: WebSection, ours: str) -> Finding:
     problem = why_not_free(section.listen)
     if problem is None:
         return ok("door", f"{section.listen} is free")
@@ -295,8 +311,8 @@ def _address(section: WebSection, ours: Identity) -> Finding:
     return _taken(section.listen, heard, ours)
 
 
-def _taken(listen: str, heard: Heard, ours: Identity) -> Finding:
-    if heard.answer.get("serves") == served(ours):
+def _taken(listen: str, heard: Heard, ours: str) -> Finding:
+    if heard.answer.get("serves") == ours:
         return ok("door", f"a running kuma-sync answers at {listen}: {heard.answer.get('state')}")
     if heard.ours:
         return failed("door", f"{listen} is taken by a kuma-sync of another KUMA or IRP; set web.listen")

@@ -38,6 +38,8 @@ class Outcome:
     counts: dict[AlertState, int]
     waiting: int
     held: int
+    """What the brake holds, and what no route takes."""
+    unrouted: int
     parked: int
 
     @property
@@ -114,5 +116,6 @@ def _outcome(troubles: tuple[str, ...], tx: Tx) -> Outcome:
         counts=tx.overview.counts(),
         waiting=sum(jobs[state] for state in (*WAITING, Depth.POSTPONED)),
         held=jobs[Depth.HELD],
+        unrouted=len(tx.links.unrouted()),
         parked=jobs[Depth.PARKED] + tx.rejects.count(),
     )

@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from kuma_sync.app.build import template_context, utc_now
-from kuma_sync.app.remotes import checked_profile, key_of, open_remotes
+from kuma_sync.app.identity import routing_of
+from kuma_sync.app.remotes import open_remotes, usable_profile
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
-from kuma_sync.core.routing import IRP, UNROUTED
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Nothing, Step, Upsert
 from kuma_sync.core.transitions import absent, without_find
 from kuma_sync.irp.auth import Credentials, make_auth
@@ -26,6 +27,7 @@ from kuma_sync.irp.sample import sample_subject
 from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.secret import MASK
+from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Tx
 from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, after_update
 from kuma_sync.sync.delivery.forecast import NOT_YET
@@ -63,6 +65,12 @@ def load_stored(tx: Tx, alert_id: AlertId) -> DeliveryState | None:
     return load_states([alert_id], tx)[0]
 
 
+def as_if_in(work: DeliveryState, target: str) -> DeliveryState:
+    """Return a stored alert as if it went to this target; where it goes to another, it has no incident there."""
+    link = work.link
+    return work if link.target == target else replace(work, link=Link(alert_id=link.alert_id, target=target))
+
+
 async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
     """Read from KUMA what was delivered and forgotten here; raise RemoteError."""
     contents = None
@@ -73,9 +81,11 @@ async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
     return Stored(work=work, read=work if contents is None else work.with_contents(contents))
 
 
-def sample_requests(settings: Settings, target: str = IRP) -> list[Rendered]:
-    """Render the built-in sample alert as it goes to a target."""
+def sample_requests(settings: Settings, target: str | None = None) -> list[Rendered]:
+    """Render the built-in sample alert as it goes to the named target; else where the routes say; else to the first."""
     subject = sample_subject(settings.kuma.instance)
+    routed = routing_of(settings).target_of(subject.snapshot.alert)
+    target = target or (routed if routed in settings.named else next(iter(settings.irps)))
     link = Link(alert_id=subject.snapshot.alert.id, target=target)
     work = DeliveryState(snapshot=subject.snapshot, link=link, contents=subject.contents)
     closing = Closing(origin=Origin.KUMA, reason=subject.reason, comment=subject.comment)
@@ -94,10 +104,13 @@ def stored_requests(settings: Settings, stored: Stored) -> list[Rendered]:
 
 def _profile(settings: Settings, target: str) -> Profile:
     """Return the profile of a target. Raise ConfigError where it is broken, or there is no such target."""
-    if target not in settings.irps:
-        told = f"the alert goes to the target {target!r}, which is not configured" if target else UNROUTED
-        raise ConfigError(key_of(target) if target else "route", settings.broken.get(target, told))
-    profile = checked_profile(settings.irps[target], key_of(target))[0]
+    if target in (NO_ROUTE, IGNORE):
+        why = "a route ignores" if target else "no route takes"
+        raise ConfigError("route", f"{why} this alert; --target shows how it would look in one")
+    if target not in settings.named:
+        known = ", ".join(settings.named)
+        raise ConfigError(key_of(target), f"the alert goes to this target, which is not configured; there are {known}")
+    profile = usable_profile(settings, target)
     if profile.mode == "pull":
         raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP asks us")
     return profile

@@ -83,7 +83,7 @@ def refuse_second(
     if not _is_new(settings):
         return
     store = sqlite_path(settings.store.url)
-    if heard_at_door(settings).answer.get("serves") == served(ours):
+    if heard_at_door(settings).answer.get("serves") == served(settings):
         raise StoreHeld(_running(f"at {settings.web.listen}", ours, store))
     for file in _others(settings, system_wide, system_state):
         theirs = _owner(Store(store_url(f"sqlite:///{file}"), clock=utc_now, untouched=True))

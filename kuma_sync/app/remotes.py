@@ -22,6 +22,7 @@ from kuma_sync.irp.validate import capabilities, check_profile
 from kuma_sync.kuma.client import KumaClient
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection
+from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
@@ -29,6 +30,9 @@ from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Part, part_of
 from kuma_sync.transport import Endpoint, RemoteClient
 from kuma_sync.transport.auth import read_again
+
+MEND = "; mend it, then reload (SIGHUP)"
+"""What to do about a broken target: a daemon looks at its files again only when it is told to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +63,19 @@ class Remotes:
 
 def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple[str, ...]]:
     """Load and check the profile with the options of the section `key`; raise ConfigError."""
-    try:
-        profile = load_profile(section.profile)
-        warnings = check_profile(profile, options=options(section))
-    except ConfigError as error:
-        raise _of_section(error, key) from None
+    named = f"{key}.profile"
+    profile = load_profile(section.profile, named)
+    warnings = check_profile(profile, options=options(section), key=named)
     if section.find_first == "always" and profile.find is None and profile.mode == "push":
         raise ConfigError(f"{key}.find_first", '"always" needs a profile with a [find] operation')
     return profile, tuple(warnings)
 
 
-def _of_section(error: ConfigError, key: str) -> ConfigError:
-    """Return a problem of a profile as one of the section that names it."""
-    others = [_of_section(other, key) for other in error.others]
-    return ConfigError(f"{key}.{error.key.removeprefix(f'{IRP}.')}", error.problem, others=others)
+def usable_profile(settings: Settings, name: str) -> Profile:
+    """Load and check the profile of a configured target; raise ConfigError where the target is broken."""
+    if name in settings.broken:
+        raise ConfigError("", settings.broken[name])  # that sentence names its key
+    return checked_profile(settings.irps[name], key_of(name))[0]
 
 
 def options(section: IrpSection) -> dict[str, str]:
@@ -103,6 +106,7 @@ async def open_remotes(
             if not settings.several:
                 raise
             broken[name] = str(error)
+    broken = {name: problem + MEND for name, problem in broken.items()}
     return Remotes(
         kuma=KumaClient(
             client=kuma_client,
@@ -143,11 +147,6 @@ async def open_target(
         spacing=spacing(settings.poll.interval),
     )
     return Target(name=name, section=section, irp=irp, profile=profile, capabilities=can, warnings=warnings)
-
-
-def key_of(name: str) -> str:
-    """Return the section of the configuration that a target has."""
-    return IRP if name == IRP else f"targets.{name}"
 
 
 def kuma_endpoint(section: KumaSection, limits: Limits) -> Endpoint:

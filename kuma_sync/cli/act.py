@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from kuma_sync.app.identity import routing_of
+from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
+from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.irp.load import load_profile
+from kuma_sync.core.errors import ConfigError, StoreUnavailable
+from kuma_sync.core.routing import UNROUTED
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
@@ -186,6 +188,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
                 wanted = _seen_since(tx, since)
                 dropped, known = [], len(wanted)
             described = [f"{plain(name)}: {_described(tx, name)}, was dropped" for name in dropped]
+            unrouted = {one.id for one in tx.overview.unrouted()}
         if not texts and wanted and order.is_seen_first:
             show_line(_overwritten(settings, len(wanted)))
         for line in described if order.is_seen_first else []:
@@ -199,10 +202,21 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
             agreed("Take up again what was dropped?", yes=order.yes)
         done = _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
         _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+        _say_without_route([] if texts else unrouted)
         say_if_it_waits(store, done)
-    left = [name for name in wanted if name not in done]
+    _refuse([name for name in wanted if name not in done], unrouted, "no alert: {}; `kuma-sync show` tells what it is")
+
+
+def _say_without_route(unrouted: Collection[str]) -> None:
+    if unrouted:
+        say(f"{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}.")
+
+
+def _refuse(left: Sequence[str], unrouted: Collection[str], why: str) -> None:
+    """Raise Unfinished where alerts are left over: for want of a route, or as `why` says of their names."""
     if left:
-        raise Unfinished(f"no alert: {', '.join(left)}; `kuma-sync show` tells what it is")
+        names, routeless = ", ".join(left), set(left) <= set(unrouted)
+        raise Unfinished(f"{names}: {UNROUTED}; {HOW_TO_ROUTE}" if routeless else why.format(names))
 
 
 def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
@@ -218,18 +232,25 @@ def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool
 
 
 def _overwritten(settings: Settings, count: int) -> str:
-    profiles = [load_profile(section.profile) for section in settings.irps.values()]
-    operations = [profile.update or profile.create for profile in profiles]
-    sent = [name for operation in operations if operation is not None for name in operation.body or {}]
+    sent, waits = list[str](), list[str]()
+    for name in settings.named:
+        try:
+            profile = usable_profile(settings, name)
+        except ConfigError as error:
+            waits.append(f" What goes to {name} waits: target {name} cannot be used: {error}{MEND}.")
+            continue
+        operation = profile.update or profile.create
+        sent += (operation.body or {}) if operation is not None else ()
     fields = ", ".join(dict.fromkeys(sent)) or "everything"
     return (
         f"{count} alerts: each one's incident is looked for and gets all that we send, over what analysts wrote there:"
-        f" {fields}."
+        f" {fields}.{''.join(waits)}"
     )
 
 
 def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
-    ids = tx.links.all_ids()
+    unrouted = set(tx.links.unrouted())
+    ids = [alert_id for alert_id in tx.links.all_ids() if alert_id not in unrouted]
     if since is None:
         return ids
     snapshots = tx.alerts.snapshots(ids)
@@ -242,6 +263,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
         with store.reading() as tx:
             wanted = all_named(tx, texts)
             held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+            unrouted = {one.id for one in tx.overview.unrouted()}
         if held:
             if order.is_seen_first:
                 _show_held(held)
@@ -255,8 +277,9 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
             say_if_it_waits(store, released)
         elif not texts:
             say("The brake holds nothing.")
-    if left := [name for name in wanted if name not in {one.id for one in held}]:
-        raise Unfinished(f"not held by the brake: {', '.join(left)}; `kuma-sync show` tells more")
+        _say_without_route([] if texts else unrouted)
+    left = [name for name in wanted if name not in {one.id for one in held}]
+    _refuse(left, unrouted, "not held by the brake: {}; `kuma-sync show` tells more")
 
 
 def _show_held(held: Sequence[Held]) -> None:

@@ -13,12 +13,14 @@ import click
 
 from kuma_sync.app.diagnostics import findings
 from kuma_sync.app.local_diagnostics import Finding, Verdict
-from kuma_sync.app.preview import Rendered, load_stored, sample_requests, stored_requests, with_contents
+from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say, say_json
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings, find_config
 from kuma_sync.telemetry.redact import masked
 
@@ -38,12 +40,13 @@ def check(config: Path | None, as_json: bool) -> None:
 
 
 async def _check(settings: Settings, source: str, as_json: bool) -> list[Finding]:
-    found = []
+    found, names = [], [f"IRP ({name})" if name != IRP else "IRP" for name in settings.named]
+    width = max(len(f"{name} closed incidents") for name in names)
     async for finding in findings(settings, source):
         found.append(finding)
         if not as_json:
             # At once, not at the end: a dead address takes its time.
-            say(f"{finding.verdict.value:<7}  {finding.what:<16}  {plain(finding.hint)}")
+            say(f"{finding.verdict.value:<7}  {finding.what:<{width}}  {plain(finding.hint)}")
     return found
 
 
@@ -56,11 +59,14 @@ def _exit_code(finding: Finding) -> int:
 @click.command()
 @config_option
 @json_option
+@click.option("--target", metavar="NAME", help="As they would go to this target; by default where the routes say.")
 @click.argument("alert", required=False)
-def render(config: Path | None, as_json: bool, alert: str | None) -> None:
+def render(config: Path | None, as_json: bool, target: str | None, alert: str | None) -> None:
     """Print the requests that would be sent for ALERT, or for a built-in sample; send nothing."""
     settings = command_settings(config)
-    found = sample_requests(settings) if alert is None else run_async(_stored, settings, alert)
+    if target is not None and target not in settings.named:
+        raise ConfigError("--target", f"there is no target {target}; there are {', '.join(settings.named)}")
+    found = sample_requests(settings, target) if alert is None else run_async(_stored, settings, alert, target)
     requests = [_masked(request) for request in found]
     if as_json:
         show_json(requests)
@@ -68,12 +74,13 @@ def render(config: Path | None, as_json: bool, alert: str | None) -> None:
         _show(requests)
 
 
-async def _stored(settings: Settings, text: str) -> Sequence[Rendered]:
+async def _stored(settings: Settings, text: str, target: str | None) -> Sequence[Rendered]:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         alert_id = AlertId(looked_for(tx, text))
         stored = load_stored(tx, alert_id)
     if stored is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
+    stored = stored if target is None else as_if_in(stored, target)
     return stored_requests(settings, await with_contents(settings, stored))
 
 

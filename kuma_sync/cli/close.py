@@ -8,15 +8,17 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.cli.options import Unfinished, actor, as_option, config_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.tables import plain
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
+from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
-from kuma_sync.irp.load import load_profile
+from kuma_sync.core.routing import NO_ROUTE
 from kuma_sync.irp.validate import capabilities
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
@@ -65,29 +67,54 @@ def close(config: Path | None, said: str | None, alert: str, reason: Reason, com
 
 
 def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> None:
-    closing = closing_targets(settings)
     to_kuma = settings.close.to_kuma
-    if not (to_kuma or closing):
+    if not (to_kuma or settings.close.to_irp):
         raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")
     with opened_store(settings) as store:
+        with store.reading() as tx:
+            way = _way(settings, _known(tx, text).target)
         with store.writing() as tx:
             link = _known(tx, text)
-            request, to_irp = replace(asked, alert_id=link.alert_id), link.target in closing
+            request, to_irp = replace(asked, alert_id=link.alert_id), way.may
             fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        say(plain(_told(order, link, asked.reason) if fresh else _not_told(link)))
+        say(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
         if held and not link.alert_closed:
             say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
+        blocked = f"the closing in the IRP waits: {way.why}" if way.may and way.why and fresh else ""
+        if blocked and not wait:
+            say(plain(f"{blocked[0].upper()}{blocked[1:]}."))
         waits = say_if_it_waits(store, [link.alert_id] if fresh else [])
         if wait and fresh:
-            _wait(store, order, daemon=not waits)
+            _wait(store, replace(order, to_irp=False) if blocked else order, daemon=not waits)
+            if blocked:
+                raise Unfinished(blocked)
+            say("Closed.")
 
 
-def closing_targets(settings: Settings) -> set[str]:
-    """Return the targets whose incidents we may close."""
-    profiles = {name: load_profile(section.profile) for name, section in settings.irps.items()}
-    return {name for name, one in profiles.items() if capabilities(one, to_irp=settings.close.to_irp).may_close}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Whether the incidents of a target may be closed; `why` not, or why not now."""
+
+    may: bool
+    why: str = ""
+
+
+def _way(settings: Settings, target: str) -> Way:
+    """Tell whether we may close incidents of a target. A broken one may have its closings: they wait for it."""
+    if not settings.close.to_irp:
+        return Way(may=False, why="it stays open: close.to_irp is off")
+    if target == NO_ROUTE:
+        return Way(may=False, why="nothing is done: no route takes it, so it has no incident")
+    if target not in settings.irps and target not in settings.broken:
+        return Way(may=False, why=f"nothing is done: its target {target} is not configured")
+    try:
+        profile = usable_profile(settings, target)
+    except ConfigError as error:
+        return Way(may=True, why=f"target {target} cannot be used: {error}{MEND}")
+    may = capabilities(profile, to_irp=True).may_close
+    return Way(may=may, why="" if may else f"it stays open: the profile {profile.name} cannot close")
 
 
 def _known(tx: Tx, text: str) -> Link:
@@ -98,22 +125,24 @@ def _known(tx: Tx, text: str) -> Link:
     return link
 
 
-def _not_told(link: Link) -> str:
+def _not_told(link: Link, way: Way) -> str:
+    if not (link.alert_closed or link.incident_closed or link.given_up):
+        raise Unfinished(f"nothing was ordered: in KUMA it stays open: close.to_kuma is off; in the IRP {way.why}")
     closed = "closed in KUMA already" if link.alert_closed else "closed in the IRP already"
     why = closed if link.alert_closed or link.incident_closed else "dropped or ignored"
     held = "; the brake holds the closing of its incident (`kuma-sync release`)" if link.held_close else ""
     return f"{link.alert_id} is {why}; nothing was ordered{held}."
 
 
-def _told(order: CloseOrder, link: Link, reason: Reason | None) -> str:
+def _told(order: CloseOrder, link: Link, reason: Reason | None, way: Way) -> str:
     sides = order.left_open(link)
     where = " and ".join(f"in {side}" for side in sides)
-    left_out = [f"in {side} {why}" for side, why in _not_asked(link) if side not in sides]
+    left_out = [f"in {side} {why}" for side, why in _not_asked(link, way) if side not in sides]
     told = "".join(f"; {one}" for one in left_out)
     return f"{order.alert_id} will be closed {where}{told}, reason {link.close_reason or str(reason)!r}."
 
 
-def _not_asked(link: Link) -> list[tuple[str, str]]:
+def _not_asked(link: Link, way: Way) -> list[tuple[str, str]]:
     """Say of each side why it would not be asked."""
     in_kuma = "it is closed already" if link.alert_closed else "it stays open: close.to_kuma is off"
     if link.incident_closed:
@@ -121,7 +150,7 @@ def _not_asked(link: Link) -> list[tuple[str, str]]:
     elif link.given_up:
         in_irp = "nothing is done: it was dropped or ignored"
     else:
-        in_irp = "it stays open: close.to_irp is off, or the profile cannot close"
+        in_irp = way.why
     return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
@@ -134,7 +163,6 @@ def _wait(store: Store, order: CloseOrder, *, daemon: bool) -> None:
                 + ("; `kuma-sync status` tells more" if daemon else ", for no daemon was running")
             )
         time.sleep(LOOK_AGAIN)
-    say("Closed.")
 
 
 def _still_open(store: Store, order: CloseOrder) -> list[str]:

@@ -15,6 +15,7 @@ from kuma_sync.cli.dry_run import show_dry_run
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import complain, say
 from kuma_sync.cli.session import command_settings, read_settings, run_async
+from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs
@@ -55,6 +56,8 @@ async def _once(settings: Settings, limits: Limits | None) -> int:
     say(outcome.summary())
     for trouble in outcome.troubles:
         complain(f"kuma-sync: {trouble}")
+    if outcome.unrouted:
+        complain(f"kuma-sync: {unrouted_held(outcome.unrouted)}; {HOW_TO_ROUTE}")
     return 0 if outcome.clean else 1
 
 

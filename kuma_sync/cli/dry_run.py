@@ -8,7 +8,8 @@ from kuma_sync.app.dry_run import DryRun, Planned, PlannedClosing, TargetPlan, d
 from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.out import complain, say
 from kuma_sync.cli.progress import progress
-from kuma_sync.cli.status import MOST_SHOWN, by_direction
+from kuma_sync.cli.standing import HOW_TO_ROUTE
+from kuma_sync.cli.status import MOST_SHOWN, by_direction, show_unrouted
 from kuma_sync.cli.tables import Column, plain, show_json, show_line, show_table
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings
@@ -53,6 +54,9 @@ def _show(found: DryRun) -> None:
         rows = [[one.id, f"to {one.what}", one.name] for one in found.held[:MOST_SHOWN]]
         show_table(["alert", "what", _NAME], rows, indent="  ")
         _more(len(found.held))
+    show_unrouted(found.unrouted)
+    if found.unrouted:
+        show_line(f"  {HOW_TO_ROUTE}")
     say()
     states = ", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"
     show_line(f"alerts, before anything is sent: {states}; parked jobs: {found.parked}")

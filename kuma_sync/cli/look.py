@@ -11,11 +11,13 @@ import click
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, looked_for, opened_store
+from kuma_sync.cli.standing import HOW_TO_ROUTE
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import Link
+from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.settings import Settings
 from kuma_sync.store import AuditEntry, Job, Tx
 from kuma_sync.store.jobs import JobState
@@ -62,6 +64,7 @@ class AlertView:
     parked_because: str = ""
     parked_size: int | None = None
     held: list[Held]
+    unrouted: bool
     history: list[AuditEntry]
 
 
@@ -211,6 +214,7 @@ def _view(settings: Settings, text: str) -> AlertView:
             parked_because=parked.reason if parked else "",
             parked_size=parked.size if parked else None,
             held=[one for one in tx.overview.held() if one.id == name],
+            unrouted=any(one.id == name for one in tx.overview.unrouted()),
             history=tx.audit.history(name),
         )
 
@@ -245,6 +249,8 @@ def _show(view: AlertView) -> None:
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
     show_pairs([(f"held towards {SIDES[one.towards]}", one.reason) for one in view.held])
+    if view.unrouted:
+        show_pairs([("held", f"{UNROUTED}; {HOW_TO_ROUTE}")])
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:
@@ -287,6 +293,7 @@ def _show_link(link: LinkView) -> None:
     say("\nincident")
     show_pairs(
         [
+            ("target", link.target if link.target != IRP else ""),
             ("id", incident.id if incident else "none yet"),
             ("number", incident.number if incident else ""),
             ("address", incident.url if incident else ""),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from kuma_sync.app.processes import Running
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
-from kuma_sync.core.routing import IRP
+from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.telemetry.health import State, part_of, split_part
@@ -46,7 +46,8 @@ class Facts:
     """The facts that the verdict is made of.
 
     `refused` says why the configuration on disk cannot be read, `files` why the store's files cannot be written.
-    `parked` counts jobs; `held` counts what the brake holds, by its direction ("create in the IRP").
+    `parked` counts jobs; `held` counts what the brake holds, by its direction ("create in the IRP"); `unrouted` counts
+    alerts that no route takes.
     """
 
     now: datetime
@@ -56,6 +57,7 @@ class Facts:
     files: Sequence[str] = ()
     parked: int = 0
     held: dict[str, int]
+    unrouted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,17 @@ def _waiting(facts: Facts) -> list[str]:
             f"{sum(facts.held.values())} held by the brake ({counts}): `kuma-sync alerts --state held`, then "
             "`kuma-sync release`"
         )
+    if facts.unrouted:
+        lines.append(f"{unrouted_held(facts.unrouted)} (`kuma-sync alerts --state held`); {HOW_TO_ROUTE}")
     return lines
+
+
+HOW_TO_ROUTE = "add a [[route]] that takes them, or [irp], then reload (SIGHUP); `kuma-sync release` does not free them"
+
+
+def unrouted_held(count: int) -> str:
+    """Say how many alerts no route takes."""
+    return f"{count} alert{'s' if count > 1 else ''} held: {UNROUTED}"
 
 
 def _standby(one: Heartbeat) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.identity import meant
-from kuma_sync.app.local_diagnostics import file_troubles
+from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
 from kuma_sync.app.ownership import refuse_another
 from kuma_sync.app.processes import Running, running
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
-from kuma_sync.cli.standing import Facts, Verdict, standing
+from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
@@ -28,7 +28,7 @@ from kuma_sync.store import Identity, PassRecord, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.migrate import check
 from kuma_sync.store.queue import QueueCounts
-from kuma_sync.store.read_models import AlertState, Held, QueueName
+from kuma_sync.store.read_models import AlertState, Held, Named, QueueName
 
 MOST_SHOWN = 10
 
@@ -56,15 +56,6 @@ class ParkedJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Polling:
-    """A target that polls us: when it last asked, and how many alerts wait to be handed out."""
-
-    target: str
-    asked_at: datetime | None
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The state of a store and of the processes on it. `refused`: why the configuration on disk cannot be read."""
 
@@ -83,7 +74,8 @@ class Status:
     targets: dict[str, QueueCounts]
     parked: list[ParkedJob]
     held: list[Held]
-    polling: list[Polling]
+    unrouted: list[Named]
+    polling: list[Puller]
 
 
 @click.command()
@@ -120,7 +112,7 @@ def _look(settings: Settings, refused: str) -> Status:
     with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = check(store)
         with store.reading() as tx:
-            parked, held = parked_jobs(tx), tx.overview.held()
+            parked, held, unrouted = parked_jobs(tx), tx.overview.held(), tx.overview.unrouted()
             running_now = running(store, tx)
             identity = tx.targets.identity()
             refused = refused or _of_another(settings, identity, running_now)
@@ -132,6 +124,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 files=file_troubles(settings.store),
                 parked=len(parked),
                 held=by_direction(held),
+                unrouted=len(unrouted),
             )
             judged = standing(facts)
             return Status(
@@ -150,16 +143,9 @@ def _look(settings: Settings, refused: str) -> Status:
                 targets=tx.delivery.counts(),
                 parked=parked,
                 held=held,
-                polling=_polling(tx, identity),
+                unrouted=unrouted,
+                polling=pullers(tx),
             )
-
-
-def _polling(tx: Tx, identity: Identity | None) -> list[Polling]:
-    names = [name for name, irp in identity.targets.items() if not irp.irp_url] if identity is not None else []
-    if not names:
-        return []
-    asked, waiting = tx.targets.asked_at(), tx.handouts.waiting()
-    return [Polling(target=name, asked_at=asked.get(name), waiting=waiting.get(name, 0)) for name in names]
 
 
 def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
@@ -206,7 +192,7 @@ def _show(found: Status) -> None:
             show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}")
     for one in found.polling:
         asked = f"last asked {when(one.asked_at)}" if one.asked_at else "never asked"
-        show_line(f"polls us  {plain(one.target)} {asked}; {one.waiting} alerts wait to be handed out")
+        show_line(f"polls us  {plain(one.target)} {asked}; {one.waits} to be handed out")
     show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
     show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
     show_line(
@@ -217,13 +203,17 @@ def _show(found: Status) -> None:
     _show_queues(found)
     _show_parked(found)
     _show_held(found)
+    show_unrouted(found.unrouted)
 
 
 def _show_queues(found: Status) -> None:
     """Show both queues; deliveries of each target by themselves where there are several."""
     rows: dict[str, QueueCounts] = {name: counts for name, counts in found.queues.items()}
-    if found.identity is not None and len(found.identity.targets) > 1:
-        rows |= {f"  to {name}": found.targets.get(name, QueueCounts()) for name in found.identity.targets}
+    known = found.identity.targets if found.identity is not None else {}
+    names = sorted(known | found.targets.keys())
+    if names != [IRP]:
+        # A broken target may be none of the store's yet, and have jobs.
+        rows |= {f"→ {name}": found.targets.get(name, QueueCounts()) for name in names}
     show_table(
         ["queue", *Depth, "oldest"],
         [
@@ -279,6 +269,16 @@ def _show_held(found: Status) -> None:
         indent="  ",
     )
     and_more(len(found.held), "held")
+
+
+def show_unrouted(unrouted: Sequence[Named]) -> None:
+    """List alerts that are held because no route takes them."""
+    if not unrouted:
+        return
+    say(f"\n{unrouted_held(len(unrouted))}:")
+    rows = [[one.id, one.name] for one in unrouted[:MOST_SHOWN]]
+    show_table(["id", Column("name", least=12)], rows, indent="  ")
+    and_more(len(unrouted), "held")
 
 
 def and_more(count: int, state: str) -> None:

@@ -34,40 +34,40 @@ def profile_text(name: str) -> str:
     return (_BUILT_IN / f"{name}.toml").read_text(encoding="utf-8")
 
 
-def load_profile(name_or_path: str) -> Profile:
+def load_profile(name_or_path: str, key: str = KEY) -> Profile:
     """Read a profile by built-in name or by the path of a TOML file.
 
-    Raises ConfigError(`irp.profile`) with file, operation and key in one sentence.
+    `key` is where it is named. Raises ConfigError(`key`) with file, operation and key in one sentence.
     """
     if name_or_path in built_in():
         return parse_profile(profile_text(name_or_path), source=name_or_path)
     path = Path(name_or_path)
-    if "/" not in name_or_path and not name_or_path.endswith(".toml") and not is_file(path, KEY):
+    if "/" not in name_or_path and not name_or_path.endswith(".toml") and not is_file(path, key):
         raise ConfigError(
-            KEY, f'"{name_or_path}" is neither a built-in profile nor a file{meant(name_or_path, built_in())}'
+            key, f'"{name_or_path}" is neither a built-in profile nor a file{meant(name_or_path, built_in())}'
         )
     try:
         text = read_text(path)
     except OSError as error:
-        raise ConfigError(KEY, f"{name_or_path} cannot be read: {error.strerror}") from None
+        raise ConfigError(key, f"{name_or_path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         why = "it is no path" if "\x00" in name_or_path else str(error)
-        raise ConfigError(KEY, f"{name_or_path} {why}") from None
-    return parse_profile(text, source=name_or_path)
+        raise ConfigError(key, f"{name_or_path} {why}") from None
+    return parse_profile(text, source=name_or_path, key=key)
 
 
-@lru_cache(maxsize=4)
-def parse_profile(text: str, *, source: str) -> Profile:
+@lru_cache(maxsize=16)
+def parse_profile(text: str, *, source: str, key: str = KEY) -> Profile:
     """Read a profile's TOML; `source` names it in errors. The same text is the same profile, already compiled."""
     try:
         tree = parse_toml(text)
     except ValueError as error:
-        raise ConfigError(KEY, f"{source} {error}") from None
+        raise ConfigError(key, f"{source} {error}") from None
     try:
         return Profile.parse(tree, source=source)
     except ValidationError as error:
-        first, *others = [ConfigError(KEY, f"{source}: {sentence}") for sentence in _sentences(error)]
-        raise ConfigError(KEY, first.problem, others=others) from None
+        first, *others = [ConfigError(key, f"{source}: {sentence}") for sentence in _sentences(error)]
+        raise ConfigError(key, first.problem, others=others) from None
 
 
 def _sentences(error: ValidationError) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from urllib.parse import quote, urlencode
 
 from kuma_sync.core.alert import canonical_json
@@ -20,8 +19,8 @@ from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render
 class Draft:
     """A rendered request. `body` is None where the operation has none.
 
-    `names`, `event_fields`, `unknown` and `whole` are as in core/steps.RenderedFields. `address_fields` tell which
-    incident is meant: they go with every update, and are no change.
+    `rendered` is what the core decides by. `address_fields` tell which incident is meant: they go with every update,
+    and are no change.
     """
 
     operation: str
@@ -30,29 +29,8 @@ class Draft:
     query: str = ""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Mapping[str, object] | None = field(default=None, repr=False)
-    names: frozenset[str] = frozenset()
-    event_fields: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
-    whole: bool = False
+    rendered: RenderedFields
     address_fields: frozenset[str] = frozenset()
-
-    @cached_property
-    def fields(self) -> dict[str, str]:
-        """Return a digest of every top-level field that is compared with what was sent."""
-        compared = self.names - self.event_fields - self.unknown
-        return {name: _digest(value) for name, value in (self.body or {}).items() if name in compared}
-
-    @property
-    def rendered(self) -> RenderedFields:
-        """Return what the core decides by."""
-        return RenderedFields(
-            digests=self.fields,
-            names=self.names,
-            present=frozenset(self.body or ()),
-            event_fields=self.event_fields,
-            unknown=self.unknown,
-            whole=self.whole,
-        )
 
     def only(self, update: Update) -> Draft:
         """Return the request with this content alone."""
@@ -83,20 +61,31 @@ class Rendering:
 
     def draft(self, values: Values) -> Draft:
         """Render the request. Raises Unrenderable."""
-        unknown = values.get(UNKNOWN)
-        unsure = unknown if isinstance(unknown, frozenset) else frozenset()
+        body = self._rendered_body(values)
         return Draft(
             operation=self._name,
             method=self._operation.method,
             path=self._rendered_path(values),
             query=self._rendered_query(values),
             headers={name: _header(leaf, values) for name, leaf in self._headers.items()},
-            body=self._rendered_body(values),
-            names=frozenset(self._body) - self._address_fields,
-            event_fields=self.event_fields,
-            unknown=frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields,
-            whole=isinstance(self._operation, UpdateOperation) and self._operation.fields == "all",
+            body=body,
+            rendered=self._fields(values, body or {}),
             address_fields=self._address_fields,
+        )
+
+    def _fields(self, values: Values, body: Mapping[str, object]) -> RenderedFields:
+        unknown = values.get(UNKNOWN)
+        unsure = unknown if isinstance(unknown, frozenset) else frozenset()
+        untold = frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields
+        names = frozenset(self._body) - self._address_fields
+        compared = names - self.event_fields - untold
+        return RenderedFields(
+            digests={name: _digest(value) for name, value in body.items() if name in compared},
+            names=names,
+            present=frozenset(body),
+            event_fields=self.event_fields,
+            unknown=untold,
+            whole=isinstance(self._operation, UpdateOperation) and self._operation.fields == "all",
         )
 
     def _rendered_path(self, values: Values) -> str:

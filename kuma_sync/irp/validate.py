@@ -36,14 +36,14 @@ class Compiled:
     answers: Answers
 
 
-def compile_profile(profile: Profile) -> dict[str, Compiled]:
+def compile_profile(profile: Profile, key: str = KEY) -> dict[str, Compiled]:
     """Compile all operations, once a profile. Raises ConfigError for a template or an expression that is none."""
     if not profile.compiled:
-        profile.compiled.update(_compile(profile))
+        profile.compiled.update(_compile(profile, key))
     return profile.compiled
 
 
-def _compile(profile: Profile) -> dict[str, Compiled]:
+def _compile(profile: Profile, key: str) -> dict[str, Compiled]:
     closed_when = _closed_when(profile)
     compiled: dict[str, Compiled] = {}
     problems = []
@@ -55,21 +55,21 @@ def _compile(profile: Profile) -> dict[str, Compiled]:
             )
         except Unrenderable as error:
             problems.append(f"{error.where} {error.problem}")
-    _refuse(profile, problems)
+    _refuse(profile, problems, key)
     return compiled
 
 
-def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
+def check_profile(profile: Profile, *, options: Mapping[str, str], key: str = KEY) -> list[str]:
     """Return warnings about a usable profile; raise ConfigError with file, operation and key for one that is not."""
     if profile.mode == "pull":
         return []
-    _refuse(profile, list(_missing(profile)))
-    compiled = compile_profile(profile)
+    _refuse(profile, list(_missing(profile)), key)
+    compiled = compile_profile(profile, key)
     full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
     problems = [f"{where} fails on the sample alert: {problem}" for where, problem in _failures(compiled, full)]
     if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
         problems.append("add_events.body has no field that uses the value events")
-    _refuse(profile, problems)
+    _refuse(profile, problems, key)
     warnings = [] if profile.verified else [f"profile {profile.name} was never proven against the real product"]
     poor = _failures(compiled, sparse)
     warnings += [f"{where} fails on an alert without optional fields: {problem}" for where, problem in poor]
@@ -121,8 +121,8 @@ def _missing(profile: Profile) -> Iterator[str]:
                 yield "list_closed.closed_when is missing"
 
 
-def _refuse(profile: Profile, problems: Sequence[str]) -> None:
+def _refuse(profile: Profile, problems: Sequence[str], key: str) -> None:
     """Raise ConfigError where there is a problem; it names them all."""
-    errors = [ConfigError(KEY, f"{profile.source}: {problem}") for problem in problems]
+    errors = [ConfigError(key, f"{profile.source}: {problem}") for problem in problems]
     if errors:
-        raise ConfigError(KEY, errors[0].problem, others=errors[1:])
+        raise ConfigError(key, errors[0].problem, others=errors[1:])

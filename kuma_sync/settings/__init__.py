@@ -1,6 +1,7 @@
 """The configuration: frozen sections from one TOML file and the environment; errors name the key, and no secret."""
 
 from kuma_sync.settings.addresses import host_and_port, normalised, sqlite_path
+from kuma_sync.settings.export import json_schema, masked, to_toml
 from kuma_sync.settings.load import (
     Reading,
     changed_keys,
@@ -14,7 +15,7 @@ from kuma_sync.settings.load import (
 )
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.sections import SECTIONS, Section, Settings, json_schema, masked, secret_keys, to_toml
+from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
 from kuma_sync.settings.warnings import secrets_of
 
 __all__ = [

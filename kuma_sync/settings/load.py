@@ -20,11 +20,12 @@ from kuma_sync.settings.paths import SYSTEM_WIDE, here, places_of
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.sections import SECTIONS, IrpSection, Section, Settings, StoreSection
 from kuma_sync.settings.sources import Environment, TomlFile, from_environment, misspelt
+from kuma_sync.settings.targets import key_of
 from kuma_sync.settings.types import GIVEN, Given
 from kuma_sync.settings.validation import dotted, findings, problem_of
 from kuma_sync.settings.warnings import ambiguous_tokens, cautions
 
-_NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance", "irp.url", "irp.profile")
+_NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance")
 _TARGETS_NEED = ("url", "profile")
 _READ_AT_START = ("web.cert_file", "web.key_file")
 _NOWHERE = {side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")}
@@ -178,14 +179,14 @@ def _former_store(store: Mapping[str, Any], settings: Settings) -> Path | None:
 
 
 def frozen_changes(old: Settings, new: Settings) -> list[str]:
-    """Return the changed keys that need a restart; a target may come and go without."""
+    """Return the changed keys that need a restart; a target, [irp] too, may come and go without."""
     plain = [key for key in _NEEDS_A_RESTART if _value(old, key) != _value(new, key)]
-    both = [name for name in old.targets if name in new.targets]
+    before, after = old.named, new.named
     return plain + [
-        f"targets.{name}.{key}"
-        for name in both
+        f"{key_of(name)}.{key}"
+        for name in before
         for key in _TARGETS_NEED
-        if getattr(old.targets[name], key) != getattr(new.targets[name], key)
+        if name in after and getattr(before[name], key) != getattr(after[name], key)
     ]
 
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -341,8 +340,12 @@ class Settings(BaseSettings):
     @property
     def irps(self) -> Mapping[str, IrpSection]:
         """Return the IRPs to connect to: "irp" first if [irp] is there, then the targets in their order."""
-        named = {IRP: self.irp, **self.targets} if self.has_plain else self.targets
-        return {name: section for name, section in named.items() if name not in self._broken}
+        return {name: section for name, section in self.named.items() if name not in self._broken}
+
+    @property
+    def named(self) -> Mapping[str, IrpSection]:
+        """Return all IRPs that are configured, the broken ones too, in the order of `irps`."""
+        return {IRP: self.irp, **self.targets} if self.has_plain else self.targets
 
     @property
     def broken(self) -> Mapping[str, str]:
@@ -355,7 +358,7 @@ class Settings(BaseSettings):
     @property
     def several(self) -> bool:
         """Tell whether more than one IRP is configured, the broken ones included."""
-        return len(self.irps) + len(self.broken) > 1
+        return len(self.named) > 1
 
 
 def _no_irp() -> IrpSection:
@@ -378,20 +381,3 @@ SECTIONS: Mapping[str, type[Section]] = {
 def secret_keys(section: str) -> tuple[str, ...]:
     """Return the keys of a section that hold secrets; each also comes as `<key>_file`."""
     return SECTIONS[section].secret_keys()
-
-
-def masked(settings: Settings) -> dict[str, Any]:
-    """Return the configuration as tables of plain values, every secret replaced by asterisks."""
-    absent = {name for name in ("targets", "route") if not getattr(settings, name)}
-    return settings.model_dump(exclude=absent if settings.has_plain else {*absent, IRP})
-
-
-def to_toml(settings: Settings) -> str:
-    """Return the configuration as TOML text, every secret replaced by asterisks."""
-    return tomli_w.dumps(masked(settings))
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the configuration's JSON Schema, the `_file` form of every secret included."""
-    either = [{"required": [IRP]}, {"required": ["targets"]}]
-    return {**Settings.model_json_schema(), "title": "kuma-sync", "required": ["kuma"], "anyOf": either}

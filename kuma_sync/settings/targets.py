@@ -31,6 +31,11 @@ def mode_of(profile: str) -> str:
     return str(heading.get("mode", "push")) if isinstance(heading, dict) else "push"
 
 
+def key_of(name: str) -> str:
+    """Return the section of the configuration that a target has."""
+    return IRP if name == IRP else f"targets.{name}"
+
+
 def same_name(name: str) -> str:
     """Return a name as the environment can write it: without case, `_` for `-`."""
     return re.sub(r"[-\s]", "_", name.lower())

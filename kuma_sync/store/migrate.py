@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import column, inspect, select, table
 from sqlalchemy.engine import Connection
 
-from kuma_sync.core.errors import NewerSchema
+from kuma_sync.core.errors import NewerSchema, StoreError
 from kuma_sync.store import postgres
 from kuma_sync.store.schema import metadata
 from kuma_sync.store.session import Store
@@ -42,6 +42,14 @@ def upgrade(store: Store) -> None:
     """Bring an empty or older schema up to date; refuse a newer one."""
     with store.migrating() as connection:
         _upgrade(connection)
+
+
+def outdated(revision: str) -> StoreError:
+    """Return the error that a store's schema is older than what is needed."""
+    return StoreError(
+        f"the store has schema {revision}, this needs {head()}: `kuma-sync db upgrade` brings it up to date, "
+        "and so does `kuma-sync run`"
+    )
 
 
 def check(store: Store) -> str | None:

@@ -144,6 +144,17 @@ class Overview:
         found += [_held(row.subject, row.name, "close", "kuma", _and(CLOSING_HELD, row.reason)) for row in jobs]
         return sorted(found, key=lambda one: (one.id, one.towards, one.what))
 
+    def unrouted(self) -> list[Named]:
+        """Return the alerts that no route takes, by id: they are held until a route does, and `release` frees none."""
+        alerts, links = schema.alerts, schema.links
+        rows = self._connection.execute(
+            select(links.c.alert_id, alerts.c.name, alerts.c.last_seen)
+            .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
+            .where(schema.UNROUTED)
+            .order_by(links.c.alert_id)
+        )
+        return [Named(id=row.alert_id, name=row.name or "", last_seen=row.last_seen) for row in rows]
+
     def by_incident(self, text: str) -> list[str]:
         """Return the alerts whose incident has this id or number; if there is none, compare without case."""
         links = schema.links

@@ -12,11 +12,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
 from kuma_sync import __version__
-from kuma_sync.core.routing import IRP
+from kuma_sync.core.routing import IRP, UNROUTED
 
 QUEUES = ("delivery", "close")
 TARGET = "target"
-"""The label of what concerns one target."""
+"""The label of what concerns one target. Alerts that no route takes have "no route" there, which names no target."""
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LONG_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
@@ -59,14 +59,14 @@ class Metrics:
         self.last_asked = self._gauge("last_asked_timestamp_seconds", "When such an IRP last asked.", TARGET)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
-        self.brake_held = self._gauge("brake_held", "Jobs the brake holds until `release`.")
+        self.brake_held = self._gauge("brake_held", "What the brake holds, and alerts without a route.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
         self._targets: Sequence[str] = ()
         self.expect_targets([IRP])
 
     def expect_targets(self, targets: Sequence[str]) -> None:
-        """Take over which targets there are; a label names the target where there are several."""
+        """Take over which targets there are; a label names the target unless there is the plain one alone."""
         self._targets = targets
         self._start_at_zero()
 
@@ -75,11 +75,17 @@ class Metrics:
         return generate_latest(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric; the label `target` only where there are several and it says something."""
-        named = len(self._targets) > 1
+        """Yield every metric of the targets that there are, with the label `target` where it says something.
+
+        Of a target that is gone the registry keeps the series: it goes on where the target comes back.
+        """
+        named = list(self._targets) != [IRP]
+        nobodys = () if IRP in self._targets else (UNROUTED,)
+        known = {"", *self._targets, *nobodys}
         for metric in self.registry.collect():
             shown = Metric(metric.name, metric.documentation, metric.type)
-            shown.samples = [_without_target(sample, named=named) for sample in metric.samples]
+            ours = [sample for sample in metric.samples if sample.labels.get(TARGET, "") in known]
+            shown.samples = [_without_target(sample, named=named) for sample in ours]
             yield shown
 
     def _start_at_zero(self) -> None:

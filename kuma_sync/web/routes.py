@@ -39,9 +39,9 @@ def build_app(
     health: Health,
     render_metrics: Callable[[], bytes],
     gives: Gives | None = None,
-    serves: str = "",
+    serves: Callable[[], str] = str,
 ) -> Starlette:
-    """Build the application. `rules` is called at every request; `serves` identifies the daemon's KUMA and IRP.
+    """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
 
     `gives` has the alerts for targets that poll us.
     """
@@ -51,7 +51,7 @@ def build_app(
         return JSONResponse({"state": "stuck" if stuck else "ok", "stuck": stuck}, status_code=503 if stuck else 200)
 
     async def readyz(_request: Request) -> Response:
-        return _readiness(health, serves)
+        return _readiness(health, serves())
 
     async def metrics(request: Request) -> Response:
         refusal = _metrics_refusal(request, rules())

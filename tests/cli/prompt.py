@@ -191,10 +191,14 @@ def usual(folder: Path, kuma: str = NOWHERE, irp: str = NOWHERE) -> dict[str, di
 
 def merged(tables: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return tables with other keys; a list of tables takes the place of one."""
-    return {
-        name: others[name] if isinstance(others.get(name), list) else {**tables.get(name, {}), **others.get(name, {})}
-        for name in [*tables, *(set(others) - set(tables))]
-    }
+
+    def both(name: str) -> Any:
+        given, keys = tables.get(name, {}), others.get(name, {})
+        if name not in others or isinstance(keys, list):
+            return others.get(name, given)
+        return {**given, **keys}
+
+    return {name: both(name) for name in [*tables, *(set(others) - set(tables))]}
 
 
 def write_config(path: Path, tables: Mapping[str, Any]) -> Path:

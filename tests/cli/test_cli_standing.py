@@ -61,6 +61,16 @@ def test_without_a_daemon_it_is_not_running_and_the_last_word_is_told() -> None:
     assert once.lines[1].startswith("2 parked: ")
 
 
+def test_alerts_without_a_route_need_a_look_and_the_line_says_what_frees_them() -> None:
+    found = judged(Running(daemons=(a_heartbeat(),)), unrouted=2)
+
+    assert found.verdict.exit_code == 1
+    assert found.lines[1:] == [
+        "2 alerts held: no route (`kuma-sync alerts --state held`); add a [[route]] that takes them, or [irp], then "
+        "reload (SIGHUP); `kuma-sync release` does not free them"
+    ]
+
+
 def test_a_single_pass_is_no_daemon() -> None:
     found = judged(Running(passes=(a_heartbeat(single_pass=True),)))
 

@@ -171,7 +171,7 @@ async def test_an_older_schema_is_named_with_what_brings_it_up_to_date(empty_url
 
     assert {answer.code for answer in refused} == {1}
     assert {answer.sentence for answer in refused} == {
-        f"kuma-sync: the store has schema 0001, commands need {head()}: `kuma-sync db upgrade` brings it up to date, "
+        f"kuma-sync: the store has schema 0001, this needs {head()}: `kuma-sync db upgrade` brings it up to date, "
         "and so does `kuma-sync run`"
     }
     assert shown.out == f"0001 (this program knows {head()})\n"

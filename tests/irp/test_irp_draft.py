@@ -27,7 +27,7 @@ def draft(operation: str, alert: Observation, *, profile: Profile = DEFAULT, **a
 
 def update(before: Draft, after: Draft, *, with_events: bool = False) -> dict[str, Any]:
     """Return the body of the update that follows what was sent before."""
-    told = update_of(Compare(events=EVENTS if with_events else ()), after.rendered, before.fields)
+    told = update_of(Compare(events=EVENTS if with_events else ()), after.rendered, before.rendered.digests)
     return dict(after.only(told or Update()).body or {})
 
 
@@ -51,7 +51,10 @@ def test_a_field_that_names_the_incident_goes_with_every_update_and_is_no_change
 
     assert update(created, raised) == {"uuid": "1001", "severity": "Critical"}
     assert update(raised, again) == {"uuid": "1001", "alertStatus": "assigned"}
-    assert update_of(Compare(), draft("update", KNOWN, profile=named, events=[]).rendered, created.fields) is None
+    assert (
+        update_of(Compare(), draft("update", KNOWN, profile=named, events=[]).rendered, created.rendered.digests)
+        is None
+    )
 
 
 def test_nothing_that_create_alone_sends_is_ever_cleared() -> None:
@@ -59,7 +62,7 @@ def test_nothing_that_create_alone_sends_is_ever_cleared() -> None:
 
     body = update(created, draft("update", KNOWN, events=[]))
 
-    assert {"externalId", "source"} <= created.fields.keys()
+    assert {"externalId", "source"} <= created.rendered.digests.keys()
     assert body == {}
 
 
@@ -83,11 +86,11 @@ def test_events_travel_only_when_asked_for_and_are_never_null() -> None:
     after = draft("update", KNOWN, events=[new])
     without = draft("update", KNOWN, events=[])
 
-    assert "events" not in created.fields
+    assert "events" not in created.rendered.digests
     assert update(created, after, with_events=True) == {"events": [new]}
     assert update(created, after) == {}
     assert update(created, without, with_events=True) == {}
-    assert update_of(Compare(events=EVENTS), without.rendered, created.fields | {"events": "1"}) is None
+    assert update_of(Compare(events=EVENTS), without.rendered, created.rendered.digests | {"events": "1"}) is None
 
 
 def test_a_field_that_is_made_from_events_counts_as_events() -> None:
@@ -97,8 +100,8 @@ def test_a_field_that_is_made_from_events_counts_as_events() -> None:
 
     rendered = draft("update", KNOWN, profile=profile)
 
-    assert rendered.event_fields == {"events", "tenant"}
-    assert "tenant" not in rendered.fields
+    assert rendered.rendered.event_fields == {"events", "tenant"}
+    assert "tenant" not in rendered.rendered.digests
 
 
 def test_what_is_not_known_now_is_neither_changed_nor_cleared() -> None:
@@ -107,9 +110,11 @@ def test_what_is_not_known_now_is_neither_changed_nor_cleared() -> None:
     listed = seen(assignee="petrov", priority="low")
     after = draft("update", listed, before=KNOWN)
 
-    assert after.unknown == {"assets", "accounts", "observables"}
+    assert after.rendered.unknown == {"assets", "accounts", "observables"}
     assert update(created, after) == {"severity": "Low"}
-    assert after.rendered.held(created.fields) == created.fields | {"severity": after.fields["severity"]}
+    assert after.rendered.held(created.rendered.digests) == created.rendered.digests | {
+        "severity": after.rendered.digests["severity"]
+    }
 
 
 def test_an_alert_above_the_size_limit_says_so_and_leaves_the_total_out() -> None:
@@ -124,7 +129,7 @@ def test_an_alert_above_the_size_limit_says_so_and_leaves_the_total_out() -> Non
 def test_an_alert_that_grew_beyond_the_size_limit_keeps_what_was_sent() -> None:
     after = draft("update", Observation(alert=KNOWN.alert, oversize=True), before=KNOWN)
 
-    assert after.unknown == {"assets", "accounts", "observables", "eventsTotal"}
+    assert after.rendered.unknown == {"assets", "accounts", "observables", "eventsTotal"}
     assert update(draft("create", KNOWN), after) == {}
 
 
@@ -139,10 +144,10 @@ def test_what_the_incident_holds_is_what_was_sent_last_for_each_field() -> None:
     created = draft("create", KNOWN)
     after = draft("update", with_alert(KNOWN, assignee="", priority="low"), events=[])
 
-    held = after.rendered.held(created.fields)
+    held = after.rendered.held(created.rendered.digests)
 
-    assert held["externalId"] == created.fields["externalId"]
-    assert held["severity"] == after.fields["severity"] != created.fields["severity"]
+    assert held["externalId"] == created.rendered.digests["externalId"]
+    assert held["severity"] == after.rendered.digests["severity"] != created.rendered.digests["severity"]
     assert "assignee" not in held
 
 
@@ -152,7 +157,7 @@ def test_an_update_of_all_fields_sends_all_but_old_events() -> None:
 
     body = update(draft("create", KNOWN), after)
 
-    assert body.keys() == (after.names - {"events"})
+    assert body.keys() == (after.rendered.names - {"events"})
     assert body["assignee"] is None
 
 
@@ -160,8 +165,11 @@ def test_equal_fields_have_equal_digests_and_others_have_not() -> None:
     one, same = draft("create", KNOWN), draft("create", KNOWN)
     other = draft("create", with_alert(KNOWN, name="Подбор пароля "))
 
-    assert one.fields == same.fields
-    assert {name for name in one.fields if one.fields[name] != other.fields[name]} == {"title", "description"}
+    assert one.rendered.digests == same.rendered.digests
+    assert {name for name in one.rendered.digests if one.rendered.digests[name] != other.rendered.digests[name]} == {
+        "title",
+        "description",
+    }
 
 
 def test_the_repr_of_a_draft_shows_nothing_of_the_alert() -> None:
@@ -175,4 +183,4 @@ def test_a_read_has_no_body(operation: str) -> None:
     rendered = compile_profile(DEFAULT)[operation].rendering.draft(values)
 
     assert rendered.body is None
-    assert rendered.fields == {}
+    assert rendered.rendered.digests == {}

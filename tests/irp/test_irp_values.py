@@ -93,7 +93,7 @@ def test_a_field_made_of_what_is_not_at_hand_is_neither_changed_nor_emptied() ->
 
     draft = compile_profile(profile)["create"].rendering.draft(values_of(seen()))
 
-    assert draft.unknown == {"raw", "all", "key"}
+    assert draft.rendered.unknown == {"raw", "all", "key"}
 
 
 @pytest.mark.parametrize(

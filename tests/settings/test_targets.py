@@ -487,7 +487,9 @@ TWO = "[irp]\nurl = 'sv'\n[targets.north]\nurl = 'n'\n"
         (f"{TWO}[targets.south]\nurl = 's'", []),
         ("[irp]\nurl = 'sv'", []),
         (f"{TWO}[[route]]\ntarget = 'north'", []),
-        ("[targets.north]\nurl = 'n'", ["irp.url"]),
+        ("[targets.north]\nurl = 'n'", []),
+        ("[irp]\nurl = 'other'\n[targets.north]\nurl = 'n'", ["irp.url"]),
+        ("[irp]\nurl = 'other'", ["irp.url"]),
     ],
 )
 def test_a_reload_takes_targets_that_come_and_go_but_no_other_address(

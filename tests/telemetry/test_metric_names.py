@@ -74,3 +74,42 @@ def test_two_sets_of_metrics_do_not_share_numbers() -> None:
 
     assert "kuma_sync_ambiguous_total 1.0" in one.render().decode()
     assert "kuma_sync_ambiguous_total 0.0" in other.render().decode()
+
+
+def test_one_target_that_is_not_the_plain_one_is_named_and_shown_once() -> None:
+    metrics = Metrics()
+    metrics.expect_targets(["north"])
+    metrics.queue_depth.labels(queue="delivery", state="held", target="no route").set(2)
+
+    lines = series(metrics)
+
+    assert 'kuma_sync_parked{queue="delivery",target="north"} 0.0' in lines
+    assert 'kuma_sync_parked{queue="close"} 0.0' in lines
+    assert 'kuma_sync_queue_depth{queue="delivery",state="held",target="no route"} 2.0' in lines
+    assert not [line for line in lines if 'target="irp"' in line]
+
+
+def test_a_target_that_is_gone_is_shown_no_more_and_goes_on_counting_when_it_is_back() -> None:
+    metrics = Metrics()
+    metrics.expect_targets(["irp", "north"])
+    for target in ("irp", "north"):
+        metrics.deliveries.labels(operation="create", result="ok", target=target).inc(3)
+    metrics.queue_depth.labels(queue="delivery", state="held", target="no route").set(2)
+
+    metrics.expect_targets(["irp"])
+    alone = series(metrics)
+    metrics.expect_targets(["irp", "north"])
+
+    assert [line for line in alone if "deliveries_total" in line] == [
+        'kuma_sync_deliveries_total{operation="create",result="ok"} 3.0'
+    ]
+    assert not [line for line in alone if "no route" in line]
+    assert 'kuma_sync_deliveries_total{operation="create",result="ok",target="north"} 3.0' in series(metrics)
+
+
+def series(metrics: Metrics) -> list[str]:
+    """Return the lines of a scrape, of which none may appear twice: Prometheus would refuse all of it."""
+    lines = [line for line in metrics.render().decode().splitlines() if not line.startswith("#")]
+    names = [line.rpartition(" ")[0] for line in lines]
+    assert len(names) == len(set(names))
+    return lines

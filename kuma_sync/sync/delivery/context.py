@@ -53,7 +53,7 @@ class Request:
 def content_of(request: Request, work: DeliveryState, step: Create) -> DeliveredState:
     """Return the content of an incident that this create makes."""
     return DeliveredState(
-        fingerprint=work.snapshot.fingerprint, fields=request.whole.fields, events=frozenset(step.events)
+        fingerprint=work.snapshot.fingerprint, fields=request.whole.rendered.digests, events=frozenset(step.events)
     )
 
 

@@ -121,6 +121,6 @@ class Forecaster:
 
     def _told(self, work: DeliveryState, step: Telling, told: Forecast) -> Request:
         request = self.context.request(work, step, self.draft)
-        told.fields |= request.fields - request.draft.event_fields
+        told.fields |= request.fields - request.draft.rendered.event_fields
         told.events += len(step.events) if request.needed else 0
         return request

@@ -262,7 +262,7 @@ class Steps:
 
     async def _send_in_doubt(self, job: LeasedJob, work: DeliveryState, request: Request) -> None:
         """Commit that an update may arrive, then send it; it is taken back where it certainly did not arrive."""
-        draft, fields = request.draft, request.fields - request.draft.event_fields
+        draft, fields = request.draft, request.fields - request.draft.rendered.event_fields
         self._gates.assure_open(draft.operation)
         await self._unit_of_work.note(job, work, partial(update_begun, fields=fields))
         failpoint("update_begun")

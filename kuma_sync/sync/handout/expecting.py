@@ -10,13 +10,10 @@ import structlog
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Store
-from kuma_sync.sync.handout.giving import Puller
+from kuma_sync.sync.handout.giving import LOOKS, Puller
 from kuma_sync.telemetry.health import Health, part_of
 
 log = structlog.get_logger(__name__)
-
-LOOKS = 20
-"""Looks in the time that a target may be silent."""
 
 SLOWEST = timedelta(seconds=5)
 

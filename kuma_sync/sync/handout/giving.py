@@ -29,13 +29,17 @@ log = structlog.get_logger(__name__)
 _EVENTS = b',"events":'
 
 
+LOOKS = 20
+"""Looks (sync/handout/expecting) in the time that a target may be silent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandoutLimits:
     """How much is given at once.
 
     `made_at_once`: answers that a piece is made for at the same time. `batch`: bytes, unpacked, that are read from the
     store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing;
-    `listings`: how many are remembered, for so long. `noted_every`: how often it is stored that a target asked.
+    `listings`: how many are remembered, for so long. `noted_every`: how often at most it is stored that a target asked.
     """
 
     made_at_once: int = 2
@@ -158,7 +162,9 @@ class Giving:
         part, now = part_of("irp", puller.name), time.monotonic()
         self._health.succeeded(part)
         last = self._noted.get(puller.name)
-        if last is None or now - last > self.limits.noted_every.total_seconds():
+        # A time that is noted late must not look like a silence.
+        every = min(self.limits.noted_every, (puller.expect_every or timedelta.max) / LOOKS)
+        if last is None or now - last > every.total_seconds():
             await self.store.write(lambda tx: tx.targets.note_asked(puller.name, tx.now))
             self._noted[puller.name] = now
 

@@ -15,7 +15,7 @@ import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
-from kuma_sync.core.routing import IRP, NO_ROUTE
+from kuma_sync.core.routing import IRP, NO_ROUTE, UNROUTED
 from kuma_sync.store import Process, Store, Tx
 from kuma_sync.store.copies import FORGOTTEN_AFTER
 from kuma_sync.store.jobs import Depth
@@ -88,6 +88,9 @@ async def look(store: Store, *, health: Health, metrics: Metrics, targets: Seque
     }
     for name in sorted(health.unserved(unserved)):
         log.error("target_unserved", target=name, jobs=unserved[name])
+    nowhere = seen.deliveries.get(NO_ROUTE, QueueCounts())
+    unrouted = metrics.queue_depth.labels(queue="delivery", state=Depth.HELD, target=UNROUTED)
+    unrouted.set(nowhere.jobs.get(Depth.HELD, 0))
     every = [*seen.deliveries.values(), seen.closes]
     parked += sum(counts.jobs.get(Depth.PARKED, 0) for counts in every)
     held = sum(counts.jobs.get(Depth.HELD, 0) for counts in every)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -85,6 +85,11 @@ class Runtime:
     limits: Limits
 
     @property
+    def names(self) -> list[str]:
+        """Return the names of all targets, the broken ones too."""
+        return [*self.targets, *self.broken]
+
+    @property
     def gates(self) -> dict[str, RemoteGate]:
         """Return the gates of all remotes, by their part of the process."""
         return {"kuma": self.kuma} | {part_of("irp", name): target.gate for name, target in self.targets.items()}
@@ -148,7 +153,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     """
     stop = stop or asyncio.Event()
     troubles: list[str] = []
-    _expect_targets(runtime)
+    expect_targets(runtime)
     troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
     for proof in runtime.proofs:
         await proof.take_up()
@@ -171,43 +176,55 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
-        reads = [("reading KUMA", partial(sweep, runtime))]
-        for name, watch in runtime.watches.items():
-            whom = "the IRP" if name == IRP else name
-            reads.append((f"asking {whom} what was closed", partial(_watch, watch)))
-        for what, read in reads:
-            doing.begin(what)
-            try:
-                troubles += await _unless_stopped(read, stop, runtime.limits.last_moments)
-            except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
-                troubles.append(str(error))
+        doing.begin("reading KUMA")
+        troubles += await _read(partial(sweep, runtime), stop, runtime)
+        if watches := runtime.watches:
+            doing.begin(f"asking {', '.join('the IRP' if name == IRP else name for name in watches)} what was closed")
+        # All at once: none waits for a slow one.
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(_read(partial(_watch, one), stop, runtime)) for one in watches.values()]
+        for watch in asked:
+            troubles += watch.result()
     await _drain(runtime, stop, troubles, doing)
-    proofs = runtime.proofs
-    looks = [proof.second_look for proof in proofs if proof.second_look is not None]
-    if looks and not stop.is_set():
-        wait = max(looks) - runtime.kuma.pace.clock()
-        if wait <= runtime.limits.longest_look:
-            # No back-off, and all creates wait for it, once in the life of a profile.
-            doing.begin("waiting until find shows what create made")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(wait.total_seconds(), 0) + A_MOMENT):
-                    await stop.wait()
-            await _drain(runtime, stop, troubles, doing)
-            if any(proof.shown for proof in proofs) and not stop.is_set():
-                await _drain(runtime, stop, troubles, doing)
+
+
+async def _read(read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event, runtime: Runtime) -> list[str]:
+    """Read one side; return what went wrong with it."""
+    try:
+        return await _unless_stopped(read, stop, runtime.limits.last_moments)
+    except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
+        return [str(error)]
 
 
 async def _drain(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     since = runtime.kuma.pace.clock()
     doing.begin("delivering and closing")
     while not stop.is_set():
-        # All targets at once: none waits for a slow one.
+        # Both queues and all targets at once: none waits for a slow one.
         async with asyncio.TaskGroup() as group:
-            draining = [group.create_task(target.deliveries.drain(since, stop)) for target in runtime.targets.values()]
-        taken = sum(task.result() for task in draining) + await runtime.closes.drain(since, stop)
-        if not taken:
+            draining = [group.create_task(_deliver(runtime, one, since, stop)) for one in runtime.targets.values()]
+            draining.append(group.create_task(runtime.closes.drain(since, stop)))
+        if not sum(task.result() for task in draining):
             return
     troubles.append(STOPPED)
+
+
+async def _deliver(runtime: Runtime, target: TargetRuntime, since: datetime, stop: asyncio.Event) -> int:
+    """Deliver what is due in a target; where its creates wait for a second look of `find`, wait for that, and go on.
+
+    That wait is no back-off, and comes once in the life of a profile. Return how many jobs were taken.
+    """
+    clock, proof = runtime.kuma.pace.clock, target.proof
+    taken = await target.deliveries.drain(since, stop)
+    look = proof.second_look if proof is not None else None
+    if proof is None or look is None or look - clock() > runtime.limits.longest_look or stop.is_set():
+        return taken
+    log.info("second_look_awaited", target=target.name)
+    if not await happens(stop, within=max((look - clock()).total_seconds(), 0) + A_MOMENT):
+        taken += await target.deliveries.drain(clock(), stop)
+    if proof.shown and not stop.is_set():
+        taken += await target.deliveries.drain(clock(), stop)
+    return taken
 
 
 async def _unless_stopped(
@@ -300,7 +317,7 @@ async def _loops(runtime: Runtime, periodic: Sequence[PeriodicLoop], stop: async
                 tell = partial(runtime.health.trouble, loop.part, f"{name} loop")
                 running = supervise(name, partial(loop.run, stop), stop, tell, restarts=runtime.limits.restarts)
                 context = copy_context()
-                if len(runtime.targets) > 1:
+                if runtime.names != [IRP]:
                     context.run(_name_target, name)
                 group.create_task(running, name=name, context=context)
             group.create_task(_ring_for_trials(runtime, periodic[0].bell, stop), name="trials")
@@ -327,7 +344,7 @@ async def _observe(runtime: Runtime) -> None:
         health=runtime.health,
         metrics=runtime.metrics,
         gates=runtime.gates,
-        targets=[*runtime.targets, *runtime.broken],
+        targets=runtime.names,
         every=runtime.limits.observed_every,
     )
 
@@ -337,15 +354,15 @@ async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) 
     limit.reschedule(asyncio.get_running_loop().time() + grace.total_seconds())
 
 
-def _expect_targets(runtime: Runtime) -> None:
-    targets = [*runtime.targets, *runtime.broken]
-    runtime.health.expect_targets(targets)
-    runtime.metrics.expect_targets(targets)
+def expect_targets(runtime: Runtime) -> None:
+    """Have the parts of these targets judged, and their metrics shown."""
+    runtime.health.expect_targets(runtime.names)
+    runtime.metrics.expect_targets(runtime.names)
 
 
 def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
     health, limits = runtime.health, runtime.limits
-    _expect_targets(runtime)
+    expect_targets(runtime)
     health.starting("poll")
     health.fresh_within("poll", max(runtime.poll_interval * 2, limits.brief))
     health.fresh_within("store", limits.silence)
