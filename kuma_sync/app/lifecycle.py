@@ -16,9 +16,9 @@ import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
 from kuma_sync.app.identity import served
-from kuma_sync.app.ownership import refuse_renamed, refuse_unfit, take_over
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.takeover import refuse_renamed, refuse_unfit, take_over
 from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes

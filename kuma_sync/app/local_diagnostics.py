@@ -18,8 +18,8 @@ from pathlib import Path
 
 from kuma_sync.app.build import open_store, utc_now
 from kuma_sync.app.identity import served
-from kuma_sync.app.ownership import refuse_another
 from kuma_sync.app.processes import refuse_moved
+from kuma_sync.app.takeover import refuse_another
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.settings.paths import SYSTEM_STATE

@@ -13,8 +13,8 @@ import click
 
 from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
-from kuma_sync.app.ownership import refuse_another
 from kuma_sync.app.processes import Running, running
+from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from kuma_sync.app.remotes import key_of
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.settings.targets import key_of
 from kuma_sync.store import Identity, Tx
 from kuma_sync.sync.runtime.runner import Runtime
 
