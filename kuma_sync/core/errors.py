@@ -103,7 +103,7 @@ class TooManyWait(KumaSyncError):
 
 
 class NotTheirs(KumaSyncError):
-    """The alert belongs to another target than the one that wants it closed; nothing was stored."""
+    """The alert belongs to another target than the one that asks for it, or wants it closed; nothing was stored."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kuma_sync.core.alert import Alert
+from kuma_sync.core.patterns import Expression
 
 IRP = "irp"
 """The target that the plain `[irp]` is."""
@@ -32,7 +32,7 @@ class Route:
     target: str
     tenants: frozenset[str] = frozenset()
     priorities: frozenset[str] = frozenset()
-    names: tuple[re.Pattern[str], ...] = ()
+    names: tuple[Expression, ...] = ()
 
     def takes(self, alert: Alert) -> bool:
         """Tell whether an alert fits."""

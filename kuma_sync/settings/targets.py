@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from kuma_sync.core.routing import IGNORE, IRP
 from kuma_sync.settings import addresses
+from kuma_sync.settings.expressions import Expression
 from kuma_sync.settings.paths import built_in_profile, is_built_in, read_text
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.types import GIVEN
@@ -70,24 +71,22 @@ def configured(tree: Mapping[str, Any]) -> tuple[str, ...]:
     return (*plain, *(named if isinstance(named, dict) else ()))
 
 
-def _expression(value: Any) -> re.Pattern[str]:
-    if isinstance(value, re.Pattern):
+def _expression(value: Any) -> Expression:
+    if isinstance(value, Expression):
         return value
     if not isinstance(value, str) or not value:
         raise ValueError("expected a regular expression, in quotes")
     try:
-        return re.compile(value)
-    except (re.error, RecursionError, OverflowError) as error:
-        why = error.msg if isinstance(error, re.error) else "it is too large"
-        place = f" at sign {error.pos + 1}" if isinstance(error, re.error) and error.pos is not None else ""
-        raise ValueError(f"is no regular expression: {why}{place}") from None
+        return Expression(value)
+    except ValueError as error:
+        raise ValueError(f"is no RE2 expression: {error}") from None
 
 
 TargetName = Annotated[str, AfterValidator(_name)]
 RouteTarget = Annotated[str, AfterValidator(_leads_to)]
 IrpUrl = Annotated[str, BeforeValidator(_address)]
-Expression = Annotated[
-    re.Pattern[str],
+NameExpression = Annotated[
+    Expression,
     BeforeValidator(_expression),
     PlainSerializer(lambda expression: expression.pattern),
     WithJsonSchema({"type": "string", "format": "regex"}),

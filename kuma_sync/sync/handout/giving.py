@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,10 +17,11 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import StoreError, StoreUnavailable
+from kuma_sync.core.errors import NotTheirs, StoreError, StoreUnavailable
 from kuma_sync.core.handout import PAGE, Asked
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.store import Store, Tx
-from kuma_sync.store.handouts import NO_AFFECTED, Out, Parts, in_order
+from kuma_sync.store.handouts import NO_AFFECTED, Out, Parts
 from kuma_sync.telemetry.health import Health, part_of
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -34,16 +35,14 @@ class HandoutLimits:
     """How much is given at once.
 
     `made_at_once`: answers that a piece is made for at the same time. `batch`: bytes, unpacked, that are read from the
-    store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing;
-    `listings`: how many are remembered, for so long. `noted_every`: how often it is stored that a target asked.
+    store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing.
+    `noted_every`: how often it is stored that a target asked.
     """
 
     made_at_once: int = 2
     batch: int = 1024 * 1024
     piece: int = 128 * 1024
     listed: int = 10_000
-    listings: int = 64
-    remembered: timedelta = timedelta(minutes=10)
     noted_every: timedelta = timedelta(seconds=10)
 
 
@@ -56,36 +55,6 @@ class Puller:
     expect_every: timedelta | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    ids: tuple[AlertId, ...]
-    made_at: float
-
-
-class Listings:
-    """The listings that pages are cut from: they stay as they were while they are fetched, whatever changes."""
-
-    def __init__(self, limits: HandoutLimits) -> None:
-        self._limits = limits
-        self._known: OrderedDict[tuple[str, Asked], _Listing] = OrderedDict()
-
-    def keep(self, target: str, asked: Asked, ids: Sequence[AlertId]) -> None:
-        """Remember a listing of several pages; one page needs no memory."""
-        key = (target, asked.listing)
-        self._known.pop(key, None)
-        if len(ids) > PAGE:
-            self._known[key] = _Listing(tuple(ids), time.monotonic())
-            while len(self._known) > self._limits.listings:
-                self._known.popitem(last=False)
-
-    def page(self, target: str, asked: Asked) -> tuple[AlertId, ...] | None:
-        """Return the alerts of a page after the first; None where no listing is remembered."""
-        known = self._known.get((target, asked.listing))
-        if known is None or time.monotonic() - known.made_at > self._limits.remembered.total_seconds():
-            return None
-        return known.ids[(asked.page - 1) * PAGE : asked.page * PAGE]
-
-
 class Giving:
     """Answers IRPs that poll us, once the store is ready (`open`)."""
 
@@ -96,7 +65,6 @@ class Giving:
         self.making = asyncio.Semaphore(self.limits.made_at_once)
         self.metrics = metrics
         self._health = health
-        self._listings = Listings(self.limits)
         self._pullers: Mapping[str, Puller] = {}
         self._noted: dict[str, float] = {}
         self._noting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -106,7 +74,7 @@ class Giving:
         self._pullers = pullers
 
     async def give(self, target: str, asked: Asked) -> GivenAnswer:
-        """Return the answer to a query of a target. Raise StoreUnavailable."""
+        """Return the answer to a query of a target. Raise StoreUnavailable, or NotTheirs for another's alert."""
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")
         puller = self._pullers[target]
@@ -120,18 +88,25 @@ class Giving:
         if asked.ids:
             outs = await self.store.read(partial(_by_id, puller.name, asked))
             return outs[(asked.page - 1) * PAGE : asked.page * PAGE]
-        ids = None if asked.first else self._listings.page(puller.name, asked)
-        if ids is not None:
-            as_listed = Asked(by_first_seen=asked.by_first_seen)
-            return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, as_listed, ids))
-        outs = await self.store.read(partial(_listed, puller, asked, PAGE + 1))
-        if len(outs) > PAGE:
-            # In a thread: of very many it takes long.
-            outs = await asyncio.to_thread(self._all, puller, asked)
-        self._listings.keep(puller.name, asked, [out.alert_id for out in outs])
-        return in_order(outs[(asked.page - 1) * PAGE : asked.page * PAGE])
+        shown = Asked(by_first_seen=asked.by_first_seen)  # a listing stays as it was while its pages are fetched
+        ids = None if asked.first else await self.store.read(lambda tx: tx.handouts.page(puller.name, asked))
+        if ids is None:
+            ids = (await self._listing(puller, asked))[(asked.page - 1) * PAGE : asked.page * PAGE]
+        return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, shown, ids)) if ids else []
 
-    def _all(self, puller: Puller, asked: Asked) -> list[Out]:
+    async def _listing(self, puller: Puller, asked: Asked) -> list[AlertId]:
+        """Return a new listing; its later pages are kept in the store, where every copy of the daemon finds them."""
+        few = None if asked.name else await self.store.read(partial(_listed, puller, asked, PAGE + 1))
+        if few is not None and len(few[0]) <= PAGE:
+            ids, outdated = few
+        else:
+            # In a thread: of very many it takes long.
+            ids, outdated = await asyncio.to_thread(self._all, puller, asked)
+        if outdated or len(ids) > PAGE:
+            await self.store.write(lambda tx: tx.handouts.keep_pages(puller.name, asked, ids), long=True)
+        return ids
+
+    def _all(self, puller: Puller, asked: Asked) -> tuple[list[AlertId], bool]:
         with self.store.reading() as tx:
             return _listed(puller, asked, self.limits.listed, tx)
 
@@ -252,15 +227,21 @@ def _unpack(packed: bytes, most: int) -> Iterator[bytes]:
 
 
 def _by_id(target: str, asked: Asked, tx: Tx) -> list[Out]:
-    return tx.handouts.by_id(target, asked, set(tx.links.stored_as(asked.ids).values()))
+    stored = set(tx.links.stored_as(asked.ids).values())
+    for alert_id, whose in tx.links.targets_of(stored).items():
+        if whose not in (target, NO_ROUTE, IGNORE):
+            raise NotTheirs(f"alert {alert_id} belongs to another target")
+    return tx.handouts.by_id(target, asked, stored)
 
 
 def _parts(outs: Sequence[Out], asked: Asked, tx: Tx) -> dict[AlertId, Parts]:
     return tx.handouts.parts(outs, asked)
 
 
-def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> list[Out]:
-    return tx.handouts.listed(puller.name, asked, repeated_since=tx.now - puller.repeat_for, limit=limit)
+def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> tuple[list[AlertId], bool]:
+    """Return a new listing, and whether pages of an earlier one are kept."""
+    ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=limit)
+    return ids, tx.handouts.has_pages(puller.name, asked)
 
 
 def _delivered(target: str, fresh: Sequence[Out], tx: Tx) -> datetime:

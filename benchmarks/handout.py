@@ -1,0 +1,243 @@
+"""What it costs the rest of the daemon that twenty connectors ask at once for a large backlog.
+
+The store holds open alerts with their events, none of them shown yet. A process of its own opens the connections and
+throws away what comes; here the door answers. Meanwhile a task wakes up every millisecond, and notes how late it does:
+so long the event loop stood, and every poll and delivery with it. Another one writes to the store, as deliveries do.
+The baseline is the same without connectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from figures import Figure, Report, parser, say
+from stage import HERE
+
+CONNECTORS = 20
+TOKEN = "bench-token"  # noqa: S105  # opens nothing
+PROBE = 0.001
+BREATH = 0.02
+COMMAND = "GET /api/v1/alerts/?withEvents&status=new HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+
+@dataclass(kw_only=True)
+class Lateness:
+    """How late the loop's tasks woke up, and how long writes took, in milliseconds."""
+
+    loop: list[float] = field(default_factory=list)
+    writes: list[float] = field(default_factory=list)
+
+    def worst(self) -> float:
+        """Return the longest time that the loop stood."""
+        return max(self.loop)
+
+    def usual(self, numbers: list[float], share: float = 0.99) -> float:
+        """Return the value that so many stay below."""
+        return sorted(numbers)[int(len(numbers) * share)]
+
+
+@asynccontextmanager
+async def watched(store: Any) -> AsyncIterator[Lateness]:
+    """Watch the loop and the store while the block runs."""
+    found = Lateness()
+
+    async def wake_up() -> None:
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(PROBE)
+            found.loop.append((time.perf_counter() - started - PROBE) * 1000)
+
+    async def write() -> None:
+        while True:
+            started = time.perf_counter()
+            await store.write(lambda tx: tx.audit.note("bench", "written"))
+            found.writes.append((time.perf_counter() - started) * 1000)
+            await asyncio.sleep(BREATH)
+
+    tasks = [asyncio.create_task(wake_up()), asyncio.create_task(write())]
+    try:
+        yield found
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def filled(store: Any, *, alerts: int, events: int) -> int:
+    """Put so many alerts out; return the bytes of them all."""
+    from kuma_sync.core.alert import Alert, AlertId  # noqa: PLC0415  # the package is loaded only by those who need it
+    from kuma_sync.store.handouts import NOTHING, Handout, Lists, Text  # noqa: PLC0415
+
+    now, size = datetime.now(UTC), 0
+    for start in range(0, alerts, 250):
+        some = []
+        for number in range(start, min(start + 250, alerts)):
+            alert = Alert(id=AlertId(f"{number:08}-bench"), name="R001", status="new", first_seen=now, last_seen=now)
+            texts = [
+                {"ID": f"{number}-{one}", "Name": "event", "Message": f"{number * one:x}" * 60} for one in range(events)
+            ]
+            lists = Lists(
+                events=Text.of(json.dumps(texts).encode()),
+                affected=NOTHING.affected,
+                affected_lists=NOTHING.affected_lists,
+            )
+            head = Text.of(json.dumps({"id": alert.id, "name": alert.name, "status": "new"}).encode()[:-1])
+            some.append(Handout(alert=alert, target="irp", head=head, lists=lists))
+            size += head.size + lists.events.size
+        with store.writing() as tx:
+            tx.handouts.put(some)
+    return size
+
+
+@asynccontextmanager
+async def door(store: Any) -> AsyncIterator[int]:
+    """Answer at a door; yield its port."""
+    from datetime import timedelta  # noqa: PLC0415
+
+    from kuma_sync.settings import Secret  # noqa: PLC0415
+    from kuma_sync.sync.handout.giving import Giving, Puller  # noqa: PLC0415
+    from kuma_sync.telemetry.health import Health  # noqa: PLC0415
+    from kuma_sync.telemetry.metrics import Metrics  # noqa: PLC0415
+    from kuma_sync.web.responses import AccessRules  # noqa: PLC0415
+    from kuma_sync.web.routes import build_app  # noqa: PLC0415
+    from kuma_sync.web.server import bind, serve  # noqa: PLC0415
+
+    giving = Giving(store=store, health=Health(monotonic=time.monotonic), metrics=Metrics())
+    giving.serve({"irp": Puller(name="irp", repeat_for=timedelta(hours=1), expect_every=None)})
+    giving.open = True
+    rules = AccessRules(to_kuma=False, pulls={"irp": Secret(TOKEN)})
+    intake: Any = None
+    app = build_app(
+        rules=lambda: rules, intake=intake, health=Health(monotonic=time.monotonic), render_metrics=bytes, gives=giving
+    )
+    listening, stop = bind("127.0.0.1:0"), asyncio.Event()
+    port = int(listening.getsockname()[1])
+    serving = asyncio.create_task(serve(app, listening, stop=stop))
+    try:
+        yield port
+    finally:
+        stop.set()
+        await serving
+
+
+async def connectors(port: int) -> int:
+    """Let a process of its own ask; return the bytes that came."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(HERE / "handout.py"), "--ask", str(port), stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    return int(said)
+
+
+async def ask(port: int) -> int:
+    """Ask with all connectors at once, as that process."""
+
+    async def one() -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+        writer.write(f"{COMMAND}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
+        size = 0
+        while piece := await reader.read(1 << 20):
+            size += len(piece)
+        writer.close()
+        return size
+
+    return sum(await asyncio.gather(*(one() for _ in range(CONNECTORS))))
+
+
+async def measured(*, alerts: int, events: int, seconds: float) -> Report:
+    """Fill a store, and measure it quiet and asked."""
+    from kuma_sync.app.build import open_store  # noqa: PLC0415
+    from kuma_sync.settings import load  # noqa: PLC0415
+    from kuma_sync.store.migrate import upgrade  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        env = {"KUMA_SYNC_KUMA__URL": "https://k", "KUMA_SYNC_KUMA__TOKEN": "x", "KUMA_SYNC_IRP__URL": "https://i"}
+        env |= {"KUMA_SYNC_IRP__TOKEN": "x", "KUMA_SYNC_STORE__URL": f"sqlite:///{folder}/bench.db"}
+        store = open_store(load(None, env))
+        upgrade(store)
+        whole = filled(store, alerts=alerts, events=events)
+        say(f"{alerts} alerts of {events} events: {whole >> 20} MB")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        async with door(store) as port:
+            async with watched(store) as quiet:
+                await asyncio.sleep(seconds)
+            async with watched(store) as asked:
+                started = time.perf_counter()
+                received = await connectors(port)
+                took = time.perf_counter() - started
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        await store.aclose()
+    return report(quiet, asked, received=received, took=took, grown=grown)
+
+
+def report(quiet: Lateness, asked: Lateness, *, received: int, took: float, grown: float) -> Report:
+    """Return the figures."""
+    return Report(
+        figures=[
+            Figure(
+                name=f"{CONNECTORS} connectors ask at once: the longest time that the event loop stood",
+                wanted=50,
+                at_least=False,
+                got=asked.worst(),
+                unit=" ms",
+                baseline=f"{quiet.worst():.1f} ms with none",
+                spread=(asked.usual(asked.loop, 0.5), asked.worst()),
+            ),
+            Figure(
+                name="the same: 99 of 100 wake-ups are no later than",
+                wanted=20,
+                at_least=False,
+                got=asked.usual(asked.loop),
+                unit=" ms",
+                baseline=f"{quiet.usual(quiet.loop):.1f} ms with none",
+            ),
+            Figure(
+                name="the same: memory of the daemon grows by",
+                wanted=64,
+                at_least=False,
+                got=grown,
+                unit=" MB",
+                baseline=f"{received >> 20} MB were given in {took:.1f} s",
+            ),
+        ],
+        details={
+            "handout_writes_ms": {
+                name: {
+                    "median": found.usual(found.writes, 0.5),
+                    "p99": found.usual(found.writes),
+                    "worst": max(found.writes),
+                }
+                for name, found in (("quiet", quiet), ("asked", asked))
+            }
+        },
+    )
+
+
+def main() -> int:
+    """Measure, or be the connectors."""
+    made = parser(__doc__, rounds=1)
+    made.add_argument("--ask", type=int, default=0, help=argparse.SUPPRESS)
+    made.add_argument("--alerts", type=int, default=5000)
+    made.add_argument("--events", type=int, default=200)
+    options = made.parse_args()
+    if options.ask:
+        say(str(asyncio.run(ask(options.ask))))
+        return 0
+    alerts, events = (500, 20) if options.quick else (options.alerts, options.events)
+    asyncio.run(measured(alerts=alerts, events=events, seconds=1 if options.quick else 5)).publish(options.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
