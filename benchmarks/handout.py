@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import resource
 import sys
@@ -25,10 +26,13 @@ from figures import Figure, Report, parser, say
 from stage import HERE
 
 CONNECTORS = 20
+EMPTY = 1000
+"""Bytes of an answer without alerts, at most."""
+
 TOKEN = "bench-token"  # noqa: S105  # opens nothing
 PROBE = 0.001
 BREATH = 0.02
-COMMAND = "GET /api/v1/alerts/?withEvents&status=new HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+COMMAND = "GET /api/v1/alerts/?withEvents&status=new&page={} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
 @dataclass(kw_only=True)
@@ -131,25 +135,48 @@ async def door(store: Any) -> AsyncIterator[int]:
         await serving
 
 
-async def connectors(port: int) -> int:
-    """Let a process of its own ask; return the bytes that came."""
+@asynccontextmanager
+async def connectors(port: int) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Start a process of its own; yield a function that lets it ask, and returns the bytes that came.
+
+    It is started before anything is measured, for that, too, makes the loop stand.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(HERE / "handout.py"), "--ask", str(port), stdout=asyncio.subprocess.PIPE
+        sys.executable,
+        str(HERE / "handout.py"),
+        "--ask",
+        str(port),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await process.communicate()
-    return int(said)
+    if process.stdin is None or process.stdout is None:
+        raise RuntimeError("no pipes")
+    await process.stdout.readline()
+
+    async def begin() -> int:
+        said, _ = await process.communicate(b"now\n")
+        return int(said)
+
+    yield begin
+    await process.wait()
 
 
 async def ask(port: int) -> int:
-    """Ask with all connectors at once, as that process."""
+    """Ask with all connectors at once, page by page until one is empty, as that process."""
 
-    async def one() -> int:
+    async def page(number: int) -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-        writer.write(f"{COMMAND}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
+        writer.write(f"{COMMAND.format(number)}Authorization: Bearer {TOKEN}\r\n\r\n".encode())
         size = 0
         while piece := await reader.read(1 << 20):
             size += len(piece)
         writer.close()
+        return size
+
+    async def one() -> int:
+        size, number = 0, 1
+        while (received := await page(number)) > EMPTY:
+            size, number = size + received, number + 1
         return size
 
     return sum(await asyncio.gather(*(one() for _ in range(CONNECTORS))))
@@ -167,14 +194,16 @@ async def measured(*, alerts: int, events: int, seconds: float) -> Report:
         store = open_store(load(None, env))
         upgrade(store)
         whole = filled(store, alerts=alerts, events=events)
+        gc.collect()
+        gc.freeze()  # as the daemon does once everything is loaded: a full collection makes the loop stand
         say(f"{alerts} alerts of {events} events: {whole >> 20} MB")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        async with door(store) as port:
+        async with door(store) as port, connectors(port) as begin:
             async with watched(store) as quiet:
                 await asyncio.sleep(seconds)
             async with watched(store) as asked:
                 started = time.perf_counter()
-                received = await connectors(port)
+                received = await begin()
                 took = time.perf_counter() - started
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         await store.aclose()
@@ -232,6 +261,8 @@ def main() -> int:
     made.add_argument("--events", type=int, default=200)
     options = made.parse_args()
     if options.ask:
+        say("ready")
+        sys.stdin.readline()
         say(str(asyncio.run(ask(options.ask))))
         return 0
     alerts, events = (500, 20) if options.quick else (options.alerts, options.events)

@@ -34,12 +34,13 @@ _EVENTS = b',"events":'
 class HandoutLimits:
     """How much is given at once.
 
-    `made_at_once`: answers that a piece is made for at the same time. `batch`: bytes, unpacked, that are read from the
+    `made_at_once`: answers that something is read or made for at the same time: what
+    else the process does must not wait for all of them. `batch`: bytes, unpacked, that are read from the
     store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing.
     `noted_every`: how often it is stored that a target asked.
     """
 
-    made_at_once: int = 2
+    made_at_once: int = 1
     batch: int = 1024 * 1024
     piece: int = 128 * 1024
     listed: int = 10_000
@@ -80,7 +81,8 @@ class Giving:
         puller = self._pullers[target]
         async with self._noting[target]:  # what was sent just now is not shown as new again
             pass
-        outs = await self._outs(puller, asked)
+        async with self.making:
+            outs = await self._outs(puller, asked)
         await self._note_asked(puller)
         return GivenAnswer(giving=self, target=target, asked=asked, outs=outs)
 
