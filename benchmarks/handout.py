@@ -1,9 +1,9 @@
 """What it costs the rest of the daemon that twenty connectors ask at once for a large backlog.
 
 The store holds open alerts with their events, none of them shown yet. A process of its own opens the connections and
-throws away what comes; here the door answers. Meanwhile a task wakes up every millisecond, and notes how late it does:
-so long the event loop stood, and every poll and delivery with it. Another one writes to the store, as deliveries do.
-The baseline is the same without connectors.
+throws away what comes; here the door answers. Meanwhile a task wakes up every millisecond, and notes how late it does,
+and how much the loop's thread worked since: so long every poll and delivery waits. Another one writes to the store, as
+deliveries do. The baseline is the same without connectors.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import argparse
 import asyncio
 import gc
 import json
+import logging
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,18 +38,19 @@ COMMAND = "GET /api/v1/alerts/?withEvents&status=new&page={} HTTP/1.1\r\nHost: x
 
 @dataclass(kw_only=True)
 class Lateness:
-    """How late the loop's tasks woke up, and how long writes took, in milliseconds."""
+    """How late a task woke up, how long the loop's thread worked since, and how long writes took, in milliseconds.
 
-    loop: list[float] = field(default_factory=list)
+    `work` is CPU time: what other programs take of the machine is not in it.
+    """
+
+    late: list[float] = field(default_factory=list)
+    work: list[float] = field(default_factory=list)
     writes: list[float] = field(default_factory=list)
 
-    def worst(self) -> float:
-        """Return the longest time that the loop stood."""
-        return max(self.loop)
 
-    def usual(self, numbers: list[float], share: float = 0.99) -> float:
-        """Return the value that so many stay below."""
-        return sorted(numbers)[int(len(numbers) * share)]
+def usual(numbers: list[float], share: float = 0.99) -> float:
+    """Return the value that so many stay below."""
+    return sorted(numbers)[int(len(numbers) * share)]
 
 
 @asynccontextmanager
@@ -58,9 +60,10 @@ async def watched(store: Any) -> AsyncIterator[Lateness]:
 
     async def wake_up() -> None:
         while True:
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.thread_time()
             await asyncio.sleep(PROBE)
-            found.loop.append((time.perf_counter() - started - PROBE) * 1000)
+            found.late.append((time.perf_counter() - started - PROBE) * 1000)
+            found.work.append((time.thread_time() - worked) * 1000)
 
     async def write() -> None:
         while True:
@@ -184,10 +187,13 @@ async def ask(port: int) -> int:
 
 async def measured(*, alerts: int, events: int, seconds: float) -> Report:
     """Fill a store, and measure it quiet and asked."""
+    import structlog  # noqa: PLC0415
+
     from kuma_sync.app.build import open_store  # noqa: PLC0415
     from kuma_sync.settings import load  # noqa: PLC0415
     from kuma_sync.store.migrate import upgrade  # noqa: PLC0415
 
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder:
         env = {"KUMA_SYNC_KUMA__URL": "https://k", "KUMA_SYNC_KUMA__TOKEN": "x", "KUMA_SYNC_IRP__URL": "https://i"}
         env |= {"KUMA_SYNC_IRP__TOKEN": "x", "KUMA_SYNC_STORE__URL": f"sqlite:///{folder}/bench.db"}
@@ -215,21 +221,20 @@ def report(quiet: Lateness, asked: Lateness, *, received: int, took: float, grow
     return Report(
         figures=[
             Figure(
-                name=f"{CONNECTORS} connectors ask at once: the longest time that the event loop stood",
-                wanted=50,
+                name=f"{CONNECTORS} connectors ask at once: the longest work of the event loop's thread in one go",
+                wanted=20,
                 at_least=False,
-                got=asked.worst(),
+                got=max(asked.work),
                 unit=" ms",
-                baseline=f"{quiet.worst():.1f} ms with none",
-                spread=(asked.usual(asked.loop, 0.5), asked.worst()),
+                baseline=f"{max(quiet.work):.1f} ms with none",
             ),
             Figure(
                 name="the same: 99 of 100 wake-ups are no later than",
                 wanted=20,
                 at_least=False,
-                got=asked.usual(asked.loop),
+                got=usual(asked.late),
                 unit=" ms",
-                baseline=f"{quiet.usual(quiet.loop):.1f} ms with none",
+                baseline=f"{usual(quiet.late):.1f} ms with none",
             ),
             Figure(
                 name="the same: memory of the daemon grows by",
@@ -243,8 +248,8 @@ def report(quiet: Lateness, asked: Lateness, *, received: int, took: float, grow
         details={
             "handout_writes_ms": {
                 name: {
-                    "median": found.usual(found.writes, 0.5),
-                    "p99": found.usual(found.writes),
+                    "median": usual(found.writes, 0.5),
+                    "p99": usual(found.writes),
                     "worst": max(found.writes),
                 }
                 for name, found in (("quiet", quiet), ("asked", asked))

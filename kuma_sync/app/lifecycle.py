@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -266,6 +267,8 @@ class Daemon:
                     return False
             else:
                 outage.over()
+                # What is loaded by now stays: a full collection would make the event loop stand for a tenth of a second.
+                gc.freeze()
                 self._intake.open = self._giving.open = True
                 self._shared.health.succeeded("store")
                 return True
