@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import socket
@@ -245,6 +244,7 @@ class Daemon:
             rules=lambda: door_rules(self._settings),
             intake=self._intake,
             gives=self._giving,
+            passes=lambda: None if self._runtime is None else self._runtime.passing,
             health=self._shared.health,
             render_metrics=self._shared.metrics.render,
             serves=served(identity),
@@ -267,8 +267,6 @@ class Daemon:
                     return False
             else:
                 outage.over()
-                # What is loaded by now stays: a full collection would make the event loop stand for a tenth of a second.
-                gc.freeze()
                 self._intake.open = self._giving.open = True
                 self._shared.health.succeeded("store")
                 return True

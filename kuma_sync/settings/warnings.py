@@ -56,7 +56,8 @@ def _connections(settings: Settings) -> Iterator[str]:
             )
     web = settings.web
     if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
-        open_ = "tokens arrive unencrypted" if web.tokens or web.metrics_token else "is open to the network without TLS"
+        tokens = web.tokens or web.metrics_token or any(irp.pulls for _name, irp in _irps(settings))
+        open_ = "tokens arrive unencrypted" if tokens else "is open to the network without TLS"
         yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
 
 
@@ -64,8 +65,6 @@ def _without_effect(settings: Settings) -> Iterator[str]:
     """Yield keys that are read, while what they ask for is not built yet."""
     if settings.kuma.write_back:
         yield "kuma.write_back: has no effect in this version: nothing is written back to KUMA"
-    if settings.web.passthrough.allow:
-        yield "web.passthrough.allow: has no effect in this version: these calls are answered 404"
 
 
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:

@@ -20,6 +20,7 @@ from kuma_sync.core.alert import CLOSED, Alert, AlertId
 from kuma_sync.core.handout import PAGE, Asked, filed_as
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
+from kuma_sync.store.types import UtcTime
 
 KEPT = timedelta(minutes=10)
 """How long replaced bytes stay (an answer that takes longer breaks off), and the pages of a listing."""
@@ -108,13 +109,11 @@ _REPLACE = (
 _UNSENT = delete(_BODIES).where(_BODIES.c.alert_id == bindparam("b_alert"), _BODIES.c.replaced_at < bindparam("b_then"))
 _DELIVERED = (
     update(_ROWS)
-    .where(_ROWS.c.alert_id == bindparam("b_alert"), _ROWS.c.version == bindparam("b_version"))
-    .values(pending=False)
-)
-_FIRST = (
-    update(_ROWS)
-    .where(_ROWS.c.alert_id == bindparam("b_alert"), _ROWS.c.first_handed_at.is_(None))
-    .values(first_handed_at=bindparam("b_now"))
+    .where(_ROWS.c.alert_id == bindparam("b_alert"))
+    .values(
+        pending=_ROWS.c.pending & (_ROWS.c.version != bindparam("b_version")),
+        first_handed_at=func.coalesce(_ROWS.c.first_handed_at, bindparam("b_now", type_=UtcTime())),
+    )
 )
 
 
@@ -216,12 +215,17 @@ class Handouts:
             if versions[AlertId(row.alert_id)] == row.version
         }
 
-    def delivered(self, outs: Sequence[Out]) -> None:
-        """Note that these were sent whole: what did not change meanwhile is no longer new or changed."""
-        if outs:
-            values = [{"b_alert": out.alert_id, "b_version": out.version} for out in outs]
+    def delivered(self, outs: Sequence[Out]) -> list[Out]:
+        """Note that these were sent whole: what did not change meanwhile is no longer new or changed.
+
+        Return those of which that was not known: another answer may have held them, too.
+        """
+        known = self._known([out.alert_id for out in outs])
+        new = [out for out in outs if (row := known.get(out.alert_id)) and (row.pending or row.first_handed_at is None)]
+        if new:
+            values = [{"b_alert": out.alert_id, "b_version": out.version, "b_now": self._now} for out in new]
             self._connection.execute(_DELIVERED, values)
-            self._connection.execute(_FIRST, [{"b_alert": out.alert_id, "b_now": self._now} for out in outs])
+        return new
 
     def waiting(self) -> dict[str, int]:
         """Count what each target was not shown yet; what is closed by now is not counted."""

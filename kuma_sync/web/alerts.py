@@ -5,8 +5,9 @@ Errors come in KUMA's order and words.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -19,11 +20,14 @@ from kuma_sync.core.errors import NotTheirs, StoreError
 from kuma_sync.core.handout import STATUSES, Asked
 from kuma_sync.core.moments import read_moment
 from kuma_sync.settings.expressions import Expression
-from kuma_sync.web.responses import CONNECTION, AccessRules, Refused, authenticated
+from kuma_sync.web.responses import CONNECTION, AccessRules, Connection, Refused, authenticated
 
 log = structlog.get_logger(__name__)
 
 _MOST_IDS = 1000
+_LAST_BYTE = 1.0
+"""Seconds in which the peer's system takes the last byte; who asks for the same target's alerts waits as long."""
+
 _FIELDS = ("lastSeen", "firstSeen")
 _LISTS = ("v3",)
 
@@ -38,8 +42,8 @@ class Answer(Protocol):
     def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes. Raise StoreError."""
 
-    async def delivered(self) -> None:
-        """Note that it was sent whole."""
+    async def end(self, finish: Callable[[], Awaitable[bool]]) -> None:
+        """Let the last piece be sent by `finish`, which tells whether the peer took all, and note it."""
 
 
 class Gives(Protocol):
@@ -47,20 +51,6 @@ class Gives(Protocol):
 
     async def give(self, target: str, asked: Asked) -> Answer:
         """Return the answer to a target's query. Raise StoreError, or NotTheirs for the id of another's alert."""
-
-
-class Connection(Protocol):
-    """The connection of a request, as far as it tells whether the peer took an answer."""
-
-    @property
-    def broken(self) -> bool:
-        """Tell whether it ended although the peer did not take all."""
-
-    def moves(self) -> None:
-        """Note that the answer goes on."""
-
-    async def taken(self) -> bool:
-        """Wait until the peer's system has taken all that was sent; false where it ended before."""
 
 
 async def list_alerts(request: Request, rules: AccessRules, gives: Gives, version: str) -> Response:
@@ -92,24 +82,38 @@ class WholeAnswer(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return
+        try:
+            last = await self._all_but_the_last(send, connection)
+            if last is not None:
+                await self._given.end(partial(_finish, last, send, connection))
+        except StoreError as error:
+            log.warning("handout_broke_off", reason=str(error))
+            if connection is not None:
+                connection.end()
+
+    async def _all_but_the_last(self, send: Send, connection: Connection | None) -> bytes | None:
+        """Send the body without its last piece, and return that; None where the peer did not take the others."""
         last = b""
         async for piece in self._given.pieces():
             if last:
                 await send({"type": "http.response.body", "body": last, "more_body": True})
             last = piece
             if connection is not None and not _goes_on(connection):
-                return
+                return None
         # The last byte waits until the peer's system has taken all others.
-        if last != b"[]" and connection is not None and not await connection.taken():
-            return
-        await send({"type": "http.response.body", "body": last})
-        if connection is None or not connection.broken:
-            await self._given.delivered()
+        return last if connection is None or last == b"[]" or await connection.taken() else None
+
+
+async def _finish(last: bytes, send: Send, connection: Connection | None) -> bool:
+    """Send the last piece; tell whether the peer took it."""
+    await send({"type": "http.response.body", "body": last})
+    # A peer that closes at once has closed after the last byte, or the connection is broken.
+    return connection is None or await connection.taken(within=_LAST_BYTE) or not connection.unsure
 
 
 def _goes_on(connection: Connection) -> bool:
     connection.moves()
-    return not connection.broken
+    return not connection.over
 
 
 def read_query(raw: bytes, *, lists: bool) -> Asked:

@@ -9,7 +9,7 @@ import asyncio
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -112,17 +112,23 @@ class Giving:
         with self.store.reading() as tx:
             return _listed(puller, asked, self.limits.listed, tx)
 
-    async def delivered(self, target: str, outs: Sequence[Out]) -> None:
-        """Note that an answer was sent whole."""
+    async def end(self, target: str, outs: Sequence[Out], finish: Callable[[], Awaitable[bool]]) -> None:
+        """Let an answer's last piece be sent, and note that it was sent whole, where `finish` says so."""
         fresh = [out for out in outs if out.pending]
         if not fresh:
+            await finish()
             return
         try:
+            # Whoever got the last byte may ask again at once: that question waits.
             async with self._noting[target]:
-                now = await self.store.write(partial(_delivered, target, fresh), long=True)
+                if not await finish():
+                    return
+                now, fresh = await self.store.write(partial(_delivered, target, fresh), long=True)
         except StoreError as error:
             # It is shown once more: at least once.
             log.warning("handout_not_noted", target=target, count=len(fresh), reason=str(error))
+            return
+        if not fresh:
             return
         self.metrics.handed_out.labels(target=target).inc(len(fresh))
         seconds = self.metrics.end_to_end_seconds.labels(target=target)
@@ -168,10 +174,12 @@ class GivenAnswer:
                 yield piece
         yield b"]" if self.outs else b"[]"
 
-    async def delivered(self) -> None:
-        """Note that it was sent whole; an answer to `id=` shows what was wanted, and changes nothing."""
-        if not self.asked.ids:
-            await self.giving.delivered(self.target, self.outs)
+    async def end(self, finish: Callable[[], Awaitable[bool]]) -> None:
+        """Let the last piece be sent, and note that the answer was sent whole, where `finish` says so.
+
+        An answer to `id=` shows what was wanted, and changes nothing.
+        """
+        await self.giving.end(self.target, () if self.asked.ids else self.outs, finish)
 
     async def _next(self, texts: Iterator[bytes]) -> bytes | None:
         async with self.giving.making:
@@ -246,7 +254,7 @@ def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> tuple[list[Aler
     return ids, tx.handouts.has_pages(puller.name, asked)
 
 
-def _delivered(target: str, fresh: Sequence[Out], tx: Tx) -> datetime:
-    tx.handouts.delivered(fresh)
+def _delivered(target: str, outs: Sequence[Out], tx: Tx) -> tuple[datetime, list[Out]]:
+    fresh = tx.handouts.delivered(outs)
     tx.audit.note_all(target, [("handed_out", out.alert_id, "") for out in fresh])
-    return tx.now
+    return tx.now, fresh
