@@ -141,7 +141,8 @@ class Giving:
         part, now = part_of("irp", puller.name), time.monotonic()
         self._health.succeeded(part)
         last = self._noted.get(puller.name)
-        if last is None or now - last > self.limits.noted_every.total_seconds():
+        every = min(self.limits.noted_every, (puller.expect_every or self.limits.noted_every) / 4)
+        if last is None or now - last > every.total_seconds():
             await self.store.write(lambda tx: tx.targets.note_asked(puller.name, tx.now))
             self._noted[puller.name] = now
 
