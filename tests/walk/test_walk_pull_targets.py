@@ -89,7 +89,7 @@ async def test_connector_that_stopped_asking_is_told_of_until_it_asks_again(tmp_
 async def test_change_shown_later_keeps_the_fields_that_we_do_not_know(tmp_path: Path, sqlite_url: str) -> None:
     irp = {**PULL, "token": "token-of-irp", "repeat_for": 0}
     async with staged(tmp_path, sqlite_url, irp=irp) as stage, stage.door() as client:
-        alert = stage.kuma.raise_alert(events=2)
+        alert = stage.kuma.raise_alert(events=2, priority="low")
         stage.kuma.alerts[alert]["madeUp"] = {"depth": [1]}
         await eventually(lambda: ids(client, "irp"))
         stage.kuma.edit(alert, priority="critical")
