@@ -21,6 +21,10 @@ _BUSY = 1.0
 """Seconds after which a caller may try again, where as many calls are under way as may be."""
 
 
+_LONGEST = 300
+"""Signs of a call in the audit trail."""
+
+
 class Passing:
     """Passes calls on, at most `most` at once, each with a line in the audit trail."""
 
@@ -40,7 +44,7 @@ class Passing:
         try:
             await self._admitted()
             # Before it is sent: what was done must be known, whatever comes of it.
-            detail = f"{request.method} {request.path}"
+            detail = f"{request.method} {request.path}"[:_LONGEST]
             await self._store.write(lambda tx: tx.audit.note(who, "passed_on", "", detail))
             async with self._kuma.answered(request) as answer:
                 self._learn(answer)

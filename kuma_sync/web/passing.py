@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 LARGEST_ANSWER = 64 * 1024 * 1024
 LARGEST_BODY = 1024 * 1024
 
-_SENT = ("content-type", "accept")
+_SENT = ("content-type", "content-encoding", "accept")
 """What of the caller's headers KUMA gets: never the token, which is ours to choose."""
 
 _SHOWN = ("content-type", "content-disposition", "retry-after")

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kuma_sync.core.handout import user
 from kuma_sync.telemetry.health import Health
@@ -76,11 +76,17 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     )
     app.router.redirect_slashes = False
 
+    app.router.default = _anything_else(rules, passes)
+    return app
+
+
+def _anything_else(rules: Callable[[], AccessRules], passes: Callable[[], Passes | None]) -> ASGIApp:
+    """Return the door for every path that no other one takes."""
+
     async def anything_else(scope: Scope, receive: Receive, send: Send) -> None:
         await pass_on(scope, receive, send, rules=rules(), passes=passes())
 
-    app.router.default = anything_else
-    return app
+    return anything_else
 
 
 def _asked(rules: Callable[[], AccessRules], gives: Gives | None) -> list[Route]:
