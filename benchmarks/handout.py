@@ -108,8 +108,8 @@ def filled(store: Any, *, alerts: int, events: int) -> int:
 
 
 @asynccontextmanager
-async def door(store: Any) -> AsyncIterator[int]:
-    """Answer at a door; yield its port."""
+async def door(store: Any) -> AsyncIterator[tuple[int, Any]]:
+    """Answer at a door; yield its port, and what gives the answers."""
     from datetime import timedelta  # noqa: PLC0415
 
     from kuma_sync.settings import Secret  # noqa: PLC0415
@@ -132,10 +132,27 @@ async def door(store: Any) -> AsyncIterator[int]:
     port = int(listening.getsockname()[1])
     serving = asyncio.create_task(serve(app, listening, stop=stop))
     try:
-        yield port
+        yield port, giving
     finally:
         stop.set()
         await serving
+
+
+async def nothing_new(giving: Any, rounds: int = 200) -> float:
+    """Return the CPU of a question when all was shown and repeats are over, in milliseconds."""
+    from datetime import timedelta  # noqa: PLC0415
+
+    from kuma_sync.core.handout import Asked  # noqa: PLC0415
+    from kuma_sync.sync.handout.giving import Puller  # noqa: PLC0415
+
+    giving.serve({"irp": Puller(name="irp", repeat_for=timedelta(), expect_every=None)})
+    asked = Asked(statuses=frozenset({"new"}), with_events=True)
+    worked = time.process_time()
+    for _ in range(rounds):
+        answer = await giving.give("irp", asked)
+        if b"".join([piece async for piece in answer.pieces()]) != b"[]":
+            raise RuntimeError("there is something new")
+    return (time.process_time() - worked) * 1000 / rounds
 
 
 @asynccontextmanager
@@ -204,19 +221,20 @@ async def measured(*, alerts: int, events: int, seconds: float) -> Report:
         gc.freeze()  # as the daemon does once everything is loaded: a full collection makes the loop stand
         say(f"{alerts} alerts of {events} events: {whole >> 20} MB")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        async with door(store) as port, connectors(port) as begin:
+        async with door(store) as (port, giving), connectors(port) as begin:
             async with watched(store) as quiet:
                 await asyncio.sleep(seconds)
             async with watched(store) as asked:
                 started = time.perf_counter()
                 received = await begin()
                 took = time.perf_counter() - started
+            idle = await nothing_new(giving)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         await store.aclose()
-    return report(quiet, asked, received=received, took=took, grown=grown)
+    return report(quiet, asked, received=received, took=took, grown=grown, idle=idle)
 
 
-def report(quiet: Lateness, asked: Lateness, *, received: int, took: float, grown: float) -> Report:
+def report(quiet: Lateness, asked: Lateness, *, received: int, took: float, grown: float, idle: float) -> Report:
     """Return the figures."""
     return Report(
         figures=[
@@ -243,6 +261,14 @@ def report(quiet: Lateness, asked: Lateness, *, received: int, took: float, grow
                 got=grown,
                 unit=" MB",
                 baseline=f"{received >> 20} MB were given in {took:.1f} s",
+            ),
+            Figure(
+                name="an answer with nothing new, over that backlog: CPU",
+                wanted=2,
+                at_least=False,
+                got=idle,
+                unit=" ms",
+                baseline="without the HTTP around it",
             ),
         ],
         details={
