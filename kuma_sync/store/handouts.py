@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
 from kuma_sync.core.handout import PAGE, Asked, filed_as
@@ -165,7 +165,8 @@ class Handouts:
     def keep_pages(self, target: str, asked: Asked, ids: Sequence[AlertId]) -> None:
         """Keep the pages of a listing after its first, in place of those of an earlier one."""
         key = {"target": target, "listing": _key(asked)}
-        self._connection.execute(delete(_PAGES).where(*_of_listing(target, asked)))
+        outdated = _PAGES.c.made_at < self._now - KEPT
+        self._connection.execute(delete(_PAGES).where(or_(and_(*_of_listing(target, asked)), outdated)))
         pages = [
             {**key, "page": page, "alert_ids": json.dumps(ids[start : start + PAGE]), "made_at": self._now}
             for page, start in enumerate(range(PAGE, len(ids), PAGE), start=2)

@@ -45,10 +45,16 @@ async def pass_on(scope: Scope, receive: Receive, send: Send, *, rules: AccessRu
     """Answer a call that no other door takes: 404 unless it is listed."""
     request = Request(scope, receive)
     path = scope.get("raw_path", b"").decode("ascii", "replace")
-    if passes is None or not any(one.matches(scope["method"], path) for one in rules.allow):
+    if not any(one.matches(scope["method"], path) for one in rules.allow):
         raise HTTPException(404)
+    try:
+        who = authenticated(request, rules)
+    except Refused:
+        await read_body(request, 0)  # so that its sender gets the answer; none of it is kept
+        raise
+    if passes is None:
+        raise Refused(503, "KUMA is not asked now", "the daemon is starting", retry_after=1)
     body = await read_body(request, LARGEST_BODY)
-    who = authenticated(request, rules)
     if body is None:
         raise Refused(413, "request body too large", f"at most {LARGEST_BODY} bytes")
     outgoing = Outgoing(

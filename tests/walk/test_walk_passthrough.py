@@ -154,6 +154,16 @@ async def test_own_doors_and_other_methods_stay_as_they_are(tmp_path: Path, sqli
     assert not stage.kuma.closes
 
 
+async def test_body_of_a_stranger_is_not_passed_on(tmp_path: Path, sqlite_url: str) -> None:
+    async with passing(tmp_path, sqlite_url) as (_stage, others, client):
+        wrong = {"Authorization": "Bearer wrong"}
+        refused = await client.post("/api/v1/assets/import", content=bytes(1000 * 1000), headers=wrong)
+        taken = await client.post("/api/v1/assets/import", content=b"{}")
+
+    assert (refused.status_code, refused.json()["message"]) == (403, "access denied")
+    assert (taken.status_code, len(others.requests)) == (200, 1)
+
+
 async def test_token_of_a_target_that_polls_opens_them_too_and_each_is_audited(tmp_path: Path, sqlite_url: str) -> None:
     irp = {"profile": "security-vision-pull", "token": "pull-token", "url": ""}
     async with passing(tmp_path, sqlite_url, irp=irp) as (stage, _others, client):
