@@ -35,6 +35,7 @@ from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.handout.giving import Puller
 from kuma_sync.sync.handout.offering import Offering
 from kuma_sync.sync.leader import LeaderLease
+from kuma_sync.sync.passing import Passing
 from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.polling.recorder import Recorder
 from kuma_sync.sync.polling.round import PollSettings
@@ -54,6 +55,7 @@ def door_rules(settings: Settings) -> AccessRules:
         to_kuma=settings.close.to_kuma,
         pulls={name: section.token for name, section in settings.irps.items() if section.pulls},
         tokens=settings.web.tokens,
+        allow=settings.web.passthrough.allow,
         metrics_token=settings.web.metrics_token,
         metrics_public=settings.web.metrics_public,
     )
@@ -155,6 +157,9 @@ class RuntimeBuilder:
             poller=self._poller(partial(_ring, workers)),
             closes=self._closes(),
             kuma=self._kuma.whole,
+            passing=Passing(
+                kuma=remotes.passage, gate=self._kuma.whole, store=shared.store, most=shared.limits.passed_at_once
+            ),
             turns=self._turns,
             housekeeping=Housekeeping(
                 shared.store,

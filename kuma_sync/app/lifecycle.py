@@ -198,6 +198,7 @@ class Daemon:
             rules=lambda: door_rules(self._settings),
             intake=self._intake,
             gives=self._giving,
+            passes=lambda: None if self._runtime is None else self._runtime.passing,
             health=self._shared.health,
             render_metrics=self._shared.metrics.render,
             serves=lambda: served(self._settings),

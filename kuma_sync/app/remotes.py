@@ -20,6 +20,7 @@ from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.validate import capabilities, check_profile
 from kuma_sync.kuma.client import KumaClient
+from kuma_sync.kuma.passing import KumaPassage
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection
 from kuma_sync.settings.targets import key_of
@@ -49,9 +50,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remotes:
-    """KUMA and the targets as they are configured. Of a `broken` target a sentence says what is wrong."""
+    """KUMA, its `passage` for others' calls, and the targets. Of a `broken` target a sentence says what is wrong."""
 
     kuma: KumaClient
+    passage: KumaPassage
     targets: Mapping[str, Target]
     broken: Mapping[str, str]
 
@@ -98,6 +100,8 @@ async def open_remotes(
     kuma_client = RemoteClient(kuma_endpoint(settings.kuma, limits), clock=clock)
     stack.push_async_callback(kuma_client.aclose)
     kuma = settings.kuma
+    others = RemoteClient(replace(kuma_endpoint(settings.kuma, limits), connections=limits.passed_at_once), clock=clock)
+    stack.push_async_callback(others.aclose)
     targets, broken = dict[str, Target](), dict(settings.broken)
     for name in settings.irps:
         try:
@@ -118,6 +122,7 @@ async def open_remotes(
             max_alert_size=settings.poll.max_alert_size,
             page_cap=limits.kuma_pages,
         ),
+        passage=KumaPassage(others, kuma.token),
         targets=targets,
         broken=broken,
     )

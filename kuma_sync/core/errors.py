@@ -102,8 +102,16 @@ class TooManyWait(KumaSyncError):
     """As many callers wait for KUMA's answer as may; nothing was stored."""
 
 
+class NotAsked(KumaSyncError):
+    """KUMA is not asked now, and may be in `seconds`; nothing was sent."""
+
+    def __init__(self, problem: str, *, seconds: float) -> None:
+        super().__init__(problem)
+        self.seconds = seconds
+
+
 class NotTheirs(KumaSyncError):
-    """The alert belongs to another target than the one that wants it closed; nothing was stored."""
+    """The alert belongs to another target than the one that asks for it, or wants it closed; nothing was stored."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

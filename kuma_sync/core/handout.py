@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from kuma_sync.core.alert import CLOSED, Alert, JsonObject
+from kuma_sync.core.patterns import Expression
 
 PAGE = 250
 """Alerts on one page (KUMA help 222254, 269916)."""
 
-STATUSES = frozenset({"new", "assigned", "escalated", CLOSED})
+NEW = "new"
+OPEN = frozenset({NEW, "assigned", "escalated"})
+STATUSES = OPEN | {CLOSED}
 
 _KEYS = {
     "id": "id",
@@ -43,7 +46,7 @@ class Asked:
     ids: tuple[str, ...] = ()
     tenants: frozenset[str] = frozenset()
     statuses: frozenset[str] = frozenset()
-    name: re.Pattern[str] | None = None
+    name: Expression | None = None
     by_first_seen: bool = False
     since: datetime | None = None
     until: datetime | None = None
@@ -53,14 +56,29 @@ class Asked:
     """The version asked for names a host in a list (`fqdn`, from v2.2 on)."""
 
     @property
-    def listing(self) -> Asked:
+    def listing(self) -> str:
         """Return the query whatever its page and its contents: equal ones mean the same listing."""
-        return replace(self, page=1, with_events=False, with_affected=False, lists=False)
+        name = self.name.pattern if self.name is not None else ""
+        moments = [moment.isoformat() if moment else "" for moment in (self.since, self.until)]
+        return json.dumps([sorted(self.tenants), sorted(self.statuses), name, self.by_first_seen, *moments])
 
     @property
     def first(self) -> bool:
         """Tell whether it asks for a new listing."""
         return self.page == 1
+
+    @property
+    def anyhow(self) -> frozenset[str]:
+        """Return the statuses in which an alert is shown that never was before.
+
+        Who asks for new ones is to get an alert, too, that was taken up in KUMA before anybody asked.
+        """
+        return self.statuses | OPEN if NEW in self.statuses else self.statuses
+
+
+def filed_as(status: str) -> str:
+    """Return the status by which an alert is looked for: one that KUMA does not document must not hide it."""
+    return status if status in STATUSES else NEW
 
 
 def as_closed(alert: Alert, reason: str) -> Alert:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kuma_sync.core.alert import Alert
+from kuma_sync.core.patterns import Expression
 
 IRP = "irp"
 """The target that the plain `[irp]` is."""
@@ -21,10 +21,6 @@ UNROUTED = "no route"
 """Why such an alert is held, as it is told to a human."""
 
 
-SEARCHED = 500
-"""Signs of an alert's name that a route looks at: a search takes place while other writes wait."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """A rule: alerts that fit every part of it go to `target`. An empty part fits all.
@@ -36,7 +32,7 @@ class Route:
     target: str
     tenants: frozenset[str] = frozenset()
     priorities: frozenset[str] = frozenset()
-    names: tuple[re.Pattern[str], ...] = ()
+    names: tuple[Expression, ...] = ()
 
     def takes(self, alert: Alert) -> bool:
         """Tell whether an alert fits."""
@@ -44,7 +40,7 @@ class Route:
         return (
             (not self.tenants or not tenants.isdisjoint(self.tenants))
             and (not self.priorities or alert.priority in self.priorities)
-            and (not self.names or any(name.search(alert.name[:SEARCHED]) for name in self.names))
+            and (not self.names or any(name.search(alert.name) for name in self.names))
         )
 
 

@@ -32,7 +32,7 @@ _READ, _CLOSE, _WHOAMI = "read", "close", "whoami"
 LISTED = 1024 * 1024
 """Bytes that an alert may have in a listing, however few it may have with its events: there it is a few hundred."""
 
-_TOKEN_REFUSED = (400, 401, 403)
+TOKEN_REFUSED = (400, 401, 403)
 """KUMA answers 403 to an unknown token, 400 to a malformed header (help 217974); 401 comes from what is before it."""
 
 # Its own hook logs what it retries; a failed read is reported once, by whoever asked for it.
@@ -56,7 +56,7 @@ class KumaClient:
     ) -> None:
         self._client = client
         self._token = token
-        self._auth = TokenAuth(token, refused=_TOKEN_REFUSED)
+        self._auth = TokenAuth(token, refused=TOKEN_REFUSED)
         self._version = api_version
         self._scope = Scope(statuses=tuple(statuses), tenants=tuple(tenants), with_affected=with_affected)
         self._max_alert_size = max_alert_size

@@ -32,7 +32,7 @@ from kuma_sync.settings.passthrough import Allowed
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.secrets import FILE
-from kuma_sync.settings.targets import Expression, IrpUrl, RouteTarget, TargetName, mode_of
+from kuma_sync.settings.targets import IrpUrl, NameExpression, RouteTarget, TargetName, mode_of
 
 PREFIX = "kuma_sync_"
 _TWICE = "is given twice, here and inside store.url; keep one"
@@ -182,7 +182,7 @@ class RouteSection(Section):
     priorities: Annotated[
         tuple[Annotated[Literal["low", "medium", "high", "critical"], types.Lower], ...], types.Words
     ] = ()
-    names: tuple[Expression, ...] = ()
+    names: tuple[NameExpression, ...] = ()
     target: RouteTarget
 
 

@@ -54,9 +54,15 @@ def _connections(settings: Settings) -> Iterator[str]:
                 f"{name}.verify_tls: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; "
                 f"set {name}.ca_file instead"
             )
-    web = settings.web
+    web, asking = settings.web, [name for name, irp in _irps(settings) if irp.pulls]
+    if asking and not web.listen:
+        yield f"web.listen: there is no door, and {', '.join(asking)} would have to ask there for its alerts"
     if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
-        open_ = "tokens arrive unencrypted" if web.tokens or web.metrics_token else "is open to the network without TLS"
+        open_ = (
+            "tokens arrive unencrypted"
+            if web.tokens or web.metrics_token or asking
+            else "is open to the network without TLS"
+        )
         yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
 
 
@@ -64,8 +70,6 @@ def _without_effect(settings: Settings) -> Iterator[str]:
     """Yield keys that are read, while what they ask for is not built yet."""
     if settings.kuma.write_back:
         yield "kuma.write_back: has no effect in this version: nothing is written back to KUMA"
-    if settings.web.passthrough.allow:
-        yield "web.passthrough.allow: has no effect in this version: these calls are answered 404"
 
 
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:

@@ -7,6 +7,7 @@ the bytes whose length it has announced.
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
-from kuma_sync.core.handout import Asked
+from kuma_sync.core.handout import PAGE, Asked, filed_as
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
+from kuma_sync.store.types import UtcTime
 
 KEPT = timedelta(minutes=10)
-"""How long replaced bytes stay; an answer that takes longer breaks off."""
+"""How long replaced bytes stay (an answer that takes longer breaks off), and the pages of a listing."""
 
 _FAST = 1
 
@@ -97,6 +99,7 @@ class Parts:
 
 _ROWS = schema.handouts
 _BODIES = schema.handout_bodies
+_PAGES = schema.handout_pages
 _KNOWN = select(_ROWS).where(one_of(_ROWS.c.alert_id, "b_ids"))
 _REPLACE = (
     update(_BODIES)
@@ -106,13 +109,11 @@ _REPLACE = (
 _UNSENT = delete(_BODIES).where(_BODIES.c.alert_id == bindparam("b_alert"), _BODIES.c.replaced_at < bindparam("b_then"))
 _DELIVERED = (
     update(_ROWS)
-    .where(_ROWS.c.alert_id == bindparam("b_alert"), _ROWS.c.version == bindparam("b_version"))
-    .values(pending=False)
-)
-_FIRST = (
-    update(_ROWS)
-    .where(_ROWS.c.alert_id == bindparam("b_alert"), _ROWS.c.first_handed_at.is_(None))
-    .values(first_handed_at=bindparam("b_now"))
+    .where(_ROWS.c.alert_id == bindparam("b_alert"))
+    .values(
+        pending=_ROWS.c.pending & (_ROWS.c.version != bindparam("b_version")),
+        first_handed_at=func.coalesce(_ROWS.c.first_handed_at, bindparam("b_now", type_=UtcTime())),
+    )
 )
 
 
@@ -151,23 +152,66 @@ class Handouts:
         rows = self._connection.execute(select(_ROWS.c.alert_id).where(to_be_shown(), _ROWS.c.target == target))
         return {AlertId(alert_id) for (alert_id,) in rows}
 
-    def listed(self, target: str, asked: Asked, *, repeated_since: datetime, limit: int) -> list[Out]:
+    def listed(self, target: str, asked: Asked, *, repeat_for: timedelta, limit: int) -> list[AlertId]:
         """Return what a target is shown: new and changed alerts, the longest waiting first, then the repeated ones."""
-        pending = self._wanted(target, asked).where(schema.PENDING).order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id)
-        found = self._found(pending.limit(limit), asked)
+        columns = (_ROWS.c.alert_id, _ROWS.c.name)
+        pending = _wanted(columns, target, asked, asked.anyhow).where(schema.PENDING)
+        if asked.anyhow != asked.statuses:
+            pending = pending.where(or_(_ROWS.c.status.in_(asked.statuses), _ROWS.c.first_handed_at.is_(None)))
+        found = self._fitting(pending.order_by(_ROWS.c.put_out_at, _ROWS.c.alert_id), asked, limit)
         if len(found) < limit:
-            again = self._wanted(target, asked).where(
-                schema.REPEATABLE, _ROWS.c.first_handed_at > repeated_since, _ROWS.c.pending.is_(False)
+            again = _wanted(columns, target, asked, asked.statuses).where(
+                schema.REPEATABLE,
+                _ROWS.c.first_handed_at > self._now - repeat_for,
+                _ROWS.c.first_handed_at < self._now + repeat_for,  # a clock that was set back repeats no longer
+                _ROWS.c.pending.is_(False),
             )
-            found += in_order(self._found(again.limit(limit), asked))
-        return found[:limit]
+            moment = _moment(asked)
+            ordered = again.order_by(moment.is_(None), moment.desc(), _ROWS.c.alert_id)
+            found += self._fitting(ordered, asked, limit - len(found))
+        return found
 
     def by_id(self, target: str, asked: Asked, ids: Collection[str]) -> list[Out]:
         """Return those of these alerts that were put out for a target, as far as the query wants them."""
+        query = _wanted((_ROWS, _moment(asked).label("moment")), target, asked, asked.statuses)
         found: list[Out] = []
         for some in batches(list(ids)):
-            found += self._found(self._wanted(target, asked).where(_ROWS.c.alert_id.in_(some)), asked)
+            rows = self._connection.execute(query.where(_ROWS.c.alert_id.in_(some)))
+            found += [_out(row) for row in rows if asked.name is None or asked.name.search(row.name)]
         return in_order(found)
+
+    def keep_pages(self, target: str, asked: Asked, ids: Sequence[AlertId]) -> None:
+        """Keep the pages of a listing after its first, in place of those of an earlier one."""
+        key = {"target": target, "listing": _key(asked)}
+        outdated = _PAGES.c.made_at < self._now - KEPT
+        self._connection.execute(delete(_PAGES).where(or_(and_(*_of_listing(target, asked)), outdated)))
+        pages = [
+            {**key, "page": page, "alert_ids": json.dumps(ids[start : start + PAGE]), "made_at": self._now}
+            for page, start in enumerate(range(PAGE, len(ids), PAGE), start=2)
+        ]
+        if pages:
+            insert = insert_into(self._connection, _PAGES)
+            # Two may ask at the same moment: the later listing counts.
+            same = ["target", "listing", "page"]
+            news = {name: insert.excluded[name] for name in ("alert_ids", "made_at")}
+            self._connection.execute(insert.on_conflict_do_update(index_elements=same, set_=news), pages)
+
+    def page(self, target: str, asked: Asked) -> list[AlertId] | None:
+        """Return the alerts of a page after the first; None where no such listing is kept."""
+        rows = self._connection.execute(
+            select(_PAGES.c.page, _PAGES.c.alert_ids).where(
+                *_of_listing(target, asked), _PAGES.c.page.in_([2, asked.page]), _PAGES.c.made_at > self._now - KEPT
+            )
+        )
+        pages = {page: alert_ids for page, alert_ids in rows}
+        if not pages:
+            return None
+        return [AlertId(one) for one in json.loads(pages.get(asked.page, "[]"))]
+
+    def has_pages(self, target: str, asked: Asked) -> bool:
+        """Tell whether pages of a listing are kept."""
+        query = select(_PAGES.c.page).where(*_of_listing(target, asked)).limit(1)
+        return self._connection.execute(query).first() is not None
 
     def parts(self, outs: Sequence[Out], asked: Asked) -> dict[AlertId, Parts]:
         """Return the bytes of these alerts in these versions; those that are gone are left out."""
@@ -190,12 +234,17 @@ class Handouts:
             if versions[AlertId(row.alert_id)] == row.version
         }
 
-    def delivered(self, outs: Sequence[Out]) -> None:
-        """Note that these were sent whole: what did not change meanwhile is no longer new or changed."""
-        if outs:
-            values = [{"b_alert": out.alert_id, "b_version": out.version} for out in outs]
+    def delivered(self, outs: Sequence[Out]) -> list[Out]:
+        """Note that these were sent whole: what did not change meanwhile is no longer new or changed.
+
+        Return those of which that was not known: another answer may have held them, too.
+        """
+        known = self._known([out.alert_id for out in outs])
+        new = [out for out in outs if (row := known.get(out.alert_id)) and (row.pending or row.first_handed_at is None)]
+        if new:
+            values = [{"b_alert": out.alert_id, "b_version": out.version, "b_now": self._now} for out in new]
             self._connection.execute(_DELIVERED, values)
-            self._connection.execute(_FIRST, [{"b_alert": out.alert_id, "b_now": self._now} for out in outs])
+        return new
 
     def waiting(self) -> dict[str, int]:
         """Count what each target was not shown yet; what is closed by now is not counted."""
@@ -207,8 +256,9 @@ class Handouts:
         return {target: count for target, count in rows}
 
     def sweep(self) -> None:
-        """Remove replaced bytes that no answer sends any more."""
+        """Remove replaced bytes and pages that no answer needs any more."""
         self._connection.execute(delete(_BODIES).where(_BODIES.c.replaced_at < self._now - KEPT))
+        self._connection.execute(delete(_PAGES).where(_PAGES.c.made_at < self._now - KEPT))
 
     def _known(self, ids: Sequence[AlertId]) -> dict[AlertId, Row[Any]]:
         found: dict[AlertId, Row[Any]] = {}
@@ -237,7 +287,7 @@ class Handouts:
             "first_handed_at": None if moved or before is None else before.first_handed_at,
             "tenant_id": item.alert.tenant_id,
             "name": item.alert.name,
-            "status": item.alert.status,
+            "status": filed_as(item.alert.status),
             "first_seen": item.alert.first_seen,
             "last_seen": item.alert.last_seen,
             "digest": item.head.digest,
@@ -261,22 +311,37 @@ class Handouts:
             events, affected, hosts = bytes(row.events), bytes(row.affected), bytes(row.affected_lists)
         return {"head": item.head.packed, "events": events, "affected": affected, "affected_lists": hosts}
 
-    def _wanted(self, target: str, asked: Asked) -> Select[Any]:
-        moment = _moment(asked)
-        query = select(_ROWS, moment.label("moment")).where(_ROWS.c.target == target)
-        if asked.statuses:
-            query = query.where(_ROWS.c.status.in_(sorted(asked.statuses)))
-        if asked.tenants:
-            query = query.where(_ROWS.c.tenant_id.in_(sorted(asked.tenants)))
-        if asked.since is not None:
-            query = query.where(moment >= asked.since)
-        if asked.until is not None:
-            query = query.where(or_(moment <= asked.until, moment.is_(None)))
-        return query
-
-    def _found(self, query: Select[Any], asked: Asked) -> list[Out]:
+    def _fitting(self, query: Select[Any], asked: Asked, limit: int) -> list[AlertId]:
+        """Return the first ids of a query whose names fit."""
+        if asked.name is None:
+            return [AlertId(alert_id) for alert_id, _name in self._connection.execute(query.limit(limit))]
+        search = asked.name.search
         rows = self._connection.execute(query)
-        return [_out(row) for row in rows if asked.name is None or asked.name.search(row.name)]
+        fitting = [AlertId(alert_id) for alert_id, name in rows if search(name)]
+        return fitting[:limit]
+
+
+def _wanted(columns: Sequence[Any], target: str, asked: Asked, statuses: frozenset[str]) -> Select[Any]:
+    moment = _moment(asked)
+    query = select(*columns).where(_ROWS.c.target == target)
+    if statuses:
+        query = query.where(_ROWS.c.status.in_(sorted(statuses)))
+    if asked.tenants:
+        query = query.where(_ROWS.c.tenant_id.in_(sorted(asked.tenants)))
+    # An alert whose time is not known must not be hidden by it.
+    if asked.since is not None:
+        query = query.where(or_(moment >= asked.since, moment.is_(None)))
+    if asked.until is not None:
+        query = query.where(or_(moment <= asked.until, moment.is_(None)))
+    return query
+
+
+def _key(asked: Asked) -> bytes:
+    return hashlib.blake2b(asked.listing.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _of_listing(target: str, asked: Asked) -> tuple[ColumnElement[bool], ...]:
+    return _PAGES.c.target == target, _PAGES.c.listing == _key(asked)
 
 
 def in_order(outs: Sequence[Out]) -> list[Out]:

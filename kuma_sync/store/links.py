@@ -88,6 +88,14 @@ class Links:
             stored.update((alert_id, AlertId(alert_id)) for (alert_id,) in rows)
         return {given: stored[known] for given, known in _first_known(spellings, stored)}
 
+    def targets_of(self, ids: Collection[AlertId]) -> dict[AlertId, str]:
+        """Return the targets that these alerts go to."""
+        column, found = schema.links.c.alert_id, dict[AlertId, str]()
+        for some in batches(list(ids)):
+            rows = self._connection.execute(select(column, schema.links.c.target).where(column.in_(some)))
+            found.update((AlertId(alert_id), target) for alert_id, target in rows)
+        return found
+
     def add(self, links: Sequence[Link], *, now: datetime) -> None:
         """Insert new links; existing ones stay unchanged."""
         if links:

@@ -235,6 +235,15 @@ handouts = Table(
 
 _REPLACED = text("replaced_at IS NOT NULL")
 
+handout_pages = Table(
+    "handout_pages",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("listing", LargeBinary, primary_key=True),
+    Column("page", BigInteger, primary_key=True),
+    Column("alert_ids", Text, nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+)
 handout_bodies = Table(
     "handout_bodies",
     metadata,

@@ -170,6 +170,9 @@ class Limits:
     kuma_connections: int = 8
     """Connections to KUMA at once."""
 
+    passed_at_once: int = 4
+    """Calls of others that are passed on to KUMA at once, over connections of their own: our reads must not wait."""
+
     closes_in_flight: int = 4
     """Closings that KUMA is asked for at once."""
 

@@ -140,11 +140,12 @@ class RemoteClient:
 
     @asynccontextmanager
     async def stream(
-        self, request: Outgoing, *, operation: str, auth: httpx.Auth | None = None
+        self, request: Outgoing, *, operation: str, auth: httpx.Auth | None = None, follow: bool = True
     ) -> AsyncIterator[Stream]:
         """Send a read and hand out its answer piece by piece, whatever its status.
 
-        The deadline counts the time spent waiting for the other side, not what is done with the pieces.
+        The deadline counts the time spent waiting for the other side, not what is done with the pieces. Without
+        `follow` a redirect is an answer as others are.
         """
         call = Call(endpoint=self.endpoint, operation=operation, changes=False)
         clock = asyncio.get_running_loop().time
@@ -152,7 +153,7 @@ class RemoteClient:
             started = clock()
             with translated(call):
                 async with asyncio.timeout(self.endpoint.deadline):
-                    response = await self._exchange(request, auth, follow=True)
+                    response = await self._exchange(request, auth, follow=follow)
             try:
                 yield Stream(response, call, self._clock(), self.endpoint.deadline - (clock() - started))
             finally:

@@ -5,9 +5,9 @@ Errors come in KUMA's order and words.
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -16,15 +16,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from kuma_sync.core.errors import StoreError
+from kuma_sync.core.errors import NotTheirs, StoreError
 from kuma_sync.core.handout import STATUSES, Asked
 from kuma_sync.core.moments import read_moment
-from kuma_sync.core.patterns import runs_away
-from kuma_sync.web.responses import CONNECTION, AccessRules, Refused, authenticated
+from kuma_sync.settings.expressions import Expression
+from kuma_sync.web.responses import CONNECTION, AccessRules, Connection, Refused, authenticated
 
 log = structlog.get_logger(__name__)
 
 _MOST_IDS = 1000
+_LAST_BYTE = 1.0
+"""Seconds in which the peer's system takes the last byte; who asks for the same target's alerts waits as long."""
+
 _FIELDS = ("lastSeen", "firstSeen")
 _LISTS = ("v3",)
 
@@ -39,29 +42,15 @@ class Answer(Protocol):
     def pieces(self) -> AsyncIterator[bytes]:
         """Yield the bytes. Raise StoreError."""
 
-    async def delivered(self) -> None:
-        """Note that it was sent whole."""
+    async def end(self, finish: Callable[[], Awaitable[bool]]) -> None:
+        """Let the last piece be sent by `finish`, which tells whether the peer took all, and note it."""
 
 
 class Gives(Protocol):
     """Gives alerts to targets that poll us."""
 
     async def give(self, target: str, asked: Asked) -> Answer:
-        """Return the answer to a target's query. Raise StoreError."""
-
-
-class Connection(Protocol):
-    """The connection of a request, as far as it tells whether the peer took an answer."""
-
-    @property
-    def broken(self) -> bool:
-        """Tell whether it ended although the peer did not take all."""
-
-    def moves(self) -> None:
-        """Note that the answer goes on."""
-
-    async def taken(self) -> bool:
-        """Wait until the peer's system has taken all that was sent; false where it ended before."""
+        """Return the answer to a target's query. Raise StoreError, or NotTheirs for the id of another's alert."""
 
 
 async def list_alerts(request: Request, rules: AccessRules, gives: Gives, version: str) -> Response:
@@ -72,6 +61,8 @@ async def list_alerts(request: Request, rules: AccessRules, gives: Gives, versio
     asked = read_query(request.scope["query_string"], lists=version in _LISTS)
     try:
         return WholeAnswer(await gives.give(who.target, asked))
+    except NotTheirs as error:
+        raise Refused(403, "access denied", str(error)) from None
     except StoreError as error:
         raise Refused(503, "store unavailable", str(error)) from None
 
@@ -91,24 +82,38 @@ class WholeAnswer(Response):
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body"})
             return
+        try:
+            last = await self._all_but_the_last(send, connection)
+            if last is not None:
+                await self._given.end(partial(_finish, last, send, connection))
+        except StoreError as error:
+            log.warning("handout_broke_off", reason=str(error))
+            if connection is not None:
+                connection.end()
+
+    async def _all_but_the_last(self, send: Send, connection: Connection | None) -> bytes | None:
+        """Send the body without its last piece, and return that; None where the peer did not take the others."""
         last = b""
         async for piece in self._given.pieces():
             if last:
                 await send({"type": "http.response.body", "body": last, "more_body": True})
             last = piece
             if connection is not None and not _goes_on(connection):
-                return
+                return None
         # The last byte waits until the peer's system has taken all others.
-        if last != b"[]" and connection is not None and not await connection.taken():
-            return
-        await send({"type": "http.response.body", "body": last})
-        if connection is None or not connection.broken:
-            await self._given.delivered()
+        return last if connection is None or last == b"[]" or await connection.taken() else None
+
+
+async def _finish(last: bytes, send: Send, connection: Connection | None) -> bool:
+    """Send the last piece; tell whether the peer took it."""
+    await send({"type": "http.response.body", "body": last})
+    # A peer that closes at once has closed after the last byte, or the connection is broken.
+    return connection is None or await connection.taken(within=_LAST_BYTE) or not connection.unsure
 
 
 def _goes_on(connection: Connection) -> bool:
     connection.moves()
-    return not connection.broken
+    return not connection.over
 
 
 def read_query(raw: bytes, *, lists: bool) -> Asked:
@@ -170,13 +175,8 @@ def _moment(values: Sequence[str] | None, name: str) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def _pattern(text: str) -> re.Pattern[str] | None:
-    if not text:
-        return None
+def _pattern(text: str) -> Expression | None:
     try:
-        pattern = re.compile(text, re.IGNORECASE)
-    except (re.error, RecursionError, OverflowError):
-        raise Refused(400, "invalid query parameter value", "name") from None
-    if runs_away(text):
-        raise Refused(400, "invalid query parameter value", "name: it may take too long")
-    return pattern
+        return Expression(text, ignore_case=True) if text else None
+    except ValueError as error:
+        raise Refused(400, "invalid query parameter value", f"name: {error}") from None

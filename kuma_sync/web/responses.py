@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from kuma_sync.settings import Secret
+from kuma_sync.settings.passthrough import Passage
 
 LARGEST_BODY = 64 * 1024
 _DRAINED = 1024 * 1024
@@ -28,18 +30,41 @@ _BEARER = re.compile(r"Bearer ([!-~]+)")
 class AccessRules:
     """`tokens` by name open everything but the alerts, `metrics_token` only /metrics; an empty secret opens nothing.
 
-    `pulls` are the tokens of targets that poll us: each opens its target's alerts, and closings of these.
+    `pulls` are the tokens of targets that poll us: each opens its target's alerts, and closings of these. `allow` are
+    the other calls of KUMA's that both kinds of tokens open.
     """
 
     to_kuma: bool
     tokens: Mapping[str, Secret] = field(default_factory=dict)
     pulls: Mapping[str, Secret] = field(default_factory=dict)
+    allow: Sequence[Passage] = ()
     metrics_token: Secret = field(default_factory=Secret)
     metrics_public: bool = False
 
 
-async def read_body(request: Request) -> bytes | None:
-    """Read a body of at most 64 KB; None where it is larger. After 30 seconds the part that has arrived is returned.
+class Connection(Protocol):
+    """The connection of a request, as far as it tells whether the peer took an answer."""
+
+    @property
+    def unsure(self) -> bool:
+        """Tell whether the peer may not have taken all: it goes on, or it was broken off."""
+
+    @property
+    def over(self) -> bool:
+        """Tell whether it ended."""
+
+    def moves(self) -> None:
+        """Note that the answer goes on."""
+
+    async def taken(self, *, within: float | None = None) -> bool:
+        """Wait until the peer's system has taken all that was sent; false where it ended before, or not in time."""
+
+    def end(self) -> None:
+        """Break it off: what was sent must not look like a whole answer."""
+
+
+async def read_body(request: Request, limit: int = LARGEST_BODY) -> bytes | None:
+    """Read a body of at most `limit` bytes; None where it is larger. After 30 s the part that has arrived is returned.
 
     A larger body is read up to 1 MB, so that its sender gets the answer. If we stop before its end, `hangs_up` is true
     afterwards.
@@ -50,14 +75,14 @@ async def read_body(request: Request) -> bytes | None:
         async with asyncio.timeout(_SECONDS):
             async for piece in request.stream():
                 size += len(piece)
-                if size <= LARGEST_BODY:
+                if size <= limit:
                     body += piece
                 elif size > _DRAINED:
                     return None
     except (TimeoutError, ClientDisconnect):
         return bytes(body)
     request.state.hangs_up = False
-    return bytes(body) if size <= LARGEST_BODY else None
+    return bytes(body) if size <= limit else None
 
 
 def hangs_up(request: Request) -> bool:
@@ -68,8 +93,9 @@ def hangs_up(request: Request) -> bool:
 class Refused(Exception):  # it is an answer, not a fault
     """An answer that ends the request at once."""
 
-    def __init__(self, status: int, message: str, details: Any = None) -> None:
+    def __init__(self, status: int, message: str, details: Any = None, *, retry_after: float | None = None) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.status = status
         self.message = message
         self.details = details
@@ -84,6 +110,8 @@ async def on_refused(request: Request, refused: Exception) -> Response:
     """Answer a Refused, as an exception handler."""
     assert isinstance(refused, Refused)  # noqa: S101  # registered for this type only
     response = answer(refused.status, refused.message, refused.details)
+    if refused.retry_after is not None:
+        response.headers["Retry-After"] = str(math.ceil(refused.retry_after))
     if hangs_up(request):
         response.headers["Connection"] = "close"
     return response

@@ -12,11 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kuma_sync.core.handout import user
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.alerts import Gives, list_alerts
 from kuma_sync.web.close import Intake, close_alert
+from kuma_sync.web.passing import Passes, pass_on
 from kuma_sync.web.responses import (
     AccessRules,
     Refused,
@@ -32,18 +34,19 @@ API_VERSIONS = ("v1", "v2", "v2.1", "v3")
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def build_app(
+def build_app(  # noqa: PLR0913  # what each door answers from
     *,
     rules: Callable[[], AccessRules],
     intake: Intake,
     health: Health,
     render_metrics: Callable[[], bytes],
     gives: Gives | None = None,
+    passes: Callable[[], Passes | None] = lambda: None,
     serves: Callable[[], str] = str,
 ) -> Starlette:
     """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
 
-    `gives` has the alerts for targets that poll us.
+    `gives` has the alerts for targets that poll us; `passes` is called where a call may be passed on to KUMA.
     """
 
     async def livez(_request: Request) -> Response:
@@ -72,7 +75,18 @@ def build_app(
         exception_handlers={Refused: on_refused, HTTPException: on_http_error},
     )
     app.router.redirect_slashes = False
+
+    app.router.default = _anything_else(rules, passes)
     return app
+
+
+def _anything_else(rules: Callable[[], AccessRules], passes: Callable[[], Passes | None]) -> ASGIApp:
+    """Return the door for every path that no other one takes."""
+
+    async def anything_else(scope: Scope, receive: Receive, send: Send) -> None:
+        await pass_on(scope, receive, send, rules=rules(), passes=passes())
+
+    return anything_else
 
 
 def _asked(rules: Callable[[], AccessRules], gives: Gives | None) -> list[Route]:

@@ -133,7 +133,7 @@ class _Talk(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._broken = exc is not None
+        self._broken = self._broken or exc is not None
         self.guest.left()
 
     def data_received(self, data: bytes) -> None:
@@ -155,23 +155,38 @@ class _Talk(H11Protocol):
         self._tell()
 
     def end(self) -> None:
+        """Break the connection off."""
+        self._broken = True
         self.transport.abort()
 
     @property
-    def broken(self) -> bool:
-        """Tell whether the connection is over, though the peer did not take all that was sent."""
-        return self._broken
+    def over(self) -> bool:
+        """Tell whether the connection ended, or is about to."""
+        return self._broken or self.transport.is_closing()
+
+    @property
+    def unsure(self) -> bool:
+        """Tell whether the peer may not have taken all that was sent: the connection goes on, or was broken off."""
+        return self._broken or not self.transport.is_closing()
 
     def moves(self) -> None:
         """Note that an answer goes on, so that it does not count as one that we do not give."""
         if not self.flow.write_paused:
             self.guest.answering()
 
-    async def taken(self) -> bool:
-        """Wait until the peer's system has taken all that was sent; false where the connection ended before."""
-        connection = self.transport.get_extra_info("socket")
-        while not self.transport.is_closing():
-            if self.transport.get_write_buffer_size() == 0 and _unsent(connection) == 0:
+    async def taken(self, *, within: float | None = None) -> bool:
+        """Wait until the peer's system has taken all that was sent.
+
+        False where the connection ended before, or not in time.
+        """
+        connection, clock = self.transport.get_extra_info("socket"), asyncio.get_running_loop().time
+        deadline = None if within is None else clock() + within
+        # TLS keeps packed bytes that nobody counts: the loop writes them before the next look.
+        looks = 2 if self.transport.get_extra_info("sslcontext") else 1
+        while not self.transport.is_closing() and (deadline is None or clock() < deadline):
+            empty = self.transport.get_write_buffer_size() == 0 and _unsent(connection) == 0
+            looks = looks - 1 if empty else looks
+            if empty and looks <= 0:
                 return True
             await asyncio.sleep(_LOOK_AGAIN)
         return False

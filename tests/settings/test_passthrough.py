@@ -174,4 +174,4 @@ def test_keys_that_have_no_effect_yet_say_so() -> None:
     warnings = load(None, env).warnings
 
     told = [warning.split(":")[0] for warning in warnings if "no effect in this version" in warning]
-    assert told == ["kuma.write_back", "web.passthrough.allow"]
+    assert told == ["kuma.write_back"]

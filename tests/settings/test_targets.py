@@ -524,3 +524,13 @@ def test_the_schema_describes_a_target_as_it_describes_irp() -> None:
     properties = json_schema()["properties"]
 
     assert properties["targets"]["additionalProperties"] == properties["irp"] == {"$ref": "#/$defs/IrpSection"}
+
+
+def test_irp_that_asks_us_where_there_is_no_door_is_warned_of() -> None:
+    asks = {"KUMA_SYNC_IRP__PROFILE": "security-vision-pull", "KUMA_SYNC_IRP__TOKEN": "t" * 32}
+
+    (warning,) = load(None, {**KUMA, **asks, "KUMA_SYNC_WEB__LISTEN": ""}).warnings
+    (open_to_all,) = load(None, {**KUMA, **asks, "KUMA_SYNC_WEB__LISTEN": "0.0.0.0:8484"}).warnings
+
+    assert warning == "web.listen: there is no door, and irp would have to ask there for its alerts"
+    assert open_to_all.startswith("web.listen: tokens arrive unencrypted")

@@ -7,15 +7,22 @@ It knows only v3 of the API.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+import tomli_w
+from addresses import somewhere
 from kuma.rest import KumaRestAPI
 from kuma.rest.errors import APIError
 
+from kuma_sync.app.lifecycle import Daemon
+from kuma_sync.settings import load
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 
@@ -25,13 +32,13 @@ class Door:
     """What a client of KUMA is told, and what stands behind it.
 
     `filled` lets KUMA have so many new alerts of two events, waits until they are shown here, and returns their ids;
-    `closings` returns the closings that KUMA took, as (id, reason).
+    `closings` returns the closings that KUMA took, as (id, reason), once there are so many.
     """
 
     url: str
     token: str
     filled: Callable[[int], Awaitable[list[str]]]
-    closings: Callable[[], Awaitable[list[tuple[str, str]]]]
+    closings: Callable[[int], Awaitable[list[tuple[str, str]]]]
 
 
 Open = Callable[[], AbstractAsyncContextManager[Door]]
@@ -45,18 +52,82 @@ async def simulated() -> AsyncIterator[Door]:
     async def filled(number: int) -> list[str]:
         return [sim.raise_alert(events=2) for _ in range(number)]
 
-    async def closings() -> list[tuple[str, str]]:
+    async def closings(_number: int) -> list[tuple[str, str]]:
         return sim.closes
 
     async with SimServer(sim.app) as server:
         yield Door(url=server.url, token=sim.token, filled=filled, closings=closings)
 
 
-@pytest.fixture(params=[simulated])
-def open_door(request: pytest.FixtureRequest) -> Open:
+@asynccontextmanager
+async def pulled(folder: Path, database: str) -> AsyncIterator[Door]:
+    """Open the door of a daemon whose IRP polls it, with the simulator behind."""
+    token, listen = "fedcba9876543210fedcba9876543210", somewhere()
+    sim = KumaSim(token="kuma-token")
+    async with SimServer(sim.app) as server:
+        tables = {
+            "kuma": {"url": server.url, "token": sim.token},
+            "irp": {"profile": "security-vision-pull", "token": token},
+            "poll": {"interval": "100ms"},
+            "store": {"url": database},
+            "web": {"listen": listen},
+        }
+        config = folder / "config.toml"
+        config.write_text(tomli_w.dumps(tables))
+        config.chmod(0o600)
+        daemon = Daemon(load(config, {}), reload=lambda: load(config, {}), env={})
+        working = asyncio.create_task(daemon.run())
+        async with httpx.AsyncClient(
+            base_url=f"http://{listen}", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+        ) as client:
+
+            async def filled(number: int) -> list[str]:
+                ids = [sim.raise_alert(events=2) for _ in range(number)]
+                async with asyncio.timeout(60):
+                    while await shown(client, ids) < number:
+                        await asyncio.sleep(0.05)
+                return ids
+
+            async def closings(number: int) -> list[tuple[str, str]]:
+                async with asyncio.timeout(20):
+                    while len(sim.closes) < number:
+                        await asyncio.sleep(0.02)
+                return sim.closes
+
+            try:
+                async with asyncio.timeout(60):
+                    while not await is_ready(client):
+                        await asyncio.sleep(0.05)
+                yield Door(url=f"http://{listen}", token=token, filled=filled, closings=closings)
+            finally:
+                daemon.stop()
+                await working
+
+
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    """Tell whether the daemon works."""
+    try:
+        return (await client.get("/api/v3/alerts/?id=unknown")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def shown(client: httpx.AsyncClient, ids: Sequence[str]) -> int:
+    """Count how many of these alerts may be asked for."""
+    wanted = "&id=".join(ids)
+    try:
+        pages = [await client.get(f"/api/v3/alerts/?id={wanted}&page={page}") for page in (1, 2, 3)]
+    except httpx.TransportError:
+        return 0
+    return sum(len(page.json()) for page in pages if page.status_code == 200)
+
+
+@pytest.fixture(params=["simulator", "pull door"])
+def open_door(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Everything that must look like a KUMA from outside: each test runs once at each of them."""
-    opened: Open = request.param
-    return opened
+    if request.param == "simulator":
+        return simulated
+    return partial(pulled, tmp_path, request.getfixturevalue("sqlite_url"))
 
 
 async def ask(door: Door, question: Callable[[Any], Any]) -> Any:
@@ -119,7 +190,7 @@ async def test_its_closing_is_taken_with_its_reason(open_door: Open) -> None:
         (alert_id,) = await door.filled(1)
 
         answer = await ask(door, lambda kuma: kuma.alerts.close(alert_id, "incorrect data"))
-        closings = await door.closings()
+        closings = await door.closings(1)
 
     assert answer == (204, b""), "its README expects 200 here; Kaspersky documents 204 without a body (222255)"
     assert closings == [(alert_id, "incorrect data")]
@@ -148,7 +219,7 @@ async def test_a_wrong_token_is_an_error_of_its_own(open_door: Open) -> None:
             await ask(stranger, lambda kuma: kuma.alerts.search(status="new"))
         with pytest.raises(APIError, match="access denied") as closing:
             await ask(stranger, lambda kuma: kuma.alerts.close(alert_id))
-        closings = await door.closings()
+        closings = await door.closings(0)
 
     assert (searching.value.status_code, closing.value.status_code, closings) == (403, 403, [])
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from plans import plans
-from stores import opened
+from stores import Clock, opened
 
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.handout import Asked
+from kuma_sync.settings.expressions import Expression
 from kuma_sync.store import Store
 from kuma_sync.store.handouts import NOTHING, Handout, Out, Text
 
@@ -16,8 +19,10 @@ NEW = Asked(statuses=frozenset({"new"}))
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def an_item(alert_id: str, target: str = "north", *, name: str = "R001", status: str = "new") -> Handout:
-    alert = Alert(id=AlertId(alert_id), name=name, status=status, last_seen=AT)
+def an_item(
+    alert_id: str, target: str = "north", *, name: str = "R001", status: str = "new", seen: datetime | None = AT
+) -> Handout:
+    alert = Alert(id=AlertId(alert_id), name=name, status=status, last_seen=seen)
     return Handout(
         alert=alert, target=target, head=Text.of(f'{{"id":"{alert_id}","name":"{name}"'.encode()), lists=NOTHING
     )
@@ -28,9 +33,12 @@ def put(store: Store, *items: Handout) -> None:
         tx.handouts.put(items)
 
 
-def listed(store: Store, target: str = "north", *, repeat_for: timedelta = timedelta()) -> list[Out]:
+def listed(
+    store: Store, target: str = "north", *, asked: Asked = NEW, repeat_for: timedelta = timedelta(), limit: int = 1000
+) -> list[Out]:
     with store.reading() as tx:
-        return tx.handouts.listed(target, NEW, repeated_since=tx.now - repeat_for, limit=1000)
+        ids = tx.handouts.listed(target, asked, repeat_for=repeat_for, limit=limit)
+        return tx.handouts.by_id(target, Asked(), ids)
 
 
 def deliver(store: Store, outs: list[Out]) -> None:
@@ -91,3 +99,84 @@ async def test_quiet_listing_reads_no_row_of_the_backlog(sqlite_url: str) -> Non
 
         assert plan.looked_at
         assert plan.whole("handouts") == []
+
+
+async def test_a_wanted_name_is_found_behind_any_number_of_others(database_url: str) -> None:
+    async with opened(database_url) as store:
+        put(store, *(an_item(f"a-{number:03}") for number in range(30)), an_item("z", name="ransom"))
+        wanted = Asked(statuses=frozenset({"new"}), name=Expression("RANSOM", ignore_case=True))
+
+        assert [out.alert_id for out in listed(store, asked=wanted, limit=10)] == ["z"]
+
+
+@pytest.mark.parametrize("status", ["assigned", "escalated", "", "of a later version"])
+async def test_alert_that_left_new_before_anybody_asked_is_shown_once(sqlite_url: str, status: str) -> None:
+    async with opened(sqlite_url) as store:
+        put(store, an_item("a"))
+        put(store, an_item("a", status=status), an_item("b", status="closed"))
+
+        shown = listed(store)
+        deliver(store, shown)
+
+        assert [out.alert_id for out in shown] == ["a"]
+        assert listed(store) == []
+
+
+async def test_alert_whose_time_is_not_known_is_not_hidden_by_times_asked_for(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        put(store, an_item("a", seen=None), an_item("b"))
+        since, until = Asked(since=AT + timedelta(days=1)), Asked(until=AT - timedelta(days=1))
+
+        assert [out.alert_id for out in listed(store, asked=since)] == ["a"]
+        assert [out.alert_id for out in listed(store, asked=until)] == ["a"]
+
+
+async def test_repeats_end_although_the_clock_was_set_back(sqlite_url: str) -> None:
+    clock = Clock()
+    async with opened(sqlite_url, clock=clock) as store:
+        put(store, an_item("a"))
+        deliver(store, listed(store))
+        quarter = timedelta(minutes=15)
+        repeated = len(listed(store, repeat_for=quarter))
+        clock.advance(days=-1)
+
+        assert (repeated, listed(store, repeat_for=quarter)) == (1, [])
+        clock.advance(days=1, minutes=14)
+        assert len(listed(store, repeat_for=quarter)) == 1
+        clock.advance(minutes=1)
+        assert listed(store, repeat_for=quarter) == []
+
+
+async def test_pages_are_kept_until_their_listing_is_made_anew(database_url: str) -> None:
+    many = [AlertId(f"a-{number}") for number in range(600)]
+    third = replace(NEW, page=3, with_events=True)
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            tx.handouts.keep_pages("north", NEW, many)
+        with store.writing() as tx:
+            found = tx.handouts.page("north", third), tx.handouts.page("north", replace(NEW, page=4))
+            other = tx.handouts.page("south", third), tx.handouts.page("north", replace(third, statuses=frozenset()))
+            tx.handouts.keep_pages("north", NEW, many[:250])
+            after = tx.handouts.page("north", third), tx.handouts.has_pages("north", NEW)
+
+    assert found == (many[500:], [])
+    assert other == (None, None)
+    assert after == (None, False)
+
+
+async def test_pages_are_kept_for_ten_minutes(sqlite_url: str) -> None:
+    clock = Clock()
+    async with opened(sqlite_url, clock=clock) as store:
+        with store.writing() as tx:
+            tx.handouts.keep_pages("north", NEW, [AlertId(str(number)) for number in range(251)])
+        second = replace(NEW, page=2)
+        clock.advance(seconds=599)
+        with store.writing() as tx:
+            tx.handouts.sweep()
+            before = tx.handouts.page("north", second)
+        clock.advance(seconds=2)
+        with store.writing() as tx:
+            after = tx.handouts.page("north", second)
+            tx.handouts.sweep()
+
+            assert (before, after, tx.handouts.has_pages("north", NEW)) == (["250"], None, False)

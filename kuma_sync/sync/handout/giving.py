@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections import OrderedDict, defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,10 +17,11 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import StoreError, StoreUnavailable
+from kuma_sync.core.errors import NotTheirs, StoreError, StoreUnavailable
 from kuma_sync.core.handout import PAGE, Asked
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.store import Store, Tx
-from kuma_sync.store.handouts import NO_AFFECTED, Out, Parts, in_order
+from kuma_sync.store.handouts import NO_AFFECTED, Out, Parts
 from kuma_sync.telemetry.health import Health, part_of
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -37,17 +38,16 @@ LOOKS = 20
 class HandoutLimits:
     """How much is given at once.
 
-    `made_at_once`: answers that a piece is made for at the same time. `batch`: bytes, unpacked, that are read from the
-    store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing;
-    `listings`: how many are remembered, for so long. `noted_every`: how often at most it is stored that a target asked.
+    `made_at_once`: answers that something is read or made for at the same time: what
+    else the process does must not wait for all of them. `batch`: bytes, unpacked, that are read from the
+    store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing.
+    `noted_every`: how often it is stored that a target asked.
     """
 
-    made_at_once: int = 2
+    made_at_once: int = 1
     batch: int = 1024 * 1024
     piece: int = 128 * 1024
     listed: int = 10_000
-    listings: int = 64
-    remembered: timedelta = timedelta(minutes=10)
     noted_every: timedelta = timedelta(seconds=10)
 
 
@@ -60,36 +60,6 @@ class Puller:
     expect_every: timedelta | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    ids: tuple[AlertId, ...]
-    made_at: float
-
-
-class Listings:
-    """The listings that pages are cut from: they stay as they were while they are fetched, whatever changes."""
-
-    def __init__(self, limits: HandoutLimits) -> None:
-        self._limits = limits
-        self._known: OrderedDict[tuple[str, Asked], _Listing] = OrderedDict()
-
-    def keep(self, target: str, asked: Asked, ids: Sequence[AlertId]) -> None:
-        """Remember a listing of several pages; one page needs no memory."""
-        key = (target, asked.listing)
-        self._known.pop(key, None)
-        if len(ids) > PAGE:
-            self._known[key] = _Listing(tuple(ids), time.monotonic())
-            while len(self._known) > self._limits.listings:
-                self._known.popitem(last=False)
-
-    def page(self, target: str, asked: Asked) -> tuple[AlertId, ...] | None:
-        """Return the alerts of a page after the first; None where no listing is remembered."""
-        known = self._known.get((target, asked.listing))
-        if known is None or time.monotonic() - known.made_at > self._limits.remembered.total_seconds():
-            return None
-        return known.ids[(asked.page - 1) * PAGE : asked.page * PAGE]
-
-
 class Giving:
     """Answers IRPs that poll us, once the store is ready (`open`)."""
 
@@ -100,7 +70,6 @@ class Giving:
         self.making = asyncio.Semaphore(self.limits.made_at_once)
         self.metrics = metrics
         self._health = health
-        self._listings = Listings(self.limits)
         self._pullers: Mapping[str, Puller] = {}
         self._noted: dict[str, float] = {}
         self._noting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -110,13 +79,14 @@ class Giving:
         self._pullers = pullers
 
     async def give(self, target: str, asked: Asked) -> GivenAnswer:
-        """Return the answer to a query of a target. Raise StoreUnavailable."""
+        """Return the answer to a query of a target. Raise StoreUnavailable, or NotTheirs for another's alert."""
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")
         puller = self._pullers[target]
         async with self._noting[target]:  # what was sent just now is not shown as new again
             pass
-        outs = await self._outs(puller, asked)
+        async with self.making:
+            outs = await self._outs(puller, asked)
         await self._note_asked(puller)
         return GivenAnswer(giving=self, target=target, asked=asked, outs=outs)
 
@@ -124,32 +94,45 @@ class Giving:
         if asked.ids:
             outs = await self.store.read(partial(_by_id, puller.name, asked))
             return outs[(asked.page - 1) * PAGE : asked.page * PAGE]
-        ids = None if asked.first else self._listings.page(puller.name, asked)
-        if ids is not None:
-            as_listed = Asked(by_first_seen=asked.by_first_seen)
-            return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, as_listed, ids))
-        outs = await self.store.read(partial(_listed, puller, asked, PAGE + 1))
-        if len(outs) > PAGE:
-            # In a thread: of very many it takes long.
-            outs = await asyncio.to_thread(self._all, puller, asked)
-        self._listings.keep(puller.name, asked, [out.alert_id for out in outs])
-        return in_order(outs[(asked.page - 1) * PAGE : asked.page * PAGE])
+        shown = Asked(by_first_seen=asked.by_first_seen)  # a listing stays as it was while its pages are fetched
+        ids = None if asked.first else await self.store.read(lambda tx: tx.handouts.page(puller.name, asked))
+        if ids is None:
+            ids = (await self._listing(puller, asked))[(asked.page - 1) * PAGE : asked.page * PAGE]
+        return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, shown, ids)) if ids else []
 
-    def _all(self, puller: Puller, asked: Asked) -> list[Out]:
+    async def _listing(self, puller: Puller, asked: Asked) -> list[AlertId]:
+        """Return a new listing; its later pages are kept in the store, where every copy of the daemon finds them."""
+        few = None if asked.name else await self.store.read(partial(_listed, puller, asked, PAGE + 1))
+        if few is not None and len(few[0]) <= PAGE:
+            ids, outdated = few
+        else:
+            # In a thread: of very many it takes long.
+            ids, outdated = await asyncio.to_thread(self._all, puller, asked)
+        if outdated or len(ids) > PAGE:
+            await self.store.write(lambda tx: tx.handouts.keep_pages(puller.name, asked, ids), long=True)
+        return ids
+
+    def _all(self, puller: Puller, asked: Asked) -> tuple[list[AlertId], bool]:
         with self.store.reading() as tx:
             return _listed(puller, asked, self.limits.listed, tx)
 
-    async def delivered(self, target: str, outs: Sequence[Out]) -> None:
-        """Note that an answer was sent whole."""
+    async def end(self, target: str, outs: Sequence[Out], finish: Callable[[], Awaitable[bool]]) -> None:
+        """Let an answer's last piece be sent, and note that it was sent whole, where `finish` says so."""
         fresh = [out for out in outs if out.pending]
         if not fresh:
+            await finish()
             return
         try:
+            # Whoever got the last byte may ask again at once: that question waits.
             async with self._noting[target]:
-                now = await self.store.write(partial(_delivered, target, fresh), long=True)
+                if not await finish():
+                    return
+                now, fresh = await self.store.write(partial(_delivered, target, fresh), long=True)
         except StoreError as error:
             # It is shown once more: at least once.
             log.warning("handout_not_noted", target=target, count=len(fresh), reason=str(error))
+            return
+        if not fresh:
             return
         self.metrics.handed_out.labels(target=target).inc(len(fresh))
         seconds = self.metrics.end_to_end_seconds.labels(target=target)
@@ -197,10 +180,12 @@ class GivenAnswer:
                 yield piece
         yield b"]" if self.outs else b"[]"
 
-    async def delivered(self) -> None:
-        """Note that it was sent whole; an answer to `id=` shows what was wanted, and changes nothing."""
-        if not self.asked.ids:
-            await self.giving.delivered(self.target, self.outs)
+    async def end(self, finish: Callable[[], Awaitable[bool]]) -> None:
+        """Let the last piece be sent, and note that the answer was sent whole, where `finish` says so.
+
+        An answer to `id=` shows what was wanted, and changes nothing.
+        """
+        await self.giving.end(self.target, () if self.asked.ids else self.outs, finish)
 
     async def _next(self, texts: Iterator[bytes]) -> bytes | None:
         async with self.giving.making:
@@ -258,18 +243,24 @@ def _unpack(packed: bytes, most: int) -> Iterator[bytes]:
 
 
 def _by_id(target: str, asked: Asked, tx: Tx) -> list[Out]:
-    return tx.handouts.by_id(target, asked, set(tx.links.stored_as(asked.ids).values()))
+    stored = set(tx.links.stored_as(asked.ids).values())
+    for alert_id, whose in tx.links.targets_of(stored).items():
+        if whose not in (target, NO_ROUTE, IGNORE):
+            raise NotTheirs(f"alert {alert_id} belongs to another target")
+    return tx.handouts.by_id(target, asked, stored)
 
 
 def _parts(outs: Sequence[Out], asked: Asked, tx: Tx) -> dict[AlertId, Parts]:
     return tx.handouts.parts(outs, asked)
 
 
-def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> list[Out]:
-    return tx.handouts.listed(puller.name, asked, repeated_since=tx.now - puller.repeat_for, limit=limit)
+def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> tuple[list[AlertId], bool]:
+    """Return a new listing, and whether pages of an earlier one are kept."""
+    ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=limit)
+    return ids, tx.handouts.has_pages(puller.name, asked)
 
 
-def _delivered(target: str, fresh: Sequence[Out], tx: Tx) -> datetime:
-    tx.handouts.delivered(fresh)
+def _delivered(target: str, outs: Sequence[Out], tx: Tx) -> tuple[datetime, list[Out]]:
+    fresh = tx.handouts.delivered(outs)
     tx.audit.note_all(target, [("handed_out", out.alert_id, "") for out in fresh])
-    return tx.now
+    return tx.now, fresh

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
@@ -128,6 +128,10 @@ class RemoteGate:
         await self._limiter.pass_through()
         if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise GateClosed(self, "it asked to wait", wait)
+
+    def asked_to_wait(self, delay: timedelta) -> None:
+        """Note that the remote asked for a wait, in an answer that is not looked into otherwise."""
+        self._requested_wait.add(delay, self.pace.clock())
 
     def never_trip(self) -> None:
         """Attempt every request, however many failed before."""

@@ -23,6 +23,7 @@ from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease, NotLeader
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.passing import Passing
 from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.queue.worker import Worker
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
@@ -75,6 +76,7 @@ class Runtime:
     poller: Poller
     closes: Worker
     kuma: RemoteGate
+    passing: Passing
     turns: LeaderLease
     housekeeping: Housekeeping
     health: Health
