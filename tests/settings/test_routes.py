@@ -100,11 +100,3 @@ def test_problems_of_routes_come_behind_those_of_targets(tmp_path: Path) -> None
     assert [line.partition(":")[0] for line in caught.value.lines] == [
         *("targets.north.ulr", "route[1].target", "close.watch", "log.level"),
     ]
-
-
-@pytest.mark.parametrize("name", ["(a+)+$", "(a|aa)*b", "x" * 501])
-def test_a_route_whose_expression_may_run_for_ever_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"^route\[1\].names: this regular expression may run for ever") as caught:
-        loaded(tmp_path, f"{NORTH}[[route]]\nnames = ['{name}']\ntarget = 'north'")
-
-    assert caught.value.key == "route[1].names"
