@@ -346,7 +346,7 @@ async def test_a_bug_in_a_reload_does_not_end_the_daemon_and_leaves_nothing_open
 ) -> None:
     steps: list[str] = []
 
-    async def make_half(_settings: Settings, _shared: SharedState, stack: AsyncExitStack) -> Runtime:
+    async def make_half(_settings: Settings, _shared: SharedState, stack: AsyncExitStack, **_given: object) -> Runtime:
         stack.callback(steps.append, "closed")
         steps.append("opened")
         raise ZeroDivisionError
