@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from itertools import chain
 from time import monotonic, thread_time
 from typing import TypeVar
@@ -21,6 +20,9 @@ MOMENT = 0.1
 
 SIZE = 64 << 20
 """Characters and values that they may make."""
+
+_STEPS, _LARGE = 16, 10_000
+"""Steps between two looks at the clock, and characters that take as long."""
 
 T = TypeVar("T")
 
@@ -37,32 +39,45 @@ class CutOff(Exception):
 
 
 class Budget:
-    """What is left of time and room. `composed`: values may stand in several places, so size does not bound them."""
+    """What is left of time and room. `composed`: values may stand in several places, so size does not bound them.
 
-    __slots__ = ("_began", "_final", "_made", "_seconds", "_until", "composed")
+    The time that counts is our own, not that in which others had the processor; a budget that is not `final` does not
+    care.
+    """
+
+    __slots__ = ("_began", "_final", "_made", "_seconds", "_steps", "_until", "composed")
 
     def __init__(self, seconds: float = TIME, *, final: bool = True) -> None:
         self._seconds = seconds
         self._final = final
-        self._began = thread_time()
+        self._began = thread_time() if final else 0.0
         self._until = monotonic() + seconds
         self._made = 0
+        self._steps = 0
         self.composed = False
 
     def step(self) -> None:
-        """Count a step. Raise CutOff where the time is over: our own, not that in which others had the processor."""
-        now = monotonic()
-        if now > self._until:
-            left = self._seconds - (thread_time() - self._began)
-            if left <= 0:
-                raise CutOff(f"was cut off after {self._seconds:g} s", final=self._final)
-            self._until = now + left
+        """Count a step. Raise CutOff where the time is over."""
+        self._steps += 1
+        if not self._steps % _STEPS:
+            self._look_at_the_clock()
 
     def add(self, size: int) -> None:
         """Count what was made, or is about to be. Raise CutOff where it is too much."""
         self._made += size
         if self._made > SIZE:
             raise self.too_large()
+        if size > _LARGE:
+            self._look_at_the_clock()
+
+    def _look_at_the_clock(self) -> None:
+        now = monotonic()
+        if now <= self._until:
+            return
+        left = self._seconds - (thread_time() - self._began) if self._final else 0.0
+        if left <= 0:
+            raise CutOff(f"was cut off after {self._seconds:g} s", final=self._final)
+        self._until = now + left
 
     def too_large(self) -> CutOff:
         """Return the error for what would take too much room."""
@@ -106,19 +121,23 @@ def budget() -> Budget:
     return _current.get() or Budget()
 
 
-@contextmanager
-def bounded(seconds: float = TIME, *, final: bool = True) -> Iterator[Budget]:
+class bounded:  # noqa: N801  # it is used as a function: @contextmanager takes three times as long
     """Set the budget of what is done inside, unless there is one already."""
-    outer = _current.get()
-    if outer is not None:
-        yield outer
-        return
-    inner = Budget(seconds, final=final)
-    token = _current.set(inner)
-    try:
-        yield inner
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_final", "_seconds", "_token")
+
+    def __init__(self, seconds: float = TIME, *, final: bool = True) -> None:
+        self._seconds = seconds
+        self._final = final
+        self._token: Token[Budget | None] | None = None
+
+    def __enter__(self) -> None:
+        if _current.get() is None:
+            self._token = _current.set(Budget(self._seconds, final=self._final))
+
+    def __exit__(self, *_error: object) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
 
 
 async def patiently(work: Callable[[], T]) -> T:

@@ -55,8 +55,8 @@ class _Interpreter(TreeInterpreter):
         """Compare, where both sides are small enough."""
         sides = [self.visit(child, value) for child in node["children"]]
         self._budget.admit(*sides)
-        given = [{"type": "literal", "value": side, "children": []} for side in sides]
-        return super().visit_comparator({**node, "children": given}, value)
+        node = {**node, "children": [{"type": "literal", "value": side, "children": []} for side in sides]}
+        return super().visit_comparator(node, value)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
         """Call a function, where what it is given is small enough."""
@@ -81,6 +81,7 @@ class Expression:
             self._parsed = jmespath.compile(source).parsed if source else None
         except JMESPathError as error:
             raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
+        self._keys = _keys(self._parsed)
         for name in _functions(self._parsed or {}):
             # jmespath itself would say so only when it meets the function while searching.
             if name not in Functions.FUNCTION_TABLE:
@@ -90,6 +91,8 @@ class Expression:
 
     def search(self, tree: object) -> object:
         """Return what it finds, None where the tree is not as it expects. Raises CutOff."""
+        if self._keys is not None:
+            return _looked_up(self._keys, tree)
         if self._parsed is None:
             return None
         try:
@@ -130,6 +133,27 @@ def compiled_places(extract: BaseModel, where: str) -> dict[str, Spot]:
     """Compile all places of an operation's `extract`. Raises Unrenderable."""
     parts = type(extract).model_fields
     return {part: Spot(getattr(extract, part), f"{where}.{part}") for part in parts}
+
+
+def _keys(node: Any) -> tuple[str, ...] | None:
+    """Return the keys of an expression that is nothing but keys, as `data.id`; the interpreter is ten times slower."""
+    match node:
+        case {"type": "field", "value": str(key)}:
+            return (key,)
+        case {"type": "subexpression", "children": [first, {"type": "field", "value": str(key)}]}:
+            before = _keys(first)
+            return (*before, key) if before is not None else None
+        case _:
+            return None
+
+
+def _looked_up(keys: tuple[str, ...], tree: object) -> object:
+    found = tree
+    for key in keys:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
 
 
 def _functions(node: Any) -> Iterator[str]:

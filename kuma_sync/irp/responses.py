@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
@@ -18,6 +18,8 @@ from kuma_sync.irp.profile import CreateOperation, Operation
 from kuma_sync.transport import Answer, refusal
 
 REMOTE = "irp"
+
+T = TypeVar("T")
 
 _REFUSALS = {404: Missing, 410: Missing, 413: TooLarge}
 
@@ -63,8 +65,7 @@ class Answers:
         What the profile says of single answers comes before the status, and of that, *try again* comes first: where
         the IRP is busy, nothing else that it says can be relied on.
         """
-        with self._bounded(answer):
-            self._judge(answer)
+        self._within(answer, lambda: self._judge(answer))
 
     def _judge(self, answer: Answer) -> None:
         operation = self._operation
@@ -122,8 +123,7 @@ class Answers:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
         by_header = self._extract["id"].by_header
         tree = told(answer) if by_header else self.tree(answer)
-        with self._bounded(answer):
-            row = self._row(tree, answer)
+        row = self._within(answer, lambda: self._row(tree, answer))
         if not row.incident.id:
             raise self._unidentified(answer)
         return row.incident
@@ -131,10 +131,12 @@ class Answers:
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""
         tree = self.tree(answer)
-        with self._bounded(answer):
-            items = self._extract["items"].found(tree, answer)
-            if isinstance(items, list):
-                return [self._row(item, answer) for item in items]
+        return self._within(answer, lambda: self._listed(tree, answer))
+
+    def _listed(self, tree: object, answer: Answer) -> list[Row]:
+        items = self._extract["items"].found(tree, answer)
+        if isinstance(items, list):
+            return [self._row(item, answer) for item in items]
         summary = "answered without a list of items"
         raise Transient(remote=REMOTE, operation=self._name, summary=summary, status=answer.status)
 
@@ -153,17 +155,15 @@ class Answers:
             closed=self._closed_when.given and self._closed_when.holds(item),
         )
 
-    @contextmanager
-    def _bounded(self, answer: Answer) -> Iterator[None]:
+    def _within(self, answer: Answer, work: Callable[[], T]) -> T:
+        """Work within bounds; raise the RemoteError that running away means."""
         try:
             with bounded():
-                yield
+                return work()
         except CutOff as cut:
             if not cut.final:
                 raise
             problem = cut.problem
-        else:
-            return
         made = isinstance(self._operation, CreateOperation) and 200 <= answer.status < 300
         if made or answer.status >= 500:
             raise replace(self._unidentified(answer), summary=problem, unidentified=made)

@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from kuma_sync.irp.bounds import SIZE, budget
+from kuma_sync.irp.bounds import SIZE, Budget, budget
 
 GLOBALS = ("range", "dict", "namespace")
 
@@ -35,7 +35,7 @@ _MOST_FOR_SLOW = 1_000_000
 _COMPOSE = frozenset({"batch", "map", "slice", "sum"})
 """Filters that may put one value into several places."""
 
-_GROWS = {"escape": 6, "e": 6, "forceescape": 6, "urlencode": 9, "tojson": 6, "json": 2}
+_GROWS = {"escape": 6, "e": 6, "forceescape": 6, "urlencode": 9, "tojson": 6}
 _WIDE_FIELD = re.compile(r"%[^a-zA-Z%]*(\d{5}|\*)")
 
 _STEPS, _JOINED, _COMPOSED, _ADMITTED = ".steps", ".joined", ".composed", ".admitted"
@@ -91,7 +91,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _refuse_wide_fields(left)
             spent.admit(right)
         found = super().call_binop(context, operator, left, right)
-        _count(found)
+        _count(found, spent)
         return found
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
@@ -165,16 +165,16 @@ def _composed(value: object) -> object:
 
 def _admitted(value: object) -> object:
     spent = budget()
-    spent.step()
-    spent.admit(value)
+    if spent.composed:
+        spent.admit(value)
     return value
 
 
 def _counted(finalize: Callable[[object], object]) -> Callable[[object], object]:
     def counted(value: object) -> object:
         spent = budget()
-        spent.step()
-        spent.admit(value)
+        if spent.composed:
+            spent.admit(value)
         found = finalize(value)
         if isinstance(found, str):
             spent.add(len(found))
@@ -185,36 +185,35 @@ def _counted(finalize: Callable[[object], object]) -> Callable[[object], object]
 
 def _bounded(name: str, one: Filter) -> Filter:
     """Return a filter, or a test, that is counted, and refuses what it could not be stopped at."""
-    skipped = 1 if hasattr(one, "jinja_pass_arg") else 0
+    place = 1 if hasattr(one, "jinja_pass_arg") else 0
     checks = [check for names, check in _CHECKS if name in names]
+    composes = name in _COMPOSE
 
     @wraps(one)
     def bounded(*args: Any, **kwargs: Any) -> Any:
         spent = budget()
         spent.step()
-        given = [_listed(value) if isinstance(value, Iterator) else value for value in args]
+        if hasattr(args[place], "__next__"):
+            args = (*args[:place], list(_steps(args[place])), *args[place + 1 :])
         if spent.composed:
-            spent.admit(*given, *kwargs.values())
+            spent.admit(*args, *kwargs.values())
         for check in checks:
-            check(name, given[skipped:] + list(kwargs.values()))
-        if name in _COMPOSE:
-            spent.composed = True
-        found = one(*given, **kwargs)
-        _count(found)
+            check(name, args[place], [*args[place + 1 :], *kwargs.values()])
+        spent.composed = spent.composed or composes
+        found = one(*args, **kwargs)
+        if isinstance(found, str):
+            spent.add(len(found))
+        elif isinstance(found, list):
+            _count(found, spent)
         return found
 
     return bounded
 
 
-def _listed(values: Iterator[object]) -> list[object]:
-    return list(_steps(values))
-
-
-def _count(found: object) -> None:
+def _count(found: object, spent: Budget) -> None:
     if isinstance(found, str):
-        budget().add(len(found))
+        spent.add(len(found))
     elif isinstance(found, list):
-        spent = budget()
         spent.composed = True
         spent.add(len(found))
 
@@ -231,24 +230,23 @@ def _refuse_wide_fields(text: str) -> None:
         raise SecurityError("a field of this width is not allowed here")
 
 
-def _narrow(name: str, given: list[Any]) -> None:
-    if any(isinstance(one, int) and abs(one) > _WIDEST for one in given[1:]):
+def _narrow(name: str, _value: Any, others: list[Any]) -> None:
+    if any(isinstance(one, int) and abs(one) > _WIDEST for one in others):
         raise SecurityError(f"{name} takes a number up to {_WIDEST}")
 
 
-def _small(_name: str, given: list[Any]) -> None:
-    if given:
-        budget().size(given[0], _MOST_FOR_SLOW)
+def _small(_name: str, value: Any, _others: list[Any]) -> None:
+    budget().size(value, _MOST_FOR_SLOW)
 
 
-def _no_bloat(name: str, given: list[Any]) -> None:
-    value, texts = given[0], [one for one in given[1:] if isinstance(one, str)]
+def _no_bloat(name: str, value: Any, others: list[Any]) -> None:
+    texts = [one for one in others if isinstance(one, str)]
     longest = max(map(len, texts), default=0)
     match name:
         case "replace" if isinstance(value, str) and len(texts) > 1:
             new = value.count(texts[0]) * len(texts[1])
         case "indent":
-            new = (str(value).count("\n") + 1) * max(longest, *(n for n in given[1:] if type(n) is int), 4)
+            new = (str(value).count("\n") + 1) * max(longest, 4, *(one for one in others if type(one) is int))
         case "join" | "wordwrap" if isinstance(value, str | list | tuple):
             new = len(value) * longest
         case _ if name in _GROWS and isinstance(value, str):
@@ -259,16 +257,16 @@ def _no_bloat(name: str, given: list[Any]) -> None:
         raise budget().too_large()
 
 
-def _formatted(_name: str, given: list[Any]) -> None:
-    _refuse_wide_fields(str(given[0]))
+def _formatted(_name: str, value: Any, _others: list[Any]) -> None:
+    _refuse_wide_fields(str(value))
 
 
-def _summed(name: str, given: list[Any]) -> None:
-    if any(isinstance(one, list | tuple) for one in given[1:]):
+def _summed(name: str, _value: Any, others: list[Any]) -> None:
+    if any(isinstance(one, list | tuple) for one in others):
         raise SecurityError(f"{name} adds numbers only")
 
 
-_CHECKS: tuple[tuple[frozenset[str], Callable[[str, list[Any]], None]], ...] = (
+_CHECKS: tuple[tuple[frozenset[str], Callable[[str, Any, list[Any]], None]], ...] = (
     (_WIDTHS, _narrow),
     (_SLOW, _small),
     (frozenset({"replace", "indent", "join", "wordwrap", *_GROWS}), _no_bloat),
