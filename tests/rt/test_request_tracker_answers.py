@@ -132,9 +132,7 @@ async def test_an_update_of_a_ticket_that_is_not_there_says_so(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("operation", ["add_events", "close"])
-async def test_a_write_to_a_ticket_that_is_not_there_says_so(
-    tmp_path: Path, tracker: Tracker, operation: str
-) -> None:
+async def test_a_write_to_a_ticket_that_is_not_there_says_so(tmp_path: Path, tracker: Tracker, operation: str) -> None:
     """RT answers a comment with 400 and a sentence."""
     async with asking(tmp_path, tracker) as client:
         with pytest.raises(Missing):
