@@ -1,26 +1,25 @@
-"""What an answer means: accepted or refused, and the incidents it names. The only home of JMESPath."""
+"""What an answer means: accepted or refused, and the incidents it names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions
+from typing import TypeVar
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.text import fit
-from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
+from kuma_sync.irp.bounds import CutOff, bounded
+from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
+from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
 from kuma_sync.irp.profile import CreateOperation, Operation
-from kuma_sync.settings.validation import meant
 from kuma_sync.transport import Answer, refusal
 
 REMOTE = "irp"
+
+T = TypeVar("T")
 
 _REFUSALS = {404: Missing, 410: Missing, 413: TooLarge}
 
@@ -51,19 +50,37 @@ class Answers:
     def __init__(self, name: str, operation: Operation, *, closed_when: str = "") -> None:
         self._name = name
         self._operation = operation
-        self._ok_when = _Expression(operation.ok_when, f"{name}.ok_when")
-        self._closed_when = _Expression(closed_when, f"{name}.closed_when")
-        self._extract = {
-            part: _Expression(getattr(operation.extract, part), f"{name}.extract.{part}")
-            for part in type(operation.extract).model_fields
-        }
+        duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
+        self._duplicate_status = duplicate.status if duplicate else None
+        self._duplicate_when = Expression(duplicate.when if duplicate else "", f"{name}.duplicate_when.when")
+        self._missing_when = Expression(operation.missing_when, f"{name}.missing_when")
+        self._retry_when = Expression(operation.retry_when, f"{name}.retry_when")
+        self._ok_when = Expression(operation.ok_when, f"{name}.ok_when")
+        self._closed_when = Expression(closed_when, f"{name}.closed_when")
+        self._extract = compiled_places(operation.extract, f"{name}.extract")
 
     def judge(self, answer: Answer) -> None:
-        """Raise the RemoteError that an answer means, if it means one."""
+        """Raise the RemoteError that an answer means, if it means one.
+
+        What the profile says of single answers comes before the status, and of that, *try again* comes first: where
+        the IRP is busy, nothing else that it says can be relied on.
+        """
+        self._within(answer, lambda: self._judge(answer))
+
+    def _judge(self, answer: Answer) -> None:
         operation = self._operation
-        duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
-        if duplicate is not None and duplicate.status == answer.status:
+        if self._retry_when.given and self._retry_when.holds(told(answer)):
+            raise self._busy(answer)
+        if answer.status == self._duplicate_status and self._is_duplicate(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
+        if self._missing_when.given and self._missing_when.holds(told(answer)):
+            raise Missing(
+                remote=REMOTE,
+                operation=self._name,
+                summary=f"answered {answer.status}, which is missing by missing_when",
+                status=answer.status,
+                detail=answer.message,
+            )
         accepted = answer.status in operation.ok_status
         if answer.is_page and (accepted or 200 <= answer.status < 300):
             raise self._not_json(answer)
@@ -78,6 +95,23 @@ class Answers:
                 detail=answer.message,
             )
 
+    def _is_duplicate(self, answer: Answer) -> bool:
+        return not self._duplicate_when.given or self._duplicate_when.holds(told(answer))
+
+    def _busy(self, answer: Answer) -> Transient:
+        """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
+        named = isinstance(self._operation, CreateOperation) and bool(self._row(told(answer), answer).incident.id)
+        unclear = named or (answer.status >= 500 and answer.status != 503)
+        return Transient(
+            remote=REMOTE,
+            operation=self._name,
+            summary=f"answered {answer.status}, which is to be tried again by retry_when",
+            status=answer.status,
+            detail=answer.message,
+            retry_after=answer.retry_after,
+            ambiguous=answer.changes and unclear,
+        )
+
     def tree(self, answer: Answer) -> object:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""
         try:
@@ -87,34 +121,53 @@ class Answers:
 
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
-        row = self._row(self.tree(answer))
+        by_header = self._extract["id"].by_header
+        tree = told(answer) if by_header else self.tree(answer)
+        row = self._within(answer, lambda: self._row(tree, answer))
         if not row.incident.id:
             raise self._unidentified(answer)
         return row.incident
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""
-        items = self._extract["items"].search(self.tree(answer))
-        if not isinstance(items, list):
-            raise Transient(
-                remote=REMOTE, operation=self._name, summary="answered without a list of items", status=answer.status
-            )
-        return [self._row(item) for item in items]
+        tree = self.tree(answer)
+        return self._within(answer, lambda: self._listed(tree, answer))
 
-    def _row(self, item: object) -> Row:
+    def _listed(self, tree: object, answer: Answer) -> list[Row]:
+        items = self._extract["items"].found(tree, answer)
+        if isinstance(items, list):
+            return [self._row(item, answer) for item in items]
+        summary = "answered without a list of items"
+        raise Transient(remote=REMOTE, operation=self._name, summary=summary, status=answer.status)
+
+    def _row(self, item: object, answer: Answer) -> Row:
         def text(part: str) -> str:
-            return _text(self._extract[part].search(item))
+            return fit(text_of(self._extract[part].found(item, answer)))
 
-        told = self._extract["updated"].search(item)
-        updated = read_any_moment(told)
+        written = self._extract["updated"].found(item, answer)
+        updated = read_any_moment(written)
         return Row(
             incident=Incident(id=text("id"), number=text("number"), url=text("url")),
             key=text("key"),
             resolution=text("resolution"),
             updated=updated,
-            undated=form_of(told) if updated is None else "",
+            undated=form_of(written) if updated is None else "",
             closed=self._closed_when.given and self._closed_when.holds(item),
         )
+
+    def _within(self, answer: Answer, work: Callable[[], T]) -> T:
+        """Work within bounds; raise the RemoteError that running away means."""
+        try:
+            with bounded():
+                return work()
+        except CutOff as cut:
+            if not cut.final:
+                raise
+            problem = cut.problem
+        made = isinstance(self._operation, CreateOperation) and 200 <= answer.status < 300
+        if made or answer.status >= 500:
+            raise replace(self._unidentified(answer), summary=problem, unidentified=made)
+        raise Permanent(remote=REMOTE, operation=self._name, summary=problem, status=answer.status)
 
     def _refused(self, answer: Answer) -> Exception:
         if not 200 <= answer.status < 300:
@@ -140,48 +193,3 @@ class Answers:
             ambiguous=True,
             unidentified=True,
         )
-
-
-class _Expression:
-    """One JMESPath expression; an absent one finds nothing."""
-
-    def __init__(self, source: str, where: str) -> None:
-        self.given = bool(source)
-        try:
-            self._compiled = jmespath.compile(source) if source else None
-        except JMESPathError as error:
-            raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
-        for name in _functions(self._compiled.parsed if self._compiled else {}):
-            # jmespath itself would say so only when it meets the function while searching.
-            if name not in Functions.FUNCTION_TABLE:
-                raise Unrenderable(
-                    where, f'there is no JMESPath function "{name}"{meant(name, Functions.FUNCTION_TABLE)}'
-                )
-
-    def search(self, tree: object) -> object:
-        """Return what it finds, None where the tree is not as it expects."""
-        try:
-            found: object = self._compiled.search(tree) if self._compiled else None
-        except JMESPathError:
-            return None
-        return found
-
-    def holds(self, tree: object) -> bool:
-        """Tell whether it finds something true, as JMESPath sees it: 0 is."""
-        found = self.search(tree)
-        return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
-
-
-def _functions(node: Any) -> Iterator[str]:
-    if not isinstance(node, dict):
-        return
-    if node.get("type") == "function_expression":
-        yield node["value"]
-    for child in node.get("children", ()):
-        yield from _functions(child)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return fit(value)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

@@ -37,8 +37,22 @@ class Expression:
 
     def search(self, text: str) -> bool:
         """Tell whether it fits anywhere in the text."""
+        return self._found(text) is not None
+
+    @property
+    def groups(self) -> int:
+        """Return how many groups it has."""
+        return int(self._compiled.groups)
+
+    def first_group(self, text: str) -> str | None:
+        """Return what its first group picks out of the text; None where it fits nowhere, or without that group."""
+        found = self._found(text)
+        picked: bytes | None = found.group(1) if found else None
+        return None if picked is None else picked.decode("utf-8", "replace")
+
+    def _found(self, text: str) -> Any:
         # KUMA may send half a surrogate pair.
-        return self._compiled.search(text.encode("utf-8", "replace")) is not None
+        return self._compiled.search(text.encode("utf-8", "replace"))
 
 
 def _said(error: Exception) -> str:
