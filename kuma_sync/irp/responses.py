@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -14,9 +14,10 @@ from jmespath.functions import Functions
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import form_of, read_any_moment
+from kuma_sync.core.ownership import marks
 from kuma_sync.core.text import fit
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
-from kuma_sync.irp.profile import CreateOperation, Operation
+from kuma_sync.irp.profile import CreateOperation, Extract, GetExtract, Operation
 from kuma_sync.settings.validation import meant
 from kuma_sync.transport import Answer, refusal
 
@@ -45,6 +46,24 @@ class Row:
         return f"id:{self.incident.id}" if self.incident.id else f"key:{self.key}" if self.key else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """What an incident holds now: the fields that are compared, and further values of the profile's."""
+
+    fields: Mapping[str, object] = field(repr=False)
+    values: Mapping[str, object] = field(repr=False)
+
+    @property
+    def template(self) -> dict[str, object]:
+        """Return it as templates see it."""
+        return {**self.values, "fields": dict(self.fields)}
+
+    @property
+    def marks(self) -> dict[str, frozenset[str]]:
+        """Return what tells whether somebody edited a field."""
+        return {name: marks(value) for name, value in self.fields.items()}
+
+
 class Answers:
     """Reads one operation's answers. Raises Unrenderable for expressions that are none."""
 
@@ -55,7 +74,12 @@ class Answers:
         self._closed_when = _Expression(closed_when, f"{name}.closed_when")
         self._extract = {
             part: _Expression(getattr(operation.extract, part), f"{name}.extract.{part}")
-            for part in type(operation.extract).model_fields
+            for part in Extract.model_fields
+        }
+        self._current = operation.extract if isinstance(operation.extract, GetExtract) else GetExtract()
+        self._free = {part: _Expression(path, f"{name}.extract.{part}") for part, path in self._current.free.items()}
+        self._fields = {
+            field: _Expression(path, f"{name}.extract.fields.{field}") for field, path in self._current.fields.items()
         }
 
     def judge(self, answer: Answer) -> None:
@@ -91,6 +115,14 @@ class Answers:
         if not row.incident.id:
             raise self._unidentified(answer)
         return row.incident
+
+    def current(self, answer: Answer) -> Current:
+        """Return what an incident holds now; what the answer does not say is None."""
+        tree = self.tree(answer)
+        return Current(
+            fields={field: one.search(tree) for field, one in self._fields.items()},
+            values={name: one.search(tree) for name, one in self._free.items()},
+        )
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""
