@@ -87,7 +87,7 @@ class AddEvents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comment:
-    """Tell these lines as a comment, before the incident may be closed. `closing`: words of its closing are among them."""
+    """Tell these lines as a comment, before the incident is closed. `closing`: words of its closing are among them."""
 
     lines: tuple[str, ...] = ()
     closing: bool = False
@@ -197,8 +197,8 @@ class RenderedFields:
     `digests` are of those that are compared with what was sent. `names` are all that the template has, `present` those
     that the body has. `event_fields` hold events: they have no digest and are sent when there are new events. `unknown`
     are those that could not be rendered truly because the alert's contents are not at hand: they count neither as
-    changed nor as cleared. With `whole` an update sends all fields. `until_edited` are sent until somebody edits them in
-    the IRP; `likeness` has theirs (core/ownership).
+    changed nor as cleared. With `whole` an update sends all fields. `until_edited` are sent until somebody edits them
+    in the IRP; `likeness` has theirs (core/ownership).
     """
 
     digests: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Can a profile keep its word on whose the fields are? Checks `once`, `until_edited`, `current` and `audit_comments`."""
+"""Can a profile keep its word on whose the fields are? Needed when one is checked, at every start."""
 
 from __future__ import annotations
 

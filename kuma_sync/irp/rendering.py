@@ -78,7 +78,8 @@ class Draft:
 class Rendering:
     """Everything of one operation that is rendered, compiled once. Raises Unrenderable for templates that are none.
 
-    `until_edited` names fields that are sent until somebody edits them; `current` the values that `get` reads, None where there is none.
+    `until_edited` names fields that are sent until somebody edits them; `current` the values that `get` reads, None
+    where there is no `get`.
     """
 
     def __init__(

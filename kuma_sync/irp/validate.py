@@ -14,7 +14,7 @@ from kuma_sync.irp.load import KEY
 from kuma_sync.irp.owned import misowned
 from kuma_sync.irp.profile import FindOperation, ListClosedOperation, Profile
 from kuma_sync.irp.rendering import Rendering
-from kuma_sync.irp.responses import Answers
+from kuma_sync.irp.responses import Answers, Current
 from kuma_sync.irp.sample import sample_currents, sample_subject, sample_values, sparse_subject
 
 _MUST_EXTRACT: Mapping[str, tuple[str, ...]] = {
@@ -88,12 +88,12 @@ def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
 
 
 def _failures(
-    compiled: Mapping[str, Compiled], values: Mapping[str, Any], currents: Sequence[Mapping[str, object]]
+    compiled: Mapping[str, Compiled], values: Mapping[str, Any], currents: Sequence[Current]
 ) -> Iterator[tuple[str, str]]:
     """Try every operation on a sample; yield where one fails, and why."""
     for name, one in compiled.items():
         given = currents if currents and name in FOLLOW_GET else ()
-        tries: list[Mapping[str, Any]] = [{**values, CURRENT: current} for current in given] or [values]
+        tries: list[Mapping[str, Any]] = [{**values, CURRENT: current.template} for current in given] or [values]
         failed = [error for error in (_failure(one, each) for each in tries) if error is not None]
         if len(failed) == len(tries):
             yield failed[0].where, failed[0].problem
