@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from kuma_sync.irp.profile import Profile, UpdateOperation
+from kuma_sync.irp.profile import Exchange, Profile, UpdateOperation
 from kuma_sync.irp.rendering import Rendering
 from kuma_sync.settings.validation import meant
 
@@ -31,7 +31,7 @@ def misowned(profile: Profile, compiled: Mapping[str, Compiled]) -> Iterator[str
 
 
 def _lists(profile: Profile, update: UpdateOperation) -> Iterator[str]:
-    body, created = update.body or {}, (profile.create.body or {}) if profile.create else {}
+    body, created = _fields(update), _fields(profile.create)
     for key, names in (("once", update.once), ("until_edited", update.until_edited)):
         for name in names:
             if name not in body:
@@ -41,6 +41,10 @@ def _lists(profile: Profile, update: UpdateOperation) -> Iterator[str]:
             yield f'update.once names "{name}", which create.body does not have: nothing would ever send it'
         if name in update.until_edited:
             yield f'update.once and update.until_edited both name "{name}": it is one or the other'
+
+
+def _fields(exchange: Exchange | None) -> Mapping[str, object]:
+    return exchange.body if exchange is not None and isinstance(exchange.body, dict) else {}
 
 
 def _until_edited(profile: Profile, update: UpdateOperation, rendering: Rendering) -> Iterator[str]:

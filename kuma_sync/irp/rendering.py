@@ -9,10 +9,24 @@ from urllib.parse import quote, urlencode
 
 from kuma_sync.core.ownership import digest, likeness
 from kuma_sync.core.steps import RenderedFields, Update
-from kuma_sync.irp.context import CURRENT, FOLLOW_GET, NAMES, SHAPES, UNKNOWN
+from kuma_sync.irp.context import CURRENT, FOLLOW_GET, NAMES, SECRETS, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.profile import Operation, UpdateOperation
+from kuma_sync.irp.profile import Exchange, UpdateOperation
 from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render, uses
+from kuma_sync.settings.secret import MASK
+
+TEXT = "text"
+"""The name of a body's only field where the body is one template."""
+
+
+class _Masked(dict[str, object]):
+    """Every secret there may be, masked."""
+
+    def __missing__(self, key: str) -> str:
+        return MASK
+
+
+MASKED: Mapping[str, object] = _Masked()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +43,9 @@ class Draft:
     operation: str
     method: str
     path: str
-    query: str = ""
+    query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    encoding: str = "json"
     body: Mapping[str, object] | None = field(default=None, repr=False)
     names: frozenset[str] = frozenset()
     event_fields: frozenset[str] = frozenset()
@@ -85,49 +100,62 @@ class Rendering:
     def __init__(
         self,
         name: str,
-        operation: Operation,
+        exchange: Exchange,
         maps: Maps,
         *,
         until_edited: Collection[str] = (),
         current: Collection[str] | None = None,
     ) -> None:
-        known = NAMES[name] | ({CURRENT} if current is not None and name in FOLLOW_GET else set())
-        templates = Templates(maps=maps, names=known, shapes={**SHAPES, CURRENT: frozenset(current or ())})
-        self._name = name
-        self._operation = operation
-        self._path = templates.path(operation.path, f"{name}.path")
-        self._query = templates.tree(operation.query, f"{name}.query")
-        self._headers = {one: templates.text(text, f"{name}.headers.{one}") for one, text in operation.headers.items()}
+        names = NAMES[name] | ({CURRENT} if current is not None and name in FOLLOW_GET else set())
+        shapes = {**SHAPES, CURRENT: frozenset(current or ())}
+        templates = Templates(maps=maps, names=names, shapes=shapes)
+        outside = Templates(maps=maps, names=names | {SECRETS}, shapes=shapes)
+        body = {TEXT: exchange.body} if isinstance(exchange.body, str) else exchange.body or {}
         # What is sent by create alone is as if this template did not have it.
-        once = operation.once if isinstance(operation, UpdateOperation) else ()
-        kept = {field: node for field, node in (operation.body or {}).items() if field not in once}
-        self._body = templates.tree(kept, f"{name}.body")
+        once = exchange.once if isinstance(exchange, UpdateOperation) else ()
+        self._name = name
+        self._exchange = exchange
+        self._path = templates.path(exchange.path, f"{name}.path")
+        self._query = outside.tree(exchange.query, f"{name}.query")
+        self._headers = {one: outside.text(text, f"{name}.headers.{one}") for one, text in exchange.headers.items()}
+        self._body = {
+            field: templates.tree(value, f"{name}.body" + (f".{field}" if body is exchange.body else ""))
+            for field, value in body.items()
+            if field not in once
+        }
         self._uses = {field: uses(node) for field, node in self._body.items()}
+        used = frozenset().union(self._path.uses, uses([self._query, self._headers]), *self._uses.values())
+        self.uses = used
+        self.secrets = frozenset(one.partition(".")[2] for one in used if one.startswith(f"{SECRETS}."))
         self.event_fields = frozenset(field for field, used in self._uses.items() if "events" in used)
         self.address_fields = frozenset(field for field, used in self._uses.items() if _addresses(used))
         self._until_edited = frozenset(until_edited) & self._body.keys()
         self.mixed_fields = [
             field for field, used in self._uses.items() if CURRENT in used and field not in self.address_fields
         ]
-        around = uses([self._path, self._query, list(self._headers.values())])
-        self._conditional = CURRENT in around.union(*self._uses.values())
+        self._conditional = CURRENT in used
 
-    def draft(self, values: Values) -> Draft:
-        """Render the request; without `current` among the values, only what does not need it. Raises Unrenderable."""
+    def draft(self, values: Values, secrets: Mapping[str, object] = MASKED) -> Draft:
+        """Render the request; `secrets` by name. Without `current` among the values, only what does not need it.
+
+        Raises Unrenderable.
+        """
+        outside = {**values, SECRETS: secrets} if self.secrets else values
         unknown = values.get(UNKNOWN)
         unsure = unknown if isinstance(unknown, frozenset) else frozenset()
         unread = self._conditional and CURRENT not in values
         return Draft(
             operation=self._name,
-            method=self._operation.method,
+            method=self._exchange.method,
             path="" if unread else self._rendered_path(values),
-            query="" if unread else self._rendered_query(values),
-            headers={} if unread else self._rendered_headers(values),
+            query="" if unread else self._rendered_query(outside),
+            headers={} if unread else self._rendered_headers(outside),
+            encoding=self._exchange.encoding,
             body=self._rendered_body(values, self._read_fields if unread else frozenset()),
             names=frozenset(self._body) - self.address_fields,
             event_fields=self.event_fields,
             unknown=frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields,
-            whole=isinstance(self._operation, UpdateOperation) and self._operation.fields == "all",
+            whole=isinstance(self._exchange, UpdateOperation) and self._exchange.fields == "all",
             address_fields=self.address_fields,
             until_edited=self._until_edited,
             conditional=self._conditional,
@@ -146,7 +174,7 @@ class Rendering:
 
     def _rendered_query(self, values: Values) -> str:
         query = {name: render(node, values) for name, node in self._query.items()}
-        pairs = {name: _parameter(value) for name, value in query.items() if not empty(value)}
+        pairs = {name: parameter(value) for name, value in query.items() if not empty(value)}
         return urlencode(pairs, doseq=True, quote_via=quote)
 
     def _rendered_headers(self, values: Values) -> dict[str, str]:
@@ -155,7 +183,7 @@ class Rendering:
         return {name: text for name, (text, leaf) in headers.items() if text or CURRENT not in leaf.uses}
 
     def _rendered_body(self, values: Values, but: frozenset[str]) -> Mapping[str, object] | None:
-        if self._operation.body is None:
+        if self._exchange.body is None:
             return None
         body = {field: render(node, values) for field, node in self._body.items() if field not in but}
         return {field: value for field, value in body.items() if not empty(value)}
@@ -166,9 +194,10 @@ def _addresses(used: frozenset[str]) -> bool:
     return bool(used & {"incident", CURRENT}) and used <= {"incident", "options", CURRENT}
 
 
-def _parameter(value: object) -> object:
+def parameter(value: object) -> object:
+    """Return a value as it is written into an address or a form: true and false as JSON writes them."""
     if isinstance(value, list):
-        return [_parameter(one) for one in value]
+        return [parameter(one) for one in value]
     return str(value).lower() if isinstance(value, bool) else value
 
 
