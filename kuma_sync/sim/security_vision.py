@@ -70,6 +70,8 @@ class SecurityVision(Dialect):
         row = {**self._found(asked, incident), "fields": incident.fields, "comments": incident.comments}
         shown = self._told(row)
         shown.headers["ETag"] = _etag(incident)
+        if self.sim.knobs.after_show is not None:
+            self.sim.knobs.after_show(incident.id)
         return shown
 
     def update(self, asked: Asked) -> Response:
