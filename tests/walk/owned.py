@@ -37,7 +37,9 @@ def owning(*, owned: str = OWNED, get: str = GET, match: str = "", comment: str 
     """Return a change of the profile's text: what is put into it, piece by piece."""
 
     def change(text: str) -> str:
-        text = text.replace("[update]\n", f"[update]\n{match}{owned}", 1).replace("[profile]\n", f"[profile]\n{audit}", 1)
+        text = text.replace("[update]\n", f"[update]\n{match}{owned}", 1).replace(
+            "[profile]\n", f"[profile]\n{audit}", 1
+        )
         return text.replace("[close]\n", f"{get}{comment}\n[close]\n", 1)
 
     return change
