@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lives import BATCH
-from owned import AUDIT, COMMENT, MATCH, owning
+from owned import AUDIT, COMMENT, MATCH, UNTIL_EDITED, owning
 from stage import Stage
 
 from kuma_sync.sim.irp import Incident
@@ -83,7 +83,7 @@ def _owned(stage: Stage, delivered: list[str]) -> Expected:
 
 
 def _told(stage: Stage, delivered: list[str]) -> Expected:
-    """Alerts grow and are closed: what was done is told before the incidents are closed, which take no comments then."""
+    """Alerts grow and are closed: what was done is told before the incidents are closed, for then they refuse it."""
     for alert_id in delivered:
         stage.kuma.grow(alert_id)
         stage.kuma.close(alert_id, "responded")
@@ -150,7 +150,7 @@ SCENARIOS = {
         reaches=(*ALWAYS, "job_claimed", "get_answered", "update_begun", "update_answered", "link_committed"),
         again=(("get_answered", 2), ("link_committed", 2)),
         repeats=("update_answered",),
-        profile=owning(match=MATCH),
+        profile=owning(owned=UNTIL_EDITED, match=MATCH),
     ),
     "told": Scenario(
         delivered=2,

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from mortal import House, housed
-from owned import AUDIT, COMMENT, MATCH, owning
+from owned import AUDIT, COMMENT, MATCH, UNTIL_EDITED, owning
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
@@ -42,7 +42,7 @@ MISHAPS = {
     "comment": ("irp", "POST", "/comments$"),
     "closed ones": ("irp", "GET", "status=closed"),
 }
-OWNED = owning(match=MATCH, comment=COMMENT, audit=AUDIT)
+OWNED = owning(owned=UNTIL_EDITED, match=MATCH, comment=COMMENT, audit=AUDIT)
 """A profile that leaves to analysts what they edited, writes under an ETag, and tells what it did."""
 
 _houses: dict[str, House] = {}

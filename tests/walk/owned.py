@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 Change = Callable[[str], str]
 
-OWNED = """
-once = ["severity"]
+UNTIL_EDITED = """
 until_edited = ["title", "assignee"]
+"""
+OWNED = f"""
+once = ["severity"]{UNTIL_EDITED}
 """
 GET = """
 [get]
@@ -37,9 +39,8 @@ def owning(*, owned: str = OWNED, get: str = GET, match: str = "", comment: str 
     """Return a change of the profile's text: what is put into it, piece by piece."""
 
     def change(text: str) -> str:
-        text = text.replace("[update]\n", f"[update]\n{match}{owned}", 1).replace(
-            "[profile]\n", f"[profile]\n{audit}", 1
-        )
+        text = text.replace("[profile]\n", f"[profile]\n{audit}", 1)
+        text = text.replace("[update]\n", f"[update]\n{match}{owned}", 1)
         return text.replace("[close]\n", f"{get}{comment}\n[close]\n", 1)
 
     return change
