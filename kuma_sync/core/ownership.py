@@ -77,10 +77,16 @@ def edited(
 
     def unedited(name: str) -> bool:
         now = shown.get(name, frozenset({EMPTY}))
-        known = _known(sent, name)
-        return rendered.likeness.get(name, EMPTY) in now or bool(now & known if known else EMPTY in now)
+        same = as_sent(sent, name, now)
+        return rendered.likeness.get(name, EMPTY) in now or (EMPTY in now if same is None else same)
 
     return frozenset(name for name in names if not unedited(name))
+
+
+def as_sent(sent: DeliveredState, name: str, shown: frozenset[str]) -> bool | None:
+    """Tell whether a field shows what we sent, by its `marks`; None where nobody knows what that was."""
+    known = _known(sent, name)
+    return bool(shown & known) if known else None
 
 
 def left_to_analysts(link: Link, names: Collection[str]) -> Link:
