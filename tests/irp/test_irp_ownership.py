@@ -126,9 +126,11 @@ def test_current_is_known_only_where_get_is_and_only_to_writes_of_what_is_there(
 
 
 def test_audit_comments_need_a_comment() -> None:
-    text = '[profile]\nname = "x"\naudit_comments = true\n[create]\nmethod = "POST"\npath = "/i"\n[create.extract]\nid = "id"'
+    heading = '[profile]\nname = "x"\naudit_comments = true\n'
+    create = '[create]\nmethod = "POST"\npath = "/i"\n[create.extract]\nid = "id"'
+    profile = parse_profile(heading + create, source="small.toml")
 
-    assert refusals(parse_profile(text, source="small.toml")) == ["profile.audit_comments needs a [comment] operation"]
+    assert refusals(profile) == ["profile.audit_comments needs a [comment] operation"]
 
 
 @pytest.mark.parametrize("owned", ["once", "until_edited"])
