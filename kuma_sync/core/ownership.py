@@ -109,7 +109,7 @@ def update_refused(link: Link, fields: AbstractSet[str], rendered: RenderedField
 def _in_doubt(sent: DeliveredState, fields: AbstractSet[str], rendered: RenderedFields) -> DeliveredState:
     # What was never sent is empty, as far as we know, until this arrives.
     ours = {
-        name: (_known(sent, name) or {EMPTY}) | {rendered.likeness.get(name, EMPTY)}
+        name: (_known(sent, name) or frozenset({EMPTY})) | {rendered.likeness.get(name, EMPTY)}
         for name in fields & rendered.until_edited
     }
     return replace(
