@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from kuma_sync.core.ownership import digest, likeness
 from kuma_sync.core.steps import RenderedFields, Update
+from kuma_sync.irp.bounds import bounded
 from kuma_sync.irp.context import CURRENT, FOLLOW_GET, NAMES, SECRETS, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Exchange, UpdateOperation
@@ -140,7 +141,10 @@ class Rendering:
 
         Raises Unrenderable.
         """
-        outside = {**values, SECRETS: secrets} if self.secrets else values
+        with bounded():
+            return self._drafted(values, {**values, SECRETS: secrets} if self.secrets else values)
+
+    def _drafted(self, values: Values, outside: Values) -> Draft:
         unknown = values.get(UNKNOWN)
         unsure = unknown if isinstance(unknown, frozenset) else frozenset()
         unread = self._conditional and CURRENT not in values

@@ -29,6 +29,7 @@ from kuma_sync.core.steps import (
     Upsert,
     halved,
 )
+from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate, TooLarge
 from kuma_sync.sync.closing.requests import Closings
@@ -199,7 +200,7 @@ class Steps:
 
     async def _create(self, job: LeasedJob, work: DeliveryState, step: Create) -> Change:
         """Commit the intent, then send; an intent that certainly did not happen is taken back."""
-        request = self._context.request(work, step, self._irp.draft)
+        request = await patiently(partial(self._context.request, work, step, self._irp.draft))
         sent = content_of(request, work, step)
         self._gates.assure_open("create")
         await self._proof.enter(work.alert_id)

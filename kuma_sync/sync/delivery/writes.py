@@ -17,6 +17,7 @@ from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
 from kuma_sync.core.retry import Park, RetryAt
 from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, Telling, Upsert, unsent
+from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.errors import Missing, Outdated
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.responses import Current
@@ -28,6 +29,8 @@ from kuma_sync.sync.queue.leased_job import LeasedJob
 from kuma_sync.sync.remote.gate import GateClosed
 
 log = structlog.get_logger(__name__)
+
+_Written = Telling | Comment | Close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +97,10 @@ class Writes:
 
     async def drafted(self, job: LeasedJob, work: DeliveryState, step: AddEvents | Comment | Close) -> Draft:
         """Return the request of a step; the incident is read for it where its templates ask for that."""
-        request = self._request(work, step)
-        return self._request(work, step, await self._read(job, work)).draft if request.reads_first else request.draft
+        request = await self._request(work, step)
+        if request.reads_first:
+            request = await self._request(work, step, await self._read(job, work))
+        return request.draft
 
     async def _write(self, job: LeasedJob, work: DeliveryState, step: AddEvents | Close) -> None:
         try:
@@ -119,7 +124,7 @@ class Writes:
         self, job: LeasedJob, work: DeliveryState, step: Compare | Upsert
     ) -> tuple[DeliveryState, Request]:
         """Decide what goes. Before that, fields that somebody edited in the IRP are left to the analysts for good."""
-        request = self._request(work, step)
+        request = await self._request(work, step)
         if not request.reads_first:
             return work, request
         current = await self._read(job, work)
@@ -129,10 +134,10 @@ class Writes:
             log.info("fields_left_to_analysts", alert_id=work.alert_id, fields=sorted(theirs))
             become = partial(ownership.left_to_analysts, names=theirs)
             work = await self.unit_of_work.note(job, work, become, audit=("left_to_analysts", names))
-        return work, self._request(work, step, current)
+        return work, await self._request(work, step, current)
 
     async def _read(self, job: LeasedJob, work: DeliveryState) -> Current:
-        draft = self.context.reading(work, self.asker.irp.draft)
+        draft = await patiently(partial(self.context.reading, work, self.asker.irp.draft))
         current = await self.asker.ask("get", job, partial(self.asker.irp.read, draft))
         failpoint("get_answered")
         return current
@@ -157,8 +162,10 @@ class Writes:
                 await self.unit_of_work.note(job, work, back)
             raise
 
-    def _request(self, work: DeliveryState, step: Telling | Comment | Close, current: Current | None = None) -> Request:
-        return self.context.request(work, step, self.asker.irp.draft, current)
+    async def _request(
+        self, work: DeliveryState, step: Telling | Comment | Close, current: Current | None = None
+    ) -> Request:
+        return await patiently(partial(self.context.request, work, step, self.asker.irp.draft, current))
 
 
 def missing(job: LeasedJob, error: Missing, *, become: Callable[[Link], Link] = transitions.missing) -> Change | Park:
