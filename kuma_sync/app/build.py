@@ -42,6 +42,7 @@ from kuma_sync.sync.queue.worker import Gate, Worker, WorkerConfig
 from kuma_sync.sync.remote.gates import LANES
 from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
+from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
 from kuma_sync.telemetry.health import part_of
 from kuma_sync.web.responses import AccessRules
@@ -152,6 +153,14 @@ class RuntimeBuilder:
                 overlap=settings.poll.overlap,
                 health=shared.health,
             ),
+            maintenance=MaintenanceWatch(
+                shared.store,
+                shared.paused,
+                health=shared.health,
+                metrics=shared.metrics,
+                targets=[*targets, *remotes.broken],
+                clock=utc_now,
+            ),
             health=shared.health,
             metrics=shared.metrics,
             poll_interval=settings.poll.interval,
@@ -187,7 +196,13 @@ class RuntimeBuilder:
             can_find=False,
             gate=gates.irp.whole,
             deliveries=self._deliveries(target, gates, acts),
-            expecting=Expecting(puller, store=shared.store, health=shared.health, clock=utc_now),
+            expecting=Expecting(
+                puller,
+                store=shared.store,
+                health=shared.health,
+                clock=utc_now,
+                pausable=gates.irp.whole.pausable,
+            ),
             asked=False,
         )
 
@@ -296,6 +311,7 @@ class RuntimeBuilder:
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 # Each its share: a slow target must not take the room of another.
                 allowance=MemoryLimit(shared.limits.contents_in_work // max(len(self._remotes.targets), 1)),
+                pausable=gates.irp.whole.pausable,
             ),
             store=shared.store,
             handler=Deliver(
@@ -328,6 +344,7 @@ class RuntimeBuilder:
                 concurrency=shared.limits.closes_in_flight,
                 limits=shared.limits,
                 gates={lane: list(self._kuma.kinds.values()) for lane in Lane},
+                pausable=self._kuma.kinds["close"].pausable,
             ),
             store=shared.store,
             handler=handler,

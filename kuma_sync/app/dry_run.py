@@ -95,6 +95,7 @@ async def dry_pass(settings: Settings, limits: Limits | None = None) -> DryRun:
         runtime = RuntimeBuilder(settings, shared, remotes).runtime()
         await asyncio.to_thread(refuse_second, settings, runtime.identity)
         await make_ready(store, runtime, shared.owner)
+        await runtime.maintenance.look()
         async with runtime.turns.kept():
             troubles = await sweep(runtime)
         return await _plan(settings, runtime, remotes, troubles)

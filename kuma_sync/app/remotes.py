@@ -12,6 +12,7 @@ from functools import partial
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.maintenance import CLOSE, KUMA
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.irp.auth import Credentials
@@ -25,6 +26,7 @@ from kuma_sync.settings.sections import IrpSection, KumaSection
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
+from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Part, part_of
 from kuma_sync.transport import Endpoint, RemoteClient
@@ -200,8 +202,10 @@ class Gatekeeper:
     def kuma(self, kuma: KumaClient) -> RemoteGates:
         """Return the gates before KUMA."""
         auth = AuthProbe(probe=kuma.probe, reload=kuma.reload_token)
-        places = self._shared.limits.closes_in_flight
-        return self._gates("kuma", auth, {"close": self._narrow("kuma")}, places=places)
+        places, paused = self._shared.limits.closes_in_flight, self._shared.paused
+        pausable = Pausable(parts=(KUMA,), paused=paused)
+        close = self._narrow("kuma", Pausable(parts=(KUMA, CLOSE), paused=paused))
+        return self._gates("kuma", auth, {"close": close}, places=places, pausable=pausable)
 
     def target(self, target: Target) -> TargetGates:
         """Return the gates before a target."""
@@ -209,28 +213,38 @@ class Gatekeeper:
         auth = None
         if irp is not None:
             auth = AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets)
-        kinds, proof = {kind: self._narrow(remote) for kind in LANES}, self._narrow(remote)
+        pausable = Pausable(parts=(target.name,), paused=self._shared.paused)
+        kinds, proof = {kind: self._narrow(remote, pausable) for kind in LANES}, self._narrow(remote, pausable)
         limiter = RateLimiter(section.rate_limit)
-        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, limiter=limiter)
+        gates = self._gates(
+            remote, auth, kinds, proof, places=section.concurrency, limiter=limiter, pausable=pausable
+        )
         return TargetGates(irp=gates, proof=proof)
 
-    def _narrow(self, remote: Part) -> RemoteGate:
+    def _narrow(self, remote: Part, pausable: Pausable) -> RemoteGate:
         # An outage is the whole side's matter, not that of one kind of requests.
         traffic = Traffic(requested_wait=self._shared.waits[remote], trips=False)
-        return RemoteGate(remote, pace=self._pace, health=self._shared.health, traffic=traffic)
+        return RemoteGate(remote, pace=self._pace, health=self._shared.health, traffic=traffic, pausable=pausable)
 
-    def _gates(
+    def _gates(  # noqa: PLR0913  # the whole of a remote's gates comes together here
         self,
         remote: Part,
         auth: AuthProbe | None,
         kinds: Mapping[str, RemoteGate],
         *others: RemoteGate,
         places: int,
+        pausable: Pausable,
         limiter: RateLimiter | None = None,
     ) -> RemoteGates:
         traffic = Traffic(limiter=limiter or RateLimiter(0), requested_wait=self._shared.waits[remote])
         narrower = [*kinds.values(), *others]
         whole = RemoteGate(
-            remote, pace=self._pace, health=self._shared.health, auth=auth, traffic=traffic, narrower=narrower
+            remote,
+            pace=self._pace,
+            health=self._shared.health,
+            auth=auth,
+            traffic=traffic,
+            narrower=narrower,
+            pausable=pausable,
         )
         return RemoteGates(whole=whole, kinds=kinds, places=asyncio.Semaphore(places))

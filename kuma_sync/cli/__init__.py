@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "drop": ("act:drop", "Give an alert or a parked job up for good."),
     "resync": ("act:resync", "Find the incident, then send a full update."),
     "release": ("act:release", "What the brake holds becomes due."),
+    "pause": ("pause:pause", "Ask a side nothing, for a maintenance window."),
+    "resume": ("pause:resume", "End such a pause."),
     "render": ("check:render", "The requests that would be sent; sends nothing."),
     "init": ("config:init", "Write an example configuration."),
     "config": ("config:config", "Judge the configuration offline, show it, or its JSON Schema."),

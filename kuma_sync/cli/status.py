@@ -21,6 +21,7 @@ from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
@@ -84,6 +85,7 @@ class Status:
     parked: list[ParkedJob]
     held: list[Held]
     polling: list[Polling]
+    paused: list[Maintenance]
 
 
 @click.command()
@@ -120,7 +122,7 @@ def _look(settings: Settings, refused: str) -> Status:
     with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = check(store)
         with store.reading() as tx:
-            parked, held = parked_jobs(tx), tx.overview.held()
+            parked, held, paused = parked_jobs(tx), tx.overview.held(), tx.pauses.all()
             running_now = running(store, tx)
             identity = tx.targets.identity()
             refused = refused or _of_another(settings, identity, running_now)
@@ -132,6 +134,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 files=file_troubles(settings.store),
                 parked=len(parked),
                 held=by_direction(held),
+                paused=paused,
             )
             judged = standing(facts)
             return Status(
@@ -151,6 +154,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 parked=parked,
                 held=held,
                 polling=_polling(tx, identity),
+                paused=paused,
             )
 
 

@@ -28,6 +28,7 @@ from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.handouts import Handouts
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
+from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
 from kuma_sync.store.read_models import Overview, QueueName
@@ -54,6 +55,7 @@ class Tx:
     lease: Lease
     heartbeats: Heartbeats
     handouts: Handouts
+    pauses: Pauses
     overview: Overview
     pruning: Pruning
 
@@ -259,6 +261,7 @@ class Store:
             lease=Lease(connection, lease_clock),
             heartbeats=Heartbeats(connection, lease_clock),
             handouts=Handouts(connection, now),
+            pauses=Pauses(connection, now),
             overview=Overview(connection),
             pruning=Pruning(connection),
         )

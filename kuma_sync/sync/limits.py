@@ -98,6 +98,12 @@ class Limits:
     trials_looked_for: timedelta = timedelta(seconds=1)
     """The pace of looks at whether a KUMA that is not asked may be tried again."""
 
+    maintenance_looked_for: timedelta = timedelta(seconds=1)
+    """The pace of looks at the store for what an operator paused or resumed."""
+
+    maintenance_wait: timedelta = timedelta(seconds=10)
+    """When a job that met an operator's pause is tried again: the pause may be ended early."""
+
     proof_looked_for: timedelta = timedelta(seconds=1)
     """How often we look whether another job or another copy has learnt if `find` shows created incidents."""
 

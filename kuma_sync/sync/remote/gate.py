@@ -1,4 +1,4 @@
-"""The gate in front of one remote: waits it asked for, pauses (a refused token, an outage), one trial at a time.
+"""The gate in front of one remote: an operator's pause, waits it asked for, pauses (a refused token, an outage), trials.
 
 Every request to that remote goes through it, probes too.
 """
@@ -16,6 +16,8 @@ import structlog
 from kuma_sync.core import breaker
 from kuma_sync.core.breaker import Closed, Ends, Waits
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
+from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, Part
 
@@ -66,9 +68,11 @@ class RemoteGate:
         auth: AuthProbe | None = None,
         traffic: Traffic | None = None,
         narrower: Collection[RemoteGate] = (),
+        pausable: Pausable | None = None,
     ) -> None:
         self.remote = remote
         self.pace = pace
+        self.pausable = pausable or Pausable()
         self._health = health
         self._family: list[RemoteGate] = [self, *narrower]
         for gate in narrower:
@@ -88,6 +92,11 @@ class RemoteGate:
         return None if known is None else known.reason
 
     @property
+    def maintenance(self) -> Maintenance | None:
+        """Return the operator's pause that lasts, or None."""
+        return self.pausable.now(self.pace.clock())
+
+    @property
     def unwell(self) -> bool:
         """Tell whether this side, or a gate before or behind it, stands still."""
         return any(gate.paused is not None for gate in self._family)
@@ -99,6 +108,10 @@ class RemoteGate:
     def open_at(self, *, paced: bool = False, reads: bool = False) -> datetime | None:
         """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
         now = self.pace.clock()
+        if (maintenance := self.pausable.now(now)) is not None:
+            # It may be resumed before its end.
+            look = now + self.pace.limits.maintenance_wait
+            return min(look, maintenance.until or look)
         if (wait := self._requested_wait.until(now)) is not None:
             return wait
         if not self.stands_still(reads=reads) or (paced and self._in_outage):
@@ -117,15 +130,19 @@ class RemoteGate:
         """Raise GateClosed where a request would not be let through."""
         until = self.open_at(paced=paced, reads=reads)
         if until is not None:
-            raise GateClosed(self, self.paused or "it asked to wait", until)
+            maintenance = self.maintenance
+            why = maintenance.reason if maintenance is not None else self.paused or "it asked to wait"
+            raise GateClosed(self, why, until)
 
     async def turn_page(self) -> None:
         """Let a request that was admitted go on with the next one: in its turn, and not where a wait was asked for
         meanwhile.
 
-        Raise GateClosed; whether the side stands still for another reason the request itself will tell.
+        Raise GateClosed, also where an operator paused it; another reason to stand still the request itself will tell.
         """
         await self._limiter.pass_through()
+        if self.maintenance is not None:
+            self.assure_open()
         if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise GateClosed(self, "it asked to wait", wait)
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from kuma_sync.core.errors import ClaimLost, RemoteError
+from kuma_sync.core.errors import ClaimLost, RemoteError, StoreUnavailable
 from kuma_sync.core.routing import IRP, Routing
 from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
@@ -27,6 +27,7 @@ from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.queue.worker import Worker
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
+from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.monitor import observe
 from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
 from kuma_sync.sync.runtime.supervisor import happens, supervise
@@ -76,6 +77,7 @@ class Runtime:
     kuma: RemoteGate
     turns: LeaderLease
     housekeeping: Housekeeping
+    maintenance: MaintenanceWatch
     health: Health
     metrics: Metrics
     poll_interval: timedelta
@@ -113,12 +115,16 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
     """Let a runtime work until told to stop, then finish what is in flight; false when the grace ran out."""
     periodic = _periodic(runtime)
     _expect(runtime, periodic)
+    with contextlib.suppress(StoreUnavailable):
+        # Before the first request, and not beside it.
+        await runtime.maintenance.look()
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
             waiting = group.create_task(_limit(stop, limit, grace))
             aides = [
                 group.create_task(runtime.turns.keep()),
                 group.create_task(_observe(runtime)),
+                group.create_task(runtime.maintenance.watch(every=runtime.limits.maintenance_looked_for)),
                 *(group.create_task(proof.watch(), name="proof") for proof in runtime.proofs),
                 *(group.create_task(one.watch(), name="expecting") for one in runtime.expectations),
             ]
@@ -148,6 +154,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     stop = stop or asyncio.Event()
     troubles: list[str] = []
     _expect_targets(runtime)
+    await runtime.maintenance.look()
     troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
     for proof in runtime.proofs:
         await proof.take_up()
@@ -170,11 +177,13 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     async with runtime.turns.kept():
-        reads = [("reading KUMA", partial(sweep, runtime))]
+        reads = [("reading KUMA", runtime.kuma, partial(sweep, runtime))]
         for name, watch in runtime.watches.items():
             whom = "the IRP" if name == IRP else name
-            reads.append((f"asking {whom} what was closed", partial(_watch, watch)))
-        for what, read in reads:
+            reads.append((f"asking {whom} what was closed", runtime.targets[name].gate, partial(_watch, watch)))
+        for what, gate, read in reads:
+            if gate.maintenance is not None:
+                continue
             doing.begin(what)
             try:
                 troubles += await _unless_stopped(read, stop, runtime.limits.last_moments)
@@ -278,9 +287,11 @@ async def _watch(watch: Watch) -> list[str]:
 def _periodic(runtime: Runtime) -> list[PeriodicLoop]:
     limits, health = runtime.limits, runtime.health
     loop = partial(PeriodicLoop, last_moments=limits.last_moments)
-    polling = Polling(runtime.poller, health=health, metrics=runtime.metrics)
+    polling = Polling(runtime.poller, runtime.kuma, health=health, metrics=runtime.metrics)
     watching = {
-        part_of("watch", name): Watching(watch, name, ring=runtime.closes.bell.ring, health=health)
+        part_of("watch", name): Watching(
+            watch, name, runtime.targets[name].gate, ring=runtime.closes.bell.ring, health=health
+        )
         for name, watch in runtime.watches.items()
     }
     return [
@@ -313,10 +324,15 @@ def _name_target(loop: str) -> None:
 
 
 async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -> None:
-    """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
-    gate = runtime.kuma
+    """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval.
+
+    An operator's pause is over when he says so, or by the clock.
+    """
+    gate, maintained = runtime.kuma, False
     while not await happens(stop, within=runtime.limits.trials_looked_for.total_seconds()):
-        if runtime.turns.ours and gate.stands_still(reads=True) and gate.open_at(reads=True) is None:
+        resumed, maintained = maintained, gate.maintenance is not None
+        waits = gate.stands_still(reads=True) or (resumed and not maintained)
+        if runtime.turns.ours and waits and gate.open_at(reads=True) is None:
             polls.ring()
 
 
