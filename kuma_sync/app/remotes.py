@@ -216,9 +216,7 @@ class Gatekeeper:
         pausable = Pausable(parts=(target.name,), paused=self._shared.paused)
         kinds, proof = {kind: self._narrow(remote, pausable) for kind in LANES}, self._narrow(remote, pausable)
         limiter = RateLimiter(section.rate_limit)
-        gates = self._gates(
-            remote, auth, kinds, proof, places=section.concurrency, limiter=limiter, pausable=pausable
-        )
+        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, limiter=limiter, pausable=pausable)
         return TargetGates(irp=gates, proof=proof)
 
     def _narrow(self, remote: Part, pausable: Pausable) -> RemoteGate:
