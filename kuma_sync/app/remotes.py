@@ -202,10 +202,10 @@ class Gatekeeper:
     def kuma(self, kuma: KumaClient) -> RemoteGates:
         """Return the gates before KUMA."""
         auth = AuthProbe(probe=kuma.probe, reload=kuma.reload_token)
-        places, paused = self._shared.limits.closes_in_flight, self._shared.paused
-        pausable = Pausable(parts=(KUMA,), paused=paused)
-        close = self._narrow("kuma", Pausable(parts=(KUMA, CLOSE), paused=paused))
-        return self._gates("kuma", auth, {"close": close}, places=places, pausable=pausable)
+        traffic = self._traffic("kuma", KUMA)
+        # An outage is the whole side's matter, not that of one kind of requests.
+        kinds = {"close": self._narrow("kuma", replace(self._traffic("kuma", KUMA, CLOSE), trips=False))}
+        return self._gates("kuma", auth, kinds, places=self._shared.limits.closes_in_flight, traffic=traffic)
 
     def target(self, target: Target) -> TargetGates:
         """Return the gates before a target."""
@@ -213,36 +213,31 @@ class Gatekeeper:
         auth = None
         if irp is not None:
             auth = AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets)
-        pausable = Pausable(parts=(target.name,), paused=self._shared.paused)
-        kinds, proof = {kind: self._narrow(remote, pausable) for kind in LANES}, self._narrow(remote, pausable)
-        limiter = RateLimiter(section.rate_limit)
-        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, limiter=limiter, pausable=pausable)
+        narrow = replace(self._traffic(remote, target.name), trips=False)
+        kinds, proof = {kind: self._narrow(remote, narrow) for kind in LANES}, self._narrow(remote, narrow)
+        traffic = replace(narrow, trips=True, limiter=RateLimiter(section.rate_limit))
+        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, traffic=traffic)
         return TargetGates(irp=gates, proof=proof)
 
-    def _narrow(self, remote: Part, pausable: Pausable) -> RemoteGate:
-        # An outage is the whole side's matter, not that of one kind of requests.
-        traffic = Traffic(requested_wait=self._shared.waits[remote], trips=False)
-        return RemoteGate(remote, pace=self._pace, health=self._shared.health, traffic=traffic, pausable=pausable)
+    def _traffic(self, remote: Part, *parts: str) -> Traffic:
+        """Return what limits requests to a remote that an operator pauses by the name of these parts."""
+        pausable = Pausable(parts=parts, paused=self._shared.paused)
+        return Traffic(requested_wait=self._shared.waits[remote], pausable=pausable)
 
-    def _gates(  # noqa: PLR0913  # the whole of a remote's gates comes together here
+    def _narrow(self, remote: Part, traffic: Traffic) -> RemoteGate:
+        return RemoteGate(remote, pace=self._pace, health=self._shared.health, traffic=traffic)
+
+    def _gates(
         self,
         remote: Part,
         auth: AuthProbe | None,
         kinds: Mapping[str, RemoteGate],
         *others: RemoteGate,
         places: int,
-        pausable: Pausable,
-        limiter: RateLimiter | None = None,
+        traffic: Traffic,
     ) -> RemoteGates:
-        traffic = Traffic(limiter=limiter or RateLimiter(0), requested_wait=self._shared.waits[remote])
         narrower = [*kinds.values(), *others]
         whole = RemoteGate(
-            remote,
-            pace=self._pace,
-            health=self._shared.health,
-            auth=auth,
-            traffic=traffic,
-            narrower=narrower,
-            pausable=pausable,
+            remote, pace=self._pace, health=self._shared.health, auth=auth, traffic=traffic, narrower=narrower
         )
         return RemoteGates(whole=whole, kinds=kinds, places=asyncio.Semaphore(places))

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("act:release", "What the brake holds becomes due."),
     "pause": ("pause:pause", "Ask a side nothing, for a maintenance window."),
     "resume": ("pause:resume", "End such a pause."),
+    "compare": ("compare:compare", "Read both sides and say what is lost, doubled, differs; changes nothing."),
     "render": ("check:render", "The requests that would be sent; sends nothing."),
     "init": ("config:init", "Write an example configuration."),
     "config": ("config:config", "Judge the configuration offline, show it, or its JSON Schema."),

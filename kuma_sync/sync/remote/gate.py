@@ -1,4 +1,4 @@
-"""The gate in front of one remote: an operator's pause, waits it asked for, pauses (a refused token, an outage), trials.
+"""The gate in front of one remote: an operator's pause, waits it asked for, its own pauses, one trial at a time.
 
 Every request to that remote goes through it, probes too.
 """
@@ -17,7 +17,6 @@ from kuma_sync.core import breaker
 from kuma_sync.core.breaker import Closed, Ends, Waits
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.maintenance import Maintenance
-from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, Part
 
@@ -68,16 +67,15 @@ class RemoteGate:
         auth: AuthProbe | None = None,
         traffic: Traffic | None = None,
         narrower: Collection[RemoteGate] = (),
-        pausable: Pausable | None = None,
     ) -> None:
         self.remote = remote
         self.pace = pace
-        self.pausable = pausable or Pausable()
         self._health = health
         self._family: list[RemoteGate] = [self, *narrower]
         for gate in narrower:
             gate._family = self._family
         traffic = traffic or Traffic()
+        self.pausable = traffic.pausable
         self._limiter = traffic.limiter
         self._requested_wait = traffic.requested_wait
         self._trips_after = pace.limits.trips_after if traffic.trips else None

@@ -103,8 +103,7 @@ class Polling:
             self._health.standby("poll")
             self._health.standby("kuma")
         except (GateClosed, RemoteError) as error:
-            if self._gate.maintenance is None:
-                self._failed(error.summary)
+            self._failed(error.summary)
         except ClaimLost as error:
             self._failed(str(error))
         except StoreUnavailable as error:
@@ -124,6 +123,8 @@ class Polling:
         self._health.succeeded("poll")
 
     def _failed(self, reason: str) -> None:
+        if self._gate.maintenance is not None:
+            return
         if self._trouble.begins(reason):
             log.warning("poll_failed", reason=reason)
         self._health.failed("poll", reason)
