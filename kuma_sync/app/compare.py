@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
-from kuma_sync.app.build import utc_now
+from kuma_sync.app.beside import Beside, open_beside
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.processes import running
-from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, open_remotes
-from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.remotes import Target
 from kuma_sync.core.agreement import Carried, Evidence, Jobs, Judged, Verdict, judge
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import KumaSyncError, Permanent, Transient
 from kuma_sync.core.incident import Found, external_key
-from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.core.window import Query, ReadKind, by_id
 from kuma_sync.kuma.client import Element, End, PageEnd
 from kuma_sync.kuma.parse import Parsed, parse_alert
@@ -27,8 +24,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.remote.gates import Asking, RemoteGates
-from kuma_sync.sync.remote.rate import RetryContext
+from kuma_sync.sync.remote.gates import Asking
 
 AT_ONCE = 200
 """Alerts that are in memory at once."""
@@ -102,20 +98,8 @@ async def compare(
     """Compare both sides. Raise ConfigError, StoreError, RemoteError, GateClosed or NotComparable."""
     limits = limits or Limits()
     async with AsyncExitStack() as stack:
-        shared = SharedState(store=store, limits=limits)
-        with store.reading() as tx:
-            shared.paused.learn(tx.pauses.all())
-        remotes = await open_remotes(settings, utc_now, limits, stack)
-        pace = RetryContext(
-            clock=utc_now,
-            policy=RetryPolicy(base=settings.retry.base, max=settings.retry.max),
-            jitter=random.SystemRandom().random,
-            limits=limits,
-        )
-        keeper = Gatekeeper(shared, pace)
-        gates = {name: keeper.target(target).irp for name, target in remotes.targets.items()}
-        comparing = _Comparing(settings, store, asked, remotes, keeper.kuma(remotes.kuma), gates)
-        return await comparing.run(told)
+        beside = await open_beside(settings, store, limits, stack)
+        return await _Comparing(settings, store, asked, beside).run(told)
 
 
 class _Comparing:
@@ -126,16 +110,14 @@ class _Comparing:
         settings: Settings,
         store: Store,
         asked: Asked,
-        remotes: Remotes,
-        kuma: RemoteGates,
-        gates: Mapping[str, RemoteGates],
+        beside: Beside,
     ) -> None:
         self._settings = settings
         self._store = store
         self._asked = asked
-        self._remotes = remotes
-        self._kuma = kuma.whole
-        self._gates = gates
+        self._remotes = beside.remotes
+        self._kuma = beside.kuma
+        self._gates = beside.gates
         self._routing = routing_of(settings)
         self._result = Comparison(notes=[*self._notes()])
 

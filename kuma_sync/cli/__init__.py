@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("pause:pause", "Ask a side nothing, for a maintenance window."),
     "resume": ("pause:resume", "End such a pause."),
     "compare": ("compare:compare", "Read both sides and say what is lost, doubled, differs; changes nothing."),
+    "backfill": ("backfill:backfill", "Make incidents of a period's alerts, whatever their status."),
     "render": ("check:render", "The requests that would be sent; sends nothing."),
     "init": ("config:init", "Write an example configuration."),
     "config": ("config:config", "Judge the configuration offline, show it, or its JSON Schema."),

@@ -247,12 +247,14 @@ class Round:
     alerts KUMA did not give by id, by kind of read; the contents of `refused` ones it refused for good. `stands`: the
     watermark stays where it is, for the late listing showed other alerts each time. `server_now` is KUMA's clock at the
     first page: what a later read saw must not move the watermark past what an earlier one had no chance to see.
-    `began_at` is our clock when the round began.
+    `began_at` is our clock when the round began. `turn` is the reader's; the lease's name where a command reads
+    beside whoever has it. `new_alone`: alerts that are known are left as they are.
     """
 
-    turn: Turn
+    turn: Turn | str
     cursor: Cursor
     began_at: datetime
+    new_alone: bool = False
     open_links: int | None = None
     sweep: int = 0
     creates: int = 0
@@ -290,6 +292,7 @@ class Round:
         """Return the facts for the decision about a chunk."""
         return ReadFacts(
             listing=listing,
+            new_alone=self.new_alone,
             any_status=any_status,
             watermark=self.cursor.watermark,
             first_read=self.cursor.first_read,
