@@ -181,6 +181,8 @@ def kuma_app(sim: KumaSim) -> ASGIApp:
         Route("/api/{version}/alerts/", face.alerts, methods=["GET"]),
         Route("/api/{version}/alerts/close", face.close, methods=["POST"]),
         Route("/api/{version}/users/whoami", face.whoami, methods=["GET"]),
+        Route("/xdr/api/v1/alerts", face.xdr_alerts, methods=["GET"]),
+        Route("/xdr/api/v1/alerts/", face.xdr_alerts, methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
@@ -235,8 +237,20 @@ class _Face:
             owner["roles"] = [role] if tenants else []
         return Response(encoded(owner, self._sim.knobs), media_type="application/json")
 
+    async def xdr_alerts(self, request: Request) -> Response:
+        """List alerts as XDR does: an object, for the tenants named (XDR help 269296)."""
+        if not self._sim.knobs.xdr:
+            return _not_found()
+        if refused := self._refused(request, "GET /alerts"):
+            return refused
+        if not request.query_params.get("tenantID"):
+            return _error(400, "invalid query parameter value", "tenantID required")
+        return Response(encoded({"Total": 0, "Alerts": []}, self._sim.knobs), media_type="application/json")
+
     def _served(self, request: Request) -> bool:
         version = request.path_params["version"]
+        if self._sim.knobs.xdr:
+            return False
         return version == "v3" or (version in VERSIONS and not self._sim.knobs.only_v3)
 
     def _redirect(self, request: Request) -> Response | None:
