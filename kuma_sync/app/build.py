@@ -30,6 +30,7 @@ from kuma_sync.sync.delivery.handler import Acts, Deliver
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
+from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.handout.giving import Puller
 from kuma_sync.sync.handout.offering import Offering
@@ -153,6 +154,7 @@ class RuntimeBuilder:
                 overlap=settings.poll.overlap,
                 health=shared.health,
             ),
+            write_back=self._write_back() if settings.kuma.writes_back else None,
             maintenance=MaintenanceWatch(
                 shared.store,
                 shared.paused,
@@ -292,7 +294,9 @@ class RuntimeBuilder:
         self, target: Target, gates: TargetGates, acts: Callable[..., Acts], proof: Proof | None = None
     ) -> Worker:
         settings, shared = self._settings, self._shared
-        unit_of_work = DeliveryUnitOfWork(shared.store, target.capabilities, lease=shared.limits.job_lease)
+        unit_of_work = DeliveryUnitOfWork(
+            shared.store, target.capabilities, lease=shared.limits.job_lease, write_back=settings.kuma.writes_back
+        )
         admit = partial(self._kuma.whole.admit, reads=True)
         contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         lanes = {LANES[operation]: list[Gate]([kind]) for operation, kind in gates.irp.kinds.items()}
@@ -325,6 +329,10 @@ class RuntimeBuilder:
             owner=new_owner(),  # nobody else's, the former runtime's neither: what that still writes is not ours
             health=shared.health,
         )
+
+    def _write_back(self) -> WriteBackLoop:
+        store, kuma = self._shared.store, self._remotes.kuma
+        return WriteBackLoop(store=store, kuma=kuma, gate=self._kuma.whole)
 
     def _closes(self) -> Worker:
         shared = self._shared

@@ -113,12 +113,10 @@ class KumaSection(Section):
     read_timeout: types.PositiveDuration = _default("2m")
     write_back: bool = False
 
-    @field_validator("write_back")
-    @classmethod
-    def _where_it_works(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("api_version", "v3") != "v3":
-            raise ValueError('true needs kuma.api_version = "v3": only there can an alert be given a comment')
-        return value
+    @property
+    def writes_back(self) -> bool:
+        """Tell whether alerts are given comments: only v3 can."""
+        return self.write_back and self.api_version == "v3"
 
 
 class PollSection(Section):

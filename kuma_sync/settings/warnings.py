@@ -62,8 +62,8 @@ def _connections(settings: Settings) -> Iterator[str]:
 
 def _without_effect(settings: Settings) -> Iterator[str]:
     """Yield keys that are read, while what they ask for is not built yet."""
-    if settings.kuma.write_back:
-        yield "kuma.write_back: has no effect in this version: nothing is written back to KUMA"
+    if settings.kuma.write_back and not settings.kuma.writes_back:
+        yield 'kuma.write_back: is off: only with kuma.api_version = "v3" can an alert be given a comment'
     if settings.web.passthrough.allow:
         yield "web.passthrough.allow: has no effect in this version: these calls are answered 404"
 

@@ -60,6 +60,7 @@ class KumaSim:
         self.faults = Faults(seed=seed)
         self.alerts: dict[str, Json] = {}
         self.closes: list[tuple[str, str]] = []
+        self.comments: list[tuple[str, str]] = []
         self.close_calls: list[CloseCall] = []
         self.requests: list[SimRequest] = []
         self.shown: set[str] = set()
@@ -180,6 +181,7 @@ def kuma_app(sim: KumaSim) -> ASGIApp:
         Route("/api/{version}/alerts", face.alerts, methods=["GET"]),
         Route("/api/{version}/alerts/", face.alerts, methods=["GET"]),
         Route("/api/{version}/alerts/close", face.close, methods=["POST"]),
+        Route("/api/{version}/alerts/comment", face.comment, methods=["POST"]),
         Route("/api/{version}/users/whoami", face.whoami, methods=["GET"]),
         Route("/xdr/api/v1/alerts", face.xdr_alerts, methods=["GET"]),
         Route("/xdr/api/v1/alerts/", face.xdr_alerts, methods=["GET"]),
@@ -220,6 +222,19 @@ class _Face:
         answer = self._unasked(id_, reason) or self._refused(request, "POST /alerts/close") or self._close(id_, reason)
         self._sim.close_calls.append(CloseCall(id=id_, reason=reason, status=answer.status_code))
         return answer
+
+    async def comment(self, request: Request) -> Response:
+        """Give an alert a comment; v3 alone can (seen in PyPI's kuma-api)."""
+        if not self._served(request) or request.path_params["version"] != "v3":
+            return _not_found()
+        body = await _json_object(request)
+        if refused := self._refused(request, "POST /alerts/comment"):
+            return refused
+        id_, text = _text(body, "alertID"), _text(body, "comment")
+        if id_ not in self._sim.alerts:
+            return _error(404, "alert not found")
+        self._sim.comments.append((id_, text))
+        return Response(status_code=204)
 
     async def whoami(self, request: Request) -> Response:
         """Tell the token's owner: tenants with roles in v1, roles with tenants later (KUMA help 269936)."""

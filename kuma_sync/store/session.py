@@ -35,6 +35,7 @@ from kuma_sync.store.read_models import Overview, QueueName
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
 from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
+from kuma_sync.store.write_backs import WriteBacks
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class Tx:
     heartbeats: Heartbeats
     handouts: Handouts
     pauses: Pauses
+    write_backs: WriteBacks
     overview: Overview
     pruning: Pruning
 
@@ -262,6 +264,7 @@ class Store:
             heartbeats=Heartbeats(connection, lease_clock),
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
+            write_backs=WriteBacks(connection, now),
             overview=Overview(connection),
             pruning=Pruning(connection),
         )

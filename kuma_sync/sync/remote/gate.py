@@ -168,6 +168,22 @@ class RemoteGate:
         async with self.admit(paced=paced, reads=reads, subject=subject):
             return await send()
 
+    async def aside(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send what nothing waits for, where this side is open: how it ends says nothing about the side.
+
+        Raise GateClosed, or RemoteError; a wait that the remote asks for counts all the same.
+        """
+        self.assure_open()
+        if self.stands_still():
+            raise self._closed(self.paused or "")
+        await self._limiter.pass_through()
+        try:
+            return await send()
+        except Transient as error:
+            if error.retry_after is not None:
+                self._requested_wait.add(error.retry_after, self.pace.clock())
+            raise
+
     @asynccontextmanager
     async def admit(self, *, paced: bool = False, reads: bool = False, subject: str | None = "") -> AsyncIterator[None]:
         """Let one request through and learn from how it ends; raise GateClosed without sending where it is shut.

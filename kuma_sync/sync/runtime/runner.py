@@ -20,6 +20,7 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.proof import Proof
+from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease, NotLeader
 from kuma_sync.sync.limits import Limits
@@ -78,6 +79,7 @@ class Runtime:
     turns: LeaderLease
     housekeeping: Housekeeping
     maintenance: MaintenanceWatch
+    write_back: WriteBackLoop | None
     health: Health
     metrics: Metrics
     poll_interval: timedelta
@@ -124,6 +126,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
             aides = [
                 group.create_task(runtime.turns.keep()),
                 group.create_task(_observe(runtime)),
+                *([group.create_task(runtime.write_back.watch(), name="write-back")] if runtime.write_back else []),
                 group.create_task(runtime.maintenance.watch(every=runtime.limits.maintenance_looked_for)),
                 *(group.create_task(proof.watch(), name="proof") for proof in runtime.proofs),
                 *(group.create_task(one.watch(), name="expecting") for one in runtime.expectations),
@@ -190,6 +193,7 @@ async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doin
             except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
                 troubles.append(str(error))
     await _drain(runtime, stop, troubles, doing)
+    await _write_back(runtime, stop)
     proofs = runtime.proofs
     looks = [proof.second_look for proof in proofs if proof.second_look is not None]
     if looks and not stop.is_set():
@@ -203,6 +207,11 @@ async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doin
             await _drain(runtime, stop, troubles, doing)
             if any(proof.shown for proof in proofs) and not stop.is_set():
                 await _drain(runtime, stop, troubles, doing)
+
+
+async def _write_back(runtime: Runtime, stop: asyncio.Event) -> None:
+    if runtime.write_back is not None and not stop.is_set():
+        await runtime.write_back.write()
 
 
 async def _drain(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
