@@ -39,7 +39,7 @@ async def test_each_alert_is_given_its_incident_once_also_after_updates_and_a_re
 
         assert told
         for alert_id, text in stage.kuma.comments:
-            assert re.fullmatch(rf"Incident SV-\d+: http://\S+{stage.incident(alert_id).id}\S*", text), text
+            assert re.fullmatch(rf"Incident INC-\d+: http://\S+{stage.incident(alert_id).id}\S*", text), text
         assert [text.split(":")[0] for _, text in stage.kuma.comments] == [
             f"Incident {stage.incident(alert_id).number}" for alert_id, _ in stage.kuma.comments
         ]
