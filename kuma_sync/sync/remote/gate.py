@@ -32,7 +32,8 @@ class GateClosed(KumaSyncError):
     """
 
     def __init__(self, gate: RemoteGate, summary: str, until: datetime, cause: RemoteError | None = None) -> None:
-        super().__init__(f"{gate.remote} is not asked before {until:%H:%M:%S}: {summary}")
+        when = f" before {until:%H:%M:%S}" if gate.maintenance is None else ""
+        super().__init__(f"{gate.remote} is not asked{when}: {summary}")
         self.gate = gate
         self.summary = summary
         self.until = until
