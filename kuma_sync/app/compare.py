@@ -164,19 +164,18 @@ class _Comparing:
                 yield f"{name}: its find does not tell what is closed (closed_when), so closings are those of our store"
 
     async def _listed(self) -> AsyncIterator[list[Alert]]:
-        """Yield what KUMA lists in the statuses asked for; raise NotComparable where the list does not end."""
-        some, end = list[Alert](), End.MORE
+        """Yield what KUMA lists in the statuses asked for, page by page; raise NotComparable where that does not end.
+
+        A page is read to its end first: KUMA must not wait while its alerts are compared.
+        """
+        page, end = list[Alert](), End.MORE
         async with self._kuma.admit(paced=True, reads=True), aclosing(self._read(Query(kind=ReadKind.SWEEP))) as items:
             async for item in items:
                 if isinstance(item, Alert):
-                    some.append(item)
-                else:
-                    end = item.end
-                if len(some) >= AT_ONCE:
-                    yield some
-                    some = []
-        if some:
-            yield some
+                    page.append(item)
+                    continue
+                yield page
+                page, end = [], item.end
         if not end.complete:
             raise NotComparable(f"KUMA's list of alerts did not come to its end ({end.value})")
 
