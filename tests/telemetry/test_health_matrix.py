@@ -289,7 +289,7 @@ def test_a_time_in_which_nothing_could_turn_is_held_against_no_loop() -> None:
     assert health.stuck() == ("poll", "watch"), "what has beaten since is given no more than its time"
 
 
-def test_what_an_operator_paused_is_ready_however_long_and_has_its_full_time_afterwards() -> None:
+def test_a_paused_part_is_ready_and_has_its_full_time_afterwards() -> None:
     clock = Clock()
     health = healthy(clock)
     health.works_within("delivery", timedelta(seconds=60))

@@ -196,7 +196,7 @@ async def test_a_single_pass_leaves_alone_what_is_paused_and_says_so(tmp_path: P
 async def test_an_incident_that_waits_for_its_second_look_is_not_late_because_of_a_pause(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    limits = replace(QUICK, proof_late=timedelta(milliseconds=300), proof_looked_for=timedelta(milliseconds=50))
+    limits = replace(QUICK, proof_late=timedelta(seconds=3), proof_looked_for=timedelta(milliseconds=50))
     async with staged(tmp_path, sqlite_url) as stage:
         stage.irp.knobs.find_lag = 1
         stage.kuma.raise_alert(id="a")
@@ -206,7 +206,7 @@ async def test_an_incident_that_waits_for_its_second_look_is_not_late_because_of
             await eventually(lambda: runtime.targets["irp"].gate.maintenance)
             stage.kuma.raise_alert(id="b")
             with capture_logs() as logs:
-                await eventually(lambda: ask(runtime, lambda tx: late(tx, by=timedelta(seconds=1))))
+                await eventually(lambda: ask(runtime, lambda tx: late(tx, by=timedelta(seconds=4))))
                 resume(stage, "irp")
                 await eventually(lambda: stage.incidents("b"))
 
