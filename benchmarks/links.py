@@ -35,7 +35,8 @@ from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.sync.runtime.monitor import look
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 LINKS = """
 INSERT INTO links (alert_id, incident_id, sent_fingerprint, sent_fields, sent_events, intent_events, alert_closed,

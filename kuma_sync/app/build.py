@@ -16,7 +16,6 @@ from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
 from kuma_sync.core.errors import ConfigError
-from kuma_sync.core.plan import Brake
 from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
 from kuma_sync.core.window import ReadSchedule
@@ -31,6 +30,7 @@ from kuma_sync.sync.delivery.handler import Acts, Deliver
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
+from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.handout.giving import Puller
 from kuma_sync.sync.handout.offering import Offering
@@ -44,6 +44,7 @@ from kuma_sync.sync.queue.worker import Gate, Worker, WorkerConfig
 from kuma_sync.sync.remote.gates import LANES
 from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
+from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
 from kuma_sync.telemetry.health import part_of
 from kuma_sync.web.responses import AccessRules
@@ -131,11 +132,7 @@ class RuntimeBuilder:
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
         self._turns = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.reader_lease)
-        self._brake = Brake(
-            max_closed_percent=settings.brake.max_closed_percent,
-            min_alerts=settings.brake.min_alerts,
-            max_new=settings.brake.max_new,
-        )
+        self._brake = settings.brake.brake
         self._closings = Closings(
             to_kuma=settings.close.to_kuma,
             reasons=settings.close.reasons,
@@ -167,6 +164,15 @@ class RuntimeBuilder:
                 retention=settings.store.retention,
                 overlap=settings.poll.overlap,
                 health=shared.health,
+            ),
+            write_back=self._write_back() if settings.kuma.writes_back else None,
+            maintenance=MaintenanceWatch(
+                shared.store,
+                shared.paused,
+                health=shared.health,
+                metrics=shared.metrics,
+                targets=[*targets, *remotes.broken],
+                clock=utc_now,
             ),
             health=shared.health,
             metrics=shared.metrics,
@@ -205,7 +211,13 @@ class RuntimeBuilder:
             find_always=False,
             gate=gates.irp.whole,
             deliveries=self._deliveries(target, gates, acts),
-            expecting=Expecting(puller, store=shared.store, health=shared.health, clock=utc_now),
+            expecting=Expecting(
+                puller,
+                store=shared.store,
+                health=shared.health,
+                clock=utc_now,
+                pausable=gates.irp.whole.pausable,
+            ),
             asked=False,
         )
 
@@ -253,21 +265,13 @@ class RuntimeBuilder:
                 clock=utc_now,
                 schedule=schedule,
                 brake=self._brake,
-                to_irp=self._closed_with_their_alerts(),
+                to_irp=self._remotes.closed_with_alerts(to_irp=self._settings.close.to_irp),
                 routing=self._routing,
                 limits=self._shared.limits,
                 metrics=self._shared.metrics,
                 health=self._shared.health,
             ),
         )
-
-    def _closed_with_their_alerts(self) -> frozenset[str]:
-        """Return the targets whose incidents are closed with their alerts.
-
-        Of a target that does not work now nobody knows whether it can: the brake must not miss its closings.
-        """
-        can_close = {name for name, can in self._remotes.capabilities.items() if can.may_close}
-        return frozenset(can_close | self._remotes.broken.keys() if self._settings.close.to_irp else can_close)
 
     def _watch(self, target: Target, irp: IrpClient, gates: TargetGates, *, on: bool) -> Watch:
         watched = Watched(
@@ -305,7 +309,11 @@ class RuntimeBuilder:
     ) -> Worker:
         settings, shared = self._settings, self._shared
         unit_of_work = DeliveryUnitOfWork(
-            shared.store, target.capabilities, lease=shared.limits.job_lease, target=target.name
+            shared.store,
+            target.capabilities,
+            lease=shared.limits.job_lease,
+            target=target.name,
+            write_back=settings.kuma.writes_back,
         )
         admit = partial(self._kuma.whole.admit, reads=True)
         contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
@@ -327,6 +335,7 @@ class RuntimeBuilder:
                 weigh=lambda tx, subjects: tx.alerts.sizes(subjects),
                 # Each its share: a slow target must not take the room of another.
                 allowance=MemoryLimit(shared.limits.contents_in_work // max(len(self._remotes.targets), 1)),
+                pausable=gates.irp.whole.pausable,
             ),
             store=shared.store,
             handler=Deliver(
@@ -340,6 +349,10 @@ class RuntimeBuilder:
             owner=new_owner(),  # nobody else's, the former runtime's neither: what that still writes is not ours
             health=shared.health,
         )
+
+    def _write_back(self) -> WriteBackLoop:
+        store, kuma = self._shared.store, self._remotes.kuma
+        return WriteBackLoop(store=store, kuma=kuma, gate=self._kuma.whole)
 
     def _closes(self) -> Worker:
         shared = self._shared
@@ -359,6 +372,7 @@ class RuntimeBuilder:
                 concurrency=shared.limits.closes_in_flight,
                 limits=shared.limits,
                 gates={lane: list(self._kuma.kinds.values()) for lane in Lane},
+                pausable=self._kuma.kinds["close"].pausable,
             ),
             store=shared.store,
             handler=handler,

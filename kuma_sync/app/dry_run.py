@@ -31,7 +31,8 @@ from kuma_sync.sync.closing.requests import read_order
 from kuma_sync.sync.delivery.forecast import Forecast, Forecaster
 from kuma_sync.sync.delivery.unit_of_work import load_states
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.runtime.runner import Runtime, sweep
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import sweep
 
 AT_ONCE = 50
 """Alerts whose contents are in memory at once."""
@@ -95,6 +96,7 @@ async def dry_pass(settings: Settings, limits: Limits | None = None) -> DryRun:
         runtime = RuntimeBuilder(settings, shared, remotes).runtime()
         await asyncio.to_thread(refuse_second, settings, runtime.identity)
         await make_ready(store, runtime, shared.owner)
+        await runtime.maintenance.look()
         async with runtime.turns.kept():
             troubles = await sweep(runtime)
         return await _plan(settings, runtime, remotes, troubles)

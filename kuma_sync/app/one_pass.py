@@ -18,6 +18,7 @@ from kuma_sync.app.build import build, open_store, utc_now
 from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Tx
 from kuma_sync.store.jobs import Depth, JobState
@@ -25,16 +26,20 @@ from kuma_sync.store.queue import WAITING
 from kuma_sync.store.read_models import AlertState
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.monitor import Heart
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The result of a pass: its failures, and all jobs that wait, are held or parked afterwards."""
+    """The result of a pass: its failures, and all jobs that wait, are held or parked afterwards.
+
+    What an operator `paused` was left alone: that is no failure, but what waits for it waits.
+    """
 
     troubles: tuple[str, ...]
+    paused: tuple[Maintenance, ...]
     counts: dict[AlertState, int]
     waiting: int
     held: int
@@ -51,7 +56,8 @@ class Outcome:
         """Return one line for a human."""
         states = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count) or "no alerts"
         rest = f"{self.waiting} waiting, {self.held} held, {self.parked} parked"
-        return f"{states}; jobs: {rest}"
+        left_alone = "".join(f"; {one.reason}: nothing was asked there" for one in self.paused)
+        return f"{states}; jobs: {rest}{left_alone}"
 
 
 def at_once(settings: Settings) -> Settings:
@@ -79,7 +85,7 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
     )
     async with heart.beating():
         troubles = await once(runtime, stop=stop, grace=settings.run.grace)
-    return await shared.store.read(partial(_outcome, tuple(troubles)))
+    return await shared.store.read(partial(_outcome, tuple(troubles), tuple(shared.paused.all(utc_now()))))
 
 
 def _take_up_postponed(tx: Tx) -> None:
@@ -107,12 +113,13 @@ def _stopped_by_signals(grace: float) -> asyncio.Event:
     return stop
 
 
-def _outcome(troubles: tuple[str, ...], tx: Tx) -> Outcome:
+def _outcome(troubles: tuple[str, ...], paused: tuple[Maintenance, ...], tx: Tx) -> Outcome:
     jobs = Counter[Depth]()
     for queue in tx.queues().values():
         jobs.update(queue.jobs)
     return Outcome(
         troubles=troubles,
+        paused=paused,
         counts=tx.overview.counts(),
         waiting=sum(jobs[state] for state in (*WAITING, Depth.POSTPONED)),
         held=jobs[Depth.HELD],

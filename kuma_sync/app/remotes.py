@@ -12,6 +12,7 @@ from functools import partial
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.maintenance import CLOSE, KUMA
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.irp.auth import Credentials
@@ -27,6 +28,7 @@ from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
+from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Part, part_of
 from kuma_sync.transport import Endpoint, RemoteClient
@@ -61,6 +63,14 @@ class Remotes:
     def capabilities(self) -> dict[str, TargetCapabilities]:
         """Return what each target can do."""
         return {name: target.capabilities for name, target in self.targets.items()}
+
+    def closed_with_alerts(self, *, to_irp: bool) -> frozenset[str]:
+        """Return the targets whose incidents are closed with their alerts, where `close.to_irp` is on.
+
+        Of a target that does not work now nobody knows whether it can: the brake must not miss its closings.
+        """
+        can_close = {name for name, can in self.capabilities.items() if can.may_close}
+        return frozenset(can_close | self.broken.keys() if to_irp else can_close)
 
 
 def checked_profile(section: IrpSection, key: str = IRP) -> tuple[Profile, tuple[str, ...]]:
@@ -213,8 +223,10 @@ class Gatekeeper:
     def kuma(self, kuma: KumaClient) -> RemoteGates:
         """Return the gates before KUMA."""
         auth = AuthProbe(probe=kuma.probe, reload=kuma.reload_token)
-        places = self._shared.limits.closes_in_flight
-        return self._gates("kuma", auth, {"close": self._narrow("kuma")}, places=places)
+        traffic = self._traffic("kuma", KUMA)
+        # An outage is the whole side's matter, not that of one kind of requests.
+        kinds = {"close": self._narrow("kuma", replace(self._traffic("kuma", KUMA, CLOSE), trips=False))}
+        return self._gates("kuma", auth, kinds, places=self._shared.limits.closes_in_flight, traffic=traffic)
 
     def target(self, target: Target) -> TargetGates:
         """Return the gates before a target."""
@@ -222,14 +234,18 @@ class Gatekeeper:
         auth = None
         if irp is not None:
             auth = AuthProbe(probe=irp.probe if irp.can("probe") else None, reload=irp.reload_secrets)
-        kinds, proof = {kind: self._narrow(remote) for kind in LANES}, self._narrow(remote)
-        limiter = RateLimiter(section.rate_limit)
-        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, limiter=limiter)
+        narrow = replace(self._traffic(remote, target.name), trips=False)
+        kinds, proof = {kind: self._narrow(remote, narrow) for kind in LANES}, self._narrow(remote, narrow)
+        traffic = replace(narrow, trips=True, limiter=RateLimiter(section.rate_limit))
+        gates = self._gates(remote, auth, kinds, proof, places=section.concurrency, traffic=traffic)
         return TargetGates(irp=gates, proof=proof)
 
-    def _narrow(self, remote: Part) -> RemoteGate:
-        # An outage is the whole side's matter, not that of one kind of requests.
-        traffic = Traffic(requested_wait=self._shared.waits[remote], trips=False)
+    def _traffic(self, remote: Part, *parts: str) -> Traffic:
+        """Return what limits requests to a remote that an operator pauses by the name of these parts."""
+        pausable = Pausable(parts=parts, paused=self._shared.paused)
+        return Traffic(requested_wait=self._shared.waits[remote], pausable=pausable)
+
+    def _narrow(self, remote: Part, traffic: Traffic) -> RemoteGate:
         return RemoteGate(remote, pace=self._pace, health=self._shared.health, traffic=traffic)
 
     def _gates(
@@ -239,9 +255,8 @@ class Gatekeeper:
         kinds: Mapping[str, RemoteGate],
         *others: RemoteGate,
         places: int,
-        limiter: RateLimiter | None = None,
+        traffic: Traffic,
     ) -> RemoteGates:
-        traffic = Traffic(limiter=limiter or RateLimiter(0), requested_wait=self._shared.waits[remote])
         narrower = [*kinds.values(), *others]
         whole = RemoteGate(
             remote, pace=self._pace, health=self._shared.health, auth=auth, traffic=traffic, narrower=narrower

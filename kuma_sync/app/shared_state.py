@@ -16,6 +16,7 @@ from kuma_sync.store import Process, Store
 from kuma_sync.sync.closing.intake import Waiters
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.recorder import Swept
+from kuma_sync.sync.remote.maintenance import Paused
 from kuma_sync.sync.remote.rate import RetryAfter
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
@@ -42,6 +43,7 @@ class SharedState:
 
     owner: str = field(default_factory=new_owner)
     waits: defaultdict[str, RetryAfter] = field(default_factory=lambda: defaultdict(RetryAfter))
+    paused: Paused = field(default_factory=Paused)
     swept: defaultdict[Asked, Swept] = field(default_factory=lambda: defaultdict(Swept))
     profiles: set[tuple[str, str]] = field(default_factory=set)
     """Targets, with digests of their profiles so far: a profile that comes back was chosen by a human again."""

@@ -29,7 +29,7 @@ AT_ONCE = 500
 """Alerts that one transaction takes up: a daemon beside it must not wait for all of them."""
 
 
-def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+def moment_or_ago(_context: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
     """Read RFC 3339, or how long ago."""
     if text is None:
         return None
@@ -77,7 +77,7 @@ def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert:
 @click.argument("alert", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All alerts that are not ignored or dropped.")
 @click.option(
-    "--since", callback=_moment, metavar="T", help="Those last seen since then: RFC 3339, or how long ago (2h)."
+    "--since", callback=moment_or_ago, metavar="T", help="Those last seen since then: RFC 3339, or how long ago (2h)."
 )
 def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in
     config: Path | None,

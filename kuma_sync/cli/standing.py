@@ -10,6 +10,7 @@ from enum import StrEnum
 from kuma_sync.app.processes import Running
 from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
@@ -58,6 +59,7 @@ class Facts:
     parked: int = 0
     held: dict[str, int]
     unrouted: int = 0
+    paused: Sequence[Maintenance] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Standing:
 
 def standing(facts: Facts) -> Standing:
     """Judge the facts."""
-    running, lines = facts.running, _processes(facts)
+    running, lines = facts.running, _processes(facts) + _paused(facts)
     troubles = _silent(facts)
     for heartbeat in running.daemons:
         name = f"{_who(heartbeat)}: " if len(running.daemons) > 1 else ""
@@ -105,6 +107,17 @@ def _processes(facts: Facts) -> list[str]:
 def _when(now: datetime) -> Callable[[datetime], str]:
     ago = since(now)
     return lambda moment_: f"{moment(moment_)}, {ago(moment_)}"
+
+
+def _paused(facts: Facts) -> list[str]:
+    """Say what an operator paused: no trouble, for somebody wants it."""
+    when = _when(facts.now)
+    return [
+        f"{one.part} PAUSED by {one.by} since {when(one.since)}; "
+        + (f"until {when(one.until)}, or " if one.until else "until ")
+        + f"`kuma-sync resume {one.part}`"
+        for one in facts.paused
+    ]
 
 
 def _silent(facts: Facts) -> list[str]:

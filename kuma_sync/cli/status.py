@@ -21,6 +21,7 @@ from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
@@ -76,6 +77,7 @@ class Status:
     held: list[Held]
     unrouted: list[Named]
     polling: list[Puller]
+    paused: list[Maintenance]
 
 
 @click.command()
@@ -113,6 +115,7 @@ def _look(settings: Settings, refused: str) -> Status:
         schema = check(store)
         with store.reading() as tx:
             parked, held, unrouted = parked_jobs(tx), tx.overview.held(), tx.overview.unrouted()
+            paused = tx.pauses.all()
             running_now = running(store, tx)
             identity = tx.targets.identity()
             refused = refused or _of_another(settings, identity, running_now)
@@ -125,6 +128,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 parked=len(parked),
                 held=by_direction(held),
                 unrouted=len(unrouted),
+                paused=paused,
             )
             judged = standing(facts)
             return Status(
@@ -145,6 +149,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 held=held,
                 unrouted=unrouted,
                 polling=pullers(tx),
+                paused=paused,
             )
 
 

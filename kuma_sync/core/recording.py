@@ -47,10 +47,12 @@ class ReadFacts:
     `listing`: the alerts came without their contents, and those of new and changed ones are to be read. `any_status`:
     alerts of every status are shown. `swept_since` is KUMA's clock when this process first read it, once a sweep was
     complete. The contents of `oversize` alerts are too large to take. `unread` alerts are new in this round, and only a
-    listing has shown them. `creates` is how many incidents the round has planned to make.
+    listing has shown them. `creates` is how many incidents the round has planned to make. `new_alone`: alerts that are
+    known are left as they are.
     """
 
     listing: bool = False
+    new_alone: bool = False
     any_status: bool = False
     watermark: datetime | None = None
     first_read: datetime | None = None
@@ -151,6 +153,9 @@ def _judge(seen: Sequence[Observation], known: Known, rules: RecordSettings, fac
     ours, left_alone, missed, unseen = list[Observation](), set[AlertId](), set[AlertId](), set[AlertId]()
     for item in seen:
         alert = item.alert
+        if facts.new_alone and alert.id in known.snapshots:
+            left_alone.add(alert.id)
+            continue
         if facts.any_status and alert.id not in known.snapshots:
             fate = rules.wanted.fate(alert, facts.first_read)
             if fate is Fate.LEFT_ALONE:

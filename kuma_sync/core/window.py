@@ -27,19 +27,30 @@ class ReadKind(StrEnum):
     SWEEP = "sweep"
     CONTENTS = "contents"
     STATUS = "status"
+    BACKFILL = "backfill"
 
 
 # firstSeen does not move when an alert grows, so a sweep's pages stay put while they are read.
-_DATED_BY = {ReadKind.WINDOW: "lastSeen", ReadKind.LATE: "lastSeen", ReadKind.SWEEP: "firstSeen"}
+_DATED_BY = {
+    ReadKind.WINDOW: "lastSeen",
+    ReadKind.LATE: "lastSeen",
+    ReadKind.SWEEP: "firstSeen",
+    ReadKind.BACKFILL: "firstSeen",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One read: what it asks of `GET alerts/`. `since` is inclusive (KUMA help 222254)."""
+    """One read: what it asks of `GET alerts/`. `since` and `until` are inclusive (KUMA help 222254).
+
+    A backfill asks for the `statuses` that the operator names, or for all.
+    """
 
     kind: ReadKind
     since: datetime | None = None
+    until: datetime | None = None
     ids: tuple[AlertId, ...] = ()
+    statuses: tuple[str, ...] = ()
 
     @property
     def with_events(self) -> bool:
@@ -54,7 +65,7 @@ class Query:
     @property
     def any_status(self) -> bool:
         """Tell whether alerts of every status are asked for, not only those of `kuma.statuses`."""
-        return self.kind is ReadKind.LATE or bool(self.ids)
+        return self.kind in (ReadKind.LATE, ReadKind.BACKFILL) or bool(self.ids)
 
     @property
     def may_end_short(self) -> bool:

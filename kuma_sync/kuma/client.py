@@ -11,7 +11,7 @@ import stamina
 import stamina.instrumentation
 
 from kuma_sync.core.alert import AlertId
-from kuma_sync.core.errors import AccessDenied, Transient
+from kuma_sync.core.errors import AccessDenied, Permanent, Transient
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.array_splitter import ArraySplitter
 from kuma_sync.kuma.element_cache import Element, ElementCache
@@ -19,6 +19,7 @@ from kuma_sync.kuma.page import End, Page, PageEnd, PageSize, Paging, Shown
 from kuma_sync.kuma.refusal import ALREADY_CLOSED, kuma_refusal
 from kuma_sync.kuma.request import Scope, query_string
 from kuma_sync.kuma.tolerant_json import bounds
+from kuma_sync.kuma.whereabouts import Whereabouts
 from kuma_sync.kuma.whoami import Whoami, read_whoami
 from kuma_sync.settings import Secret
 from kuma_sync.transport import Outgoing, RemoteClient, TokenAuth
@@ -28,7 +29,7 @@ __all__ = ["Element", "End", "KumaClient", "PageEnd", "Whoami", "query_string"]
 
 NOBODY = AlertId("00000000-0000-0000-0000-000000000000")
 
-_READ, _CLOSE, _WHOAMI = "read", "close", "whoami"
+_READ, _CLOSE, _COMMENT, _WHOAMI = "read", "close", "comment", "whoami"
 LISTED = 1024 * 1024
 """Bytes that an alert may have in a listing, however few it may have with its events: there it is a few hundred."""
 
@@ -58,12 +59,14 @@ class KumaClient:
         self._token = token
         self._auth = TokenAuth(token, refused=TOKEN_REFUSED)
         self._version = api_version
+        self._whereabouts = Whereabouts(client, self._auth, version=api_version)
         self._scope = Scope(statuses=tuple(statuses), tenants=tuple(tenants), with_affected=with_affected)
         self._max_alert_size = max_alert_size
         self._page_size = PageSize()
         self._page_cap = page_cap
         self._known = ElementCache()
         self._close_path = f"/api/{api_version}/alerts/close"
+        self._comment_path = f"/api/{api_version}/alerts/comment"
 
     async def read(self, query: Query) -> AsyncGenerator[Element | PageEnd, None]:
         """Read all pages: their elements one by one, and a PageEnd after each page; raise RemoteError.
@@ -107,12 +110,21 @@ class KumaClient:
             return False
         raise kuma_refusal(answer, api_version=self._version)
 
+    async def comment(self, alert_id: str, text: str) -> None:
+        """Write a comment to an alert; raise RemoteError. Only v3 can (seen in PyPI's `kuma-api`)."""
+        body = json.dumps({"alertID": alert_id, "comment": text}, ensure_ascii=False).encode()
+        headers = {"Content-Type": "application/json"}
+        request = Outgoing(method="POST", path=self._comment_path, headers=headers, body=body)
+        answer = await self._client.send(request, operation=_COMMENT, changes=True, auth=self._auth)
+        if not 200 <= answer.status < 300 or answer.is_page:
+            raise kuma_refusal(answer, api_version=self._version)
+
     async def whoami(self) -> Whoami:
         """Ask whose token this is, and what it may see (KUMA help 269936); raise RemoteError."""
         request = Outgoing(method="GET", path=f"/api/{self._version}/users/whoami")
         answer = await self._client.send(request, operation=_WHOAMI, changes=False, auth=self._auth)
         if answer.status != 200:
-            raise kuma_refusal(answer, api_version=self._version)
+            raise await self._whereabouts.explained(kuma_refusal(answer, api_version=self._version))
         found = read_whoami(answer.json())
         if found is None:
             raise Transient(remote=self._client.remote, operation=_WHOAMI, summary="answered something that is no user")
@@ -149,11 +161,19 @@ class KumaClient:
             )
             async for attempt in retries:
                 with attempt:
-                    async with AsyncExitStack() as trial:
-                        page = await trial.enter_async_context(self._opened(query, number))
-                        await page.first()
-                        opened.push_async_callback(trial.pop_all().aclose)
+                    page = await self._first(query, number, opened)
             yield page
+
+    async def _first(self, query: Query, number: int, opened: AsyncExitStack) -> Page:
+        try:
+            async with AsyncExitStack() as trial:
+                page = await trial.enter_async_context(self._opened(query, number))
+                await page.first()
+                opened.push_async_callback(trial.pop_all().aclose)
+        except Permanent as error:
+            # Only now: the refused answer's connection may be the only one.
+            raise await self._whereabouts.explained(error) from None
+        return page
 
     @asynccontextmanager
     async def _opened(self, query: Query, number: int) -> AsyncIterator[Page]:

@@ -28,13 +28,15 @@ def query_string(query: Query, scope: Scope, *, page: int) -> str:
     parts: list[str] = []
     if query.with_events:
         parts += ["withEvents", "withAffected"] if scope.with_affected else ["withEvents"]
-    if not query.any_status:
-        parts += [f"status={_quoted(status)}" for status in scope.statuses]
+    statuses = query.statuses if query.any_status else scope.statuses
+    parts += [f"status={_quoted(status)}" for status in statuses]
     parts += [f"tenantID={_quoted(tenant)}" for tenant in scope.tenants]
     if query.dated_by:
         parts.append(f"timestampField={_quoted(query.dated_by)}")
     if query.since is not None:
         parts.append(f"from={rfc3339(query.since)}")
+    if query.until is not None:
+        parts.append(f"to={rfc3339(query.until)}")
     parts += [f"id={_quoted(alert_id)}" for alert_id in query.ids]
     parts.append(f"page={page}")
     return "&".join(parts)

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from kuma_sync.core.plan import Brake
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import secrets as hidden
 from kuma_sync.settings import types
@@ -113,12 +114,10 @@ class KumaSection(Section):
     read_timeout: types.PositiveDuration = _default("2m")
     write_back: bool = False
 
-    @field_validator("write_back")
-    @classmethod
-    def _where_it_works(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("api_version", "v3") != "v3":
-            raise ValueError('true needs kuma.api_version = "v3": only there can an alert be given a comment')
-        return value
+    @property
+    def writes_back(self) -> bool:
+        """Tell whether alerts are given comments: only v3 can."""
+        return self.write_back and self.api_version == "v3"
 
 
 class PollSection(Section):
@@ -219,6 +218,11 @@ class BrakeSection(Section):
     max_closed_percent: types.Percent = 30
     min_alerts: types.Whole = 10
     max_new: types.Whole = 0
+
+    @property
+    def brake(self) -> Brake:
+        """Return the brake that obeys them."""
+        return Brake(max_closed_percent=self.max_closed_percent, min_alerts=self.min_alerts, max_new=self.max_new)
 
 
 class StoreSection(Section):

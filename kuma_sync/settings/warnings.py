@@ -67,9 +67,9 @@ def _connections(settings: Settings) -> Iterator[str]:
 
 
 def _without_effect(settings: Settings) -> Iterator[str]:
-    """Yield keys that are read, while what they ask for is not built yet."""
-    if settings.kuma.write_back:
-        yield "kuma.write_back: has no effect in this version: nothing is written back to KUMA"
+    """Yield keys that have no effect beside the others."""
+    if settings.kuma.write_back and not settings.kuma.writes_back:
+        yield 'kuma.write_back: is off: only with kuma.api_version = "v3" can an alert be given a comment'
 
 
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:

@@ -17,6 +17,8 @@ class KumaKnobs:
     """Ids of alerts that are left out after a page was cut: a page of 250 then holds 249."""
     only_v3: bool = False
     """KUMA 4.x: v1, v2 and v2.1 answer 404."""
+    xdr: bool = False
+    """Be Kaspersky XDR (OSMP) instead: `/xdr/api/v1/alerts` alone, another API; everything of KUMA's answers 404."""
     slash_redirect: Literal["", "add", "drop"] = ""
     """Redirect `alerts` to `alerts/` ("add") or the other way ("drop"); "" serves both forms."""
     redirect_status: int = 307

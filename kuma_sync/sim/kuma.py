@@ -60,6 +60,7 @@ class KumaSim:
         self.faults = Faults(seed=seed)
         self.alerts: dict[str, Json] = {}
         self.closes: list[tuple[str, str]] = []
+        self.comments: list[tuple[str, str]] = []
         self.close_calls: list[CloseCall] = []
         self.requests: list[SimRequest] = []
         self.shown: set[str] = set()
@@ -180,7 +181,10 @@ def kuma_app(sim: KumaSim) -> ASGIApp:
         Route("/api/{version}/alerts", face.alerts, methods=["GET"]),
         Route("/api/{version}/alerts/", face.alerts, methods=["GET"]),
         Route("/api/{version}/alerts/close", face.close, methods=["POST"]),
+        Route("/api/{version}/alerts/comment", face.comment, methods=["POST"]),
         Route("/api/{version}/users/whoami", face.whoami, methods=["GET"]),
+        Route("/xdr/api/v1/alerts", face.xdr_alerts, methods=["GET"]),
+        Route("/xdr/api/v1/alerts/", face.xdr_alerts, methods=["GET"]),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
@@ -219,6 +223,19 @@ class _Face:
         self._sim.close_calls.append(CloseCall(id=id_, reason=reason, status=answer.status_code))
         return answer
 
+    async def comment(self, request: Request) -> Response:
+        """Give an alert a comment; v3 alone can (seen in PyPI's kuma-api)."""
+        if not self._served(request) or request.path_params["version"] != "v3":
+            return _not_found()
+        body = await _json_object(request)
+        if refused := self._refused(request, "POST /alerts/comment"):
+            return refused
+        id_, text = _text(body, "alertID"), _text(body, "comment")
+        if id_ not in self._sim.alerts:
+            return _error(404, "alert not found")
+        self._sim.comments.append((id_, text))
+        return Response(status_code=204)
+
     async def whoami(self, request: Request) -> Response:
         """Tell the token's owner: tenants with roles in v1, roles with tenants later (KUMA help 269936)."""
         if not self._served(request):
@@ -235,8 +252,20 @@ class _Face:
             owner["roles"] = [role] if tenants else []
         return Response(encoded(owner, self._sim.knobs), media_type="application/json")
 
+    async def xdr_alerts(self, request: Request) -> Response:
+        """List alerts as XDR does: an object, for the tenants named (XDR help 269296)."""
+        if not self._sim.knobs.xdr:
+            return _not_found()
+        if refused := self._refused(request, "GET /alerts"):
+            return refused
+        if not request.query_params.get("tenantID"):
+            return _error(400, "invalid query parameter value", "tenantID required")
+        return Response(encoded({"Total": 0, "Alerts": []}, self._sim.knobs), media_type="application/json")
+
     def _served(self, request: Request) -> bool:
         version = request.path_params["version"]
+        if self._sim.knobs.xdr:
+            return False
         return version == "v3" or (version in VERSIONS and not self._sim.knobs.only_v3)
 
     def _redirect(self, request: Request) -> Response | None:

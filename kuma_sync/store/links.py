@@ -241,6 +241,20 @@ class Links:
         )
         return [AlertId(alert_id) for (alert_id,) in rows]
 
+    def unsettled(self) -> list[AlertId]:
+        """Return every link that is neither given up nor closed on both sides."""
+        table = schema.links
+        rows = self._connection.execute(
+            select(table.c.alert_id)
+            .where(
+                table.c.ignored.is_(False),
+                table.c.dropped.is_(False),
+                or_(table.c.alert_closed.is_(False), table.c.incident_closed.is_(False)),
+            )
+            .order_by(table.c.alert_id)
+        )
+        return [AlertId(alert_id) for (alert_id,) in rows]
+
     def all_ids(self) -> list[AlertId]:
         """Return every link that is not given up, for a resync of all."""
         table = schema.links

@@ -52,6 +52,7 @@ class Pruning:
             (schema.handouts, schema.handouts.c.alert_id),
             (schema.handout_bodies, schema.handout_bodies.c.alert_id),
             (schema.audit, schema.audit.c.alert_id),
+            (schema.write_backs, schema.write_backs.c.alert_id),
         ):
             if old:
                 self._connection.execute(delete(table).where(column.in_(old)))

@@ -78,6 +78,16 @@ class Backlog:
             found.update(rows.scalars())
         return found
 
+    def states(self, subjects: Collection[str]) -> dict[str, set[JobState]]:
+        """Return the states of these subjects' jobs."""
+        found: dict[str, set[JobState]] = {}
+        table = self._table
+        for some in batches(list(subjects)):
+            rows = self._connection.execute(select(table.c.subject, table.c.state).where(table.c.subject.in_(some)))
+            for subject, state in rows:
+                found.setdefault(subject, set()).add(JobState(state))
+        return found
+
     def waits(self, lanes: Collection[Lane] = tuple(Lane), *, target: str = IRP) -> bool:
         """Tell whether there is a running or waiting job of a target on these lanes."""
         table = self._table

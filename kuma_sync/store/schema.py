@@ -269,6 +269,14 @@ pauses = Table(
     _words("by"),
 )
 
+write_backs = Table(
+    "write_backs",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("due", UtcTime, nullable=False, index=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+)
+
 passes = Table(
     "passes",
     metadata,

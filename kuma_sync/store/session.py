@@ -28,12 +28,14 @@ from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.handouts import Handouts
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
+from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
 from kuma_sync.store.read_models import Overview, QueueName
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
 from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
+from kuma_sync.store.write_backs import WriteBacks
 
 T = TypeVar("T")
 
@@ -54,6 +56,8 @@ class Tx:
     lease: Lease
     heartbeats: Heartbeats
     handouts: Handouts
+    pauses: Pauses
+    write_backs: WriteBacks
     overview: Overview
     pruning: Pruning
 
@@ -259,6 +263,8 @@ class Store:
             lease=Lease(connection, lease_clock),
             heartbeats=Heartbeats(connection, lease_clock),
             handouts=Handouts(connection, now),
+            pauses=Pauses(connection, now),
+            write_backs=WriteBacks(connection, now),
             overview=Overview(connection),
             pruning=Pruning(connection),
         )

@@ -98,6 +98,18 @@ class Limits:
     trials_looked_for: timedelta = timedelta(seconds=1)
     """The pace of looks at whether a KUMA that is not asked may be tried again."""
 
+    maintenance_looked_for: timedelta = timedelta(seconds=1)
+    """The pace of looks at the store for what an operator paused or resumed."""
+
+    comments_looked_for: timedelta = timedelta(seconds=2)
+    """The pace of looks for comments that alerts are to be given (`kuma.write_back`)."""
+
+    comment_lease: timedelta = timedelta(minutes=15)
+    """How long a few comments belong to one copy: more than KUMA may take for them."""
+
+    maintenance_wait: timedelta = timedelta(seconds=10)
+    """When a job that met an operator's pause is tried again: the pause may be ended early."""
+
     proof_looked_for: timedelta = timedelta(seconds=1)
     """How often we look whether another job or another copy has learnt if `find` shows created incidents."""
 

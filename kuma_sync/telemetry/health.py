@@ -55,6 +55,13 @@ class PartState:
     state: State
     age_seconds: float | None = None
     reason: str = ""
+    maintenance: bool = False
+    """Whether an operator paused it: then it is not well, and yet ready."""
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether nothing is wrong with it."""
+        return self.maintenance or self.state in _READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +81,7 @@ class Readiness:
     @property
     def starting(self) -> bool:
         """Tell whether all parts that are not ready have simply not reported yet."""
-        return not self.ready and all(part.state in _READY | {State.STARTING} for part in self.parts.values())
+        return not self.ready and all(part.ready or part.state is State.STARTING for part in self.parts.values())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,6 +119,7 @@ class Health:
         self._held = 0
         self._refused = ""
         self._unserved: set[Part] = set()
+        self._maintained: dict[Part, str] = {}
 
     def expect_targets(self, targets: Collection[str]) -> None:
         """Take over the parts of these targets; those of others are no longer judged."""
@@ -192,6 +200,14 @@ class Health:
         """Note how many jobs wait for a human."""
         self._parked, self._held = parked, held
 
+    def maintained(self, reasons: Mapping[Part, str]) -> None:
+        """Note which parts an operator paused, with a reason each; one that is so no more has its full time again."""
+        for part in self._maintained.keys() - reasons.keys():
+            if part in self._parts:
+                known = self._parts[part]
+                known.moved = known.worked = self._now()
+        self._maintained = dict(reasons)
+
     def refused(self, problem: str) -> None:
         """Note that the configuration on disk was refused, naming the key; "" when one was taken."""
         self._refused = problem
@@ -226,8 +242,8 @@ class Health:
 
     def ready(self) -> Readiness:
         """Judge all parts as they are now."""
-        parts = {part: self._judge(known) for part, known in self._parts.items()}
-        ready = all(part.state in _READY for part in parts.values())
+        parts = {part: self._judge(part, known) for part, known in self._parts.items()}
+        ready = all(part.ready for part in parts.values())
         return Readiness(ready=ready, parts=parts, parked=self._parked, held=self._held, refused=self._refused)
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
@@ -236,8 +252,10 @@ class Health:
             known.state, known.reason = state, reason
         return known
 
-    def _judge(self, known: _Known) -> PartState:
+    def _judge(self, part: Part, known: _Known) -> PartState:
         age = None if known.succeeded is None else round(self._now() - known.succeeded, 1)
+        if part in self._maintained and known.state is not State.OFF:
+            return PartState(state=State.PAUSED, age_seconds=age, reason=self._maintained[part], maintenance=True)
         reason = "" if known.state is State.OFF else self._doubt(known)
         if reason:
             return PartState(state=State.FAILING, age_seconds=age, reason=reason)

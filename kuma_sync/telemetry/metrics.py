@@ -59,6 +59,7 @@ class Metrics:
         self.last_asked = self._gauge("last_asked_timestamp_seconds", "When such an IRP last asked.", TARGET)
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
+        self.maintenance = self._gauge("paused", "1 while an operator has paused a part.", "part", TARGET)
         self.brake_held = self._gauge("brake_held", "What the brake holds, and alerts without a route.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)

@@ -144,7 +144,22 @@ async def test_a_kuma_that_serves_only_v3_says_which_key_to_change(tmp_path: Pat
         old, new = await ask("check", *w.c), await ask("check", *w.configured(kuma={"api_version": "v3"}))
 
         assert (old.code, new.code) == (1, 0)
-        assert "serves only v3 (kuma.api_version)" in line(old, "KUMA token")
+        assert line(old, "KUMA token") == (
+            'failed: answered 404: it serves only v3, as KUMA 4.x does: set kuma.api_version = "v3"'
+        )
+
+
+async def test_kaspersky_xdr_is_recognised_and_refused_with_a_sentence(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.knobs.xdr = True
+        url = w.tables["kuma"]["url"]
+
+        root = await ask("check", *w.c)
+        below = await ask("check", *w.configured(kuma={"url": f"{url}/xdr"}))
+
+    for answer in (root, below):
+        assert answer.code == 1
+        assert "this is Kaspersky XDR (OSMP), whose alerts are another API" in line(answer, "KUMA token")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from builders import NOW
 from kuma_sync.app.processes import Running
 from kuma_sync.cli.standing import Facts, Standing, Verdict, standing
 from kuma_sync.core.condition import Condition, Trouble
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.store import Heartbeat, Process
 
 STARTED = NOW - timedelta(hours=3)
@@ -145,3 +146,20 @@ def test_a_daemon_that_says_nothing_needs_a_look() -> None:
     assert "NOT RUNNING" not in mute.lines[0]
     assert mute.lines[0].startswith("daemon SILENT: a process holds sqlite:////var/lib")
     assert "the last word is from 10 min ago" in mute.lines[0]
+
+
+def test_what_an_operator_paused_is_told_and_is_no_trouble() -> None:
+    hour = timedelta(hours=1)
+    paused = [
+        Maintenance(part="kuma", since=NOW - hour, until=NOW + hour, by="operator:anna"),
+        Maintenance(part="north", since=NOW - hour, until=None, by="operator:oleg"),
+    ]
+
+    found = judged(Running(daemons=(a_heartbeat(),)), paused=paused)
+
+    assert found.verdict is Verdict.WORKS
+    assert found.lines[1:] == [
+        "kuma PAUSED by operator:anna since 2026-01-15 11:00:00Z, 60 min ago; "
+        "until 2026-01-15 13:00:00Z, in 60 min, or `kuma-sync resume kuma`",
+        "north PAUSED by operator:oleg since 2026-01-15 11:00:00Z, 60 min ago; until `kuma-sync resume north`",
+    ]

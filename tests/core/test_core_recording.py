@@ -70,6 +70,16 @@ def test_a_new_alert_with_contents_gets_a_link_and_is_ready() -> None:
     assert (len(made.new), made.updated, made.creates) == (1, 0, 1)
 
 
+def test_a_read_of_new_alerts_alone_leaves_known_ones_as_they_are() -> None:
+    grown, fresh = seen(id=A, events=events("x", "y")), seen(id=B, events=events("z"))
+    before = known(seen(id=A, events=events("x")))
+
+    made = recording(grown, fresh, before=before, facts=ReadFacts(server_now=NOW, new_alone=True))
+
+    assert [item.snapshot.alert.id for item in made.saved] == [B]
+    assert (list(made.changed), made.left_alone) == ([], {A})
+
+
 def test_a_new_alert_of_a_listing_is_linked_at_once_and_its_contents_are_wanted() -> None:
     made = recording(seen(id=A), facts=LISTING)
 

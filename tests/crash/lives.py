@@ -24,7 +24,8 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Store
 from kuma_sync.sync import failpoint
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 BATCH = 2
 """Events in one request: three need a second one."""

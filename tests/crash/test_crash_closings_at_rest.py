@@ -15,7 +15,8 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.sync.closing.intake import accept
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 ALERTS = 6
 RESOLUTIONS = {"False positive": Reason.INCORRECT_DATA, "Resolved": Reason.RESPONDED}

@@ -11,7 +11,8 @@ from stage import Stage, leases_run_out, link_of, staged, tell, until_rest
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 UNSWEPT = {"interval": "200ms", "sweep_interval": "1h"}
 """No sweep but those that a test asks for."""

@@ -8,7 +8,7 @@ from lives import waiting
 from stage import ask, staged, until_rest
 from stores import Clock
 
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 
 async def test_incidents_that_we_closed_ourselves_are_no_accident_for_the_brake(

@@ -25,7 +25,8 @@ from kuma_sync.sim.irp import Incident
 from kuma_sync.sim.values import Json
 from kuma_sync.sync.closing.intake import accept
 from kuma_sync.sync.remote.gate import GateClosed
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 RESOLUTIONS = {"False positive": "incorrect data", "Resolved": "responded"}
 ANY = st.integers(0, 5)

@@ -162,7 +162,7 @@ def test_a_field_that_is_sent_once_is_no_field_of_an_update() -> None:
 
     assert draft(profile, "create").body == {"title": "R001", "severity": "high"}
     told = draft(profile, "update")
-    assert (told.body, told.names) == ({"title": "R001"}, {"title", "events"})
+    assert (told.body, told.rendered.names) == ({"title": "R001"}, {"title", "events"})
 
 
 def test_what_holds_the_incident_as_it_was_read_waits_until_it_was() -> None:
@@ -177,8 +177,8 @@ def test_what_holds_the_incident_as_it_was_read_waits_until_it_was() -> None:
     assert (before.unread, before.body) == (True, {"title": "R001", "severity": "high"})
     assert (after.unread, after.headers["If-Match"]) == (False, '"7"')
     assert after.body == {"title": "R001", "severity": "high", "version": 42}
-    assert before.fields == after.fields, "what was read is no change"
-    assert "version" not in after.names
+    assert before.rendered.digests == after.rendered.digests, "what was read is no change"
+    assert "version" not in after.rendered.names
 
 
 def test_a_header_of_what_the_incident_does_not_show_is_left_out() -> None:

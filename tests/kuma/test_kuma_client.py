@@ -94,6 +94,14 @@ ONE, TWO = AlertId("a"), AlertId("б&=")
         ),
         (Query(kind=ReadKind.CONTENTS, ids=(ONE, TWO)), "withEvents&id=a&id=%D0%B1%26%3D&page=3"),
         (Query(kind=ReadKind.STATUS, ids=(ONE,)), "id=a&page=3"),
+        (
+            Query(kind=ReadKind.BACKFILL, since=SINCE, until=SINCE + timedelta(days=1), statuses=("closed", "new")),
+            "status=closed&status=new&timestampField=firstSeen&from=2026-01-02T03:04:05Z&to=2026-01-03T03:04:05Z&page=3",
+        ),
+        (
+            Query(kind=ReadKind.BACKFILL, since=SINCE),
+            "timestampField=firstSeen&from=2026-01-02T03:04:05Z&page=3",
+        ),
     ],
 )
 def test_each_read_asks_exactly_this(query, expected):
@@ -317,13 +325,14 @@ async def test_a_read_left_early_gives_its_connection_back():
 )
 async def test_a_refused_read_says_why(response, version, kind, words):
     router = respx.Router()
-    route = router.route().mock(return_value=response)
+    router.route().mock(return_value=response)
 
     async with a_client(router, api_version=version) as client:
         with pytest.raises(kind, match=words):
             await everything(client)
 
-    assert route.call_count == 1
+    reads = [call for call in router.calls if call.request.url.path == f"/api/{version}/alerts/"]
+    assert len(reads) == 1
 
 
 DeliveryState = Callable[[KumaClient], object]

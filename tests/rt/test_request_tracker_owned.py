@@ -9,7 +9,8 @@ from stage import Stage, link_of, parked, staged, until_rest
 from test_request_tracker import comments, seen, settings, ticket_of
 
 from kuma_sync.irp.load import profile_text
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 COMMENT = """
 [comment]

@@ -39,11 +39,6 @@ TOML_ERRORS = [
     ("[kuma]\nca_file = '/'", "kuma.ca_file: is a directory, expected a file"),
     ("[kuma]\nweb_url = 'ftp://x'", "kuma.web_url: expected an address that begins with https:// or http://"),
     ("[kuma]\ntenants = ['']", "kuma.tenants: must not be empty"),
-    (
-        "[kuma]\nwrite_back = true",
-        'kuma.write_back: true needs kuma.api_version = "v3": only there can an alert be given',
-    ),
-    ("[kuma]\nwrite_back = true\napi_version = 'v2.1'", 'kuma.write_back: true needs kuma.api_version = "v3"'),
     ("[kuma]\nread_timeout = '0s'", "kuma.read_timeout: must be longer than zero"),
     (
         "[poll]\ninterval = 'soon'",

@@ -161,17 +161,3 @@ def test_entries_come_from_file_or_environment_and_are_shown_as_written(tmp_path
         ConfigError, match=r"^web.passthrough.alow: is not a known key, did you mean web.passthrough.al"
     ):
         load(None, {**GOOD, "KUMA_SYNC_WEB__PASSTHROUGH__ALOW": "x"})
-
-
-def test_keys_that_have_no_effect_yet_say_so() -> None:
-    env = GOOD | {
-        "KUMA_SYNC_IRP__TOKEN": "t",
-        "KUMA_SYNC_KUMA__API_VERSION": "v3",
-        "KUMA_SYNC_KUMA__WRITE_BACK": "true",
-        "KUMA_SYNC_WEB__PASSTHROUGH__ALLOW": "GET /api/v1/assets/*",
-    }
-
-    warnings = load(None, env).warnings
-
-    told = [warning.split(":")[0] for warning in warnings if "no effect in this version" in warning]
-    assert told == ["kuma.write_back"]

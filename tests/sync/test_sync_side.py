@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from stores import Clock
 
 from kuma_sync.core.errors import AccessDenied, NotAllowed, Permanent, Redirected, RemoteError, Transient
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, GateClosed, RemoteGate
+from kuma_sync.sync.remote.maintenance import Pausable, Paused
 from kuma_sync.sync.remote.rate import RateLimiter, RetryAfter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, State
 
@@ -543,3 +546,75 @@ async def test_a_failure_is_told_and_the_next_success_ends_it() -> None:
     await remote.ask()
 
     assert (failing, remote.state) == (State.FAILING, State.OK)
+
+
+# An operator's pause
+
+
+def paused(remote: Remote, *, until: timedelta | None = None) -> Paused:
+    """Pause a side; return what it goes by."""
+    end = None if until is None else remote.clock() + until
+    known = Paused()
+    known.learn([Maintenance(part="irp", since=remote.clock(), until=end, by="operator:anna")])
+    return known
+
+
+def succeeding(remote: Remote) -> Callable[[], Awaitable[None]]:
+    """Return a request that succeeds, and is counted."""
+
+    async def send() -> None:
+        remote.sent += 1
+
+    return send
+
+
+def maintained(until: timedelta | None = None) -> tuple[Remote, Paused]:
+    first = Remote()
+    known = paused(first, until=until)
+    remote = Remote(traffic=Traffic(pausable=Pausable(parts=("irp",), paused=known)))
+    remote.clock.now = first.clock.now
+    return remote, known
+
+
+async def test_what_an_operator_paused_is_not_sent_and_is_no_failure() -> None:
+    remote, known = maintained()
+
+    with pytest.raises(GateClosed, match="irp is not asked: an operator paused irp until `kuma-sync resume`"):
+        await remote.gate.ask(succeeding(remote))
+    with pytest.raises(GateClosed):
+        await remote.gate.turn_page()
+    with pytest.raises(GateClosed):
+        await remote.gate.aside(succeeding(remote))
+    known.learn([])
+    await remote.gate.ask(succeeding(remote))
+
+    assert (remote.sent, remote.gate.paused, remote.probes) == (1, None, 0)
+
+
+async def test_a_job_that_met_a_pause_is_tried_again_soon_for_it_may_be_resumed_early() -> None:
+    remote, _known = maintained(timedelta(hours=4))
+    soon = remote.gate.pace.limits.maintenance_wait
+
+    assert remote.gate.open_at() == remote.clock() + soon
+    remote.clock.advance(hours=4, seconds=-3)
+    assert remote.gate.open_at() == remote.clock() + timedelta(seconds=3)
+    remote.clock.advance(seconds=3)
+    assert remote.gate.open_at() is None
+
+
+async def test_a_request_aside_trips_nothing_and_its_wait_counts() -> None:
+    remote = Remote()
+
+    async def fail() -> None:
+        raise transient(30)
+
+    with pytest.raises(Transient):
+        await remote.gate.aside(fail)
+    with pytest.raises(GateClosed):
+        await remote.gate.ask(succeeding(remote))
+    for _ in range(Limits().trips_after * 2):
+        remote.clock.advance(seconds=31)
+        with pytest.raises(Transient):
+            await remote.gate.aside(fail)
+
+    assert remote.gate.paused is None

@@ -287,3 +287,31 @@ def test_a_time_in_which_nothing_could_turn_is_held_against_no_loop() -> None:
     assert forgiven
     assert first == ("poll",)
     assert health.stuck() == ("poll", "watch"), "what has beaten since is given no more than its time"
+
+
+def test_a_paused_part_is_ready_and_has_its_full_time_afterwards() -> None:
+    clock = Clock()
+    health = healthy(clock)
+    health.works_within("delivery", timedelta(seconds=60))
+    health.failed("kuma", "away")
+    health.trouble("close", "watch", "watch: away")
+    health.off("irp")
+
+    health.maintained(dict.fromkeys(("kuma", "poll", "delivery", "close", "irp"), "an operator paused it"))
+    clock.now += 3600
+    during = health.ready()
+    health.trouble("close", "watch", "")
+    health.succeeded("kuma")
+    health.maintained({})
+    clock.now += 50
+    after = health.ready()
+    clock.now += 20
+    late = health.ready()
+
+    assert during.ready
+    assert {part: state.state for part, state in during.parts.items() if state.maintenance} == dict.fromkeys(
+        ("kuma", "poll", "delivery", "close"), State.PAUSED
+    )
+    assert during.parts["irp"].state is State.OFF
+    assert after.ready
+    assert {part for part, state in late.parts.items() if state.state is State.FAILING} == {"poll", "delivery"}

@@ -37,7 +37,8 @@ from kuma_sync.sim.server import SimServer
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Job, JobState
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.runtime.runner import Runtime, once, work
+from kuma_sync.sync.runtime.runner import Runtime, work
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 

@@ -20,7 +20,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.sim.values import Json
 from kuma_sync.store import Store
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"

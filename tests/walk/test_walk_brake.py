@@ -15,7 +15,8 @@ from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.monitor import look
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 
 async def many(stage: Stage, runtime: Runtime, number: int) -> list[str]:

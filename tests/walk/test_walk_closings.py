@@ -20,7 +20,8 @@ from kuma_sync.sim.values import Json
 from kuma_sync.sync import operator
 from kuma_sync.sync.closing.intake import accept
 from kuma_sync.sync.remote.gate import GateClosed
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 CLOSE = "/api/v1/alerts/close"
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from kuma_sync.sim.faults import Exchange, Faults, answer_status
 from kuma_sync.store.jobs import JobState
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 PENDING = 100
 CLOSED = 10

@@ -11,7 +11,7 @@ from test_walk_memory import peak
 
 from kuma_sync.sync import failpoint
 from kuma_sync.sync.polling.round import PORTION
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 COSTLY = 2_500_000
 PEAK_MB = 220

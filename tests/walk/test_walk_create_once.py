@@ -11,7 +11,7 @@ import pytest
 from stage import change_profile, eventually, link_of, metric, parked, staged, until_rest, without
 
 from kuma_sync.sim.values import Json
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"

@@ -11,7 +11,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.sync.closing.requests import put_order
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 
 async def test_a_closing_that_names_its_incident_is_no_echo_of_a_create_in_doubt(

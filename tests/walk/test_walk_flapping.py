@@ -15,7 +15,8 @@ from kuma_sync.core.budget import BURST, INTERVALS, spacing
 from kuma_sync.core.link import Link
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.monitor import look
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 SLOW = {"interval": "1m"}
 """Nothing put off comes due while a test runs."""

@@ -10,7 +10,8 @@ from stage import Stage, ask, change_profile, staged, until_rest
 from kuma_sync.app.dry_run import dry_pass
 from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_contents
 from kuma_sync.core.alert import AlertId
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 NEXT = "(the next request)"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from owned import owning
 from stage import Stage, change_profile, staged, until_rest
 
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 
 async def shown(stage: Stage, alert_id: str, *more: str) -> tuple[int, str, str]:

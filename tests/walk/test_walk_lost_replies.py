@@ -7,7 +7,8 @@ from pathlib import Path
 from stage import Stage, change_profile, metric, parked, staged, tell, until_rest
 
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.metrics import Metrics
 
 CREATE = "/api/v1/incidents$"

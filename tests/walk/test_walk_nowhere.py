@@ -24,7 +24,8 @@ from structlog.testing import capture_logs
 
 from kuma_sync.core.lanes import Lane
 from kuma_sync.store.jobs import JobState
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}

@@ -11,7 +11,8 @@ from stage import ago, ask, eventually, parked, staged, state_of, tell, until_re
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 
 async def carried(runtime: Runtime) -> None:

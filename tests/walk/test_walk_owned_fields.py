@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from stage import Stage, ask, eventually, staged, state_of, until_rest
 
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 OPEN_BRAKE = {"max_closed_percent": 100}
 

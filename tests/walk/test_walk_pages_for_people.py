@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from stage import change_profile, parked, staged, until_rest
 
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 ODD_PAGES: dict[str, dict[str, Any]] = {
     "as JSON": {"content_type": "application/json"},

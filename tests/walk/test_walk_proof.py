@@ -14,7 +14,8 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.store import Tx
 from kuma_sync.sync import operator
 from kuma_sync.sync.delivery.proof import NOT_SHOWN
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}

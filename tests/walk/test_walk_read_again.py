@@ -13,7 +13,7 @@ from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.sync import operator
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
 from kuma_sync.sync.queue.leased_job import LeasedJob
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 
 async def test_events_that_only_a_resync_has_shown_are_counted_in_what_the_incident_says(

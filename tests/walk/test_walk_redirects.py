@@ -10,7 +10,8 @@ from stage import change_profile, eventually, parked, staged, tell, until_rest, 
 
 from kuma_sync.sim.faults import Rule
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.health import State
 
 QUICKLY: dict[str, dict[str, Any]] = {"retry": {"base": "50ms", "max": "200ms"}}

@@ -15,7 +15,8 @@ from kuma_sync.core.window import ReadKind
 from kuma_sync.sim.values import Json
 from kuma_sync.store.jobs import Depth
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.health import State
 
 CREATE = "/api/v1/incidents$"

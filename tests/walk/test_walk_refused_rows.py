@@ -16,7 +16,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.routing import Routing
 from kuma_sync.sim.values import Json
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 
 @asynccontextmanager

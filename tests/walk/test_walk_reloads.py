@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stage import Child, Stage, ask, eventually, staged
 
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 CLOSE = "/api/v1/alerts/close"
 

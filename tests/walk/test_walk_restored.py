@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stage import ago, change_profile, link_of, parked, staged, without
 
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 KNOWN, UNKNOWN = 4, 3
 

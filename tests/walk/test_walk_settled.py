@@ -10,7 +10,8 @@ from stage import staged
 from stores import engines_of, opened
 
 from kuma_sync.sync.runtime.monitor import look
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 QUIET = {"poll": {"sweep_interval": "1h"}, "store": {"retention": "36500d"}}
 """No read by the clock, and nothing old enough to go."""

@@ -14,7 +14,7 @@ from stage import Child, Stage, eventually, staged
 from stores import opened
 
 from kuma_sync.store import Tx
-from kuma_sync.sync.runtime.runner import STOPPED
+from kuma_sync.sync.runtime.single_pass import STOPPED
 
 SUMMARY = r"(?m)^(no alerts|\d+ \w+).*; jobs: \d+ waiting, \d+ held, \d+ parked$"
 

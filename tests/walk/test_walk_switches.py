@@ -17,7 +17,8 @@ from kuma_sync.core.incident import Origin
 from kuma_sync.sync import operator
 from kuma_sync.sync.closing.intake import accept
 from kuma_sync.sync.closing.requests import put_order
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 ALERTS = 25
 

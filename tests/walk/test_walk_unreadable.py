@@ -16,7 +16,7 @@ from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.kuma.client import NOBODY
 from kuma_sync.sim.faults import Rule
 from kuma_sync.sync import operator
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 
 CREATE = "/api/v1/incidents$"
 

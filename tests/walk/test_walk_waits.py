@@ -24,7 +24,8 @@ from kuma_sync.store.jobs import Job
 from kuma_sync.store.migrate import upgrade
 from kuma_sync.sync import operator
 from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.health import State
 
 # Gates

@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.link import Doubt
-from kuma_sync.sync.runtime.runner import Runtime, once
+from kuma_sync.sync.runtime.runner import Runtime
+from kuma_sync.sync.runtime.single_pass import once
 
 UNBRAKED = {"max_closed_percent": 100}
 BY_PAGE = 'offset = "{{ offset }}"', 'page = "{{ page }}"'

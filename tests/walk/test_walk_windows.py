@@ -11,7 +11,7 @@ import pytest
 from stage import ago, ask, metric, parked, polled, staged, state_of
 
 from kuma_sync.sim.values import whole_second
-from kuma_sync.sync.runtime.runner import once
+from kuma_sync.sync.runtime.single_pass import once
 from kuma_sync.telemetry.metrics import Metrics
 
 SWEEPLESS = {"sweep_interval": "1h"}

@@ -87,6 +87,8 @@ class Proof:
             try:
                 if not self._begun:
                     await self.take_up()
+                elif self.gate.maintenance is not None:
+                    pass  # nobody can look now, and what waits for a look is not late
                 elif self._waits or self.gate.paused is not None:
                     await self._assure_none_is_looked_for()
             except (StoreUnavailable, GateClosed):
@@ -174,7 +176,9 @@ class Proof:
     def _waiting(self, unshown: list[Link]) -> GateClosed:
         now, self._waits = self._clock(), True
         patience = self._capabilities.settle + self._limits.proof_late
-        late = any(link.not_found_at and now - link.not_found_at > patience for link in unshown)
+        paused = self.gate.pausable.last()
+        firsts = [max(link.not_found_at, paused or link.not_found_at) for link in unshown if link.not_found_at]
+        late = any(now - first > patience for first in firsts)
         if late and self.gate.paused is None:
             # Another copy may have looked: this one knows by the store alone.
             self.not_shown()

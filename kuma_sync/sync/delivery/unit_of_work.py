@@ -12,7 +12,7 @@ import structlog
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, EventDigest, JsonObject, Observation
 from kuma_sync.core.closing import CloseRequest
 from kuma_sync.core.errors import ClaimLost
-from kuma_sync.core.link import Link
+from kuma_sync.core.link import BeingMade, Link
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.steps import Nothing, Step, TargetCapabilities, next_step
 from kuma_sync.store import Store, Tx, put_of
@@ -97,12 +97,22 @@ class _Entry:
 class DeliveryUnitOfWork:
     """Loads and writes the work of deliveries; a write is done only while the claim is ours.
 
-    What several jobs ask for at the same time is one transaction, which renews their claims for the `lease`.
+    What several jobs ask for at the same time is one transaction, which renews their claims for the `lease`. With
+    `write_back` the alert of an incident that we made is to be given a comment.
     """
 
-    def __init__(self, store: Store, capabilities: TargetCapabilities, *, lease: timedelta, target: str = IRP) -> None:
+    def __init__(
+        self,
+        store: Store,
+        capabilities: TargetCapabilities,
+        *,
+        lease: timedelta,
+        target: str = IRP,
+        write_back: bool = False,
+    ) -> None:
         self._lease = lease
         self._target = target
+        self._write_back = write_back
         self._store = store
         self.capabilities = capabilities
         self._loads = GroupCommit(self._load_all)
@@ -182,6 +192,8 @@ class DeliveryUnitOfWork:
             entry.alert_id: entry.change.become(before[entry.alert_id]) for entry in kept if entry.alert_id in before
         }
         tx.links.save_all([link for key, link in after.items() if link != before[key]], now=tx.now)
+        if self._write_back:
+            tx.write_backs.put([key for key, link in after.items() if _was_made(before[key], link)])
         tx.handouts.put([entry.change.handout for entry in kept if entry.change.handout is not None])
         _take_back(tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed])
         # Held before the snapshots are read: what a poll is writing meanwhile must not be forgotten with the rest.
@@ -265,6 +277,11 @@ def _note(tx: Tx, entries: Sequence[_Entry]) -> None:
     for entry in entries:
         if entry.change.closing is not None:
             put_order(tx, entry.change.closing)
+
+
+def _was_made(before: Link, after: Link) -> bool:
+    """Tell whether it is known now which incident our create made."""
+    return before.incident is None and after.incident is not None and isinstance(before.live, BeingMade)
 
 
 def _made(link: Link | None) -> bool:

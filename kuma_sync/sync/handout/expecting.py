@@ -11,6 +11,7 @@ import structlog
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Store
 from kuma_sync.sync.handout.giving import LOOKS, Puller
+from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.telemetry.health import Health, part_of
 
 log = structlog.get_logger(__name__)
@@ -19,13 +20,19 @@ SLOWEST = timedelta(seconds=5)
 
 
 class Expecting:
-    """Watches for a target that polls us. Another copy of the daemon may be the one that it asks."""
+    """Watches for a target that polls us. Another copy of the daemon may be the one that it asks.
 
-    def __init__(self, puller: Puller, *, store: Store, health: Health, clock: Callable[[], datetime]) -> None:
+    While an operator has paused the target nobody is expected, and afterwards it has its full time again.
+    """
+
+    def __init__(
+        self, puller: Puller, *, store: Store, health: Health, clock: Callable[[], datetime], pausable: Pausable
+    ) -> None:
         self._puller = puller
         self._store = store
         self._health = health
         self._clock = clock
+        self._pausable = pausable
         self._since = clock()
         self._missed = False
 
@@ -42,8 +49,11 @@ class Expecting:
     async def look(self, within: timedelta) -> None:
         """Look once: has somebody asked within this time? Raise StoreUnavailable."""
         name = self._puller.name
+        if self._pausable.now(self._clock()) is not None:
+            return
         asked_at = (await self._store.read(lambda tx: tx.targets.asked_at())).get(name)
-        silent = self._clock() - max(self._since, asked_at or self._since)
+        since = max(self._since, self._pausable.last() or self._since)
+        silent = self._clock() - max(since, asked_at or since)
         if silent <= within:
             if self._missed:
                 log.info("asked_again", target=name)

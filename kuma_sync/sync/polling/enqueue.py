@@ -44,7 +44,7 @@ def put_behind(tx: Tx) -> int:
     return len(behind)
 
 
-async def route_anew(store: Store, routing: Routing, *, turn: Turn | None = None) -> int:
+async def route_anew(store: Store, routing: Routing, *, turn: Turn | str | None = None) -> int:
     """Send alerts that no route took to their targets, where a route takes them by now; return how many.
 
     The routes are asked before the transaction that writes: an expression may take its time.
@@ -59,7 +59,7 @@ def _newly_routed(routing: Routing, tx: Tx) -> dict[AlertId, str]:
     return {key: target for key, target in targets.items() if target != NO_ROUTE}
 
 
-def _put_routed(targets: Mapping[AlertId, str], turn: Turn | None, tx: Tx) -> int:
+def _put_routed(targets: Mapping[AlertId, str], turn: Turn | str | None, tx: Tx) -> int:
     links = lock(tx, turn=turn, links=targets).links
     unrouted = {key: link for key, link in links.items() if link.target == NO_ROUTE}
     changed = [retargeting.routed(link, targets[key]) for key, link in unrouted.items()]

@@ -220,7 +220,7 @@ class Poller:
         await self._store.write(partial(_note_passes, records))
 
 
-def _begin_sweep(turn: Turn, tx: Tx) -> int:
+def _begin_sweep(turn: Turn | str, tx: Tx) -> int:
     lock(tx, turn=turn)
     return tx.cursor.begin_sweep()
 
@@ -241,7 +241,7 @@ def _tied(watermark: datetime, tx: Tx) -> int:
     return tx.alerts.tied(watermark)
 
 
-def _rechecked(turn: Turn, ids: Collection[AlertId], left_overlap: datetime, tx: Tx) -> None:
+def _rechecked(turn: Turn | str, ids: Collection[AlertId], left_overlap: datetime, tx: Tx) -> None:
     lock(tx, turn=turn)
     tx.alerts.rechecked(ids, left_overlap)
 

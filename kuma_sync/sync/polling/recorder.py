@@ -90,12 +90,27 @@ class Swept:
         return self.since if self.complete else None
 
 
-class Recorder:
-    """Writes chunks: `decide` says what becomes of the alerts, one transaction does it, then the round learns of it."""
+def _nothing_else(_tx: Tx, _recording: Recording) -> None:
+    return
 
-    def __init__(
-        self, *, store: Store, rules: RecordSettings, max_events: int, swept: Swept, wake: Callable[[], None]
+
+class Recorder:
+    """Writes chunks: `decide` says what becomes of the alerts, one transaction does it, then the round learns of it.
+
+    What else belongs to such a transaction is done by `also`.
+    """
+
+    def __init__(  # one keyword an ingredient, given once, in the composition root
+        self,
+        *,
+        store: Store,
+        rules: RecordSettings,
+        max_events: int,
+        swept: Swept,
+        wake: Callable[[], None],
+        also: Callable[[Tx, Recording], None] = _nothing_else,
     ) -> None:
+        self._also = also
         self._store = store
         self._rules = rules
         self._max_events = max_events
@@ -282,6 +297,7 @@ class Recorder:
         tx.audit.note_all("kuma", [("missed", alert.id, alert.closing_reason) for alert in recording.missed])
         done = ids | recording.wanted.keys() | recording.left_alone
         tx.alerts.note_digests(shape, {key: digest for key, digest in digests.items() if key not in done})
+        self._also(tx, recording)
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         def park(tx: Tx) -> int:

@@ -250,12 +250,15 @@ class Round:
     watermark stays where it is, for the late listing showed other alerts each time. `server_now` is KUMA's clock at the
     first page: what a later read saw must not move the watermark past what an earlier one had no chance to see.
     `began_at` is our clock when the round began. `to_irp` as in PollSettings: `open_links` counts the links of these.
+    `turn` is the reader's; the lease's name where a command reads beside whoever has it. `new_alone`: alerts that are
+    known are left as they are.
     """
 
-    turn: Turn
+    turn: Turn | str
     cursor: Cursor
     began_at: datetime
     to_irp: frozenset[str]
+    new_alone: bool = False
     open_links: int | None = None
     sweep: int = 0
     creates: int = 0
@@ -293,6 +296,7 @@ class Round:
         """Return the facts for the decision about a chunk."""
         return ReadFacts(
             listing=listing,
+            new_alone=self.new_alone,
             any_status=any_status,
             watermark=self.cursor.watermark,
             first_read=self.cursor.first_read,

@@ -26,6 +26,7 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.queue.leased_job import LeasedJob, persist
 from kuma_sync.sync.queue.memory_limit import MemoryLimit
 from kuma_sync.sync.remote.gate import RemoteGate
+from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.sync.schedule import Bell
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry.health import Health, part_of
@@ -61,7 +62,7 @@ class WorkerConfig:
 
     `gates` are those of single operations: the jobs on a lane wait while one of its gates is shut. While jobs in flight
     wait for their answers, up to `ready` more are made ready to be sent. `weigh` tells how many bytes each job takes of
-    the `allowance`.
+    the `allowance`. Nothing is claimed while an operator has paused what is `pausable`.
     """
 
     name: Literal["delivery", "close"]
@@ -74,6 +75,7 @@ class WorkerConfig:
     ready: int = 0
     weigh: Callable[[Tx, Sequence[str]], Mapping[str, int]] = _weightless
     allowance: MemoryLimit = field(default_factory=lambda: MemoryLimit(0))
+    pausable: Pausable = field(default_factory=Pausable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +175,8 @@ class Worker:
         elif free < self._config.ready // 2:
             # A claim is a transaction: several jobs at a time, while there are enough to go on with.
             return 0
-        shut = self._gate.open_at() is not None and self._since is None
+        maintenance = self._config.pausable.now(self._gate.pace.clock()) is not None
+        shut = maintenance or (self._gate.open_at() is not None and self._since is None)
         if free <= 0 or shut:
             return 0
         valid_until = time.monotonic() + self._lease.total_seconds() * 0.9

@@ -1,4 +1,4 @@
-"""The gate in front of one remote: waits it asked for, pauses (a refused token, an outage), one trial at a time.
+"""The gate in front of one remote: an operator's pause, waits it asked for, its own pauses, one trial at a time.
 
 Every request to that remote goes through it, probes too.
 """
@@ -16,6 +16,7 @@ import structlog
 from kuma_sync.core import breaker
 from kuma_sync.core.breaker import Closed, Ends, Waits
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, Part
 
@@ -31,7 +32,8 @@ class GateClosed(KumaSyncError):
     """
 
     def __init__(self, gate: RemoteGate, summary: str, until: datetime, cause: RemoteError | None = None) -> None:
-        super().__init__(f"{gate.remote} is not asked before {until:%H:%M:%S}: {summary}")
+        when = f" before {until:%H:%M:%S}" if gate.maintenance is None else ""
+        super().__init__(f"{gate.remote} is not asked{when}: {summary}")
         self.gate = gate
         self.summary = summary
         self.until = until
@@ -74,6 +76,7 @@ class RemoteGate:
         for gate in narrower:
             gate._family = self._family
         traffic = traffic or Traffic()
+        self.pausable = traffic.pausable
         self._limiter = traffic.limiter
         self._requested_wait = traffic.requested_wait
         self._trips_after = pace.limits.trips_after if traffic.trips else None
@@ -88,6 +91,11 @@ class RemoteGate:
         return None if known is None else known.reason
 
     @property
+    def maintenance(self) -> Maintenance | None:
+        """Return the operator's pause that lasts, or None."""
+        return self.pausable.now(self.pace.clock())
+
+    @property
     def unwell(self) -> bool:
         """Tell whether this side, or a gate before or behind it, stands still."""
         return any(gate.paused is not None for gate in self._family)
@@ -99,6 +107,10 @@ class RemoteGate:
     def open_at(self, *, paced: bool = False, reads: bool = False) -> datetime | None:
         """Return when the next request may go out; None means now. `paced` is one that comes at its own interval."""
         now = self.pace.clock()
+        if (maintenance := self.pausable.now(now)) is not None:
+            # It may be resumed before its end.
+            look = now + self.pace.limits.maintenance_wait
+            return min(look, maintenance.until or look)
         if (wait := self._requested_wait.until(now)) is not None:
             return wait
         if not self.stands_still(reads=reads) or (paced and self._in_outage):
@@ -117,15 +129,19 @@ class RemoteGate:
         """Raise GateClosed where a request would not be let through."""
         until = self.open_at(paced=paced, reads=reads)
         if until is not None:
-            raise GateClosed(self, self.paused or "it asked to wait", until)
+            maintenance = self.maintenance
+            why = maintenance.reason if maintenance is not None else self.paused or "it asked to wait"
+            raise GateClosed(self, why, until)
 
     async def turn_page(self) -> None:
         """Let a request that was admitted go on with the next one: in its turn, and not where a wait was asked for
         meanwhile.
 
-        Raise GateClosed; whether the side stands still for another reason the request itself will tell.
+        Raise GateClosed, also where an operator paused it; another reason to stand still the request itself will tell.
         """
         await self._limiter.pass_through()
+        if self.maintenance is not None:
+            self.assure_open()
         if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise GateClosed(self, "it asked to wait", wait)
 
@@ -156,6 +172,22 @@ class RemoteGate:
             pass
         async with self.admit(paced=paced, reads=reads, subject=subject):
             return await send()
+
+    async def aside(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send what nothing waits for, where this side is open: how it ends says nothing about the side.
+
+        Raise GateClosed, or RemoteError; a wait that the remote asks for counts all the same.
+        """
+        self.assure_open()
+        if self.stands_still():
+            raise self._closed(self.paused or "")
+        await self._limiter.pass_through()
+        try:
+            return await send()
+        except Transient as error:
+            if error.retry_after is not None:
+                self._requested_wait.add(error.retry_after, self.pace.clock())
+            raise
 
     @asynccontextmanager
     async def admit(self, *, paced: bool = False, reads: bool = False, subject: str | None = "") -> AsyncIterator[None]:

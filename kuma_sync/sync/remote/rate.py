@@ -19,6 +19,7 @@ from kuma_sync.core.retry import (
     clamp_retry_after,
 )
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.maintenance import Pausable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +98,10 @@ class Traffic:
     """What limits the requests of one gate.
 
     Failures in a row shut one that `trips` (the circuit breaker). `requested_wait` may be
-    another gate's to the same remote, or a former one's.
+    another gate's to the same remote, or a former one's. `pausable` says which pauses of an operator it obeys.
     """
 
     limiter: RateLimiter = field(default_factory=RateLimiter)
     requested_wait: RetryAfter = field(default_factory=RetryAfter)
     trips: bool = True
+    pausable: Pausable = field(default_factory=Pausable)

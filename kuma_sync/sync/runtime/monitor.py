@@ -149,7 +149,10 @@ async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits)
 def _status(health: Health) -> str:
     readiness = health.ready()
     unwell = [f"{name} {part.state}" for name, part in readiness.parts.items() if part.state not in ("ok", "off")]
+    paused = [name for name, part in readiness.parts.items() if part.maintenance]
     status = "ready" if readiness.ready else "not ready: " + ", ".join(unwell)
+    if paused and readiness.ready:
+        status += f"; paused by an operator: {', '.join(paused)}"
     counts = f"; {readiness.parked} parked, {readiness.held} held" if readiness.parked or readiness.held else ""
     return status + counts + (f"; configuration on disk refused: {readiness.refused}" if readiness.refused else "")
 
@@ -214,12 +217,12 @@ class Heart:
 
 
 def condition(health: Health, now: datetime) -> list[Trouble]:
-    """Return what is not well by a process's health, as far as it is not switched off."""
+    """Return what is not well by a process's health, as far as it is not switched off, or paused by an operator."""
     readiness = health.ready()
     troubles = [
         Trouble(part=name, state=part.state.value, reason=part.reason, since=now)
         for name, part in readiness.parts.items()
-        if part.state not in (State.OK, State.OFF)
+        if part.state not in (State.OK, State.OFF) and not part.maintenance
     ]
     if readiness.refused:
         troubles.append(Trouble(part=CONFIGURATION, state=REFUSED, reason=readiness.refused, since=now))

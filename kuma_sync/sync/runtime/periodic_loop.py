@@ -16,7 +16,7 @@ from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.failpoint import turning
 from kuma_sync.sync.leader import NotLeader
 from kuma_sync.sync.polling.poller import Poller
-from kuma_sync.sync.remote.gate import GateClosed
+from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
 from kuma_sync.sync.schedule import Bell
 from kuma_sync.sync.troubles import Lasting, Outage
 from kuma_sync.telemetry.health import Health, Part, part_of
@@ -81,10 +81,11 @@ class PeriodicLoop:
 
 
 class Polling:
-    """Polls once per call and says how it went; a change of that is one log line."""
+    """Polls once per call and says how it went; a change of that is one log line. An operator's pause is no failure."""
 
-    def __init__(self, poller: Poller, *, health: Health, metrics: Metrics) -> None:
+    def __init__(self, poller: Poller, gate: RemoteGate, *, health: Health, metrics: Metrics) -> None:
         self._poller = poller
+        self._gate = gate
         self._health = health
         self._metrics = metrics
         self._trouble = Lasting()
@@ -93,6 +94,8 @@ class Polling:
         """Poll once."""
         self._health.beat("poll")
         await turning("poll")
+        if self._gate.maintenance is not None:
+            return
         started = time.monotonic()
         try:
             round_ = await self._poller.poll_once()
@@ -120,6 +123,8 @@ class Polling:
         self._health.succeeded("poll")
 
     def _failed(self, reason: str) -> None:
+        if self._gate.maintenance is not None:
+            return
         if self._trouble.begins(reason):
             log.warning("poll_failed", reason=reason)
         self._health.failed("poll", reason)
@@ -128,8 +133,11 @@ class Polling:
 class Watching:
     """Watches once per call; while that fails, closings do not come back, and part `close` says so."""
 
-    def __init__(self, watch: Watch, target: str, *, ring: Callable[[], None], health: Health) -> None:
+    def __init__(
+        self, watch: Watch, target: str, gate: RemoteGate, *, ring: Callable[[], None], health: Health
+    ) -> None:
         self._watch = watch
+        self._gate = gate
         self._name = part_of("watch", target)
         self._ring = ring
         self._health = health
@@ -139,6 +147,9 @@ class Watching:
         """Watch once."""
         self._health.beat(self._name)
         trouble = ""
+        if self._gate.maintenance is not None:
+            self._health.trouble("close", self._name, "")
+            return
         try:
             await self._watch.watch_once()
         except GateClosed:

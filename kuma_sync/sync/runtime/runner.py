@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 import structlog
 
-from kuma_sync.core.errors import ClaimLost, RemoteError
+from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.core.routing import IRP, Routing
 from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.proof import Proof
+from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
-from kuma_sync.sync.leader import LeaderLease, NotLeader
+from kuma_sync.sync.leader import LeaderLease
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.passing import Passing
 from kuma_sync.sync.polling.poller import Poller
 from kuma_sync.sync.queue.worker import Worker
-from kuma_sync.sync.remote.gate import GateClosed, RemoteGate
+from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
+from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.monitor import observe
 from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
 from kuma_sync.sync.runtime.supervisor import happens, supervise
@@ -36,9 +36,6 @@ from kuma_sync.telemetry.health import Health, part_of, split_part
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-A_MOMENT = 0.1
-"""Seconds: two clocks never agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +76,8 @@ class Runtime:
     passing: Passing
     turns: LeaderLease
     housekeeping: Housekeeping
+    maintenance: MaintenanceWatch
+    write_back: WriteBackLoop | None
     health: Health
     metrics: Metrics
     poll_interval: timedelta
@@ -121,12 +120,17 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
     """Let a runtime work until told to stop, then finish what is in flight; false when the grace ran out."""
     periodic = _periodic(runtime)
     _expect(runtime, periodic)
+    with contextlib.suppress(StoreUnavailable):
+        # Before the first request, and not beside it.
+        await runtime.maintenance.look()
     try:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
-            waiting = group.create_task(_limit(stop, limit, grace))
+            waiting = group.create_task(end_within(stop, limit, grace))
             aides = [
                 group.create_task(runtime.turns.keep()),
                 group.create_task(_observe(runtime)),
+                *([group.create_task(runtime.write_back.watch(), name="write-back")] if runtime.write_back else []),
+                group.create_task(runtime.maintenance.watch(every=runtime.limits.maintenance_looked_for)),
                 *(group.create_task(proof.watch(), name="proof") for proof in runtime.proofs),
                 *(group.create_task(one.watch(), name="expecting") for one in runtime.expectations),
             ]
@@ -145,162 +149,14 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
     return True
 
 
-STOPPED = "stopped by a signal before the pass was complete"
-
-
-async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: timedelta = timedelta()) -> list[str]:
-    """Do one complete pass: sweep, ask the IRP, attempt every due delivery and closing; return what went wrong.
-
-    Told to stop it takes up nothing more, and what is in flight has `grace` to end. Raise StoreUnavailable.
-    """
-    stop = stop or asyncio.Event()
-    troubles: list[str] = []
-    expect_targets(runtime)
-    troubles += [f"{part_of('irp', name)}: {problem}" for name, problem in runtime.broken.items()]
-    for proof in runtime.proofs:
-        await proof.take_up()
-    for gate in runtime.gates.values():
-        # Every due job is attempted, once: there is no later for which to spare the remote.
-        gate.never_trip()
-    async with _said(runtime.limits.told_every) as doing:
-        try:
-            async with asyncio.timeout(None) as limit:
-                limiting = asyncio.ensure_future(_limit(stop, limit, grace))
-                try:
-                    await _pass(runtime, stop, troubles, doing)
-                finally:
-                    limiting.cancel()
-        except TimeoutError:
-            log.warning("grace_ran_out", seconds=grace.total_seconds())
-            troubles.append(STOPPED)
-    return troubles
-
-
-async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
-    async with runtime.turns.kept():
-        doing.begin("reading KUMA")
-        troubles += await _read(partial(sweep, runtime), stop, runtime)
-        if watches := runtime.watches:
-            doing.begin(f"asking {', '.join('the IRP' if name == IRP else name for name in watches)} what was closed")
-        # All at once: none waits for a slow one.
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(_read(partial(_watch, one), stop, runtime)) for one in watches.values()]
-        for watch in asked:
-            troubles += watch.result()
-    await _drain(runtime, stop, troubles, doing)
-
-
-async def _read(read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event, runtime: Runtime) -> list[str]:
-    """Read one side; return what went wrong with it."""
-    try:
-        return await _unless_stopped(read, stop, runtime.limits.last_moments)
-    except (RemoteError, GateClosed, ClaimLost, NotLeader) as error:
-        return [str(error)]
-
-
-async def _drain(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
-    since = runtime.kuma.pace.clock()
-    doing.begin("delivering and closing")
-    while not stop.is_set():
-        # Both queues and all targets at once: none waits for a slow one.
-        async with asyncio.TaskGroup() as group:
-            draining = [group.create_task(_deliver(runtime, one, since, stop)) for one in runtime.targets.values()]
-            draining.append(group.create_task(runtime.closes.drain(since, stop)))
-        if not sum(task.result() for task in draining):
-            return
-    troubles.append(STOPPED)
-
-
-async def _deliver(runtime: Runtime, target: TargetRuntime, since: datetime, stop: asyncio.Event) -> int:
-    """Deliver what is due in a target; where its creates wait for a second look of `find`, wait for that, and go on.
-
-    That wait is no back-off, and comes once in the life of a profile. Return how many jobs were taken.
-    """
-    clock, proof = runtime.kuma.pace.clock, target.proof
-    taken = await target.deliveries.drain(since, stop)
-    look = proof.second_look if proof is not None else None
-    if proof is None or look is None or look - clock() > runtime.limits.longest_look or stop.is_set():
-        return taken
-    log.info("second_look_awaited", target=target.name)
-    if not await happens(stop, within=max((look - clock()).total_seconds(), 0) + A_MOMENT):
-        taken += await target.deliveries.drain(clock(), stop)
-    if proof.shown and not stop.is_set():
-        taken += await target.deliveries.drain(clock(), stop)
-    return taken
-
-
-async def _unless_stopped(
-    read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event, last_moments: timedelta
-) -> list[str]:
-    """Read; what is still being read a moment after the stop is cut off, for it is simply read again."""
-    if stop.is_set():
-        return []
-    reading, stopping = asyncio.ensure_future(read()), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({reading}, timeout=last_moments.total_seconds())
-        if not reading.done():
-            reading.cancel()
-            await asyncio.wait({reading})
-        return [] if reading.cancelled() else reading.result()
-    finally:
-        reading.cancel()
-        stopping.cancel()
-
-
-class _Doing:
-    """What a pass does now, for the log."""
-
-    def __init__(self) -> None:
-        self._what = ""
-        self._since = 0.0
-
-    def begin(self, what: str) -> None:
-        """Say what begins."""
-        self._what, self._since = what, time.monotonic()
-        log.info("pass_goes_on", doing=what, seconds=0)
-
-    def goes_on(self) -> None:
-        """Say that it goes on."""
-        log.info("pass_goes_on", doing=self._what, seconds=round(time.monotonic() - self._since))
-
-
-@asynccontextmanager
-async def _said(every: timedelta) -> AsyncIterator[_Doing]:
-    """Say at this pace what is being done, while the block runs."""
-    doing = _Doing()
-
-    async def say() -> None:
-        while True:
-            await asyncio.sleep(every.total_seconds())
-            doing.goes_on()
-
-    saying = asyncio.ensure_future(say())
-    try:
-        yield doing
-    finally:
-        saying.cancel()
-
-
-async def sweep(runtime: Runtime) -> list[str]:
-    """Read KUMA once with a sweep, as a single pass does; return what went wrong."""
-    round_ = await runtime.poller.poll_once(sweep=True)
-    unreadable = sorted(set().union(*round_.unreadable.values()))
-    troubles = [f"kuma: {round_.incomplete}"] if round_.incomplete else []
-    return troubles + [f"kuma: {alert_id} cannot be had by its id" for alert_id in unreadable]
-
-
-async def _watch(watch: Watch) -> list[str]:
-    await watch.watch_once()
-    return []
-
-
 def _periodic(runtime: Runtime) -> list[PeriodicLoop]:
     limits, health = runtime.limits, runtime.health
     loop = partial(PeriodicLoop, last_moments=limits.last_moments)
-    polling = Polling(runtime.poller, health=health, metrics=runtime.metrics)
+    polling = Polling(runtime.poller, runtime.kuma, health=health, metrics=runtime.metrics)
     watching = {
-        part_of("watch", name): Watching(watch, name, ring=runtime.closes.bell.ring, health=health)
+        part_of("watch", name): Watching(
+            watch, name, runtime.targets[name].gate, ring=runtime.closes.bell.ring, health=health
+        )
         for name, watch in runtime.watches.items()
     }
     return [
@@ -333,10 +189,15 @@ def _name_target(loop: str) -> None:
 
 
 async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -> None:
-    """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval."""
-    gate = runtime.kuma
+    """Have KUMA polled as soon as its pause may be over (its secret's file changed, perhaps), whatever the interval.
+
+    An operator's pause is over when he says so, or by the clock.
+    """
+    gate, maintained = runtime.kuma, False
     while not await happens(stop, within=runtime.limits.trials_looked_for.total_seconds()):
-        if runtime.turns.ours and gate.stands_still(reads=True) and gate.open_at(reads=True) is None:
+        resumed, maintained = maintained, gate.maintenance is not None
+        waits = gate.stands_still(reads=True) or (resumed and not maintained)
+        if runtime.turns.ours and waits and gate.open_at(reads=True) is None:
             polls.ring()
 
 
@@ -351,7 +212,7 @@ async def _observe(runtime: Runtime) -> None:
     )
 
 
-async def _limit(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) -> None:
+async def end_within(stop: asyncio.Event, limit: asyncio.Timeout, grace: timedelta) -> None:
     await stop.wait()
     limit.reschedule(asyncio.get_running_loop().time() + grace.total_seconds())
 

@@ -1,0 +1,86 @@
+"""`compare`: both sides held against each other, for the terminal or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from kuma_sync.app.compare import Asked, Comparison
+from kuma_sync.app.compare import compare as compared
+from kuma_sync.cli.options import config_option, json_option
+from kuma_sync.cli.out import say
+from kuma_sync.cli.progress import progress
+from kuma_sync.cli.session import command_settings, opened_store, run_async
+from kuma_sync.cli.status import MOST_SHOWN
+from kuma_sync.cli.tables import Column, plain, show_json, show_line, show_pairs, show_table
+from kuma_sync.core.agreement import Judged
+from kuma_sync.settings import Settings
+from kuma_sync.sync.limits import Limits
+
+
+@click.command()
+@config_option
+@json_option
+@click.option("--target", help="Only the alerts of this target.")
+@click.option("--closed", is_flag=True, help="Also what is closed on both sides: everything in the store is asked for.")
+@click.pass_obj
+def compare(limits: Limits | None, config: Path | None, as_json: bool, target: str | None, closed: bool) -> None:
+    """Read KUMA's alerts and their incidents and say what is lost, doubled, different, or closed on one side only.
+
+    Changes nothing. Exit code 0 only if both sides agree.
+    """
+    settings = command_settings(config)
+    known = (*settings.irps, *settings.broken)
+    if target is not None and target not in known:
+        raise click.UsageError(f"there is no target {target!r}: expected {', '.join(known)}")
+    found = run_async(_compared, settings, Asked(target=target, closed=closed), limits)
+    if as_json:
+        show_json({"agrees": found.agrees, **asdict(found)})
+    else:
+        _show(found)
+    raise SystemExit(0 if found.agrees else 1)
+
+
+async def _compared(settings: Settings, asked: Asked, limits: Limits | None) -> Comparison:
+    with opened_store(settings, untouched=True) as store, progress("reading KUMA") as told:
+        return await compared(settings, store, asked, told=told, limits=limits)
+
+
+def _show(found: Comparison) -> None:
+    problems = (
+        ("lost", found.lost),
+        ("doubled", found.doubled),
+        ("differing", found.differing),
+        ("closed on one side only", found.half_closed),
+        ("not asked for, the IRP refused", found.unasked),
+    )
+    rows: list[tuple[str, object]] = [
+        ("alerts that KUMA lists", str(found.listed)),
+        ("others, asked for by id", str(found.asked_by_id)),
+        ("incidents found", str(found.incidents)),
+        ("agree", str(found.agreeing)),
+        *((what, str(len(some))) for what, some in problems[:4]),
+    ]
+    show_pairs(rows, indent="")
+    if found.explained:
+        say("need not agree:")
+        show_pairs([(why, str(count)) for why, count in sorted(found.explained.items())])
+    for what, some in problems:
+        _show_some(what, some)
+    for note in found.notes:
+        show_line(f"note: {plain(note)}")
+    say("both sides agree" if found.agrees else "the sides DISAGREE")
+
+
+def _show_some(what: str, some: Sequence[Judged]) -> None:
+    if not some:
+        return
+    say(f"\n{len(some)} {what}:")
+    columns: list[str | Column] = ["alert", Column("incident", least=8), Column("why", wraps=True)]
+    rows = [[one.alert_id, ", ".join(one.incidents) or None, one.why] for one in some[:MOST_SHOWN]]
+    show_table(columns, rows, indent="  ")
+    if len(some) > MOST_SHOWN:
+        say(f"  … and {len(some) - MOST_SHOWN} more (--json has all)")

@@ -1,0 +1,94 @@
+"""`pause` and `resume`: a side, or the closings, is asked nothing for a maintenance window."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import click
+
+from kuma_sync.app.processes import running
+from kuma_sync.cli.options import actor, as_option, config_option, json_option
+from kuma_sync.cli.out import say
+from kuma_sync.cli.session import command_settings, opened_store
+from kuma_sync.cli.tables import moment, plain, show_json
+from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
+from kuma_sync.settings import Settings, types
+from kuma_sync.store import Tx
+
+
+def _length(_context: click.Context, _parameter: click.Parameter, text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        length = types.duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if length <= timedelta():
+        raise click.BadParameter("must be longer than zero")
+    return length
+
+
+@click.command()
+@config_option
+@as_option
+@json_option
+@click.argument("part")
+@click.option(
+    "--for", "length", callback=_length, metavar="D", help="Until then, such as 2h; else until `kuma-sync resume`."
+)
+def pause(config: Path | None, said: str | None, as_json: bool, part: str, length: timedelta | None) -> None:
+    """Ask KUMA, an IRP (`irp`, or a target's name) or only `close` nothing for a while; everything waits, nothing is
+    lost. A running daemon obeys within seconds, and so do all copies.
+    """
+    settings = command_settings(config, remotes=False)
+    known = (KUMA, CLOSE, *settings.irps, *settings.broken)
+    if part not in known:
+        raise click.UsageError(f"there is nothing called {part!r} to pause: expected {', '.join(known)}")
+    _pause(settings, actor(said), part, length, as_json=as_json)
+
+
+@click.command()
+@config_option
+@as_option
+@json_option
+@click.argument("part")
+def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> None:
+    """End a pause: what waited is done at once."""
+    settings, by = command_settings(config, remotes=False), actor(said)
+    with opened_store(settings) as store, store.writing() as tx:
+        ended = tx.pauses.end(part)
+        if ended is not None:
+            tx.audit.note(by, "resume", detail=part)
+    known = (KUMA, CLOSE, *settings.irps, *settings.broken)
+    if ended is None and part not in known:
+        raise click.UsageError(f"there is nothing called {part!r} to resume: expected {', '.join(known)}")
+    if as_json:
+        show_json({"part": part, "paused": False, "was_paused": ended is not None})
+        return
+    say(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
+
+
+def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, as_json: bool) -> None:
+    with opened_store(settings) as store:
+        with store.writing() as tx:
+            begun = _begin(tx, part, until=None if length is None else tx.now + length, by=by)
+        if as_json:
+            show_json({"part": part, "paused": True, "since": begun.since, "until": begun.until, "by": begun.by})
+            return
+        end = f"until {moment(begun.until)}" if begun.until else f"until `kuma-sync resume {plain(part)}`"
+        say(f"{plain(part)}: paused {end}. Nothing is lost; what comes meanwhile waits.")
+        with store.reading() as tx:
+            works = running(store, tx).daemon
+        if not works:
+            say("No daemon is running: the next one obeys it.")
+
+
+def _begin(tx: Tx, part: str, *, until: datetime | None, by: str) -> Maintenance:
+    begun = tx.pauses.begin(part, until=until, by=by)
+    tx.audit.note(by, "pause", detail=begun.reason)
+    return begun
+
+
+def _since(ended: Maintenance) -> str:
+    return f"It was paused since {moment(ended.since)} by {plain(ended.by)}"

@@ -1,0 +1,34 @@
+"""What an operator paused: a part that is asked nothing for a maintenance window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from kuma_sync.core.moments import rfc3339
+
+KUMA = "kuma"
+"""All requests to KUMA."""
+
+CLOSE = "close"
+"""The closings towards KUMA alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Maintenance:
+    """A part that an operator paused: `kuma`, `close`, or a target's name. `until` None: until somebody resumes it."""
+
+    part: str
+    since: datetime
+    until: datetime | None
+    by: str
+
+    def lasts(self, now: datetime) -> bool:
+        """Tell whether it is not over."""
+        return self.until is None or self.until > now
+
+    @property
+    def reason(self) -> str:
+        """Say it in a few words, without the operator's name: everyone may read it."""
+        end = f"until {rfc3339(self.until)}" if self.until is not None else "until `kuma-sync resume`"
+        return f"an operator paused {self.part} {end}"
