@@ -44,6 +44,8 @@ class Ledger:
     late: set[str] = field(default_factory=set)
     """Alerts that were published too late for any read but a sweep."""
     costly: set[str] = field(default_factory=set)
+    trespassed: set[str] = field(default_factory=set)
+    """Alerts whose closing a door took from a target that does not have their incident."""
     restored: int = 0
     """How often the store was restored from an older copy."""
     deeds: Counter[str] = field(default_factory=Counter)
