@@ -10,8 +10,8 @@ from datetime import timedelta
 from random import Random
 
 import httpx
-from environment import REASONS, ROBOT_TOKEN, Environment
-from ledger import Edit, Ledger
+from environment import ROBOT_TOKEN, Environment
+from ledger import RESOLUTIONS, Edit, Ledger, reason_of
 
 from kuma_sync.sim.irp import Incident
 from kuma_sync.sim.values import SimError
@@ -20,7 +20,6 @@ READ_FIRST = timedelta(seconds=10)
 """An incident is not deleted before somebody has read it."""
 
 FORBIDDEN = 403
-RESOLUTIONS = (*REASONS, "Resolved", "false POSITIVE")
 
 
 class Analysts:
@@ -112,8 +111,7 @@ class Analysts:
 
     def _close(self, incident: Incident, resolution: str) -> None:
         alert_id = incident.external_id.rpartition(":")[2]
-        listed = {name.casefold(): reason for name, reason in REASONS.items()}
-        self._ledger.allowed[alert_id].add(listed.get(resolution.casefold(), "responded"))
+        self._ledger.allowed[alert_id].add(reason_of(resolution))
         self._irps.holder(incident).analyst_close(incident.id, resolution)
         self._ledger.by_desk.add(alert_id)
 

@@ -35,7 +35,6 @@ REPEAT_FOR = 2.0
 """Seconds for which an alert is handed out again to the robot."""
 CALM = 120.0
 """Seconds within which every fault on the wire ends when no new one is let in."""
-REASONS = {"False positive": "incorrect data", "Rule needs tuning": "incorrect correlation rule"}
 
 CONFIG = """
 [kuma]

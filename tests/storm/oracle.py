@@ -193,12 +193,14 @@ class Oracle:
         if alert_id in self.ledger.by_desk or self.ledger.allowed.get(alert_id) or "reopen" in _deeds(incident):
             return
         expected = _rendered(alert)
-        if incident.id not in self.environment.robot.incidents:  # a card does not tell how many there are
+        if incident.id in self.environment.robot.incidents:
+            expected["assignee"] = alert["assignee"]  # a card shows what KUMA shows
+        else:
             expected["eventsTotal"] = len({event["ID"] for event in alert["events"]})
         for name, value in expected.items():
             if value is None and self.ledger.restored:
                 continue  # an older copy of the store does not know that it was ever sent, and may be an analyst's
-            held = incident.fields.get(name) or None
+            held = incident.fields.get(name)
             if name not in incident.edited and held != value and not _same_time(held, value):
                 yield f"{alert_id}: {name} is {held!r}, not {value!r} (store {state})"
         received = {event["ID"]: event for event in incident.events}

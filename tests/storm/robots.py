@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
+from ledger import RESOLUTIONS, reason_of
 from sides import StampedRobot
 from supervised import Daemon
 
@@ -16,7 +17,13 @@ EVERY = 0.5
 QUERIES = (RECEIVE, "withEvents", "withEvents&withAffected")
 """The stock connector's command, and two that show alerts of every status: only these tell of closings."""
 
-OPTIONS = RobotOptions(timeout=5.0, tries=1_000_000, wait=0.3, tells_card=True)
+OPTIONS = RobotOptions(
+    timeout=5.0,
+    tries=1_000_000,
+    wait=0.3,
+    tells_card=True,
+    reasons={resolution: reason_of(resolution) for resolution in RESOLUTIONS},
+)
 """A closing is sent until somebody answers: what was lost with a daemon would be owed by nobody."""
 
 
