@@ -156,7 +156,8 @@ class Targets:
         if slowest is None or slowest > usual + SLOWER:
             took = "had no incident" if slowest is None else f"took {slowest:.1f} s, {usual:.1f} s before"
             self.troubles.append(f"{kind} ({name}): another's alert {took}")
-        if not await self._all_there(waiting, within=START):
+        # What a create was answered with nonsense may rightly be parked.
+        if kind != NONSENSE and not await self._all_there(waiting, within=START):
             self.troubles.append(f"{kind} ({name}): it is well again, and its alerts had no incidents")
         return True
 

@@ -90,7 +90,7 @@ async def walk(stage: Stage, irp: Irp) -> None:
     async with stage.daemon():
         for alert_id in raised:
             await _until_it_follows(stage, irp, alert_id)
-    async with stage.runtime() as runtime:
+    async with stage.working() as runtime:
         await until_rest(runtime, within=PATIENCE)
         assert await parked(runtime) == []
 
