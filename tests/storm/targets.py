@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 
 import httpx
@@ -21,13 +22,15 @@ from routes import NORTH, PLAIN, PUSHED, ROBOT, TENANTS, WANDERER
 from supervised import replace, until
 from world import World
 
+from kuma_sync.sim.faults import Faults
+from kuma_sync.sim.server import SimServer
+
 USUAL = 60.0
 """Seconds within which the others are served before one target gets into trouble; else the trouble waits."""
 SLOWER = 10.0
 """Seconds by which the others may be slower meanwhile, on a busy machine."""
 WAITING = 20
 """Alerts that wait for the target in trouble."""
-ROUNDS = 3
 FAULTS: dict[str, tuple[str, dict[str, object]]] = {
     HUNG: ("hang", {}),
     REFUSING: ("unauthorized", {"code": 401}),
@@ -47,44 +50,22 @@ class Targets:
         self._processes = processes
         self._random = random
         self.troubles: list[str] = []
-        self.faults = {DEAD: self.dead, AWAY: self.robot_away, CUT_OFF: self.robot_cut_off}
+        self._rounds = 3 if long else 1
+        self.faults: dict[str, Callable[[], Awaitable[bool]]] = {DEAD: self.dead, CUT_OFF: self.robot_cut_off}
         if long:
-            self.faults |= {kind: self._struck_by(kind) for kind in FAULTS}
+            self.faults[AWAY] = self.robot_away
+            self.faults |= {kind: partial(self.struck, kind) for kind in FAULTS}
             self.faults |= {BROKEN_PROFILE: self.broken_profile, ROUTE: self.change_route}
 
     async def dead(self) -> bool:
         """Let a target refuse connections."""
         name = self._random.choice(PUSHED)
-        server = self._environment.servers[name]
+        return await self._in_trouble(name, DEAD, _down(self._environment.servers[name]))
 
-        @asynccontextmanager
-        async def down() -> AsyncIterator[None]:
-            await server.stop()
-            try:
-                yield
-            finally:
-                await server.start()
-
-        return await self._in_trouble(name, DEAD, down())
-
-    def _struck_by(self, kind: str) -> Callable[[], asyncio.Future[bool]]:
-        """Return a fault that all requests to a target meet."""
-
-        @asynccontextmanager
-        async def struck(name: str) -> AsyncIterator[None]:
-            fault, arguments = FAULTS[kind]
-            faults = self._environment.irps.targets[name].faults
-            rule = faults.add(fault, method="", every=1, **arguments)
-            try:
-                yield
-            finally:
-                faults.remove(rule)
-
-        def strike() -> asyncio.Future[bool]:
-            name = self._random.choice(PUSHED)
-            return asyncio.ensure_future(self._in_trouble(name, kind, struck(name)))
-
-        return strike
+    async def struck(self, kind: str) -> bool:
+        """Let a target meet every request with a fault."""
+        name = self._random.choice(PUSHED)
+        return await self._in_trouble(name, kind, _struck(self._environment.irps.targets[name].faults, kind))
 
     async def broken_profile(self) -> bool:
         """Break a target's profile and start all copies anew: only that target stops. Then mend it, and reload."""
@@ -164,7 +145,7 @@ class Targets:
     async def _slowest(self, names: Iterable[str], *, within: float) -> float | None:
         """Let an alert after the other go to each of these targets; return the longest wait, None where one stayed."""
         longest = 0.0
-        for _ in range(ROUNDS):
+        for _ in range(self._rounds):
             alerts, raised = [self._raise_one(name) for name in names], time.monotonic()
             if not await self._all_there(alerts, within=within):
                 return None
@@ -201,6 +182,25 @@ class Targets:
                         return True
                 await asyncio.sleep(0.2)
         return False
+
+
+@asynccontextmanager
+async def _down(server: SimServer) -> AsyncIterator[None]:
+    await server.stop()
+    try:
+        yield
+    finally:
+        await server.start()
+
+
+@asynccontextmanager
+async def _struck(faults: Faults, kind: str) -> AsyncIterator[None]:
+    fault, arguments = FAULTS[kind]
+    rule = faults.add(fault, method="", every=1, **arguments)
+    try:
+        yield
+    finally:
+        faults.remove(rule)
 
 
 def _headers() -> dict[str, str]:
