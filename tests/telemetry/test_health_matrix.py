@@ -315,3 +315,13 @@ def test_a_paused_part_is_ready_and_has_its_full_time_afterwards() -> None:
     assert during.parts["irp"].state is State.OFF
     assert after.ready
     assert {part for part, state in late.parts.items() if state.state is State.FAILING} == {"poll", "delivery"}
+
+
+def test_a_report_of_a_target_that_is_not_awaited_yet_or_any_more_changes_nothing() -> None:
+    health = Health(monotonic=lambda: 0.0)
+    before = health.ready()
+
+    health.succeeded("irp:north")
+    health.failed("irp:north", "out of reach")
+
+    assert health.ready() == before
