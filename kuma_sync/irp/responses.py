@@ -75,7 +75,7 @@ class Answers:
                 operation=self._name,
                 summary="refused by ok_when",
                 status=answer.status,
-                detail=answer.message,
+                detail=answer.words,
             )
 
     def tree(self, answer: Answer) -> object:
