@@ -19,6 +19,8 @@ from kuma_sync.sim.server import SimServer
 from kuma_sync.transport import Endpoint, RemoteClient
 
 ALERT = seen(events=[an_event()], assets=[an_asset()], accounts=[an_account()])
+BARE = {"organization": ""}
+"""The options of a configuration that names none."""
 ALWAYS = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -59,14 +61,14 @@ async def asking(
 
 async def made(client: IrpClient, key: str = KEY) -> Incident:
     """Have the incident of ALERT made, under a key."""
-    return await client.create(client.draft("create", values_of(ALERT, options={}, key=key)))
+    return await client.create(client.draft("create", values_of(ALERT, options=BARE, key=key)))
 
 
 async def written(client: IrpClient, operation: str, incident: Incident, **about: object) -> None:
     """Have an operation done to an incident; `about` are fields of the alert, and what a closing says."""
     told = {name: about.pop(name) for name in ("reason", "comment", "events") if name in about}
     observed = seen(events=told.get("events") or [an_event()], **about)
-    await client.write(client.draft(operation, values_of(observed, options={}, incident=incident, **told)))
+    await client.write(client.draft(operation, values_of(observed, options=BARE, incident=incident, **told)))
 
 
 async def closed_since(client: IrpClient, since: datetime = ALWAYS) -> list[Resolution]:

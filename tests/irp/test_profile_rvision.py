@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from builders import an_event, events, seen
 from irp_desk import KEY, values_of
-from product import ALERT, a_minute_ago, asking, changed, closed_since, made, now, written
+from product import ALERT, BARE, a_minute_ago, asking, changed, closed_since, made, now, written
 
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
@@ -301,7 +301,7 @@ async def test_an_alert_that_says_nothing_makes_an_incident_all_the_same(sim: Ir
     observed = seen(oversize=True, name="", rule_id="", tenant_name="", priority="low", first_seen=None, last_seen=None)
 
     async with asking(sim) as client:
-        incident = await client.create(client.draft("create", values_of(observed, options={})))
+        incident = await client.create(client.draft("create", values_of(observed, options=BARE)))
 
     assert sim.incidents[incident.id].fields["level"] == "Низкий"
     assert isinstance(incident, Incident)

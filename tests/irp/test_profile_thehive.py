@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from builders import an_account, an_asset, an_event, events, seen
 from irp_desk import KEY, values_of
-from product import ALERT, a_minute_ago, asking, changed, closed_since, made, now, written
+from product import BARE, a_minute_ago, asking, changed, closed_since, made, now, written
 
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
@@ -73,7 +73,7 @@ async def test_an_alert_holds_what_kumas_says_with_times_as_milliseconds(sim: Ir
 
 async def test_observables_come_once_each_and_by_their_types(sim: IrpSim) -> None:
     async with asking(sim) as client:
-        incident = await client.create(client.draft("create", values_of(OBSERVED, options={})))
+        incident = await client.create(client.draft("create", values_of(OBSERVED, options=BARE)))
 
     found = [(one["dataType"], one["data"]) for one in sim.incidents[incident.id].observables]
     assert sorted(found) == [
@@ -91,7 +91,7 @@ async def test_of_very_many_observables_a_hundred_of_each_type_are_sent(sim: Irp
     many = seen(events=[an_event(ID=f"e{at}", DeviceHostName=f"ws-{at}") for at in range(300)])
 
     async with asking(sim) as client:
-        incident = await client.create(client.draft("create", values_of(many, options={})))
+        incident = await client.create(client.draft("create", values_of(many, options=BARE)))
 
     names = [one["data"] for one in sim.incidents[incident.id].observables if one["dataType"] == "hostname"]
     assert names == [f"ws-{at}" for at in range(100)]
@@ -101,7 +101,7 @@ async def test_an_alert_that_says_nothing_is_taken_all_the_same(sim: IrpSim) -> 
     empty = seen(oversize=True, name="", rule_id="", tenant_name="", tenant_id="", first_seen=None, last_seen=None)
 
     async with asking(sim) as client:
-        incident = await client.create(client.draft("create", values_of(empty, options={})))
+        incident = await client.create(client.draft("create", values_of(empty, options=BARE)))
 
     fields = kept(sim, incident)
     assert (fields["title"], sim.incidents[incident.id].observables) == ("KUMA alert", [])
@@ -110,7 +110,7 @@ async def test_an_alert_that_says_nothing_is_taken_all_the_same(sim: IrpSim) -> 
 
 async def test_a_title_is_cut_where_thehive_would_refuse_it(sim: IrpSim) -> None:
     async with asking(sim) as client:
-        incident = await client.create(client.draft("create", values_of(seen(events=[], name="я" * 600), options={})))
+        incident = await client.create(client.draft("create", values_of(seen(events=[], name="я" * 600), options=BARE)))
 
     assert len(kept(sim, incident)["title"]) == 512
 
@@ -140,7 +140,7 @@ async def test_a_second_create_of_the_same_key_is_a_duplicate(sim: IrpSim, statu
 async def test_another_400_of_a_create_is_no_duplicate(sim: IrpSim, change: tuple[str, str]) -> None:
     async with asking(sim, changed(NAME, change)) as client:
         with pytest.raises(Permanent) as refused:
-            await client.create(client.draft("create", values_of(OBSERVED, options={})))
+            await client.create(client.draft("create", values_of(OBSERVED, options=BARE)))
 
     assert not isinstance(refused.value, Duplicate)
     assert (refused.value.status, bool(refused.value.detail)) == (400, True)
