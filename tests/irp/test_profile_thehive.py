@@ -77,6 +77,8 @@ async def test_observables_come_once_each_and_by_their_types(sim: IrpSim) -> Non
 
     found = [(one["dataType"], one["data"]) for one in sim.incidents[incident.id].observables]
     assert sorted(found) == [
+        ("domain", "example.test"),
+        ("filename", "EICAR.COM"),
         ("filename", "eicar.com"),
         ("hash", "44d88612fea8a8f36de82e1278abb02f"),
         ("hostname", "ws-17"),
