@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -10,11 +11,16 @@ import pytest
 from builders import an_account, an_asset, an_event, events, seen
 from irp_desk import KEY, values_of
 from product import BARE, a_minute_ago, asking, changed, closed_since, made, now, written
+from thehive4py import TheHiveApi
+from thehive4py.query.filters import Eq
 
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
 from kuma_sync.irp.errors import Duplicate, Missing
+from kuma_sync.irp.load import load_profile
+from kuma_sync.irp.validate import check_profile
 from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.server import SimServer
 
 NAME = "thehive-v1"
 OBSERVED = seen(
@@ -38,6 +44,12 @@ def sim() -> IrpSim:
 def kept(sim: IrpSim, incident: Incident) -> dict[str, Any]:
     """Return the fields that TheHive keeps of an alert."""
     return sim.incidents[incident.id].fields
+
+
+def test_it_is_fit_for_use_and_claims_nothing() -> None:
+    assert check_profile(load_profile(NAME), options=BARE) == [
+        "profile thehive-v1 was never proven against the real product"
+    ]
 
 
 async def test_a_key_opens_and_a_wrong_one_is_refused(sim: IrpSim) -> None:
@@ -287,3 +299,22 @@ async def test_an_alert_reopened_by_an_analyst_is_listed_no_more(sim: IrpSim) ->
         after = await closed_since(client, a_minute_ago())
 
     assert ([one.incident_id for one in before], after) == ([incident.id], [])
+
+
+async def test_thehives_own_client_reads_our_alerts_and_we_read_its_closings(sim: IrpSim) -> None:
+    def use(hive: TheHiveApi) -> Any:
+        with hive.session:
+            [alert] = hive.alert.find(filters=Eq("sourceRef", KEY))
+            observables = hive.alert.find_observables(alert["_id"])
+            hive.alert.update(alert["_id"], {"status": "Duplicate", "summary": "seen before"})
+            return alert, observables
+
+    async with asking(sim) as client, SimServer(sim.app) as server:
+        incident = await made(client)
+        alert, observables = await asyncio.to_thread(use, TheHiveApi(url=server.url, apikey=sim.token))
+        [closed] = await closed_since(client, a_minute_ago())
+
+    assert (alert["_id"], alert["severityLabel"], alert["stage"]) == (incident.id, "HIGH", "New")
+    assert {one["name"]: one["value"] for one in alert["customFields"]}["kuma-events"] == 1
+    assert {one["dataType"] for one in observables} == {"ip", "hostname", "other"}
+    assert (closed.incident_id, closed.resolution) == (incident.id, "Duplicate")

@@ -186,9 +186,7 @@ async def test_a_create_that_thehive_refuses_as_a_conflict_is_linked_when_it_is_
     assert creates(stage) == 1
 
 
-async def test_a_tenant_without_an_organisation_parks_its_alerts_and_no_others(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_a_tenant_without_an_organisation_parks_its_alerts_and_no_others(tmp_path: Path, sqlite_url: str) -> None:
     async with staging(tmp_path, sqlite_url, RVISION) as stage, stage.runtime() as runtime:
         stage.kuma.raise_alert(tenant="Main")
         await once(runtime)
