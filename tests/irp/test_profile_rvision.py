@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from builders import an_event, events, seen
 from irp_desk import KEY, values_of
+from logins import COOKIE_LOGIN
 from product import ALERT, BARE, a_minute_ago, asking, changed, closed_since, made, now, written
 
 from kuma_sync.core.errors import AccessDenied, Permanent
@@ -20,15 +21,10 @@ from kuma_sync.sim.irp import IrpSim
 
 NAME = "rvision-v2"
 CLOSED = "Закрыт"
-COOKIE_LOGIN = """[auth]
-kind = "login"
-cookie = true
-[auth.login]
-method = "POST"
-path = "/login"
-encoding = "form"
-body = { username = "{{ username }}", password = "{{ password }}" }
-"""
+TOKEN_AUTH = '[auth]
+kind = "header"
+name = "X-Token"
+'
 
 
 @pytest.fixture
@@ -282,7 +278,7 @@ async def test_a_refused_search_shows_no_empty_list(sim: IrpSim) -> None:
 
 async def test_an_installation_with_a_login_is_entered_again_when_the_session_has_ended(sim: IrpSim) -> None:
     sim.knobs.login, sim.knobs.session_requests = "cookie", 3
-    text = changed(NAME, ('[auth]\nkind = "header"\nname = "X-Token"\n', COOKIE_LOGIN))
+    text = changed(NAME, (TOKEN_AUTH, COOKIE_LOGIN))
 
     async with asking(sim, text) as client:
         incident = await made(client)
@@ -296,7 +292,7 @@ async def test_an_installation_with_a_login_is_entered_again_when_the_session_ha
 
 async def test_a_wrong_password_is_refused_after_one_login_a_request(sim: IrpSim) -> None:
     sim.knobs.login = "cookie"
-    text = changed(NAME, ('[auth]\nkind = "header"\nname = "X-Token"\n', COOKIE_LOGIN))
+    text = changed(NAME, (TOKEN_AUTH, COOKIE_LOGIN))
 
     async with asking(sim, text, password="wrong") as client:
         with pytest.raises(AccessDenied):

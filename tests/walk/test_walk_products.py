@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from logins import COOKIE_LOGIN, TOKEN_LOGIN
 from stage import (
     Stage,
     change_profile,
@@ -46,8 +47,7 @@ RVISION = Product(
     create="/api/v2/incidents$",
     resolution="Ложное срабатывание",
     token_auth='[auth]\nkind = "header"\nname = "X-Token"\n',
-    login_auth='[auth]\nkind = "login"\ncookie = true\n[auth.login]\nmethod = "POST"\npath = "/login"\nencoding = "form"\n'
-    'body = { username = "{{ username }}", password = "{{ password }}" }\n',
+    login_auth=COOKIE_LOGIN,
     login="cookie",
 )
 THEHIVE = Product(
@@ -55,8 +55,7 @@ THEHIVE = Product(
     create="/api/v1/alert$",
     resolution="FalsePositive",
     token_auth='[auth]\nkind = "bearer"\n',
-    login_auth='[auth]\nkind = "login"\n[auth.login]\nmethod = "POST"\npath = "/login"\n'
-    'body = { username = "{{ username }}", password = "{{ password }}" }\nextract = { token = "token" }\n',
+    login_auth=TOKEN_LOGIN,
     login="token",
 )
 
