@@ -21,10 +21,7 @@ from kuma_sync.sim.irp import IrpSim
 
 NAME = "rvision-v2"
 CLOSED = "Закрыт"
-TOKEN_AUTH = '[auth]
-kind = "header"
-name = "X-Token"
-'
+TOKEN_AUTH = '[auth]\nkind = "header"\nname = "X-Token"\n'
 
 
 @pytest.fixture
