@@ -51,7 +51,7 @@ CONTRACT_KEYS = {
     "client_key proxy connect_timeout read_timeout write_back",
     "poll": "interval strategy overlap sweep_interval unseen ignore_before max_events max_alert_size",
     "irp": "profile url token username password ca_file verify_tls client_cert client_key proxy connect_timeout "
-    "read_timeout concurrency rate_limit find_first repeat_for expect_every options",
+    "read_timeout concurrency rate_limit find_first repeat_for expect_every options secrets",
     "close": "to_kuma to_irp watch watch_interval default_reason reasons",
     "retry": "base max",
     "brake": "max_closed_percent min_alerts max_new",

@@ -30,7 +30,6 @@ from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.irp.auth import require
 from kuma_sync.irp.client import IrpClient
-from kuma_sync.irp.load import load_profile
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Reading, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
@@ -93,7 +92,7 @@ def _profile(section: IrpSection, key: str) -> Sequence[str]:
 
 
 def _login(section: IrpSection, key: str) -> Sequence[str]:
-    require(load_profile(section.profile).auth, credentials(section), key)
+    require(checked_profile(section, key)[0], credentials(section), key)
     return ()
 
 

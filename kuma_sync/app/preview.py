@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from kuma_sync.app.build import template_context, utc_now
-from kuma_sync.app.remotes import checked_profile, key_of, open_remotes
+from kuma_sync.app.remotes import checked_profile, key_of, open_remotes, options
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
@@ -18,13 +19,14 @@ from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Nothing, Step, Upsert
 from kuma_sync.core.transitions import absent, without_find
-from kuma_sync.irp.auth import Credentials, make_auth
+from kuma_sync.irp.auth import Shown, shown, shown_login
+from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.sample import sample_subject
 from kuma_sync.irp.validate import capabilities, compile_profile
-from kuma_sync.settings import Secret, Settings
+from kuma_sync.settings import Settings
 from kuma_sync.settings.secret import MASK
 from kuma_sync.store import Tx
 from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, after_update
@@ -43,7 +45,7 @@ class Rendered:
     method: str
     url: str
     headers: Mapping[str, str]
-    body: Mapping[str, object] | None
+    body: Mapping[str, object] | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +119,8 @@ class _Renderer:
         self._incident = incident
         self._closing = replace(closing, incident=False)
         self._context = template_context(settings, target)
-        masked = Credentials(token=Secret(MASK), username=self._section.username, password=Secret(MASK))
-        auth = make_auth(profile.auth, masked)
-        self._auth = auth.headers() if auth else {}
+        self._profile = profile
+        self._auth = shown(profile.auth)
 
     def due(self, stored: Stored) -> tuple[Stored, Step]:
         """Return the step whose request is the next one, and the alert as it is by then."""
@@ -142,15 +143,20 @@ class _Renderer:
 
     def all(self, stored: Stored, *, due: Step) -> list[Rendered]:
         """Render every operation that the profile has."""
-        shown = []
+        every = self._login()
         for work, step in self._steps(stored, due):
             operation = OPERATIONS[type(step)]
             if operation in self._compiled:
                 request = self._request(work, step)
                 note = self._note(stored.read.link, step, request, due)
                 comes = " (the next request)" if OPERATIONS.get(type(due)) == operation else ""
-                shown.append(self._rendered(request.draft, note + comes))
-        return shown
+                every.append(self._rendered(request.draft, note + comes, self._auth))
+        return every
+
+    def _login(self) -> list[Rendered]:
+        draft = shown_login(self._profile, self._section.username, options(self._section))
+        note = "before the first request, and after one that was refused with 401"
+        return [self._rendered(draft, note, Shown())] if draft else []
 
     def _steps(self, stored: Stored, due: Step) -> Iterator[tuple[DeliveryState, Step]]:
         """Yield a step for each operation, with the alert as it would be then."""
@@ -212,16 +218,17 @@ class _Renderer:
             summary = f"the template {error.where} failed: {error.problem}"
         raise Permanent(remote="irp", operation=operation, summary=summary)
 
-    def _rendered(self, draft: Draft, note: str) -> Rendered:
-        content = {"Content-Type": "application/json"} if draft.body is not None else {}
-        headers = {"Accept": "application/json", **content, **redact(None, "", dict(draft.headers)), **self._auth}
+    def _rendered(self, draft: Draft, note: str, auth: Shown) -> Rendered:
+        request = outgoing(draft)
+        query = "&".join(filter(None, (draft.query.replace(quote(MASK), MASK), auth.query)))
+        as_text = draft.encoding != "json" and request.body is not None
         return Rendered(
             operation=draft.operation,
             note=note,
             method=draft.method,
-            url=self._section.url + draft.path + (f"?{draft.query}" if draft.query else ""),
-            headers=headers,
-            body=draft.body,
+            url=self._section.url + draft.path + (f"?{query}" if query else ""),
+            headers={"Accept": "application/json", **redact(None, "", dict(request.headers)), **auth.headers},
+            body=(request.body or b"").decode().replace(quote(MASK), MASK) if as_text else draft.body,
         )
 
 

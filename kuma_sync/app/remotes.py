@@ -73,7 +73,7 @@ def options(section: IrpSection) -> dict[str, str]:
 
 def credentials(section: IrpSection) -> Credentials:
     """Return what the configuration holds for the IRP's login."""
-    return Credentials(token=section.token, username=section.username, password=section.password)
+    return Credentials(token=section.token, username=section.username, password=section.password, named=section.secrets)
 
 
 async def open_remotes(

@@ -101,7 +101,10 @@ def _show(requests: Sequence[Rendered]) -> None:
         say(f"{request.method} {plain(request.url)}")
         for name, value in request.headers.items():
             say(f"{plain(name)}: {plain(value)}")
-        if request.body is not None:
+        if isinstance(request.body, str):
+            say()
+            say("\n".join(map(plain, request.body.splitlines())))
+        elif request.body is not None:
             say()
             say_json(json.dumps(request.body, ensure_ascii=False, indent=2))
         say()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,13 +13,15 @@ from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import folded
 from kuma_sync.irp.auth import Credentials, make_auth, require
+from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.responses import REMOTE, Row
 from kuma_sync.irp.validate import compile_profile
-from kuma_sync.transport import Answer, Outgoing, RemoteClient
+from kuma_sync.telemetry.redact import masked
+from kuma_sync.transport import Answer, RemoteClient
 from kuma_sync.transport.auth import read_again
 
 PAGE = 100
@@ -57,9 +58,9 @@ class IrpClient:
         clock: Callable[[], datetime],
         most_pages: int,
     ) -> None:
-        require(profile.auth, secrets)
+        require(profile, secrets, client.remote)
         self._client = client
-        self._auth = make_auth(profile.auth, secrets)
+        self._auth = make_auth(profile, secrets, client, options)
         self._profile = profile
         self._secrets = secrets
         self._options = options
@@ -83,9 +84,13 @@ class IrpClient:
     def draft(self, operation: str, values: Mapping[str, object]) -> Draft:
         """Render a request without sending it. Raises Permanent where a template fails on these values."""
         try:
-            return self._operations[operation].rendering.draft(values)
+            rendering = self._operations[operation].rendering
+            if not rendering.secrets:
+                return rendering.draft(values)
+            named = {name: secret.reveal() for name, secret in self._secrets.named.items()}
+            return rendering.draft(values, named)
         except Unrenderable as error:
-            where, problem = error.where, error.problem
+            where, problem = error.where, masked(error.problem)
         summary = f"the template {where} failed"
         raise Permanent(remote=REMOTE, operation=operation, summary=summary, detail=problem)
 
@@ -159,17 +164,10 @@ class IrpClient:
 
     def reload_secrets(self) -> bool:
         """Read secrets from their files again; tell whether one changed."""
-        return read_again(self._secrets.token, self._secrets.password)
+        return read_again(*self._secrets.every)
 
     async def _send(self, draft: Draft, *, changes: bool) -> Answer:
-        content = {"Content-Type": "application/json"} if draft.body is not None else {}
-        request = Outgoing(
-            method=draft.method,
-            path=draft.path,
-            query=draft.query,
-            headers={**content, **draft.headers},
-            body=_encoded(draft),
-        )
+        request = outgoing(draft)
         answer = await self._client.send(request, operation=draft.operation, changes=changes, auth=self._auth)
         try:
             self._operations[draft.operation].answers.judge(answer)
@@ -208,17 +206,6 @@ class IrpClient:
         if notes.undated and not self._undated:
             log.warning("irp_closings_undated", form=notes.undated)
         self._filter_ignored, self._undated = notes.discarded > 0, bool(notes.undated)
-
-
-def _encoded(draft: Draft) -> bytes | None:
-    if draft.body is None:
-        return None
-    try:
-        text = json.dumps(draft.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except (ValueError, RecursionError):
-        summary = "the body cannot be written as JSON"
-        raise Permanent(remote=REMOTE, operation=draft.operation, summary=summary) from None
-    return text.encode("utf-8", "replace")  # half a surrogate pair, which JSON may hold and UTF-8 may not, becomes "?"
 
 
 @dataclass(slots=True)

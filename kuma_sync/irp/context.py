@@ -18,6 +18,11 @@ from kuma_sync.irp.observables import KEYS, observables
 UNKNOWN = "unknown"
 """Beside the values, hidden from templates: the names of values that are empty only because nobody knows them now."""
 
+LOGIN = "auth.login"
+
+SECRETS = "secrets"
+"""Known in headers and queries only, and wherever a login needs them; a body could come back in an answer."""
+
 _ALWAYS = frozenset({"options", "now"})
 _ALERT = _ALWAYS | {"key", "alert", "events", "events_total", "assets", "accounts", "observables"}
 _INCIDENT = _ALERT | {"incident"}
@@ -30,6 +35,7 @@ NAMES: Mapping[str, frozenset[str]] = {
     "add_events": _INCIDENT,
     "close": _INCIDENT | {"reason", "comment"},
     "list_closed": _ALWAYS | {"since", "offset", "limit", "page"},
+    LOGIN: frozenset({"username", "password", "token", "options", SECRETS}),
 }
 """The values each operation's templates may name."""
 

@@ -29,15 +29,15 @@ def _plain_path(path: str) -> str:
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "expect", "te", "upgrade"})
 
 
-def _header_name(name: str) -> str:
+def _header_name(name: str, told: str = "") -> str:
     if not _TOKEN.fullmatch(name):
-        raise ValueError("is no name of a header")
+        raise ValueError(f"{told}is no name of a header")
     if name.lower() in _FRAMING:
-        raise ValueError("is a header that says how a request is cut; it is made while sending")
+        raise ValueError(f"{told}is a header that says how a request is cut; it is made while sending")
     return name
 
 
-HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderName = Annotated[str, AfterValidator(lambda name: _header_name(name))]
 
 
 class Strict(BaseModel):
@@ -57,50 +57,162 @@ class Heading(Strict):
     description: str = ""
 
 
-class Auth(Strict):
-    """`[auth]`: how the token travels. For `kind = "header"`: `name` is its name, `prefix` stands before the token."""
+def _regular(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, RecursionError, OverflowError):
+        raise ValueError("is no regular expression") from None
+    if not groups:
+        raise ValueError('needs a group, in (), around what counts, as in "/incidents/([^/]+)$"')
+    return pattern
 
-    kind: Literal["none", "bearer", "header"] = "bearer"
-    name: HeaderName | None = None
-    prefix: str = ""
+
+class Picked(Strict):
+    """A place in an answer: a JMESPath, or a header; of the text there, the first group of `pattern`."""
+
+    path: str = ""
+    header: HeaderName | None = None
+    pattern: Annotated[str, AfterValidator(_regular)] = ""
 
     @model_validator(mode="after")
-    def _named(self) -> Self:
-        if (self.kind == "header") != (self.name is not None):
-            raise ValueError('name is the header\'s name: it belongs to kind = "header", and only there')
+    def _one_place(self) -> Self:
+        if bool(self.path) == bool(self.header):
+            raise ValueError("expected either path, a JMESPath, or header, the name of one")
         return self
+
+
+def _place(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Picked.model_validate(value)
+    if not isinstance(value, str | Picked):
+        raise ValueError("expected a JMESPath, in quotes, or a table with path or header, and pattern")  # noqa: TRY004  # pydantic takes ValueErrors only
+    return value
+
+
+Place = Annotated[str | Picked, BeforeValidator(_place)]
 
 
 class DuplicateWhen(Strict):
     """How an answer to a create says that the incident exists already."""
 
-    status: int = Field(ge=400, le=599)
+    status: int = Field(ge=200, le=599)
+    when: str = ""
+
+    @model_validator(mode="after")
+    def _no_success(self) -> Self:
+        if self.status < 400 and not self.when:
+            raise ValueError(f"status = {self.status} alone is no refusal: say with `when` which answers are meant")
+        return self
 
 
 class Extract(Strict):
-    """JMESPath into an answer; beside `items`, everything is relative to each of them."""
+    """Places in an answer; beside `items`, everything is relative to each of them."""
 
     items: str = ""
-    id: str = ""
-    key: str = ""
-    number: str = ""
-    status: str = ""
-    resolution: str = ""
-    url: str = ""
-    updated: str = ""
+    id: Place = ""
+    key: Place = ""
+    number: Place = ""
+    status: Place = ""
+    resolution: Place = ""
+    url: Place = ""
+    updated: Place = ""
 
 
-class Operation(Strict):
-    """One request: its parts are templates, its answer is judged by `ok_status` and `ok_when`."""
+def _body(value: Any) -> Any:
+    if not isinstance(value, dict | str):
+        raise ValueError('expected a table (with encoding = "text", one template)')  # noqa: TRY004  # pydantic takes ValueErrors only
+    return value
+
+
+class Exchange(Strict):
+    """One request and its answer: the request's parts are templates, the answer is judged by the rest."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     path: Annotated[str, AfterValidator(_plain_path)]
     query: dict[str, Any] = {}
     headers: dict[HeaderName, str] = {}
-    encoding: Literal["json"] = "json"
+    encoding: Literal["json", "form", "multipart", "text"] = "json"
     ok_status: list[Annotated[int, Field(ge=200, le=599)]] = Field(default=[200, 201, 202, 204], min_length=1)
     ok_when: str = ""
-    body: dict[str, Any] | None = None
+    retry_when: str = ""
+    body: Annotated[dict[str, Any] | str | None, BeforeValidator(_body)] = None
+
+    @model_validator(mode="after")
+    def _encodable(self) -> Self:
+        if isinstance(self.body, str) != (self.encoding == "text") and self.body is not None:
+            kind = "one template, in quotes" if self.encoding == "text" else "a table"
+            raise ValueError(f'encoding = "{self.encoding}" needs a body that is {kind}')
+        return self
+
+
+class LoginExtract(Strict):
+    """What a login answers: its token, and how many seconds it lasts."""
+
+    token: Place = ""
+    expires_in: Place = ""
+
+
+class Login(Exchange):
+    """`[auth.login]`: the request that opens a session."""
+
+    extract: LoginExtract = LoginExtract()
+
+
+class Auth(Strict):
+    """`[auth]`: how a request proves who sends it.
+
+    `name` is that of the header or the parameter; `prefix` stands before the token in a header. With `cookie` the
+    cookies that a login set are what counts, else its token, in `header`.
+    """
+
+    kind: Literal["none", "bearer", "header", "basic", "query", "login"] = "bearer"
+    name: Annotated[str, Field(min_length=1)] | None = None
+    prefix: str | None = None
+    cookie: bool = False
+    header: HeaderName | None = None
+    login: Login | None = None
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        for key, kinds in _OF_KIND.items():
+            if key in self.model_fields_set and self.kind not in kinds:
+                wanted = " or ".join(f'"{kind}"' for kind in kinds)
+                raise ValueError(f"{key} belongs to kind = {wanted}, and only there")
+        if self.kind in _OF_KIND["name"] and self.name is None:
+            raise ValueError(f'kind = "{self.kind}" needs name, that of the {_NAMED[self.kind]}')
+        if self.kind == "header":
+            _header_name(self.name or "", "name ")
+        if not f"x{self.prefix or ''}".isascii() or not (self.prefix or "").isprintable():
+            raise ValueError("prefix may hold printable ASCII only")
+        return self
+
+    @model_validator(mode="after")
+    def _logs_in(self) -> Self:
+        if self.kind != "login":
+            return self
+        if self.login is None:
+            raise ValueError('kind = "login" needs the section [auth.login]')
+        if self.cookie and (self.header or self.prefix is not None or self.login.extract.token):
+            raise ValueError("with cookie = true the cookies count: take out header, prefix and login.extract.token")
+        if not (self.cookie or self.login.extract.token):
+            raise ValueError("a login must give something: login.extract.token, or cookie = true")
+        return self
+
+
+_OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "name": ("header", "query"),
+    "prefix": ("header", "login"),
+    "cookie": ("login",),
+    "header": ("login",),
+    "login": ("login",),
+}
+_NAMED = {"header": "header", "query": "parameter"}
+
+
+class Operation(Exchange):
+    """One of the requests that the synchronization is made of."""
+
+    missing_when: str = ""
     extract: Extract = Extract()
 
 

@@ -10,10 +10,24 @@ from urllib.parse import quote, urlencode
 
 from kuma_sync.core.alert import canonical_json
 from kuma_sync.core.steps import RenderedFields, Update
-from kuma_sync.irp.context import NAMES, SHAPES, UNKNOWN
+from kuma_sync.irp.context import NAMES, SECRETS, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.profile import Operation, UpdateOperation
+from kuma_sync.irp.profile import Exchange, UpdateOperation
 from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render, uses
+from kuma_sync.settings.secret import MASK
+
+TEXT = "text"
+"""The name of a body's only field where the body is one template."""
+
+
+class _Masked(dict[str, object]):
+    """Every secret there may be, masked."""
+
+    def __missing__(self, key: str) -> str:
+        return MASK
+
+
+MASKED: Mapping[str, object] = _Masked()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +41,9 @@ class Draft:
     operation: str
     method: str
     path: str
-    query: str = ""
+    query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    encoding: str = "json"
     body: Mapping[str, object] | None = field(default=None, repr=False)
     names: frozenset[str] = frozenset()
     event_fields: frozenset[str] = frozenset()
@@ -69,33 +84,43 @@ def _digest(value: object) -> str:
 class Rendering:
     """Everything of one operation that is rendered, compiled once. Raises Unrenderable for templates that are none."""
 
-    def __init__(self, name: str, operation: Operation, maps: Maps) -> None:
+    def __init__(self, name: str, exchange: Exchange, maps: Maps) -> None:
         templates = Templates(maps=maps, names=NAMES[name], shapes=SHAPES)
+        outside = Templates(maps=maps, names=NAMES[name] | {SECRETS}, shapes=SHAPES)
+        body = {TEXT: exchange.body} if isinstance(exchange.body, str) else exchange.body or {}
         self._name = name
-        self._operation = operation
-        self._path = templates.path(operation.path, f"{name}.path")
-        self._query = templates.tree(operation.query, f"{name}.query")
-        self._headers = {one: templates.text(text, f"{name}.headers.{one}") for one, text in operation.headers.items()}
-        self._body = templates.tree(operation.body or {}, f"{name}.body")
+        self._exchange = exchange
+        self._path = templates.path(exchange.path, f"{name}.path")
+        self._query = outside.tree(exchange.query, f"{name}.query")
+        self._headers = {one: outside.text(text, f"{name}.headers.{one}") for one, text in exchange.headers.items()}
+        self._body = {
+            field: templates.tree(value, f"{name}.body" + (f".{field}" if body is exchange.body else ""))
+            for field, value in body.items()
+        }
         self._uses = {field: uses(node) for field, node in self._body.items()}
+        used = frozenset().union(self._path.uses, uses([self._query, self._headers]), *self._uses.values())
+        self.uses = used
+        self.secrets = frozenset(one.partition(".")[2] for one in used if one.startswith(f"{SECRETS}."))
         self.event_fields = frozenset(field for field, used in self._uses.items() if "events" in used)
         self._address_fields = frozenset(field for field, used in self._uses.items() if _addresses(used))
 
-    def draft(self, values: Values) -> Draft:
-        """Render the request. Raises Unrenderable."""
+    def draft(self, values: Values, secrets: Mapping[str, object] = MASKED) -> Draft:
+        """Render the request; `secrets` by name. Raises Unrenderable."""
+        outside = {**values, SECRETS: secrets} if self.secrets else values
         unknown = values.get(UNKNOWN)
         unsure = unknown if isinstance(unknown, frozenset) else frozenset()
         return Draft(
             operation=self._name,
-            method=self._operation.method,
+            method=self._exchange.method,
             path=self._rendered_path(values),
-            query=self._rendered_query(values),
-            headers={name: _header(leaf, values) for name, leaf in self._headers.items()},
+            query=self._rendered_query(outside),
+            headers={name: _header(leaf, outside) for name, leaf in self._headers.items()},
+            encoding=self._exchange.encoding,
             body=self._rendered_body(values),
             names=frozenset(self._body) - self._address_fields,
             event_fields=self.event_fields,
             unknown=frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields,
-            whole=isinstance(self._operation, UpdateOperation) and self._operation.fields == "all",
+            whole=isinstance(self._exchange, UpdateOperation) and self._exchange.fields == "all",
             address_fields=self._address_fields,
         )
 
@@ -107,11 +132,11 @@ class Rendering:
 
     def _rendered_query(self, values: Values) -> str:
         query = {name: render(node, values) for name, node in self._query.items()}
-        pairs = {name: _parameter(value) for name, value in query.items() if not empty(value)}
+        pairs = {name: parameter(value) for name, value in query.items() if not empty(value)}
         return urlencode(pairs, doseq=True, quote_via=quote)
 
     def _rendered_body(self, values: Values) -> Mapping[str, object] | None:
-        if self._operation.body is None:
+        if self._exchange.body is None:
             return None
         body = {field: render(node, values) for field, node in self._body.items()}
         return {field: value for field, value in body.items() if not empty(value)}
@@ -122,9 +147,10 @@ def _addresses(used: frozenset[str]) -> bool:
     return "incident" in used and used <= {"incident", "options"}
 
 
-def _parameter(value: object) -> object:
+def parameter(value: object) -> object:
+    """Return a value as it is written into an address or a form: true and false as JSON writes them."""
     if isinstance(value, list):
-        return [_parameter(one) for one in value]
+        return [parameter(one) for one in value]
     return str(value).lower() if isinstance(value, bool) else value
 
 

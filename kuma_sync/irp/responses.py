@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,13 +11,14 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
+from pydantic import BaseModel
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.text import fit
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
-from kuma_sync.irp.profile import CreateOperation, Operation
+from kuma_sync.irp.profile import CreateOperation, Operation, Picked
 from kuma_sync.settings.validation import meant
 from kuma_sync.transport import Answer, refusal
 
@@ -51,19 +53,34 @@ class Answers:
     def __init__(self, name: str, operation: Operation, *, closed_when: str = "") -> None:
         self._name = name
         self._operation = operation
-        self._ok_when = _Expression(operation.ok_when, f"{name}.ok_when")
-        self._closed_when = _Expression(closed_when, f"{name}.closed_when")
-        self._extract = {
-            part: _Expression(getattr(operation.extract, part), f"{name}.extract.{part}")
-            for part in type(operation.extract).model_fields
-        }
+        duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
+        self._duplicate_status = duplicate.status if duplicate else None
+        self._duplicate_when = Expression(duplicate.when if duplicate else "", f"{name}.duplicate_when.when")
+        self._missing_when = Expression(operation.missing_when, f"{name}.missing_when")
+        self._retry_when = Expression(operation.retry_when, f"{name}.retry_when")
+        self._ok_when = Expression(operation.ok_when, f"{name}.ok_when")
+        self._closed_when = Expression(closed_when, f"{name}.closed_when")
+        self._extract = compiled_places(operation.extract, f"{name}.extract")
 
     def judge(self, answer: Answer) -> None:
-        """Raise the RemoteError that an answer means, if it means one."""
+        """Raise the RemoteError that an answer means, if it means one.
+
+        What the profile says of single answers comes before the status, and of that, *try again* comes first: where
+        the IRP is busy, nothing else that it says can be relied on.
+        """
         operation = self._operation
-        duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
-        if duplicate is not None and duplicate.status == answer.status:
+        if self._retry_when.given and self._retry_when.holds(told(answer)):
+            raise self._busy(answer)
+        if answer.status == self._duplicate_status and self._is_duplicate(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
+        if self._missing_when.given and self._missing_when.holds(told(answer)):
+            raise Missing(
+                remote=REMOTE,
+                operation=self._name,
+                summary=f"answered {answer.status}, which is missing by missing_when",
+                status=answer.status,
+                detail=answer.message,
+            )
         accepted = answer.status in operation.ok_status
         if answer.is_page and (accepted or 200 <= answer.status < 300):
             raise self._not_json(answer)
@@ -78,6 +95,23 @@ class Answers:
                 detail=answer.words,
             )
 
+    def _is_duplicate(self, answer: Answer) -> bool:
+        return not self._duplicate_when.given or self._duplicate_when.holds(told(answer))
+
+    def _busy(self, answer: Answer) -> Transient:
+        """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
+        named = isinstance(self._operation, CreateOperation) and bool(self._row(told(answer), answer).incident.id)
+        unclear = named or (answer.status >= 500 and answer.status != 503)
+        return Transient(
+            remote=REMOTE,
+            operation=self._name,
+            summary=f"answered {answer.status}, which is to be tried again by retry_when",
+            status=answer.status,
+            detail=answer.message,
+            retry_after=answer.retry_after,
+            ambiguous=answer.changes and unclear,
+        )
+
     def tree(self, answer: Answer) -> object:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""
         try:
@@ -87,32 +121,33 @@ class Answers:
 
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
-        row = self._row(self.tree(answer))
+        by_header = self._extract["id"].by_header
+        row = self._row(told(answer) if by_header else self.tree(answer), answer)
         if not row.incident.id:
             raise self._unidentified(answer)
         return row.incident
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""
-        items = self._extract["items"].search(self.tree(answer))
+        items = self._extract["items"].found(self.tree(answer), answer)
         if not isinstance(items, list):
             raise Transient(
                 remote=REMOTE, operation=self._name, summary="answered without a list of items", status=answer.status
             )
-        return [self._row(item) for item in items]
+        return [self._row(item, answer) for item in items]
 
-    def _row(self, item: object) -> Row:
+    def _row(self, item: object, answer: Answer) -> Row:
         def text(part: str) -> str:
-            return _text(self._extract[part].search(item))
+            return fit(text_of(self._extract[part].found(item, answer)))
 
-        told = self._extract["updated"].search(item)
-        updated = read_any_moment(told)
+        written = self._extract["updated"].found(item, answer)
+        updated = read_any_moment(written)
         return Row(
             incident=Incident(id=text("id"), number=text("number"), url=text("url")),
             key=text("key"),
             resolution=text("resolution"),
             updated=updated,
-            undated=form_of(told) if updated is None else "",
+            undated=form_of(written) if updated is None else "",
             closed=self._closed_when.given and self._closed_when.holds(item),
         )
 
@@ -142,7 +177,7 @@ class Answers:
         )
 
 
-class _Expression:
+class Expression:
     """One JMESPath expression; an absent one finds nothing."""
 
     def __init__(self, source: str, where: str) -> None:
@@ -172,6 +207,32 @@ class _Expression:
         return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
 
 
+class Spot:
+    """A place in an answer, compiled: an expression, or a header; of its text what the pattern picks out."""
+
+    def __init__(self, place: str | Picked, where: str) -> None:
+        picked = Picked(path=place) if isinstance(place, str) and place else place
+        self._expression = Expression(picked.path if isinstance(picked, Picked) else "", where)
+        self._header = picked.header if isinstance(picked, Picked) else None
+        pattern = picked.pattern if isinstance(picked, Picked) else ""
+        self._pattern = re.compile(pattern) if pattern else None
+        self.by_header = self._header is not None
+
+    def found(self, tree: object, answer: Answer) -> object:
+        """Return what stands there: a text where there is a pattern, None where there is nothing."""
+        value = answer.headers.get(self._header) if self._header else self._expression.search(tree)
+        if self._pattern is None:
+            return value
+        matched = self._pattern.search(text_of(value))
+        return matched[1] if matched else None
+
+
+def compiled_places(extract: BaseModel, where: str) -> dict[str, Spot]:
+    """Compile all places of an operation's `extract`. Raises Unrenderable."""
+    parts = type(extract).model_fields
+    return {part: Spot(getattr(extract, part), f"{where}.{part}") for part in parts}
+
+
 def _functions(node: Any) -> Iterator[str]:
     if not isinstance(node, dict):
         return
@@ -181,7 +242,16 @@ def _functions(node: Any) -> Iterator[str]:
         yield from _functions(child)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return a text or a whole number as text, "" for anything else."""
     if isinstance(value, str):
-        return fit(value)
+        return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def told(answer: Answer) -> object:
+    """Return an answer's JSON, None where it has none."""
+    try:
+        return answer.json()
+    except Transient:
+        return None

@@ -21,6 +21,7 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+from kuma_sync.irp.context import SECRETS
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.settings.validation import meant
 
@@ -245,11 +246,16 @@ class Templates:
             raise Unrenderable(where, _syntax(error)) from None
         for problem in self._unknown_names(parsed, uses):
             raise Unrenderable(where, problem)
-        return parsed, uses | _raw_used(parsed)
+        if SECRETS in uses and len(_secrets_used(parsed)) != _named(parsed, SECRETS):
+            raise Unrenderable(where, "secrets are used one by one: {{ secrets.name }}")
+        return parsed, uses | _raw_used(parsed) | frozenset(f"{SECRETS}.{name}" for name in _secrets_used(parsed))
 
     # Jinja would find these only where a branch is taken, and no sample takes them all.
     def _unknown_names(self, parsed: nodes.Template, uses: AbstractSet[str]) -> Iterator[str]:
         for name in sorted(uses - self._names):
+            if name == SECRETS:
+                yield "secrets may be used in headers, query and [auth.login] only"
+                continue
             yield f'there is no value "{name}" here{meant(name, self._names)}'
         for attribute in parsed.find_all(nodes.Getattr):
             owner = attribute.node.name if isinstance(attribute.node, nodes.Name) else ""
@@ -289,6 +295,15 @@ def _raw_used(parsed: nodes.Template) -> frozenset[str]:
     every = [node for node in parsed.find_all(nodes.Name) if _is_alert(node)]
     plain = [key for key in named if key != "raw"]
     return frozenset({"alert.raw"}) if len(every) > len(plain) else frozenset()
+
+
+def _secrets_used(parsed: nodes.Template) -> list[str]:
+    named = [(node.node, node.attr) for node in parsed.find_all(nodes.Getattr)]
+    return [key for owner, key in named if isinstance(owner, nodes.Name) and owner.name == SECRETS]
+
+
+def _named(parsed: nodes.Template, name: str) -> int:
+    return sum(node.name == name for node in parsed.find_all(nodes.Name))
 
 
 def _is_alert(node: nodes.Node) -> bool:

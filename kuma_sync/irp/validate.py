@@ -8,10 +8,13 @@ from typing import Any
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.steps import TargetCapabilities
+from kuma_sync.irp.context import LOGIN
+from kuma_sync.irp.encoding import content, not_flat
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.load import KEY
-from kuma_sync.irp.profile import FindOperation, ListClosedOperation, Profile
-from kuma_sync.irp.rendering import Rendering
+from kuma_sync.irp.login import compile_login
+from kuma_sync.irp.profile import FindOperation, ListClosedOperation, Operation, Picked, Profile
+from kuma_sync.irp.rendering import TEXT, Rendering
 from kuma_sync.irp.responses import Answers
 from kuma_sync.irp.sample import sample_subject, sample_values, sparse_subject
 
@@ -55,8 +58,26 @@ def _compile(profile: Profile) -> dict[str, Compiled]:
             )
         except Unrenderable as error:
             problems.append(f"{error.where} {error.problem}")
-    _refuse(profile, problems)
+        problems += _uncarried(name, operation)
+    _refuse(profile, problems + _problems_of_login(profile))
     return compiled
+
+
+def _problems_of_login(profile: Profile) -> list[str]:
+    try:
+        compile_login(profile)
+    except Unrenderable as error:
+        return [f"{error.where} {error.problem}"]
+    return list(not_flat(LOGIN, profile.auth.login)) if profile.auth.login else []
+
+
+def _uncarried(name: str, operation: Operation) -> Iterator[str]:
+    """Yield what an operation wants that its encoding, or its answer, has no place for."""
+    yield from not_flat(name, operation)
+    listed = name in ("find", "list_closed")
+    for part in type(operation.extract).model_fields if listed else ():
+        if isinstance(place := getattr(operation.extract, part), Picked) and place.header:
+            yield f"{name}.extract.{part} cannot come from a header: the answer is a list"
 
 
 def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
@@ -67,6 +88,8 @@ def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
     compiled = compile_profile(profile)
     full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
     problems = [f"{where} fails on the sample alert: {problem}" for where, problem in _failures(compiled, full)]
+    if "update" in compiled and TEXT in compiled["update"].rendering.event_fields:
+        problems.append("update.body is one text, so it would be sent for new events alone: use events in [add_events]")
     if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
         problems.append("add_events.body has no field that uses the value events")
     _refuse(profile, problems)
@@ -80,7 +103,7 @@ def _failures(compiled: Mapping[str, Compiled], values: Mapping[str, Any]) -> It
     """Try every operation on a sample; yield where one fails, and why."""
     for one in compiled.values():
         try:
-            one.rendering.draft(values)
+            content(one.rendering.draft(values))
         except Unrenderable as error:
             yield error.where, error.problem
 

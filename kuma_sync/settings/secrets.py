@@ -5,7 +5,9 @@ Must not put a secret into an error, nor a path that may be a secret written in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,23 +70,46 @@ def _from_file(file: Any) -> Secret:
     return secret
 
 
-def _door_tokens(value: Any) -> Any:
-    """Read tokens by name, each in one of its two forms; every problem is told with its name."""
-    entries = table(value)
-    if not isinstance(entries, Mapping):
-        return entries
-    within = {key: given for key, given in entries.items() if not (key.endswith(FILE) and out_of_reach(given))}
-    tokens: dict[str, Secret] = {}
-    wrong: list[InitErrorDetails] = []
-    for name in dict.fromkeys(key.removesuffix(FILE) for key in within):
-        sound = 0 < len(name) <= 64 and name.isprintable()
-        try:
-            tokens[name] = _door_token(name, within, sound=sound)
-        except ValueError as error:
-            wrong.append(_at(error, *((name,) if sound else ())))
-    if wrong:
-        raise ValidationError.from_exception_data("tokens", wrong)
-    return tokens
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """What an entry of a table of secrets must be: its kind of word, its name, its text."""
+
+    word: str
+    is_name: Callable[[str], object]
+    name: str
+    check: Check
+
+    def read(self, name: str, entries: Mapping[str, Any], *, sound: bool) -> Secret:
+        """Return one secret, in one of its two forms. Raise ValueError."""
+        if not sound:
+            raise ValueError(f"expected {self.name} for every {self.word}")
+        secret = _one_of(entries.get(name, ""), entries.get(name + FILE), self.check)
+        if not secret:
+            raise ValueError(f"the {self.word} must not be empty")
+        return secret
+
+
+def _by_name(entry: _Entry) -> BeforeValidator:
+    """Read secrets by name, each in one of its two forms; every problem is told with its name."""
+
+    def read(value: Any) -> Any:
+        entries = table(value)
+        if not isinstance(entries, Mapping):
+            return entries
+        within = {key: given for key, given in entries.items() if not (key.endswith(FILE) and out_of_reach(given))}
+        found: dict[str, Secret] = {}
+        wrong: list[InitErrorDetails] = []
+        for name in dict.fromkeys(key.removesuffix(FILE) for key in within):
+            sound = bool(entry.is_name(name))
+            try:
+                found[name] = entry.read(name, within, sound=sound)
+            except ValueError as error:
+                wrong.append(_at(error, *((name,) if sound else ())))
+        if wrong:
+            raise ValidationError.from_exception_data("secrets", wrong)
+        return found
+
+    return BeforeValidator(read)
 
 
 def _at(error: ValueError, *place: str) -> InitErrorDetails:
@@ -94,19 +119,17 @@ def _at(error: ValueError, *place: str) -> InitErrorDetails:
     return InitErrorDetails(type=told, loc=place, input=None)
 
 
-def _door_token(name: str, entries: Mapping[str, Any], *, sound: bool) -> Secret:
-    if not sound:
-        raise ValueError("expected a name of at most 64 printable characters for every token")
-    token = _one_of(entries.get(name, ""), entries.get(name + FILE), _one_word)
-    if not token:
-        raise ValueError("the token must not be empty")
-    return token
-
-
 def _one_word(text: str) -> None:
     """Raise ValueError for a token that is not one word of an HTTP header: it could not be sent."""
     if not all("!" <= sign <= "~" for sign in text):
         raise ValueError(f"expected visible ASCII characters without spaces, in one line{_odd(text)}")
+
+
+def _header_words(text: str) -> None:
+    """Raise ValueError for a token that no header can hold; whether it may be several words, the profile says."""
+    outside = text != text.strip() or not (text.isascii() and text.isprintable())
+    if outside or text.lower().startswith("bearer "):
+        raise ValueError(f"expected visible ASCII characters in one line{_odd(text)}")
 
 
 def _one_line(text: str) -> None:
@@ -137,10 +160,10 @@ def _masked(secret: Secret) -> str:
     return MASK if secret else ""
 
 
-def _masked_tokens(tokens: Mapping[str, Secret]) -> dict[str, str]:
+def _masked_by_name(secrets: Mapping[str, Secret]) -> dict[str, str]:
     return {
-        f"{name}{FILE}" if token.path else name: str(token.path) if token.path else _masked(token)
-        for name, token in tokens.items()
+        f"{name}{FILE}" if secret.path else name: str(secret.path) if secret.path else _masked(secret)
+        for name, secret in secrets.items()
     }
 
 
@@ -152,6 +175,7 @@ SecretFile = Annotated[
 ]
 Token = Annotated[Secret, _secret(_one_word), _MASKED, _SCHEMA]
 RequiredToken = Annotated[Secret, _secret(_one_word, required=True), _MASKED, _SCHEMA]
+IrpToken = Annotated[Secret, _secret(_header_words), _MASKED, _SCHEMA]
 Password = Annotated[Secret, _secret(_one_line), _MASKED, _SCHEMA]
 StorePassword = Annotated[Secret, _secret(_one_line, local=True), _MASKED, _SCHEMA]
 Proxy = Annotated[
@@ -160,6 +184,18 @@ Proxy = Annotated[
     PlainSerializer(lambda secret: mask_proxy(secret.reveal()) if secret else ""),
     _SCHEMA,
 ]
-DoorTokens = Annotated[
-    Mapping[str, Annotated[Secret, _SCHEMA]], BeforeValidator(_door_tokens), PlainSerializer(_masked_tokens)
-]
+_TOKEN = _Entry(
+    word="token",
+    is_name=lambda name: 0 < len(name) <= 64 and name.isprintable(),
+    name="a name of at most 64 printable characters",
+    check=_one_word,
+)
+_NAMED = _Entry(
+    word="secret",
+    is_name=re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}").fullmatch,
+    name="a name of letters, digits and _, which a template can write,",
+    check=_one_line,
+)
+_Secrets = Mapping[str, Annotated[Secret, _SCHEMA]]
+DoorTokens = Annotated[_Secrets, _by_name(_TOKEN), PlainSerializer(_masked_by_name)]
+NamedSecrets = Annotated[_Secrets, _by_name(_NAMED), PlainSerializer(_masked_by_name)]

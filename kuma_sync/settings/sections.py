@@ -27,7 +27,8 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kuma_sync.core.routing import IRP
-from kuma_sync.settings import secrets, types
+from kuma_sync.settings import secrets as hidden
+from kuma_sync.settings import types
 from kuma_sync.settings.addresses import take_password
 from kuma_sync.settings.passthrough import Allowed
 from kuma_sync.settings.paths import Places, places_of
@@ -93,8 +94,8 @@ class KumaSection(Section):
     """How to reach KUMA, and which alerts to read."""
 
     url: types.KumaUrl
-    token_file: secrets.SecretFile = ""
-    token: secrets.RequiredToken = _default("")
+    token_file: hidden.SecretFile = ""
+    token: hidden.RequiredToken = _default("")
     api_version: Annotated[Literal["v1", "v2", "v2.1", "v3"], types.Lower] = "v1"
     instance: types.KeyPart = "kuma"
     web_url: types.OptionalWebUrl = ""
@@ -107,8 +108,8 @@ class KumaSection(Section):
     verify_tls: bool = True
     client_cert: types.OptionalFile = _default("")
     client_key: types.ClientKey = _default("")
-    proxy_file: secrets.SecretFile = ""
-    proxy: secrets.Proxy = _default("")
+    proxy_file: hidden.SecretFile = ""
+    proxy: hidden.Proxy = _default("")
     connect_timeout: types.PositiveDuration = _default("10s")
     read_timeout: types.PositiveDuration = _default("2m")
     write_back: bool = False
@@ -139,17 +140,17 @@ class IrpSection(Section):
 
     profile: types.ProfileName = "security-vision"
     url: IrpUrl = ""
-    token_file: secrets.SecretFile = ""
-    token: secrets.Token = _default("")
+    token_file: hidden.SecretFile = ""
+    token: hidden.IrpToken = _default("")
     username: str = ""
-    password_file: secrets.SecretFile = ""
-    password: secrets.Password = _default("")
+    password_file: hidden.SecretFile = ""
+    password: hidden.Password = _default("")
     ca_file: types.OptionalFile = _default("")
     verify_tls: bool = True
     client_cert: types.OptionalFile = _default("")
     client_key: types.ClientKey = _default("")
-    proxy_file: secrets.SecretFile = ""
-    proxy: secrets.Proxy = _default("")
+    proxy_file: hidden.SecretFile = ""
+    proxy: hidden.Proxy = _default("")
     connect_timeout: types.PositiveDuration = _default("10s")
     read_timeout: types.PositiveDuration = _default("30s")
     concurrency: types.Share = 8
@@ -158,6 +159,7 @@ class IrpSection(Section):
     repeat_for: types.Duration = _default("15m")
     expect_every: types.OptionalDuration = _default("10m")
     options: types.Options = _default({"organization": ""})
+    secrets: hidden.NamedSecrets = _default({})
 
     @field_validator("token")
     @classmethod
@@ -224,8 +226,8 @@ class StoreSection(Section):
     """The database. A password inside `url` is moved into `password`."""
 
     url: types.StoreUrl = "sqlite:///kuma-sync.db"
-    password_file: secrets.SecretFile = ""
-    password: secrets.StorePassword = _default("")
+    password_file: hidden.SecretFile = ""
+    password: hidden.StorePassword = _default("")
     retention: types.PositiveDuration = _default("90d")
 
     @model_validator(mode="before")
@@ -257,12 +259,12 @@ class WebSection(Section):
     """The HTTP doors."""
 
     listen: types.ListenAddress = "127.0.0.1:8484"
-    metrics_token_file: secrets.SecretFile = ""
-    metrics_token: secrets.Token = _default("")
+    metrics_token_file: hidden.SecretFile = ""
+    metrics_token: hidden.Token = _default("")
     metrics_public: bool = False
     cert_file: types.OptionalFile = _default("")
     key_file: types.DoorKey = _default("")
-    tokens: secrets.DoorTokens = _default({})
+    tokens: hidden.DoorTokens = _default({})
     passthrough: PassthroughSection = _default({"allow": []})
 
 

@@ -23,7 +23,7 @@ from kuma_sync.settings.targets import same_name
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.types import table as parsed_table
 
-_TABLES = ("web.tokens", "web.passthrough", "irp.options", "close.reasons")
+_TABLES = ("web.tokens", "web.passthrough", "irp.options", "irp.secrets", "close.reasons")
 _SURE = 0.8
 """How similar to a key a misspelt variable must be; others may belong to other programs."""
 

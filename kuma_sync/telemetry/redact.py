@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, MutableMapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from kuma_sync.settings.secret import MASK, SECRET_NAME
 _SHORTEST = 4
 _LONGEST_FOREIGN = 300
 
-_hidden: set[str] = set()
+_hidden: Counter[str] = Counter()
 
 
 def hide(*secrets: str) -> None:
@@ -27,7 +28,19 @@ def hide(*secrets: str) -> None:
 
     Texts under 4 characters are not masked: too much would disappear.
     """
-    _hidden.update(form for text in secrets if len(text) >= _SHORTEST for form in (text, quote(text, safe="")))
+    _hidden.update(_forms(secrets))
+
+
+def forget(*secrets: str) -> None:
+    """Take back one `hide` of each text: of a session that is over, for there is a new one every hour."""
+    _hidden.subtract(_forms(secrets))
+    for form in _forms(secrets):
+        if _hidden[form] <= 0:
+            del _hidden[form]
+
+
+def _forms(secrets: Iterable[str]) -> list[str]:
+    return [form for text in secrets if len(text) >= _SHORTEST for form in {text, quote(text, safe="")}]
 
 
 def masked(text: str) -> str:

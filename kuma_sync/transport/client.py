@@ -14,6 +14,7 @@ from kuma_sync import __version__
 from kuma_sync.transport.carrier import Connections, Unsendable
 from kuma_sync.transport.endpoint import Endpoint
 from kuma_sync.transport.errors import Call, translated
+from kuma_sync.transport.login import DEADLINE
 from kuma_sync.transport.response import ACCEPTED, Answer, Body, Outgoing, parse_date, parse_retry_after
 
 LARGEST_REFUSAL = 64 * 1024
@@ -129,13 +130,24 @@ class RemoteClient:
         """
         call = Call(endpoint=self.endpoint, operation=operation, changes=changes)
         async with self._slots:
-            with translated(call):
-                async with asyncio.timeout(self.endpoint.deadline):
-                    response = await self._exchange(request, auth, follow=not changes)
-                    try:
-                        body = await _whole_body(response, call)
-                    finally:
-                        await response.aclose()
+            return await self._whole(request, call, auth, follow=not changes)
+
+    async def aside(self, request: Outgoing, *, operation: str) -> Answer:
+        """Send what another request waits for, which has its place already: a login. It follows no redirect.
+
+        As `send` returns and raises; nothing is ambiguous, for it changes nothing.
+        """
+        call = Call(endpoint=self.endpoint, operation=operation, changes=False)
+        return await self._whole(request, call, None, follow=False)
+
+    async def _whole(self, request: Outgoing, call: Call, auth: httpx.Auth | None, *, follow: bool) -> Answer:
+        with translated(call):
+            async with asyncio.timeout(self.endpoint.deadline) as limit:
+                response = await self._exchange(request, auth, follow=follow, limit=limit)
+                try:
+                    body = await _whole_body(response, call)
+                finally:
+                    await response.aclose()
         return make_answer(response, body, call, self._clock())
 
     @asynccontextmanager
@@ -163,13 +175,20 @@ class RemoteClient:
         """Close all connections."""
         await self._http.aclose()
 
-    async def _exchange(self, request: Outgoing, auth: httpx.Auth | None, *, follow: bool) -> httpx.Response:
+    async def _exchange(
+        self, request: Outgoing, auth: httpx.Auth | None, *, follow: bool, limit: asyncio.Timeout | None = None
+    ) -> httpx.Response:
+        extensions = {DEADLINE: limit}
         address = self.endpoint.url + request.path + (f"?{request.query}" if request.query else "")
         if self._http.is_closed:
             raise httpx.ConnectError("closed")
         try:
             sent = self._http.build_request(
-                request.method, _parsed(address), headers=request.headers, content=request.body
+                request.method,
+                _parsed(address),
+                headers=request.headers,
+                content=request.body,
+                extensions=extensions,
             )
         except (httpx.InvalidURL, ValueError):
             raise Unsendable from None
@@ -179,7 +198,7 @@ class RemoteClient:
             if target is None:
                 break
             await response.aclose()
-            sent = self._http.build_request("GET", target, headers=request.headers)
+            sent = self._http.build_request("GET", target, headers=request.headers, extensions=extensions)
             response = await self._http.send(sent, auth=auth, stream=True)
         return response
 

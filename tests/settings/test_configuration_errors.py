@@ -252,7 +252,7 @@ def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
         (b"", "the file is empty"),
         (b"\n", "the file is empty"),
         (b"\xff", "the file is not UTF-8 text"),
-        (b"a b", "expected vi"),
+        (b"a\nb", "expected vi"),
     ],
 )
 def test_a_secret_file_that_holds_no_token_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:

@@ -90,6 +90,7 @@ def test_the_example_loads_with_all_that_is_commented_out_in_it(tmp_path: Path) 
     text = re.sub(r"^# (?=\[|[\w-]+ = )", "", example_text(), flags=re.MULTILINE)
     tables, values = tomllib.loads(text), tomllib.loads(text)
     values["web"].pop("tokens")  # an empty one is refused
+    values["irp"].pop("secrets")
     file = tmp_path / "config.toml"
     file.write_text(tomli_w.dumps(values), encoding="utf-8")
 
@@ -144,10 +145,10 @@ def canaries(tmp_path: Path) -> tuple[Settings, list[str]]:
             bird = f"canary-{section}-{key}"
             birds.append(bird)
             lines.append(f'{key} = "{f"http://user:{bird}@proxy:3128" if key == "proxy" else bird}"')
-        if "tokens" in model.model_fields:
-            (tmp_path / "secret").write_text("canary-file")
-            birds += ["canary-inline", "canary-file"]
-            lines += ["[web.tokens]", 'a = "canary-inline"', f'b_file = "{tmp_path / "secret"}"']
+        for table in model.secret_tables():
+            (tmp_path / f"{table}-file").write_text(f"canary-{table}-file")
+            birds += [f"canary-{table}-inline", f"canary-{table}-file"]
+            lines += [f"[{section}.{table}]", f'a = "canary-{table}-inline"', f'b_file = "{tmp_path / table}-file"']
     file = tmp_path / "config.toml"
     file.write_text("\n".join(lines))
     return load(file, {}), birds
@@ -167,7 +168,7 @@ def test_no_secret_is_in_anything_that_is_shown(tmp_path: Path) -> None:
         ]
     )
 
-    assert len(birds) == 9
+    assert len(birds) == 11
     assert "canary" not in shown
     assert 'token = "**********"' in shown
     assert 'proxy = "http://**********@proxy:3128"' in shown
