@@ -67,6 +67,8 @@ class Closing:
 class RobotSim(IrpSim):
     """Ask `url`, a KUMA or what looks like one, with `kuma_token`; hold a card for each alert id.
 
+    `url` and `options` may be changed at any time: the next request goes by them.
+
     `instance` is the KUMA's name in the cards' external keys; `tell` gets one line an event. SimError for a `ca_file`
     that holds no certificate.
     """
@@ -91,7 +93,7 @@ class RobotSim(IrpSim):
         self.unreadable = 0
         self.failures: list[str] = []
         self.closings: list[Closing] = []
-        self._base = (url if "://" in url else f"https://{url}").rstrip("/")
+        self.url = (url if "://" in url else f"https://{url}").rstrip("/")
         self._kuma_token = kuma_token
         self._trust = _trust(ca_file)
         self._instance = instance
@@ -205,7 +207,7 @@ class RobotSim(IrpSim):
             yield page
 
     async def _page(self, client: httpx.AsyncClient, query: str) -> list[object]:
-        answer = await client.get(f"{self._base}/api/v1/alerts/?{query}")
+        answer = await client.get(f"{self.url}/api/v1/alerts/?{query}")
         answer.raise_for_status()
         page = answer.json()
         if page is not None and not isinstance(page, list):
@@ -219,7 +221,7 @@ class RobotSim(IrpSim):
                 await asyncio.sleep(self.options.wait)
             tried += 1
             try:
-                status = (await client.post(f"{self._base}/api/v1/alerts/close", json=body)).status_code
+                status = (await client.post(f"{self.url}/api/v1/alerts/close", json=body)).status_code
             except httpx.HTTPError:
                 status = 0
             if status in _FINAL:

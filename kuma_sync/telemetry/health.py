@@ -217,7 +217,8 @@ class Health:
         return Readiness(ready=ready, parts=parts, parked=self._parked, held=self._held, refused=self._refused)
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
-        known = self._parts[part]
+        # The doors are open before the first runtime is at work, and while one takes over from another.
+        known = self._parts.get(part) or _Known()
         if known.state is not State.OFF:  # a part that is off stays off until it starts again
             known.state, known.reason = state, reason
         return known

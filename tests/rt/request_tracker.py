@@ -5,9 +5,11 @@ It is asked with its own REST API, and straight in its SQLite file: neither know
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import os
+import quopri
 import shutil
 import signal
 import sqlite3
@@ -93,6 +95,9 @@ RIGHTS = (
     "ModifyCustomField",
 )
 """What the user of the token may do in the queue: what the built-in profile asks its administrator for."""
+
+
+_DECODED = {"quoted-printable": quopri.decodestring, "base64": base64.b64decode, "none": bytes}
 
 
 class Absent(Exception):
@@ -217,9 +222,26 @@ class Tracker:
             KEY,
         )
 
-    def statuses(self) -> dict[int, str]:
-        """Return every ticket's status, straight from the database's file."""
-        return dict(self._asked("SELECT id, Status FROM Tickets"))
+    def kept(self, ticket: int) -> tuple[str, str, int]:
+        """Return (subject, status, priority) of a ticket, straight from the database's file."""
+        ((subject, status, priority),) = self._asked(
+            "SELECT Subject, Status, Priority FROM Tickets WHERE id = ?", str(ticket)
+        )
+        return subject, status, priority
+
+    def kept_texts(self, ticket: int) -> list[str]:
+        """Return the texts of a ticket, its first one included, straight from the database's file."""
+        rows = self._asked(
+            """
+            SELECT texts.Content, texts.ContentEncoding
+            FROM Attachments AS texts
+            JOIN Transactions AS deeds ON deeds.id = texts.TransactionId
+            WHERE deeds.ObjectType = 'RT::Ticket' AND deeds.ObjectId = ? AND texts.Content IS NOT NULL
+            ORDER BY texts.id
+            """,
+            str(ticket),
+        )
+        return [_DECODED[encoding](text.encode()).decode() for text, encoding in rows]
 
     def _asked(self, question: str, *values: str) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(f"file:{self.folder}/rtdb?mode=ro", uri=True, timeout=60)) as file:

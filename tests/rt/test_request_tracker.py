@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from every_irp import Shown, walk
 from request_tracker import Tracker
-from stage import Child, Stage, eventually, leases_run_out, parked, staged, until_rest
+from stage import Stage, eventually, staged
 
 from kuma_sync.irp.load import profile_text
 from kuma_sync.sync.delivery.proof import NOT_SHOWN
@@ -42,20 +42,10 @@ def ticket_of(stage: Stage, tracker: Tracker, alert_id: str) -> int:
     return number
 
 
-def statuses(stage: Stage, tracker: Tracker) -> dict[str, str]:
-    """Return the status of each alert's ticket."""
-    return {alert_id: tracker.statuses()[number] for number, alert_id in tickets(stage, tracker).items()}
-
-
 def events_in(texts: list[str]) -> set[str]:
     """Return the ids of the events that these comments hold, one a line."""
     lines = [line for text in texts for line in text.splitlines() if line.startswith("{")]
     return {json.loads(line)["ID"] for line in lines}
-
-
-def told(stage: Stage, tracker: Tracker, alert_id: str, events: list[str]) -> bool:
-    """Tell whether an alert's ticket holds these events."""
-    return set(events) <= events_in(comments(tracker, ticket_of(stage, tracker, alert_id)))
 
 
 def comments(tracker: Tracker, ticket: int) -> list[str]:
@@ -78,60 +68,46 @@ def set_status(tracker: Tracker, ticket: int, status: str) -> None:
         assert client.put(f"/ticket/{ticket}", json={"Status": status}).json()
 
 
-async def killed(child: Child) -> None:
-    child.process.kill()
-    assert await child.ended() == -signal.SIGKILL
+def closed_in_kuma(stage: Stage) -> list[str]:
+    """Return the alerts that KUMA closed by itself."""
+    ours = {alert_id for alert_id, _reason in stage.kuma.closes}
+    return [id_ for id_, alert in stage.kuma.alerts.items() if alert["status"] == "closed" and id_ not in ours]
 
 
-async def test_tickets_follow_their_alerts_and_back_though_the_daemon_is_killed(
-    tmp_path: Path, database_url: str, tracker: Tracker
-) -> None:
-    async with staged(tmp_path, database_url, **settings(tracker, tmp_path)) as stage:
-        ids = [stage.kuma.raise_alert(events=2) for _ in range(11)]
-        ids.append(stage.kuma.raise_alert(events=130))
+class Tickets:
+    """Request Tracker for the walk, seen in its file: asking its REST API again and again would keep it busy."""
 
-        child = stage.start()
-        await eventually(lambda: len(tickets(stage, tracker)) >= 4, within=60)
-        await killed(child)
-        assert len(tickets(stage, tracker)) < len(ids), "the test wants to kill it in the middle"
-        await leases_run_out(stage)
+    priorities: ClassVar = {"low": "0", "medium": "50", "high": "100", "critical": "100"}
 
-        child = stage.start()
-        await eventually(lambda: len(tickets(stage, tracker)) == len(ids), within=90)
-        grown, closed, resolved, rejected = ids[:4]
-        stage.kuma.edit(grown, priority="critical")
-        news = stage.kuma.grow(grown, events=3)
-        stage.kuma.close(closed, "incorrect correlation rule")
-        set_status(tracker, ticket_of(stage, tracker, resolved), "resolved")
-        await killed(child)
-        set_status(tracker, ticket_of(stage, tracker, rejected), "rejected")
-        await leases_run_out(stage)
+    def __init__(self, stage: Stage, tracker: Tracker) -> None:
+        self.settings = settings(tracker, stage.folder)
+        self._stage = stage
+        self._tracker = tracker
 
-        async with stage.daemon():
-            await eventually(lambda: told(stage, tracker, grown, news), within=60)
-            await eventually(lambda: statuses(stage, tracker)[closed] == "resolved", within=60)
-            await eventually(lambda: len(stage.kuma.closes) == 2, within=60)
-        await leases_run_out(stage)
-        async with stage.runtime() as runtime:
-            await until_rest(runtime, within=90)
-            assert await parked(runtime) == []
+    def alerts(self) -> list[str]:
+        """Return the alert of each ticket."""
+        return list(tickets(self._stage, self._tracker).values())
 
-        made = tickets(stage, tracker)
-        assert sorted(made.values()) == sorted(ids), "no ticket lost, none doubled"
-        assert statuses(stage, tracker) == {
-            **dict.fromkeys(ids, "new"),
-            closed: "resolved",
-            resolved: "resolved",
-            rejected: "rejected",
-        }
-        reasons = {alert_id: stage.kuma.alerts[alert_id]["closingReason"] for alert_id in (resolved, rejected)}
-        assert reasons == {resolved: "responded", rejected: "incorrect data"}
-        last = seen(tracker, ticket_of(stage, tracker, grown))
-        assert (last["Priority"], last["CustomFields"]["KUMA events"]) == ("100", ["5"])
-        assert "Reason: incorrect correlation rule" in comments(tracker, ticket_of(stage, tracker, closed))[-1]
-        assert events_in(comments(tracker, ticket_of(stage, tracker, ids[-1]))) == {
-            event["ID"] for event in stage.kuma.alerts[ids[-1]]["events"]
-        }
+    def shown(self, alert_id: str) -> Shown:
+        """Return what is shown of an alert's ticket."""
+        number = ticket_of(self._stage, self._tracker, alert_id)
+        title, status, priority = self._tracker.kept(number)
+        events = frozenset(events_in(self._tracker.kept_texts(number)))
+        return Shown(open=status == "new", title=title, priority=str(priority), events=events)
+
+    def close_as_wrong(self, alert_id: str) -> None:
+        """Close an alert's ticket."""
+        set_status(self._tracker, ticket_of(self._stage, self._tracker, alert_id), "rejected")
+
+
+async def test_tickets_go_the_way_of_every_irp(tmp_path: Path, database_url: str, tracker: Tracker) -> None:
+    async with staged(tmp_path, database_url) as stage:
+        await walk(stage, Tickets(stage, tracker))
+
+        numbers = {alert_id: number for number, alert_id in tickets(stage, tracker).items()}
+        told = [comments(tracker, numbers[alert_id])[-1] for alert_id in closed_in_kuma(stage)]
+        assert len(told) == 2
+        assert all("Reason: incorrect correlation rule" in text for text in told)
 
 
 async def test_a_queue_without_the_custom_field_gets_one_ticket_and_no_more(

@@ -77,7 +77,7 @@ class Callers:
     async def _works(self) -> bool:
         alert_id = self._environment.kuma.raise_alert(events=1)
         self._ledger.spared.add(alert_id)
-        return await until(lambda: f"kuma:kuma:{alert_id}" in self._environment.irp.keys, within=WORK)
+        return await until(lambda: f"kuma:kuma:{alert_id}" in self._environment.irps.keys, within=WORK)
 
 
 async def _crowd(listen: str, size: int) -> list[socket.socket]:

@@ -43,7 +43,7 @@ class Costly:
 
     async def alert(self) -> bool:
         """Raise a costly alert and five good ones; wait for these, and see that the daemons answer all the while."""
-        kuma, irp = self._environment.kuma, self._environment.irp
+        kuma, irps = self._environment.kuma, self._environment.irps
         if self._environment.witness.first_sweep is None:  # good ones would wait for hundreds of others
             return False
         self._forms = self._forms or self._random.sample(FORMS, len(FORMS))
@@ -53,7 +53,7 @@ class Costly:
         self._ledger.costly.add(costly)
         self._ledger.spared |= {costly, *good}
         watching = asyncio.create_task(self._longest_silence())
-        came = await until(lambda: all(f"kuma:kuma:{alert_id}" in irp.keys for alert_id in good), within=GOOD)
+        came = await until(lambda: all(f"kuma:kuma:{alert_id}" in irps.keys for alert_id in good), within=GOOD)
         shown = await until(lambda: costly in self._environment.witness.shown_with_events, within=STILL)
         kept = await self._accounted_for(costly)
         watching.cancel()
@@ -70,7 +70,7 @@ class Costly:
         deadline = time.monotonic() + GOOD
         while time.monotonic() < deadline:
             parked = json.loads(await self._environment.command("status", "--json"))["parked"]
-            if f"kuma:kuma:{costly}" in self._environment.irp.keys:
+            if f"kuma:kuma:{costly}" in self._environment.irps.keys:
                 return True
             if any(job["id"] == costly or not ALERT.fullmatch(job["id"]) for job in parked):
                 return True

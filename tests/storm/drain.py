@@ -137,7 +137,7 @@ async def _quiet(environment: Environment) -> None:
 
 
 def _written(environment: Environment) -> tuple[int, int]:
-    return len(environment.irp.writes), len(environment.kuma.close_calls)
+    return environment.irps.written, len(environment.kuma.close_calls)
 
 
 async def _look(environment: Environment, world: World, oracle: Oracle) -> Look:
@@ -150,7 +150,8 @@ async def _look(environment: Environment, world: World, oracle: Oracle) -> Look:
     pieces = {job["id"] for job in status["parked"] if not ALERT.fullmatch(job["id"])}
     return Look(
         verdict=await oracle.judge(states),
-        waiting=[
+        waiting=["the robot has closings that nobody answered"] * environment.robot.busy
+        + [
             f"{count} jobs of queue {name} are {state}"
             for name, queue in status["queues"].items()
             for state, count in queue["jobs"].items()
@@ -171,7 +172,7 @@ async def _write_down(environment: Environment, wrong: list[str]) -> None:
     ids = list(dict.fromkeys(word for line in wrong for word in ALERT.findall(line)))
     with (environment.folder / "wrong.txt").open("w") as file:
         for alert_id in ids[:10]:
-            alert, everyone = environment.kuma.alerts.get(alert_id), environment.irp.ever.values()
+            alert, everyone = environment.kuma.alerts.get(alert_id), environment.irps.ever.values()
             incidents = [one for one in everyone if one.external_id == f"kuma:kuma:{alert_id}"]
             scalars = {name: value for name, value in (alert or {}).items() if not isinstance(value, list)}
             history = [(deed, sorted(body), body.get("alertStatus")) for one in incidents for deed, body in one.history]

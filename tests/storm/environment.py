@@ -1,4 +1,4 @@
-"""Opens what the storm needs: both sides on real sockets, a database, and the daemon between them.
+"""Opens what the storm needs: KUMA and three IRPs on real sockets, a database, and the daemon between them.
 
 On PostgreSQL the daemon runs in several copies.
 """
@@ -10,24 +10,31 @@ import contextlib
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 import httpx
 import psycopg
 from addresses import somewhere
 from postgres import Server
-from sides import StampedIrp, Witness
-from supervised import ENVIRONMENT, FAKETIME, Daemon
+from robots import OPTIONS, Schedule
+from routes import PUSHED, ROBOT, Routes
+from sides import Irps, Records, StampedIrp, StampedRobot, Witness
+from supervised import ENVIRONMENT, FAKETIME, Daemon, replace, until
 
 from kuma_sync.irp.load import profile_text
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 
 DOOR_TOKEN = "door-token"
-REASONS = {"False positive": "incorrect data", "Rule needs tuning": "incorrect correlation rule"}
+ROBOT_TOKEN = "robot-token"
+REPEAT_FOR = 2.0
+"""Seconds for which an alert is handed out again to the robot."""
+CALM = 120.0
+"""Seconds within which every fault on the wire ends when no new one is let in."""
 
 CONFIG = """
 [kuma]
@@ -42,9 +49,20 @@ overlap = "5s"
 [irp]
 url = "{irp}"
 token_file = "{folder}/irp.token"
-profile = "{folder}/quick.toml"
+profile = "{folder}/irp.toml"
 connect_timeout = "1s"
 read_timeout = "2s"
+[targets.north]
+url = "{north}"
+token_file = "{folder}/north.token"
+profile = "{folder}/north.toml"
+connect_timeout = "1s"
+read_timeout = "2s"
+[targets.robot]
+profile = "security-vision-pull"
+token = "{robot}"
+repeat_for = "{repeat_for:g}s"
+{routes}
 [close]
 watch_interval = "300ms"
 [close.reasons]
@@ -92,12 +110,54 @@ class Environment:
 
     folder: Path
     kuma: KumaSim
-    irp: StampedIrp
+    irps: Irps
     witness: Witness
-    kuma_server: SimServer
-    irp_server: SimServer
+    servers: Mapping[str, SimServer]
+    """By name: KUMA's, and those of the targets that we push to."""
+    schedule: Schedule
     database: Database
     daemons: list[Daemon] = field(default_factory=list)
+    routes: Routes = field(default_factory=Routes)
+    gusts: int = 0
+    """Faults on the wire that are there now."""
+    windy: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def robot(self) -> StampedRobot:
+        """Return the IRP that polls us."""
+        return self.schedule.robot
+
+    def side(self, name: str) -> KumaSim | StampedIrp:
+        """Return a simulator by its name: KUMA, or a target."""
+        return self.kuma if name == "kuma" else self.irps.targets[name]
+
+    @asynccontextmanager
+    async def calm(self) -> AsyncIterator[None]:
+        """Wait until no fault is on the wire, and let none come until the end of the block."""
+        self.windy.clear()
+        try:
+            await until(lambda: not self.gusts, within=CALM)
+            yield
+        finally:
+            self.windy.set()
+
+    @asynccontextmanager
+    async def gust(self) -> AsyncIterator[None]:
+        """Wait for wind; what is in the block is a fault on the wire."""
+        await self.windy.wait()
+        self.gusts += 1
+        try:
+            yield
+        finally:
+            self.gusts -= 1
+
+    def configure(self) -> None:
+        """Write every copy's configuration with the routes as they are now."""
+        urls = {name: server.url for name, server in self.servers.items()}
+        own = {"store": self.database.url, "folder": self.folder, "repeat_for": REPEAT_FOR, "routes": self.routes.toml}
+        for daemon in self.daemons:
+            tokens = {"door": DOOR_TOKEN, "robot": ROBOT_TOKEN}
+            replace(daemon.config, CONFIG.format(**urls, **own, **tokens, listen=daemon.listen))
 
     async def command(self, *arguments: str) -> str:
         """Run one of our commands beside the daemons; return what it printed."""
@@ -173,27 +233,45 @@ async def opened_environment(
     """Open the environment, by default on a SQLite file in the folder, and keep so many copies running."""
     folder.mkdir(parents=True, exist_ok=True)
     database = database or Database(url=f"sqlite:///{folder}/store.db")
-    kuma, irp = KumaSim(token="kuma-token-0", seed=seed), StampedIrp(token="irp-token-0", seed=seed)
-    irp.knobs.find_lag = 0.3
-    witness = Witness(kuma)
-    async with (
-        SimServer(witness, listen=somewhere()) as kuma_server,
-        SimServer(irp.overheard, listen=somewhere()) as irp_server,
-    ):
+    kuma = KumaSim(token="kuma-token-0", seed=seed)
+    witness, records = Witness(kuma), Records()
+    pushed = {
+        name: StampedIrp(records=records, token=f"{name}-token-0", seed=seed + number, prefix=name.upper())
+        for number, name in enumerate(PUSHED)
+    }
+    for irp in pushed.values():
+        irp.knobs.find_lag = 0.3
+    robot = StampedRobot(
+        records=records,
+        url="",
+        kuma_token=ROBOT_TOKEN,
+        options=OPTIONS,
+        seed=seed + len(pushed),
+        tell=lambda _line: None,
+    )
+    apps = {"kuma": witness, **{name: irp.overheard for name, irp in pushed.items()}}
+    async with AsyncExitStack() as stack:
+        servers = {
+            name: await stack.enter_async_context(SimServer(app, listen=somewhere())) for name, app in apps.items()
+        }
         _prepare(folder)
         if FAKETIME is None:
             say("left out: clock step (faketime is not installed: apt-get install faketime)")
+        schedule = Schedule(robot, lambda: environment.daemons, random=Random(f"robot {seed}"))
         environment = Environment(
             folder=folder,
             kuma=kuma,
-            irp=irp,
+            irps=Irps({**pushed, ROBOT: robot}, records),
             witness=witness,
-            kuma_server=kuma_server,
-            irp_server=irp_server,
+            servers=servers,
+            schedule=schedule,
             database=database,
         )
-        environment.daemons = [_daemon(environment, number) for number in range(1, copies + 1)]
+        environment.windy.set()
+        environment.daemons = [_daemon(folder, number) for number in range(1, copies + 1)]
+        environment.configure()
         running = [asyncio.create_task(daemon.keep_running()) for daemon in environment.daemons]
+        running.append(asyncio.create_task(schedule.run()))
         try:
             yield environment
         finally:
@@ -202,22 +280,16 @@ async def opened_environment(
             await asyncio.wait(running)
 
 
-def _daemon(environment: Environment, number: int) -> Daemon:
-    folder, listen = environment.folder, somewhere()
-    urls = {"kuma": environment.kuma_server.url, "irp": environment.irp_server.url}
+def _daemon(folder: Path, number: int) -> Daemon:
     config, log, clock = (folder / f"{kind}-{number}" for kind in ("config", "log", "clock"))
-    config.write_text(
-        CONFIG.format(**urls, store=environment.database.url, listen=listen, folder=folder, door=DOOR_TOKEN)
-    )
-    config.chmod(0o600)
     clock.write_text("+0\n")
     log.touch()
-    return Daemon(name=f"daemon {number}", config=config, log=log, clock=clock, listen=listen)
+    return Daemon(name=f"daemon {number}", config=config, log=log, clock=clock, listen=somewhere())
 
 
 def _prepare(folder: Path) -> None:
-    (folder / "quick.toml").write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "1s"'))
-    for side in ("kuma", "irp"):
-        token = folder / f"{side}.token"
-        token.write_text(f"{side}-token-0")
-        token.chmod(0o600)
+    for name in PUSHED:
+        profile = profile_text("security-vision").replace('settle = "5s"', 'settle = "1s"')
+        (folder / f"{name}.toml").write_text(profile)
+    for side in ("kuma", *PUSHED):
+        replace(folder / f"{side}.token", f"{side}-token-0")

@@ -22,6 +22,7 @@ import httpx
 from environment import Environment
 from kinds import MOVED, REPLACED, RESTORED
 from processes import GRACE, START
+from routes import PLAIN, TENANTS
 from supervised import Daemon, until
 from world import World
 
@@ -132,14 +133,14 @@ class Files:
 
     async def _well(self, daemon: Daemon) -> bool:
         """Tell whether daemon and store are well, so that what follows is the file's fault; have a closing to order."""
-        alert_id = self._environment.kuma.raise_alert(events=1)
+        alert_id = self._environment.kuma.raise_alert(tenant=TENANTS[PLAIN], events=1)
         self._world.ledger.spared.add(alert_id)
         self._order = {"id": alert_id, "reason": "responded"}
-        key, irp = f"kuma:kuma:{alert_id}", self._environment.irp
-        if not await until(lambda: bool(irp.by_key(key)), within=START / 3):
+        key, irps = f"kuma:kuma:{alert_id}", self._environment.irps
+        if not await until(lambda: bool(irps.by_key(key)), within=START / 3):
             return False
         # While the answer to our create is in doubt, only whoever names the incident is known to have closed it.
-        self._order["incident"] = irp.by_key(key)[0].id
+        self._order["incident"] = irps.by_key(key)[0].id
         return daemon.up and await self._store_state(daemon) == "ok"
 
     async def _must_notice(self, daemon: Daemon, what: str) -> None:

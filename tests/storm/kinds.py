@@ -35,6 +35,16 @@ PROCESSES = (
 DATABASES = ("database locked", "database locked for a minute", "PostgreSQL killed", "full disk")
 SIDES = ("KUMA down", "IRP down", "new KUMA token", "new IRP token", "rows move between pages")
 
+DEAD, HUNG, REFUSING, NONSENSE = (
+    f"one target {what}" for what in ("dead", "hung", "refuses our token", "answers nonsense")
+)
+BROKEN_PROFILE = "a target's profile broken at restart, mended by SIGHUP"
+ROUTE = "route changed by SIGHUP"
+AWAY, CUT_OFF = "robot stops and returns", "robot cut off in mid-answer"
+ONE_TARGET = (DEAD, HUNG, REFUSING, NONSENSE, AWAY, CUT_OFF)
+"""A target's own trouble: it explains nothing that is missing, neither there nor elsewhere."""
+TARGETS = (*ONE_TARGET, BROKEN_PROFILE, ROUTE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kinds:
@@ -49,7 +59,7 @@ class Kinds:
 
     def unknown(self, wire: Iterable[str]) -> list[str]:
         """Return the words that fit no kind at all; `wire` are the names of the faults on the wire."""
-        known = (*wire, *PROCESSES, *DATABASES, *SIDES, *NEW)
+        known = (*wire, *PROCESSES, *DATABASES, *SIDES, *TARGETS, *NEW)
         return [word for word in (*self.only, *self.without) if not any(word in name for name in known)]
 
     @property

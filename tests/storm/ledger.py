@@ -9,6 +9,16 @@ from dataclasses import dataclass, field
 
 from kuma_sync.sim.values import Json
 
+REASONS = {"False positive": "incorrect data", "Rule needs tuning": "incorrect correlation rule"}
+RESOLUTIONS = (*REASONS, "Resolved", "false POSITIVE")
+
+
+def reason_of(resolution: str) -> str:
+    """Return the reason that a resolution means in KUMA, by the configuration."""
+    listed = {name.casefold(): reason for name, reason in REASONS.items()}
+    return listed.get(resolution.casefold(), "responded")
+
+
 ALERT = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 """An alert's id. Pieces of KUMA's answer that are no alerts have ids of another form."""
 
@@ -44,6 +54,8 @@ class Ledger:
     late: set[str] = field(default_factory=set)
     """Alerts that were published too late for any read but a sweep."""
     costly: set[str] = field(default_factory=set)
+    trespassed: set[str] = field(default_factory=set)
+    """Alerts whose closing a door took from a target that does not have their incident."""
     restored: int = 0
     """How often the store was restored from an older copy."""
     deeds: Counter[str] = field(default_factory=Counter)

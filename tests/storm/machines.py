@@ -16,14 +16,12 @@ from costly import Costly
 from databases import Databases
 from environment import Environment
 from files import Files
-from kinds import COSTLY, DATABASES, NEW, PROCESSES, RESTORED, SIDES, SILENT, Kinds
-from processes import Processes, replace
-from supervised import until
+from kinds import COSTLY, DATABASES, NEW, ONE_TARGET, PROCESSES, RESTORED, SIDES, SILENT, TARGETS, Kinds
+from processes import Processes
+from routes import PUSHED
+from supervised import replace, until
+from targets import Targets
 from world import World
-
-from kuma_sync.sim.irp import IrpSim
-from kuma_sync.sim.kuma import KumaSim
-from kuma_sync.sim.server import SimServer
 
 SLOW = ("database locked for a minute", "frozen for longer than its leases", RESTORED)
 """Faults that take long: once in the first round, seldom later."""
@@ -48,20 +46,23 @@ class Machines:
         files = Files(environment, world, random=self._random, full=full)
         callers = Callers(environment, world.ledger, random=self._random, full=full)
         costly = Costly(environment, world.ledger, random=self._random, full=full)
-        self._judged = (files, callers, costly)
+        processes = Processes(environment, random=self._random, long=long)
+        targets = Targets(environment, world, processes, random=self._random, long=long)
+        self._judged = (files, callers, costly, targets)
         faults: dict[str, Callable[[], Awaitable[bool]]] = {
-            **Processes(environment, random=self._random, long=long).faults,
+            **processes.faults,
             **Databases(environment, random=self._random, long=long).faults,
-            "KUMA down": lambda: self.down(environment.kuma_server),
-            "IRP down": lambda: self.down(environment.irp_server),
-            "new KUMA token": lambda: self.rotate(environment.kuma, "kuma"),
-            "new IRP token": lambda: self.rotate(environment.irp, "irp"),
+            "KUMA down": lambda: self.down("kuma"),
+            "IRP down": lambda: self.down(self._random.choice(PUSHED)),
+            "new KUMA token": lambda: self.rotate("kuma"),
+            "new IRP token": lambda: self.rotate(self._random.choice(PUSHED)),
             "rows move between pages": self.moving,
             **files.faults,
+            **targets.faults,
         }
         if full or environment.database.sqlite is not None:  # in the minute's storm the other half has no time left
             faults |= {SILENT: callers.silent, COSTLY: costly.alert}
-        assert set(faults) <= {*PROCESSES, *DATABASES, *SIDES, *NEW}, "kinds does not know every fault"
+        assert set(faults) <= {*PROCESSES, *DATABASES, *SIDES, *TARGETS, *NEW}, "kinds does not know every fault"
         self._faults = {kind: fault for kind, fault in faults.items() if kind in kinds}
 
     @property
@@ -87,9 +88,9 @@ class Machines:
 
     async def _breathe(self) -> None:
         """Let something be done between two faults: on a busy machine a daemon would never come to it."""
-        irp, witness = self._environment.irp, self._environment.witness
-        before = (len(irp.writes), witness.sweeps)
-        await until(lambda: len(irp.writes) > before[0] and witness.sweeps > before[1], within=BREATH)
+        irps, witness = self._environment.irps, self._environment.witness
+        before = (irps.written, witness.sweeps)
+        await until(lambda: irps.written > before[0] and witness.sweeps > before[1], within=BREATH)
 
     async def make_up(self) -> None:
         """Let each fault that did not take hold try again, a few times."""
@@ -105,18 +106,21 @@ class Machines:
     async def _strike(self, kind: str) -> None:
         started = time.monotonic()
         self.fired[kind] += await self._faults[kind]()
-        self.spells.append((started, time.monotonic()))
+        if kind not in ONE_TARGET:
+            self.spells.append((started, time.monotonic()))
 
-    async def down(self, server: SimServer) -> bool:
-        """Refuse connections for a while."""
+    async def down(self, side: str) -> bool:
+        """Let a side refuse connections for a while."""
+        server = self._environment.servers[side]
         await server.stop()
         await asyncio.sleep(self._random.uniform(0.3, 2))
         await server.start()
         return True
 
-    async def rotate(self, side: KumaSim | IrpSim, name: str) -> bool:
+    async def rotate(self, name: str) -> bool:
         """Give a side a new token: sometimes its server knows it first, sometimes the file."""
         self._tokens += 1
+        side = self._environment.side(name)
         token, file = f"{name}-token-{self._tokens}", self._environment.folder / f"{name}.token"
         server_first, wait = self._random.random() < 0.5, self._random.uniform(0, 1)
         if server_first:

@@ -33,6 +33,8 @@ class Verdict:
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    misrouted: list[str] = field(default_factory=list)
+    """With an incident at another target than the routes say."""
     differing: list[str] = field(default_factory=list)
     closings: list[str] = field(default_factory=list)
     edits: list[str] = field(default_factory=list)
@@ -48,7 +50,7 @@ class Verdict:
     @property
     def good(self) -> bool:
         """Tell whether nothing is wrong."""
-        return not any((self.lost, self.doubled, self.differing, self.closings, self.edits))
+        return not any((self.lost, self.doubled, self.misrouted, self.differing, self.closings, self.edits))
 
     def conservation(self) -> list[str]:
         """Say what has no incident, or more than one."""
@@ -56,7 +58,12 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """Say what is wrong."""
-        named = (("differs", self.differing), ("closing", self.closings), ("edit", self.edits))
+        named = (
+            ("wrong target", self.misrouted),
+            ("differs", self.differing),
+            ("closing", self.closings),
+            ("edit", self.edits),
+        )
         return [*self.conservation(), *(f"{kind}: {what}" for kind, found in named for what in found)]
 
 
@@ -77,7 +84,7 @@ class Oracle:
 
         Pauses between the alerts, for the sides are served by the same loop; at rest nothing changes meanwhile.
         """
-        verdict, kuma, irp = Verdict(), self.environment.kuma, self.environment.irp
+        verdict, kuma, irp = Verdict(), self.environment.kuma, self.environment.irps
         living, deleted = _by_alert(irp.incidents.values()), _by_alert(irp.deleted)
         for number, alert_id in enumerate({**self._owed(), **dict.fromkeys(living)}):
             if number % 50 == 0:
@@ -92,7 +99,10 @@ class Oracle:
             elif alert is not None:
                 verdict.differing += self._differences(alert, incidents[0], states.get(alert_id))
                 verdict.closings += self._half_closed(alert, incidents[0])
+        verdict.misrouted += self._misrouted()
         verdict.closings += self._wrong_closings()
+        wrong = "its closing was taken from a target that does not have its incident"
+        verdict.closings += [f"{alert_id}: {wrong}" for alert_id in self.ledger.trespassed]
         verdict.edits += self._overwritten()
         return verdict
 
@@ -103,6 +113,17 @@ class Oracle:
         owed = [*self.environment.witness.first_shown, *now_new, *self.ledger.unread]
         judged_elsewhere = kuma.knobs.hidden | self.ledger.costly
         return {alert_id: None for alert_id in owed if alert_id not in judged_elsewhere}
+
+    def _misrouted(self) -> Iterator[str]:
+        """Find incidents that are, or were, at a target where the routes do not lead."""
+        irps, shown = self.environment.irps, self.environment.witness.first_shown
+        for name, irp in irps.targets.items():
+            for incident in (*irp.incidents.values(), *irp.deleted):
+                alert_id = incident.external_id.removeprefix(PREFIX)
+                created = irps.stamps[incident.id][0][1]
+                right = self.environment.routes.right(incident, shown=shown.get(alert_id, created), created=created)
+                if name not in right:
+                    yield f"{alert_id}: its incident is in {name}, not in {' or '.join(sorted(right))}"
 
     def _deleted(self, verdict: Verdict, alert_id: str, former: Incident, state: tuple[str, str] | None) -> None:
         """Judge an alert whose incident was deleted: parked and said why, or never changed since.
@@ -171,16 +192,17 @@ class Oracle:
         alert_id = alert["id"]
         if alert_id in self.ledger.by_desk or self.ledger.allowed.get(alert_id) or "reopen" in _deeds(incident):
             return
-        expected = _rendered(alert) | {"eventsTotal": len({event["ID"] for event in alert["events"]})}
+        expected = _rendered(alert)
+        if incident.id in self.environment.robot.incidents:
+            expected["assignee"] = alert["assignee"]  # a card shows what KUMA shows
+        else:
+            expected["eventsTotal"] = len({event["ID"] for event in alert["events"]})
         for name, value in expected.items():
             if value is None and self.ledger.restored:
                 continue  # an older copy of the store does not know that it was ever sent, and may be an analyst's
-            if (
-                name not in incident.edited
-                and incident.fields.get(name) != value
-                and not _same_time(incident.fields.get(name), value)
-            ):
-                yield f"{alert_id}: {name} is {incident.fields.get(name)!r}, not {value!r} (store {state})"
+            held = incident.fields.get(name)
+            if name not in incident.edited and held != value and not _same_time(held, value):
+                yield f"{alert_id}: {name} is {held!r}, not {value!r} (store {state})"
         received = {event["ID"]: event for event in incident.events}
         missing = [event["ID"] for event in alert["events"] if received.get(event["ID"]) != event]
         if missing:
@@ -198,7 +220,7 @@ class Oracle:
 
     def _wrong_closings(self) -> Iterator[str]:
         """Look at every closing that was sent: once, with the right reason, and never back to where it came from."""
-        ledger, kuma, irp = self.ledger, self.environment.kuma, self.environment.irp
+        ledger, kuma, irp = self.ledger, self.environment.kuma, self.environment.irps
         for alert_id, reason in kuma.closes:
             if reason not in ledger.allowed.get(alert_id, ()):
                 yield f"{alert_id}: closed in KUMA as {reason!r}, not {sorted(ledger.allowed.get(alert_id, ()))}"
@@ -220,7 +242,7 @@ class Oracle:
 
     def _made_anew(self, incident: Incident) -> bool:
         """Tell whether it replaces a deleted one. What closed that one then closes it, too: its alert is closed."""
-        former = self.environment.irp.deleted
+        former = self.environment.irps.deleted
         return any(one.external_id == incident.external_id and one is not incident for one in former)
 
     def _wrong_close(self, incident: Incident, body: Json) -> Iterator[str]:
@@ -238,7 +260,7 @@ class Oracle:
     def _closed_again(self, incident: Incident) -> bool:
         """Tell whether we closed what we knew to be closed. One that is reopened before we know may be closed again."""
         closed_at: float | None = None
-        for place, at in self.environment.irp.stamps[incident.id]:
+        for place, at in self.environment.irps.stamps[incident.id]:
             deed, _ = incident.history[place]
             if deed == "close" and closed_at is not None:
                 return True
@@ -250,7 +272,7 @@ class Oracle:
 
     def _known(self, incident: Incident, closed_at: float, reopened_at: float) -> bool:
         """Tell whether the daemon was told of the closing before the incident was reopened, and could write it down."""
-        told = [at for at in self.environment.irp.heard[incident.id] if closed_at <= at < reopened_at]
+        told = [at for at in self.environment.irps.heard[incident.id] if closed_at <= at < reopened_at]
         return any(not self._troubled(at, at) for at in told)
 
     def _overwritten(self) -> Iterator[str]:
@@ -259,9 +281,9 @@ class Oracle:
         KUMA may have changed it and changed it back, and the request that told the first may have been lost.
         """
         settled = SETTLED["postgres" if self.environment.database.sqlite is None else "sqlite"]
-        incidents = self.environment.irp.ever
+        incidents = self.environment.irps.ever
         for edit in self.ledger.edits:
-            incident, stamps = incidents[edit.incident], dict(self.environment.irp.stamps[edit.incident])
+            incident, stamps = incidents[edit.incident], dict(self.environment.irps.stamps[edit.incident])
             sent = [
                 (at, incident.history[place][1])
                 for place, at in stamps.items()

@@ -11,12 +11,11 @@ import signal
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from random import Random
 
 import httpx
 from environment import Environment
-from supervised import FAKETIME, Daemon, until
+from supervised import FAKETIME, Daemon, replace, until
 
 STEPS = (7200, -7200, 15, -15, 86400)
 """Seconds by which the clock is set; a back-off written under a clock less than an hour ahead is waited out."""
@@ -76,10 +75,24 @@ class Processes:
         return len(daemon.strange) == before
 
     async def reload(self) -> bool:
-        daemon = await self._one()
-        since = daemon.size()
-        if not daemon.up or not daemon.signal(signal.SIGHUP):
+        return await self._reload(await self._one())
+
+    async def reload_all(self) -> bool:
+        """Let every copy read its configuration again; tell whether all took it."""
+        taken = await asyncio.gather(*(self._reload(daemon) for daemon in self._environment.daemons))
+        return all(taken)
+
+    async def restart_all(self) -> None:
+        """Kill all copies, and wait until all are there again."""
+        await self.kill_all()
+        for daemon in self._environment.daemons:
+            await until(lambda daemon=daemon: daemon.up, within=START)  # type: ignore[misc]
+
+    async def _reload(self, daemon: Daemon) -> bool:
+        if not await until(lambda: daemon.up, within=START):
             return False
+        since = daemon.size()
+        daemon.signal(signal.SIGHUP)
         return await until(lambda: "configuration_reloaded" in daemon.told(since), within=15.0)
 
     async def take_turn(self) -> bool:
@@ -149,11 +162,3 @@ class Processes:
                         return True
                 await asyncio.sleep(0.2)
         return False
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a file as a whole: nobody reads half of it."""
-    new = file.with_suffix(".new")
-    new.write_text(text)
-    new.chmod(0o600)
-    new.replace(file)

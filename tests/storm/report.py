@@ -83,6 +83,7 @@ def figures(verdict: Verdict, counts: Figures, waits: Sequence[float]) -> Figure
         "deleted by the desk, not made anew": len(verdict.deleted),
         "lost": len(verdict.lost),
         "doubled": len(verdict.doubled),
+        "at the wrong target": len(verdict.misrouted),
         "differing": len(verdict.differing),
         "wrong closings": len(verdict.closings),
         "edits overwritten": len(verdict.edits),

@@ -145,14 +145,16 @@ async def _idle(environment: Environment) -> list[str]:
 
 
 async def _counts(environment: Environment, drained: Drained) -> Figures:
-    writes, events = Counter(operation for operation, _, _ in environment.irp.writes), environment.events()
+    targets = environment.irps.targets
+    writes, events = Counter(operation for operation, _, _ in environment.irps.writes), environment.events()
     return {
         "copies of the daemon": len(environment.daemons),
         "kills": sum(daemon.kills for daemon in environment.daemons),
         "starts": sum(daemon.starts for daemon in environment.daemons),
         "reader's turns": await environment.turns(),
         "alerts shown": len(environment.witness.first_shown),
-        "incidents": len(environment.irp.ever),
+        **{f"incidents in {name}": len(irp.incidents) + len(irp.deleted) for name, irp in targets.items()},
+        "asked by the robot": environment.robot.rounds,
         "updates": writes["update"] + writes["add_events"],
         "closings carried to KUMA": len(environment.kuma.closes),
         "closings carried to the IRP": writes["close"],

@@ -1,10 +1,11 @@
-"""Wraps both simulators: records which answers went out whole and when, and when the IRP was written to."""
+"""Wraps the simulators: records which answers went out whole and when, and when each IRP was written to."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
+from kuma_sync.sim.robot import RobotSim
 from kuma_sync.sim.server import TRANSPORT
 from kuma_sync.sim.values import Json
 
@@ -83,37 +85,106 @@ class Witness:
         self.cut[HIDDEN_ROW] += rows < knobs.page_size
 
 
-class StampedIrp(IrpSim):
-    """An IRP that also remembers when each incident was written to or reopened, side by side with its history.
+@dataclass(kw_only=True)
+class Records:
+    """What all IRPs remember together, by incident: an incident's id is of one IRP alone.
 
-    `heard` is when somebody was told that an incident is closed.
+    `stamps` are when it was written to or reopened, side by side with its history; `heard` is when somebody was told
+    that it is closed. `keys` are those of all incidents that ever were.
     """
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.stamps: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        self.heard: dict[str, list[float]] = defaultdict(list)
-        self.keys: set[str] = set()
+    keys: set[str] = field(default_factory=set)
+    stamps: dict[str, list[tuple[int, float]]] = field(default_factory=lambda: defaultdict(list))
+    heard: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
-    @property
-    def ever(self) -> dict[str, Incident]:
-        """Return all incidents that ever were, the deleted ones too."""
-        return {**{incident.id: incident for incident in self.deleted}, **self.incidents}
+
+class StampedIrp(IrpSim):
+    """An IRP that keeps records."""
+
+    def __init__(self, *, records: Records, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.records = records
 
     async def overheard(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, faults and all."""
         status = await answered(self.app, scope, receive, send)
         *_, incident_id, operation = ["", *scope["path"].split("/")]
         if operation == "close" and status in CLOSED:
-            self.heard[incident_id].append(time.monotonic())
+            self.records.heard[incident_id].append(time.monotonic())
 
     def wrote(self, operation: str, incident: Incident, body: Json) -> None:
         """Record an effective write: its place in the history, and the time."""
-        self.keys.add(incident.external_id)
-        self.stamps[incident.id].append((len(incident.history), time.monotonic()))
+        self.records.keys.add(incident.external_id)
+        self.records.stamps[incident.id].append((len(incident.history), time.monotonic()))
         super().wrote(operation, incident, body)
 
     def reopen(self, id: str) -> None:
         """Open a closed incident again."""
         super().reopen(id)
-        self.stamps[id].append((len(self.incidents[id].history) - 1, time.monotonic()))
+        self.records.stamps[id].append((len(self.incidents[id].history) - 1, time.monotonic()))
+
+
+class StampedRobot(StampedIrp, RobotSim):
+    """An IRP that polls, and keeps records."""
+
+    def __init__(self, *, records: Records, **settings: Any) -> None:
+        super().__init__(records=records, **settings)
+        self._ordered = 0
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether a closing is not answered yet."""
+        return len(self.closings) < self._ordered
+
+    def analyst_close(self, id: str, resolution: str) -> None:
+        """Close a card as an analyst does."""
+        super().analyst_close(id, resolution)
+        self._ordered += 1
+
+
+class Irps:
+    """All targets, by their names in the configuration, and what they hold together."""
+
+    def __init__(self, targets: Mapping[str, StampedIrp], records: Records) -> None:
+        self.targets = targets
+        self.keys = records.keys
+        self.stamps = records.stamps
+        self.heard = records.heard
+
+    @property
+    def incidents(self) -> dict[str, Incident]:
+        """Return all incidents by id."""
+        return {id_: incident for irp in self.targets.values() for id_, incident in irp.incidents.items()}
+
+    @property
+    def deleted(self) -> list[Incident]:
+        """Return what analysts deleted."""
+        return [incident for irp in self.targets.values() for incident in irp.deleted]
+
+    @property
+    def ever(self) -> dict[str, Incident]:
+        """Return all incidents that ever were, the deleted ones too."""
+        return {**{incident.id: incident for incident in self.deleted}, **self.incidents}
+
+    @property
+    def writes(self) -> list[tuple[str, str, Json]]:
+        """Return what was written, target by target."""
+        return [write for irp in self.targets.values() for write in irp.writes]
+
+    @property
+    def written(self) -> int:
+        """Count what was written."""
+        return sum(len(irp.writes) for irp in self.targets.values())
+
+    def by_key(self, key: str) -> list[Incident]:
+        """Return the incidents of a key, wherever they are."""
+        return [incident for irp in self.targets.values() for incident in irp.by_key(key)]
+
+    def holder(self, incident: Incident) -> StampedIrp:
+        """Return the IRP that an incident is in."""
+        return next(irp for irp in self.targets.values() if incident.id in irp.incidents)
+
+    def pushed(self) -> list[Incident]:
+        """Return the incidents of the IRPs that we push to."""
+        pushed = [irp for irp in self.targets.values() if not isinstance(irp, StampedRobot)]
+        return [incident for irp in pushed for incident in irp.incidents.values()]

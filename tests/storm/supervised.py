@@ -92,6 +92,11 @@ class Daemon:
         self.process.send_signal(number)
         return True
 
+    def stopped(self, target: str) -> bool:
+        """Tell whether it has said since its start that a target is stopped."""
+        lines = self.told(self.begun).splitlines()
+        return any('"target_stopped"' in line and f'"target": "{target}"' in line for line in lines)
+
     def size(self) -> int:
         """Return how much it has logged so far, in bytes."""
         return self.log.stat().st_size
@@ -133,6 +138,14 @@ class Daemon:
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
         return process
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file as a whole: nobody reads half of it."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.replace(file)
 
 
 async def until(condition: Callable[[], bool], *, within: float) -> bool:

@@ -27,7 +27,7 @@ def verdict(*, deeds: list[tuple[str, float]], heard: list[float], spells: list[
         heard={"i": heard},
         writes=[(deed, "i", {"reason": "responded"}) for deed, _ in deeds if deed == "close"],
     )
-    environment: Any = SimpleNamespace(irp=irp, kuma=SimpleNamespace(closes=[], close_calls=[]))
+    environment: Any = SimpleNamespace(irps=irp, kuma=SimpleNamespace(closes=[], close_calls=[]))
     oracle = Oracle(environment=environment, ledger=Ledger(by_kuma={"a": "responded"}), spells=spells)
     return list(oracle._wrong_closings())  # the rule alone
 
@@ -74,8 +74,10 @@ def without_incident(
     kuma = SimpleNamespace(
         alerts={"a": alert} if status else {}, closes=[], close_calls=[], knobs=SimpleNamespace(hidden=set())
     )
-    irp = SimpleNamespace(incidents={}, ever={}, deleted=[], stamps={}, heard={}, writes=[])
-    environment: Any = SimpleNamespace(irp=irp, kuma=kuma, witness=witness, database=SimpleNamespace(sqlite="store.db"))
+    irp = SimpleNamespace(targets={}, incidents={}, ever={}, deleted=[], stamps={}, heard={}, writes=[])
+    environment: Any = SimpleNamespace(
+        irps=irp, kuma=kuma, witness=witness, database=SimpleNamespace(sqlite="store.db")
+    )
     ledger = Ledger(unread={"a"}, left_new={"a": 102.0}, late={"a"} if late else set())
     oracle = Oracle(environment=environment, ledger=ledger, spells=[(99.0, 101.0)], all_statuses=all_statuses)
     return asyncio.run(oracle.judge({} if state is None else {"a": state}))
@@ -128,6 +130,6 @@ def test_an_edit_must_stay_unless_kuma_changed_the_field(
     irp = SimpleNamespace(ever={"i": incident}, stamps={"i": [(0, 10.0), (2, 200.0)]})
     ledger = Ledger(edits=[Edit(incident="i", field="assignee", value="x", place=1, at=100.0)])
     ledger.changed["a", "assignee"] += changed
-    environment: Any = SimpleNamespace(irp=irp, database=SimpleNamespace(sqlite="store.db"))
+    environment: Any = SimpleNamespace(irps=irp, database=SimpleNamespace(sqlite="store.db"))
 
     assert bool(list(Oracle(environment=environment, ledger=ledger, spells=[])._overwritten())) is wrong

@@ -46,7 +46,7 @@ async def test_a_clock_that_is_set_back_stops_neither_polls_nor_deliveries(tmp_p
         daemon.faked = True
         daemon.clock.write_text(f"+{STEP}\n")
         early = environment.kuma.raise_alert()
-        assert await until(lambda: bool(environment.irp.by_key(f"kuma:kuma:{early}")), within=START)
+        assert await until(lambda: bool(environment.irps.by_key(f"kuma:kuma:{early}")), within=START)
         assert ahead(environment) > STEP / 2
 
         daemon.clock.write_text("+0\n")
@@ -54,7 +54,7 @@ async def test_a_clock_that_is_set_back_stops_neither_polls_nor_deliveries(tmp_p
         sweeps = environment.witness.sweeps
         goes_on = await until(lambda: environment.witness.sweeps >= sweeps + 4, within=START)
         late = environment.kuma.raise_alert()
-        came = await until(lambda: bool(environment.irp.by_key(f"kuma:kuma:{late}")), within=START)
+        came = await until(lambda: bool(environment.irps.by_key(f"kuma:kuma:{late}")), within=START)
 
     assert goes_on, "polling stopped when the clock was set back"
     assert came

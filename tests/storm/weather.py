@@ -21,11 +21,10 @@ from cuts import Pages
 from environment import Environment
 from kinds import Kinds
 from machines import Machines
+from routes import PUSHED
 from supervised import until
 
 from kuma_sync.sim.faults import Rule
-from kuma_sync.sim.irp import IrpSim
-from kuma_sync.sim.kuma import KumaSim
 
 Kind = tuple[str, dict[str, object]]
 
@@ -51,7 +50,7 @@ WIRE: dict[str, Kind] = {
     "token refused": ("unauthorized", {"code": 403}),
 }
 LASTING = ("delay past the time-out", "hang")
-METHODS = {"kuma": ("", "GET", "POST"), "irp": ("", "GET", "POST", "PATCH")}
+METHODS = {"kuma": ("", "GET", "POST"), **dict.fromkeys(PUSHED, ("", "GET", "POST", "PATCH"))}
 EVERY = (1, 2, 3, 5)
 LAST_CHANCE = 90.0
 
@@ -113,15 +112,17 @@ class Weather:
 
     async def _gust(self, side: str, name: str, *, method: str, every: int, until_struck: bool = False) -> None:
         kind, arguments = WIRE[name]
-        simulator: KumaSim | IrpSim = self._environment.kuma if side == "kuma" else self._environment.irp
-        rule = simulator.faults.add(kind, method=method, every=every, **arguments)
-        try:
-            if until_struck:
-                await until(_struck(rule), within=LAST_CHANCE)
-            await asyncio.sleep(PAST if name in LASTING else self._random.uniform(0.3, 0.5 if until_struck else 1.3))
-        finally:
-            simulator.faults.remove(rule)
-            self.fired[f"{side}: {name}"] += rule.fired
+        faults = self._environment.side(side).faults
+        async with self._environment.gust():
+            rule = faults.add(kind, method=method, every=every, **arguments)
+            try:
+                if until_struck:
+                    await until(_struck(rule), within=LAST_CHANCE)
+                lasts = PAST if name in LASTING else self._random.uniform(0.3, 0.5 if until_struck else 1.3)
+                await asyncio.sleep(lasts)
+            finally:
+                faults.remove(rule)
+                self.fired[f"{side}: {name}"] += rule.fired
 
 
 def _struck(rule: Rule) -> Callable[[], bool]:

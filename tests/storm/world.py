@@ -17,6 +17,7 @@ from analysts import Analysts
 from environment import Environment
 from kinds import UNREAD, Kinds
 from ledger import Ledger
+from routes import PLAIN, TENANTS, WANDERER
 from supervised import until
 
 from kuma_sync.sim.values import Json, SimError, moment
@@ -36,8 +37,9 @@ class World:
 
     def __init__(self, environment: Environment, *, seed: int, long: bool, kinds: Kinds) -> None:
         self._bursts = (5, 10, 60) if long else (5, 10)
+        self._environment = environment
         self._kuma = environment.kuma
-        self._irp = environment.irp
+        self._irps = environment.irps
         self._witness = environment.witness
         self._random = Random(f"world {seed}")
         self.ledger = Ledger()
@@ -47,6 +49,7 @@ class World:
             self.burst: 2,
             self.late: 3,
             self.tomorrow: 1,
+            self.wanderer: 2,
             self.grow: 14,
             self.edit: 5,
             self.leave: 6,
@@ -62,14 +65,14 @@ class World:
         }
         if UNREAD in kinds:
             self._menu |= {self.leave_unread: 4, self.close_unread: 3}
-        self._harmless = (self.alert, self.burst, self.late, self.tomorrow, self.grow, self.edit)
+        self._harmless = (self.alert, self.burst, self.late, self.tomorrow, self.wanderer, self.grow, self.edit)
         self._restrained = False
         self._flapping = 0
 
     @property
     def never(self) -> list[str]:
         """Name the deeds that were never done."""
-        names = [act.__name__ for act in (*self._menu, self.flap, self.analysts.door)]
+        names = [act.__name__ for act in (*self._menu, self.flap, self.analysts.door, self.analysts.trespass)]
         return [name for name in names if not self.ledger.deeds[name]]
 
     async def live(self) -> None:
@@ -81,8 +84,10 @@ class World:
                 await asyncio.sleep(self._random.uniform(0.02, 0.14))
                 chance = 1 if self._restrained else self._random.random()
                 with contextlib.suppress(SimError):
-                    if chance < 0.03:
-                        beside.create_task(self.analysts.door(self.analysts.open_incident()))
+                    if chance < 0.01:
+                        beside.create_task(self.analysts.trespass(self.analysts.open_incident(pushed=True)))
+                    elif chance < 0.03:
+                        beside.create_task(self.analysts.door(self.analysts.open_incident(pushed=True)))
                     elif chance < 0.05:
                         beside.create_task(self.flap(self._alert("new")["id"]))
                     else:
@@ -104,7 +109,9 @@ class World:
         """
         self._restrained = True
         try:
-            await until(lambda: not self.analysts.calls and not self._flapping, within=20.0)
+            await until(
+                lambda: not (self.analysts.calls or self._flapping or self._environment.robot.busy), within=20.0
+            )
             sweeps = self._witness.sweeps
             await until(lambda: self._witness.sweeps >= sweeps + 2, within=20.0)
             yield
@@ -144,6 +151,10 @@ class World:
 
     def tomorrow(self) -> None:
         self._kuma.raise_alert(seen=self._kuma.clock() + timedelta(days=1))
+
+    def wanderer(self) -> None:
+        """Raise an alert whose target changes with the configuration."""
+        self._kuma.raise_alert(name=WANDERER, tenant=TENANTS[PLAIN], events=1)
 
     def grow(self) -> None:
         """Add events; sometimes without moving lastSeen, while that is within the overlap and so will be noticed."""
@@ -203,7 +214,7 @@ class World:
         """Take an alert out of KUMA's sight for a while."""
         alert = self._alert("new", "assigned")
         alert_id = alert["id"]
-        if alert["status"] != "new" and f"kuma:kuma:{alert_id}" not in self._irp.keys:
+        if alert["status"] != "new" and f"kuma:kuma:{alert_id}" not in self._irps.keys:
             raise SimError("it may not have been read yet, and when it comes back no read shows it")
         self.ledger.left_new[alert_id] = time.monotonic()
         self.ledger.vanished[alert_id] = self._kuma.alerts.pop(alert_id)

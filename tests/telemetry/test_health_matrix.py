@@ -287,3 +287,13 @@ def test_a_time_in_which_nothing_could_turn_is_held_against_no_loop() -> None:
     assert forgiven
     assert first == ("poll",)
     assert health.stuck() == ("poll", "watch"), "what has beaten since is given no more than its time"
+
+
+def test_a_report_of_a_target_that_is_not_awaited_yet_or_any_more_changes_nothing() -> None:
+    health = Health(monotonic=lambda: 0.0)
+    before = health.ready()
+
+    health.succeeded("irp:north")
+    health.failed("irp:north", "out of reach")
+
+    assert health.ready() == before
