@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from addresses import somewhere
-from stage import Child, Stage, eventually, leases_run_out, parked, until_rest
+from stage import Child, Stage, eventually, leases_run_out, parked, quick_profile, until_rest
 
-from kuma_sync.irp.load import profile_text
 from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.robot import SEVERITIES, RobotOptions, RobotSim
 from kuma_sync.sim.server import SimServer
@@ -179,8 +178,7 @@ class Several:
 async def pushed(stage: Stage, *, profile: str, dialect: str, **keys: Any) -> AsyncIterator[Irp]:
     """Open a simulator in a dialect, for a built-in profile with a shorter wait for what find must show."""
     sim = IrpSim(token=f"{profile}-token", dialect=dialect)
-    quick = stage.folder / f"{profile}.toml"
-    quick.write_text(profile_text(profile).replace('settle = "5s"', 'settle = "200ms"'))
+    quick = quick_profile(stage.folder, profile)
     async with SimServer(sim.app, listen=somewhere()) as server:
         yield Simulated(sim, {"irp": {"url": server.url, "token": sim.token, "profile": str(quick), **keys}})
 

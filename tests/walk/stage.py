@@ -236,7 +236,7 @@ async def staged(
         SimServer(kuma.app, listen=somewhere()) as kuma_server,
         SimServer(irp.app, listen=somewhere()) as irp_server,
     ):
-        profile = _quick_profile(folder.parent, irp.dialect.profile)
+        profile = quick_profile(folder.parent, irp.dialect.profile)
         tables: Tables = {name: dict(keys) for name, keys in QUICK.items()}
         tables["kuma"] = {"url": kuma_server.url, "token": kuma.token}
         tables["irp"] = {"url": irp_server.url, "token": irp.token, "profile": str(profile)}
@@ -267,8 +267,8 @@ def change_profile(stage: Stage, change: Callable[[str], str]) -> None:
     stage.configure(irp={"profile": str(own)})
 
 
-def _quick_profile(folder: Path, name: str) -> Path:
-    """Return a profile that many stages share, so that it is compiled once for all of them."""
+def quick_profile(folder: Path, name: str) -> Path:
+    """Return a built-in profile with a shorter wait for what find must show; those of one folder share it, compiled."""
     path = folder / f"quick-{name}.toml"
     if not path.exists():
         path.write_text(re.sub(r'settle = "\d+s"', 'settle = "200ms"', profile_text(name)))

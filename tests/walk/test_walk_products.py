@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from stage import (
     Stage,
     change_profile,
     eventually,
-    leases_run_out,
     link_of,
     metric,
     parked,
@@ -74,50 +72,6 @@ def staging(folder: Path, database: str, product: Product, **sections: dict[str,
 
 def creates(stage: Stage) -> int:
     return len(stage.wrote("create"))
-
-
-# The whole way
-
-
-async def test_incidents_follow_their_alerts_and_back_though_the_daemon_is_killed(
-    tmp_path: Path, database_url: str, product: Product
-) -> None:
-    async with staging(tmp_path, database_url, product) as stage:
-        change_profile(stage, lambda text: text.replace("batch = 500", "batch = 50"))
-        stage.irp.knobs.latency = 0.05
-        ids = [stage.kuma.raise_alert(events=2) for _ in range(11)]
-        ids.append(stage.kuma.raise_alert(events=130))
-        child = stage.start()
-        await eventually(lambda: creates(stage) >= 4, within=60)
-        child.process.kill()
-        assert await child.ended() == -signal.SIGKILL
-        assert creates(stage) < len(ids), "the test wants to kill it in the middle"
-        await leases_run_out(stage)
-
-        grown, closed, resolved = ids[:3]
-        async with stage.daemon() as child:
-            await eventually(lambda: len(stage.irp.incidents) == len(ids), within=60)
-            stage.kuma.edit(grown, priority="critical")
-            stage.kuma.grow(grown, events=3)
-            stage.kuma.close(closed, "incorrect correlation rule")
-            child.process.kill()
-            await child.ended()
-        stage.irp.analyst_close(stage.incident(resolved).id, product.resolution)
-        await leases_run_out(stage)
-
-        async with stage.daemon():
-            await eventually(lambda: stage.agrees() and stage.kuma.closes, within=60)
-        await leases_run_out(stage)
-        async with stage.runtime() as runtime:
-            await until_rest(runtime, within=60)
-            jobs = await parked(runtime)
-
-        assert jobs == []
-        assert stage.agrees(), stage.verdict()
-        assert creates(stage) == len(ids)
-        assert stage.kuma.closes == [(resolved, "incorrect data")]
-        assert stage.incident(closed).status == "closed"
-        assert len(stage.incident(ids[-1]).files) >= 3, "events in batches of 50"
 
 
 # Creates
