@@ -13,6 +13,7 @@ from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import folded
 from kuma_sync.irp.auth import Credentials, make_auth, require
+from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
@@ -100,7 +101,7 @@ class IrpClient:
         Raises Duplicate where the IRP says it exists, Transient (ambiguous, unidentified) for a success without an id.
         """
         answer = await self._send(draft, changes=True)
-        return self._operations[draft.operation].answers.incident(answer)
+        return await patiently(lambda: self._operations[draft.operation].answers.incident(answer))
 
     async def write(self, draft: Draft) -> None:
         """Change an incident, add events to it, or close it: whatever was drafted."""
@@ -112,7 +113,7 @@ class IrpClient:
         An IRP may have changed the key's case, or have put blanks after it: that counts where no key is exact.
         """
         answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
-        rows = self._operations["find"].answers.rows(answer)
+        rows = await patiently(lambda: self._operations["find"].answers.rows(answer))
         exact = [row for row in rows if row.key == key]
         found = exact or [row for row in rows if folded(row.key) == folded(key)]
         if any(not row.incident.id for row in found):
@@ -170,7 +171,7 @@ class IrpClient:
         request = outgoing(draft)
         answer = await self._client.send(request, operation=draft.operation, changes=changes, auth=self._auth)
         try:
-            self._operations[draft.operation].answers.judge(answer)
+            await patiently(lambda: self._operations[draft.operation].answers.judge(answer))
         except Permanent as error:
             raise self._located(error) from None
         return answer
@@ -197,7 +198,7 @@ class IrpClient:
                 log.warning("irp_list_closed_ended_by_refusal", status=error.status)
                 self._ended_by = error.status
             return [], None
-        return self._operations["list_closed"].answers.rows(answer), answer.date
+        return await patiently(lambda: self._operations["list_closed"].answers.rows(answer)), answer.date
 
     def _tell(self, notes: _Notes) -> None:
         """Say of a round what is odd, each once until it is over."""

@@ -11,12 +11,14 @@ from http import HTTPStatus
 import httpx
 
 from kuma_sync.core.errors import AccessDenied, RemoteError, Transient
+from kuma_sync.irp.bounds import CutOff, patiently
 from kuma_sync.irp.context import LOGIN
 from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
 from kuma_sync.irp.profile import Auth, Login, Profile
 from kuma_sync.irp.rendering import Draft, Rendering
-from kuma_sync.irp.responses import REMOTE, Expression, compiled_places, text_of, told
+from kuma_sync.irp.responses import REMOTE
 from kuma_sync.transport import Answer, RemoteClient, Session, header_text, refusal
 
 _OPERATION = "login"
@@ -38,7 +40,15 @@ class LoginRequest:
     async def open(self, client: RemoteClient, values: Mapping[str, object], secrets: Mapping[str, object]) -> Session:
         """Log in. Raise AccessDenied where that is refused, Transient where nobody knows."""
         answer = await client.aside(outgoing(self._draft(values, secrets)), operation=_OPERATION)
-        self._judge(answer, f"{self._login.method} {client.endpoint.url}{self._login.path}")
+        address = f"{self._login.method} {client.endpoint.url}{self._login.path}"
+        try:
+            return await patiently(lambda: self._read(answer, address))
+        except CutOff as cut:
+            problem = cut.problem
+        raise _refused(problem, answer.status)
+
+    def _read(self, answer: Answer, address: str) -> Session:
+        self._judge(answer, address)
         return self._cookies(answer) if self._auth.cookie else self._token(answer)
 
     def _draft(self, values: Mapping[str, object], secrets: Mapping[str, object]) -> Draft:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
+from kuma_sync.core.patterns import runs_away
 from kuma_sync.settings.types import duration
 
 Scalar = str | int | float | bool
@@ -29,15 +30,21 @@ def _plain_path(path: str) -> str:
 _FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "host", "expect", "te", "upgrade"})
 
 
-def _header_name(name: str, told: str = "") -> str:
+def _header_problem(name: str) -> str:
     if not _TOKEN.fullmatch(name):
-        raise ValueError(f"{told}is no name of a header")
+        return "is no name of a header"
     if name.lower() in _FRAMING:
-        raise ValueError(f"{told}is a header that says how a request is cut; it is made while sending")
+        return "is a header that says how a request is cut; it is made while sending"
+    return ""
+
+
+def _header_name(name: str) -> str:
+    if problem := _header_problem(name):
+        raise ValueError(problem)
     return name
 
 
-HeaderName = Annotated[str, AfterValidator(lambda name: _header_name(name))]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 
 
 class Strict(BaseModel):
@@ -60,8 +67,11 @@ class Heading(Strict):
 def _regular(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
+        endless = runs_away(pattern)
     except (re.error, RecursionError, OverflowError):
         raise ValueError("is no regular expression") from None
+    if endless:
+        raise ValueError("may take very long: it repeats what is repeated inside, or too much")
     if not groups:
         raise ValueError('needs a group, in (), around what counts, as in "/incidents/([^/]+)$"')
     return pattern
@@ -185,8 +195,8 @@ class Auth(Strict):
                 raise ValueError(f"{key} belongs to kind = {wanted}, and only there")
         if self.kind in _OF_KIND["name"] and self.name is None:
             raise ValueError(f'kind = "{self.kind}" needs name, that of the {_NAMED[self.kind]}')
-        if self.kind == "header":
-            _header_name(self.name or "", "name ")
+        if self.kind == "header" and (problem := _header_problem(self.name or "")):
+            raise ValueError(f"name {problem}")
         if not f"x{self.prefix or ''}".isascii() or not (self.prefix or "").isprintable():
             raise ValueError("prefix may hold printable ASCII only")
         return self

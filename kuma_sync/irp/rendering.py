@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from kuma_sync.core.alert import canonical_json
 from kuma_sync.core.steps import RenderedFields, Update
+from kuma_sync.irp.bounds import bounded
 from kuma_sync.irp.context import NAMES, SECRETS, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Exchange, UpdateOperation
@@ -106,7 +107,10 @@ class Rendering:
 
     def draft(self, values: Values, secrets: Mapping[str, object] = MASKED) -> Draft:
         """Render the request; `secrets` by name. Raises Unrenderable."""
-        outside = {**values, SECRETS: secrets} if self.secrets else values
+        with bounded():
+            return self._drafted(values, {**values, SECRETS: secrets} if self.secrets else values)
+
+    def _drafted(self, values: Values, outside: Values) -> Draft:
         unknown = values.get(UNKNOWN)
         unsure = unknown if isinstance(unknown, frozenset) else frozenset()
         return Draft(

@@ -1,28 +1,25 @@
-"""What an answer means: accepted or refused, and the incidents it names. The only home of JMESPath."""
+"""What an answer means: accepted or refused, and the incidents it names."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions
-from pydantic import BaseModel
+from typing import TypeVar
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.text import fit
-from kuma_sync.irp.errors import Duplicate, Missing, TooLarge, Unrenderable
-from kuma_sync.irp.profile import CreateOperation, Operation, Picked
-from kuma_sync.settings.validation import meant
+from kuma_sync.irp.bounds import CutOff, bounded
+from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
+from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
+from kuma_sync.irp.profile import CreateOperation, Operation
 from kuma_sync.transport import Answer, refusal
 
 REMOTE = "irp"
+
+T = TypeVar("T")
 
 _REFUSALS = {404: Missing, 410: Missing, 413: TooLarge}
 
@@ -68,6 +65,9 @@ class Answers:
         What the profile says of single answers comes before the status, and of that, *try again* comes first: where
         the IRP is busy, nothing else that it says can be relied on.
         """
+        self._within(answer, lambda: self._judge(answer))
+
+    def _judge(self, answer: Answer) -> None:
         operation = self._operation
         if self._retry_when.given and self._retry_when.holds(told(answer)):
             raise self._busy(answer)
@@ -122,19 +122,23 @@ class Answers:
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
         by_header = self._extract["id"].by_header
-        row = self._row(told(answer) if by_header else self.tree(answer), answer)
+        tree = told(answer) if by_header else self.tree(answer)
+        row = self._within(answer, lambda: self._row(tree, answer))
         if not row.incident.id:
             raise self._unidentified(answer)
         return row.incident
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""
-        items = self._extract["items"].found(self.tree(answer), answer)
-        if not isinstance(items, list):
-            raise Transient(
-                remote=REMOTE, operation=self._name, summary="answered without a list of items", status=answer.status
-            )
-        return [self._row(item, answer) for item in items]
+        tree = self.tree(answer)
+        return self._within(answer, lambda: self._listed(tree, answer))
+
+    def _listed(self, tree: object, answer: Answer) -> list[Row]:
+        items = self._extract["items"].found(tree, answer)
+        if isinstance(items, list):
+            return [self._row(item, answer) for item in items]
+        summary = "answered without a list of items"
+        raise Transient(remote=REMOTE, operation=self._name, summary=summary, status=answer.status)
 
     def _row(self, item: object, answer: Answer) -> Row:
         def text(part: str) -> str:
@@ -150,6 +154,20 @@ class Answers:
             undated=form_of(written) if updated is None else "",
             closed=self._closed_when.given and self._closed_when.holds(item),
         )
+
+    def _within(self, answer: Answer, work: Callable[[], T]) -> T:
+        """Work within bounds; raise the RemoteError that running away means."""
+        try:
+            with bounded():
+                return work()
+        except CutOff as cut:
+            if not cut.final:
+                raise
+            problem = cut.problem
+        made = isinstance(self._operation, CreateOperation) and 200 <= answer.status < 300
+        if made or answer.status >= 500:
+            raise replace(self._unidentified(answer), summary=problem, unidentified=made)
+        raise Permanent(remote=REMOTE, operation=self._name, summary=problem, status=answer.status)
 
     def _refused(self, answer: Answer) -> Exception:
         if not 200 <= answer.status < 300:
@@ -175,83 +193,3 @@ class Answers:
             ambiguous=True,
             unidentified=True,
         )
-
-
-class Expression:
-    """One JMESPath expression; an absent one finds nothing."""
-
-    def __init__(self, source: str, where: str) -> None:
-        self.given = bool(source)
-        try:
-            self._compiled = jmespath.compile(source) if source else None
-        except JMESPathError as error:
-            raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
-        for name in _functions(self._compiled.parsed if self._compiled else {}):
-            # jmespath itself would say so only when it meets the function while searching.
-            if name not in Functions.FUNCTION_TABLE:
-                raise Unrenderable(
-                    where, f'there is no JMESPath function "{name}"{meant(name, Functions.FUNCTION_TABLE)}'
-                )
-
-    def search(self, tree: object) -> object:
-        """Return what it finds, None where the tree is not as it expects."""
-        try:
-            found: object = self._compiled.search(tree) if self._compiled else None
-        except JMESPathError:
-            return None
-        return found
-
-    def holds(self, tree: object) -> bool:
-        """Tell whether it finds something true, as JMESPath sees it: 0 is."""
-        found = self.search(tree)
-        return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
-
-
-class Spot:
-    """A place in an answer, compiled: an expression, or a header; of its text what the pattern picks out."""
-
-    def __init__(self, place: str | Picked, where: str) -> None:
-        picked = Picked(path=place) if isinstance(place, str) and place else place
-        self._expression = Expression(picked.path if isinstance(picked, Picked) else "", where)
-        self._header = picked.header if isinstance(picked, Picked) else None
-        pattern = picked.pattern if isinstance(picked, Picked) else ""
-        self._pattern = re.compile(pattern) if pattern else None
-        self.by_header = self._header is not None
-
-    def found(self, tree: object, answer: Answer) -> object:
-        """Return what stands there: a text where there is a pattern, None where there is nothing."""
-        value = answer.headers.get(self._header) if self._header else self._expression.search(tree)
-        if self._pattern is None:
-            return value
-        matched = self._pattern.search(text_of(value))
-        return matched[1] if matched else None
-
-
-def compiled_places(extract: BaseModel, where: str) -> dict[str, Spot]:
-    """Compile all places of an operation's `extract`. Raises Unrenderable."""
-    parts = type(extract).model_fields
-    return {part: Spot(getattr(extract, part), f"{where}.{part}") for part in parts}
-
-
-def _functions(node: Any) -> Iterator[str]:
-    if not isinstance(node, dict):
-        return
-    if node.get("type") == "function_expression":
-        yield node["value"]
-    for child in node.get("children", ()):
-        yield from _functions(child)
-
-
-def text_of(value: object) -> str:
-    """Return a text or a whole number as text, "" for anything else."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def told(answer: Answer) -> object:
-    """Return an answer's JSON, None where it has none."""
-    try:
-        return answer.json()
-    except Transient:
-        return None

@@ -1,4 +1,4 @@
-"""A profile's templates: Jinja in a sandbox, our filters, and trees of templates rendered.
+"""A profile's templates: our filters, and trees of templates compiled and rendered.
 
 A ValueError becomes the reason for a parked job.
 """
@@ -6,7 +6,7 @@ A ValueError becomes the reason for a parked job.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,14 +15,14 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes, pass_context
-from jinja2.exceptions import SecurityError
-from jinja2.runtime import Context, LoopContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2 import TemplateError, TemplateSyntaxError, Undefined, meta, nodes, pass_context
+from jinja2.filters import FILTERS
+from jinja2.runtime import Context
 
+from kuma_sync.irp.bounds import CutOff, budget
 from kuma_sync.irp.context import SECRETS
 from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.sandbox import GLOBALS, Sandbox
 from kuma_sync.settings.validation import meant
 
 
@@ -100,47 +100,9 @@ def _moment(value: object) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-GLOBALS = ("range", "dict", "namespace")
-_LONGEST_PRODUCT = 1_000_000
-
-
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja without attributes: a dot or a bracket reaches a dict's keys and a list's positions, nothing else."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def __init__(self, maps: Maps, finalize: Callable[[object], object]) -> None:
-        super().__init__(undefined=StrictUndefined, finalize=finalize, autoescape=False)
-        self.globals = {name: self.globals[name] for name in GLOBALS}
-        self.filters.pop("attr")
-        own = {"map": _map(maps, self.filters["map"]), "date": date, "unique": unique, "json": to_json}
-        self.filters |= own
-        self.policies["truncate.leeway"] = 0  # a field's limit is a limit
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Take a key. `loop` and `namespace()` are Jinja's own objects and keep their attributes."""
-        if isinstance(obj, LoopContext | Namespace):
-            return super().getattr(obj, attribute)
-        return self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Take a key or a position; never fall back to an attribute, as Jinja would (`alert.items`)."""
-        keyed = isinstance(obj, Mapping) or (isinstance(obj, Sequence) and isinstance(argument, int | slice))
-        try:
-            return obj[argument] if keyed else self.undefined(obj=obj, name=str(argument))
-        except (LookupError, TypeError):
-            return self.undefined(obj=obj, name=str(argument))
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuse what would fill the memory: `"x" * 10**9`."""
-        sizes = [len(side) if isinstance(side, str | list | tuple) else side for side in (left, right)]
-        if operator == "**" or (sizes != [left, right] and sizes[0] * sizes[1] > _LONGEST_PRODUCT):
-            raise SecurityError(f"{operator} is not allowed here")
-        return super().call_binop(context, operator, left, right)
-
-
-def _map(maps: Maps, of_jinja: Callable[..., object]) -> Callable[..., object]:
+def _map(maps: Maps) -> Callable[..., object]:
     """Return the filter `map`: ours with the name of a value map, Jinja's with `attribute=`."""
+    of_jinja: Callable[..., object] = FILTERS["map"]
     entry = value_map(maps)
 
     @pass_context
@@ -173,7 +135,11 @@ class Leaf:
             if type(found) in _PLAIN:
                 return found
             # A value handed through as it is is JSON data already; to walk 500 events again takes 50 ms.
-            return found if any(found is value for value in values.values()) else plain(found)
+            return found if any(found is value for value in values.values()) else _plain_within(found)
+        except CutOff as cut:
+            if not cut.final:
+                raise
+            problem = cut.problem
         except _FAILURES as error:
             problem = str(error) or type(error).__name__
         raise Unrenderable(self.where, problem)
@@ -186,8 +152,9 @@ class Templates:
         self._maps = maps
         self._names = names
         self._shapes = shapes
-        self._values = Sandbox(maps, _text)
-        self._segments = Sandbox(maps, _segment)
+        own = {"map": _map(maps), "date": date, "unique": unique, "json": to_json}
+        self._values = Sandbox(own, _text)
+        self._segments = Sandbox(own, _segment)
 
     def tree(self, source: object, where: str) -> Any:
         """Compile a tree: tables and arrays stay, every other value becomes a Leaf."""
@@ -265,8 +232,8 @@ class Templates:
 
     def _unknown_filters(self, parsed: nodes.Template) -> Iterator[str]:
         for filtered in parsed.find_all(nodes.Filter):
-            if filtered.name not in self._values.filters:
-                yield f'there is no filter "{filtered.name}"{meant(filtered.name, self._values.filters)}'
+            if filtered.name not in self._values.names:
+                yield f'there is no filter "{filtered.name}"{meant(filtered.name, self._values.names)}'
             match filtered.name, filtered.args:
                 case "map", [nodes.Const(value=str(name)), *_] if name not in self._maps:
                     yield f"there is no [maps.{name}]{meant(name, self._maps)}"
@@ -335,12 +302,22 @@ def _direct(keys: tuple[str, ...], compiled: Callable[[], Render]) -> Render:
     return looked_up
 
 
+def _plain_within(found: object) -> object:
+    spent = budget()
+    spent.admit(found)
+    written = plain(found)
+    # What a generator gave is known by now, and what comes next writes it out in one go.
+    spent.admit(written)
+    return written
+
+
 def plain(value: object) -> object:
     """Return a value as JSON data. Raises TypeError for what is none, and Jinja's error for what is undefined."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, Undefined | str):
         return str.__str__(value) if isinstance(value, str) else str(value)
+    budget().step()
     if isinstance(value, Mapping):
         return {str(name): plain(inner) for name, inner in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, bytes):

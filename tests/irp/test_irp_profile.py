@@ -135,7 +135,7 @@ def test_the_text_of_an_unknown_profile_is_refused() -> None:
         ('name = "security-vision"', "", "profile.name is missing"),
         ("verified = false", "verfied = false", 'profile.verfied is not known; did you mean "verified"'),
         ("verified = false", 'verified = "no"', "profile.verified: expected true or false"),
-        ('kind = "bearer"', 'kind = "login"', 'auth: kind = "login" needs the section [auth.login'),
+        ('kind = "bearer"', 'kind = "login"', 'auth: kind = "login" needs the section'),
         ('kind = "bearer"', 'kind = "header"', 'auth: kind = "header" needs name, that of the header'),
         ('kind = "bearer"', 'kind = "header"\nname = "X Token"', "auth: name is no name of a header"),
         ("[find]", "[finds]", 'finds is not known; did you mean "find"'),

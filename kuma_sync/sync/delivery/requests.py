@@ -32,6 +32,7 @@ from kuma_sync.core.steps import (
     unsent,
 )
 from kuma_sync.core.transitions import update_begun, update_refused
+from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
 from kuma_sync.irp.rendering import Draft
@@ -217,7 +218,7 @@ class Steps:
 
     async def _create(self, job: LeasedJob, work: DeliveryState, step: Create) -> Change:
         """Commit the intent, then send; an intent that certainly did not happen is taken back."""
-        request = self._request(work, step)
+        request = await self._request(work, step)
         sent = content_of(request, work, step)
         self._gates.assure_open("create")
         await self._proof.enter(work.alert_id)
@@ -244,7 +245,7 @@ class Steps:
         later = budget.put_off_until(work.link, unsent=new, capabilities=capabilities, now=now)
         if later is not None:
             return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
-        request = self._request(work, step)
+        request = await self._request(work, step)
         try:
             if request.needed:
                 await self._send_in_doubt(job, work, request)
@@ -278,7 +279,7 @@ class Steps:
 
     async def _add_events(self, job: LeasedJob, work: DeliveryState, step: AddEvents) -> Change | Park:
         try:
-            await self._send(job, self._request(work, step).draft)
+            await self._send(job, (await self._request(work, step)).draft)
         except Missing as error:
             return _missing(job, error)
         added = frozenset(step.events)
@@ -286,15 +287,15 @@ class Steps:
 
     async def _close(self, job: LeasedJob, work: DeliveryState, step: Close) -> Change | Park:
         try:
-            await self._send(job, self._request(work, step).draft)
+            await self._send(job, (await self._request(work, step)).draft)
         except Missing as error:
             return _missing(job, error, become=transitions.unclosed)
         log.info("incident_closed", alert_id=work.alert_id)
         audit = ("incident_closed", work.link.close_reason)
         return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
 
-    def _request(self, work: DeliveryState, step: Telling | Close) -> Request:
-        return self._context.request(work, step, self._irp.draft)
+    async def _request(self, work: DeliveryState, step: Telling | Close) -> Request:
+        return await patiently(partial(self._context.request, work, step, self._irp.draft))
 
     async def _send(self, job: LeasedJob, draft: Draft) -> None:
         await self._ask(draft.operation, job, partial(self._irp.write, draft))

@@ -1,0 +1,180 @@
+"""Places in an answer: JMESPath, headers, and what a pattern picks out of a longer text. The only home of JMESPath."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+from jmespath.visitor import Options, TreeInterpreter
+from pydantic import BaseModel
+
+from kuma_sync.core.errors import Transient
+from kuma_sync.irp.bounds import SIZE, CutOff, budget
+from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.profile import Picked
+from kuma_sync.settings.validation import meant
+from kuma_sync.transport import Answer
+
+_LONGEST_SEARCHED = 10_000
+"""Characters of a text in which a pattern is looked for."""
+
+
+_FUNCTIONS = Functions()
+
+
+class _Interpreter(TreeInterpreter):
+    """JMESPath's own, which counts its steps, and looks before it writes out or compares what may be huge."""
+
+    def __init__(self) -> None:
+        super().__init__(Options(custom_functions=_FUNCTIONS))
+        self._budget = budget()
+
+    def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+        """Find what a part of the expression means."""
+        self._budget.step()
+        found = super().visit(node, *args, **kwargs)
+        if isinstance(found, list):
+            self._budget.add(len(found))
+        return found
+
+    def visit_multi_select_list(self, node: Any, value: Any) -> Any:
+        """Put values together."""
+        self._budget.composed = True
+        return super().visit_multi_select_list(node, value)
+
+    def visit_multi_select_dict(self, node: Any, value: Any) -> Any:
+        """Put values together."""
+        self._budget.composed = True
+        return super().visit_multi_select_dict(node, value)
+
+    def visit_comparator(self, node: Any, value: Any) -> Any:
+        """Compare, where both sides are small enough."""
+        sides = [self.visit(child, value) for child in node["children"]]
+        self._budget.admit(*sides)
+        node = {**node, "children": [{"type": "literal", "value": side, "children": []} for side in sides]}
+        return super().visit_comparator(node, value)
+
+    def visit_function_expression(self, node: Any, value: Any) -> Any:
+        """Call a function, where what it is given is small enough."""
+        given = [self.visit(child, value) for child in node["children"]]
+        self._budget.admit(*given)
+        match node["value"], given:
+            case "join", [str(glue), list(texts)] if len(glue) * len(texts) > SIZE:
+                raise self._budget.too_large()
+        found = _FUNCTIONS.call_function(node["value"], given)
+        if isinstance(found, str):
+            self._budget.add(len(found))
+        return found
+
+
+class Expression:
+    """One JMESPath expression; an absent one finds nothing."""
+
+    def __init__(self, source: str, where: str) -> None:
+        self.given = bool(source)
+        self._where = where
+        try:
+            self._parsed = jmespath.compile(source).parsed if source else None
+        except JMESPathError as error:
+            raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
+        self._keys = _keys(self._parsed)
+        for name in _functions(self._parsed or {}):
+            # jmespath itself would say so only when it meets the function while searching.
+            if name not in Functions.FUNCTION_TABLE:
+                raise Unrenderable(
+                    where, f'there is no JMESPath function "{name}"{meant(name, Functions.FUNCTION_TABLE)}'
+                )
+
+    def search(self, tree: object) -> object:
+        """Return what it finds, None where the tree is not as it expects. Raises CutOff."""
+        if self._keys is not None:
+            return _looked_up(self._keys, tree)
+        if self._parsed is None:
+            return None
+        try:
+            found: object = _Interpreter().visit(self._parsed, tree)
+        except JMESPathError:
+            return None
+        except CutOff as cut:
+            raise CutOff(f"{self._where} {cut.problem}", final=cut.final) from None
+        return found
+
+    def holds(self, tree: object) -> bool:
+        """Tell whether it finds something true, as JMESPath sees it: 0 is."""
+        found = self.search(tree)
+        return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
+
+
+class Spot:
+    """A place in an answer, compiled: an expression, or a header; of its text what the pattern picks out."""
+
+    def __init__(self, place: str | Picked, where: str) -> None:
+        picked = Picked(path=place) if isinstance(place, str) and place else place
+        self._expression = Expression(picked.path if isinstance(picked, Picked) else "", where)
+        self._header = picked.header if isinstance(picked, Picked) else None
+        pattern = picked.pattern if isinstance(picked, Picked) else ""
+        self._pattern = re.compile(pattern) if pattern else None
+        self.by_header = self._header is not None
+
+    def found(self, tree: object, answer: Answer) -> object:
+        """Return what stands there: a text where there is a pattern, None where there is nothing. Raises CutOff."""
+        value = answer.headers.get(self._header) if self._header else self._expression.search(tree)
+        if self._pattern is None:
+            return value
+        matched = self._pattern.search(text_of(value)[:_LONGEST_SEARCHED])
+        return matched[1] if matched else None
+
+
+def compiled_places(extract: BaseModel, where: str) -> dict[str, Spot]:
+    """Compile all places of an operation's `extract`. Raises Unrenderable."""
+    parts = type(extract).model_fields
+    return {part: Spot(getattr(extract, part), f"{where}.{part}") for part in parts}
+
+
+def _keys(node: Any) -> tuple[str, ...] | None:
+    """Return the keys of an expression that is nothing but keys, as `data.id`; the interpreter is ten times slower."""
+    match node:
+        case {"type": "field", "value": str(key)}:
+            return (key,)
+        case {"type": "subexpression", "children": [first, {"type": "field", "value": str(key)}]}:
+            before = _keys(first)
+            return (*before, key) if before is not None else None
+        case _:
+            return None
+
+
+def _looked_up(keys: tuple[str, ...], tree: object) -> object:
+    found = tree
+    for key in keys:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
+
+
+def _functions(node: Any) -> Iterator[str]:
+    if not isinstance(node, dict):
+        return
+    if node.get("type") == "function_expression":
+        yield node["value"]
+    for child in node.get("children", ()):
+        yield from _functions(child)
+
+
+def text_of(value: object) -> str:
+    """Return a text or a whole number as text, "" for anything else."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def told(answer: Answer) -> object:
+    """Return an answer's JSON, None where it has none."""
+    try:
+        return answer.json()
+    except Transient:
+        return None
