@@ -9,7 +9,7 @@ from typing import Any
 
 from kuma_sync.core.alert import Alert, AlertId, JsonObject, Observation, take_contents
 from kuma_sync.core.incident import Incident
-from kuma_sync.core.link import Link
+from kuma_sync.core.link import BeingMade, Link, Linked, State
 from kuma_sync.store.link_rows import as_link, as_row
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
@@ -119,15 +119,14 @@ _PARTS: dict[str, Callable[[Any], dict[str, Any]]] = {
         "sent_fingerprint": sent.fingerprint,
         "sent_fields": sent.fields,
         "sent_events": sent.events,
+        "ownership": _row(Linked(incident=an_incident(), sent=sent))["ownership"],
     },
     "intent": lambda intent: {
-        "intent": intent
-        and {
-            "fingerprint": intent.sent.fingerprint,
-            "fields": intent.sent.fields,
-            "at": intent.at.isoformat(),
-            "unidentified": intent.unidentified,
-        },
+        "intent": intent and _row(BeingMade(intent=intent))["intent"],
         "intent_events": intent.sent.events if intent else frozenset(),
     },
 }
+
+
+def _row(state: State) -> dict[str, Any]:
+    return as_row(Link(alert_id=ALERT_ID, state=state), NOW)

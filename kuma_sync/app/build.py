@@ -280,7 +280,9 @@ class RuntimeBuilder:
         unit_of_work = DeliveryUnitOfWork(shared.store, target.capabilities, lease=shared.limits.job_lease)
         admit = partial(self._kuma.whole.admit, reads=True)
         contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
-        lanes = {LANES[operation]: list[Gate]([kind]) for operation, kind in gates.irp.kinds.items()}
+        lanes = {lane: list[Gate]() for lane in LANES.values()}
+        for operation, kind in gates.irp.kinds.items():
+            lanes[LANES[operation]].append(kind)
         if proof is not None:
             lanes[Lane.CREATE].append(proof)
         return Worker(

@@ -13,18 +13,20 @@ from urllib.parse import quote
 from kuma_sync.app.build import template_context, utc_now
 from kuma_sync.app.remotes import checked_profile, key_of, open_remotes, options
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
+from kuma_sync.core.comments import untold
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
 from kuma_sync.core.routing import IRP, UNROUTED
-from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Nothing, Step, Upsert
+from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, Create, FindFirst, Nothing, Step, Upsert
 from kuma_sync.core.transitions import absent, without_find
 from kuma_sync.irp.auth import Shown, shown, shown_login
+from kuma_sync.irp.context import FOLLOW_GET
 from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
-from kuma_sync.irp.sample import sample_subject
+from kuma_sync.irp.sample import sample_currents, sample_subject
 from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.secret import MASK
@@ -34,6 +36,8 @@ from kuma_sync.sync.delivery.forecast import NOT_YET
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState, load_states
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.redact import redact
+
+NEXT = " (the next request)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,7 @@ class _Renderer:
 
     def __init__(self, settings: Settings, target: str, *, incident: Incident, closing: Closing) -> None:
         profile = _profile(settings, target)
+        self._currents = sample_currents(profile)
         self._section = settings.irps[target]
         self._compiled = compile_profile(profile)
         self._capabilities = capabilities(profile, to_irp=settings.close.to_irp)
@@ -143,20 +148,44 @@ class _Renderer:
 
     def all(self, stored: Stored, *, due: Step) -> list[Rendered]:
         """Render every operation that the profile has."""
-        every = self._login()
+        every, reading = self._login(), dict[str, bool]()
         for work, step in self._steps(stored, due):
             operation = OPERATIONS[type(step)]
             if operation in self._compiled:
-                request = self._request(work, step)
+                plain = self._request(work, step)
+                request = self._read(work, step) if plain.draft.unread else plain
                 note = self._note(stored.read.link, step, request, due)
-                comes = " (the next request)" if OPERATIONS.get(type(due)) == operation else ""
-                every.append(self._rendered(request.draft, note + comes, self._auth))
+                comes = OPERATIONS.get(type(due)) == operation
+                if plain.draft.unread or plain.looks_at:
+                    reading[operation] = comes and plain.needed
+                follows = comes and not reading.get(operation)
+                every.append(self._rendered(request.draft, note + (NEXT if follows else ""), self._auth))
+        if "get" in self._compiled:
+            every.insert(_place_of_get(every), self._get(stored, reading))
         return every
 
     def _login(self) -> list[Rendered]:
         draft = shown_login(self._profile, self._section.username, options(self._section))
         note = "before the first request, and after one that was refused with 401"
         return [self._rendered(draft, note, Shown())] if draft else []
+
+    def _get(self, stored: Stored, reading: Mapping[str, bool]) -> Rendered:
+        """Render the request that reads an incident; `reading` has the writes before it, and whether one is next."""
+        link = self._linked(stored.read, stored.read.link.sent).link
+        draft = self._context.reading(replace(stored.read, link=link), self._draft)
+        before = f"before {' and '.join(reading)}; " if reading else ""
+        note = f"{before}for `show --live`" + (NEXT if any(reading.values()) else "")
+        return self._rendered(draft, note, self._auth)
+
+    def _read(self, work: DeliveryState, step: Step) -> Request:
+        """Render a request that holds what was read of the incident, with what stands for that."""
+        *tries, last = self._currents
+        for current in tries:
+            try:
+                return self._context.request(work, step, self._draft, current)
+            except Permanent:
+                continue
+        return self._context.request(work, step, self._draft, last)
 
     def _steps(self, stored: Stored, due: Step) -> Iterator[tuple[DeliveryState, Step]]:
         """Yield a step for each operation, with the alert as it would be then."""
@@ -171,7 +200,9 @@ class _Renderer:
         if isinstance(compare, Compare):
             yield outdated, compare
         yield self._adding(work, sent, due if work.link.incident else create)
-        yield self._linked(stored.work if isinstance(due, Close) else work, sent), Close()
+        closing = self._linked(stored.work if isinstance(due, Close) else work, sent)
+        yield closing, due if isinstance(due, Comment) else self._told(closing)
+        yield closing, Close()
 
     def _adding(self, work: DeliveryState, sent: DeliveredState, before: Step) -> tuple[DeliveryState, Step]:
         """Return what is added after the request before it; where nothing is left, how it would look."""
@@ -183,6 +214,11 @@ class _Renderer:
             if isinstance(step, AddEvents):
                 return then, step
         return self._linked(work, sent), AddEvents()
+
+    def _told(self, closing: DeliveryState) -> Comment:
+        """Return what would be told before the incident is closed; where that is nothing, how it would look."""
+        lines = untold(closing.link, closing=True, audit=self._capabilities.audit_comments)
+        return Comment(lines=lines or ("…",), closing=True)
 
     def _linked(self, work: DeliveryState, sent: DeliveredState) -> DeliveryState:
         state = Linked(incident=self._incident, sent=sent)
@@ -206,6 +242,9 @@ class _Renderer:
                 return _note_of_update(link, request, due)
             case AddEvents():
                 return f"what is beyond {self._capabilities.batch} events in one request"
+            case Comment():
+                did = "what we did, and " if self._capabilities.audit_comments else ""
+                return f"{did}the words of a closing, before it"
             case _ if not self._capabilities.may_close:
                 return "not sent: close.to_irp is off"
             case _:
@@ -238,7 +277,12 @@ def _note_of_update(link: Link, request: Request, due: Step) -> str:
     if not request.needed:
         return "nothing differs from what was sent: not sent now"
     now = isinstance(due, Compare | FindFirst)
-    return "what differs from what was sent" + ("" if now else ": not sent now")
+    unless = f"; {', '.join(sorted(request.looks_at))} unless edited in the IRP" if request.looks_at else ""
+    return "what differs from what was sent" + unless + ("" if now else ": not sent now")
+
+
+def _place_of_get(shown: list[Rendered]) -> int:
+    return next((place for place, one in enumerate(shown) if one.operation in FOLLOW_GET), len(shown))
 
 
 async def _read(settings: Settings, alert_id: AlertId, *, needed: bool) -> Contents | None:

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from kuma_sync.app.live import Live, look
+from kuma_sync.app.preview import load_stored
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
-from kuma_sync.cli.session import command_settings, looked_for, opened_store
+from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
-from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_pairs, show_raw, show_table
+from kuma_sync.cli.tables import (
+    Column,
+    ago_first,
+    beside,
+    bytes_of,
+    cut,
+    plain,
+    show_json,
+    show_pairs,
+    show_raw,
+    show_table,
+)
 from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import Link
 from kuma_sync.settings import Settings
 from kuma_sync.store import AuditEntry, Job, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models import AlertState, Held, Row
+
+LONGEST = 300
+"""Characters of a field's value that are shown."""
 
 PAGE = 50
 """Alerts that a table shows unless another number is given."""
@@ -44,6 +62,8 @@ class LinkView:
     dropped: bool
     gone: bool
     missed: bool
+    left_to_analysts: list[str]
+    comments_owed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +83,7 @@ class AlertView:
     parked_size: int | None = None
     held: list[Held]
     history: list[AuditEntry]
+    live: Live | None = None
 
 
 @click.command()
@@ -93,18 +114,22 @@ def alerts(config: Path | None, as_json: bool, state: str | None, target: str | 
 @config_option
 @json_option
 @click.option("--raw", is_flag=True, help="Only what KUMA sent, of a parked piece that is no alert.")
+@click.option("--live", is_flag=True, help="Ask the IRP, too, what the incident holds now.")
 @click.argument("alert")
-def show(config: Path | None, as_json: bool, raw: bool, alert: str) -> None:
+def show(config: Path | None, as_json: bool, raw: bool, live: bool, alert: str) -> None:
     """Show one alert with its whole history.
 
     ALERT is its id, or at least 6 characters of its beginning, its incident's id or number, or a part of its name.
     """
-    if raw and as_json:
-        raise click.UsageError("Say --raw or --json, not both.")
+    if raw and (as_json or live):
+        raise click.UsageError(f"Say --raw or {'--json' if as_json else '--live'}, not both.")
     if raw:
         show_raw(_raw(command_settings(config, remotes=False), alert))
         return
-    view = _view(command_settings(config, remotes=False), alert)
+    settings = command_settings(config, remotes=live)
+    view = _view(settings, alert)
+    if live:
+        view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
     if as_json:
         show_json(view)
     else:
@@ -215,6 +240,19 @@ def _view(settings: Settings, text: str) -> AlertView:
         )
 
 
+async def _looked(settings: Settings, alert_id: AlertId) -> Live:
+    """Ask the IRP; raise Unfinished where it is out of reach."""
+    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+        work = load_stored(tx, alert_id)
+    if work is None:
+        raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
+    try:
+        return await look(settings, work)
+    except RemoteError as error:
+        told = f"the IRP could not be asked what the incident holds now: {error.operation} {error.summary}"
+    raise Unfinished(told)
+
+
 def _raw(settings: Settings, text: str) -> bytes:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         name = looked_for(tx, text)
@@ -234,6 +272,8 @@ def _link_view(link: Link) -> LinkView:
         close_origin=link.close_origin.value if link.close_origin else None,
         close_reason=link.close_reason,
         close_comment=link.close_comment,
+        left_to_analysts=sorted(link.sent.theirs),
+        comments_owed=len(link.owed),
         **{name: getattr(link, name) for name in flags},
     )
 
@@ -249,6 +289,8 @@ def _show(view: AlertView) -> None:
         _show_alert(view, view.alert)
     if view.link is not None:
         _show_link(view.link)
+    if view.live is not None:
+        _show_live(view.live)
     for queue, jobs in (("delivery", view.deliveries), ("close", view.closes)):
         for job in jobs:
             due = f", due {when(job.due)}" if job.state is JobState.PENDING else ""
@@ -262,6 +304,32 @@ def _show(view: AlertView) -> None:
             [[when(entry.at), entry.actor, entry.action, entry.detail or " "] for entry in view.history],
             indent="  ",
         )
+
+
+def _show_live(live: Live) -> None:
+    say(f"\nin the IRP now, by {live.by}")
+    if not live.incidents and live.values is None:
+        say("  the IRP does not know this incident")
+    show_pairs([(name, _short(value)) for name, value in (live.values or {}).items()])
+    if live.fields:
+        rows = [[field.name, field.whose, _short(field.value)] for field in live.fields]
+        show_table(["field", "whose word", Column("holds", wraps=True)], rows, indent="  ")
+    for found in live.incidents:
+        incident, state = found.incident, "closed" if found.closed else "open"
+        show_pairs(
+            [
+                ("id", incident.id),
+                ("number", incident.number),
+                ("address", incident.url),
+                ("state", state),
+                ("resolution", found.resolution),
+            ]
+        )
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return cut(text, LONGEST)
 
 
 def _show_alert(view: AlertView, alert: Alert) -> None:
@@ -291,6 +359,8 @@ def _show_link(link: LinkView) -> None:
             ("number", incident.number if incident else ""),
             ("address", incident.url if incident else ""),
             ("events sent", str(link.events_sent)),
+            ("left to analysts", ", ".join(link.left_to_analysts)),
+            ("comments to tell", str(link.comments_owed) if link.comments_owed else ""),
             ("in doubt", link.doubt),
             ("closed", closed),
             ("closed from", link.close_origin),

@@ -32,11 +32,17 @@ UNSURE = "?"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveredState:
-    """The content that we sent to the incident: digests of its top-level fields, and the events."""
+    """The content that we sent to the incident: digests of its top-level fields, and the events.
+
+    Of fields that are sent until somebody edits them: `ours` holds the values from us that the incident may have, by
+    their likeness; `theirs` names those that are the analysts' by now (core/ownership).
+    """
 
     fingerprint: Fingerprint | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     events: frozenset[EventDigest] = frozenset()
+    ours: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    theirs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +64,17 @@ class InKuma(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closing:
-    """A closing that was wanted or seen; the first origin counts. `incident` says that the incident is closed."""
+    """A closing that was wanted or seen; the first origin counts. `incident` says that the incident is closed.
+
+    `told`: its words went to the IRP as a comment, or were lost on their way there.
+    """
 
     origin: Origin
     reason: str = ""
     comment: str = ""
     alert: InKuma = InKuma.OPEN
     incident: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +171,8 @@ class Link:
 
     `target` is the IRP that has or gets the incident (core/routing). `gone`: KUMA no longer has the alert.
     `spent_until` is until when the alert's budget of updates is spent (core/budget); `unresolved_at` when the incident
-    was first seen closed without a resolution, which is looked at once more before a default stands in.
+    was first seen closed without a resolution, which is looked at once more before a default stands in. `owed` are the
+    lines that are still to be told as a comment (core/comments).
     """
 
     alert_id: AlertId
@@ -171,6 +182,7 @@ class Link:
     gone: bool = False
     spent_until: datetime | None = None
     unresolved_at: datetime | None = None
+    owed: tuple[str, ...] = ()
 
     @property
     def live(self) -> Live:
@@ -303,14 +315,26 @@ class Link:
                 return sent  # it was there all the time
             case BeingMade(intent=intent, resync=False, carried=carried) if not carried:
                 return intent.sent
+            case Doubted(incident=known) | Linked(incident=known) if not same_incident_id(known.id, found.id):
+                return of_anything(self.carried)  # what somebody edited there says nothing of this one
             case _:
                 # Where something may have been sent before the intent, nobody knows which of the two it is.
                 return self.forgotten
 
     @property
     def forgotten(self) -> DeliveredState:
-        """Return the content that a full update compares with: our fields' names, so that empty ones are cleared."""
-        return of_anything(self.carried)
+        """Return the content that a full update compares with: our fields' names, so that empty ones are cleared.
+
+        Whose the fields are that are sent until somebody edits them is not forgotten.
+        """
+        nothing = of_anything(self.carried)
+        match self.live:
+            case BeingMade(carried=carried) if carried:
+                return nothing
+            case Doubted(sent=sent) | Linked(sent=sent) | BeingMade(intent=Intent(sent=sent)):
+                return replace(nothing, ours=sent.ours, theirs=sent.theirs)
+            case _:
+                return nothing
 
     @property
     def carried(self) -> frozenset[str]:

@@ -6,12 +6,13 @@ Level-triggered: the stored snapshot and link decide, never the reason a job was
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 from typing import assert_never
 
 from kuma_sync.core.alert import AlertSnapshot, EventDigest
+from kuma_sync.core.comments import untold
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import (
     BeingMade,
@@ -32,7 +33,8 @@ class TargetCapabilities:
 
     `settle` is how far apart two empty answers of `find` must be after a create that may have happened; `spacing` how
     far apart updates of an alert that changes often (core/budget; zero: no limit). With `find_always` every create is
-    preceded by `find`, also one that is tried again after it was refused. `batch` is the largest number of events in
+    preceded by `find`, also one that is tried again after it was refused. With `audit_comments` it is told as a comment
+    what we did. `batch` is the largest number of events in
     one request; None: there is no operation for the rest, so all go with create and update, where these tell events.
     Of an IRP that `pulls` nothing of this is asked: alerts are put out for it.
     """
@@ -44,6 +46,8 @@ class TargetCapabilities:
     update_tells_events: bool = True
     batch: int | None = 500
     may_close: bool = True
+    can_comment: bool = False
+    audit_comments: bool = False
     settle: timedelta = timedelta(seconds=5)
     spacing: timedelta = timedelta()
     pulls: bool = False
@@ -81,6 +85,14 @@ class AddEvents:
     events: Events = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comment:
+    """Tell these lines as a comment, before the incident is closed. `closing`: words of its closing are among them."""
+
+    lines: tuple[str, ...] = ()
+    closing: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Close:
     """Close the incident, because its alert is closed."""
@@ -104,7 +116,7 @@ class Nothing:
 
 
 Telling = Create | Compare | Upsert | AddEvents
-Step = Telling | Close | FindFirst | Offer | Nothing
+Step = Telling | Comment | Close | FindFirst | Offer | Nothing
 
 
 def next_step(
@@ -161,7 +173,10 @@ def _keep_true(snapshot: AlertSnapshot, link: Link, kept: Events, capabilities: 
         return Compare(events=_first(new, capabilities) if capabilities.update_tells_events else ())
     if new and capabilities.batch is not None:
         return AddEvents(events=_first(new, capabilities))
-    return Close() if capabilities.may_close and to_be_closed(link) else Nothing()
+    closing = capabilities.may_close and to_be_closed(link)
+    if capabilities.can_comment and (lines := untold(link, closing=closing, audit=capabilities.audit_comments)):
+        return Comment(lines=lines, closing=closing)
+    return Close() if closing else Nothing()
 
 
 def _first(events: Iterable[EventDigest], capabilities: TargetCapabilities) -> Events:
@@ -182,7 +197,8 @@ class RenderedFields:
     `digests` are of those that are compared with what was sent. `names` are all that the template has, `present` those
     that the body has. `event_fields` hold events: they have no digest and are sent when there are new events. `unknown`
     are those that could not be rendered truly because the alert's contents are not at hand: they count neither as
-    changed nor as cleared. With `whole` an update sends all fields.
+    changed nor as cleared. With `whole` an update sends all fields. `until_edited` are sent until somebody edits them
+    in the IRP; `likeness` has theirs (core/ownership).
     """
 
     digests: Mapping[str, str]
@@ -191,6 +207,13 @@ class RenderedFields:
     event_fields: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     whole: bool = False
+    until_edited: frozenset[str] = frozenset()
+    likeness: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, names: frozenset[str]) -> RenderedFields:
+        """Return the fields as if the template did not have these."""
+        digests = {name: digest for name, digest in self.digests.items() if name not in names}
+        return replace(self, digests=digests, names=self.names - names, present=self.present - names)
 
     def held(self, sent: Mapping[str, str]) -> dict[str, str]:
         """Return the digests of what the incident holds once this arrived; `sent` is what it held before."""

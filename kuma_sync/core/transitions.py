@@ -1,22 +1,16 @@
-"""The changes of a link after each answer of a remote, and after each command of an operator. All are pure.
-
-An update may arrive although its answer is lost. If the alert then goes back to what it was, nothing would differ from
-what was sent last, and the incident would keep what it got for ever. So before an update goes out, its fields count as
-holding anything.
-"""
+"""The changes of a link after each answer of a remote, and after each command of an operator. All are pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Literal, assert_never
 
 from kuma_sync.core.alert import EventDigest, Fingerprint
 from kuma_sync.core.incident import Found, Incident, Origin
 from kuma_sync.core.link import (
-    UNSURE,
     BeingMade,
     Closing,
     DeliveredState,
@@ -114,9 +108,19 @@ def shown(link: Link) -> Link:
             return link
 
 
-def updated(link: Link, fingerprint: Fingerprint, fields: Mapping[str, str], events: frozenset[EventDigest]) -> Link:
-    """Note an update; `fields` are all that the incident has now, `events` those in this request."""
-    return link.with_sent(DeliveredState(fingerprint=fingerprint, fields=fields, events=link.sent.events | events))
+def updated(
+    link: Link,
+    fingerprint: Fingerprint,
+    fields: Mapping[str, str],
+    events: frozenset[EventDigest],
+    ours: Mapping[str, str] = MappingProxyType({}),
+) -> Link:
+    """Note an update; `fields` are all that the incident has now, `events` those in this request.
+
+    `ours` has the likeness of those fields in it that are sent until somebody edits them.
+    """
+    now = replace(link.sent, fingerprint=fingerprint, fields=fields, events=link.sent.events | events)
+    return link.with_sent(replace(now, ours={**now.ours, **{name: frozenset({one}) for name, one in ours.items()}}))
 
 
 def events_added(link: Link, events: frozenset[EventDigest]) -> Link:
@@ -384,17 +388,3 @@ def released(link: Link, *, creates: bool = True, closings: bool = True) -> Link
     if closings and closing is not None and closing.alert is InKuma.HELD:
         link = replace(link, closing=replace(closing, alert=InKuma.CLOSED))
     return link
-
-
-def update_begun(link: Link, fields: AbstractSet[str]) -> Link:
-    """Note, before it goes out, that an update of these fields may arrive."""
-    return link.with_sent(_in_doubt(link.sent, fields))
-
-
-def update_refused(link: Link, fields: AbstractSet[str], *, before: DeliveredState) -> Link:
-    """Take the update back: it surely did not arrive. `before` is the content before it. A resync meanwhile stays."""
-    return link.with_sent(before) if link.sent == _in_doubt(before, fields) else link
-
-
-def _in_doubt(sent: DeliveredState, fields: AbstractSet[str]) -> DeliveredState:
-    return replace(sent, fingerprint=Fingerprint(UNSURE), fields={**sent.fields, **dict.fromkeys(fields, UNSURE)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from http import HTTPStatus
 
 import structlog
 
@@ -15,11 +16,11 @@ from kuma_sync.core.text import folded
 from kuma_sync.irp.auth import Credentials, make_auth, require
 from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.encoding import outgoing
-from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.errors import Outdated, Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
-from kuma_sync.irp.responses import REMOTE, Row
+from kuma_sync.irp.responses import REMOTE, Current, Row
 from kuma_sync.irp.validate import compile_profile
 from kuma_sync.telemetry.redact import masked
 from kuma_sync.transport import Answer, RemoteClient
@@ -123,6 +124,10 @@ class IrpClient:
             log.warning("irp_find_shows_others", discarded=len(rows) - len(found), kept=len(found))
         return [Found(incident=row.incident, closed=row.closed, resolution=row.resolution) for row in found]
 
+    async def read(self, draft: Draft) -> Current:
+        """Ask what an incident holds now, by `get`. Raises Missing where the IRP does not know it."""
+        return self._operations["get"].answers.current(await self._send(draft, changes=False))
+
     async def list_closed(self, since: datetime) -> AsyncGenerator[ClosedPage, None]:
         """Read the incidents closed since then, page by page, each incident once unless it changed meanwhile.
 
@@ -173,6 +178,8 @@ class IrpClient:
         try:
             await patiently(lambda: self._operations[draft.operation].answers.judge(answer))
         except Permanent as error:
+            if error.status == HTTPStatus.PRECONDITION_FAILED and draft.conditional:
+                raise _outdated(error) from None
             raise self._located(error) from None
         return answer
 
@@ -207,6 +214,16 @@ class IrpClient:
         if notes.undated and not self._undated:
             log.warning("irp_closings_undated", form=notes.undated)
         self._filter_ignored, self._undated = notes.discarded > 0, bool(notes.undated)
+
+
+def _outdated(error: Permanent) -> Outdated:
+    return Outdated(
+        remote=error.remote,
+        operation=error.operation,
+        summary=f"{error.summary}: the incident was changed meanwhile",
+        status=error.status,
+        detail=error.detail,
+    )
 
 
 @dataclass(slots=True)

@@ -33,11 +33,19 @@ NAMES: Mapping[str, frozenset[str]] = {
     "create": _ALERT,
     "update": _INCIDENT,
     "add_events": _INCIDENT,
+    "get": _INCIDENT,
+    "comment": _INCIDENT | {"reason", "comment"},
     "close": _INCIDENT | {"reason", "comment"},
     "list_closed": _ALWAYS | {"since", "offset", "limit", "page"},
     LOGIN: frozenset({"username", "password", "token", "options", SECRETS}),
 }
 """The values each operation's templates may name."""
+
+CURRENT = "current"
+"""What `get` read of the incident: known to the operations below where the profile has `get`."""
+
+FOLLOW_GET = frozenset({"update", "add_events", "comment", "close"})
+"""The writes before which the incident may be read."""
 
 SHAPES: Mapping[str, frozenset[str]] = {
     "alert": frozenset(

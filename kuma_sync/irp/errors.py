@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kuma_sync.core.errors import Permanent
+from kuma_sync.core.errors import Permanent, Transient
 
 
 class Unrenderable(Exception):
@@ -28,3 +28,7 @@ class Missing(Permanent):
 
 class TooLarge(Permanent):
     """The request is larger than the IRP takes: with fewer events it may pass."""
+
+
+class Outdated(Transient):
+    """412: the incident is no longer as we read it before this write. Read again, it may pass."""

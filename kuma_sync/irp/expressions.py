@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jmespath
@@ -131,8 +131,12 @@ class Spot:
 
 def compiled_places(extract: BaseModel, where: str) -> dict[str, Spot]:
     """Compile all places of an operation's `extract`. Raises Unrenderable."""
-    parts = type(extract).model_fields
-    return {part: Spot(getattr(extract, part), f"{where}.{part}") for part in parts}
+    return spots({part: getattr(extract, part) for part in type(extract).model_fields}, where)
+
+
+def spots(places: Mapping[str, str | Picked], where: str) -> dict[str, Spot]:
+    """Compile places by their names. Raises Unrenderable."""
+    return {name: Spot(place, f"{where}.{name}") for name, place in places.items()}
 
 
 def _keys(node: Any) -> tuple[str, ...] | None:

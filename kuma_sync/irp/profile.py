@@ -56,12 +56,16 @@ class Strict(BaseModel):
 
 
 class Heading(Strict):
-    """`[profile]`: its name, which side asks, and whether it was proven against the real product."""
+    """`[profile]`: its name, which side asks, and whether it was proven against the real product.
+
+    With `audit_comments` what we did to an incident is told there as a comment.
+    """
 
     name: str = Field(min_length=1)
     mode: Literal["push", "pull"] = "push"
     verified: bool = False
     description: str = ""
+    audit_comments: bool = False
 
 
 def _regular(pattern: str) -> str:
@@ -131,6 +135,21 @@ class Extract(Strict):
     resolution: Place = ""
     url: Place = ""
     updated: Place = ""
+
+
+class GetExtract(Extract):
+    """What `get` reads: `fields` to compare, by the name that each has in the body; all else as it is named."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Place] = Field(init=False)
+
+    fields: dict[str, Place] = {}
+
+    @property
+    def free(self) -> Mapping[str, str | Picked]:
+        """Return the further values, by name."""
+        named = {name: getattr(self, name) for name in Extract.model_fields}
+        return {name: place for name, place in {**named, **(self.__pydantic_extra__ or {})}.items() if place}
 
 
 def _body(value: Any) -> Any:
@@ -238,15 +257,26 @@ class CreateOperation(Operation):
 
 
 class UpdateOperation(Operation):
-    """`[update]`: sends the top-level fields that changed, or all of them."""
+    """`[update]`: sends the top-level fields that changed, or all of them.
+
+    Fields of `once` are sent by create alone; those of `until_edited` until somebody edited them in the IRP.
+    """
 
     fields: Literal["changed", "all"] = "changed"
+    once: list[str] = []
+    until_edited: list[str] = []
 
 
 class AddEventsOperation(Operation):
     """`[add_events]`: `batch` is the largest number of events in one request, of create and update too."""
 
     batch: int = Field(default=500, ge=1)
+
+
+class GetOperation(Operation):
+    """`[get]`: what an incident holds now."""
+
+    extract: GetExtract = GetExtract()
 
 
 class FindOperation(Operation):
@@ -273,6 +303,8 @@ class Profile(Strict):
     find: FindOperation | None = None
     update: UpdateOperation | None = None
     add_events: AddEventsOperation | None = None
+    get: GetOperation | None = None
+    comment: Operation | None = None
     close: Operation | None = None
     list_closed: ListClosedOperation | None = None
 
@@ -326,10 +358,15 @@ class Profile(Strict):
         return self.heading.description
 
     @property
+    def until_edited(self) -> frozenset[str]:
+        """Return the fields that are sent until somebody edits them."""
+        return frozenset(self.update.until_edited) if self.update else frozenset()
+
+    @property
     def operations(self) -> Mapping[str, Operation]:
         """Return the operations that are there, by name."""
         every = ((name, getattr(self, name)) for name in OPERATIONS)
         return {name: operation for name, operation in every if operation is not None}
 
 
-OPERATIONS = ("probe", "find", "create", "update", "add_events", "close", "list_closed")
+OPERATIONS = ("probe", "find", "get", "create", "update", "add_events", "comment", "close", "list_closed")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import quote, urlencode
 
-from kuma_sync.core.alert import canonical_json
+from kuma_sync.core.ownership import digest, likeness
 from kuma_sync.core.steps import RenderedFields, Update
 from kuma_sync.irp.bounds import bounded
-from kuma_sync.irp.context import NAMES, SECRETS, SHAPES, UNKNOWN
+from kuma_sync.irp.context import CURRENT, FOLLOW_GET, NAMES, SECRETS, SHAPES, UNKNOWN
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.profile import Exchange, UpdateOperation
 from kuma_sync.irp.templates import Leaf, Maps, Templates, Values, empty, render, uses
@@ -36,7 +35,10 @@ class Draft:
     """A rendered request. `body` is None where the operation has none.
 
     `names`, `event_fields`, `unknown` and `whole` are as in core/steps.RenderedFields. `address_fields` tell which
-    incident is meant: they go with every update, and are no change.
+    incident is meant, or what of it was read before (`current`): they go with every update, and are no change.
+
+    `conditional`: it holds what was read of the incident before. Where `unread`, what would hold that is left out of
+    it: it is not fit to be sent.
     """
 
     operation: str
@@ -51,12 +53,21 @@ class Draft:
     unknown: frozenset[str] = frozenset()
     whole: bool = False
     address_fields: frozenset[str] = frozenset()
+    until_edited: frozenset[str] = frozenset()
+    conditional: bool = False
+    unread: bool = False
 
     @cached_property
     def fields(self) -> dict[str, str]:
         """Return a digest of every top-level field that is compared with what was sent."""
         compared = self.names - self.event_fields - self.unknown
-        return {name: _digest(value) for name, value in (self.body or {}).items() if name in compared}
+        return {name: digest(value) for name, value in (self.body or {}).items() if name in compared}
+
+    @cached_property
+    def likeness(self) -> dict[str, str]:
+        """Return what the fields that are sent until somebody edits them are compared with in the IRP."""
+        body = self.body or {}
+        return {name: likeness(body[name]) for name in self.until_edited if name in body}
 
     @property
     def rendered(self) -> RenderedFields:
@@ -68,6 +79,8 @@ class Draft:
             event_fields=self.event_fields,
             unknown=self.unknown,
             whole=self.whole,
+            until_edited=self.until_edited,
+            likeness=self.likeness,
         )
 
     def only(self, update: Update) -> Draft:
@@ -78,17 +91,29 @@ class Draft:
         return replace(self, body=body | dict.fromkeys(sorted(update.clear)))
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(canonical_json(value).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
 class Rendering:
-    """Everything of one operation that is rendered, compiled once. Raises Unrenderable for templates that are none."""
+    """Everything of one operation that is rendered, compiled once. Raises Unrenderable for templates that are none.
 
-    def __init__(self, name: str, exchange: Exchange, maps: Maps) -> None:
-        templates = Templates(maps=maps, names=NAMES[name], shapes=SHAPES)
-        outside = Templates(maps=maps, names=NAMES[name] | {SECRETS}, shapes=SHAPES)
+    `until_edited` names fields that are sent until somebody edits them; `current` the values that `get` reads, None
+    where there is no `get`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        exchange: Exchange,
+        maps: Maps,
+        *,
+        until_edited: Collection[str] = (),
+        current: Collection[str] | None = None,
+    ) -> None:
+        names = NAMES[name] | ({CURRENT} if current is not None and name in FOLLOW_GET else set())
+        shapes = {**SHAPES, CURRENT: frozenset(current or ())}
+        templates = Templates(maps=maps, names=names, shapes=shapes)
+        outside = Templates(maps=maps, names=names | {SECRETS}, shapes=shapes)
         body = {TEXT: exchange.body} if isinstance(exchange.body, str) else exchange.body or {}
+        # What is sent by create alone is as if this template did not have it.
+        once = exchange.once if isinstance(exchange, UpdateOperation) else ()
         self._name = name
         self._exchange = exchange
         self._path = templates.path(exchange.path, f"{name}.path")
@@ -97,36 +122,53 @@ class Rendering:
         self._body = {
             field: templates.tree(value, f"{name}.body" + (f".{field}" if body is exchange.body else ""))
             for field, value in body.items()
+            if field not in once
         }
         self._uses = {field: uses(node) for field, node in self._body.items()}
         used = frozenset().union(self._path.uses, uses([self._query, self._headers]), *self._uses.values())
         self.uses = used
         self.secrets = frozenset(one.partition(".")[2] for one in used if one.startswith(f"{SECRETS}."))
         self.event_fields = frozenset(field for field, used in self._uses.items() if "events" in used)
-        self._address_fields = frozenset(field for field, used in self._uses.items() if _addresses(used))
+        self.address_fields = frozenset(field for field, used in self._uses.items() if _addresses(used))
+        self._until_edited = frozenset(until_edited) & self._body.keys()
+        self.mixed_fields = [
+            field for field, used in self._uses.items() if CURRENT in used and field not in self.address_fields
+        ]
+        self._conditional = CURRENT in used
 
     def draft(self, values: Values, secrets: Mapping[str, object] = MASKED) -> Draft:
-        """Render the request; `secrets` by name. Raises Unrenderable."""
+        """Render the request; `secrets` by name. Without `current` among the values, only what does not need it.
+
+        Raises Unrenderable.
+        """
         with bounded():
             return self._drafted(values, {**values, SECRETS: secrets} if self.secrets else values)
 
     def _drafted(self, values: Values, outside: Values) -> Draft:
         unknown = values.get(UNKNOWN)
         unsure = unknown if isinstance(unknown, frozenset) else frozenset()
+        unread = self._conditional and CURRENT not in values
         return Draft(
             operation=self._name,
             method=self._exchange.method,
-            path=self._rendered_path(values),
-            query=self._rendered_query(outside),
-            headers={name: _header(leaf, outside) for name, leaf in self._headers.items()},
+            path="" if unread else self._rendered_path(values),
+            query="" if unread else self._rendered_query(outside),
+            headers={} if unread else self._rendered_headers(outside),
             encoding=self._exchange.encoding,
-            body=self._rendered_body(values),
-            names=frozenset(self._body) - self._address_fields,
+            body=self._rendered_body(values, self._read_fields if unread else frozenset()),
+            names=frozenset(self._body) - self.address_fields,
             event_fields=self.event_fields,
             unknown=frozenset(field for field, used in self._uses.items() if used & unsure) - self.event_fields,
             whole=isinstance(self._exchange, UpdateOperation) and self._exchange.fields == "all",
-            address_fields=self._address_fields,
+            address_fields=self.address_fields,
+            until_edited=self._until_edited,
+            conditional=self._conditional,
+            unread=unread,
         )
+
+    @property
+    def _read_fields(self) -> frozenset[str]:
+        return frozenset(field for field, used in self._uses.items() if CURRENT in used)
 
     def _rendered_path(self, values: Values) -> str:
         path = str(self._path(values))
@@ -139,16 +181,21 @@ class Rendering:
         pairs = {name: parameter(value) for name, value in query.items() if not empty(value)}
         return urlencode(pairs, doseq=True, quote_via=quote)
 
-    def _rendered_body(self, values: Values) -> Mapping[str, object] | None:
+    def _rendered_headers(self, values: Values) -> dict[str, str]:
+        headers = {name: (_header(leaf, values), leaf) for name, leaf in self._headers.items()}
+        # `If-Match` with nothing in it would be refused: what the incident does not show is not demanded.
+        return {name: text for name, (text, leaf) in headers.items() if text or CURRENT not in leaf.uses}
+
+    def _rendered_body(self, values: Values, but: frozenset[str]) -> Mapping[str, object] | None:
         if self._exchange.body is None:
             return None
-        body = {field: render(node, values) for field, node in self._body.items()}
+        body = {field: render(node, values) for field, node in self._body.items() if field not in but}
         return {field: value for field, value in body.items() if not empty(value)}
 
 
 def _addresses(used: frozenset[str]) -> bool:
-    """Tell whether a field says which incident is meant, and nothing of the alert."""
-    return "incident" in used and used <= {"incident", "options"}
+    """Tell whether a field says which incident is meant, or what was read of it, and nothing of the alert."""
+    return bool(used & {"incident", CURRENT}) and used <= {"incident", "options", CURRENT}
 
 
 def parameter(value: object) -> object:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
 from kuma_sync.core.errors import Permanent, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.moments import form_of, read_any_moment
+from kuma_sync.core.ownership import marks
 from kuma_sync.core.text import fit
 from kuma_sync.irp.bounds import CutOff, bounded
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
-from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
-from kuma_sync.irp.profile import CreateOperation, Operation
+from kuma_sync.irp.expressions import Expression, Spot, compiled_places, spots, text_of, told
+from kuma_sync.irp.profile import CreateOperation, GetExtract, Operation
 from kuma_sync.transport import Answer, refusal
 
 REMOTE = "irp"
@@ -44,6 +45,24 @@ class Row:
         return f"id:{self.incident.id}" if self.incident.id else f"key:{self.key}" if self.key else ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """What an incident holds now: the fields that are compared, and further values of the profile's."""
+
+    fields: Mapping[str, object] = field(repr=False)
+    values: Mapping[str, object] = field(repr=False)
+
+    @property
+    def template(self) -> dict[str, object]:
+        """Return it as templates see it."""
+        return {**self.values, "fields": dict(self.fields)}
+
+    @property
+    def marks(self) -> dict[str, frozenset[str]]:
+        """Return what tells whether somebody edited a field."""
+        return {name: marks(value) for name, value in self.fields.items()}
+
+
 class Answers:
     """Reads one operation's answers. Raises Unrenderable for expressions that are none."""
 
@@ -57,7 +76,10 @@ class Answers:
         self._retry_when = Expression(operation.retry_when, f"{name}.retry_when")
         self._ok_when = Expression(operation.ok_when, f"{name}.ok_when")
         self._closed_when = Expression(closed_when, f"{name}.closed_when")
-        self._extract = compiled_places(operation.extract, f"{name}.extract")
+        read = operation.extract if isinstance(operation.extract, GetExtract) else None
+        self._extract = {} if read else compiled_places(operation.extract, f"{name}.extract")
+        self._free = spots(read.free, f"{name}.extract") if read else {}
+        self._fields = spots(read.fields, f"{name}.extract.fields") if read else {}
 
     def judge(self, answer: Answer) -> None:
         """Raise the RemoteError that an answer means, if it means one.
@@ -127,6 +149,15 @@ class Answers:
         if not row.incident.id:
             raise self._unidentified(answer)
         return row.incident
+
+    def current(self, answer: Answer) -> Current:
+        """Return what an incident holds now; what the answer does not say is None."""
+        tree = self.tree(answer)
+
+        def found(places: Mapping[str, Spot]) -> dict[str, object]:
+            return {name: spot.found(tree, answer) for name, spot in places.items()}
+
+        return self._within(answer, lambda: Current(fields=found(self._fields), values=found(self._free)))
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""

@@ -22,6 +22,8 @@ from kuma_sync.core.alert import (
 from kuma_sync.core.incident import Incident, external_key
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.irp.context import Subject, values
+from kuma_sync.irp.profile import Profile
+from kuma_sync.irp.responses import Current
 
 SAMPLE_NOW = datetime(2025, 3, 1, 9, 42, tzinfo=UTC)
 
@@ -101,6 +103,19 @@ def sparse_subject() -> Subject:
 def sample_values(subject: Subject, options: Mapping[str, str]) -> dict[str, object]:
     """Return the values that every operation's templates need, all in one."""
     return {**values(subject, web_url=_WEB_URL, options=options, now=SAMPLE_NOW), **_LIST}
+
+
+def sample_currents(profile: Profile) -> list[Current]:
+    """Return what `get` might have read, in several kinds of values: nobody knows which kind the IRP's are."""
+    if profile.get is None:
+        return []
+    names, fields = profile.get.extract.free, profile.get.extract.fields
+    told = Current(
+        values={name: f"<current.{name}>" for name in names},
+        fields={name: f"<current.fields.{name}>" for name in fields},
+    )
+    kinds: tuple[object, ...] = (1, [], None)
+    return [told, *(Current(values=dict.fromkeys(names, kind), fields=dict.fromkeys(fields, kind)) for kind in kinds)]
 
 
 def _subject(snapshot: AlertSnapshot, instance: str, contents: Contents | None) -> Subject:

@@ -8,15 +8,16 @@ from typing import Any
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.steps import TargetCapabilities
-from kuma_sync.irp.context import LOGIN
+from kuma_sync.irp.context import CURRENT, FOLLOW_GET, LOGIN
 from kuma_sync.irp.encoding import content, not_flat
 from kuma_sync.irp.errors import Unrenderable
 from kuma_sync.irp.load import KEY
 from kuma_sync.irp.login import compile_login
+from kuma_sync.irp.owned import misowned
 from kuma_sync.irp.profile import FindOperation, ListClosedOperation, Operation, Picked, Profile
 from kuma_sync.irp.rendering import TEXT, Rendering
-from kuma_sync.irp.responses import Answers
-from kuma_sync.irp.sample import sample_subject, sample_values, sparse_subject
+from kuma_sync.irp.responses import Answers, Current
+from kuma_sync.irp.sample import sample_currents, sample_subject, sample_values, sparse_subject
 
 _MUST_EXTRACT: Mapping[str, tuple[str, ...]] = {
     "create": ("id",),
@@ -48,12 +49,19 @@ def compile_profile(profile: Profile) -> dict[str, Compiled]:
 
 def _compile(profile: Profile) -> dict[str, Compiled]:
     closed_when = _closed_when(profile)
+    current = None if profile.get is None else {*profile.get.extract.free, "fields"}
     compiled: dict[str, Compiled] = {}
     problems = []
     for name, operation in profile.operations.items():
         try:
             compiled[name] = Compiled(
-                rendering=Rendering(name, operation, profile.maps),
+                rendering=Rendering(
+                    name,
+                    operation,
+                    profile.maps,
+                    until_edited=profile.until_edited if name in ("create", "update") else (),
+                    current=current,
+                ),
                 answers=Answers(name, operation, closed_when=closed_when.get(name, "")),
             )
         except Unrenderable as error:
@@ -87,25 +95,38 @@ def check_profile(profile: Profile, *, options: Mapping[str, str]) -> list[str]:
     _refuse(profile, list(_missing(profile)))
     compiled = compile_profile(profile)
     full, sparse = sample_values(sample_subject(), options), sample_values(sparse_subject(), options)
-    problems = [f"{where} fails on the sample alert: {problem}" for where, problem in _failures(compiled, full)]
+    currents = sample_currents(profile)
+    failures = _failures(compiled, full, currents)
+    problems = [f"{where} fails on the sample alert: {problem}" for where, problem in failures]
     if "update" in compiled and TEXT in compiled["update"].rendering.event_fields:
         problems.append("update.body is one text, so it would be sent for new events alone: use events in [add_events]")
     if "add_events" in compiled and not compiled["add_events"].rendering.event_fields:
         problems.append("add_events.body has no field that uses the value events")
-    _refuse(profile, problems)
+    _refuse(profile, [*problems, *misowned(profile, compiled)])
     warnings = [] if profile.verified else [f"profile {profile.name} was never proven against the real product"]
-    poor = _failures(compiled, sparse)
+    poor = _failures(compiled, sparse, currents)
     warnings += [f"{where} fails on an alert without optional fields: {problem}" for where, problem in poor]
     return warnings + [f"no [{name}] in the profile: {what}" for name, what in _ABSENT.items() if name not in compiled]
 
 
-def _failures(compiled: Mapping[str, Compiled], values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _failures(
+    compiled: Mapping[str, Compiled], values: Mapping[str, Any], currents: Sequence[Current]
+) -> Iterator[tuple[str, str]]:
     """Try every operation on a sample; yield where one fails, and why."""
-    for one in compiled.values():
-        try:
-            content(one.rendering.draft(values))
-        except Unrenderable as error:
-            yield error.where, error.problem
+    for name, one in compiled.items():
+        given = currents if currents and name in FOLLOW_GET else ()
+        tries: list[Mapping[str, Any]] = [{**values, CURRENT: current.template} for current in given] or [values]
+        failed = [error for error in (_failure(one, each) for each in tries) if error is not None]
+        if len(failed) == len(tries):
+            yield failed[0].where, failed[0].problem
+
+
+def _failure(one: Compiled, values: Mapping[str, Any]) -> Unrenderable | None:
+    try:
+        content(one.rendering.draft(values))
+    except Unrenderable as error:
+        return error
+    return None
 
 
 def capabilities(profile: Profile, *, to_irp: bool) -> TargetCapabilities:
@@ -121,6 +142,8 @@ def capabilities(profile: Profile, *, to_irp: bool) -> TargetCapabilities:
         update_tells_events="update" in tells,
         batch=profile.add_events.batch if profile.add_events else None,
         may_close=to_irp and profile.close is not None,
+        can_comment=profile.comment is not None,
+        audit_comments=profile.heading.audit_comments,
         settle=settle,
     )
 

@@ -121,6 +121,8 @@ class IrpKnobs:
     """Status of a page after the end of the list; 0 = an empty page."""
     after_page: Callable[[int], None] | None = None
     """Called with the offset after a page of the list was cut out."""
+    after_show: Callable[[str], None] | None = None
+    """Called with the id after an incident was shown by itself."""
     reopened_between_pages: list[str] = field(default_factory=list)
     """Ids of incidents that are reopened, one after each page of the list."""
     joining: int = 0

@@ -19,6 +19,10 @@ INCIDENTS = "/api/v1/incidents"
 DEFAULT_LIMIT = 100
 
 
+def _etag(incident: Incident) -> str:
+    return f'"{len(incident.history)}"'
+
+
 class SecurityVision(Dialect):
     """Speak as profile security-vision expects."""
 
@@ -31,8 +35,10 @@ class SecurityVision(Dialect):
         return [
             Route(INCIDENTS, self.guarded(self.create), methods=["POST"]),
             Route(INCIDENTS, self.guarded(self.listing), methods=["GET"]),
+            Route(INCIDENTS + "/{id}", self.guarded(self.show), methods=["GET"]),
             Route(INCIDENTS + "/{id}", self.guarded(self.update), methods=["PATCH"]),
             Route(INCIDENTS + "/{id}/events", self.guarded(self.add_events), methods=["POST"]),
+            Route(INCIDENTS + "/{id}/comments", self.guarded(self.comment), methods=["POST"]),
             Route(INCIDENTS + "/{id}/close", self.guarded(self.close), methods=["POST"]),
         ]
 
@@ -58,22 +64,42 @@ class SecurityVision(Dialect):
             raise Refused(409, "an incident with this externalId exists")
         return self._made(asked, self.sim.create(body), knobs.create_status)
 
+    def show(self, asked: Asked) -> Response:
+        """Show an incident with its fields, and its state as an ETag."""
+        incident = self.known(asked.part("id"))
+        row = {**self._found(asked, incident), "fields": incident.fields, "comments": incident.comments}
+        shown = self._told(row)
+        shown.headers["ETag"] = _etag(incident)
+        if self.sim.knobs.after_show is not None:
+            self.sim.knobs.after_show(incident.id)
+        return shown
+
     def update(self, asked: Asked) -> Response:
-        """Change an incident."""
+        """Change an incident; 412 when it is no longer what If-Match says."""
         self.check_dictionaries(asked.body)
-        self.sim.update(self.known(asked.part("id")), asked.body)
+        self.sim.update(self._matched(asked), asked.body)
+        return self._done()
+
+    def comment(self, asked: Asked) -> Response:
+        """Comment an incident; one that is closed takes no comments."""
+        incident = self._matched(asked)
+        if not isinstance(asked.body.get("text"), str):
+            raise Refused(400, "text must be a text")
+        if incident.status == "closed":
+            raise Refused(409, "incident is closed")
+        self.sim.comment(incident, asked.body["text"])
         return self._done()
 
     def add_events(self, asked: Asked) -> Response:
         """Add events to an incident."""
         if not isinstance(asked.body.get("events"), list):
             raise Refused(400, "events must be a list")
-        self.sim.add_events(self.known(asked.part("id")), asked.body)
+        self.sim.add_events(self._matched(asked), asked.body)
         return self._done()
 
     def close(self, asked: Asked) -> Response:
         """Close an incident; 409 when it is closed already."""
-        incident = self.known(asked.part("id"))
+        incident = self._matched(asked)
         if incident.status == "closed":
             raise Refused(409, "incident is closed already")
         self.check_move(incident.status, "closed")
@@ -97,6 +123,13 @@ class SecurityVision(Dialect):
         if query.get("status") == "closed":
             self.sim.page_was_read(offset)
         return self._told({"items": items, "total": len(chosen)})
+
+    def _matched(self, asked: Asked) -> Incident:
+        incident = self.known(asked.part("id"))
+        wanted = asked.request.headers.get("If-Match", "*")
+        if wanted not in ("*", _etag(incident)):
+            raise Refused(412, "the incident has changed since")
+        return incident
 
     def _made(self, asked: Asked, incident: Incident, status: int) -> Response:
         """Answer a create: with the id in the body, in a header alone, or nowhere."""

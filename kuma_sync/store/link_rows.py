@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -61,6 +63,9 @@ def as_row(link: Link, now: datetime) -> dict[str, Any]:
         "intent_events": intent.sent.events if intent else frozenset[EventDigest](),
         "doubt": doubt.value if doubt else None,
         "offered": _put_out(link),
+        "ownership": _ownership_row(sent),
+        "owed": list(link.owed) or None,
+        "close_told": link.closing is not None and link.closing.told,
         "close_origin": link.close_origin.value if link.close_origin else None,
         **_same_named(link),
         "changed_at": now,
@@ -77,6 +82,7 @@ def as_link(row: Any) -> Link:
         gone=row.gone,
         spent_until=row.spent_until,
         unresolved_at=row.unresolved_at,
+        owed=tuple(row.owed or ()),
     )
 
 
@@ -102,7 +108,26 @@ def _offered(row: Any) -> Offered:
 
 def _sent(row: Any) -> DeliveredState:
     fingerprint = Fingerprint(row.sent_fingerprint) if row.sent_fingerprint else None
-    return DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events)
+    return _owned(row, DeliveredState(fingerprint=fingerprint, fields=row.sent_fields, events=row.sent_events))
+
+
+def _owned(row: Any, sent: DeliveredState) -> DeliveredState:
+    """Return the content with what is known of whose its fields are."""
+    if not row.ownership:
+        return sent
+    return replace(sent, ours=_sets(row.ownership["ours"]), theirs=frozenset(row.ownership["theirs"]))
+
+
+def _ownership_row(sent: DeliveredState) -> dict[str, Any] | None:
+    return {"ours": _lists(sent.ours), "theirs": sorted(sent.theirs)} if sent.ours or sent.theirs else None
+
+
+def _lists(sets: Mapping[str, frozenset[str]]) -> dict[str, list[str]]:
+    return {name: sorted(values) for name, values in sets.items()}
+
+
+def _sets(lists: Mapping[str, list[str]]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(values) for name, values in lists.items()}
 
 
 def _ignored(live: Live, *, missed: bool) -> Live | Ignored:
@@ -125,7 +150,7 @@ def _made(row: Any) -> Live:
         case (Doubt.MISSING | Doubt.UNCLOSED | Doubt.UNSHOWN | Doubt.RESYNC) as doubt if row.intent is None:
             return Doubted(incident=incident, doubt=doubt, sent=sent, not_found_at=row.not_found_at)
         case _:
-            sent = of_anything(_carried(row))
+            sent = _owned(row, of_anything(_carried(row)))
             return Doubted(incident=incident, doubt=Doubt.RESYNC, sent=sent, not_found_at=row.not_found_at)
 
 
@@ -174,16 +199,18 @@ def _closing(row: Any) -> Closing | None:
         comment=row.close_comment,
         alert=closed if row.alert_closed else InKuma.OPEN,
         incident=incident,
+        told=row.close_told,
     )
 
 
 def _intent_row(intent: Intent) -> dict[str, Any]:
+    ours = {"ours": _lists(intent.sent.ours)} if intent.sent.ours else {}
     return {
         "fingerprint": intent.sent.fingerprint,
         "fields": dict(intent.sent.fields),
         "at": intent.at.isoformat(),
         "unidentified": intent.unidentified,
-    }
+    } | ours
 
 
 def _intent(row: Any) -> Intent:
@@ -192,6 +219,7 @@ def _intent(row: Any) -> Intent:
             fingerprint=Fingerprint(row.intent["fingerprint"]),
             fields=row.intent["fields"],
             events=row.intent_events,
+            ours=_sets(row.intent.get("ours", {})),
         ),
         at=datetime.fromisoformat(row.intent["at"]),
         unidentified=row.intent["unidentified"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from scenarios import told_too_often
 from stage import Stage
 
 from kuma_sync.core.alert import AlertId
@@ -78,6 +79,7 @@ def judge_rest(stage: Stage, memory: Memory, witness: Witness) -> None:
         assert link.incident.id == incident.id
         _told_truly(stage, link, incident)
         _analysts_live(incident, witness)
+        assert told_too_often(incident) == []
         _closed_once(stage, link, incident, witness)
 
 

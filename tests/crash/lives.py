@@ -111,10 +111,12 @@ def waiting(store: Store) -> dict[str, int]:
 
 
 @asynccontextmanager
-async def lives(folder: Path, database: str, *, concurrency: int) -> AsyncIterator[Lives]:
+async def lives(
+    folder: Path, database: str, *, concurrency: int, profile: Callable[[str], str] = str
+) -> AsyncIterator[Lives]:
     """Open a stage for many lives: quick to look twice, two events a request, an IRP that finds late."""
     async with staged(folder, database, irp={"concurrency": concurrency}) as stage, AsyncExitStack() as stack:
-        change_profile(stage, lambda text: text.replace("batch = 500", f"batch = {BATCH}"))
+        change_profile(stage, lambda text: profile(text.replace("batch = 500", f"batch = {BATCH}")))
         stage.irp.knobs.find_lag = 0.1
         settings = stage.settings()
         store = open_store(settings)

@@ -95,8 +95,9 @@ class _Socket:
 class House:
     """Where the worlds of a state machine take place, one after the other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, profile: Callable[[str], str] = str) -> None:
         self._folder = folder
+        self._profile = profile
         self._empty = folder / "empty.db"
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
@@ -157,7 +158,7 @@ class House:
         servers = [await self._stack.enter_async_context(SimServer(socket)) for socket in self._sockets]
         profile = self._folder / "instant.toml"
         text = profile_text("security-vision").replace('settle = "5s"', 'settle = "10ms"')
-        profile.write_text(text.replace("batch = 500", f"batch = {BATCH}"))
+        profile.write_text(self._profile(text.replace("batch = 500", f"batch = {BATCH}")))
         tables = {name: dict(keys) for name, keys in QUICK.items()}
         tables["kuma"] = {"url": servers[0].url, "token": "kuma-token"}
         tables["irp"] = {"url": servers[1].url, "token": "irp-token", "profile": str(profile), "concurrency": 1}
@@ -188,9 +189,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def housed(folder: Path) -> Iterator[House]:
-    """Open a house."""
-    house = House(folder)
+def housed(folder: Path, profile: Callable[[str], str] = str) -> Iterator[House]:
+    """Open a house; `profile` changes the profile's text."""
+    house = House(folder, profile)
     try:
         yield house
     finally:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lives import BATCH
+from owned import AUDIT, COMMENT, MATCH, UNTIL_EDITED, owning
 from stage import Stage
+
+from kuma_sync.sim.irp import Incident
 
 REASONS = {"False positive": "incorrect data", "Resolved": "responded"}
 """An analyst's resolutions, and what KUMA is told."""
@@ -30,7 +33,8 @@ class Scenario:
 
     `change` moves the world, given alerts that are delivered already (`delivered` of them), and says what follows.
     `reaches` are the points passed by a pass that does this work, `again` more visits worth dying at; `repeats` are the
-    points at which dying means that events are sent twice, which the contract allows.
+    points at which dying means that events are sent twice, which the contract allows; `profile` changes the profile's
+    text.
     """
 
     delivered: int
@@ -38,6 +42,7 @@ class Scenario:
     reaches: tuple[str, ...]
     again: tuple[tuple[str, int], ...] = ()
     repeats: tuple[str, ...] = ()
+    profile: Callable[[str], str] = str
 
     def deaths(self) -> list[tuple[str, int]]:
         """Return at which point, on which visit, a process is to die."""
@@ -66,6 +71,23 @@ def _update(stage: Stage, delivered: list[str]) -> Expected:
         stage.kuma.grow(alert_id)
         stage.kuma.edit(alert_id, priority="critical", assignee="i.petrova")
     return Expected(alerts=tuple(delivered))
+
+
+def _owned(stage: Stage, delivered: list[str]) -> Expected:
+    """The title of one incident is the analysts' before KUMA changes it; that of the other one is not."""
+    stage.irp.analyst_edit(stage.incident(delivered[0]).id, title="Checked by us")
+    for alert_id in delivered:
+        stage.kuma.grow(alert_id)
+        stage.kuma.edit(alert_id, name="another", priority="critical", assignee="i.petrova")
+    return Expected(alerts=tuple(delivered))
+
+
+def _told(stage: Stage, delivered: list[str]) -> Expected:
+    """Alerts grow and are closed: what was done is told before the incidents are closed, for then they refuse it."""
+    for alert_id in delivered:
+        stage.kuma.grow(alert_id)
+        stage.kuma.close(alert_id, "responded")
+    return Expected(alerts=tuple(delivered), closed_in_irp=dict.fromkeys(delivered, "responded"))
 
 
 def _add_events(stage: Stage, delivered: list[str]) -> Expected:
@@ -122,6 +144,31 @@ SCENARIOS = {
         again=(("update_answered", 2),),
         repeats=("update_answered",),
     ),
+    "owned": Scenario(
+        delivered=2,
+        change=_owned,
+        reaches=(*ALWAYS, "job_claimed", "get_answered", "update_begun", "update_answered", "link_committed"),
+        again=(("get_answered", 2), ("link_committed", 2)),
+        repeats=("update_answered",),
+        profile=owning(owned=UNTIL_EDITED, match=MATCH),
+    ),
+    "told": Scenario(
+        delivered=2,
+        change=_told,
+        reaches=(
+            *ALWAYS,
+            "job_claimed",
+            "update_begun",
+            "update_answered",
+            "comment_begun",
+            "comment_answered",
+            "incident_close_answered",
+            "link_committed",
+        ),
+        again=(("comment_begun", 2), ("link_committed", 2)),
+        repeats=("update_answered",),
+        profile=owning(owned="", comment=COMMENT, audit=AUDIT),
+    ),
     "add_events": Scenario(
         delivered=2,
         change=_add_events,
@@ -161,6 +208,8 @@ def judge(stage: Stage, expected: Expected, died_at: str) -> None:
         assert incident.fields.get("assignee", "") == alert["assignee"], died_at
         if alert_id not in expected.closed_in_kuma:
             assert incident.fields["alertStatus"] == alert["status"], died_at
+        assert {name: incident.fields[name] for name in incident.edited} == last_edits(incident), died_at
+        assert told_too_often(incident) == [], died_at
         closed = [body["reason"] for deed, body in incident.history if deed == "close"]
         wanted = expected.closed_in_irp.get(alert_id)
         assert closed == ([wanted] if wanted else []), died_at
@@ -168,6 +217,23 @@ def judge(stage: Stage, expected: Expected, died_at: str) -> None:
     assert sorted(ours) == sorted(expected.closed_in_kuma.items()), died_at
     asked = {call.id for call in stage.kuma.close_calls} & set(expected.alerts)
     assert asked == expected.closed_in_kuma.keys(), f"echoed to where it came from; {died_at}"
+
+
+def last_edits(incident: Incident) -> dict[str, object]:
+    """Return what analysts wrote into an incident."""
+    return {name: value for deed, body in incident.history if deed == "analyst_edit" for name, value in body.items()}
+
+
+def told_too_often(incident: Incident) -> list[str]:
+    """Return what comments tell more often than it was done."""
+    did = Counter(deed for deed, _ in incident.history)
+    lines = [line for comment in incident.comments for line in comment.splitlines()]
+    told = Counter(next((deed for word, deed in DEEDS.items() if word in line), line) for line in lines)
+    return [deed for deed, number in told.items() if number > did[deed]]
+
+
+DEEDS = {": created": "create", ": updated": "update", " added": "add_events", ": closed": "close"}
+"""What a line of a comment tells, by a word of it."""
 
 
 def repeated(stage: Stage, alerts: Sequence[str]) -> dict[str, int]:

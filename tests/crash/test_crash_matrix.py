@@ -19,7 +19,7 @@ async def test_killed_at_any_point_and_started_again_nothing_is_lost_or_doubled(
     tmp_path: Path, database_url: str, name: str
 ) -> None:
     scenario = SCENARIOS[name]
-    async with lives(tmp_path, database_url, concurrency=1) as life:
+    async with lives(tmp_path, database_url, concurrency=1, profile=scenario.profile) as life:
         for point, visit in scenario.deaths() if life.store.local else scenario.first_deaths():
             died_at = f"died at {point}, visit {visit}"
             expected = scenario.change(life.stage, await life.delivered(scenario.delivered))
@@ -37,8 +37,8 @@ async def test_killed_at_any_point_and_started_again_nothing_is_lost_or_doubled(
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_the_table_names_every_point_that_a_scenario_passes(tmp_path: Path, sqlite_url: str, name: str) -> None:
     seen: set[str] = set()
-    async with lives(tmp_path, sqlite_url, concurrency=1) as life:
-        scenario = SCENARIOS[name]
+    scenario = SCENARIOS[name]
+    async with lives(tmp_path, sqlite_url, concurrency=1, profile=scenario.profile) as life:
         expected = scenario.change(life.stage, await life.delivered(scenario.delivered))
 
         with passing(seen.add):

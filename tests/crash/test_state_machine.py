@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from mortal import House, housed
+from owned import AUDIT, COMMENT, MATCH, UNTIL_EDITED, owning
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
@@ -37,26 +38,36 @@ MISHAPS = {
     "update": ("irp", "PATCH", ""),
     "add events": ("irp", "POST", "/events$"),
     "close incident": ("irp", "POST", "/close$"),
+    "get": ("irp", "GET", "/api/v1/incidents/[^?]*$"),
+    "comment": ("irp", "POST", "/comments$"),
     "closed ones": ("irp", "GET", "status=closed"),
 }
-_houses: list[House] = []
+OWNED = owning(owned=UNTIL_EDITED, match=MATCH, comment=COMMENT, audit=AUDIT)
+"""A profile that leaves to analysts what they edited, writes under an ETag, and tells what it did."""
+
+_houses: dict[str, House] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One house for all worlds: what is costly to make is made once."""
-    with housed(tmp_path_factory.mktemp("house")) as house:
-        _houses.append(house)
+    """One house for all worlds of a kind: what is costly to make is made once."""
+    folder = tmp_path_factory.mktemp("houses")
+    for name in ("plain", "owned"):
+        (folder / name).mkdir()
+    with housed(folder / "plain") as plain, housed(folder / "owned", OWNED) as owned:
+        _houses.update(plain=plain, owned=owned)
         yield
-        _houses.remove(house)
+        _houses.clear()
 
 
 class BothSides(RuleBasedStateMachine):
     """KUMA, the IRP, and the program between them."""
 
+    kind = "plain"
+
     def __init__(self) -> None:
         super().__init__()
-        (self.house,) = _houses
+        self.house = _houses[self.kind]
         self.stage = self.house.new_world()
         self.kuma, self.irp = self.stage.kuma, self.stage.irp
         self.witness = Witness()
@@ -243,11 +254,35 @@ class BothSides(RuleBasedStateMachine):
         return fitting[which % len(fitting)] if fitting else None
 
 
-BothSides.TestCase.settings = settings(
+class Owned(BothSides):
+    """The same where analysts own what they edited, whatever KUMA says of it afterwards."""
+
+    kind = "owned"
+
+    @rule(which=ANY)
+    def an_alert_is_renamed(self, which: int) -> None:
+        if alert := self._alert(which, "new", "assigned"):
+            self.kuma.edit(alert["id"], name=f"renamed {len(self.kuma.requests)}")
+
+    @rule(which=ANY)
+    def an_analyst_edits_while_we_write(self, which: int) -> None:
+        """Just after we read an incident, its title is edited: our update is refused with 412."""
+        if incident := self._incident(which, "open"):
+            self.irp.knobs.after_show = lambda shown: self._edited(incident) if shown == incident.id else None
+
+    def _edited(self, incident: Incident) -> None:
+        self.irp.knobs.after_show = None
+        self.witness.titles[incident.id] = f"title by hand {len(incident.history)}"
+        self.irp.analyst_edit(incident.id, title=self.witness.titles[incident.id])
+
+
+RULES = settings(
     max_examples=20,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+BothSides.TestCase.settings = Owned.TestCase.settings = RULES
 TestBothSides = BothSides.TestCase
+TestOwned = Owned.TestCase

@@ -39,10 +39,19 @@ from kuma_sync.store.locks import lock
 B = AlertId("b")
 DIGESTS = frozenset(event_digest({"ID": each}) for each in ("e1", "e2", "e3"))
 
-SENT = DeliveredState(fingerprint=Fingerprint("1:sent"), fields={"title": "t", "описание": "d"}, events=DIGESTS)
+SENT = DeliveredState(
+    fingerprint=Fingerprint("1:sent"),
+    fields={"title": "t", "описание": "d"},
+    events=DIGESTS,
+    ours={"title": frozenset({"t", "older"})},
+    theirs=frozenset({"описание"}),
+)
 INTENT = Intent(
     sent=DeliveredState(
-        fingerprint=Fingerprint("1:intent"), fields={"title": "i"}, events=frozenset(list(DIGESTS)[:1])
+        fingerprint=Fingerprint("1:intent"),
+        fields={"title": "i"},
+        events=frozenset(list(DIGESTS)[:1]),
+        ours={"title": frozenset({"i"})},
     ),
     at=datetime(2026, 1, 15, 12, 0, 0, 123456, tzinfo=UTC),
     unidentified=True,
@@ -61,10 +70,12 @@ FULL = Link(
         comment="Ложное срабатывание\n«ok»",
         alert=InKuma.HELD,
         incident=True,
+        told=True,
     ),
     gone=True,
     spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),
     unresolved_at=datetime(2026, 1, 15, 12, 11, 0, 7, tzinfo=UTC),
+    owed=("kuma-sync: created, with 3 events", "kuma-sync: 2 events added"),
 )
 LIVE: tuple[Live | Ignored, ...] = (
     NotMade(),

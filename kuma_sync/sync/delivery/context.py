@@ -14,10 +14,25 @@ from kuma_sync.core.alert import AlertId, Contents, JsonObject
 from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.incident import external_key
 from kuma_sync.core.link import DeliveredState, Link
-from kuma_sync.core.steps import AddEvents, Close, Compare, Create, FindFirst, Step, Telling, Update, Upsert, update_of
+from kuma_sync.core.ownership import EMPTY, to_look_at
+from kuma_sync.core.steps import (
+    AddEvents,
+    Close,
+    Comment,
+    Compare,
+    Create,
+    FindFirst,
+    RenderedFields,
+    Step,
+    Telling,
+    Update,
+    Upsert,
+    update_of,
+)
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.irp.context import Subject, values
+from kuma_sync.irp.context import CURRENT, Subject, values
 from kuma_sync.irp.rendering import Draft
+from kuma_sync.irp.responses import Current
 from kuma_sync.kuma.client import Element, KumaClient
 from kuma_sync.kuma.parse import Parsed, parse_in_turns
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState
@@ -30,6 +45,7 @@ OPERATIONS: Mapping[type[Step], str] = {
     Compare: "update",
     Upsert: "create",
     AddEvents: "add_events",
+    Comment: "comment",
     Close: "close",
     FindFirst: "find",
 }
@@ -38,29 +54,49 @@ OPERATIONS: Mapping[type[Step], str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as it goes out, if it is `needed`: of an update `draft` has what differs, `whole` all of it."""
+    """A request as it goes out, if it is `needed`: of an update `draft` has what differs, `whole` all of it.
+
+    `rendered` are the fields that are ours to send, `looks_at` those of them that may be the analysts' by now: what the
+    incident holds in them is looked at first.
+    """
 
     draft: Draft
     whole: Draft
+    rendered: RenderedFields
     needed: bool = True
+    looks_at: frozenset[str] = frozenset()
 
     @property
     def fields(self) -> frozenset[str]:
         """Return the names of all fields that go out."""
         return frozenset(self.draft.body or ()) if self.needed else frozenset()
 
+    @property
+    def reads_first(self) -> bool:
+        """Tell whether the incident is to be read before this may go out."""
+        return self.needed and (self.draft.unread or bool(self.looks_at))
+
+    @property
+    def ours(self) -> dict[str, str]:
+        """Return the likeness of what goes in fields that are sent until somebody edits them."""
+        going = self.fields & self.rendered.until_edited
+        return {name: self.rendered.likeness.get(name, EMPTY) for name in going}
+
 
 def content_of(request: Request, work: DeliveryState, step: Create) -> DeliveredState:
     """Return the content of an incident that this create makes."""
     return DeliveredState(
-        fingerprint=work.snapshot.fingerprint, fields=request.whole.fields, events=frozenset(step.events)
+        fingerprint=work.snapshot.fingerprint,
+        fields=request.whole.fields,
+        events=frozenset(step.events),
+        ours={name: frozenset({likeness}) for name, likeness in request.ours.items()},
     )
 
 
 def after_update(link: Link, request: Request, work: DeliveryState, step: Compare | Upsert) -> Link:
     """Return a link as it is once this update of the alert has arrived, or was not needed."""
-    held = request.whole.rendered.held(work.link.sent.fields)
-    return transitions.updated(link, work.snapshot.fingerprint, held, frozenset(step.events))
+    held = request.rendered.held(work.link.sent.fields)
+    return transitions.updated(link, work.snapshot.fingerprint, held, frozenset(step.events), request.ours)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +113,36 @@ class TemplateContext:
         """Return the key that the incident carries."""
         return external_key(self.instance, work.alert_id)
 
-    def request(self, work: DeliveryState, step: Step, draft: Render) -> Request:
-        """Return the request that this step is. Raise Permanent where a template fails."""
-        events = step.events if isinstance(step, Telling) else ()
-        whole = draft(OPERATIONS[type(step)], self._values(work, [work.kept[digest] for digest in events]))
-        if not isinstance(step, Compare | Upsert):
-            return Request(draft=whole, whole=whole)
-        update = update_of(step, whole.rendered, work.link.sent.fields)
-        return Request(draft=whole.only(update or Update()), whole=whole, needed=update is not None)
+    def request(self, work: DeliveryState, step: Step, draft: Render, current: Current | None = None) -> Request:
+        """Return the request that this step is; `current` is what was read of its incident.
 
-    def _values(self, work: DeliveryState, events: Sequence[JsonObject]) -> dict[str, object]:
+        Raise Permanent where a template fails.
+        """
+        events = step.events if isinstance(step, Telling) else ()
+        told = "\n".join(step.lines) if isinstance(step, Comment) else work.link.close_comment
+        values = self._values(work, [work.kept[digest] for digest in events], told)
+        if current is not None:
+            values[CURRENT] = current.template
+        whole = draft(OPERATIONS[type(step)], values)
+        if not isinstance(step, Compare | Upsert):
+            return Request(draft=whole, whole=whole, rendered=whole.rendered)
+        rendered, sent = whole.rendered, work.link.sent
+        if theirs := sent.theirs & rendered.until_edited:
+            rendered = rendered.without(theirs)
+        update = update_of(step, rendered, sent.fields)
+        return Request(
+            draft=whole.only(update or Update()),
+            whole=whole,
+            rendered=rendered,
+            needed=update is not None,
+            looks_at=to_look_at(update, rendered) if current is None else frozenset(),
+        )
+
+    def reading(self, work: DeliveryState, draft: Render) -> Draft:
+        """Return the request that reads what the incident holds. Raise Permanent where a template fails."""
+        return draft("get", self._values(work, (), ""))
+
+    def _values(self, work: DeliveryState, events: Sequence[JsonObject], told: str) -> dict[str, object]:
         subject = Subject(
             snapshot=work.snapshot,
             key=self.key(work),
@@ -94,7 +150,7 @@ class TemplateContext:
             events=events,
             incident=work.link.incident,
             reason=work.link.close_reason,
-            comment=work.link.close_comment,
+            comment=told,
         )
         return values(subject, web_url=self.web_url, options=self.options, now=self.clock())
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
 
-from kuma_sync.core import transitions
+from kuma_sync.core import comments, transitions
 from kuma_sync.core.errors import Permanent
 from kuma_sync.core.incident import Found, Incident, Origin
 from kuma_sync.core.link import DeliveredState, Link
 from kuma_sync.core.steps import (
     AddEvents,
     Close,
+    Comment,
     Compare,
     Create,
     FindFirst,
@@ -51,7 +52,8 @@ class Forecast:
 class Forecaster:
     """Takes the steps of a target's deliveries as they are decided, and supposes that each succeeds.
 
-    Of an incident that may be there already it supposes that `find` shows none; of one that is known, that it does.
+    Of an incident that may be there already it supposes that `find` shows none; of one that is known, that it does, and
+    that nobody edited it since.
     """
 
     capabilities: TargetCapabilities
@@ -88,16 +90,22 @@ class Forecaster:
                 self._told(work, step, told)
                 told.updated |= not told.created
                 return transitions.events_added(link, frozenset(step.events))
-            case Close():
-                self.context.request(work, step, self.draft)
-                told.closed = True
-                return transitions.incident_closed(link, Origin.KUMA)
+            case Comment() | Close():
+                return self._ended(work, step, told)
             case Offer(closed=closed):
                 return self._put_out(work, told, closed=closed)
             case Nothing():
                 return link
             case _:
                 assert_never(step)
+
+    def _ended(self, work: DeliveryState, step: Comment | Close, told: Forecast) -> Link:
+        """Return the link once it is commented, or closed; a comment that fails parks nothing."""
+        if isinstance(step, Comment):
+            return comments.telling(work.link, closing=step.closing)
+        self.context.request(work, step, self.draft)
+        told.closed = True
+        return transitions.incident_closed(work.link, Origin.KUMA)
 
     def _put_out(self, work: DeliveryState, told: Forecast, *, closed: bool) -> Link:
         """Return the link once the alert is put out for an IRP that polls us: first, anew, or as closed."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import TypeVar, assert_never
+from typing import assert_never
 
 import structlog
 
-from kuma_sync.core import budget, transitions
+from kuma_sync.core import comments, transitions
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import Permanent, Redirected, RemoteError, Transient
-from kuma_sync.core.incident import Found, Origin
+from kuma_sync.core.incident import Found
 from kuma_sync.core.lanes import Lane
 from kuma_sync.core.link import Doubt, Link
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.core.steps import (
     AddEvents,
     Close,
+    Comment,
     Compare,
     Create,
     FindFirst,
@@ -26,34 +26,24 @@ from kuma_sync.core.steps import (
     Offer,
     Step,
     TargetCapabilities,
-    Telling,
     Upsert,
     halved,
-    unsent,
 )
-from kuma_sync.core.transitions import update_begun, update_refused
 from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.client import IrpClient
-from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
-from kuma_sync.irp.rendering import Draft
+from kuma_sync.irp.errors import Duplicate, TooLarge
 from kuma_sync.sync.closing.requests import Closings
-from kuma_sync.sync.delivery.context import Request, TemplateContext, after_update, content_of
-from kuma_sync.sync.delivery.meter import timed
+from kuma_sync.sync.delivery.asking import Asker, surely_not
+from kuma_sync.sync.delivery.context import TemplateContext, content_of
 from kuma_sync.sync.delivery.proof import Proof
+from kuma_sync.sync.delivery.telling import Teller
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
+from kuma_sync.sync.delivery.writes import Writes
 from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.queue.leased_job import LeasedJob
 from kuma_sync.sync.remote.gate import GateClosed
-from kuma_sync.sync.remote.gates import Asking, RemoteGates
+from kuma_sync.sync.remote.gates import RemoteGates
 from kuma_sync.telemetry.metrics import Metrics
-
-_NOWHERE = (404, 405, 410)
-
-
-def surely_not(error: RemoteError | GateClosed) -> bool:
-    """Tell whether the write certainly did not happen."""
-    cause = error.cause if isinstance(error, GateClosed) else error
-    return not (isinstance(cause, Transient | Redirected) and cause.ambiguous)
 
 
 def after_failed_create(link: Link, error: RemoteError | GateClosed, capabilities: TargetCapabilities) -> Link:
@@ -68,20 +58,7 @@ def _taken_for_a_gate(cause: RemoteError | None, capabilities: TargetCapabilitie
     return not capabilities.can_find and cause is not None and cause.status == 302
 
 
-def wrong_address(operation: str, error: Permanent, *, known: bool, sure: bool) -> bool:
-    """Tell whether an operation was refused for its address, so that all others of its kind would be.
-
-    `known` says that this address has worked; `sure`, that the incident is there, or that nobody can look. An incident
-    has an address of its own, and 404 is also what a deleted one is answered with.
-    """
-    if operation in ("create", "find"):
-        return error.status in _NOWHERE
-    return not known and (error.status == 405 or (sure and error.status in _NOWHERE))
-
-
 log = structlog.get_logger(__name__)
-
-T = TypeVar("T")
 
 
 class Steps:
@@ -106,7 +83,10 @@ class Steps:
         self._unit_of_work = unit_of_work
         self._closings = closings
         self._context = context
-        self._metrics = metrics
+        can = unit_of_work.capabilities
+        self._asker = Asker(target=proof.target, irp=irp, gates=gates, capabilities=can, metrics=metrics)
+        self._writes = Writes(asker=self._asker, unit_of_work=unit_of_work, context=context)
+        self._teller = Teller(asker=self._asker, unit_of_work=unit_of_work, writes=self._writes)
 
     def bounced(self, stopped: GateClosed) -> Bounce | RetryAt:
         """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
@@ -143,11 +123,13 @@ class Steps:
             case Create():
                 return await self._create(job, work, step)
             case Compare() | Upsert():
-                return await self._update(job, work, step)
+                return await self._writes.update(job, work, step)
             case AddEvents():
-                return await self._add_events(job, work, step)
+                return await self._writes.add_events(job, work, step)
+            case Comment():
+                return await self._teller.tell(job, work, step)
             case Close():
-                return await self._close(job, work, step)
+                return await self._writes.close(job, work, step)
             case Nothing() | Offer():  # offered is only to an IRP that polls us
                 return Change(become=lambda link: link)
             case _:
@@ -181,7 +163,7 @@ class Steps:
             asked_at = self._context.clock()
             return await self._irp.find(self._context.key(work))
 
-        found = await self._ask("find", job, send)
+        found = await self._asker.ask("find", job, send)
         failpoint("find_answered")
         return found, asked_at
 
@@ -218,14 +200,14 @@ class Steps:
 
     async def _create(self, job: LeasedJob, work: DeliveryState, step: Create) -> Change:
         """Commit the intent, then send; an intent that certainly did not happen is taken back."""
-        request = await self._request(work, step)
+        request = await patiently(partial(self._context.request, work, step, self._irp.draft))
         sent = content_of(request, work, step)
         self._gates.assure_open("create")
         await self._proof.enter(work.alert_id)
         await self._unit_of_work.note(job, work, partial(transitions.intended, sent=sent, now=self._context.clock()))
         failpoint("intent_committed")
         try:
-            incident = await self._ask("create", job, partial(self._irp.create, request.draft))
+            incident = await self._asker.ask("create", job, partial(self._irp.create, request.draft))
         except Duplicate:
             return Change(become=transitions.duplicated, audit=("duplicate", "the IRP says it exists already"))
         except (RemoteError, GateClosed) as error:
@@ -236,70 +218,8 @@ class Steps:
         failpoint("create_answered")
         log.info("incident_created", alert_id=work.alert_id, incident_id=incident.id)
         become = partial(transitions.created, incident=incident, proven=self._proof.shown)
-        return Change(become=become, audit=("created", incident.id))
-
-    async def _update(self, job: LeasedJob, work: DeliveryState, step: Compare | Upsert) -> Change | RetryAt | Park:
-        """Send what differs, if anything does."""
-        capabilities, now = self._unit_of_work.capabilities, self._context.clock()
-        new = len(unsent(work.link, work.kept))
-        later = budget.put_off_until(work.link, unsent=new, capabilities=capabilities, now=now)
-        if later is not None:
-            return RetryAt(at=later, reason="put off: the alert changes often", counts=False)
-        request = await self._request(work, step)
-        try:
-            if request.needed:
-                await self._send_in_doubt(job, work, request)
-        except Missing as error:
-            return _missing(job, error)
-        sent = request.fields
-
-        def become(link: Link) -> Link:
-            # The link itself says by now that anything may have arrived.
-            before = link.with_sent(work.link.sent)
-            paid = budget.charged(before, unsent=new, capabilities=capabilities, now=now) if sent else link
-            return after_update(paid, request, work, step)
-
-        return Change(become=become, audit=("updated", ", ".join(sorted(sent))) if sent else None)
-
-    async def _send_in_doubt(self, job: LeasedJob, work: DeliveryState, request: Request) -> None:
-        """Commit that an update may arrive, then send it; it is taken back where it certainly did not arrive."""
-        draft, fields = request.draft, request.fields - request.draft.event_fields
-        self._gates.assure_open(draft.operation)
-        await self._unit_of_work.note(job, work, partial(update_begun, fields=fields))
-        failpoint("update_begun")
-        try:
-            if draft.operation == "create":
-                await self._ask("create", job, partial(self._irp.create, draft))
-            else:
-                await self._send(job, draft)
-        except (RemoteError, GateClosed) as error:
-            if surely_not(error):
-                await self._unit_of_work.note(job, work, partial(update_refused, fields=fields, before=work.link.sent))
-            raise
-
-    async def _add_events(self, job: LeasedJob, work: DeliveryState, step: AddEvents) -> Change | Park:
-        try:
-            await self._send(job, (await self._request(work, step)).draft)
-        except Missing as error:
-            return _missing(job, error)
-        added = frozenset(step.events)
-        return Change(become=partial(transitions.events_added, events=added), audit=("events_added", str(len(added))))
-
-    async def _close(self, job: LeasedJob, work: DeliveryState, step: Close) -> Change | Park:
-        try:
-            await self._send(job, (await self._request(work, step)).draft)
-        except Missing as error:
-            return _missing(job, error, become=transitions.unclosed)
-        log.info("incident_closed", alert_id=work.alert_id)
-        audit = ("incident_closed", work.link.close_reason)
-        return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
-
-    async def _request(self, work: DeliveryState, step: Telling | Close) -> Request:
-        return await patiently(partial(self._context.request, work, step, self._irp.draft))
-
-    async def _send(self, job: LeasedJob, draft: Draft) -> None:
-        await self._ask(draft.operation, job, partial(self._irp.write, draft))
-        failpoint("incident_close_answered" if draft.operation == "close" else f"{draft.operation}_answered")
+        told = self._writes.audited(become, comments.created(len(step.events)))
+        return Change(become=told, audit=("created", incident.id))
 
     def _awaits_resolution(self, work: DeliveryState, found: Found) -> bool:
         """Tell whether to look once more before a default reason stands in for a resolution."""
@@ -311,33 +231,6 @@ class Steps:
         await self._unit_of_work.note(job, work, partial(transitions.resolution_awaited, now=now))
         log.info("resolution_awaited", alert_id=work.alert_id)
         return RetryAt(at=now + self._closings.patience, reason="closed without a resolution yet", counts=False)
-
-    async def _ask(self, operation: str, job: LeasedJob, send: Callable[[], Awaitable[T]]) -> T:
-        """Send a request while the claim is ours, in its turn, through the gates."""
-
-        async def sent() -> T:
-            job.ensure_valid()
-            with timed(self._metrics, operation, target=self._proof.target):
-                return await send()
-
-        asking = Asking(
-            kind=operation,
-            subject=job.claim.subject,
-            nowhere=partial(self._nowhere, operation, job),
-            reads=operation == "find",
-        )
-        return await self._gates.ask(asking, sent)
-
-    def _nowhere(self, operation: str, job: LeasedJob, error: Permanent) -> str:
-        # An incident has an address of its own: whether that is wrong, or the incident gone, `find` tells.
-        sure = (
-            job.missed == operation
-            or self._gates.kinds[operation].stands_still()
-            or not self._unit_of_work.capabilities.can_find
-        )
-        if not wrong_address(operation, error, known=operation in self._gates.known, sure=sure):
-            return ""
-        return f"{operation} {error.summary} at {self._irp.address(operation)}: is the profile's path right?"
 
     def _found(self, work: DeliveryState, found: list[Found]) -> Change:
         chosen = transitions.choose(found)
@@ -352,15 +245,6 @@ class Steps:
         return Change(
             become=partial(transitions.after_found, found=chosen), audit=("found", chosen.incident.id), closing=closing
         )
-
-
-def _missing(job: LeasedJob, error: Missing, *, become: Callable[[Link], Link] = transitions.missing) -> Change | Park:
-    """Find the incident again; where it was found and is still not known, its address is wrong."""
-    if job.missed == error.operation:
-        told = f"the incident was found, but {error.operation} {error.summary}"
-        return Park(reason=f"{told}: is the profile's path right?")
-    job.missed = error.operation
-    return Change(become=become)
 
 
 def _absent(work: DeliveryState) -> Change:

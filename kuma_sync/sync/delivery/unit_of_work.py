@@ -114,9 +114,11 @@ class DeliveryUnitOfWork:
         """Write what a step did; None (and the job is done, in the same transaction) when nothing more is needed."""
         return await self._write(job, change, known=work)
 
-    async def note(self, job: LeasedJob, work: DeliveryState, become: Become) -> DeliveryState:
+    async def note(
+        self, job: LeasedJob, work: DeliveryState, become: Become, *, audit: tuple[str, str] | None = None
+    ) -> DeliveryState:
         """Write a change of the link in the middle of a step."""
-        return await self._write(job, Change(become=become), known=work, finish=False) or work
+        return await self._write(job, Change(become=become, audit=audit), known=work, finish=False) or work
 
     async def keep_contents(self, job: LeasedJob, work: DeliveryState, contents: Contents) -> DeliveryState:
         """Store contents that were read again from KUMA, if nobody else may have stored newer ones meanwhile.

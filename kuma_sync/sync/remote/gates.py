@@ -19,6 +19,7 @@ T = TypeVar("T")
 LANES: Mapping[str, Lane] = {
     "find": Lane.STOPPED_FIND,
     "create": Lane.CREATE,
+    "get": Lane.STOPPED_UPDATE,
     "update": Lane.STOPPED_UPDATE,
     "add_events": Lane.STOPPED_EVENTS,
     "close": Lane.STOPPED_CLOSE,
@@ -73,6 +74,19 @@ class RemoteGates:
                 raise
         self.known.add(asking.kind)
         return answer
+
+    async def ask_aside(self, send: Callable[[], Awaitable[T]]) -> T:
+        """Send what matters less than all else: its failure stops nothing, unless it is the trial of a side that stands
+        still anyway.
+
+        Raise GateClosed or RemoteError.
+        """
+        async with self.places:
+            if self.whole.stands_still():
+                return await self.whole.ask(send, subject=None)
+            self.whole.assure_open()
+            await self.whole.turn_page()
+            return await send()
 
     def lane(self, gate: RemoteGate) -> Lane | None:
         """Return where jobs wait while this gate stands still; None where they need not change their lane."""

@@ -1,0 +1,15 @@
+"""Whose the fields of an incident are, and what is still to be told as a comment."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("links", sa.Column("ownership", sa.Text(), nullable=True))
+    op.add_column("links", sa.Column("owed", sa.Text(), nullable=True))
+    op.add_column("links", sa.Column("close_told", sa.Boolean(), nullable=False, server_default=sa.text("false")))
