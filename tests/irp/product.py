@@ -12,6 +12,7 @@ from irp_desk import KEY, values_of
 from kuma_sync.core.incident import Incident, Resolution
 from kuma_sync.irp.auth import Credentials
 from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.context import CURRENT
 from kuma_sync.irp.load import parse_profile, profile_text
 from kuma_sync.settings.secret import Secret
 from kuma_sync.sim.irp import IrpSim
@@ -65,10 +66,17 @@ async def made(client: IrpClient, key: str = KEY) -> Incident:
 
 
 async def written(client: IrpClient, operation: str, incident: Incident, **about: object) -> None:
-    """Have an operation done to an incident; `about` are fields of the alert, and what a closing says."""
+    """Have an operation done to an incident, which is read before where the profile asks for that.
+
+    `about` are fields of the alert, and what a closing says.
+    """
     told = {name: about.pop(name) for name in ("reason", "comment", "events") if name in about}
     observed = seen(events=told.get("events") or [an_event()], **about)
-    await client.write(client.draft(operation, values_of(observed, options=BARE, incident=incident, **told)))
+    values = values_of(observed, options=BARE, incident=incident, **told)
+    draft = client.draft(operation, values)
+    if draft.unread:
+        draft = client.draft(operation, {**values, CURRENT: (await client.read(client.draft("get", values))).template})
+    await client.write(draft)
 
 
 async def closed_since(client: IrpClient, since: datetime = ALWAYS) -> list[Resolution]:

@@ -211,6 +211,14 @@ async def test_a_closing_is_a_status_written_and_may_be_repeated(sim: IrpSim) ->
     assert (found.closed, found.resolution) == (True, "incorrect data")
 
 
+async def test_words_become_a_comment_under_the_incidents_number(sim: IrpSim) -> None:
+    async with asking(sim) as client:
+        incident = await made(client)
+        await written(client, "comment", incident, comment='учения, "не" трогать')
+
+    assert sim.incidents[incident.id].comments == ['учения, "не" трогать']
+
+
 @pytest.mark.parametrize("catalogue", [False, True])
 async def test_a_resolution_is_read_as_text_or_as_a_value_of_a_catalogue(sim: IrpSim, catalogue: bool) -> None:
     if catalogue:

@@ -242,37 +242,45 @@ async def test_events_come_as_attachments_that_may_be_renamed(sim: IrpSim) -> No
 async def test_kumas_reason_becomes_a_status_of_the_last_stage(sim: IrpSim, reason: str, status: str) -> None:
     async with asking(sim) as client:
         incident = await made(client)
-        await written(client, "close", incident, reason=reason, comment="учения")
+        await written(client, "close", incident, reason=reason)
         [found] = await client.find(KEY)
 
     assert (sim.incidents[incident.id].status, sim.incidents[incident.id].resolution) == ("closed", status)
-    assert kept(sim, incident)["summary"] == f"Closed in KUMA: {reason}. учения"
+    assert kept(sim, incident)["summary"] == f"Closed in KUMA: {reason}"
     assert (found.closed, found.resolution) == (True, status)
 
 
-async def test_a_closed_alert_is_closed_again_without_complaint(sim: IrpSim) -> None:
+async def test_an_alert_that_an_analyst_closed_keeps_its_status_when_kumas_is_closed_too(sim: IrpSim) -> None:
     async with asking(sim) as client:
         incident = await made(client)
+        sim.analyst_close(incident.id, "Handled by the desk")
+        sim.incidents[incident.id].fields["summary"] = "exercise"
         for _ in range(2):
-            await written(client, "close", incident, reason="responded")
+            await written(client, "close", incident, reason="incorrect data")
 
-    assert sim.incidents[incident.id].status == "closed"
+    assert sim.incidents[incident.id].resolution == "Handled by the desk"
+    assert kept(sim, incident)["summary"] == "exercise"
 
 
-async def test_an_alert_that_became_a_case_is_not_closed_and_says_why(sim: IrpSim) -> None:
+async def test_an_alert_that_became_a_case_takes_a_closing_as_a_summary(sim: IrpSim) -> None:
     async with asking(sim) as client:
         incident = await made(client)
         sim.update(sim.incidents[incident.id], {"caseId": "~9", "status": "Imported"})
 
-        with pytest.raises(Permanent) as refused:
-            await written(client, "close", incident, reason="responded")
+        await written(client, "close", incident, reason="responded")
         await written(client, "update", incident, priority="critical")
         [found] = await client.find(KEY)
 
-    assert not isinstance(refused.value, Missing)
-    assert (refused.value.status, refused.value.detail) == (400, "illegal transition: Imported to Ignored")
     assert (found.closed, found.resolution) == (False, "Imported")
-    assert kept(sim, incident)["severity"] == 4
+    assert (kept(sim, incident)["summary"], kept(sim, incident)["severity"]) == ("Closed in KUMA: responded", 4)
+
+
+async def test_words_become_a_comment(sim: IrpSim) -> None:
+    async with asking(sim) as client:
+        incident = await made(client)
+        await written(client, "comment", incident, comment='учения, "не" трогать')
+
+    assert sim.incidents[incident.id].comments == ['учения, "не" трогать']
 
 
 async def test_what_analysts_closed_is_listed_page_by_page_with_statuses_of_their_own(sim: IrpSim) -> None:

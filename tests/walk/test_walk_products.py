@@ -22,7 +22,11 @@ from stage import (
     until_rest,
 )
 
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.closing import CloseRequest, Reason
+from kuma_sync.core.incident import Origin
 from kuma_sync.sync import operator
+from kuma_sync.sync.closing.requests import put_order
 from kuma_sync.sync.runtime.runner import once
 from kuma_sync.telemetry.health import State
 from kuma_sync.telemetry.metrics import Metrics
@@ -247,7 +251,7 @@ async def test_a_closing_that_the_process_does_not_allow_is_parked_with_its_word
     assert (state, stage.incident(alert_id).status) == ("closed", "closed")
 
 
-async def test_an_alert_that_became_a_case_keeps_its_updates_and_parks_its_closing(
+async def test_an_alert_that_became_a_case_keeps_its_updates_and_says_that_kumas_was_closed(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staging(tmp_path, sqlite_url, THEHIVE) as stage, stage.runtime() as runtime:
@@ -260,11 +264,47 @@ async def test_an_alert_that_became_a_case_keeps_its_updates_and_parks_its_closi
         await once(runtime)
         await until_rest(runtime)
         raised = incident.fields["severity"]
-        stage.kuma.close(alert_id)
+        stage.kuma.close(alert_id, "incorrect data")
         await once(runtime)
         await until_rest(runtime)
-        [job] = await parked(runtime)
+        state, jobs = await state_of(runtime, alert_id), await parked(runtime)
 
-    assert raised == 4
-    assert "illegal transition: Imported to Ignored" in job.reason
-    assert incident.status == "open"
+    assert (state, jobs, raised) == ("closed", [], 4)
+    assert (incident.fields["status"], incident.status) == ("Imported", "open")
+    assert incident.fields["summary"] == "Closed in KUMA: incorrect data"
+
+
+async def test_what_analysts_set_in_thehive_is_theirs_and_the_rest_goes_on(tmp_path: Path, sqlite_url: str) -> None:
+    async with staging(tmp_path, sqlite_url, THEHIVE) as stage, stage.runtime() as runtime:
+        edited, other = (stage.kuma.raise_alert(priority="low") for _ in range(2))
+        await once(runtime)
+        await until_rest(runtime)
+        stage.irp.analyst_edit(stage.incident(edited).id, severity=2)
+        for alert_id in (edited, other):
+            stage.kuma.edit(alert_id, priority="critical")
+            stage.kuma.grow(alert_id)
+        await once(runtime)
+        await until_rest(runtime)
+        jobs = await parked(runtime)
+
+    severities = [stage.incident(alert_id).fields["severity"] for alert_id in (edited, other)]
+    assert (severities, jobs) == ([2, 4], [])
+    assert stage.agrees(), stage.verdict()
+
+
+async def test_an_operators_words_become_a_comment_before_the_closing(
+    tmp_path: Path, sqlite_url: str, product: Product
+) -> None:
+    async with staging(tmp_path, sqlite_url, product) as stage, stage.runtime() as runtime:
+        alert_id = stage.kuma.raise_alert()
+        await once(runtime)
+        await until_rest(runtime)
+        closing = CloseRequest(
+            alert_id=AlertId(alert_id), reason=Reason.RESPONDED, origin=Origin.OPERATOR, by="cli", comment="учения"
+        )
+        await tell(runtime, lambda tx: put_order(tx, closing))
+        await until_rest(runtime)
+
+    incident = stage.incident(alert_id)
+    assert (incident.status, incident.comments) == ("closed", ["учения"])
+    assert [operation for operation, _ in incident.history][-2:] == ["comment", "close"]
