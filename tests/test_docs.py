@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from kuma_sync.cli import COMMANDS, kuma_sync
-from kuma_sync.irp.context import NAMES, SHAPES
+from kuma_sync.irp.context import LOGIN, NAMES, SHAPES
 from kuma_sync.irp.load import built_in, parse_profile, profile_text
 from kuma_sync.irp.profile import (
     OPERATIONS,
@@ -318,15 +318,15 @@ def event_of(call: ast.Call, levels: tuple[str, ...]) -> str | None:
 
 
 def test_the_profile_page_names_every_value_of_every_operation() -> None:
-    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.*) \|$", section(read(PROFILES), "Values"), flags=re.MULTILINE)
+    rows = re.findall(r"^\| (`[\w.]+`(?:, `\w+`)*) \| (.*) \|$", section(read(PROFILES), "Values"), flags=re.MULTILINE)
     listed = {}
     for operations, cell in rows:
         names = set(re.findall(r"`(\w+)`", cell))
         for other in re.findall(r"as in `(\w+)`", cell):
             names = (names - {other}) | NAMES[other]
-        listed |= {operation: names for operation in re.findall(r"`(\w+)`", operations)}
+        listed |= {operation: names for operation in re.findall(r"`([\w.]+)`", operations)}
 
-    assert {operation: listed.get(operation) for operation in OPERATIONS} == dict(NAMES)
+    assert {operation: listed.get(operation) for operation in (*OPERATIONS, LOGIN)} == dict(NAMES)
 
 
 def test_the_profile_page_explains_every_value() -> None:

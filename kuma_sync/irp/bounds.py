@@ -86,7 +86,7 @@ class Budget:
     def size(self, value: object, most: int = SIZE) -> int:
         """Return how large a value is, written out. Raise CutOff where that is more than `most`."""
         if not isinstance(value, _CONTAINERS):
-            return len(value) if isinstance(value, str | bytes) else 1
+            value = [value]
         total, left = 0, [value]
         while left:
             self.step()

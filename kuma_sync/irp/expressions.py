@@ -97,6 +97,8 @@ class Expression:
             return None
         try:
             found: object = _Interpreter().visit(self._parsed, tree)
+            # Whoever gets it may write it out, or compare it.
+            budget().admit(found)
         except JMESPathError:
             return None
         except CutOff as cut:

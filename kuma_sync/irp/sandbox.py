@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from kuma_sync.irp.bounds import SIZE, Budget, budget
+from kuma_sync.irp.bounds import SIZE, Budget, CutOff, budget
 
 GLOBALS = ("range", "dict", "namespace")
 
@@ -24,6 +24,9 @@ _LONGEST_PRODUCT = 1_000_000
 _LONGEST_NUMBER = 4096
 """Bits of a product."""
 
+_PLACE = 8
+"""Bytes of a place in a list."""
+
 _WIDEST = 10_000
 """Columns, lines or places that a filter may be asked for."""
 
@@ -31,7 +34,7 @@ _WIDTHS = frozenset({"batch", "center", "indent", "round", "slice", "tojson", "w
 _SLOW = frozenset({"pprint", "striptags", "title", "urlize", "wordcount", "wordwrap", "xmlattr"})
 """Filters that take long for a large text, and cannot be stopped."""
 
-_MOST_FOR_SLOW = 1_000_000
+_MOST_FOR_SLOW = 100_000
 _COMPOSE = frozenset({"batch", "map", "slice", "sum"})
 """Filters that may put one value into several places."""
 
@@ -90,9 +93,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "%" and isinstance(left, str):
             _refuse_wide_fields(left)
             spent.admit(right)
-        found = super().call_binop(context, operator, left, right)
-        _count(found, spent)
-        return found
+        if long:
+            spent.composed = True
+            place = 1 if isinstance(left, str) or isinstance(right, str) else _PLACE
+            spent.add(place * (sizes[0] * sizes[1] if operator == "*" else _length(left) + _length(right)))
+        return super().call_binop(context, operator, left, right)
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         return super()._generate(_Counting().visit(source), *args, **kwargs)
@@ -215,7 +220,11 @@ def _count(found: object, spent: Budget) -> None:
         spent.add(len(found))
     elif isinstance(found, list):
         spent.composed = True
-        spent.add(len(found))
+        spent.add(_PLACE * len(found))
+
+
+def _length(value: Any) -> int:
+    return len(value) if hasattr(value, "__len__") else 0
 
 
 def _product_too_large(sizes: list[Any], *, long: bool) -> bool:
@@ -235,8 +244,13 @@ def _narrow(name: str, _value: Any, others: list[Any]) -> None:
         raise SecurityError(f"{name} takes a number up to {_WIDEST}")
 
 
-def _small(_name: str, value: Any, _others: list[Any]) -> None:
-    budget().size(value, _MOST_FOR_SLOW)
+def _small(name: str, value: Any, _others: list[Any]) -> None:
+    try:
+        budget().size(value, _MOST_FOR_SLOW)
+    except CutOff as cut:
+        if not cut.final:
+            raise
+        raise SecurityError(f"{name} takes at most {_MOST_FOR_SLOW} characters") from None
 
 
 def _no_bloat(name: str, value: Any, others: list[Any]) -> None:
@@ -247,8 +261,8 @@ def _no_bloat(name: str, value: Any, others: list[Any]) -> None:
             new = value.count(texts[0]) * len(texts[1])
         case "indent":
             new = (str(value).count("\n") + 1) * max(longest, 4, *(one for one in others if type(one) is int))
-        case "join" | "wordwrap" if isinstance(value, str | list | tuple):
-            new = len(value) * longest
+        case "join" | "wordwrap":
+            new = _length(value) * longest
         case _ if name in _GROWS and isinstance(value, str):
             new = len(value) * (_GROWS[name] - 1)
         case _:

@@ -202,6 +202,8 @@ class Templates:
             return env.from_string(source).render
         except TemplateSyntaxError as error:
             raise Unrenderable(where, _syntax(error)) from None
+        except (SyntaxError, RecursionError):
+            raise Unrenderable(where, "is no valid template: it is nested too deeply") from None
 
     def _parsed(self, source: str, where: str) -> tuple[nodes.Template, frozenset[str]]:
         try:
@@ -211,6 +213,8 @@ class Templates:
             uses = frozenset(meta.find_undeclared_variables(parsed)) - set(GLOBALS)
         except TemplateSyntaxError as error:
             raise Unrenderable(where, _syntax(error)) from None
+        except RecursionError:
+            raise Unrenderable(where, "is no valid template: it is nested too deeply") from None
         for problem in self._unknown_names(parsed, uses):
             raise Unrenderable(where, problem)
         if SECRETS in uses and len(_secrets_used(parsed)) != _named(parsed, SECRETS):

@@ -253,6 +253,7 @@ async def test_kumas_reason_becomes_a_status_of_the_last_stage(sim: IrpSim, reas
 async def test_an_alert_that_an_analyst_closed_keeps_its_status_when_kumas_is_closed_too(sim: IrpSim) -> None:
     async with asking(sim) as client:
         incident = await made(client)
+        sim.knobs.dictionaries = {"status": ["Handled by the desk"]}
         sim.analyst_close(incident.id, "Handled by the desk")
         sim.incidents[incident.id].fields["summary"] = "exercise"
         for _ in range(2):

@@ -131,6 +131,14 @@ async def test_an_update_of_a_ticket_that_is_not_there_says_so(tmp_path: Path, t
             await client.write(client.draft("update", values("kuma:kuma:gone", nobody)))
 
 
+@pytest.mark.parametrize("operation", ["add_events", "close"])
+async def test_a_write_to_a_ticket_that_is_not_there_says_so(tmp_path: Path, tracker: Tracker, operation: str) -> None:
+    """RT answers a comment with 400 and a sentence."""
+    async with asking(tmp_path, tracker) as client:
+        with pytest.raises(Missing):
+            await client.write(client.draft(operation, values("kuma:kuma:gone", Incident(id="999999"))))
+
+
 async def test_a_queue_that_is_closed_to_us_is_no_matter_of_the_token(tmp_path: Path, tracker: Tracker) -> None:
     async with asking(tmp_path, tracker) as client:
         with pytest.raises(AccessDenied):
