@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
 
 import httpx
@@ -21,13 +22,15 @@ from routes import NORTH, PLAIN, PUSHED, ROBOT, TENANTS, WANDERER
 from supervised import replace, until
 from world import World
 
+from kuma_sync.sim.faults import Faults
+from kuma_sync.sim.server import SimServer
+
 USUAL = 60.0
 """Seconds within which the others are served before one target gets into trouble; else the trouble waits."""
 SLOWER = 10.0
-"""Seconds by which the others may be slower meanwhile, on a busy machine."""
+"""Seconds by which the others may be slower meanwhile, beside twice what is usual, on a busy machine."""
 WAITING = 20
 """Alerts that wait for the target in trouble."""
-ROUNDS = 3
 FAULTS: dict[str, tuple[str, dict[str, object]]] = {
     HUNG: ("hang", {}),
     REFUSING: ("unauthorized", {"code": 401}),
@@ -47,44 +50,22 @@ class Targets:
         self._processes = processes
         self._random = random
         self.troubles: list[str] = []
-        self.faults = {DEAD: self.dead, AWAY: self.robot_away, CUT_OFF: self.robot_cut_off}
+        self._rounds = 3 if long else 1
+        self.faults: dict[str, Callable[[], Awaitable[bool]]] = {DEAD: self.dead, CUT_OFF: self.robot_cut_off}
         if long:
-            self.faults |= {kind: self._struck_by(kind) for kind in FAULTS}
+            self.faults[AWAY] = self.robot_away
+            self.faults |= {kind: partial(self.struck, kind) for kind in FAULTS}
             self.faults |= {BROKEN_PROFILE: self.broken_profile, ROUTE: self.change_route}
 
     async def dead(self) -> bool:
         """Let a target refuse connections."""
         name = self._random.choice(PUSHED)
-        server = self._environment.servers[name]
+        return await self._in_trouble(name, DEAD, _down(self._environment.servers[name]))
 
-        @asynccontextmanager
-        async def down() -> AsyncIterator[None]:
-            await server.stop()
-            try:
-                yield
-            finally:
-                await server.start()
-
-        return await self._in_trouble(name, DEAD, down())
-
-    def _struck_by(self, kind: str) -> Callable[[], asyncio.Future[bool]]:
-        """Return a fault that all requests to a target meet."""
-
-        @asynccontextmanager
-        async def struck(name: str) -> AsyncIterator[None]:
-            fault, arguments = FAULTS[kind]
-            faults = self._environment.irps.targets[name].faults
-            rule = faults.add(fault, method="", every=1, **arguments)
-            try:
-                yield
-            finally:
-                faults.remove(rule)
-
-        def strike() -> asyncio.Future[bool]:
-            name = self._random.choice(PUSHED)
-            return asyncio.ensure_future(self._in_trouble(name, kind, struck(name)))
-
-        return strike
+    async def struck(self, kind: str) -> bool:
+        """Let a target meet every request with a fault."""
+        name = self._random.choice(PUSHED)
+        return await self._in_trouble(name, kind, _struck(self._environment.irps.targets[name].faults, kind))
 
     async def broken_profile(self) -> bool:
         """Break a target's profile and start all copies anew: only that target stops. Then mend it, and reload."""
@@ -92,12 +73,12 @@ class Targets:
         whole, told = file.read_text(), f"the profile of {NORTH} was broken"
         others = [PLAIN, ROBOT]
         async with self._environment.calm():
-            if await self._slowest(others, within=USUAL) is None:
+            if await self._slowest(others, within=USUAL, rounds=1) is None:
                 return False
             replace(file, "[profile]\nname = 1\n")
             try:
                 await self._processes.restart_all()
-                came = await self._slowest(others, within=START)
+                came = await self._slowest(others, within=START, rounds=1)
                 stopped = [daemon.name for daemon in self._environment.daemons if not daemon.stopped(NORTH)]
                 waiting = self._raise(NORTH, WAITING)
             finally:
@@ -147,13 +128,13 @@ class Targets:
         """Measure how long the others' alerts take, before and in the trouble, while many wait for the target."""
         others = [other for other in TENANTS if other != name]
         async with self._environment.calm():
-            usual = await self._slowest(others, within=USUAL)
+            usual = await self._slowest(others, within=USUAL, rounds=1)
             if usual is None:
                 return False
             async with trouble:
                 waiting = self._raise(name, WAITING)
-                slowest = await self._slowest(others, within=START)
-        if slowest is None or slowest > usual + SLOWER:
+                slowest = await self._slowest(others, within=START, rounds=self._rounds)
+        if slowest is None or slowest > 2 * usual + SLOWER:
             took = "had no incident" if slowest is None else f"took {slowest:.1f} s, {usual:.1f} s before"
             self.troubles.append(f"{kind} ({name}): another's alert {took}")
         # What a create was answered with nonsense may rightly be parked.
@@ -161,10 +142,10 @@ class Targets:
             self.troubles.append(f"{kind} ({name}): it is well again, and its alerts had no incidents")
         return True
 
-    async def _slowest(self, names: Iterable[str], *, within: float) -> float | None:
+    async def _slowest(self, names: Iterable[str], *, within: float, rounds: int) -> float | None:
         """Let an alert after the other go to each of these targets; return the longest wait, None where one stayed."""
         longest = 0.0
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             alerts, raised = [self._raise_one(name) for name in names], time.monotonic()
             if not await self._all_there(alerts, within=within):
                 return None
@@ -201,6 +182,25 @@ class Targets:
                         return True
                 await asyncio.sleep(0.2)
         return False
+
+
+@asynccontextmanager
+async def _down(server: SimServer) -> AsyncIterator[None]:
+    await server.stop()
+    try:
+        yield
+    finally:
+        await server.start()
+
+
+@asynccontextmanager
+async def _struck(faults: Faults, kind: str) -> AsyncIterator[None]:
+    fault, arguments = FAULTS[kind]
+    rule = faults.add(fault, method="", every=1, **arguments)
+    try:
+        yield
+    finally:
+        faults.remove(rule)
 
 
 def _headers() -> dict[str, str]:

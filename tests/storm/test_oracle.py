@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from ledger import Edit, Ledger
 from oracle import Oracle, Verdict
+from routes import WANDERER, Routes, Spell
 
 from kuma_sync.sim.irp import Incident
 
@@ -133,3 +135,32 @@ def test_an_edit_must_stay_unless_kuma_changed_the_field(
     environment: Any = SimpleNamespace(irps=irp, database=SimpleNamespace(sqlite="store.db"))
 
     assert bool(list(Oracle(environment=environment, ledger=ledger, spells=[])._overwritten())) is wrong
+
+
+CHANGED = [Spell(target="irp", begin=-math.inf, end=60.0), Spell(target="north", begin=50.0)]
+
+
+@pytest.mark.parametrize(
+    ("title", "tenant", "at", "created", "wrong"),
+    [
+        pytest.param("any", "Main", "irp", 10.0, False, id="where its tenant leads"),
+        pytest.param("any", "Main", "robot", 10.0, True, id="another tenant's target"),
+        pytest.param(WANDERER, "Main", "irp", 45.0, False, id="before the route changed"),
+        pytest.param(WANDERER, "Main", "north", 45.0, True, id="before the route changed, where it leads later"),
+        pytest.param(WANDERER, "Main", "north", 70.0, False, id="read just before, made after"),
+        pytest.param(WANDERER, "Main", "robot", 70.0, True, id="where it never led"),
+    ],
+)
+def test_an_incident_is_right_only_where_a_route_led_meanwhile(
+    title: str, tenant: str, at: str, created: float, wrong: bool
+) -> None:
+    incident = Incident(id="i", number="1", external_id="kuma:kuma:a", created_at=NOW, updated_at=NOW)
+    incident.fields = {"title": title, "tenant": tenant}
+    irps = SimpleNamespace(
+        targets={at: SimpleNamespace(incidents={"i": incident}, deleted=[])}, stamps={"i": [(0, created)]}
+    )
+    environment: Any = SimpleNamespace(
+        irps=irps, witness=SimpleNamespace(first_shown={"a": 40.0}), routes=Routes(spells=CHANGED)
+    )
+
+    assert bool(list(Oracle(environment=environment, ledger=Ledger(), spells=[])._misrouted())) is wrong
