@@ -173,7 +173,7 @@ def test_while_an_update_is_on_its_way_the_field_may_hold_one_value_or_the_other
     assert as_sent(arrived.sent, "title", marks("t0")) is False
 
 
-def test_a_field_that_was_never_sent_may_be_empty_still_while_its_first_update_is_on_its_way() -> None:
+def test_a_field_never_sent_may_still_be_empty_while_its_update_is_on_its_way() -> None:
     never = DeliveredState(fingerprint=Fingerprint("1:a"))
 
     begun = update_begun(a_link(incident=INCIDENT, sent=never), TITLE, fields("t1"))

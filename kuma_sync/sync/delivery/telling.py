@@ -70,8 +70,8 @@ class Teller:
 
     def _say_lost(self, work: DeliveryState, error: RemoteError | GateClosed) -> None:
         """Say that a comment is lost; at once after another one it is no news."""
-        say = log.info if self._lost else log.warning
-        say("comment_lost", alert_id=work.alert_id, reason=error.summary)
+        if not self._lost:
+            log.warning("comment_lost", alert_id=work.alert_id, reason=error.summary)
         self._lost = True
 
 
