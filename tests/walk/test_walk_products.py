@@ -251,7 +251,7 @@ async def test_a_closing_that_the_process_does_not_allow_is_parked_with_its_word
     assert (state, stage.incident(alert_id).status) == ("closed", "closed")
 
 
-async def test_an_alert_that_became_a_case_keeps_its_updates_and_says_that_kumas_was_closed(
+async def test_an_alert_that_became_a_case_is_updated_and_says_that_kumas_was_closed(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with staging(tmp_path, sqlite_url, THEHIVE) as stage, stage.runtime() as runtime:
