@@ -154,7 +154,7 @@ class _Renderer:
             if operation in self._compiled:
                 plain = self._request(work, step)
                 request = self._read(work, step) if plain.draft.unread else plain
-                note = self._note(stored.read.link, step, request, due)
+                note = self._note(stored.read.link, step, plain, due)
                 comes = OPERATIONS.get(type(due)) == operation
                 if plain.draft.unread or plain.looks_at:
                     reading[operation] = comes and plain.needed

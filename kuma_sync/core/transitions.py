@@ -119,8 +119,16 @@ def updated(
 
     `ours` has the likeness of those fields in it that are sent until somebody edits them.
     """
-    now = replace(link.sent, fingerprint=fingerprint, fields=fields, events=link.sent.events | events)
-    return link.with_sent(replace(now, ours={**now.ours, **{name: frozenset({one}) for name, one in ours.items()}}))
+    before = link.sent
+    return link.with_sent(
+        DeliveredState(
+            fingerprint=fingerprint,
+            fields=fields,
+            events=before.events | events,
+            ours={**before.ours, **{name: frozenset({one}) for name, one in ours.items()}} if ours else before.ours,
+            theirs=before.theirs,
+        )
+    )
 
 
 def events_added(link: Link, events: frozenset[EventDigest]) -> Link:

@@ -27,7 +27,7 @@ path = "/incidents/{{ incident.id }}"
 etag = { header = "ETag" }
 version = "version"
 [get.extract.fields]
-title = "title"
+title = "card.title"
 """
 COMMENT = """
 [comment]
@@ -191,7 +191,7 @@ def test_a_header_of_what_the_incident_does_not_show_is_left_out() -> None:
 
 
 async def test_get_reads_fields_to_compare_and_values_also_from_headers() -> None:
-    irp = Irp(httpx.Response(200, json={"title": "Checked", "version": 7}, headers={"ETag": 'W/"7"'}))
+    irp = Irp(httpx.Response(200, json={"card": {"title": "Checked"}, "version": 7}, headers={"ETag": 'W/"7"'}))
     async with client(irp, profile=owning()) as asked:
         read = await asked.read(asked.draft("get", KNOWN))
 

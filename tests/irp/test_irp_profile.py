@@ -282,3 +282,71 @@ def test_the_batch_is_the_profiles() -> None:
 
 def test_the_settle_time_is_the_profiles() -> None:
     assert capabilities(changed_profile(('settle = "5s"', 'settle = "2m"')), to_irp=True).settle == timedelta(minutes=2)
+
+
+OWN = """[profile]
+name = "x"
+[create]
+method = "POST"
+path = "/x"
+[create.extract]
+id = "id"
+"""
+LIST = """[find]
+method = "GET"
+path = "/x"
+[find.extract]
+items = "items"
+key = "key"
+"""
+WRONG = [
+    (LIST + 'id = { header = "X-Id" }', "find.extract.id cannot come from a header: the answer is a list"),
+    (
+        OWN.replace('"id"', '{ header = "X", path = "id" }'),
+        "create.extract.id: expected either path, a JMESPath, or header",
+    ),
+    (OWN.replace('"id"', '{ path = "id", pattern = "[0-9]+" }'), "create.extract.id.pattern: needs a group, in ()"),
+    (OWN.replace('"id"', '{ path = "id", pattern = "(" }'), "create.extract.id.pattern: is no regular expression"),
+    (OWN.replace('"id"', '{ path = "id", pattern = "(a+)+b" }'), "create.extract.id.pattern: may take very long"),
+    (OWN.replace('"id"', '{ path = "id[" }'), "create.extract.id is no valid JMESPath"),
+    (OWN.replace('"id"', '{ paht = "id" }'), 'create.extract.id.paht is not known; did you mean "path"?'),
+    (OWN.replace('"id"', "5"), "create.extract.id: expected a JMESPath, in quotes, or a table"),
+    (
+        OWN.replace('"/x"', '"/{{ secrets.a }}"'),
+        "create.path secrets may be used in headers, query and [auth.login] only",
+    ),
+    (OWN.replace('"/x"', '"/x"\nquery = { a = "{{ secrets }}" }'), "create.query.a secrets are used one by one"),
+    (
+        OWN.replace('"/x"', '"/x"\nencoding = "text"\nbody = { a = "b" }'),
+        'create: encoding = "text" needs a body that is one',
+    ),
+    (OWN.replace('"/x"', '"/x"\nbody = "b"'), 'create: encoding = "json" needs a body that is a table'),
+    (
+        OWN.replace('"/x"', '"/x"\nencoding = "form"\nbody = { a = { file = "x", content = "y" } }'),
+        "create.body.a is a file",
+    ),
+    (
+        OWN.replace('"/x"', '"/x"\nencoding = "multipart"\nbody = { a = { file = "x" } }'),
+        "create.body.a is a file: it has",
+    ),
+    (OWN.replace('"/x"', '"/x"\nmissing_when = "a["'), "create.missing_when is no valid JMESPath"),
+    (OWN.replace('"/x"', '"/x"\nretry_when = "no(a)"'), 'create.retry_when there is no JMESPath function "no"'),
+    (
+        OWN + '[update]\nmethod = "PUT"\npath = "/x"\nencoding = "text"\nbody = "{{ events | json }}"',
+        "update.body is one text, so it would be sent for new events alone: use events in [add_events]",
+    ),
+    (
+        OWN + '[auth]\nkind = "login"\ncookie = true\n[auth.login]\nmethod = "POST"\npath = "/{{ key }}"',
+        'auth.login.path there is no value "key" here',
+    ),
+    (
+        OWN + '[auth]\nkind = "login"\ncookie = true\n[auth.login]\nmethod = "POST"\npath = "/x"\nencoding = "form"\n'
+        "body = { a = { b = 1 } }",
+        "auth.login.body.a is nested",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), WRONG)
+def test_a_request_or_an_answer_that_cannot_be_meant_earns_a_sentence(text: str, sentence: str) -> None:
+    assert wrong(text if text.startswith("[profile]") else OWN + text).startswith(sentence)

@@ -30,6 +30,7 @@ token = "none"
 profile = "{profile}"
 url = "{url}"
 token = "{token}"
+{more}
 [irp.options]
 queue = "SOC"
 """
@@ -37,11 +38,11 @@ queue = "SOC"
 
 @asynccontextmanager
 async def asking(
-    folder: Path, tracker: Tracker, *, token: str = "", profile: str = "request-tracker"
+    folder: Path, tracker: Tracker, *, token: str = "", profile: str = "request-tracker", more: str = ""
 ) -> AsyncIterator[IrpClient]:
     """Give the daemon's own client of this tracker."""
     config = folder / "config.toml"
-    config.write_text(CONFIGURATION.format(profile=profile, url=tracker.url, token=token or tracker.token))
+    config.write_text(CONFIGURATION.format(profile=profile, url=tracker.url, token=token or tracker.token, more=more))
     config.chmod(0o600)
     async with AsyncExitStack() as stack:
         yield (await open_remotes(load(config, {}), utc_now, Limits(), stack)).targets["irp"].irp
@@ -132,11 +133,25 @@ async def test_an_update_of_a_ticket_that_is_not_there_says_so(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("operation", ["add_events", "close"])
-async def test_a_write_to_a_ticket_that_is_not_there_says_so(tmp_path: Path, tracker: Tracker, operation: str) -> None:
-    """RT answers a comment with 400 and a sentence."""
-    async with asking(tmp_path, tracker) as client:
+async def test_a_write_to_a_ticket_that_is_not_there_says_so_to_who_sees_all(
+    tmp_path: Path, tracker: Tracker, operation: str
+) -> None:
+    """RT answers a comment with 400 and a sentence; to a user with rights in some queues with another one."""
+    text = profile_text("request-tracker")
+    begin, end = text.index("[auth]"), text.index("[maps.priority]")
+    own = tmp_path / "own.toml"
+    own.write_text(f'{text[:begin]}[auth]\nkind = "basic"\n\n{text[end:]}', encoding="utf-8")
+    gone = values("kuma:kuma:gone", Incident(id="999999"))
+
+    async with asking(tmp_path, tracker, profile=str(own), more='username = "root"\npassword = "password"') as client:
         with pytest.raises(Missing):
-            await client.write(client.draft(operation, values("kuma:kuma:gone", Incident(id="999999"))))
+            await client.write(client.draft(operation, gone))
+    async with asking(tmp_path, tracker) as client:
+        with pytest.raises(Permanent) as refused:
+            await client.write(client.draft(operation, gone))
+
+    assert (refused.value.status, refused.value.detail) == (400, "Permission Denied")
+    assert not isinstance(refused.value, Missing)
 
 
 async def test_a_queue_that_is_closed_to_us_is_no_matter_of_the_token(tmp_path: Path, tracker: Tracker) -> None:

@@ -214,6 +214,36 @@ async def test_an_incident_that_changes_all_the_time_is_tried_later_and_parks_no
     assert patched(stage) == [{"severity": "Critical"}]
 
 
+async def test_events_comments_and_closings_go_under_the_etag_that_was_read(tmp_path: Path, sqlite_url: str) -> None:
+    def conditional(text: str) -> str:
+        text = owning(owned="", match=MATCH, comment=COMMENT, audit=AUDIT)(text).replace("batch = 500", "batch = 2")
+        for operation in ("add_events", "comment", "close"):
+            text = text.replace(f"[{operation}]\n", f"[{operation}]\n{MATCH}", 1)
+        return text
+
+    async with staged(tmp_path, sqlite_url, brake=OPEN_BRAKE) as stage:
+        change_profile(stage, conditional)
+        alert_id = stage.kuma.raise_alert(events=5)
+        async with stage.runtime() as runtime:
+            for path in ("/events$", "/comments$", "/close$"):
+                stage.irp.faults.add("status", method="POST", match=path, code=412, times=1)
+            await carried(runtime)
+            stage.kuma.close(alert_id)
+            await carried(runtime)
+            state, left = await state_of(runtime, alert_id), await parked(runtime)
+
+    incident = stage.incident(alert_id)
+    assert (state, left, len(incident.events)) == ("closed", [], 5)
+    assert [text.split(":")[1] for text in incident.comments[0].splitlines()] == [
+        " created, with 2 events",
+        " 2 events added",
+        " 1 event added",
+    ]
+    writes = [one for one in stage.irp.requests if one.method in ("PATCH", "POST") and one.path.count("/") > 3]
+    refused = [one.path.rpartition("/")[2] for one in writes if one.status == 412]
+    assert (sorted(refused), reads(stage, incident.id)) == (["close", "comments", "events"], len(writes))
+
+
 # Comments
 
 

@@ -79,6 +79,8 @@ class Request:
     @property
     def ours(self) -> dict[str, str]:
         """Return the likeness of what goes in fields that are sent until somebody edits them."""
+        if not self.rendered.until_edited:
+            return {}
         going = self.fields & self.rendered.until_edited
         return {name: self.rendered.likeness.get(name, EMPTY) for name in going}
 
