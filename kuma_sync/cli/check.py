@@ -110,7 +110,7 @@ def _show(requests: Sequence[Rendered]) -> None:
             say(f"{plain(name)}: {plain(value)}")
         if isinstance(request.body, str):
             say()
-            say("\n".join(map(plain, request.body.splitlines())))
+            say("\n".join(plain(line) if line else "" for line in request.body.splitlines()))
         elif request.body is not None:
             say()
             say_json(json.dumps(request.body, ensure_ascii=False, indent=2))

@@ -22,10 +22,9 @@ def misowned(profile: Profile, compiled: Mapping[str, Compiled]) -> Iterator[str
     """Yield a sentence for each thing that cannot work."""
     if profile.heading.audit_comments and profile.comment is None:
         yield "profile.audit_comments needs a [comment] operation"
-    for name, one in compiled.items():
-        for field in one.rendering.mixed_fields:
-            yield f"{name}.body.{field} uses current beside values of the alert: it would be a change every time"
     if profile.update is not None:
+        for field in compiled["update"].rendering.mixed_fields:
+            yield f"update.body.{field} uses current beside values of the alert: it would be a change every time"
         yield from _lists(profile, profile.update)
         yield from _until_edited(profile, profile.update, compiled["update"].rendering)
 

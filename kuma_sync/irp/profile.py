@@ -103,16 +103,21 @@ def _place(value: Any) -> Any:
 Place = Annotated[str | Picked, BeforeValidator(_place)]
 
 
-class DuplicateWhen(Strict):
-    """How an answer to a create says that the incident exists already."""
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, int) else value
 
-    status: int = Field(ge=200, le=599)
+
+class DuplicateWhen(Strict):
+    """How an answer to a create says that the incident exists already: by one of these statuses, and `when`."""
+
+    status: Annotated[list[Annotated[int, Field(ge=200, le=599)]], BeforeValidator(_listed), Field(min_length=1)]
     when: str = ""
 
     @model_validator(mode="after")
     def _no_success(self) -> Self:
-        if self.status < 400 and not self.when:
-            raise ValueError(f"status = {self.status} alone is no refusal: say with `when` which answers are meant")
+        good = next((status for status in self.status if status < 400), None)
+        if good is not None and not self.when:
+            raise ValueError(f"status = {good} alone is no refusal: say with `when` which answers are meant")
         return self
 
 

@@ -70,7 +70,7 @@ class Answers:
         self._name = name
         self._operation = operation
         duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
-        self._duplicate_status = duplicate.status if duplicate else None
+        self._duplicate_status = duplicate.status if duplicate else []
         self._duplicate_when = Expression(duplicate.when if duplicate else "", f"{name}.duplicate_when.when")
         self._missing_when = Expression(operation.missing_when, f"{name}.missing_when")
         self._retry_when = Expression(operation.retry_when, f"{name}.retry_when")
@@ -93,7 +93,7 @@ class Answers:
         operation = self._operation
         if self._retry_when.given and self._retry_when.holds(told(answer)):
             raise self._busy(answer)
-        if answer.status == self._duplicate_status and self._is_duplicate(answer):
+        if answer.status in self._duplicate_status and self._is_duplicate(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
         if self._missing_when.given and self._missing_when.holds(told(answer)):
             raise Missing(
@@ -114,7 +114,7 @@ class Answers:
                 operation=self._name,
                 summary="refused by ok_when",
                 status=answer.status,
-                detail=answer.message,
+                detail=answer.words,
             )
 
     def _is_duplicate(self, answer: Answer) -> bool:

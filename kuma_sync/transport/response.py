@@ -102,6 +102,7 @@ _PAGE = re.compile(rb"[\x00\xef\xbb\xbf\xfe\xff\s]*+<")
 
 _MESSAGE_KEYS = ("message", "error", "detail", "title")
 _LONGEST_DETAIL = 300
+_LONGEST_TEXT = 4096
 _LONGEST_ORIGIN = 100
 
 
@@ -172,6 +173,12 @@ class Answer:
         details = value.get("details") if isinstance(value, dict) else None
         return _one_line(details) if isinstance(details, str) else ""
 
+    @property
+    def words(self) -> str:
+        """Return what the answer says in words for the record of one job: its message, or a body of plain text."""
+        plain = media_type(self.headers) == "text/plain" and not self.is_page
+        return self.message or (_one_line(self.body[:_LONGEST_TEXT].decode("utf-8", "replace")) if plain else "")
+
     def _value(self) -> object:
         try:
             return self.json()
@@ -193,7 +200,7 @@ def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyT
     statuses that mean something of their own to this remote.
     """
     summary = f"answered {answer.status} {_phrase(answer.status)}".rstrip()
-    detail = answer.message or _location(answer)
+    detail = answer.words or _location(answer)
     if 300 <= answer.status < 400:
         return _redirected(answer, summary, detail)
     if answer.status in (408, 429) or answer.status >= 500:

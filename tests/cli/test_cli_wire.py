@@ -86,6 +86,7 @@ def test_render_shows_every_encoding_and_the_login_without_a_secret(tmp_path: Pa
     assert 'filename="events.json"\r\nContent-Type: application/json' in shown["update"]["body"]
     assert shown["close"]["body"] == "<closed>responded</closed>"
     assert "<closed>responded</closed>" in text.out
+    assert 'filename="events.json"\nContent-Type: application/json\n\n[{' in text.out, "an empty line stays empty"
     assert masked_everywhere(text.out + text.err + found.out)
 
 

@@ -45,7 +45,7 @@ def without_section(name: str) -> str:
 def test_the_default_profile_is_fit_for_use_and_says_that_it_is_a_template() -> None:
     profile = load_profile("security-vision")
 
-    assert built_in() == ["request-tracker", "security-vision", "security-vision-pull"]
+    assert built_in() == ["request-tracker", "rvision-v2", "security-vision", "security-vision-pull", "thehive-v1"]
     assert (profile.name, profile.mode, profile.verified) == ("security-vision", "push", False)
     assert list(profile.operations) == ["probe", "find", "create", "update", "add_events", "close", "list_closed"]
     assert check_profile(profile, options={}) == [UNVERIFIED]
@@ -70,9 +70,9 @@ def test_a_copy_of_a_built_in_profile_works_from_a_file(tmp_path: Path) -> None:
             '"security-visio" is neither a built-in profile nor a file; did you mean "security-vision"?',
         ),
         (
-            "thehive",
-            '"thehive" is neither a built-in profile nor a file '
-            "(known: request-tracker, security-vision, security-vision-pull)",
+            "jira",
+            '"jira" is neither a built-in profile nor a file '
+            "(known: request-tracker, rvision-v2, security-vision, security-vision-pull, thehive-v1)",
         ),
         ("nowhere/my.toml", "nowhere/my.toml cannot be read: No such file or directory"),
         ("my.toml", "my.toml cannot be read: No such file or directory"),

@@ -183,6 +183,22 @@ async def test_what_the_answer_says_is_in_detail_and_never_in_the_summary(body, 
 
 
 @pytest.mark.parametrize(
+    ("kind", "body", "detail"),
+    [
+        ("text/plain; charset=utf-8", "level: нет\r\n такого значения", "level: нет такого значения"),
+        ("text/plain", "x" * 5000, "x" * 300),
+        ("text/plain", '{"error":"in words"}', "in words"),
+        ("text/plain", "<html>secret</html>", ""),
+        ("application/octet-stream", "no words", ""),
+    ],
+)
+async def test_a_refusal_in_plain_text_is_told_in_its_own_words(kind, body, detail):
+    answer = await answered(httpx.Response(400, content=body.encode(), headers={"Content-Type": kind}))
+
+    assert refusal(answer).detail == detail
+
+
+@pytest.mark.parametrize(
     ("headers", "wait"),
     [
         ({}, None),

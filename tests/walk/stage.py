@@ -228,14 +228,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(folder: Path, database: str, **sections: dict[str, Any]) -> AsyncIterator[Stage]:
-    """Open the stage; what is left of child processes is killed at the end."""
-    kuma, irp = KumaSim(token="kuma-token"), IrpSim(token="irp-token")
+async def staged(
+    folder: Path, database: str, *, dialect: str = "security-vision", **sections: dict[str, Any]
+) -> AsyncIterator[Stage]:
+    """Open the stage, with the IRP of a dialect and the profile for it; child processes left at the end are killed."""
+    kuma, irp = KumaSim(token="kuma-token"), IrpSim(token="irp-token", dialect=dialect)
     async with (
         SimServer(kuma.app, listen=somewhere()) as kuma_server,
         SimServer(irp.app, listen=somewhere()) as irp_server,
     ):
-        profile = _quick_profile(folder.parent)
+        profile = quick_profile(folder.parent, irp.dialect.profile)
         tables: Tables = {name: dict(keys) for name, keys in QUICK.items()}
         tables["kuma"] = {"url": kuma_server.url, "token": kuma.token}
         tables["irp"] = {"url": irp_server.url, "token": irp.token, "profile": str(profile)}
@@ -266,11 +268,11 @@ def change_profile(stage: Stage, change: Callable[[str], str]) -> None:
     stage.configure(irp={"profile": str(own)})
 
 
-def _quick_profile(folder: Path) -> Path:
-    """Return a profile that many stages share, so that it is compiled once for all of them."""
-    path = folder / "quick.toml"
+def quick_profile(folder: Path, name: str) -> Path:
+    """Return a built-in profile with a shorter wait for what find must show; those of one folder share it, compiled."""
+    path = folder / f"quick-{name}.toml"
     if not path.exists():
-        path.write_text(profile_text("security-vision").replace('settle = "5s"', 'settle = "200ms"'))
+        path.write_text(re.sub(r'settle = "\d+s"', 'settle = "200ms"', profile_text(name)))
     return path
 
 

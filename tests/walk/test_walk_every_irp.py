@@ -17,6 +17,8 @@ from stage import Stage, staged
 IRPS = {
     "security-vision": partial(pushed, profile="security-vision", dialect="security-vision"),
     "security-vision-pull": polling,
+    "rvision-v2": partial(pushed, profile="rvision-v2", dialect="rvision", options={"organization": "Main"}),
+    "thehive-v1": partial(pushed, profile="thehive-v1", dialect="thehive"),
     "two targets at once": two_at_once,
 }
 
