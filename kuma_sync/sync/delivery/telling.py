@@ -14,6 +14,7 @@ from kuma_sync.core import comments
 from kuma_sync.core.errors import AccessDenied, Permanent, RemoteError, Transient
 from kuma_sync.core.link import Link
 from kuma_sync.core.steps import Comment
+from kuma_sync.irp.errors import Outdated
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.sync.delivery.asking import Asker, surely_not
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
@@ -55,6 +56,12 @@ class Teller:
         return Change(become=_as_it_is, audit=("commented", str(len(step.lines))))
 
     async def _send(self, job: LeasedJob, work: DeliveryState, step: Comment) -> None:
+        try:
+            await self._send_once(job, work, step)
+        except Outdated:
+            await self._send_once(job, work, step)
+
+    async def _send_once(self, job: LeasedJob, work: DeliveryState, step: Comment) -> None:
         draft = await self._writes.drafted(job, work, step)
         await self._asker.ask_aside("comment", job, partial(self._write, draft))
 
