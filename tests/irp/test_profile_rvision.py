@@ -183,6 +183,7 @@ async def test_of_silent_twins_the_older_one_comes_first(sim: IrpSim) -> None:
         found = await client.find(KEY)
 
     assert [one.incident.id for one in found] == [twins[1].id, twins[0].id]
+    assert "creation" in sim.requests[-1].query, "the order is asked for: who knows how R-Vision sorts by itself"
 
 
 async def test_a_fresh_incident_is_found_when_the_lag_is_over(sim: IrpSim) -> None:
