@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from addresses import somewhere
+from beacon_desk import BeaconDesk, Case
 from stage import Child, Stage, eventually, leases_run_out, parked, quick_profile, until_rest
 
 from kuma_sync.sim.irp import Incident, IrpSim
@@ -152,6 +154,39 @@ class Simulated:
         return incident
 
 
+class Beacon:
+    """The made-up product: events are wherever the profile writes them, so each is looked for by its id."""
+
+    def __init__(self, desk: BeaconDesk, stage: Stage, irp: dict[str, Any]) -> None:
+        reasons = {"real": "responded", "false-alarm": "incorrect data", "rule-error": "incorrect correlation rule"}
+        self.settings = {"irp": irp, "close": {"reasons": reasons}}
+        self.priorities = {"low": "1", "medium": "2", "high": "3", "critical": "4"}
+        self.desk = desk
+        self._kuma = stage.kuma
+
+    def alerts(self) -> list[str]:
+        """Return the alert of each case."""
+        return [case.ref.rpartition(":")[2] for case in self.desk.cases.values()]
+
+    def shown(self, alert_id: str) -> Shown:
+        """Return what is shown of an alert's case."""
+        case, events = self.case(alert_id), self._kuma.alerts[alert_id]["events"]
+        return Shown(
+            open=case.state != "done",
+            title=case.one("title"),
+            priority=case.one("level"),
+            events=frozenset(event["ID"] for event in events if case.says(event["ID"])),
+        )
+
+    def close_as_wrong(self, alert_id: str) -> None:
+        """Close an alert's case."""
+        self.desk.done(self.case(alert_id).ref, "false-alarm")
+
+    def case(self, alert_id: str) -> Case:
+        """Return the one case of an alert."""
+        return self.desk.case(f"kuma:kuma:{alert_id}")
+
+
 class Several:
     """Two IRPs, each with the alerts of a tenant of its own."""
 
@@ -184,6 +219,18 @@ async def pushed(stage: Stage, *, profile: str, dialect: str, **keys: Any) -> As
     quick = quick_profile(stage.folder, profile)
     async with SimServer(sim.app, listen=somewhere()) as server:
         yield Simulated(sim, {"irp": {"url": server.url, "token": sim.token, "profile": str(quick), **keys}})
+
+
+@asynccontextmanager
+async def beacon(stage: Stage, profile: Path) -> AsyncIterator[Beacon]:
+    """Open the made-up product, in place of the stage's own IRP, for a profile from a file as it is."""
+    desk = BeaconDesk()
+    async with SimServer(desk.app, listen=somewhere()) as server:
+        irp = {"url": server.url, "username": desk.user, "password": desk.token, "profile": str(profile)}
+        del stage.tables["irp"]["token"]
+        opened = Beacon(desk, stage, irp)
+        stage.configure(**opened.settings)
+        yield opened
 
 
 @asynccontextmanager

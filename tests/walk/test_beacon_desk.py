@@ -54,7 +54,7 @@ async def test_a_case_is_made_and_changed_by_one_call_and_what_is_not_sent_stays
         {"ref": "a", "severity": "1"},
         {"ref": "a", "title": ["one", "two"]},
     ],
-    ids=lambda fields: "-".join(fields),
+    ids="-".join,
 )
 async def test_what_the_page_does_not_allow_makes_no_case(fields: dict[str, str]) -> None:
     desk = BeaconDesk()
