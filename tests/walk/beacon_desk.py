@@ -135,6 +135,7 @@ class BeaconDesk:
         self.calls: list[Call] = []
         self.cases: dict[str, Case] = {}
         self.logins = 0
+        self.numbers = 0
         self._left: dict[str, tuple[int, datetime]] = {}
         self.app: ASGIApp = Front(self, self._routed())
 
@@ -148,6 +149,10 @@ class BeaconDesk:
     def done(self, ref: str, verdict: str, remark: str = "looked at") -> None:
         """Close the case of a reference, as an analyst does."""
         self._move(self.case(ref), "done", verdict, remark)
+
+    def delete(self, ref: str) -> None:
+        """Delete the case of a reference: NO_SUCH_CASE from now on, and its number is not given again."""
+        del self.cases[self.case(ref).no]
 
     def end_sessions(self) -> None:
         """End all sessions now."""
@@ -171,7 +176,7 @@ class BeaconDesk:
 
     def actions(self) -> Mapping[str, Callable[..., object]]:
         """Name what can be done to it by hand."""
-        return {call.__name__: call for call in (self.done, self.busy, self.end_sessions)}
+        return {call.__name__: call for call in (self.done, self.busy, self.delete, self.end_sessions)}
 
     def state(self) -> Json:
         """Count what it holds."""
@@ -204,7 +209,8 @@ class BeaconDesk:
         case = next((case for case in self.cases.values() if case.ref == ref), None)
         new = case is None
         if case is None:
-            no = f"C-{len(self.cases) + 1:06d}"
+            self.numbers += 1
+            no = f"C-{self.numbers:06d}"
             case = self.cases[no] = Case(no=no, ref=ref, made=now, changed=now)
         if case.state == "done":
             raise Fault("CASE_IS_DONE")
