@@ -264,7 +264,7 @@ async def test_a_case_that_is_done_already_counts_as_closed(tmp_path: Path, sqli
         assert irp.case(alert_id).verdict == "false-alarm", "the analyst's word stays"
 
 
-async def test_a_change_for_a_case_that_is_done_leaves_nothing_parked_once_its_closing_is_known(
+async def test_a_change_for_a_case_that_is_done_is_not_parked_once_its_closing_is_known(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with opened(tmp_path, sqlite_url) as (stage, irp), stage.runtime() as runtime:
@@ -288,7 +288,7 @@ async def test_a_change_for_a_case_that_is_done_leaves_nothing_parked_once_its_c
         assert len(irp.desk.faulted("CASE_IS_DONE")) == refused, "a case that is done is sent nothing more"
 
 
-async def test_the_closing_of_a_case_that_was_deleted_leaves_nothing_parked_and_nothing_open(
+async def test_the_closing_of_a_case_that_was_deleted_leaves_nothing_parked_or_open(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with opened(tmp_path, sqlite_url) as (stage, irp), stage.runtime() as runtime:
@@ -302,7 +302,7 @@ async def test_the_closing_of_a_case_that_was_deleted_leaves_nothing_parked_and_
         assert [case.state for case in irp.desk.cases.values() if case.state != "done"] == []
 
 
-async def test_growth_of_an_alert_whose_case_was_deleted_is_told_or_parked_with_that_reason(
+async def test_growth_of_an_alert_whose_case_was_deleted_is_told_or_parked_as_that(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with opened(tmp_path, sqlite_url) as (stage, irp), stage.runtime() as runtime:
