@@ -260,8 +260,20 @@ async def test_a_case_that_is_done_already_counts_as_closed(tmp_path: Path, sqli
 
         assert await parked(runtime) == []
         assert await state_of(runtime, alert_id) == "closed"
-        assert len(irp.desk.faulted("ALREADY_DONE")) == 1
+        assert irp.desk.faulted("ALREADY_DONE") or irp.desk.faulted("CASE_IS_DONE"), "that is how we learned it"
         assert irp.case(alert_id).verdict == "false-alarm", "the analyst's word stays"
+
+
+async def test_a_closing_whose_answer_was_lost_is_done_at_the_next_try(tmp_path: Path, sqlite_url: str) -> None:
+    async with opened(tmp_path, sqlite_url, close={"watch": False}) as (stage, irp), stage.runtime() as runtime:
+        alert_id = await begun(stage, runtime)
+        lost = irp.desk.faults.add("reset_after", match="/transition", times=1)
+        stage.kuma.close(alert_id, "incorrect data")
+        await polled(runtime, sweep=True)
+
+        assert (lost.fired, await parked(runtime)) == (1, [])
+        assert await state_of(runtime, alert_id) == "closed"
+        assert (irp.case(alert_id).state, irp.case(alert_id).verdict) == ("done", "false-alarm")
 
 
 async def test_a_change_for_a_case_that_is_done_is_not_parked_once_its_closing_is_known(
