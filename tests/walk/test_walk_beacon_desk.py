@@ -21,6 +21,7 @@ from stage import (
     until_proven,
     until_rest,
 )
+from structlog.testing import capture_logs
 
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.sync.runtime.single_pass import once
@@ -132,14 +133,15 @@ async def test_busy_once_at_any_of_its_addresses_stops_and_parks_nothing(
     async with opened(tmp_path, sqlite_url) as (stage, irp):
         irp.desk.busy(match=path, times=1)
         ids = [stage.kuma.raise_alert() for _ in range(3)]
-        async with stage.working() as runtime:
-            await eventually(lambda: followed(stage, irp, ids), within=PATIENCE)
-            stage.kuma.close(ids[0], "responded")
-            await eventually(lambda: not irp.shown(ids[0]).open, within=PATIENCE)
-            jobs, reasons = await parked(runtime), [part.reason for part in runtime.health.ready().parts.values()]
+        with capture_logs() as logs:
+            async with stage.working() as runtime:
+                await eventually(lambda: followed(stage, irp, ids), within=PATIENCE)
+                stage.kuma.close(ids[0], "responded")
+                await eventually(lambda: not irp.shown(ids[0]).open, within=PATIENCE)
+                jobs = await parked(runtime)
 
         assert jobs == []
-        assert not any("login" in (reason or "") for reason in reasons)
+        assert [line for line in logs if line["event"] in ("side_paused", "job_parked")] == []
         assert irp.desk.made() == 3
 
 
