@@ -162,8 +162,8 @@ class Beacon:
 
     def __init__(self, desk: BeaconDesk, stage: Stage, irp: dict[str, Any]) -> None:
         reasons = {"real": "responded", "false-alarm": "incorrect data", "rule-error": "incorrect correlation rule"}
-        self.settings = {"irp": irp, "close": {"reasons": reasons}}
-        self.priorities = {"low": "1", "medium": "2", "high": "3", "critical": "4"}
+        self.settings: Mapping[str, dict[str, Any]] = {"irp": irp, "close": {"reasons": reasons}}
+        self.priorities: Mapping[str, str] = {"low": "1", "medium": "2", "high": "3", "critical": "4"}
         self.desk = desk
         self._kuma = stage.kuma
 
