@@ -240,7 +240,8 @@ def update_of(step: Compare | Upsert, rendered: RenderedFields, sent: Mapping[st
         return Update(fields=rendered.present, events=step.events)
     plain = rendered.names - rendered.event_fields
     changed = {name for name, digest in rendered.digests.items() if sent.get(name) != digest}
-    wanted = (plain if rendered.whole else changed) | (rendered.event_fields if step.events else set())
-    fields = rendered.present & wanted
     clear = (plain & sent.keys()) - rendered.digests.keys() - rendered.unknown
-    return Update(fields=fields, clear=clear, events=step.events) if fields or clear else None
+    told = rendered.present & (changed | (rendered.event_fields if step.events else set()))
+    if not (told or clear):
+        return None
+    return Update(fields=told | (rendered.present & plain if rendered.whole else set()), clear=clear, events=step.events)

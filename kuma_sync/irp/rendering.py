@@ -175,8 +175,8 @@ class Rendering:
 
 
 def _addresses(used: frozenset[str]) -> bool:
-    """Tell whether a field says which incident is meant, or what was read of it, and nothing of the alert."""
-    return bool(used & {"incident", CURRENT}) and used <= {"incident", "options", CURRENT}
+    """Tell whether a field says which incident is meant, or what was read of it, and nothing of what may change."""
+    return bool(used & {"incident", "key", CURRENT}) and used <= {"incident", "key", "options", CURRENT}
 
 
 def parameter(value: object) -> object:

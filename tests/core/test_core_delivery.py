@@ -314,6 +314,7 @@ def test_only_fields_that_changed_are_sent_and_lost_ones_are_cleared(
     [
         (rendered({}), {}),
         (rendered({"a": "1"}), {"a": "1"}),
+        (rendered({"a": "1"}, whole=True), {"a": "1"}),
         (rendered({"a": "1"}), {"a": "1", "of the create": "1"}),
         (rendered({}, unknown=frozenset("a")), {"a": "1"}),
         (rendered({}, present=frozenset("e"), event_fields=frozenset("e")), {}),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from builders import an_account, an_asset, an_event, events, seen
-from irp_desk import changed_profile, values_of
+from irp_desk import KEY, changed_profile, values_of
 
 from kuma_sync.core.alert import EventDigest, Observation
 from kuma_sync.core.steps import Compare, Update, update_of
@@ -57,12 +57,19 @@ def test_a_field_that_names_the_incident_goes_with_every_update_and_is_no_change
     )
 
 
+def test_our_key_goes_with_every_update_that_names_it() -> None:
+    named = changed_profile(("[update.body]\n", '[update.body]\nref = "{{ key }}"\n'))
+    raised = draft("update", with_alert(KNOWN, priority="critical"), profile=named, events=[])
+
+    assert update(draft("create", KNOWN, profile=named), raised) == {"ref": KEY, "severity": "Critical"}
+
+
 def test_nothing_that_create_alone_sends_is_ever_cleared() -> None:
     created = draft("create", KNOWN)
 
     body = update(created, draft("update", KNOWN, events=[]))
 
-    assert {"externalId", "source"} <= created.rendered.digests.keys()
+    assert "source" in created.rendered.digests
     assert body == {}
 
 
@@ -146,7 +153,7 @@ def test_what_the_incident_holds_is_what_was_sent_last_for_each_field() -> None:
 
     held = after.rendered.held(created.rendered.digests)
 
-    assert held["externalId"] == created.rendered.digests["externalId"]
+    assert held["source"] == created.rendered.digests["source"]
     assert held["severity"] == after.rendered.digests["severity"] != created.rendered.digests["severity"]
     assert "assignee" not in held
 
