@@ -37,7 +37,8 @@ class ClosedPage:
     """One page of closed incidents: what it shows that is new or changed in this round.
 
     `server_date` is the IRP's own clock, if it told. The `last` one may be `proven`: nothing of the list was missed.
-    `undated` is the form of a time that could not be read, "" where all could.
+    `undated` is the form of a time that could not be read, "" where all could. `shown` is how many rows the page has,
+    `closed` how many of them are closed.
     """
 
     items: list[Resolution]
@@ -45,6 +46,8 @@ class ClosedPage:
     last: bool
     proven: bool
     undated: str = ""
+    shown: int = 0
+    closed: int = 0
 
 
 class IrpClient:
@@ -150,6 +153,8 @@ class IrpClient:
                     last=last,
                     proven=follows is Next.PROVEN,
                     undated=notes.undated,
+                    shown=len(rows),
+                    closed=sum(row.closed for row in rows),
                 )
                 if last:
                     self._tell(notes)
