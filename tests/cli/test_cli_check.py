@@ -22,7 +22,6 @@ from kuma_sync.irp.load import profile_text
 from kuma_sync.sim.server import SimTls
 from kuma_sync.store.migrate import head
 
-
 LOGIN = """
 [auth]
 kind = "login"
