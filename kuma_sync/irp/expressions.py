@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from kuma_sync.core.errors import Transient
 from kuma_sync.irp.bounds import SIZE, CutOff, budget
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.profile import Picked
+from kuma_sync.irp.profile import AnswerWhen, Picked
 from kuma_sync.settings.expressions import Expression as Pattern
 from kuma_sync.settings.validation import meant
 from kuma_sync.transport import Answer
@@ -109,6 +109,21 @@ class Expression:
         """Tell whether it finds something true, as JMESPath sees it: 0 is."""
         found = self.search(tree)
         return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
+
+
+class AnswerTest:
+    """A condition over a whole answer, compiled: an expression, statuses, or both; an absent one never holds."""
+
+    def __init__(self, condition: str | AnswerWhen | None, where: str) -> None:
+        told = condition if isinstance(condition, AnswerWhen) else None
+        self._status = told.status if told else None
+        self._when = Expression(told.when, f"{where}.when") if told else Expression(str(condition or ""), where)
+
+    def holds(self, answer: Answer) -> bool:
+        """Tell whether this answer is meant. Raises CutOff."""
+        if self._status is not None and answer.status not in self._status:
+            return False
+        return self._when.holds(told(answer)) if self._when.given else self._status is not None
 
 
 class Spot:

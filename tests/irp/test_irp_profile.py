@@ -329,10 +329,20 @@ WRONG = [
         "create.body.a is a file: it has",
     ),
     (OWN.replace('"/x"', '"/x"\nmissing_when = "a["'), "create.missing_when is no valid JMESPath"),
+    (OWN.replace('"/x"', '"/x"\nretry_when = 5'), "create.retry_when: expected a JMESPath, in quotes, or a table with"),
+    (OWN.replace('"/x"', '"/x"\nmissing_when = { when = "a" }'), "create.missing_when.status is missing"),
+    (
+        OWN.replace('"/x"', '"/x"\nmissing_when = { staus = 200 }'),
+        'create.missing_when.staus is not known; did you mean "status"?',
+    ),
+    (
+        OWN.replace('"/x"', '"/x"\nretry_when = { status = 200, when = "a[" }'),
+        "create.retry_when.when is no valid JMESPath",
+    ),
     (OWN.replace('"/x"', '"/x"\nretry_when = "no(a)"'), 'create.retry_when there is no JMESPath function "no"'),
     (
         OWN.replace('"/x"', '"/x"\nretry_when = "fault.code == \\"BUSY\\""'),
-        """create.retry_when takes "BUSY" for a field of that name: write 'BUSY' for a text, or @."BUSY" for the field""",
+        """create.retry_when takes "BUSY" for a field of that name: write 'BUSY' for a text, or @."BUSY" for the""",
     ),
     (OWN.replace('"/x"', """"/x"\nok_when = '"YES" == state.code || ok'"""), 'create.ok_when takes "YES" for a field'),
     (OWN.replace('"/x"', """"/x"\nmissing_when = '!contains(a, "b c")'"""), 'create.missing_when takes "b c" for a'),
