@@ -295,6 +295,23 @@ async def test_a_condition_may_want_a_status_and_a_word_of_the_answer() -> None:
         assert type(await failure(profile, (status, {"code": code}), "update")) is Permanent
 
 
+async def test_a_link_without_its_address_gets_that_of_the_irp() -> None:
+    profile = bare('id = "id"\nurl = "web"', "ok_status = [201]")
+
+    async def url(web: str) -> str:
+        return (await made(profile, (201, {"id": "1", "web": web}))).url
+
+    assert await url("/ui/case/1") == "https://sv.example.com/ui/case/1"
+    assert await url("https://other.example.com/1") == "https://other.example.com/1"
+    assert await url("ui/case/1") == "ui/case/1", "it may be anything, a number too"
+    assert await url("//[") == "//["
+    async with client(
+        Irp((200, {"items": [{"id": "1", "key": "k", "web": "/1"}]})),
+        profile=small_profile(more=find() + 'url = "web"'),
+    ) as irp_client:
+        assert [one.incident.url for one in await irp_client.find("k")] == ["https://sv.example.com/1"]
+
+
 async def test_try_again_counts_before_exists_and_that_before_missing() -> None:
     conditions = 'retry_when = "busy"\nduplicate_when = { status = 400, when = "exists" }\nmissing_when = "gone"'
     profile = small_profile(create=conditions)
