@@ -36,8 +36,9 @@ from kuma_sync.core.closing import lies_ahead
 from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.irp.auth import require
-from kuma_sync.irp.client import IrpClient
+from kuma_sync.irp.auth import proofs, require
+from kuma_sync.irp.client import ClosedPage, IrpClient
+from kuma_sync.irp.profile import ListClosedOperation
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
 from kuma_sync.settings import Reading, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
@@ -220,16 +221,22 @@ async def _may_read(client: KumaClient) -> str | None:
 
 async def _irp(settings: Settings, target: Target, client: IrpClient) -> AsyncIterator[Finding]:
     section, profile, name = target.section, target.profile, _named("IRP", target.name)
-    remote = Remote(name=name, section=key_of(target.name), url=section.url, verified=section.verify_tls)
+    remote = Remote(
+        name=name,
+        section=key_of(target.name),
+        url=section.url,
+        verified=section.verify_tls,
+        proofs=tuple(proofs(profile)),
+    )
     if profile.probe is None:
         yield warning(f"{name} probe", f"not tried: the profile {profile.name} has no [probe]")
-        if finding := await _closed(settings, client, name):
+        if finding := await _closed(settings, profile.list_closed, client, name):
             yield finding
         return
     try:
         await client.probe()
     except RemoteError as error:
-        what = "login" if isinstance(error, AccessDenied) else "probe"
+        what = "login" if isinstance(error, AccessDenied) or error.operation == "login" else "probe"
         for finding in await _refused(remote, error, what, direct=not section.proxy):
             yield finding
         return
@@ -237,7 +244,7 @@ async def _irp(settings: Settings, target: Target, client: IrpClient) -> AsyncIt
         yield finding
     yield ok(f"{name} login", "no login (auth kind none)" if profile.auth.kind == "none" else "accepted")
     yield ok(f"{name} probe", f"{profile.probe.method} {profile.probe.path}")
-    if finding := await _closed(settings, client, name):
+    if finding := await _closed(settings, profile.list_closed, client, name):
         yield finding
 
 
@@ -272,16 +279,20 @@ def _last_asked(settings: Settings, target: Target) -> Iterator[Finding]:
         yield ok(what, told)
 
 
-async def _closed(settings: Settings, client: IrpClient, name: str) -> Finding | None:
-    """Read the first page of lately closed incidents: can it be read, and its times, too?"""
+async def _closed(
+    settings: Settings, operation: ListClosedOperation | None, client: IrpClient, name: str
+) -> Finding | None:
+    """Read the first page of lately closed incidents: can it be read, its times, too, and does it name incidents?"""
     what, now = f"{name} closed incidents", utc_now()
-    if not (settings.close.watch and client.can("list_closed")):
+    if operation is None or not settings.close.watch:
         return None
     try:
         async with aclosing(client.list_closed(now - LATELY)) as pages:
             page = await anext(pages)
     except RemoteError as error:
-        return failed(what, f"cannot be listed: {error.summary}; is [list_closed] in the profile right?")
+        return failed(what, f"cannot be listed: {_told(error)}; is [list_closed] in the profile right?")
+    if problem := _nameless(page, operation):
+        return warning(what, problem)
     shown = f"{len(page.items)} of the last {LATELY.days} days"
     if page.undated:
         extract = f"list_closed.extract.updated finds {page.undated!r} (9 a digit, A a letter)"
@@ -294,14 +305,37 @@ async def _closed(settings: Settings, client: IrpClient, name: str) -> Finding |
     )
 
 
+def _nameless(page: ClosedPage, operation: ListClosedOperation) -> str:
+    """Say what the profile does not find in the rows of a page, although there are some; "" where all is well."""
+    if page.shown and not page.closed:
+        return f"none of the {page.shown} rows shown fits list_closed.closed_when: is it right, and the filter obeyed?"
+    if page.closed and not page.items:
+        return f"list_closed.extract finds neither id nor key in any of the {page.closed} closed rows shown"
+    for part, place, found in (
+        ("id", operation.extract.id, any(row.incident_id for row in page.items)),
+        ("key", operation.extract.key, any(row.key for row in page.items)),
+    ):
+        if place and page.items and not found:
+            return f"list_closed.extract.{part} finds nothing in any of the {page.closed} closed rows shown"
+    return ""
+
+
+def _told(error: RemoteError) -> str:
+    return f"{error.summary}: {error.detail}" if error.detail else error.summary
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """A remote, as findings name it: `name` for people, `section` of the configuration, address, certificate check."""
+    """A remote, as findings name it: `name` for people, `section` of the configuration, address, certificate check.
+
+    `proofs` are the keys of the section that prove who asks.
+    """
 
     name: str
     section: str
     url: str
     verified: bool
+    proofs: tuple[str, ...] = ("token",)
 
     def reached(self) -> list[Finding]:
         """Say that it answered: address and certificate are good."""
@@ -338,10 +372,18 @@ class Remote:
 
     def _advice(self, error: RemoteError) -> str:
         match error:
-            case AccessDenied():
-                return f"{error.summary}; is {self.section}.token right, not expired, and its user enabled and allowed?"
+            case AccessDenied() if not error.summary.endswith("?"):
+                return f"{error.summary}; {self._doubted()}"
             case RemoteError(status=404) if "api_version" not in error.summary:
                 path = "kuma.api_version" if self.section == "kuma" else "the path in the profile"
                 return f"{error.summary}; is {self.section}.url right, and {path}?"
             case _:
-                return error.summary
+                # What KUMA means by its refusals is in the summary already.
+                return error.summary if self.section == "kuma" else _told(error)
+
+    def _doubted(self) -> str:
+        if not self.proofs:
+            return "is [auth] in the profile right? It sends nothing that proves who asks"
+        named = " and ".join(f"{self.section}.{key}" for key in self.proofs)
+        are, their = ("are", "their") if len(self.proofs) > 1 else ("is", "its")
+        return f"{are} {named} right, not expired, and {their} user enabled and allowed?"

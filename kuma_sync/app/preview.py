@@ -254,7 +254,7 @@ class _Renderer:
             case Compare():
                 return _note_of_update(link, request, due)
             case AddEvents():
-                return f"what is beyond {self._capabilities.batch} events in one request"
+                return self._note_of_events()
             case Comment():
                 did = "what we did, and " if self._capabilities.audit_comments else ""
                 return f"{did}the words of a closing, before it"
@@ -262,6 +262,18 @@ class _Renderer:
                 return "not sent: close.to_irp is off"
             case _:
                 return "when the alert is closed in KUMA, or by an operator"
+
+    def _note_of_events(self) -> str:
+        can = self._capabilities
+        updates = can.update_tells_events if can.can_update else can.create_tells_events
+        if not (can.create_tells_events or updates):
+            return f"all events, at most {can.batch} in one request"
+        beyond = f"what is beyond {can.batch} events in one request"
+        if can.create_tells_events and updates:
+            return beyond
+        if updates:
+            return f"the first events, and {beyond}"
+        return f"{beyond}, and all events that come later"
 
     def _draft(self, operation: str, values: Mapping[str, object]) -> Draft:
         try:
@@ -286,12 +298,14 @@ class _Renderer:
 
 def _note_of_update(link: Link, request: Request, due: Step) -> str:
     if link.incident is None:
-        return "when the alert changes; then only the fields that changed"
+        sends = "all these fields" if request.rendered.whole else "only the fields that changed"
+        return f"when the alert changes; then {sends}"
     if not request.needed:
         return "nothing differs from what was sent: not sent now"
     now = isinstance(due, Compare | FindFirst)
     unless = f"; {', '.join(sorted(request.looks_at))} unless edited in the IRP" if request.looks_at else ""
-    return "what differs from what was sent" + unless + ("" if now else ": not sent now")
+    what = "all these fields, for something differs" if request.rendered.whole else "what differs from what was sent"
+    return what + unless + ("" if now else ": not sent now")
 
 
 def _place_of_get(shown: list[Rendered]) -> int:

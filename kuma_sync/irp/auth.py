@@ -59,6 +59,13 @@ def _lacking(profile: Profile, credentials: Credentials) -> Iterator[tuple[str, 
             yield f"secrets.{name}", f"is missing, but the profile's {where} uses it"
 
 
+def proofs(profile: Profile) -> list[str]:
+    """Return the keys of an IRP's section that prove who asks: `username`, `secrets.app_key`."""
+    login = compile_login(profile)
+    named = sorted(f"secrets.{name}" for name in login.rendering.secrets) if login else []
+    return sorted(_needed(profile), reverse=True) + named
+
+
 def _needed(profile: Profile) -> frozenset[str]:
     match profile.auth.kind:
         case "none":

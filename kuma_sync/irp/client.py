@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
+from urllib.parse import urljoin
 
 import structlog
 
@@ -37,7 +38,8 @@ class ClosedPage:
     """One page of closed incidents: what it shows that is new or changed in this round.
 
     `server_date` is the IRP's own clock, if it told. The `last` one may be `proven`: nothing of the list was missed.
-    `undated` is the form of a time that could not be read, "" where all could.
+    `undated` is the form of a time that could not be read, "" where all could. `shown` is how many rows the page has,
+    `closed` how many of them are closed.
     """
 
     items: list[Resolution]
@@ -45,6 +47,8 @@ class ClosedPage:
     last: bool
     proven: bool
     undated: str = ""
+    shown: int = 0
+    closed: int = 0
 
 
 class IrpClient:
@@ -102,7 +106,7 @@ class IrpClient:
         Raises Duplicate where the IRP says it exists, Transient (ambiguous, unidentified) for a success without an id.
         """
         answer = await self._send(draft, changes=True)
-        return await patiently(lambda: self._operations[draft.operation].answers.incident(answer))
+        return self._linked(await patiently(lambda: self._operations[draft.operation].answers.incident(answer)))
 
     async def write(self, draft: Draft) -> None:
         """Change an incident, add events to it, or close it: whatever was drafted."""
@@ -122,7 +126,9 @@ class IrpClient:
             raise Permanent(remote=REMOTE, operation="find", summary="found the incident, but without its id")
         if len(found) < len(rows):
             log.warning("irp_find_shows_others", discarded=len(rows) - len(found), kept=len(found))
-        return [Found(incident=row.incident, closed=row.closed, resolution=row.resolution) for row in found]
+        return [
+            Found(incident=self._linked(row.incident), closed=row.closed, resolution=row.resolution) for row in found
+        ]
 
     async def read(self, draft: Draft) -> Current:
         """Ask what an incident holds now, by `get`. Raises Missing where the IRP does not know it."""
@@ -150,6 +156,8 @@ class IrpClient:
                     last=last,
                     proven=follows is Next.PROVEN,
                     undated=notes.undated,
+                    shown=len(rows),
+                    closed=sum(row.closed for row in rows),
                 )
                 if last:
                     self._tell(notes)
@@ -189,6 +197,15 @@ class IrpClient:
             return error
         told = f"{error.summary} at {self.address(error.operation)}: is the profile's path right?"
         return replace(error, summary=told)
+
+    def _linked(self, incident: Incident) -> Incident:
+        """Return the incident with a whole link where the IRP shows one without its address, as `/case/7`."""
+        if not incident.url.startswith("/"):
+            return incident
+        try:
+            return replace(incident, url=urljoin(self._client.endpoint.url, incident.url))
+        except ValueError:
+            return incident
 
     def _values(self, **values: object) -> dict[str, object]:
         return {**values, "options": dict(self._options), "now": rfc3339(self._clock())}

@@ -8,13 +8,14 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
+from jmespath.lexer import Lexer
 from jmespath.visitor import Options, TreeInterpreter
 from pydantic import BaseModel
 
 from kuma_sync.core.errors import Transient
 from kuma_sync.irp.bounds import SIZE, CutOff, budget
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.profile import Picked
+from kuma_sync.irp.profile import AnswerWhen, Picked
 from kuma_sync.settings.expressions import Expression as Pattern
 from kuma_sync.settings.validation import meant
 from kuma_sync.transport import Answer
@@ -78,6 +79,8 @@ class Expression:
         except JMESPathError as error:
             raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
         self._keys = _keys(self._parsed)
+        if mistaken := next(_mistaken(self._parsed or {}, _quoted(source)), None):
+            raise Unrenderable(where, mistaken)
         for name in _functions(self._parsed or {}):
             # jmespath itself would say so only when it meets the function while searching.
             if name not in Functions.FUNCTION_TABLE:
@@ -95,7 +98,8 @@ class Expression:
             found: object = _Interpreter().visit(self._parsed, tree)
             # Whoever gets it may write it out, or compare it.
             budget().admit(found)
-        except JMESPathError:
+        except (JMESPathError, TypeError, ArithmeticError):
+            # `contains('text', null)` and `ceil` of an infinite number are Python's errors, not JMESPath's.
             return None
         except CutOff as cut:
             raise CutOff(f"{self._where} {cut.problem}", final=cut.final) from None
@@ -105,6 +109,21 @@ class Expression:
         """Tell whether it finds something true, as JMESPath sees it: 0 is."""
         found = self.search(tree)
         return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
+
+
+class AnswerTest:
+    """A condition over a whole answer, compiled: an expression, statuses, or both; an absent one never holds."""
+
+    def __init__(self, condition: str | AnswerWhen | None, where: str) -> None:
+        told = condition if isinstance(condition, AnswerWhen) else None
+        self._status = told.status if told else None
+        self._when = Expression(told.when, f"{where}.when") if told else Expression(str(condition or ""), where)
+
+    def holds(self, answer: Answer) -> bool:
+        """Tell whether this answer is meant. Raises CutOff."""
+        if self._status is not None and answer.status not in self._status:
+            return False
+        return self._when.holds(told(answer)) if self._when.given else self._status is not None
 
 
 class Spot:
@@ -164,6 +183,36 @@ def _functions(node: Any) -> Iterator[str]:
         yield node["value"]
     for child in node.get("children", ()):
         yield from _functions(child)
+
+
+def _quoted(source: str) -> frozenset[str]:
+    """Return the names of fields that stand in double quotes, which the parsed expression does not tell."""
+    tokens = Lexer().tokenize(source) if '"' in source else ()
+    return frozenset(token["value"] for token in tokens if token["type"] == "quoted_identifier")
+
+
+def _mistaken(node: Any, quoted: frozenset[str]) -> Iterator[str]:
+    """Yield a sentence for each field that must have been meant as a text, for texts stand in single quotes.
+
+    Where neither field is there, null equals null, and the condition holds for every good answer.
+    """
+    if not isinstance(node, dict):
+        return
+    children = node.get("children", ())
+    match node, children:
+        case {"type": "comparator"}, [one, other] if "literal" not in (one["type"], other["type"]):
+            suspects = [other, one]
+        case {"type": "function_expression", "value": "contains" | "starts_with" | "ends_with"}, [_, sought]:
+            suspects = [sought]
+        case _:
+            suspects = []
+    for suspect in suspects:
+        if suspect["type"] == "field" and suspect["value"] in quoted:
+            name = suspect["value"]
+            yield f'takes "{name}" for a field of that name: write \'{name}\' for a text, or @."{name}" for the field'
+            return
+    for child in children:
+        yield from _mistaken(child, quoted)
 
 
 def text_of(value: object) -> str:

@@ -15,7 +15,7 @@ from kuma_sync.irp.bounds import CutOff, patiently
 from kuma_sync.irp.context import LOGIN
 from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
+from kuma_sync.irp.expressions import AnswerTest, Expression, compiled_places, text_of, told
 from kuma_sync.irp.profile import Auth, Login, Profile
 from kuma_sync.irp.rendering import Draft, Rendering
 from kuma_sync.irp.responses import REMOTE
@@ -34,7 +34,7 @@ class LoginRequest:
         self._login = login
         self.rendering = Rendering(LOGIN, login, profile.maps)
         self._ok_when = Expression(login.ok_when, f"{LOGIN}.ok_when")
-        self._retry_when = Expression(login.retry_when, f"{LOGIN}.retry_when")
+        self._retry_when = AnswerTest(login.retry_when, f"{LOGIN}.retry_when")
         self._extract = compiled_places(login.extract, f"{LOGIN}.extract")
 
     async def open(self, client: RemoteClient, values: Mapping[str, object], secrets: Mapping[str, object]) -> Session:
@@ -60,7 +60,7 @@ class LoginRequest:
         raise _refused(f"the template {where} failed")
 
     def _judge(self, answer: Answer, address: str) -> None:
-        if self._retry_when.given and self._retry_when.holds(told(answer)):
+        if self._retry_when.holds(answer):
             raise Transient(
                 remote=REMOTE,
                 operation=_OPERATION,

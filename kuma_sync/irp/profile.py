@@ -107,11 +107,26 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, int) else value
 
 
-class DuplicateWhen(Strict):
-    """How an answer to a create says that the incident exists already: by one of these statuses, and `when`."""
+class AnswerWhen(Strict):
+    """Which answers are meant: those with one of these statuses, for which the JMESPath `when` holds."""
 
     status: Annotated[list[Annotated[int, Field(ge=200, le=599)]], BeforeValidator(_listed), Field(min_length=1)]
     when: str = ""
+
+
+def _condition(value: Any) -> Any:
+    if isinstance(value, dict):
+        return AnswerWhen.model_validate(value)
+    if not isinstance(value, str | AnswerWhen):
+        raise ValueError("expected a JMESPath, in quotes, or a table with status, and when")  # noqa: TRY004  # pydantic takes ValueErrors only
+    return value
+
+
+Condition = Annotated[str | AnswerWhen, BeforeValidator(_condition)]
+
+
+class DuplicateWhen(AnswerWhen):
+    """How an answer to a create says that the incident exists already."""
 
     @model_validator(mode="after")
     def _no_success(self) -> Self:
@@ -165,7 +180,7 @@ class Exchange(Strict):
     encoding: Literal["json", "form", "multipart", "text"] = "json"
     ok_status: list[Annotated[int, Field(ge=200, le=599)]] = Field(default=[200, 201, 202, 204], min_length=1)
     ok_when: str = ""
-    retry_when: str = ""
+    retry_when: Condition = ""
     body: Annotated[dict[str, Any] | str | None, BeforeValidator(_body)] = None
 
     @model_validator(mode="after")
@@ -243,7 +258,7 @@ _NAMED = {"header": "header", "query": "parameter"}
 class Operation(Exchange):
     """One of the requests that the synchronization is made of."""
 
-    missing_when: str = ""
+    missing_when: Condition = ""
     extract: Extract = Extract()
 
 

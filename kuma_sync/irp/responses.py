@@ -14,7 +14,7 @@ from kuma_sync.core.ownership import marks
 from kuma_sync.core.text import fit
 from kuma_sync.irp.bounds import CutOff, bounded
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
-from kuma_sync.irp.expressions import Expression, Spot, compiled_places, spots, text_of, told
+from kuma_sync.irp.expressions import AnswerTest, Expression, Spot, compiled_places, spots, text_of, told
 from kuma_sync.irp.profile import CreateOperation, GetExtract, Operation
 from kuma_sync.transport import Answer, refusal
 
@@ -70,10 +70,9 @@ class Answers:
         self._name = name
         self._operation = operation
         duplicate = operation.duplicate_when if isinstance(operation, CreateOperation) else None
-        self._duplicate_status = duplicate.status if duplicate else []
-        self._duplicate_when = Expression(duplicate.when if duplicate else "", f"{name}.duplicate_when.when")
-        self._missing_when = Expression(operation.missing_when, f"{name}.missing_when")
-        self._retry_when = Expression(operation.retry_when, f"{name}.retry_when")
+        self._duplicate_when = AnswerTest(duplicate, f"{name}.duplicate_when")
+        self._missing_when = AnswerTest(operation.missing_when, f"{name}.missing_when")
+        self._retry_when = AnswerTest(operation.retry_when, f"{name}.retry_when")
         self._ok_when = Expression(operation.ok_when, f"{name}.ok_when")
         self._closed_when = Expression(closed_when, f"{name}.closed_when")
         read = operation.extract if isinstance(operation.extract, GetExtract) else None
@@ -91,11 +90,11 @@ class Answers:
 
     def _judge(self, answer: Answer) -> None:
         operation = self._operation
-        if self._retry_when.given and self._retry_when.holds(told(answer)):
+        if self._retry_when.holds(answer):
             raise self._busy(answer)
-        if answer.status in self._duplicate_status and self._is_duplicate(answer):
+        if self._duplicate_when.holds(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if self._missing_when.given and self._missing_when.holds(told(answer)):
+        if self._missing_when.holds(answer):
             raise Missing(
                 remote=REMOTE,
                 operation=self._name,
@@ -116,9 +115,6 @@ class Answers:
                 status=answer.status,
                 detail=answer.words,
             )
-
-    def _is_duplicate(self, answer: Answer) -> bool:
-        return not self._duplicate_when.given or self._duplicate_when.holds(told(answer))
 
     def _busy(self, answer: Answer) -> Transient:
         """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""

@@ -156,6 +156,8 @@ def _closed_when(profile: Profile) -> Mapping[str, str]:
 
 
 def _missing(profile: Profile) -> Iterator[str]:
+    if profile.get and not (profile.get.extract.fields or profile.get.extract.free):
+        yield "get.extract is empty: say which fields or values are to be read"
     for name, operation in profile.operations.items():
         for part in _MUST_EXTRACT.get(name, ()):
             if not getattr(operation.extract, part):

@@ -100,7 +100,7 @@ _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}")
 _PAGE = re.compile(rb"[\x00\xef\xbb\xbf\xfe\xff\s]*+<")
 """A `<` behind blanks and byte order marks: the zeros are those of UTF-16 and UTF-32, with a mark or without one."""
 
-_MESSAGE_KEYS = ("message", "error", "detail", "title")
+_MESSAGE_KEYS = ("message", "error", "detail", "title", "fault", "text", "msg")
 _LONGEST_DETAIL = 300
 _LONGEST_TEXT = 4096
 _LONGEST_ORIGIN = 100
@@ -175,9 +175,12 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """Return what the answer says in words for the record of one job: its message, or a body of plain text."""
+        """Return what the answer says for the record of one job: its code and message, or a body of plain text."""
+        value = self._value()
+        if told := ": ".join(filter(None, (_code(value), _message(value)))):
+            return fit(told[:_LONGEST_DETAIL])
         plain = media_type(self.headers) == "text/plain" and not self.is_page
-        return self.message or (_one_line(self.body[:_LONGEST_TEXT].decode("utf-8", "replace")) if plain else "")
+        return _one_line(self.body[:_LONGEST_TEXT].decode("utf-8", "replace")) if plain else ""
 
     def _value(self) -> object:
         try:
@@ -280,6 +283,15 @@ def _message(value: object) -> str:
             case dict(inner) if text := _message(inner):
                 return text
     return ""
+
+
+def _code(value: object) -> str:
+    """Return the code of a refusal, which says more than its text to whoever writes a profile; "" without one."""
+    if not isinstance(value, dict):
+        return ""
+    inner = (value[key] for key in _MESSAGE_KEYS if isinstance(value.get(key), dict))
+    codes = (one.get("code") for one in (value, *inner))
+    return next((_one_line(code) for code in codes if isinstance(code, str) and code.strip()), "")
 
 
 def _one_line(text: str) -> str:

@@ -18,8 +18,20 @@ import trustme
 from addresses import somewhere
 from prompt import NOWHERE, Answered, afresh, ask, daemon, merged, python, shell, typed, usual, world, write_config
 
+from kuma_sync.irp.load import profile_text
 from kuma_sync.sim.server import SimTls
 from kuma_sync.store.migrate import head
+
+LOGIN = """
+[auth]
+kind = "login"
+[auth.login]
+method = "POST"
+path = "/login"
+body = { username = "{{ username }}", password = "{{ password }}" }
+[auth.login.extract]
+token = "token"
+"""
 
 
 def files(folder: Path) -> list[str]:
@@ -513,6 +525,74 @@ async def test_the_list_of_closed_incidents_is_looked_at(tmp_path: Path, knobs: 
         assert line(answer, "IRP closed incidents").startswith(told)
         assert answer.code == 0
         assert "IRP closed incidents" not in off.out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("== 'closed'", "== 'shut'", "none of the 2 rows shown fits list_closed.closed_when: "),
+        (
+            'key = "externalId"',
+            'key = "ref"',
+            "list_closed.extract.key finds nothing in any of the 2 closed rows shown",
+        ),
+        ('id = "id"', 'id = "no"', "list_closed.extract.id finds nothing in any of the 2 closed rows shown"),
+        (
+            'id = "id"\nkey = "externalId"',
+            'id = "no"\nkey = "ref"',
+            "list_closed.extract finds neither id nor key in any of the 2 closed rows shown",
+        ),
+    ],
+)
+async def test_rows_of_closed_incidents_that_the_profile_does_not_know_are_counted(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    head, section, listed = profile_text("security-vision").rpartition("[list_closed]")
+    assert old in listed
+    own = tmp_path / "own.toml"
+    own.write_text(head + section + listed.replace(old, new), encoding="utf-8")
+    async with world(tmp_path) as w:
+        for key in ("x", "y"):
+            w.irp.analyst_close(w.irp.create({"externalId": key}).id, "Solved")
+
+        answer = await ask("check", *w.configured(irp={**w.tables["irp"], "profile": str(own)}))
+
+        assert line(answer, "IRP closed incidents").startswith(f"warning: {told}")
+        assert answer.code == 0
+
+
+async def test_a_refused_login_names_what_the_profile_logs_in_with(tmp_path: Path) -> None:
+    text = profile_text("security-vision")
+    own, plain = tmp_path / "own.toml", tmp_path / "plain.toml"
+    own.write_text(text.replace(text[text.index("[auth]") : text.index("[maps.severity]")], LOGIN), encoding="utf-8")
+    plain.write_text(text.replace('kind = "bearer"', 'kind = "basic"'), encoding="utf-8")
+    both = "are irp.username and irp.password right, not expired, and their user enabled and allowed?"
+    async with world(tmp_path) as w:
+        mine = {**w.tables["irp"], "username": w.irp.knobs.username, "password": "wrong"}
+        basic = await ask("check", *w.configured(irp={**mine, "profile": str(plain)}))
+        w.irp.knobs.login = "token"
+
+        login = await ask("check", *w.configured(irp={**mine, "profile": str(own)}))
+        w.irp.faults.add("status", code=503, match="/login")
+        busy = await ask("check", *w.configured(irp={**mine, "profile": str(own)}))
+
+        assert line(basic, "IRP login") == f"failed: answered 401 Unauthorized; {both}"
+        assert line(login, "IRP login") == f"failed: the login answered 401 Unauthorized; {both}"
+        assert line(busy, "IRP login").startswith("failed: answered 503")
+        assert "IRP probe" not in busy.out
+
+
+async def test_a_probe_that_is_refused_in_words_shows_them(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    text = profile_text("security-vision")
+    head, section, rest = text.partition("[probe]")
+    own.write_text(f'{head}{section}\nok_when = "ok"{rest}', encoding="utf-8")
+    async with world(tmp_path) as w:
+        w.irp.faults.add("status", code=200, body='{"fault": {"code": "CLOSED", "text": "for the night"}}')
+
+        answer = await ask("check", *w.configured(irp={**w.tables["irp"], "profile": str(own)}))
+
+        assert line(answer, "IRP probe") == "failed: refused by ok_when: CLOSED: for the night"
 
 
 async def test_a_list_of_closed_incidents_that_cannot_be_had_is_a_failure(tmp_path: Path) -> None:

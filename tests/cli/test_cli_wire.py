@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prompt import ask, shell, typed, world, write_config
 
 from kuma_sync.irp.load import profile_text
@@ -55,6 +56,33 @@ body = "<closed>{{ reason }}</closed>"
 """
 
 
+BEYOND = "what is beyond 20 events in one request"
+CARRYING = """
+[profile]
+name = "carrying"
+[create]
+method = "POST"
+path = "/x"
+[create.body]
+title = "{{{{ alert.name }}}}"
+{create}
+[create.extract]
+id = "id"
+[update]
+method = "PUT"
+path = "/x/{{{{ incident.id }}}}"
+fields = "{fields}"
+[update.body]
+title = "{{{{ alert.name }}}}"
+{update}
+[add_events]
+method = "POST"
+path = "/x/{{{{ incident.id }}}}/events"
+batch = 20
+body = {{ events = "{{{{ events }}}}" }}
+"""
+
+
 def own_profile(folder: Path, auth: str) -> str:
     """Write the default profile with another `[auth]`; return its path."""
     text = profile_text("security-vision")
@@ -88,6 +116,36 @@ def test_render_shows_every_encoding_and_the_login_without_a_secret(tmp_path: Pa
     assert "<closed>responded</closed>" in text.out
     assert 'filename="events.json"\nContent-Type: application/json\n\n[{' in text.out, "an empty line stays empty"
     assert masked_everywhere(text.out + text.err + found.out)
+
+
+@pytest.mark.parametrize(
+    ("carriers", "fields", "update", "add_events"),
+    [
+        ("create update", "changed", "only the fields that changed", "what is beyond 20 events in one request"),
+        (
+            "create",
+            "all",
+            "all these fields",
+            "what is beyond 20 events in one request, and all events that come later",
+        ),
+        ("update", "all", "all these fields", "the first events, and what is beyond 20 events in one request"),
+        ("", "changed", "only the fields that changed", "all events, at most 20 in one request"),
+    ],
+)
+def test_render_says_what_an_update_and_what_further_events_carry(
+    tmp_path: Path, carriers: str, fields: str, update: str, add_events: str
+) -> None:
+    body = {name: 'events = "{{ events }}"' if name in carriers else "" for name in ("create", "update")}
+    profile = tmp_path / "own.toml"
+    profile.write_text(CARRYING.format(fields=fields, **body))
+    irp = {"profile": str(profile), "url": "https://irp.example.com", "token": TOKEN}
+    tables = {"kuma": {"url": "https://kuma.example.com", "token": "t"}, "irp": irp}
+    config = str(write_config(tmp_path / "config.toml", tables))
+
+    notes = {one["operation"]: one["note"] for one in typed("render", "--json", "-c", config).json}
+
+    assert notes["update"] == f"when the alert changes; then {update}"
+    assert notes["add_events"] == add_events
 
 
 async def test_a_pass_that_logs_in_tells_no_secret_of_it(tmp_path: Path) -> None:

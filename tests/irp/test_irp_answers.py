@@ -117,6 +117,8 @@ async def test_another_success_than_the_profile_names_is_no_success(operation: s
         ("!error", {"id": "1"}, False),
         ("code == `0`", {"code": 0, "id": "1"}, False),
         ("contains(errors, 'x')", {"id": "1"}, True),
+        ("contains(error, code)", {"id": "1", "error": "no such type"}, True),
+        ("ceil(to_number(size)) == `1`", {"id": "1", "size": "1e999"}, True),
     ],
 )
 async def test_ok_when_looks_into_the_answer(expression: str, body: Mapping[str, object], refused: bool) -> None:
@@ -134,6 +136,25 @@ async def test_ok_when_looks_into_the_answer(expression: str, body: Mapping[str,
     assert type(error) is Permanent
     assert error.summary == "refused by ok_when"
     assert error.detail == body.get("error", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"ok": False, "fault": {"code": "BAD_LEVEL", "text": "level is 1 to 4"}}, "BAD_LEVEL: level is 1 to 4"),
+        ({"ok": False, "fault": {"code": "BAD_LEVEL"}}, "BAD_LEVEL"),
+        ({"ok": False, "code": "E7", "error": "no"}, "E7: no"),
+        ({"ok": False, "fault": "no", "code": {"a": 1}}, "no"),
+        ({"ok": False, "fault": {"code": "C" * 900, "text": "t" * 900}}, "C" * 300),
+        ({"ok": False, "case": {"code": "SECRET"}}, ""),
+    ],
+)
+async def test_a_refusal_by_ok_when_tells_the_answers_code_and_text(body: Mapping[str, object], told: str) -> None:
+    profile = changed_profile(("[create.body]", 'ok_when = "ok"\n[create.body]'))
+
+    error = await failing(Irp((200, body)), "create", profile=profile)
+
+    assert (error.summary, error.detail) == ("refused by ok_when", told)
 
 
 async def test_find_keeps_the_order_and_knows_what_is_closed() -> None:

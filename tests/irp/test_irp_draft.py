@@ -11,6 +11,7 @@ from irp_desk import KEY, changed_profile, values_of
 
 from kuma_sync.core.alert import EventDigest, Observation
 from kuma_sync.core.steps import Compare, Update, update_of
+from kuma_sync.irp.encoding import content
 from kuma_sync.irp.load import load_profile
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
@@ -79,6 +80,16 @@ def test_a_field_that_became_empty_is_sent_as_null() -> None:
     body = update(draft("create", KNOWN), after)
 
     assert body == {"assignee": None, "lastSeenAt": None}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [("json", b'{"rule":null}'), ("form", b"rule="), ("multipart", b'name="rule"\r\n\r\n\r\n--')],
+)
+def test_a_field_that_became_empty_is_sent_as_its_encoding_can_say_that(encoding: str, body: bytes) -> None:
+    cleared = draft("update", seen()).only(Update(clear=frozenset({"rule"})))
+
+    assert body in content(replace(cleared, encoding=encoding))[0]
 
 
 def test_a_field_that_was_never_sent_is_not_cleared() -> None:

@@ -329,7 +329,25 @@ WRONG = [
         "create.body.a is a file: it has",
     ),
     (OWN.replace('"/x"', '"/x"\nmissing_when = "a["'), "create.missing_when is no valid JMESPath"),
+    (OWN.replace('"/x"', '"/x"\nretry_when = 5'), "create.retry_when: expected a JMESPath, in quotes, or a table with"),
+    (OWN.replace('"/x"', '"/x"\nmissing_when = { when = "a" }'), "create.missing_when.status is missing"),
+    (
+        OWN.replace('"/x"', '"/x"\nmissing_when = { staus = 200 }'),
+        'create.missing_when.staus is not known; did you mean "status"?',
+    ),
+    (
+        OWN.replace('"/x"', '"/x"\nretry_when = { status = 200, when = "a[" }'),
+        "create.retry_when.when is no valid JMESPath",
+    ),
     (OWN.replace('"/x"', '"/x"\nretry_when = "no(a)"'), 'create.retry_when there is no JMESPath function "no"'),
+    (
+        OWN.replace('"/x"', '"/x"\nretry_when = "fault.code == \\"BUSY\\""'),
+        """create.retry_when takes "BUSY" for a field of that name: write 'BUSY' for a text, or @."BUSY" for the""",
+    ),
+    (OWN.replace('"/x"', """"/x"\nok_when = '"YES" == state.code || ok'"""), 'create.ok_when takes "YES" for a field'),
+    (OWN.replace('"/x"', """"/x"\nmissing_when = '!contains(a, "b c")'"""), 'create.missing_when takes "b c" for a'),
+    (LIST + """id = 'r[?s == "x"].id'""", 'find.extract.id takes "x" for a field of that name'),
+    (OWN + '[get]\nmethod = "GET"\npath = "/x"', "get.extract is empty: say which fields or values are to be read"),
     (
         OWN + '[update]\nmethod = "PUT"\npath = "/x"\nencoding = "text"\nbody = "{{ events | json }}"',
         "update.body is one text, so it would be sent for new events alone: use events in [add_events]",
@@ -344,6 +362,15 @@ WRONG = [
         "auth.login.body.a is nested",
     ),
 ]
+
+
+@pytest.mark.parametrize(
+    "expression", ["\"x-code\" == 'BUSY'", 'error."x-code" == `7`', 'a == @."x-code"', "contains(\"x-text\", 'y')"]
+)
+def test_a_field_whose_name_needs_double_quotes_may_be_compared(expression: str) -> None:
+    text = OWN.replace('"/x"', f'"/x"\nretry_when = """{expression}"""')
+
+    assert check_profile(parse_profile(text, source="my.toml"), options={})
 
 
 @pytest.mark.parametrize(("text", "sentence"), WRONG)

@@ -273,6 +273,45 @@ async def test_a_create_that_may_have_happened_stays_in_doubt_whatever_it_is_cal
     assert error.ambiguous is True
 
 
+async def test_an_update_that_made_the_incident_anew_says_that_it_was_gone() -> None:
+    profile = small_profile(more=update("missing_when = { status = 201 }"))
+
+    error = await failure(profile, (201, {"id": "2"}), "update")
+
+    assert isinstance(error, Missing)
+    assert error.status == 201
+    assert await failure(profile, (200, {"id": "2"}), "update") is None
+
+
+async def test_a_condition_may_want_a_status_and_a_word_of_the_answer() -> None:
+    when = "{ status = [200, 400], when = \"code == 'LATER'\" }"
+    profile = small_profile(create=f"retry_when = {when}", more=update(f"missing_when = {when}"))
+
+    for status in (200, 400):
+        assert isinstance(await failure(profile, (status, {"code": "LATER"})), Transient)
+        assert isinstance(await failure(profile, (status, {"code": "LATER"}), "update"), Missing)
+    for status, code in ((422, "LATER"), (400, "NEVER")):
+        assert type(await failure(profile, (status, {"code": code}))) is Permanent
+        assert type(await failure(profile, (status, {"code": code}), "update")) is Permanent
+
+
+async def test_a_link_without_its_address_gets_that_of_the_irp() -> None:
+    profile = bare('id = "id"\nurl = "web"', "ok_status = [201]")
+
+    async def url(web: str) -> str:
+        return (await made(profile, (201, {"id": "1", "web": web}))).url
+
+    assert await url("/ui/case/1") == "https://sv.example.com/ui/case/1"
+    assert await url("https://other.example.com/1") == "https://other.example.com/1"
+    assert await url("ui/case/1") == "ui/case/1", "it may be anything, a number too"
+    assert await url("//[") == "//["
+    async with client(
+        Irp((200, {"items": [{"id": "1", "key": "k", "web": "/1"}]})),
+        profile=small_profile(more=find() + 'url = "web"'),
+    ) as irp_client:
+        assert [one.incident.url for one in await irp_client.find("k")] == ["https://sv.example.com/1"]
+
+
 async def test_try_again_counts_before_exists_and_that_before_missing() -> None:
     conditions = 'retry_when = "busy"\nduplicate_when = { status = 400, when = "exists" }\nmissing_when = "gone"'
     profile = small_profile(create=conditions)
