@@ -409,7 +409,7 @@ def named_in(path: Path) -> frozenset[str]:
 
 def test_the_pages_tell_the_leases_that_are_given() -> None:
     limits = Limits()
-    leases = limits.job_lease, limits.reader_lease, limits.store.lock
+    leases = limits.job_lease, limits.leader_lease, limits.store.lock
     job, reader, frozen = (lease.total_seconds() for lease in leases)
 
     assert (job, reader, frozen) == (60, 30, 30)

@@ -169,7 +169,7 @@ class _Backfill:
         if cursor.first_read is None:
             raise NotRead("KUMA was never read into this store: let `kuma-sync run`, or `run --once`, do that first")
         began = utc_now()
-        round_ = Round(turn=READER, cursor=cursor, began_at=began, to_irp=self._to_irp, new_alone=True)
+        round_ = Round(leadership=READER, cursor=cursor, began_at=began, to_irp=self._to_irp, new_alone=True)
         new, ignored = await self._listed(period)
         if not self._order.dry_run:
             await self._wake(ignored, round_)
@@ -248,7 +248,7 @@ class _Backfill:
             self._order.told(f"{min(start + IDS_PER_READ, len(ids))} of {len(ids)} ignored alerts taken up")
 
     def _take_up(self, ids: Sequence[AlertId], created: int, tx: Tx) -> int:
-        locked = lock(tx, turn=READER, links=ids).links
+        locked = lock(tx, leadership=READER, links=ids).links
         links = {key: link for key, link in locked.items() if _sleeps(link)}
         alerts = {key: snapshot.alert for key, snapshot in tx.alerts.snapshots(links).items()}
         targets = {key: self._routing.target_of(alert) for key, alert in alerts.items()}

@@ -131,7 +131,7 @@ class RuntimeBuilder:
         self._routing = routing_of(settings)
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
-        self._turns = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.reader_lease)
+        self._leader = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.leader_lease)
         self._brake = settings.brake.brake
         self._closings = Closings(
             to_kuma=settings.close.to_kuma,
@@ -157,10 +157,10 @@ class RuntimeBuilder:
             passing=Passing(
                 kuma=remotes.passage, gate=self._kuma.whole, store=shared.store, most=shared.limits.passed_at_once
             ),
-            turns=self._turns,
+            leader=self._leader,
             housekeeping=Housekeeping(
                 shared.store,
-                turns=self._turns,
+                leader=self._leader,
                 retention=settings.store.retention,
                 overlap=settings.poll.overlap,
                 health=shared.health,
@@ -253,7 +253,7 @@ class RuntimeBuilder:
             store=self._shared.store,
             kuma=remotes.kuma,
             gate=self._kuma.whole,
-            turns=self._turns,
+            leader=self._leader,
             recorder=Recorder(
                 store=self._shared.store,
                 rules=rules,
@@ -286,7 +286,7 @@ class RuntimeBuilder:
             store=self._shared.store,
             irp=irp,
             gate=gates.irp.whole,
-            turns=self._turns,
+            leader=self._leader,
             closings=self._closings,
             watched=watched,
         )

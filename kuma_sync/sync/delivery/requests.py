@@ -155,7 +155,7 @@ class Steps:
         return after or _absent(work)
 
     async def _find(self, job: LeasedJob, work: DeliveryState) -> tuple[list[Found], datetime]:
-        """Ask for the incident; return when it was asked, too: the waits for a place and a turn may have been long."""
+        """Ask for the incident; return when it was asked, too: it may have waited long for a place and for the rate."""
         asked_at = self._context.clock()
 
         async def send() -> list[Found]:

@@ -234,7 +234,7 @@ class Recorder:
         )
 
         def write(tx: Tx) -> _Written:
-            lock(tx, turn=round_.turn)
+            lock(tx, leadership=round_.leadership)
             failpoint("turn_assured")
             rejected = tx.rejects.park(batch.rejected)
             tx.alerts.mark_shown(batch.to_mark, read.sweep(round_))
@@ -301,7 +301,7 @@ class Recorder:
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         def park(tx: Tx) -> int:
-            lock(tx, turn=round_.turn)
+            lock(tx, leadership=round_.leadership)
             fresh = tx.rejects.park([rejected])
             tx.alerts.mark_shown([alert_id], read.sweep(round_))
             return fresh

@@ -16,7 +16,7 @@ from kuma_sync.core.recording import ReadFacts, Recording
 from kuma_sync.core.routing import Routing
 from kuma_sync.core.window import Cursor, Query, ReadKind, ReadSchedule
 from kuma_sync.kuma.client import Element, End, PageEnd
-from kuma_sync.store import PassRecord, Turn
+from kuma_sync.store import Leadership, PassRecord
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
@@ -250,11 +250,11 @@ class Round:
     watermark stays where it is, for the late listing showed other alerts each time. `server_now` is KUMA's clock at the
     first page: what a later read saw must not move the watermark past what an earlier one had no chance to see.
     `began_at` is our clock when the round began. `to_irp` as in PollSettings: `open_links` counts the links of these.
-    `turn` is the reader's; the lease's name where a command reads beside whoever has it. `new_alone`: alerts that are
+    `leadership` is the reader's; a command that reads beside it gives the lease's name. `new_alone`: alerts that are
     known are left as they are.
     """
 
-    turn: Turn | str
+    leadership: Leadership | str
     cursor: Cursor
     began_at: datetime
     to_irp: frozenset[str]

@@ -74,7 +74,7 @@ class Runtime:
     closes: Worker
     kuma: RemoteGate
     passing: Passing
-    turns: LeaderLease
+    leader: LeaderLease
     housekeeping: Housekeeping
     maintenance: MaintenanceWatch
     write_back: WriteBackLoop | None
@@ -127,7 +127,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
             waiting = group.create_task(end_within(stop, limit, grace))
             aides = [
-                group.create_task(runtime.turns.keep()),
+                group.create_task(runtime.leader.keep()),
                 group.create_task(_observe(runtime)),
                 *([group.create_task(runtime.write_back.watch(), name="write-back")] if runtime.write_back else []),
                 group.create_task(runtime.maintenance.watch(every=runtime.limits.maintenance_looked_for)),
@@ -145,7 +145,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
             runtime.health.ended(name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(runtime.limits.last_moments.total_seconds()):
-                await runtime.turns.give_back()
+                await runtime.leader.give_back()
     return True
 
 
@@ -197,7 +197,7 @@ async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -
     while not await happens(stop, within=runtime.limits.trials_looked_for.total_seconds()):
         resumed, maintained = maintained, gate.maintenance is not None
         waits = gate.stands_still(reads=True) or (resumed and not maintained)
-        if runtime.turns.ours and waits and gate.open_at(reads=True) is None:
+        if runtime.leader.ours and waits and gate.open_at(reads=True) is None:
             polls.ring()
 
 
