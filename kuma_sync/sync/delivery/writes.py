@@ -16,7 +16,7 @@ from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
 from kuma_sync.core.retry import Park, RetryAt
-from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, Telling, Upsert, unsent
+from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, EventStep, Upsert, unsent
 from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.errors import Missing, Outdated
 from kuma_sync.irp.rendering import Draft
@@ -30,7 +30,7 @@ from kuma_sync.sync.remote.gate import GateClosed
 
 log = structlog.get_logger(__name__)
 
-_Written = Telling | Comment | Close
+_Written = EventStep | Comment | Close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ class Writes:
             raise
 
     async def _request(
-        self, work: DeliveryState, step: Telling | Comment | Close, current: Current | None = None
+        self, work: DeliveryState, step: EventStep | Comment | Close, current: Current | None = None
     ) -> Request:
         return await patiently(partial(self.context.request, work, step, self.asker.irp.draft, current))
 

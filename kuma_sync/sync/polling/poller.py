@@ -149,7 +149,7 @@ class Poller:
         news = await self._store.write(mark_gone, long=True)
         last.left += len(news)
         for alert_id in news:
-            round_.told.gone.add(alert_id)
+            round_.warnings.gone.add(alert_id)
 
     async def _conclude(self, round_: Round, *, sweeps: bool) -> None:
         """Write the round's closings and the cursor in one transaction."""
@@ -217,7 +217,7 @@ class Poller:
         round_.tally(self._settings.metrics)
         if missed := sum(read.missed for read in round_.passes):
             log.warning("alerts_missed", count=missed)
-        round_.told.tell()
+        round_.warnings.log()
         records = [read.record() for read in round_.passes]
         await self._store.write(partial(_note_passes, records))
 

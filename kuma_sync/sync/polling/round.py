@@ -68,7 +68,7 @@ class Sample:
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
+class Warnings:
     """The warnings of a round, gathered until it ends."""
 
     gone: Sample = field(default_factory=Sample)
@@ -86,7 +86,7 @@ class Told:
             if len(self.reasons) < FIRST:
                 self.reasons.add(item.reason)
 
-    def tell(self) -> None:
+    def log(self) -> None:
         """Write the lines."""
         if self.held_creates:
             log.error("brake_holds_creates", held=self.held_creates)
@@ -271,7 +271,7 @@ class Round:
     refused: set[AlertId] = field(default_factory=set)
     stands: bool = False
     passes: list[Pass] = field(default_factory=list)
-    told: Told = field(default_factory=Told)
+    warnings: Warnings = field(default_factory=Warnings)
 
     @property
     def now(self) -> datetime:
@@ -311,7 +311,7 @@ class Round:
         """Take over the results of a committed chunk of this read."""
         read.learn(recording)
         self.creates += recording.creates
-        self.told.held_creates += len(recording.held)
+        self.warnings.held_creates += len(recording.held)
         self.unread |= recording.unread
 
     @property

@@ -50,7 +50,7 @@ async def prune(
 ) -> int:
     """Remove alerts older than `retention`, but none that the late listing, by `overlap`, shows; return how many.
 
-    With a leadership, raise ClaimLost once the lease went to another daemon; what was removed stays removed. Without one
+    With a leadership, raise ClaimLost once the lease is lost; what was removed by then stays removed. Without one
     no read is recorded meanwhile: an alert that it shows anew must not be removed.
     """
     removed, reached = 0, None
