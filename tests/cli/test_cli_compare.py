@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import pytest
 from prompt import Answered, World, ask, daemon, shell, until, world
 
 from kuma_sync.irp.load import profile_text
-
-Bent = Callable[[World], None]
 
 
 def ids(found: list[dict[str, Any]]) -> list[str]:

@@ -124,7 +124,7 @@ async def test_a_shared_server_measures_the_turn_by_its_own_clock(postgres_url: 
         assert await take(store, "other") is None
 
 
-async def test_a_turn_assured_in_a_transaction_is_nobody_elses_until_it_ends(postgres_url: str) -> None:
+async def test_a_leadership_assured_in_a_transaction_is_nobody_elses_until_it_ends(postgres_url: str) -> None:
     """Else a reader that was slow to commit would write over the one who came after it."""
     async with opened(postgres_url) as one, opened(postgres_url) as other:
         leadership = await given(one, "one")

@@ -189,7 +189,7 @@ async def _is_standby(copy: Copy) -> bool:
 
 async def test_a_reader_frozen_in_a_transaction_holds_nobody_up_for_long(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage:
-        reader = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="turn_assured"))
+        reader = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="leadership_assured"))
         alert_id = stage.kuma.raise_alert()
         await eventually(reader.frozen)
         others = [start_copy(stage, limits=SHORT_LEASES) for _ in range(2)]

@@ -235,7 +235,7 @@ class Recorder:
 
         def write(tx: Tx) -> _Written:
             lock(tx, leadership=round_.leadership)
-            failpoint("turn_assured")
+            failpoint("leadership_assured")
             rejected = tx.rejects.park(batch.rejected)
             tx.alerts.mark_shown(batch.to_mark, read.sweep(round_))
             snapshots = tx.alerts.snapshots([item.alert.id for item in batch.seen])
