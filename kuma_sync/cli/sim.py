@@ -240,8 +240,8 @@ def robot(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands 
 ) -> None:
     """Run a Security Vision that asks ADDRESS.
 
-    It asks as the stock KUMA connector does. ADDRESS is a KUMA, `sim kuma`, or what answers as KUMA does; https unless it
-    begins with http://.
+    It asks as the stock KUMA connector does. ADDRESS is a KUMA, `sim kuma`, or what answers as KUMA does; https unless
+    it begins with http://.
     """
     options = RobotOptions(every=every, query=query.lstrip("?"), pages=pages, tries=tries, closes_after=close_after)
     try:
