@@ -434,7 +434,7 @@ def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:
 def test_the_architecture_page_names_modules_that_exist() -> None:
     text = read(ARCHITECTURE)
     rooms = "|".join(path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
-    named = set(re.findall(rf"\b((?:{rooms})/\w+)(?:\.\w+)?", text))
+    named = set(re.findall(rf"\b((?:{rooms})(?:/\w+)+)", text))
 
     missing = {one for one in named if not (PACKAGE / f"{one}.py").exists() and not (PACKAGE / one).is_dir()}
 

@@ -30,7 +30,6 @@ from kuma_sync.sync.delivery.handler import Acts, Deliver
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
-from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.handout.giving import Puller
 from kuma_sync.sync.handout.offering import Offering
@@ -46,6 +45,7 @@ from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
 from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
+from kuma_sync.sync.write_back import WriteBackLoop
 from kuma_sync.telemetry.health import part_of
 from kuma_sync.web.responses import AccessRules
 

@@ -60,9 +60,9 @@ class Writes:
             paid = budget.charged(before, unsent=new, capabilities=capabilities, now=now) if sent else link
             return after_update(paid, request, work, step)
 
-        told = comments.updated(sent - request.draft.rendered.event_fields, min(new, len(step.events)))
+        line = comments.updated(sent - request.draft.rendered.event_fields, min(new, len(step.events)))
         audit = ("updated", ", ".join(sorted(sent))) if sent else None
-        return Change(become=self.audited(become, told) if sent else become, audit=audit)
+        return Change(become=self.audited(become, line) if sent else become, audit=audit)
 
     async def add_events(self, job: LeasedJob, work: DeliveryState, step: AddEvents) -> Change | Park:
         """Send events that did not fit into the request before."""
@@ -85,7 +85,7 @@ class Writes:
         return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
 
     def audited(self, become: Become, line: str) -> Become:
-        """Have it told as a comment, where the profile wants it; not where the change was written down before."""
+        """Have it sent as a comment, where the profile wants it; not where the change was written down before."""
         if not (self.unit_of_work.capabilities.can_comment and self.unit_of_work.capabilities.audit_comments):
             return become
 

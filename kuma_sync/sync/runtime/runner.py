@@ -18,7 +18,6 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.proof import Proof
-from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease
 from kuma_sync.sync.limits import Limits
@@ -32,6 +31,7 @@ from kuma_sync.sync.runtime.monitor import observe
 from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.schedule import Bell, ringing
+from kuma_sync.sync.write_back import WriteBackLoop
 from kuma_sync.telemetry.health import Health, part_of, split_part
 from kuma_sync.telemetry.metrics import Metrics
 
