@@ -118,7 +118,7 @@ def _profile(settings: Settings, target: str) -> Profile:
         raise ConfigError(key_of(target), f"the alert goes to this target, which is not configured; there are {known}")
     profile = usable_profile(settings, target)
     if profile.mode == "pull":
-        raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP asks us")
+        raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP polls us")
     return profile
 
 
