@@ -67,7 +67,7 @@ class Lease:
         if expires is None or expires <= self._clock.now():
             raise ClaimLost(f"the lease of the {leadership.name} went to another daemon")
 
-    def hold(self, name: str) -> None:
+    def lock(self, name: str) -> None:
         """Lock this lease's row until this transaction ends, so that its owner writes nothing meanwhile."""
         table = schema.lease
         self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())

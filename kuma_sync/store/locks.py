@@ -61,7 +61,7 @@ def lock(
         case Leadership():
             tx.lease.ensure_valid(leadership)
         case str():
-            tx.lease.hold(leadership)
+            tx.lease.lock(leadership)
         case None:
             pass
         case _:

@@ -88,7 +88,7 @@ def test_whoever_locks_several_kinds_asks_the_one_function() -> None:
     asks = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        for word in (".lease.ensure_valid(", ".lease.hold(", ".links.locked(", ".delivery.stop(")
+        for word in (".lease.ensure_valid(", ".lease.lock(", ".links.locked(", ".delivery.stop(")
         if word in path.read_text()
     }
 

@@ -1,4 +1,4 @@
-"""The daemon's loops under one roof: started together, drained together, within a grace."""
+"""The daemon's loops: started together, ended together, within a grace."""
 
 from __future__ import annotations
 
