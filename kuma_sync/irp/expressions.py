@@ -173,7 +173,7 @@ def text_of(value: object) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
-def json_of(answer: Answer) -> object:
+def told(answer: Answer) -> object:
     """Return an answer's JSON, None where it has none."""
     try:
         return answer.json()

@@ -15,7 +15,7 @@ from kuma_sync.irp.bounds import CutOff, patiently
 from kuma_sync.irp.context import LOGIN
 from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.expressions import Expression, compiled_places, json_of, text_of
+from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
 from kuma_sync.irp.profile import Auth, Login, Profile
 from kuma_sync.irp.rendering import Draft, Rendering
 from kuma_sync.irp.responses import REMOTE
@@ -60,7 +60,7 @@ class LoginRequest:
         raise _refused(f"the template {where} failed")
 
     def _judge(self, answer: Answer, address: str) -> None:
-        if self._retry_when.given and self._retry_when.holds(json_of(answer)):
+        if self._retry_when.given and self._retry_when.holds(told(answer)):
             raise Transient(
                 remote=REMOTE,
                 operation=_OPERATION,
@@ -75,11 +75,11 @@ class LoginRequest:
         leads_on = self._auth.cookie and httpx.codes.is_redirect(answer.status)
         if answer.is_page and not leads_on:
             raise _refused("answered with a page for people", answer.status)
-        if self._ok_when.given and not self._ok_when.holds(json_of(answer)):
+        if self._ok_when.given and not self._ok_when.holds(told(answer)):
             raise _refused("refused by ok_when", answer.status)
 
     def _token(self, answer: Answer) -> Session:
-        tree = json_of(answer)
+        tree = told(answer)
         token = text_of(self._extract["token"].found(tree, answer))
         if not token:
             raise _refused(f"answered {answer.status} without the token", answer.status)
@@ -93,7 +93,7 @@ class LoginRequest:
             raise _refused(f"answered {answer.status} without a cookie", answer.status)
         header = "; ".join(f"{name}={value}" for name, value in cookies.items())
         secrets = tuple(value for value in cookies.values() if len(value) >= _SHORTEST_COOKIE)
-        lasts = self._lasts(json_of(answer), answer)
+        lasts = self._lasts(told(answer), answer)
         return Session(headers={"Cookie": header_text(header)}, secrets=secrets, expires_in=lasts)
 
     def _lasts(self, tree: object, answer: Answer) -> float | None:

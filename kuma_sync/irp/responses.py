@@ -14,7 +14,7 @@ from kuma_sync.core.ownership import marks
 from kuma_sync.core.text import fit
 from kuma_sync.irp.bounds import CutOff, bounded
 from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
-from kuma_sync.irp.expressions import Expression, Spot, compiled_places, json_of, spots, text_of
+from kuma_sync.irp.expressions import Expression, Spot, compiled_places, spots, text_of, told
 from kuma_sync.irp.profile import CreateOperation, GetExtract, Operation
 from kuma_sync.transport import Answer, refusal
 
@@ -91,11 +91,11 @@ class Answers:
 
     def _judge(self, answer: Answer) -> None:
         operation = self._operation
-        if self._retry_when.given and self._retry_when.holds(json_of(answer)):
+        if self._retry_when.given and self._retry_when.holds(told(answer)):
             raise self._busy(answer)
         if answer.status in self._duplicate_status and self._is_duplicate(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if self._missing_when.given and self._missing_when.holds(json_of(answer)):
+        if self._missing_when.given and self._missing_when.holds(told(answer)):
             raise Missing(
                 remote=REMOTE,
                 operation=self._name,
@@ -118,11 +118,11 @@ class Answers:
             )
 
     def _is_duplicate(self, answer: Answer) -> bool:
-        return not self._duplicate_when.given or self._duplicate_when.holds(json_of(answer))
+        return not self._duplicate_when.given or self._duplicate_when.holds(told(answer))
 
     def _busy(self, answer: Answer) -> Transient:
         """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
-        named = isinstance(self._operation, CreateOperation) and bool(self._row(json_of(answer), answer).incident.id)
+        named = isinstance(self._operation, CreateOperation) and bool(self._row(told(answer), answer).incident.id)
         unclear = named or (answer.status >= 500 and answer.status != 503)
         return Transient(
             remote=REMOTE,
@@ -144,7 +144,7 @@ class Answers:
     def incident(self, answer: Answer) -> Incident:
         """Return what a create made. Raises Transient, ambiguous and unidentified, where the answer has no id."""
         by_header = self._extract["id"].by_header
-        tree = json_of(answer) if by_header else self.tree(answer)
+        tree = told(answer) if by_header else self.tree(answer)
         row = self._within(answer, lambda: self._row(tree, answer))
         if not row.incident.id:
             raise self._unidentified(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from prompt import Answered, World, ask, daemon, shell, until, world
 
 from kuma_sync.irp.load import profile_text
+
+Bent = Callable[[World], None]
 
 
 def ids(found: list[dict[str, Any]]) -> list[str]:
