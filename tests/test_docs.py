@@ -409,7 +409,7 @@ def named_in(path: Path) -> frozenset[str]:
 
 def test_the_pages_tell_the_leases_that_are_given() -> None:
     limits = Limits()
-    leases = limits.job_lease, limits.reader_lease, limits.store.lock
+    leases = limits.job_lease, limits.leader_lease, limits.store.lock
     job, reader, frozen = (lease.total_seconds() for lease in leases)
 
     assert (job, reader, frozen) == (60, 30, 30)
@@ -434,7 +434,7 @@ def test_the_architecture_page_shows_the_layers_that_are_checked() -> None:
 def test_the_architecture_page_names_modules_that_exist() -> None:
     text = read(ARCHITECTURE)
     rooms = "|".join(path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
-    named = set(re.findall(rf"\b((?:{rooms})/\w+)(?:\.\w+)?", text))
+    named = set(re.findall(rf"\b((?:{rooms})(?:/\w+)+)", text))
 
     missing = {one for one in named if not (PACKAGE / f"{one}.py").exists() and not (PACKAGE / one).is_dir()}
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from kuma_sync.app.beside import Beside, open_beside
 from kuma_sync.app.build import utc_now
+from kuma_sync.app.gated_remotes import GatedRemotes, open_gated
 from kuma_sync.app.identity import routing_of
 from kuma_sync.core import retargeting
 from kuma_sync.core.alert import Alert, AlertId, Observation
@@ -111,33 +111,33 @@ async def backfill(
 ) -> Backfilled:
     """Bring the alerts of a period. Raise ConfigError, StoreError, RemoteError, GateClosed or NotRead."""
     async with AsyncExitStack() as stack:
-        beside = await open_beside(settings, store, limits or Limits(), stack)
-        return await _Backfill(settings, store, beside, order).run(period)
+        gated = await open_gated(settings, store, limits or Limits(), stack)
+        return await _Backfill(settings, store, gated, order).run(period)
 
 
 class _Backfill:
     """One backfill: the period is listed first, then what is new is read with its events and recorded."""
 
-    def __init__(self, settings: Settings, store: Store, beside: Beside, order: Order) -> None:
+    def __init__(self, settings: Settings, store: Store, gated: GatedRemotes, order: Order) -> None:
         self._store = store
-        self._kuma = beside.remotes.kuma
-        self._gate = beside.kuma
+        self._kuma = gated.remotes.kuma
+        self._gate = gated.kuma
         self._order = order
         self._routing: Routing = routing_of(settings)
         self._brake = settings.brake.brake
         self._found = Backfilled(dry_run=order.dry_run)
-        self._to_irp = beside.remotes.closed_with_alerts(to_irp=settings.close.to_irp)
-        self._recorder = self._recording(settings, beside)
-        self._fetcher = self._fetching(settings, beside)
+        self._to_irp = gated.remotes.closed_with_alerts(to_irp=settings.close.to_irp)
+        self._recorder = self._recording(settings, gated)
+        self._fetcher = self._fetching(settings, gated)
 
-    def _recording(self, settings: Settings, beside: Beside) -> Recorder:
+    def _recording(self, settings: Settings, gated: GatedRemotes) -> Recorder:
         rules = RecordSettings(
             overlap=settings.poll.overlap,
             ignore_before=None,
             brake=self._brake,
             wanted=Wanted(statuses=frozenset(), unseen=Unseen.ALL),
             routing=self._routing,
-            targets=beside.remotes.capabilities,
+            targets=gated.remotes.capabilities,
         )
         return Recorder(
             store=self._store,
@@ -148,7 +148,7 @@ class _Backfill:
             also=self._close_and_note,
         )
 
-    def _fetching(self, settings: Settings, beside: Beside) -> Fetcher:
+    def _fetching(self, settings: Settings, gated: GatedRemotes) -> Fetcher:
         poll = settings.poll
         poll_settings = PollSettings(
             clock=utc_now,
@@ -156,9 +156,9 @@ class _Backfill:
             brake=self._brake,
             to_irp=self._to_irp,
             routing=self._routing,
-            limits=beside.shared.limits,
-            metrics=beside.shared.metrics,
-            health=beside.shared.health,
+            limits=gated.shared.limits,
+            metrics=gated.shared.metrics,
+            health=gated.shared.health,
         )
         return Fetcher(kuma=self._kuma, gate=self._gate, recorder=self._recorder, poll_settings=poll_settings)
 
@@ -169,12 +169,12 @@ class _Backfill:
         if cursor.first_read is None:
             raise NotRead("KUMA was never read into this store: let `kuma-sync run`, or `run --once`, do that first")
         began = utc_now()
-        round_ = Round(turn=READER, cursor=cursor, began_at=began, to_irp=self._to_irp, new_alone=True)
+        round_ = Round(leadership=READER, cursor=cursor, began_at=began, to_irp=self._to_irp, new_alone=True)
         new, ignored = await self._listed(period)
         if not self._order.dry_run:
             await self._wake(ignored, round_)
             await self._bring(new, round_)
-            self._found.held += round_.told.held_creates
+            self._found.held += round_.warnings.held_creates
             await self._store.write(partial(self._note, began))
         return self._found
 
@@ -248,7 +248,7 @@ class _Backfill:
             self._order.told(f"{min(start + IDS_PER_READ, len(ids))} of {len(ids)} ignored alerts taken up")
 
     def _take_up(self, ids: Sequence[AlertId], created: int, tx: Tx) -> int:
-        locked = lock(tx, turn=READER, links=ids).links
+        locked = lock(tx, leadership=READER, links=ids).links
         links = {key: link for key, link in locked.items() if _sleeps(link)}
         alerts = {key: snapshot.alert for key, snapshot in tx.alerts.snapshots(links).items()}
         targets = {key: self._routing.target_of(alert) for key, alert in alerts.items()}

@@ -30,7 +30,6 @@ from kuma_sync.sync.delivery.handler import Acts, Deliver
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
-from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.handout.giving import Puller
 from kuma_sync.sync.handout.offering import Offering
@@ -46,6 +45,7 @@ from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
 from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
+from kuma_sync.sync.write_back import WriteBackLoop
 from kuma_sync.telemetry.health import part_of
 from kuma_sync.web.responses import AccessRules
 
@@ -131,7 +131,7 @@ class RuntimeBuilder:
         self._routing = routing_of(settings)
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
-        self._turns = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.reader_lease)
+        self._leader = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.leader_lease)
         self._brake = settings.brake.brake
         self._closings = Closings(
             to_kuma=settings.close.to_kuma,
@@ -157,10 +157,10 @@ class RuntimeBuilder:
             passing=Passing(
                 kuma=remotes.passage, gate=self._kuma.whole, store=shared.store, most=shared.limits.passed_at_once
             ),
-            turns=self._turns,
+            leader=self._leader,
             housekeeping=Housekeeping(
                 shared.store,
-                turns=self._turns,
+                leader=self._leader,
                 retention=settings.store.retention,
                 overlap=settings.poll.overlap,
                 health=shared.health,
@@ -253,7 +253,7 @@ class RuntimeBuilder:
             store=self._shared.store,
             kuma=remotes.kuma,
             gate=self._kuma.whole,
-            turns=self._turns,
+            leader=self._leader,
             recorder=Recorder(
                 store=self._shared.store,
                 rules=rules,
@@ -286,7 +286,7 @@ class RuntimeBuilder:
             store=self._shared.store,
             irp=irp,
             gate=gates.irp.whole,
-            turns=self._turns,
+            leader=self._leader,
             closings=self._closings,
             watched=watched,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
-from kuma_sync.app.beside import Beside, open_beside
+from kuma_sync.app.gated_remotes import GatedRemotes, open_gated
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.processes import running
 from kuma_sync.app.remotes import Target
@@ -98,8 +98,8 @@ async def compare(
     """Compare both sides. Raise ConfigError, StoreError, RemoteError, GateClosed or NotComparable."""
     limits = limits or Limits()
     async with AsyncExitStack() as stack:
-        beside = await open_beside(settings, store, limits, stack)
-        return await _Comparing(settings, store, asked, beside).run(told)
+        gated = await open_gated(settings, store, limits, stack)
+        return await _Comparing(settings, store, asked, gated).run(told)
 
 
 class _Comparing:
@@ -110,14 +110,14 @@ class _Comparing:
         settings: Settings,
         store: Store,
         asked: Asked,
-        beside: Beside,
+        gated: GatedRemotes,
     ) -> None:
         self._settings = settings
         self._store = store
         self._asked = asked
-        self._remotes = beside.remotes
-        self._kuma = beside.kuma
-        self._gates = beside.gates
+        self._remotes = gated.remotes
+        self._kuma = gated.kuma
+        self._gates = gated.gates
         self._routing = routing_of(settings)
         self._result = Comparison(notes=[*self._notes()])
 
@@ -160,7 +160,7 @@ class _Comparing:
                 yield f"{name} polls us: its incidents cannot be asked for, so only what was put out for it is compared"
             elif not target.irp.can("find"):
                 yield f"{name}: profile {target.profile.name} has no find, so incidents are compared by our store alone"
-            elif not _tells_closed(target):
+            elif not _shows_closed(target):
                 yield f"{name}: its find does not tell what is closed (closed_when), so closings are those of our store"
 
     async def _listed(self) -> AsyncIterator[list[Alert]]:
@@ -232,9 +232,9 @@ class _Comparing:
 
     async def _one(self, known: Evidence) -> Judged:
         target = self._remotes.targets.get(known.target)
-        told = target is not None and _tells_closed(target)
+        shown = target is not None and _shows_closed(target)
         may_close = target is not None and target.capabilities.may_close
-        carried = Carried(to_kuma=self._settings.close.to_kuma, to_irp=may_close, told=told)
+        carried = Carried(to_kuma=self._settings.close.to_kuma, to_irp=may_close, find_shows_closed=shown)
         if target is None or target.irp is None or not target.irp.can("find"):
             return judge(known, carried)
         try:
@@ -281,7 +281,7 @@ class _Comparing:
         return max(self._settings.poll.interval, self._settings.close.watch_interval) + A_WHILE
 
 
-def _tells_closed(target: Target) -> bool:
+def _shows_closed(target: Target) -> bool:
     find, closed = target.profile.find, target.profile.list_closed
     return bool((find and find.closed_when) or (closed and closed.closed_when))
 

@@ -97,7 +97,7 @@ async def dry_pass(settings: Settings, limits: Limits | None = None) -> DryRun:
         await asyncio.to_thread(refuse_second, settings, runtime.identity)
         await make_ready(store, runtime, shared.owner)
         await runtime.maintenance.look()
-        async with runtime.turns.kept():
+        async with runtime.leader.kept():
             troubles = await sweep(runtime)
         return await _plan(settings, runtime, remotes, troubles)
 

@@ -64,7 +64,7 @@ async def look(settings: Settings, work: DeliveryState) -> Live:
         irp, context = opened.irp, template_context(settings, target)
         key = f"{key_of(target)}.profile"
         if irp is None:
-            raise ConfigError(key, f"{opened.profile.name} sends nothing: this IRP asks us, and cannot be asked")
+            raise ConfigError(key, f"{opened.profile.name} sends nothing: this IRP polls us, and cannot be asked")
         if irp.can("get") and work.link.incident is not None:
             return await _read(irp, context, work)
         if not irp.can("find"):

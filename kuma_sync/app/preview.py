@@ -14,7 +14,7 @@ from kuma_sync.app.build import template_context, utc_now
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import open_remotes, options, usable_profile
 from kuma_sync.core.alert import AlertId, Contents, EventDigest
-from kuma_sync.core.comments import untold
+from kuma_sync.core.comments import due
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
@@ -118,7 +118,7 @@ def _profile(settings: Settings, target: str) -> Profile:
         raise ConfigError(key_of(target), f"the alert goes to this target, which is not configured; there are {known}")
     profile = usable_profile(settings, target)
     if profile.mode == "pull":
-        raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP asks us")
+        raise ConfigError(f"{key_of(target)}.profile", f"{profile.name} sends nothing: this IRP polls us")
     return profile
 
 
@@ -230,7 +230,7 @@ class _Renderer:
 
     def _told(self, closing: DeliveryState) -> Comment:
         """Return what would be told before the incident is closed; where that is nothing, how it would look."""
-        lines = untold(closing.link, closing=True, audit=self._capabilities.audit_comments)
+        lines = due(closing.link, closing=True, audit=self._capabilities.audit_comments)
         return Comment(lines=lines or ("…",), closing=True)
 
     def _linked(self, work: DeliveryState, sent: DeliveredState) -> DeliveryState:

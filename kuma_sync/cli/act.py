@@ -64,7 +64,10 @@ def retry(config: Path | None, said: str | None, alert: Sequence[str], everythin
 @dry_run_option
 @click.argument("alert")
 def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert: str) -> None:
-    """Give an alert or a parked job up; later changes of the alert do not wake it. Shows which one it is, and asks."""
+    """Give an alert or a parked job up for good; later changes of the alert do not wake it.
+
+    It says which one it is, and asks.
+    """
     order = Order(by=actor(said), yes=yes, dry_run=dry_run)
     _drop(command_settings(config, remotes=False), order, alert)
 
@@ -77,7 +80,7 @@ def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert:
 @click.argument("alert", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All alerts that are not ignored or dropped.")
 @click.option(
-    "--since", callback=moment_or_ago, metavar="T", help="Those last seen since then: RFC 3339, or how long ago (2h)."
+    "--since", callback=moment_or_ago, metavar="T", help="Alerts last seen since then: RFC 3339, or how long ago (2h)."
 )
 def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in
     config: Path | None,
@@ -115,7 +118,10 @@ def release(  # noqa: PLR0913, PLR0917  # as above
     creates: bool,
     closings: bool,
 ) -> None:
-    """Let go what the brake holds: all of it, or these. Says how many and what, and asks."""
+    """Let go what the brake holds: all of it, or these.
+
+    It says how many and what, and asks.
+    """
     order = Order(by=actor(said), yes=yes, dry_run=dry_run)
     kinds = {kind for kind, wanted in (("create", creates), ("close", closings)) if wanted} or {"create", "close"}
     _release(command_settings(config, remotes=False), order, alert, kinds)

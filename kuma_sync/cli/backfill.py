@@ -27,10 +27,16 @@ from kuma_sync.sync.limits import Limits
 @as_option
 @json_option
 @dry_run_option
-@click.option("--since", required=True, callback=moment_or_ago, metavar="T", help="RFC 3339, or how long ago (30d).")
-@click.option("--until", callback=moment_or_ago, metavar="T", help="The same; else now.")
 @click.option(
-    "--status", multiple=True, type=click.Choice(sorted(STATUSES)), help="Only alerts that have it; may be repeated."
+    "--since",
+    required=True,
+    callback=moment_or_ago,
+    metavar="T",
+    help="The period's beginning: RFC 3339, or how long ago (30d).",
+)
+@click.option("--until", callback=moment_or_ago, metavar="T", help="Its end, written the same way; else now.")
+@click.option(
+    "--status", multiple=True, type=click.Choice(sorted(STATUSES)), help="Only alerts in this status; may be repeated."
 )
 @click.pass_obj
 def backfill(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in

@@ -59,10 +59,10 @@ def _exit_code(finding: Finding) -> int:
 @click.command()
 @config_option
 @json_option
-@click.option("--target", metavar="NAME", help="As they would go to this target; by default where the routes say.")
+@click.option("--target", metavar="NAME", help="Render for this target; else for that which the routes choose.")
 @click.argument("alert", required=False)
 def render(config: Path | None, as_json: bool, target: str | None, alert: str | None) -> None:
-    """Print the requests that would be sent for ALERT, or for a built-in sample; send nothing."""
+    """Show the requests that would be sent for ALERT, or for a built-in sample; send nothing."""
     settings = command_settings(config)
     if target is not None and target not in settings.named:
         raise ConfigError("--target", f"there is no target {target}; there are {', '.join(settings.named)}")

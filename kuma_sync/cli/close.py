@@ -57,10 +57,10 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @as_option
 @click.argument("alert")
 @click.option("--reason", required=True, callback=_reason, help="; ".join(Reason))
-@click.option("--comment", default="", help="Goes to the IRP and into the history.")
-@click.option("--wait", is_flag=True, help="Until both sides are closed, or 60 s.")
+@click.option("--comment", default="", help="A text for the IRP and the history.")
+@click.option("--wait", is_flag=True, help="Wait until both sides are closed, 60 s at most.")
 def close(config: Path | None, said: str | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
-    """Close an alert in KUMA and its incident in the IRP."""
+    """Close an alert in KUMA and its incident in the IRP; the daemon carries it out."""
     # The store knows the exact id.
     asked = CloseRequest(alert_id=AlertId(""), reason=reason, origin=Origin.OPERATOR, by=actor(said), comment=comment)
     _close(command_settings(config, remotes=False), alert, asked, wait)

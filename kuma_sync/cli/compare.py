@@ -24,13 +24,13 @@ from kuma_sync.sync.limits import Limits
 @click.command()
 @config_option
 @json_option
-@click.option("--target", help="Only the alerts of this target.")
+@click.option("--target", metavar="NAME", help="Only alerts that go to this target.")
 @click.option("--closed", is_flag=True, help="Also what is closed on both sides: everything in the store is asked for.")
 @click.pass_obj
 def compare(limits: Limits | None, config: Path | None, as_json: bool, target: str | None, closed: bool) -> None:
-    """Read KUMA's alerts and their incidents and say what is lost, doubled, different, or closed on one side only.
+    """Compare both sides: say what is lost, doubled, differs, or is closed on one side only; change nothing.
 
-    Changes nothing. Exit code 0 only if both sides agree.
+    Exit code 0 only if both sides agree.
     """
     settings = command_settings(config)
     known = (*settings.irps, *settings.broken)

@@ -20,7 +20,7 @@ from kuma_sync.settings.validation import meant
 
 @click.group()
 def config() -> None:
-    """The configuration: judged offline, shown as it is in force, or its JSON Schema."""
+    """Check the configuration offline; show it, or its JSON Schema."""
 
 
 @config.command("show")
@@ -41,7 +41,7 @@ def config_show(config: Path | None, as_json: bool) -> None:
 @config_option
 @json_option
 def config_check(config: Path | None, as_json: bool) -> None:
-    """Judge the configuration alone: every problem, a line each; ask nobody, change nothing."""
+    """Check the configuration alone, offline: every problem, a line each."""
     path = find_config(config, os.environ)
     reading = read(path, os.environ)
     found = judge(reading)
@@ -86,7 +86,7 @@ def init(file: Path) -> None:
 
 @click.group()
 def profile() -> None:
-    """The built-in profiles: how an IRP is spoken to."""
+    """List or show the built-in profiles: each says how an IRP is spoken to."""
 
 
 @profile.command("list")

@@ -26,12 +26,16 @@ M_ARENA_MAX = -8
 
 @click.command()
 @config_option
-@click.option("--once", is_flag=True, help="One complete pass, then exit: 0 only if nothing failed or waits.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Make one complete pass, then exit: 0 only if nothing failed, waits, is held or parked.",
+)
 @click.option("--dry-run", is_flag=True, help="With --once: only say what the pass would do; send and store nothing.")
 @json_option
 @click.pass_obj
 def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, as_json: bool) -> None:
-    """Keep the IRP's incidents true to KUMA's alerts."""
+    """Run the daemon: keep the IRP's incidents up to date with KUMA's alerts, and carry closings both ways."""
     if dry_run and not once:
         raise click.UsageError("--dry-run needs --once: it says what one pass would do.")
     if as_json and not dry_run:

@@ -25,7 +25,7 @@ from kuma_sync.sync.runtime.housekeeping import prune as prune_old
 
 @click.group()
 def db() -> None:
-    """The store: its schema, its retention, whose it is."""
+    """Upgrade the store's schema, show it, prune or rebind the store."""
 
 
 @db.command()
@@ -55,11 +55,15 @@ def prune(config: Path | None, said: str | None) -> None:
 @as_option
 @yes_option
 @dry_run_option
-@click.option("--target", metavar="NAME", help="A target that is no longer configured: its alerts go where routes say.")
+@click.option(
+    "--target",
+    metavar="NAME",
+    help="Move the alerts of this target, which is no longer configured, to where the routes say.",
+)
 def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool, target: str | None) -> None:
-    """Accept the configured KUMA and IRPs as those this store belongs to. Asks before kuma.instance changes.
+    """Bind the store to the configured KUMA and IRPs.
 
-    Refused while a daemon works on the store.
+    It asks before kuma.instance changes, and is refused while a daemon works on the store.
     """
     settings, order = command_settings(config, remotes=False), Order(by=actor(said), yes=yes, dry_run=dry_run)
     if target is None:

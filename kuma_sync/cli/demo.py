@@ -200,14 +200,14 @@ def _length(_context: click.Context, _parameter: click.Parameter, seconds: float
     "--seconds",
     type=click.FloatRange(min=5),
     callback=_length,
-    help="Length of the day; without, it stays up until Ctrl-C.",
+    help="Length of the day; without it the demo stays up until Ctrl-C.",
 )
 @click.option(
     "--listen",
     default="127.0.0.1:0",
     show_default=True,
     callback=_listen,
-    help="The daemon's door; port 0: a free one.",
+    help="Where the daemon listens, HOST:PORT; port 0 lets the system choose.",
 )
 def demo(seconds: float | None, listen: str) -> None:
     """Play a scripted day on two simulators with the daemon between them, then compare both sides."""

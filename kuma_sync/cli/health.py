@@ -29,7 +29,7 @@ SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 @click.command()
 @config_option
 @click.option("--live", is_flag=True, help="Ask whether it is alive (/livez), whatever its remotes do.")
-@click.option("--url", help="Where it listens; else taken from web.listen.")
+@click.option("--url", metavar="URL", help="Where it listens; else web.listen says it.")
 def health(config: Path | None, live: bool, url: str | None) -> None:
     """Ask a running daemon whether it is ready, or alive: exit 0 or 1."""
     door = _given(url) if url else _configured(config)

@@ -116,8 +116,8 @@ def alerts(config: Path | None, as_json: bool, state: str | None, target: str | 
 @click.command()
 @config_option
 @json_option
-@click.option("--raw", is_flag=True, help="Only what KUMA sent, of a parked piece that is no alert.")
-@click.option("--live", is_flag=True, help="Ask the IRP, too, what the incident holds now.")
+@click.option("--raw", is_flag=True, help="Print only what KUMA sent, of a parked piece that is no alert.")
+@click.option("--live", is_flag=True, help="Also ask the IRP what the incident holds now.")
 @click.argument("alert")
 def show(config: Path | None, as_json: bool, raw: bool, live: bool, alert: str) -> None:
     """Show one alert with its whole history.

@@ -35,11 +35,13 @@ def _length(_context: click.Context, _parameter: click.Parameter, text: str | No
 @json_option
 @click.argument("part")
 @click.option(
-    "--for", "length", callback=_length, metavar="D", help="Until then, such as 2h; else until `kuma-sync resume`."
+    "--for", "length", callback=_length, metavar="D", help="How long, such as 2h; else until `kuma-sync resume`."
 )
 def pause(config: Path | None, said: str | None, as_json: bool, part: str, length: timedelta | None) -> None:
-    """Ask KUMA, an IRP (`irp`, or a target's name) or only `close` nothing for a while; everything waits, nothing is
-    lost. A running daemon obeys within seconds, and so do all copies.
+    """Ask PART nothing, for a maintenance window; what comes meanwhile waits, and nothing is lost.
+
+    PART is `kuma`, `close` (closings to KUMA alone), `irp` or a target's name. A running daemon and all copies obey
+    within seconds.
     """
     settings = command_settings(config, remotes=False)
     known = (KUMA, CLOSE, *settings.irps, *settings.broken)
@@ -54,7 +56,7 @@ def pause(config: Path | None, said: str | None, as_json: bool, part: str, lengt
 @json_option
 @click.argument("part")
 def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> None:
-    """End a pause: what waited is done at once."""
+    """End the pause of PART: what waited is done at once."""
     settings, by = command_settings(config, remotes=False), actor(said)
     with opened_store(settings) as store, store.writing() as tx:
         ended = tx.pauses.end(part)

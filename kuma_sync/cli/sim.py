@@ -88,7 +88,7 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
 
 @click.group()
 def sim() -> None:
-    """A simulated KUMA or IRP, or an IRP that asks by itself, to try things out against."""
+    """Run a simulated KUMA or IRP, or an IRP that asks by itself, to try things out."""
 
 
 @sim.command()
@@ -108,7 +108,7 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
     events: int,
     load: Path | None,
 ) -> None:
-    """KUMA's public REST API with simulated alerts."""
+    """Run KUMA's public REST API with simulated alerts."""
     side = KumaSim(token=token, seed=seed)
     with meant_by("--load"):
         side.load(read_alerts(load) if load else [])
@@ -135,7 +135,7 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
     help="The product whose API it speaks; each has a built-in profile.",
 )
 def irp(listen: str, token: str, seed: int, tls: str | None, faults: tuple[str, ...], dialect: str) -> None:
-    """An IRP without incidents."""
+    """Run an IRP, which begins without incidents."""
     side = IrpSim(token=token, seed=seed, dialect=dialect)
     spoken = side.dialect
     leaflet = Leaflet(
@@ -212,14 +212,14 @@ async def stopped() -> None:
 @sim.command()
 @shared_options("127.0.0.1:8444", ROBOT_TOKEN)
 @click.argument("address")
-@click.option("--kuma-token", default=KUMA_TOKEN, show_default=True, help="The token it shows to whom it asks.")
+@click.option("--kuma-token", default=KUMA_TOKEN, show_default=True, help="The token that it shows at ADDRESS.")
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The CA of ADDRESS.")
 @click.option(
-    "--every", default=60.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds, its schedule."
+    "--every", default=60.0, show_default=True, type=click.FloatRange(min=0.01), help="Seconds between two questions."
 )
 @click.option("--query", default=RECEIVE, show_default=True, help="What follows the ? of its command.")
 @click.option("--pages", is_flag=True, help="Ask for page 1, 2, … until one is empty; the stock connector does not.")
-@click.option("--tries", default=1, show_default=True, type=click.IntRange(min=1), help="Tries of a closing.")
+@click.option("--tries", default=1, show_default=True, type=click.IntRange(min=1), help="How often it tries a closing.")
 @click.option(
     "--close-after", default=0.0, type=click.FloatRange(min=0), help="Close each card after so many seconds; 0: never."
 )
@@ -238,9 +238,10 @@ def robot(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands 
     tries: int,
     close_after: float,
 ) -> None:
-    """A Security Vision that asks ADDRESS, as its stock KUMA connector does.
+    """Run a Security Vision that asks ADDRESS.
 
-    ADDRESS is a KUMA, `sim kuma`, or whatever answers as KUMA does; https unless it begins with http://.
+    It asks as the stock KUMA connector does. ADDRESS is a KUMA, `sim kuma`, or what answers as KUMA does; https unless
+    it begins with http://.
     """
     options = RobotOptions(every=every, query=query.lstrip("?"), pages=pages, tries=tries, closes_after=close_after)
     try:

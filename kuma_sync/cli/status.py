@@ -84,7 +84,10 @@ class Status:
 @config_option
 @json_option
 def status(config: Path | None, as_json: bool) -> None:
-    """Tell whether the daemon runs and what needs a look: exit 0, or 1 (needs a look), or 3 (not running)."""
+    """Say whether the daemon runs and what needs a look; show counts and queues.
+
+    Exit code 0: it works. 1: it needs a look. 3: it does not run.
+    """
     settings, refused = _readable_settings(config)
     found = _look(settings, refused)
     # With `status | head -1`, too, the exit code must always be that of the verdict.

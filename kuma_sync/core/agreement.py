@@ -55,11 +55,11 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """Which closings the configuration carries, and whether the target's `find` tells them."""
+    """Which closings the configuration carries, and whether the target's `find` shows them."""
 
     to_kuma: bool
     to_irp: bool
-    told: bool
+    find_shows_closed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def judge(known: Evidence, carried: Carried) -> Judged:
 
 def _judge(known: Evidence, carried: Carried) -> tuple[Verdict, str]:
     link, found = known.link, known.found
-    still_open = [one for one in found or () if not (carried.told and one.closed)]
+    still_open = [one for one in found or () if not (carried.find_shows_closed and one.closed)]
     if len(still_open) >= SEVERAL:
         return Verdict.DOUBLED, f"{len(still_open)} incidents"
     if link is None:
@@ -142,7 +142,7 @@ def _made(known: Evidence, link: Link, carried: Carried) -> tuple[Verdict, str]:
     if alert is None:
         return Verdict.EXPLAINED, "gone from KUMA"
     # Of one that polls us, and where find does not tell, the store's word has to do.
-    closed = its[0].closed if its and carried.told else link.incident_closed
+    closed = its[0].closed if its and carried.find_shows_closed else link.incident_closed
     if closed != alert.closed:
         return _half_closed(alert, link, carried, incident_closed=closed)
     return (Verdict.AGREES, "") if closed else _compared(known, alert, link)

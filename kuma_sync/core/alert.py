@@ -15,7 +15,7 @@ from kuma_sync.core.moments import read_moment
 
 AlertId = NewType("AlertId", str)
 Fingerprint = NewType("Fingerprint", str)
-"""A digest that changes when, and only when, something worth telling changed; prefixed with its scheme's version."""
+"""A digest that changes when, and only when, something worth delivering changed; prefixed with its scheme's version."""
 
 EventDigest = NewType("EventDigest", bytes)
 """16 bytes that stand for one event."""

@@ -1,7 +1,7 @@
-"""What is told to people as a comment of an incident: what we did there, and the words of a closing.
+"""The comments of an incident: what we did there, and the words of a closing.
 
-A comment is sent at most once: that it is being sent is committed before it goes out. What is to be told is committed
-together with what it tells of.
+A comment is sent at most once: that it is being sent is committed before it goes out. A line that is owed is committed
+together with the change that it reports.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def created(events: int) -> str:
 def updated(fields: Collection[str], events: int) -> str:
     """Say what an update changed."""
     names = ", ".join(sorted(fields))
-    told = [names if len(names) <= _LONGEST else f"{len(fields)} fields"] if fields else []
-    return f"{_BY}updated: {'; '.join([*told, *([_events(events)] if events else [])])}"
+    changed = [names if len(names) <= _LONGEST else f"{len(fields)} fields"] if fields else []
+    return f"{_BY}updated: {'; '.join([*changed, *([_events(events)] if events else [])])}"
 
 
 def added(events: int) -> str:
@@ -44,27 +44,27 @@ def _events(number: int) -> str:
 
 
 def owing(link: Link, line: str) -> Link:
-    """Note a line that is to be told."""
+    """Note a line that is to be sent."""
     return replace(link, owed=(*link.owed, line)[-MOST:])
 
 
-def untold(link: Link, *, closing: bool, audit: bool) -> tuple[str, ...]:
-    """Return the lines to tell now. `closing`: the incident is about to be closed; with `audit`, that is told too."""
-    if not closing or link.closing is None or link.closing.told:
+def due(link: Link, *, closing: bool, audit: bool) -> tuple[str, ...]:
+    """Return the lines to send now. `closing`: the incident is about to be closed; with `audit` a line says so."""
+    if not closing or link.closing is None or link.closing.commented:
         return link.owed
     words = [link.closing.comment] if link.closing.comment.strip() else []
     return (*link.owed, *words, *([_closed(link.closing)] if audit else []))
 
 
-def telling(link: Link, *, closing: bool) -> Link:
-    """Note, before it goes out, that all of it is being told: whatever comes of it, it is not told again."""
-    told = replace(link.closing, told=True) if link.closing is not None and closing else link.closing
-    return replace(link, owed=(), closing=told)
+def sending(link: Link, *, closing: bool) -> Link:
+    """Note, before it goes out, that all of it is being sent: whatever comes of it, it is not sent again."""
+    after = replace(link.closing, commented=True) if link.closing is not None and closing else link.closing
+    return replace(link, owed=(), closing=after)
 
 
-def not_told(link: Link, before: Link) -> Link:
-    """Take that back: it surely did not arrive, and is tried once more. `before` is the link before it was told."""
+def not_sent(link: Link, before: Link) -> Link:
+    """Take that back: it surely did not arrive, and is tried once more. `before` is the link before it was sent."""
     closing = link.closing
     if closing is not None and before.closing is not None:
-        closing = replace(closing, told=before.closing.told)
+        closing = replace(closing, commented=before.closing.commented)
     return replace(link, owed=(*before.owed, *link.owed)[-MOST:], closing=closing)

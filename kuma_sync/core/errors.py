@@ -8,7 +8,7 @@ KumaSyncError
 │   ├── ValueRefused       it works, but takes no value of this row: its neighbours go on
 │   ├── NewerSchema        written by a newer version
 │   └── StoreHeld          another daemon holds it
-├── ClaimLost              somebody else owns this job or this turn now: let go of it, write nothing
+├── ClaimLost              somebody else owns this job or this lease now: let go of it, write nothing
 └── RemoteError            KUMA or the IRP
     ├── Transient          try again later; `ambiguous` when the effect may have happened
     ├── Permanent          this request will never work: park it
@@ -95,7 +95,7 @@ class StoreHeld(StoreError):
 
 
 class ClaimLost(KumaSyncError):
-    """The lease on a job, or the reader's turn, went to somebody else meanwhile."""
+    """The lease on a job, or the leader's lease, went to somebody else meanwhile."""
 
 
 class TooManyWait(KumaSyncError):

@@ -66,7 +66,7 @@ class InKuma(StrEnum):
 class Closing:
     """A closing that was wanted or seen; the first origin counts. `incident` says that the incident is closed.
 
-    `told`: its words went to the IRP as a comment, or were lost on their way there.
+    `commented`: its comment went to the IRP, or was lost on its way there.
     """
 
     origin: Origin
@@ -74,7 +74,7 @@ class Closing:
     comment: str = ""
     alert: InKuma = InKuma.OPEN
     incident: bool = False
-    told: bool = False
+    commented: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +172,7 @@ class Link:
     `target` is the IRP that has or gets the incident (core/routing). `gone`: KUMA no longer has the alert.
     `spent_until` is until when the alert's budget of updates is spent (core/budget); `unresolved_at` when the incident
     was first seen closed without a resolution, which is looked at once more before a default stands in. `owed` are the
-    lines that are still to be told as a comment (core/comments).
+    lines that are still to be sent as a comment (core/comments).
     """
 
     alert_id: AlertId

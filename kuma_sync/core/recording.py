@@ -202,8 +202,10 @@ class _Judged:
     def recording(self, changes: Sequence[Appeared | Changed], wanted: Mapping[AlertId, Alert]) -> Recording:
         """Return what is written of these changes."""
         appeared = [change.snapshot.alert for change in changes if isinstance(change, Appeared)]
-        told = {change.snapshot.alert.id: change for change in changes if self._worth_telling(change)}
-        links = [self._looked_at_anew(self.known.links[key], change.snapshot.alert) for key, change in told.items()]
+        to_deliver = {change.snapshot.alert.id: change for change in changes if self._worth_delivering(change)}
+        links = [
+            self._looked_at_anew(self.known.links[key], change.snapshot.alert) for key, change in to_deliver.items()
+        ]
         found = {link.alert_id for link in links if self.known.links[link.alert_id].target == NO_ROUTE != link.target}
         woken = [link.alert_id for link in links if not link.dropped and (link.ignored or link.alert_id in found)]
         creates = [*(alert.id for alert in appeared if not self._idle(alert)), *woken]
@@ -212,7 +214,7 @@ class _Judged:
         born = {alert.id: self._born(alert, held=alert.id in held) for alert in appeared}
         unread = {alert.id for alert in appeared if alert.id in wanted}
         return Recording(
-            saved=[self._saved(change, told=told.keys(), unread=unread) for change in changes],
+            saved=[self._saved(change, to_deliver=to_deliver.keys(), unread=unread) for change in changes],
             links=list(born.values()),
             ready=[born[alert.id] for alert in appeared if not (self._idle(alert) or alert.id in unread)],
             changed=links,
@@ -223,11 +225,11 @@ class _Judged:
             left_alone=frozenset(self.left_alone),
             missed=[alert for alert in appeared if alert.id in self.missed],
             new=new,
-            updated=sum(key not in self.facts.unread for key in told),
+            updated=sum(key not in self.facts.unread for key in to_deliver),
             late=sum(self.facts.any_status and self.facts.is_late(alert) for alert in appeared if alert.id in unread),
         )
 
-    def _worth_telling(self, change: Appeared | Changed) -> bool:
+    def _worth_delivering(self, change: Appeared | Changed) -> bool:
         """Tell whether the IRP must hear of a change.
 
         It need not if an ignored alert only had its contents read for the first time, or changed to an unwanted status;
@@ -283,9 +285,11 @@ class _Judged:
             state = Sought(doubt=Doubt.UNKNOWN, held=held) if unknown else NotMade(held=held)
         return Link(alert_id=alert.id, target=target, state=state)
 
-    def _saved(self, change: Appeared | Changed, *, told: Collection[AlertId], unread: Collection[AlertId]) -> Saved:
+    def _saved(
+        self, change: Appeared | Changed, *, to_deliver: Collection[AlertId], unread: Collection[AlertId]
+    ) -> Saved:
         alert = change.snapshot.alert
-        deliver = alert.id in told if isinstance(change, Changed) else not self._idle(alert)
+        deliver = alert.id in to_deliver if isinstance(change, Changed) else not self._idle(alert)
         return Saved(
             snapshot=change.snapshot,
             contents=change.seen.contents if deliver else None,

@@ -1,4 +1,4 @@
-"""What an incident needs next, and what the request for it tells.
+"""What an incident needs next, and what the request for it carries.
 
 Level-triggered: the stored snapshot and link decide, never the reason a job was queued for.
 """
@@ -12,7 +12,7 @@ from itertools import islice
 from typing import assert_never
 
 from kuma_sync.core.alert import AlertSnapshot, EventDigest
-from kuma_sync.core.comments import untold
+from kuma_sync.core.comments import due
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import (
     BeingMade,
@@ -33,17 +33,17 @@ class TargetCapabilities:
 
     `settle` is how far apart two empty answers of `find` must be after a create that may have happened; `spacing` how
     far apart updates of an alert that changes often (core/budget; zero: no limit). With `find_always` every create is
-    preceded by `find`, also one that is tried again after it was refused. With `audit_comments` it is told as a comment
+    preceded by `find`, also one that is tried again after it was refused. With `audit_comments` it is sent as a comment
     what we did. `batch` is the largest number of events in
-    one request; None: there is no operation for the rest, so all go with create and update, where these tell events.
+    one request; None: there is no operation for the rest, so all go with create and update, where these carry events.
     Of an IRP that `pulls` nothing of this is asked: alerts are put out for it.
     """
 
     can_find: bool = True
     find_always: bool = False
     can_update: bool = True
-    create_tells_events: bool = True
-    update_tells_events: bool = True
+    create_carries_events: bool = True
+    update_carries_events: bool = True
     batch: int | None = 500
     may_close: bool = True
     can_comment: bool = False
@@ -54,7 +54,7 @@ class TargetCapabilities:
 
 
 Events = tuple[EventDigest, ...]
-"""Stored events that a request tells, in KUMA's order."""
+"""Stored events that a request carries, in KUMA's order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +115,8 @@ class Nothing:
     """All is as it should be, or is not ours to touch."""
 
 
-Telling = Create | Compare | Upsert | AddEvents
-Step = Telling | Comment | Close | FindFirst | Offer | Nothing
+EventStep = Create | Compare | Upsert | AddEvents
+Step = EventStep | Comment | Close | FindFirst | Offer | Nothing
 
 
 def next_step(
@@ -129,7 +129,7 @@ def next_step(
         case _ if capabilities.pulls:
             return _offer(snapshot, link, capabilities)
         case NotMade():
-            return Create(events=_first(kept, capabilities) if capabilities.create_tells_events else ())
+            return Create(events=_first(kept, capabilities) if capabilities.create_carries_events else ())
         case Sought() | BeingMade() | Doubted() | Offered():  # offered: to an IRP that polled us before
             return FindFirst()
         case Linked():
@@ -156,10 +156,10 @@ def unsent(link: Link, kept: Iterable[EventDigest]) -> Events:
     return tuple(digest for digest in kept if digest not in link.sent.events)
 
 
-def halved(step: Step, capabilities: TargetCapabilities) -> Telling | None:
+def halved(step: Step, capabilities: TargetCapabilities) -> EventStep | None:
     """Return the step with half its events, for the IRP takes no request of this size; None where that is no help."""
     # Without an operation for them, the rest would have no way to follow.
-    if not isinstance(step, Telling) or capabilities.batch is None:
+    if not isinstance(step, EventStep) or capabilities.batch is None:
         return None
     least = 1 if isinstance(step, AddEvents) else 0
     return replace(step, events=step.events[: len(step.events) // 2]) if len(step.events) > least else None
@@ -169,12 +169,12 @@ def _keep_true(snapshot: AlertSnapshot, link: Link, kept: Events, capabilities: 
     new = unsent(link, kept)
     if link.sent.fingerprint != snapshot.fingerprint:
         if not capabilities.can_update:
-            return Upsert(events=_first(kept, capabilities) if capabilities.create_tells_events else ())
-        return Compare(events=_first(new, capabilities) if capabilities.update_tells_events else ())
+            return Upsert(events=_first(kept, capabilities) if capabilities.create_carries_events else ())
+        return Compare(events=_first(new, capabilities) if capabilities.update_carries_events else ())
     if new and capabilities.batch is not None:
         return AddEvents(events=_first(new, capabilities))
     closing = capabilities.may_close and to_be_closed(link)
-    if capabilities.can_comment and (lines := untold(link, closing=closing, audit=capabilities.audit_comments)):
+    if capabilities.can_comment and (lines := due(link, closing=closing, audit=capabilities.audit_comments)):
         return Comment(lines=lines, closing=closing)
     return Close() if closing else Nothing()
 
@@ -223,7 +223,7 @@ class RenderedFields:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """The content of an update: the fields that go, those that go as null, and the events that it tells."""
+    """The content of an update: the fields that go, those that go as null, and the events that it carries."""
 
     fields: frozenset[str] = frozenset()
     clear: frozenset[str] = frozenset()

@@ -58,7 +58,7 @@ class Strict(BaseModel):
 class Heading(Strict):
     """`[profile]`: its name, which side asks, and whether it was proven against the real product.
 
-    With `audit_comments` what we did to an incident is told there as a comment.
+    With `audit_comments` what we did to an incident is sent there as a comment.
     """
 
     name: str = Field(min_length=1)

@@ -134,12 +134,12 @@ def capabilities(profile: Profile, *, to_irp: bool) -> TargetCapabilities:
     if profile.mode == "pull":
         return TargetCapabilities(pulls=True, can_find=False, may_close=to_irp)
     settle = profile.find.settle if profile.find else FindOperation.model_fields["settle"].default
-    tells = {name for name, one in compile_profile(profile).items() if one.rendering.event_fields}
+    carrying = {name for name, one in compile_profile(profile).items() if one.rendering.event_fields}
     return TargetCapabilities(
         can_find=profile.find is not None,
         can_update=profile.update is not None,
-        create_tells_events="create" in tells,
-        update_tells_events="update" in tells,
+        create_carries_events="create" in carrying,
+        update_carries_events="update" in carrying,
         batch=profile.add_events.batch if profile.add_events else None,
         may_close=to_irp and profile.close is not None,
         can_comment=profile.comment is not None,

@@ -134,7 +134,7 @@ class PollSection(Section):
 
 
 class IrpSection(Section):
-    """How to reach one IRP, or how it asks us, and how hard to press it: [irp], and every table below [targets]."""
+    """How to reach one IRP, or how it polls us, and how hard to press it: [irp], and every table below [targets]."""
 
     profile: types.ProfileName = "security-vision"
     url: IrpUrl = ""
@@ -172,7 +172,7 @@ class IrpSection(Section):
 
     @cached_property
     def pulls(self) -> bool:
-        """Tell whether its profile says that the IRP asks us, and is sent nothing; its file is read once."""
+        """Tell whether its profile says that the IRP polls us, and is sent nothing; its file is read once."""
         return mode_of(self.profile) == "pull"
 
 

@@ -42,7 +42,7 @@ def same_name(name: str) -> str:
 
 
 def _address(value: Any, info: ValidationInfo) -> str:
-    """Read the IRP's address; where the IRP asks us, none is needed, and of an unreadable profile nobody knows."""
+    """Read the IRP's address; where the IRP polls us, none is needed, and of an unreadable profile nobody knows."""
     if value != "":
         return addresses.web_address(value)
     if "profile" in info.data and mode_of(info.data["profile"]) == "push":

@@ -294,7 +294,6 @@ OptionalFile = Annotated[Path | None, BeforeValidator(_optional_file), _shown(st
 ClientKey = Annotated[OptionalFile, _goes_with("client_cert")]
 DoorKey = Annotated[OptionalFile, _goes_with("cert_file")]
 KumaUrl = Annotated[str, _required(addresses.kuma_address)]
-WebUrl = Annotated[str, _required(addresses.web_address)]
 OptionalWebUrl = Annotated[str, BeforeValidator(addresses.optional_web_address)]
 ListenAddress = Annotated[str, BeforeValidator(addresses.listen_address)]
 StoreUrl = Annotated[str, BeforeValidator(_store_address)]

@@ -89,12 +89,12 @@ def _at_the_door(settings: Settings) -> dict[str, str]:
 
 
 def ambiguous_tokens(settings: Settings) -> Iterator[ConfigError]:
-    """Yield a problem for each IRP that asks us with a token which is not its alone: whose alerts are asked for?"""
+    """Yield a problem for each IRP that polls us with a token which is not its alone: whose alerts are asked for?"""
     door = _at_the_door(settings)
     for key, token in door.items():
         other = next((one for one, same in door.items() if one != key and same == token), "")
         if other and not key.startswith("web."):
-            yield ConfigError(key, f"is the same token as {other}: an IRP that asks us needs one of its own")
+            yield ConfigError(key, f"is the same token as {other}: an IRP that polls us needs one of its own")
 
 
 def _door_tokens(settings: Settings) -> Iterator[str]:

@@ -4,7 +4,7 @@ from kuma_sync.core.lanes import Lane
 from kuma_sync.store.alerts import Shape, Shown
 from kuma_sync.store.attempt import StoreLimits
 from kuma_sync.store.audit import AuditEntry, PassRecord
-from kuma_sync.store.copies import Heartbeat, Process, Turn
+from kuma_sync.store.copies import Heartbeat, Leadership, Process
 from kuma_sync.store.engine import store_file, store_url
 from kuma_sync.store.file import is_held
 from kuma_sync.store.jobs import Claim, Job, Put, put_of
@@ -23,6 +23,7 @@ __all__ = [
     "Job",
     "Joined",
     "Lane",
+    "Leadership",
     "Mark",
     "ParkedAlert",
     "PassRecord",
@@ -32,7 +33,6 @@ __all__ = [
     "Shown",
     "Store",
     "StoreLimits",
-    "Turn",
     "Tx",
     "is_held",
     "put_of",

@@ -232,7 +232,7 @@ class Alerts:
             found.update((AlertId(alert_id), unpack(bytes(packed))) for alert_id, packed in rows)
         return found
 
-    def hold_contents(self, ids: Collection[AlertId]) -> set[AlertId]:
+    def lock_contents(self, ids: Collection[AlertId]) -> set[AlertId]:
         """Lock stored contents until this transaction ends; return the alerts that could be locked at once."""
         held: set[AlertId] = set()
         for some in batches(list(ids)):

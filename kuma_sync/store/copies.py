@@ -22,8 +22,8 @@ FORGOTTEN_AFTER = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """The right to read, while the fence is still ours."""
+class Leadership:
+    """The right to be the one copy that reads, while the fence is still ours."""
 
     name: str
     owner: str
@@ -37,8 +37,8 @@ class Lease:
         self._connection = connection
         self._clock = clock
 
-    def take(self, name: str, owner: str, *, ttl: timedelta, force: bool = False) -> Turn | None:
-        """Take or renew a turn; None while somebody else's has not expired. `force` takes it from a dead owner."""
+    def take(self, name: str, owner: str, *, ttl: timedelta, force: bool = False) -> Leadership | None:
+        """Take or renew the lease; None while somebody else's has not expired. `force` takes it from a dead owner."""
         table, now = schema.lease, self._clock.now()
         insert = insert_into(self._connection, table).values(
             name=name, owner="", fence=0, expires_at=now - timedelta(seconds=1)
@@ -51,31 +51,35 @@ class Lease:
         self._connection.execute(
             update(table).where(table.c.name == name).values(owner=owner, fence=fence, expires_at=now + ttl)
         )
-        return Turn(name=name, owner=owner, fence=fence)
+        return Leadership(name=name, owner=owner, fence=fence)
 
-    def ensure_valid(self, turn: Turn) -> None:
-        """Raise ClaimLost unless the turn is still ours; the row stays locked until this transaction ends."""
+    def ensure_valid(self, leadership: Leadership) -> None:
+        """Raise ClaimLost unless the leadership is still ours; the row stays locked until this transaction ends."""
         table = schema.lease
         found = self._connection.execute(
             select(table.c.expires_at)
-            .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
+            .where(
+                table.c.name == leadership.name, table.c.owner == leadership.owner, table.c.fence == leadership.fence
+            )
             .with_for_update()
         )
         expires = found.scalar_one_or_none()
         if expires is None or expires <= self._clock.now():
-            raise ClaimLost(f"the turn to {turn.name} went to another daemon")
+            raise ClaimLost(f"the lease of the {leadership.name} went to another daemon")
 
-    def hold(self, name: str) -> None:
+    def lock(self, name: str) -> None:
         """Lock this lease's row until this transaction ends, so that its owner writes nothing meanwhile."""
         table = schema.lease
         self._connection.execute(select(table.c.name).where(table.c.name == name).with_for_update())
 
-    def give_back(self, turn: Turn) -> None:
+    def give_back(self, leadership: Leadership) -> None:
         """Let the next one have it at once."""
         table = schema.lease
         self._connection.execute(
             update(table)
-            .where(table.c.name == turn.name, table.c.owner == turn.owner, table.c.fence == turn.fence)
+            .where(
+                table.c.name == leadership.name, table.c.owner == leadership.owner, table.c.fence == leadership.fence
+            )
             .values(expires_at=self._clock.now() - timedelta(seconds=1))
         )
 

@@ -65,7 +65,7 @@ def as_row(link: Link, now: datetime) -> dict[str, Any]:
         "offered": _put_out(link),
         "ownership": _ownership_row(sent),
         "owed": list(link.owed) or None,
-        "close_told": link.closing is not None and link.closing.told,
+        "close_commented": link.closing is not None and link.closing.commented,
         "close_origin": link.close_origin.value if link.close_origin else None,
         **_same_named(link),
         "changed_at": now,
@@ -199,7 +199,7 @@ def _closing(row: Any) -> Closing | None:
         comment=row.close_comment,
         alert=closed if row.alert_closed else InKuma.OPEN,
         incident=incident,
-        told=row.close_told,
+        commented=row.close_commented,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
-from kuma_sync.store.copies import Turn
+from kuma_sync.store.copies import Leadership
 from kuma_sync.store.jobs import Claim
 
 if TYPE_CHECKING:
@@ -47,21 +47,25 @@ class Locked:
 
 
 def lock(
-    tx: Tx, *, turn: Turn | str | None = None, deliveries: Renew | Stop | None = None, links: Collection[AlertId] = ()
+    tx: Tx,
+    *,
+    leadership: Leadership | str | None = None,
+    deliveries: Renew | Stop | None = None,
+    links: Collection[AlertId] = (),
 ) -> Locked:
     """Lock the leader's lease, then running deliveries, then links in the order of their ids; skip unknown links.
 
-    A Turn must still be ours, else ClaimLost is raised. A name alone locks it for any owner.
+    A Leadership must still be ours, else ClaimLost is raised. A name alone locks its row, whoever has it.
     """
-    match turn:
-        case Turn():
-            tx.lease.ensure_valid(turn)
+    match leadership:
+        case Leadership():
+            tx.lease.ensure_valid(leadership)
         case str():
-            tx.lease.hold(turn)
+            tx.lease.lock(leadership)
         case None:
             pass
         case _:
-            assert_never(turn)
+            assert_never(leadership)
     ours, stopped = frozenset[int](), 0
     match deliveries:
         case Renew(claims=claims, lease=lease):

@@ -138,7 +138,7 @@ links = Table(
     Column("unresolved_at", UtcTime),
     Column("ownership", Json),
     Column("owed", Json),
-    _flag("close_told"),
+    _flag("close_commented"),
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
     Index("ix_links_unrouted", "alert_id", postgresql_where=UNROUTED, sqlite_where=UNROUTED),

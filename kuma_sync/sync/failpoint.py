@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 POINTS = (
-    "turn_assured",
+    "leadership_assured",
     "page_committed",
     "cursor_moved",
     "job_claimed",

@@ -1,4 +1,4 @@
-"""The reader's turn, held for as long as this daemon lives: who polls among several copies."""
+"""The leader's lease, kept for as long as this daemon lives: who reads among several copies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import timedelta
 import structlog
 
 from kuma_sync.core.errors import ClaimLost, KumaSyncError, StoreUnavailable
-from kuma_sync.store import Store, Turn
+from kuma_sync.store import Leadership, Store
 
 log = structlog.get_logger(__name__)
 
@@ -28,28 +28,28 @@ class LeaderLease:
         self._store = store
         self._owner = owner
         self._ttl = ttl
-        self._turn: Turn | None = None
+        self._leadership: Leadership | None = None
 
     @property
     def ours(self) -> bool:
         """Tell whether it was ours at the last look."""
-        return self._turn is not None
+        return self._leadership is not None
 
-    async def take(self) -> Turn | None:
-        """Take or renew the turn; None while another copy has it."""
-        turn = await self._store.write(
+    async def take(self) -> Leadership | None:
+        """Take or renew the lease; None while another copy has it."""
+        leadership = await self._store.write(
             lambda tx: tx.lease.take(READER, self._owner, ttl=self._ttl, force=self._store.local)
         )
-        if (turn is None) != (self._turn is None):
-            log.info("readers_turn", ours=turn is not None)
-        self._turn = turn
-        return turn
+        if (leadership is None) != (self._leadership is None):
+            log.info("readers_turn", ours=leadership is not None)
+        self._leadership = leadership
+        return leadership
 
     async def keep(self) -> None:
-        """Renew the turn as long as it is ours, for ever; run beside the reads, which may take minutes."""
+        """Renew the lease as long as it is ours, for ever; run beside the reads, which may take minutes."""
         while True:
             await asyncio.sleep(self._ttl.total_seconds() / 3)
-            if self._turn is not None:
+            if self._leadership is not None:
                 try:
                     await self.take()
                 except StoreUnavailable:
@@ -57,7 +57,7 @@ class LeaderLease:
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
-        """Keep the turn, once it is taken, while the block runs; then give it back."""
+        """Keep the lease, once it is taken, while the block runs; then give it back."""
         keeping = asyncio.ensure_future(self.keep())
         try:
             yield
@@ -67,9 +67,9 @@ class LeaderLease:
 
     async def give_back(self) -> None:
         """Let another copy read at once."""
-        turn = self._turn
-        if turn is None:
+        leadership = self._leadership
+        if leadership is None:
             return
         with suppress(StoreUnavailable, ClaimLost):
-            await self._store.write(lambda tx: tx.lease.give_back(turn))
-        self._turn = None
+            await self._store.write(lambda tx: tx.lease.give_back(leadership))
+        self._leadership = None

@@ -52,8 +52,8 @@ class Limits:
     """How long a claimed job is ours without being renewed: after that another copy takes it. Renewed four times in
     that time, so that a slow store costs no claim."""
 
-    reader_lease: timedelta = timedelta(seconds=30)
-    """How long the reader's turn is ours without being renewed, which happens three times in that time."""
+    leader_lease: timedelta = timedelta(seconds=30)
+    """How long the leader's lease is ours without being renewed, which happens three times in that time."""
 
     # When something counts as unwell, or as dead
 

@@ -1,4 +1,4 @@
-"""The clockwork: APScheduler rings bells, and nothing else.
+"""The schedule: APScheduler rings the bells of loops, and does nothing else.
 
 A job that did the work itself would be cancelled on shutdown even with `wait=True` (APScheduler 3.11), so the work runs
 in our own tasks.

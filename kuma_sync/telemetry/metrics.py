@@ -14,7 +14,6 @@ from prometheus_client.samples import Sample
 from kuma_sync import __version__
 from kuma_sync.core.routing import IRP, UNROUTED
 
-QUEUES = ("delivery", "close")
 TARGET = "target"
 """The label of what concerns one target. Alerts that no route takes have "no route" there, which names no target."""
 

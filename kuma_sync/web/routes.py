@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kuma_sync.core.handout import user
 from kuma_sync.telemetry.health import Health
-from kuma_sync.web.alerts import Gives, list_alerts
-from kuma_sync.web.close import Intake, close_alert
-from kuma_sync.web.passing import Passes, pass_on
+from kuma_sync.web.api.alerts import Gives, list_alerts
+from kuma_sync.web.api.close import Intake, close_alert
+from kuma_sync.web.api.passing import Passes, pass_on
 from kuma_sync.web.responses import (
     AccessRules,
     Refused,

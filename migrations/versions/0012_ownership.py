@@ -12,4 +12,4 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("links", sa.Column("ownership", sa.Text(), nullable=True))
     op.add_column("links", sa.Column("owed", sa.Text(), nullable=True))
-    op.add_column("links", sa.Column("close_told", sa.Boolean(), nullable=False, server_default=sa.text("false")))
+    op.add_column("links", sa.Column("close_commented", sa.Boolean(), nullable=False, server_default=sa.text("false")))

@@ -19,7 +19,7 @@ GROUPS = {
     "config": ("show", "check", "schema"),
     "profile": ("list", "show"),
     "db": ("upgrade", "current", "prune", "rebind"),
-    "sim": ("kuma", "irp"),
+    "sim": ("kuma", "irp", "robot"),
 }
 
 COMMAND_LINES = [

@@ -153,7 +153,7 @@ async def test_render_says_that_nothing_is_sent_to_it(words: tuple[str, ...], tm
         answer, other = await ask("render", *words, *w.c), await ask("render", *w.c)
 
     assert answer.code == 2
-    assert answer.sentence == ("kuma-sync: targets.bank.profile: security-vision-pull sends nothing: this IRP asks us")
+    assert answer.sentence == ("kuma-sync: targets.bank.profile: security-vision-pull sends nothing: this IRP polls us")
     assert other.code == 0
 
 

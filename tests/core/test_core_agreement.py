@@ -22,7 +22,7 @@ INCIDENT = Incident(id="1", number="SV-1")
 LINK = Link(alert_id=ID, state=Linked(incident=INCIDENT, sent=SENT))
 OPEN, DONE = Found(incident=INCIDENT), Found(incident=INCIDENT, closed=True)
 OTHER = Found(incident=Incident(id="2"))
-ALL = Carried(to_kuma=True, to_irp=True, told=True)
+ALL = Carried(to_kuma=True, to_irp=True, find_shows_closed=True)
 BOTH = Closing(origin=Origin.IRP, alert=InKuma.CLOSED, incident=True)
 
 
@@ -101,7 +101,7 @@ def test_a_closing_that_is_not_carried_explains_itself(carried: Carried, sides: 
 
 
 def test_where_find_tells_no_closing_the_store_is_believed() -> None:
-    untold = replace(ALL, told=False)
+    unshown = replace(ALL, find_shows_closed=False)
 
-    assert verdict(untold, alert=CLOSED, link=replace(LINK, closing=BOTH)) == (Verdict.AGREES, "")
-    assert verdict(untold, link=replace(LINK, closing=replace(BOTH, alert=InKuma.OPEN)))[0] is Verdict.HALF_CLOSED
+    assert verdict(unshown, alert=CLOSED, link=replace(LINK, closing=BOTH)) == (Verdict.AGREES, "")
+    assert verdict(unshown, link=replace(LINK, closing=replace(BOTH, alert=InKuma.OPEN)))[0] is Verdict.HALF_CLOSED

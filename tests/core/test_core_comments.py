@@ -7,7 +7,7 @@ from builders import a_link, an_incident, seen
 
 from kuma_sync.core import comments
 from kuma_sync.core.alert import first_snapshot
-from kuma_sync.core.comments import MOST, not_told, owing, telling, untold
+from kuma_sync.core.comments import MOST, due, not_sent, owing, sending
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import DeliveredState, Link
 from kuma_sync.core.steps import Close, Comment, Compare, Nothing, Step, TargetCapabilities, next_step
@@ -55,26 +55,26 @@ def test_it_is_told_after_what_it_tells_of_and_before_the_incident_is_closed(
 def test_nothing_is_told_twice_and_the_closing_follows() -> None:
     link = a_true_link("a", closing=True, comment="why")
 
-    told = telling(link, closing=True)
+    told = sending(link, closing=True)
 
-    assert untold(told, closing=True, audit=True) == ()
+    assert due(told, closing=True, audit=True) == ()
     assert step(told, audit_comments=True) == Close()
 
 
 def test_a_line_told_before_the_closing_leaves_the_words_of_the_closing_to_be_told() -> None:
     link = a_true_link("a", closing=True, comment="why")
 
-    told = telling(link, closing=False)
+    told = sending(link, closing=False)
 
-    assert untold(told, closing=True, audit=False) == ("why",)
+    assert due(told, closing=True, audit=False) == ("why",)
 
 
 def test_what_surely_did_not_arrive_is_told_again_before_what_came_after() -> None:
     before = a_true_link("a", closing=True, comment="why")
 
-    again = not_told(owing(telling(before, closing=True), "b"), before)
+    again = not_sent(owing(sending(before, closing=True), "b"), before)
 
-    assert untold(again, closing=True, audit=False) == ("a", "b", "why")
+    assert due(again, closing=True, audit=False) == ("a", "b", "why")
 
 
 def test_where_none_gets_through_the_oldest_are_given_up() -> None:

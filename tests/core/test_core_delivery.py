@@ -36,12 +36,12 @@ from kuma_sync.core.steps import (
     Close,
     Compare,
     Create,
+    EventStep,
     FindFirst,
     Nothing,
     RenderedFields,
     Step,
     TargetCapabilities,
-    Telling,
     Update,
     Upsert,
     halved,
@@ -243,14 +243,14 @@ PARTLY = replace(TOLD, fingerprint=OUTDATED.fingerprint)
         (a_link(), {}, Create(events=ABC)),
         (a_link(), {"batch": 2}, Create(events=ABC[:2])),
         (a_link(), {"batch": None}, Create(events=ABC)),
-        (a_link(), {"create_tells_events": False}, Create()),
+        (a_link(), {"create_carries_events": False}, Create()),
         (a_true_link(sent=PARTLY), {}, Compare(events=ABC[1:])),
         (a_true_link(sent=PARTLY), {"batch": 1}, Compare(events=ABC[1:2])),
         (a_true_link(sent=PARTLY), {"batch": None}, Compare(events=ABC[1:])),
-        (a_true_link(sent=PARTLY), {"update_tells_events": False}, Compare()),
+        (a_true_link(sent=PARTLY), {"update_carries_events": False}, Compare()),
         (a_true_link(sent=PARTLY), {"can_update": False}, Upsert(events=ABC)),
         (a_true_link(sent=PARTLY), {"can_update": False, "batch": 2}, Upsert(events=ABC[:2])),
-        (a_true_link(sent=PARTLY), {"can_update": False, "create_tells_events": False}, Upsert()),
+        (a_true_link(sent=PARTLY), {"can_update": False, "create_carries_events": False}, Upsert()),
         (a_true_link(sent=TOLD), {}, AddEvents(events=ABC[1:])),
         (a_true_link(sent=TOLD), {"batch": 1}, AddEvents(events=ABC[1:2])),
     ],
@@ -262,7 +262,7 @@ def test_a_request_tells_the_first_batch_of_what_was_not_told(
 
 
 @pytest.mark.parametrize(("kind", "least"), [(Create, 0), (Compare, 0), (Upsert, 0), (AddEvents, 1)])
-def test_a_request_that_is_too_large_is_halved_as_far_as_it_goes(kind: type[Telling], least: int) -> None:
+def test_a_request_that_is_too_large_is_halved_as_far_as_it_goes(kind: type[EventStep], least: int) -> None:
     sizes, smaller = [], halved(kind(events=new_events(5)), TargetCapabilities())
     while smaller is not None:
         assert isinstance(smaller, kind)
@@ -274,7 +274,7 @@ def test_a_request_that_is_too_large_is_halved_as_far_as_it_goes(kind: type[Tell
 
 
 @pytest.mark.parametrize("kind", [Create, Compare, Upsert, AddEvents])
-def test_nothing_is_halved_where_the_rest_could_not_follow(kind: type[Telling]) -> None:
+def test_nothing_is_halved_where_the_rest_could_not_follow(kind: type[EventStep]) -> None:
     assert halved(kind(events=new_events(5)), TargetCapabilities(batch=None)) is None
 
 

@@ -15,7 +15,7 @@ from kuma_sync.sim.irp import Incident
 REASONS = {"False positive": "incorrect data", "Resolved": "responded"}
 """An analyst's resolutions, and what KUMA is told."""
 
-ALWAYS = ("turn_assured", "page_committed", "cursor_moved", "watch_committed")
+ALWAYS = ("leadership_assured", "page_committed", "cursor_moved", "watch_committed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

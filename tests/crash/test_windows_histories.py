@@ -27,7 +27,6 @@ WHERE = st.one_of(
     st.integers(1, 4).map(lambda page: f"page={page}$"),
     st.sampled_from(["withEvents", "timestampField=lastSeen", "timestampField=firstSeen", "id="]),
 )
-ENDINGS = st.sampled_from(["reset_before", "reset_after", "cut", "status", "html"])
 _houses: list[Pages] = []
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,9 @@ CARRIED_OUT = {
     "Change the configuration": 1,
     "How it goes": 1,
     "Parked": 1,
+    "Do both sides agree?": 1,
+    "Alerts of the past": 1,
+    "A maintenance window": 1,
     "Backup and restore": 6,
     "Rotate a token": 1,
     "After a long outage": 1,
@@ -146,6 +150,37 @@ async def test_a_parked_alert_is_tried_again_dropped_and_taken_up_again(tmp_path
     assert f"{ALERT}: dropped." in done.out
     assert f"{ALERT}: will be found and fully updated" in done.out
     assert again.code == 0
+
+
+async def test_both_sides_are_compared(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        done = await at.do("Do both sides agree?")
+
+    assert "both sides agree" in done.out
+    assert "there is no target 'north': expected irp" in done.out, "this one has no other IRP"
+
+
+async def test_alerts_of_the_past_become_incidents(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        old = at.kuma.raise_alert(seen=datetime.now(UTC) - timedelta(days=20))
+        at.kuma.assign(old)
+
+        done = await at.do("Alerts of the past")
+        await at.until(lambda: at.irp.by_key(f"kuma:kuma:{old}"))
+
+    assert done.code == 0, done.out
+    assert len(at.irp.incidents) == 4
+
+
+async def test_a_maintenance_window_is_begun_shown_and_ended(tmp_path: Path) -> None:
+    async with site(tmp_path) as at:
+        done = await at.do("A maintenance window")
+        at.kuma.raise_alert()
+        await at.until(lambda: len(at.irp.incidents) == 4 and at.agrees())
+
+    assert done.code == 0, done.out
+    assert "irp: paused until 2" in done.out
+    assert "irp PAUSED by operator:" in done.out
 
 
 @needs_sqlite3

@@ -269,8 +269,8 @@ def test_the_desk_can_what_the_profile_has() -> None:
     assert capabilities(small_profile(), to_irp=True) == TargetCapabilities(
         can_find=False,
         can_update=False,
-        create_tells_events=False,
-        update_tells_events=False,
+        create_carries_events=False,
+        update_carries_events=False,
         batch=None,
         may_close=False,
     )

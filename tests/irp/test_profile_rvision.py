@@ -15,8 +15,6 @@ from product import ALERT, BARE, a_minute_ago, asking, changed, closed_since, ma
 from kuma_sync.core.errors import AccessDenied, Permanent
 from kuma_sync.core.incident import Incident
 from kuma_sync.irp.errors import Missing
-from kuma_sync.irp.load import load_profile
-from kuma_sync.irp.validate import check_profile
 from kuma_sync.sim.irp import IrpSim
 
 NAME = "rvision-v2"
@@ -27,20 +25,6 @@ TOKEN_AUTH = '[auth]\nkind = "header"\nname = "X-Token"\n'
 @pytest.fixture
 def sim() -> IrpSim:
     return IrpSim(dialect="rvision", prefix="11-22")
-
-
-def test_it_is_fit_for_use_and_claims_nothing() -> None:
-    assert check_profile(load_profile(NAME), options=BARE) == [
-        "profile rvision-v2 was never proven against the real product"
-    ]
-
-
-async def test_the_token_goes_alone_in_its_own_header(sim: IrpSim) -> None:
-    async with asking(sim) as client:
-        await client.probe()
-    async with asking(sim, password="another") as client:
-        with pytest.raises(AccessDenied):
-            await client.probe()
 
 
 async def test_a_probe_that_is_answered_without_success_is_refused(sim: IrpSim) -> None:
@@ -164,17 +148,6 @@ async def test_an_incident_is_found_by_its_exact_key(sim: IrpSim, key: str) -> N
     assert nothing == []
 
 
-async def test_a_filter_that_is_ignored_finds_no_other_incident(sim: IrpSim) -> None:
-    sim.knobs.ignore_filters = True
-
-    async with asking(sim) as client:
-        await made(client)
-        found = await client.find(KEY + "0")
-        closed = await closed_since(client)
-
-    assert (found, closed) == ([], [])
-
-
 async def test_of_silent_twins_the_older_one_comes_first(sim: IrpSim) -> None:
     async with asking(sim) as client:
         twins = [await made(client) for _ in range(2)]
@@ -184,18 +157,6 @@ async def test_of_silent_twins_the_older_one_comes_first(sim: IrpSim) -> None:
 
     assert [one.incident.id for one in found] == [twins[1].id, twins[0].id]
     assert "creation" in sim.requests[-1].query, "the order is asked for: who knows how R-Vision sorts by itself"
-
-
-async def test_a_fresh_incident_is_found_when_the_lag_is_over(sim: IrpSim) -> None:
-    sim.knobs.find_lag = 3600
-
-    async with asking(sim) as client:
-        incident = await made(client)
-        at_once = await client.find(KEY)
-        sim.incidents[incident.id].created_at -= timedelta(hours=1)
-        later = await client.find(KEY)
-
-    assert (at_once, [one.incident for one in later]) == ([], [incident])
 
 
 async def test_a_closing_is_a_status_written_and_may_be_repeated(sim: IrpSim) -> None:
@@ -210,14 +171,6 @@ async def test_a_closing_is_a_status_written_and_may_be_repeated(sim: IrpSim) ->
     assert (kept.status, kept.fields["status"], kept.resolution) == ("closed", CLOSED, "incorrect data")
     assert kept.fields["closure_date"].endswith(".000Z")
     assert (found.closed, found.resolution) == (True, "incorrect data")
-
-
-async def test_words_become_a_comment_under_the_incidents_number(sim: IrpSim) -> None:
-    async with asking(sim) as client:
-        incident = await made(client)
-        await written(client, "comment", incident, comment='учения, "не" трогать')
-
-    assert sim.incidents[incident.id].comments == ['учения, "не" трогать']
 
 
 @pytest.mark.parametrize("catalogue", [False, True])

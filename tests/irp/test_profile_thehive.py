@@ -14,11 +14,9 @@ from product import BARE, a_minute_ago, asking, changed, closed_since, made, now
 from thehive4py import TheHiveApi
 from thehive4py.query.filters import Eq
 
-from kuma_sync.core.errors import AccessDenied, Permanent
+from kuma_sync.core.errors import Permanent
 from kuma_sync.core.incident import Incident
 from kuma_sync.irp.errors import Duplicate, Missing
-from kuma_sync.irp.load import load_profile
-from kuma_sync.irp.validate import check_profile
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.server import SimServer
 
@@ -44,20 +42,6 @@ def sim() -> IrpSim:
 def kept(sim: IrpSim, incident: Incident) -> dict[str, Any]:
     """Return the fields that TheHive keeps of an alert."""
     return sim.incidents[incident.id].fields
-
-
-def test_it_is_fit_for_use_and_claims_nothing() -> None:
-    assert check_profile(load_profile(NAME), options=BARE) == [
-        "profile thehive-v1 was never proven against the real product"
-    ]
-
-
-async def test_a_key_opens_and_a_wrong_one_is_refused(sim: IrpSim) -> None:
-    async with asking(sim) as client:
-        await client.probe()
-    async with asking(sim, password="another") as client:
-        with pytest.raises(AccessDenied):
-            await client.probe()
 
 
 async def test_an_alert_holds_what_kumas_says_with_times_as_milliseconds(sim: IrpSim) -> None:
@@ -173,29 +157,6 @@ async def test_an_alert_is_found_by_its_exact_key_and_not_by_its_twin_in_capital
     assert ([one.incident for one in found], nothing) == ([incident], [])
 
 
-async def test_filters_that_are_ignored_neither_find_nor_close_a_wrong_alert(sim: IrpSim) -> None:
-    sim.knobs.ignore_filters = True
-
-    async with asking(sim) as client:
-        await made(client)
-        found = await client.find(KEY + "0")
-        closed = await closed_since(client)
-
-    assert (found, closed) == ([], [])
-
-
-async def test_a_fresh_alert_is_found_when_the_lag_is_over(sim: IrpSim) -> None:
-    sim.knobs.find_lag = 3600
-
-    async with asking(sim) as client:
-        incident = await made(client)
-        at_once = await client.find(KEY)
-        sim.incidents[incident.id].created_at -= timedelta(hours=1)
-        later = await client.find(KEY)
-
-    assert (at_once, [one.incident for one in later]) == ([], [incident])
-
-
 async def test_an_update_is_answered_without_a_body_and_leaves_what_analysts_set(sim: IrpSim) -> None:
     async with asking(sim) as client:
         incident = await made(client)
@@ -274,14 +235,6 @@ async def test_an_alert_that_became_a_case_takes_a_closing_as_a_summary(sim: Irp
 
     assert (found.closed, found.resolution) == (False, "Imported")
     assert (kept(sim, incident)["summary"], kept(sim, incident)["severity"]) == ("Closed in KUMA: responded", 4)
-
-
-async def test_words_become_a_comment(sim: IrpSim) -> None:
-    async with asking(sim) as client:
-        incident = await made(client)
-        await written(client, "comment", incident, comment='учения, "не" трогать')
-
-    assert sim.incidents[incident.id].comments == ['учения, "не" трогать']
 
 
 async def test_what_analysts_closed_is_listed_page_by_page_with_statuses_of_their_own(sim: IrpSim) -> None:

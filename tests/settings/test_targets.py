@@ -1,4 +1,4 @@
-"""Several IRPs: every key of [irp] below [targets.<name>], one of them broken, and an IRP that asks us."""
+"""Several IRPs: every key of [irp] below [targets.<name>], one of them broken, and an IRP that polls us."""
 
 from __future__ import annotations
 
@@ -409,7 +409,7 @@ def test_a_faulty_configuration_tells_which_targets_are_sound(tmp_path: Path) ->
     assert (list(broken.irps), "irp" in broken.sections, broken.error) == (["a"], False, None)
 
 
-# An IRP that asks us
+# An IRP that polls us
 
 
 def test_an_irp_that_asks_us_needs_no_address_but_a_token(tmp_path: Path) -> None:
@@ -456,11 +456,11 @@ def test_an_irp_that_asks_us_needs_a_token_of_its_own(tmp_path: Path) -> None:
     pushed = loaded(tmp_path, f"{north}[targets.south]\nurl = 's'\n{token}")
 
     assert pulls == [
-        "targets.north.token: is the same token as targets.south.token: an IRP that asks us needs one of its own",
-        "targets.south.token: is the same token as targets.north.token: an IRP that asks us needs one of its own",
+        "targets.north.token: is the same token as targets.south.token: an IRP that polls us needs one of its own",
+        "targets.south.token: is the same token as targets.north.token: an IRP that polls us needs one of its own",
     ]
     assert caller == [
-        "targets.north.token: is the same token as web.tokens.sv: an IRP that asks us needs one of its own"
+        "targets.north.token: is the same token as web.tokens.sv: an IRP that polls us needs one of its own"
     ]
     assert pushed.warnings == ()
 

@@ -105,9 +105,9 @@ async def test_contents_that_a_poll_is_replacing_are_not_held_to_be_forgotten(po
             tx.alerts.store_contents(ALERT_ID, Contents())
         with store.writing() as poll, store.writing() as delivery:
             poll.alerts.store_contents(ALERT_ID, Contents())
-            while_replaced = delivery.alerts.hold_contents([ALERT_ID])
+            while_replaced = delivery.alerts.lock_contents([ALERT_ID])
         with store.writing() as delivery:
-            afterwards = delivery.alerts.hold_contents([ALERT_ID])
+            afterwards = delivery.alerts.lock_contents([ALERT_ID])
 
     assert (while_replaced, afterwards) == (set(), {ALERT_ID})
 

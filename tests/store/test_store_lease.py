@@ -1,4 +1,4 @@
-"""The reader's turn: one owner at a time, and whoever lost it writes nothing more."""
+"""The leader's lease: one owner at a time, and who lost it writes nothing more."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import pytest
 from stores import Clock, opened
 
 from kuma_sync.core.errors import ClaimLost
-from kuma_sync.store import Store, Turn
+from kuma_sync.store import Leadership, Store
 
 TTL = timedelta(seconds=60)
 OVER = timedelta(seconds=-1)
 
 
-async def take(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Turn | None:
+async def take(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Leadership | None:
     with store.writing() as tx:
         return tx.lease.take("reader", owner, ttl=ttl, force=force)
 
 
-async def given(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Turn:
-    turn = await take(store, owner, ttl=ttl, force=force)
-    assert turn is not None
-    return turn
+async def given(store: Store, owner: str, *, ttl: timedelta = TTL, force: bool = False) -> Leadership:
+    leadership = await take(store, owner, ttl=ttl, force=force)
+    assert leadership is not None
+    return leadership
 
 
-async def ensure_valid(store: Store, turn: Turn) -> None:
+async def ensure_valid(store: Store, leadership: Leadership) -> None:
     with store.writing() as tx:
-        tx.lease.ensure_valid(turn)
+        tx.lease.ensure_valid(leadership)
 
 
 async def test_the_turn_is_one_owners_until_it_ends(database_url: str) -> None:
@@ -68,7 +68,7 @@ async def test_a_turn_given_back_is_free_at_once_and_only_its_owner_can_give_it(
     async with opened(database_url) as store:
         first = await given(store, "one")
         with store.writing() as tx:
-            tx.lease.give_back(Turn(name="reader", owner="other", fence=first.fence))
+            tx.lease.give_back(Leadership(name="reader", owner="other", fence=first.fence))
         still_taken = await take(store, "other")
 
         with store.writing() as tx:
@@ -124,13 +124,13 @@ async def test_a_shared_server_measures_the_turn_by_its_own_clock(postgres_url: 
         assert await take(store, "other") is None
 
 
-async def test_a_turn_assured_in_a_transaction_is_nobody_elses_until_it_ends(postgres_url: str) -> None:
+async def test_a_leadership_assured_in_a_transaction_is_nobody_elses_until_it_ends(postgres_url: str) -> None:
     """Else a reader that was slow to commit would write over the one who came after it."""
     async with opened(postgres_url) as one, opened(postgres_url) as other:
-        turn = await given(one, "one")
+        leadership = await given(one, "one")
 
         with one.writing() as tx:
-            tx.lease.ensure_valid(turn)
+            tx.lease.ensure_valid(leadership)
             with other.engine.connect() as connection:
                 row = connection.exec_driver_sql("SELECT 1 FROM lease FOR UPDATE SKIP LOCKED")
                 free_meanwhile = row.one_or_none()

@@ -70,7 +70,7 @@ FULL = Link(
         comment="Ложное срабатывание\n«ok»",
         alert=InKuma.HELD,
         incident=True,
-        told=True,
+        commented=True,
     ),
     gone=True,
     spent_until=datetime(2026, 1, 15, 12, 10, 0, 1, tzinfo=UTC),

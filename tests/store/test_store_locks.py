@@ -33,11 +33,11 @@ async def test_what_is_locked_is_told_as_it_is_now(database_url: str) -> None:
     async with opened(database_url) as store:
         await linked(store, A, B)
         with store.writing() as tx:
-            turn = tx.lease.take("reader", "us", ttl=LEASE)
+            leadership = tx.lease.take("reader", "us", ttl=LEASE)
             (ours, lost) = tx.delivery.claim(2, owner="us", lease=LEASE)
             tx.delivery.stop(lost.subject)
             jobs = Renew(claims=[ours, lost], lease=LEASE)
-            locked = lock(tx, turn=turn, deliveries=jobs, links=[B, A, ALERT_ID])
+            locked = lock(tx, leadership=leadership, deliveries=jobs, links=[B, A, ALERT_ID])
 
     assert locked.ours == {ours.id}
     assert locked.links == {A: a_link(alert_id=A), B: a_link(alert_id=B)}
@@ -46,10 +46,10 @@ async def test_what_is_locked_is_told_as_it_is_now(database_url: str) -> None:
 async def test_who_lost_the_turn_locks_nothing_more(database_url: str) -> None:
     async with opened(database_url) as store:
         with store.writing() as tx:
-            turn = tx.lease.take("reader", "us", ttl=LEASE)
+            leadership = tx.lease.take("reader", "us", ttl=LEASE)
             tx.lease.take("reader", "they", ttl=LEASE, force=True)
         with pytest.raises(ClaimLost), store.writing() as tx:
-            lock(tx, turn=turn, links=[A])
+            lock(tx, leadership=leadership, links=[A])
 
 
 async def test_a_delivery_that_is_stopped_is_counted_once(database_url: str) -> None:
@@ -88,7 +88,7 @@ def test_whoever_locks_several_kinds_asks_the_one_function() -> None:
     asks = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        for word in (".lease.ensure_valid(", ".lease.hold(", ".links.locked(", ".delivery.stop(")
+        for word in (".lease.ensure_valid(", ".lease.lock(", ".links.locked(", ".delivery.stop(")
         if word in path.read_text()
     }
 

@@ -252,8 +252,8 @@ async def test_what_a_read_is_just_showing_again_is_not_pruned(postgres_url: str
         await old_and_settled(reader, clock, "a", "b")
         async with asyncio.TaskGroup() as group:
             with reader.writing() as tx:
-                turn = tx.lease.take(READER, "reader", ttl=LEASE)
-                assert turn is not None
+                leadership = tx.lease.take(READER, "reader", ttl=LEASE)
+                assert leadership is not None
                 pruning = group.create_task(prune(operator, timedelta(days=90)))
                 await somebody_waits(postgres_url)
                 tx.alerts.mark_shown([AlertId("a")], 3)

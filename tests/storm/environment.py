@@ -185,8 +185,8 @@ class Environment:
         if self.database.sqlite is None:
             await asyncio.to_thread(_ask, self.database.url, _FORGET, f"%:{pid}:%")
 
-    async def take_turn(self) -> bool:
-        """Take the reader's turn away from whoever has it; tell whether anybody had it."""
+    async def take_lease(self) -> bool:
+        """Take the leader's lease away from the copy that has it; tell whether anybody had it."""
         return bool(await asyncio.to_thread(_ask, self.database.url, [_TAKE]))
 
     async def reader(self) -> Daemon | None:
@@ -197,8 +197,8 @@ class Environment:
         pids = {daemon.process.pid: daemon for daemon in self.daemons if daemon.process}
         return pids.get(int(str(owner).split(":")[1])) if owner else None
 
-    async def turns(self) -> int:
-        """Return how often the reader's turn went to another life of a daemon (0 on SQLite, where it is nobody's)."""
+    async def leaderships(self) -> int:
+        """Return how often the leader's lease went to another life of a daemon (0 on SQLite, where it is nobody's)."""
         fence = None if self.database.sqlite else await asyncio.to_thread(_ask, self.database.url, [_FENCE])
         return int(str(fence or 0))
 

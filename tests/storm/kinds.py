@@ -30,7 +30,7 @@ PROCESSES = (
     "SIGTERM",
     "SIGHUP",
     "clock step",
-    "reader's turn taken away",
+    "leader's lease taken away",
 )
 DATABASES = ("database locked", "database locked for a minute", "PostgreSQL killed", "full disk")
 SIDES = ("KUMA down", "IRP down", "new KUMA token", "new IRP token", "rows move between pages")

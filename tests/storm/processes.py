@@ -34,7 +34,7 @@ class Processes:
         several = len(environment.daemons) > 1
         self.faults = {"kill -9": self.kill, "SIGSTOP, SIGCONT": self.freeze, "SIGTERM": self.terminate}
         if several:
-            self.faults["reader's turn taken away"] = self.take_turn
+            self.faults["leader's lease taken away"] = self.take_lease
         if long:
             self.faults["SIGHUP"] = self.reload
         if several and long:
@@ -95,13 +95,13 @@ class Processes:
         daemon.signal(signal.SIGHUP)
         return await until(lambda: "configuration_reloaded" in daemon.told(since), within=15.0)
 
-    async def take_turn(self) -> bool:
+    async def take_lease(self) -> bool:
         """Freeze the reader until its turn ran out and another copy has it; it wakes up believing that it reads."""
         reader = await self._environment.reader()
         if reader is None or not reader.signal(signal.SIGSTOP):
             return False
         try:
-            await self._environment.take_turn()
+            await self._environment.take_lease()
             deadline = time.monotonic() + START / 3
             while time.monotonic() < deadline:
                 if await self._environment.reader() not in (None, reader):

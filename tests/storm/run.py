@@ -138,7 +138,7 @@ async def _idle(environment: Environment) -> list[str]:
     if len(environment.daemons) == 1:
         return []
     readers = [daemon.name for daemon in environment.daemons if '"ours": true' in daemon.told(0)]
-    found = [] if len(readers) > 1 else [f"only {readers} ever had the reader's turn"]
+    found = [] if len(readers) > 1 else [f"only {readers} ever had the leader's lease"]
     return found + [
         f"{one.name} made no incident" for one in environment.daemons if not one.events()["incident_created"]
     ]
@@ -151,7 +151,7 @@ async def _counts(environment: Environment, drained: Drained) -> Figures:
         "copies of the daemon": len(environment.daemons),
         "kills": sum(daemon.kills for daemon in environment.daemons),
         "starts": sum(daemon.starts for daemon in environment.daemons),
-        "reader's turns": await environment.turns(),
+        "leaderships": await environment.leaderships(),
         "alerts shown": len(environment.witness.first_shown),
         **{f"incidents in {name}": len(irp.incidents) + len(irp.deleted) for name, irp in targets.items()},
         "asked by the robot": environment.robot.rounds,

@@ -1,4 +1,4 @@
-"""Bells, the clockwork that rings them, loops that are started again, and what closings mean."""
+"""Bells, the schedule that rings them, loops that are started again, and what closings mean."""
 
 from __future__ import annotations
 

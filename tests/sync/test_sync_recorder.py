@@ -41,10 +41,12 @@ async def test_an_alert_whose_contents_are_refused_does_not_count_as_shown_by_th
 
     async with opened(sqlite_url) as store:
         await store.write(store_it)
-        turn = await LeaderLease(store, owner="me", ttl=timedelta(minutes=1)).take()
-        assert turn is not None
+        leadership = await LeaderLease(store, owner="me", ttl=timedelta(minutes=1)).take()
+        assert leadership is not None
         recorder = Recorder(store=store, rules=RULES, max_events=0, swept=Swept(), wake=lambda: None)
-        round_ = Round(turn=turn, cursor=Cursor(born_at=NOW), began_at=NOW, to_irp=frozenset({"irp"}), sweep=7)
+        round_ = Round(
+            leadership=leadership, cursor=Cursor(born_at=NOW), began_at=NOW, to_irp=frozenset({"irp"}), sweep=7
+        )
         read = Pass(query=Query(kind=ReadKind.CONTENTS, ids=(ALERT,)), started_at=NOW)
 
         await recorder.seen([Observation(alert=known.alert)], read, round_)

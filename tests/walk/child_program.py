@@ -24,7 +24,7 @@ LIVE = 6.0
 
 SHORT_LEASES = Limits(
     job_lease=timedelta(seconds=3),
-    reader_lease=timedelta(seconds=3),
+    leader_lease=timedelta(seconds=3),
     store=StoreLimits(lock=timedelta(seconds=2)),
 )
 """Leases end, and transactions that stand still are ended, after seconds; after half a minute, or a whole one."""

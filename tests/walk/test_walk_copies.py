@@ -1,4 +1,4 @@
-"""Several copies of the daemon on one PostgreSQL: one reads, all deliver, and the turn goes on when the reader ends."""
+"""Several copies of the daemon on one PostgreSQL: one reads, all deliver; when it ends, another one reads."""
 
 from __future__ import annotations
 

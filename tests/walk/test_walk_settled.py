@@ -30,7 +30,7 @@ async def everything(runtime: Runtime) -> None:
 
 
 async def statements(runtime: Runtime) -> list[str]:
-    """Return a quiet pass in statements; the reader's turn is renewed by the clock."""
+    """Return a quiet pass in statements; the leader's lease is renewed by the clock."""
     found: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:

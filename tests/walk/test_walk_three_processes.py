@@ -22,12 +22,12 @@ from kuma_sync.store import Store
 from kuma_sync.sync.limits import Limits
 
 LITTLE = 20.0
-"""Seconds for a look at the turn, a read and a delivery, on a very busy machine; still less than a real lease."""
+"""Seconds for a look at the lease, a read and a delivery, on a very busy machine; still less than a real lease."""
 
 eventually = partial(soon, within=60.0)
 pytestmark = pytest.mark.timeout(300)  # three processes at a time, on a machine that may have other things to do
 
-TURN = SHORT_LEASES.reader_lease.total_seconds()
+TURN = SHORT_LEASES.leader_lease.total_seconds()
 TRANSACTION = SHORT_LEASES.store.lock.total_seconds()
 
 
@@ -44,7 +44,7 @@ async def three(stage: Stage, *, limits: Limits | None = None) -> AsyncIterator[
 
 
 async def reader_of(store: Store, copies: list[Copy]) -> Copy:
-    """Return the copy that has the turn, by what the lease's row says."""
+    """Return the copy that reads, by what the lease's row says."""
 
     async def reader() -> Copy | None:
         owner = await asyncio.to_thread(owner_of_turn, store)
@@ -54,7 +54,7 @@ async def reader_of(store: Store, copies: list[Copy]) -> Copy:
 
 
 def owner_of_turn(store: Store) -> str:
-    """Return who has the reader's turn, or nothing."""
+    """Return who has the leader's lease, or nothing."""
     with store.engine.connect() as connection:
         found = connection.exec_driver_sql("SELECT owner FROM lease WHERE expires_at > clock_timestamp()")
         return str(found.scalar_one_or_none() or "")
@@ -189,7 +189,7 @@ async def _is_standby(copy: Copy) -> bool:
 
 async def test_a_reader_frozen_in_a_transaction_holds_nobody_up_for_long(tmp_path: Path, postgres_url: str) -> None:
     async with staged(tmp_path, postgres_url) as stage:
-        reader = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="turn_assured"))
+        reader = start_copy(stage, limits=SHORT_LEASES, oddity=Oddity(freezes_at="leadership_assured"))
         alert_id = stage.kuma.raise_alert()
         await eventually(reader.frozen)
         others = [start_copy(stage, limits=SHORT_LEASES) for _ in range(2)]

@@ -186,7 +186,7 @@ async def test_a_closing_dated_ahead_hides_no_later_one(tmp_path: Path, sqlite_u
                 await watched(runtime)
             close(stage, second)
             await watched(runtime)
-            await runtime.turns.give_back()
+            await runtime.leader.give_back()
         async with stage.runtime() as runtime:
             close(stage, third)
             await watched(runtime, 2)

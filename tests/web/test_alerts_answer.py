@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message
 
 from kuma_sync.core.errors import StoreUnavailable
-from kuma_sync.web.alerts import WholeAnswer
+from kuma_sync.web.api.alerts import WholeAnswer
 from kuma_sync.web.responses import CONNECTION
 
 WHOLE = [b"[1", b",2", b"]"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kuma_sync.core.handout import Asked
-from kuma_sync.web.alerts import read_query
+from kuma_sync.web.api.alerts import read_query
 from kuma_sync.web.responses import Refused
 
 

@@ -108,14 +108,14 @@ class Watch:
         store: Store,
         irp: IrpClient,
         gate: RemoteGate,
-        turns: LeaderLease,
+        leader: LeaderLease,
         closings: Closings,
         watched: Watched,
     ) -> None:
         self._store = store
         self._irp = irp
         self._gate = gate
-        self._turns = turns
+        self._leader = leader
         self._closings = closings
         self._watched = watched
         self._dated_ahead = False
@@ -129,8 +129,8 @@ class Watch:
         but the watermark stays; and it is noted as a round of its own: whoever looks at the last one must not take an
         older one for it.
         """
-        turn = await self._turns.take() if self._watched.on else None
-        if turn is None:
+        leadership = await self._leader.take() if self._watched.on else None
+        if leadership is None:
             if self._irp.can("probe"):
                 async with self._gate.admit(paced=True, reads=True):
                     await self._irp.probe()
@@ -140,7 +140,7 @@ class Watch:
 
         def conclude(tx: Tx) -> int:
             if listing.rows or listing.error is None:
-                lock(tx, turn=turn)
+                lock(tx, leadership=leadership)
             found = self._conclude(tx, known, listing, verdicts)
             tx.audit.note_pass(self._record(listing, left=found))
             return found

@@ -1,4 +1,4 @@
-"""How a delivery asks its IRP: while the claim is ours, in its turn, through the gates; and what its failures mean."""
+"""How a delivery asks its IRP: while its claim is valid, at the allowed rate, through the gates; what failures mean."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ from kuma_sync.core.steps import (
     Comment,
     Compare,
     Create,
+    EventStep,
     FindFirst,
     RenderedFields,
     Step,
-    Telling,
     Update,
     Upsert,
     update_of,
@@ -120,9 +120,9 @@ class TemplateContext:
 
         Raise Permanent where a template fails.
         """
-        events = step.events if isinstance(step, Telling) else ()
-        told = "\n".join(step.lines) if isinstance(step, Comment) else work.link.close_comment
-        values = self._values(work, [work.kept[digest] for digest in events], told)
+        events = step.events if isinstance(step, EventStep) else ()
+        comment = "\n".join(step.lines) if isinstance(step, Comment) else work.link.close_comment
+        values = self._values(work, [work.kept[digest] for digest in events], comment)
         if current is not None:
             values[CURRENT] = current.template
         whole = draft(OPERATIONS[type(step)], values)
@@ -144,7 +144,7 @@ class TemplateContext:
         """Return the request that reads what the incident holds. Raise Permanent where a template fails."""
         return draft("get", self._values(work, (), ""))
 
-    def _values(self, work: DeliveryState, events: Sequence[JsonObject], told: str) -> dict[str, object]:
+    def _values(self, work: DeliveryState, events: Sequence[JsonObject], comment: str) -> dict[str, object]:
         subject = Subject(
             snapshot=work.snapshot,
             key=self.key(work),
@@ -152,7 +152,7 @@ class TemplateContext:
             events=events,
             incident=work.link.incident,
             reason=work.link.close_reason,
-            comment=told,
+            comment=comment,
         )
         return values(subject, web_url=self.web_url, options=self.options, now=self.clock())
 

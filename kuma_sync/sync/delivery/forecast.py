@@ -17,12 +17,12 @@ from kuma_sync.core.steps import (
     Comment,
     Compare,
     Create,
+    EventStep,
     FindFirst,
     Nothing,
     Offer,
     Step,
     TargetCapabilities,
-    Telling,
     Upsert,
 )
 from kuma_sync.sync.delivery.context import Render, Request, TemplateContext, after_update, content_of
@@ -63,72 +63,72 @@ class Forecaster:
 
     def forecast(self, work: DeliveryState) -> Forecast:
         """Return what would become of the incident of an alert."""
-        told = Forecast()
+        forecast = Forecast()
         try:
-            while not isinstance(step := work.step(self.capabilities), Nothing) and not told.parked:
-                work = replace(work, link=self._taken(work, step, told))
+            while not isinstance(step := work.step(self.capabilities), Nothing) and not forecast.parked:
+                work = replace(work, link=self._taken(work, step, forecast))
         except Permanent as error:
-            told.parked = f"{error.summary}: {error.detail}" if error.detail else error.summary
-        return told
+            forecast.parked = f"{error.summary}: {error.detail}" if error.detail else error.summary
+        return forecast
 
-    def _taken(self, work: DeliveryState, step: Step, told: Forecast) -> Link:
+    def _taken(self, work: DeliveryState, step: Step, forecast: Forecast) -> Link:
         """Return the link as it is when this step is done."""
         link = work.link
         match step:
             case FindFirst():
-                return self._found(link, told)
+                return self._found(link, forecast)
             case Create():
-                request = self._told(work, step, told)
-                told.created = True
+                request = self._rendered(work, step, forecast)
+                forecast.created = True
                 sent = content_of(request, work, step)
                 return transitions.created(transitions.intended(link, sent, self.clock()), NOT_YET)
             case Compare() | Upsert():
-                request = self._told(work, step, told)
-                told.updated |= request.needed
+                request = self._rendered(work, step, forecast)
+                forecast.updated |= request.needed
                 return after_update(link, request, work, step)
             case AddEvents():
-                self._told(work, step, told)
-                told.updated |= not told.created
+                self._rendered(work, step, forecast)
+                forecast.updated |= not forecast.created
                 return transitions.events_added(link, frozenset(step.events))
             case Comment() | Close():
-                return self._ended(work, step, told)
+                return self._ended(work, step, forecast)
             case Offer(closed=closed):
-                return self._put_out(work, told, closed=closed)
+                return self._put_out(work, forecast, closed=closed)
             case Nothing():
                 return link
             case _:
                 assert_never(step)
 
-    def _ended(self, work: DeliveryState, step: Comment | Close, told: Forecast) -> Link:
+    def _ended(self, work: DeliveryState, step: Comment | Close, forecast: Forecast) -> Link:
         """Return the link once it is commented, or closed; a comment that fails parks nothing."""
         if isinstance(step, Comment):
-            return comments.telling(work.link, closing=step.closing)
+            return comments.sending(work.link, closing=step.closing)
         self.context.request(work, step, self.draft)
-        told.closed = True
+        forecast.closed = True
         return transitions.incident_closed(work.link, Origin.KUMA)
 
-    def _put_out(self, work: DeliveryState, told: Forecast, *, closed: bool) -> Link:
+    def _put_out(self, work: DeliveryState, forecast: Forecast, *, closed: bool) -> Link:
         """Return the link once the alert is put out for an IRP that polls us: first, anew, or as closed."""
         known = work.link.made
-        told.created |= not known
-        told.updated |= known and not closed
-        told.closed |= closed
-        told.events = len(work.kept)
+        forecast.created |= not known
+        forecast.updated |= known and not closed
+        forecast.closed |= closed
+        forecast.events = len(work.kept)
         sent = DeliveredState(fingerprint=work.snapshot.fingerprint, events=frozenset(work.kept))
         return transitions.offered(work.link, sent, closed=closed)
 
-    def _found(self, link: Link, told: Forecast) -> Link:
+    def _found(self, link: Link, forecast: Forecast) -> Link:
         if not self.capabilities.can_find:
             park = transitions.without_find(link, self.capabilities)
-            told.parked = park.reason if park else ""
+            forecast.parked = park.reason if park else ""
             return link if park else transitions.absent(link)
-        told.found_first = True
+        forecast.found_first = True
         if link.incident is None:
             return transitions.absent(link)
         return transitions.after_found(link, Found(incident=link.incident, closed=link.incident_closed))
 
-    def _told(self, work: DeliveryState, step: Telling, told: Forecast) -> Request:
+    def _rendered(self, work: DeliveryState, step: EventStep, forecast: Forecast) -> Request:
         request = self.context.request(work, step, self.draft)
-        told.fields |= request.fields - request.draft.rendered.event_fields
-        told.events += len(step.events) if request.needed else 0
+        forecast.fields |= request.fields - request.draft.rendered.event_fields
+        forecast.events += len(step.events) if request.needed else 0
         return request

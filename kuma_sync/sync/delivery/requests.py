@@ -34,9 +34,9 @@ from kuma_sync.irp.client import IrpClient
 from kuma_sync.irp.errors import Duplicate, TooLarge
 from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.delivery.asking import Asker, surely_not
+from kuma_sync.sync.delivery.commenting import Commenter
 from kuma_sync.sync.delivery.context import TemplateContext, content_of
 from kuma_sync.sync.delivery.proof import Proof
-from kuma_sync.sync.delivery.telling import Teller
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
 from kuma_sync.sync.delivery.writes import Writes
 from kuma_sync.sync.failpoint import failpoint
@@ -86,7 +86,7 @@ class Steps:
         can = unit_of_work.capabilities
         self._asker = Asker(target=proof.target, irp=irp, gates=gates, capabilities=can, metrics=metrics)
         self._writes = Writes(asker=self._asker, unit_of_work=unit_of_work, context=context)
-        self._teller = Teller(asker=self._asker, unit_of_work=unit_of_work, writes=self._writes)
+        self._commenter = Commenter(asker=self._asker, unit_of_work=unit_of_work, writes=self._writes)
 
     def bounced(self, stopped: GateClosed) -> Bounce | RetryAt:
         """Return what a shut gate means for a job: the IRP's lets it go on, KUMA's is not this queue's to watch."""
@@ -127,7 +127,7 @@ class Steps:
             case AddEvents():
                 return await self._writes.add_events(job, work, step)
             case Comment():
-                return await self._teller.tell(job, work, step)
+                return await self._commenter.send(job, work, step)
             case Close():
                 return await self._writes.close(job, work, step)
             case Nothing() | Offer():  # offered is only to an IRP that polls us
@@ -155,7 +155,7 @@ class Steps:
         return after or _absent(work)
 
     async def _find(self, job: LeasedJob, work: DeliveryState) -> tuple[list[Found], datetime]:
-        """Ask for the incident; return when it was asked, too: the waits for a place and a turn may have been long."""
+        """Ask for the incident; return when it was asked, too: it may have waited long for a place and for the rate."""
         asked_at = self._context.clock()
 
         async def send() -> list[Found]:

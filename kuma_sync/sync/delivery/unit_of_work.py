@@ -197,7 +197,7 @@ class DeliveryUnitOfWork:
         tx.handouts.put([entry.change.handout for entry in kept if entry.change.handout is not None])
         _take_back(tx, [key for key, link in after.items() if before[key].incident_closed > link.incident_closed])
         # Held before the snapshots are read: what a poll is writing meanwhile must not be forgotten with the rest.
-        held = tx.alerts.hold_contents([entry.alert_id for entry in kept if entry.finish])
+        held = tx.alerts.lock_contents([entry.alert_id for entry in kept if entry.finish])
         works = _works(tx, kept, after)
         done = [entry for entry in kept if entry.finish and self._at_rest(works.get(entry.alert_id))]
         _note(tx, kept)

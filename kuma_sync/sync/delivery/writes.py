@@ -16,7 +16,7 @@ from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
 from kuma_sync.core.retry import Park, RetryAt
-from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, Telling, Upsert, unsent
+from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, EventStep, Upsert, unsent
 from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.errors import Missing, Outdated
 from kuma_sync.irp.rendering import Draft
@@ -30,7 +30,7 @@ from kuma_sync.sync.remote.gate import GateClosed
 
 log = structlog.get_logger(__name__)
 
-_Written = Telling | Comment | Close
+_Written = EventStep | Comment | Close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +60,9 @@ class Writes:
             paid = budget.charged(before, unsent=new, capabilities=capabilities, now=now) if sent else link
             return after_update(paid, request, work, step)
 
-        told = comments.updated(sent - request.draft.rendered.event_fields, min(new, len(step.events)))
+        line = comments.updated(sent - request.draft.rendered.event_fields, min(new, len(step.events)))
         audit = ("updated", ", ".join(sorted(sent))) if sent else None
-        return Change(become=self.audited(become, told) if sent else become, audit=audit)
+        return Change(become=self.audited(become, line) if sent else become, audit=audit)
 
     async def add_events(self, job: LeasedJob, work: DeliveryState, step: AddEvents) -> Change | Park:
         """Send events that did not fit into the request before."""
@@ -85,7 +85,7 @@ class Writes:
         return Change(become=partial(transitions.incident_closed, origin=Origin.KUMA), audit=audit)
 
     def audited(self, become: Become, line: str) -> Become:
-        """Have it told as a comment, where the profile wants it; not where the change was written down before."""
+        """Have it sent as a comment, where the profile wants it; not where the change was written down before."""
         if not (self.unit_of_work.capabilities.can_comment and self.unit_of_work.capabilities.audit_comments):
             return become
 
@@ -163,7 +163,7 @@ class Writes:
             raise
 
     async def _request(
-        self, work: DeliveryState, step: Telling | Comment | Close, current: Current | None = None
+        self, work: DeliveryState, step: EventStep | Comment | Close, current: Current | None = None
     ) -> Request:
         return await patiently(partial(self.context.request, work, step, self.asker.irp.draft, current))
 

@@ -9,7 +9,7 @@ from kuma_sync.core import retargeting
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.core.routing import NO_ROUTE, Routing
-from kuma_sync.store import Store, Turn, Tx, put_of
+from kuma_sync.store import Leadership, Store, Tx, put_of
 from kuma_sync.store.locks import lock
 
 
@@ -44,13 +44,13 @@ def put_behind(tx: Tx) -> int:
     return len(behind)
 
 
-async def route_anew(store: Store, routing: Routing, *, turn: Turn | str | None = None) -> int:
+async def route_anew(store: Store, routing: Routing, *, leadership: Leadership | str | None = None) -> int:
     """Send alerts that no route took to their targets, where a route takes them by now; return how many.
 
     The routes are asked before the transaction that writes: an expression may take its time.
     """
     targets = await store.read(partial(_newly_routed, routing))
-    return await store.write(partial(_put_routed, targets, turn), long=True) if targets else 0
+    return await store.write(partial(_put_routed, targets, leadership), long=True) if targets else 0
 
 
 def _newly_routed(routing: Routing, tx: Tx) -> dict[AlertId, str]:
@@ -59,8 +59,8 @@ def _newly_routed(routing: Routing, tx: Tx) -> dict[AlertId, str]:
     return {key: target for key, target in targets.items() if target != NO_ROUTE}
 
 
-def _put_routed(targets: Mapping[AlertId, str], turn: Turn | str | None, tx: Tx) -> int:
-    links = lock(tx, turn=turn, links=targets).links
+def _put_routed(targets: Mapping[AlertId, str], leadership: Leadership | str | None, tx: Tx) -> int:
+    links = lock(tx, leadership=leadership, links=targets).links
     unrouted = {key: link for key, link in links.items() if link.target == NO_ROUTE}
     changed = [retargeting.routed(link, targets[key]) for key, link in unrouted.items()]
     tx.links.save_all(changed, now=tx.now)

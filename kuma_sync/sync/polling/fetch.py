@@ -113,8 +113,8 @@ class Fetcher:
         if (kind, alert_id) in self._warned:
             return
         self._warned.add((kind, alert_id))
-        told = round_.told
-        kept = told.contents_unreadable if kind is ReadKind.CONTENTS else told.status_unreadable
+        warnings = round_.warnings
+        kept = warnings.contents_unreadable if kind is ReadKind.CONTENTS else warnings.status_unreadable
         kept.add(alert_id, error.summary)
 
     async def _take(self, items: AsyncIterator[Element | PageEnd], read: Pass, round_: Round) -> None:

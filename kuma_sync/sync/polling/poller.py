@@ -13,7 +13,7 @@ from kuma_sync.core.comparison import CompletePass, left
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.window import Query, ReadKind, by_id, leaves_late_listing, next_reads, next_watermark
 from kuma_sync.kuma.client import KumaClient
-from kuma_sync.store import PassRecord, Store, Turn, Tx
+from kuma_sync.store import Leadership, PassRecord, Store, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.closing.from_kuma import note_closings
 from kuma_sync.sync.failpoint import failpoint
@@ -36,13 +36,13 @@ class Poller:
         store: Store,
         kuma: KumaClient,
         gate: RemoteGate,
-        turns: LeaderLease,
+        leader: LeaderLease,
         recorder: Recorder,
         poll_settings: PollSettings,
     ) -> None:
         self._store = store
         self._reader = Fetcher(kuma=kuma, gate=gate, recorder=recorder, poll_settings=poll_settings)
-        self._turns = turns
+        self._leader = leader
         self._recorder = recorder
         self._settings = poll_settings
         self._refused: set[AlertId] = set()
@@ -52,11 +52,13 @@ class Poller:
 
         Raise NotLeader, GateClosed, RemoteError, ClaimLost or StoreUnavailable; what was recorded by then stays.
         """
-        turn = await self._turns.take()
-        if turn is None:
+        leadership = await self._leader.take()
+        if leadership is None:
             raise NotLeader("another copy of the daemon reads")
         cursor = await self._store.read(lambda tx: tx.cursor.read())
-        round_ = Round(turn=turn, cursor=cursor, began_at=self._settings.clock(), to_irp=self._settings.to_irp)
+        round_ = Round(
+            leadership=leadership, cursor=cursor, began_at=self._settings.clock(), to_irp=self._settings.to_irp
+        )
         try:
             await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:
@@ -67,7 +69,7 @@ class Poller:
         reads = await self._reads(round_, sweep=sweep)
         sweeps = any(query.lists_everything for query in reads)
         if sweeps:
-            round_.sweep = await self._store.write(partial(_begin_sweep, round_.turn))
+            round_.sweep = await self._store.write(partial(_begin_sweep, round_.leadership))
         for query in reads:
             await self._reader.read(query, round_)
         asked = await self._reader.by_id(ReadKind.STATUS, sorted(round_.oversize), round_)
@@ -141,13 +143,13 @@ class Poller:
         await self._read_wanted(reads, round_)
 
         def mark_gone(tx: Tx) -> Collection[AlertId]:
-            lock(tx, turn=round_.turn)
+            lock(tx, leadership=round_.leadership)
             return tx.links.mark_gone(found.gone, now=tx.now)
 
         news = await self._store.write(mark_gone, long=True)
         last.left += len(news)
         for alert_id in news:
-            round_.told.gone.add(alert_id)
+            round_.warnings.gone.add(alert_id)
 
     async def _conclude(self, round_: Round, *, sweeps: bool) -> None:
         """Write the round's closings and the cursor in one transaction."""
@@ -162,7 +164,7 @@ class Poller:
         closings = await self._store.read(partial(_closed, failing))
 
         def conclude(tx: Tx) -> None:
-            lock(tx, turn=round_.turn)
+            lock(tx, leadership=round_.leadership)
             note_closings(
                 tx, closings, brake=poll_settings.brake, open_before=round_.open_links, to_irp=poll_settings.to_irp
             )
@@ -178,7 +180,7 @@ class Poller:
             failpoint("cursor_moved")
             self._recorder.wake()
         # Another copy may have had other routes, and brought alerts that none of them took.
-        if complete and await route_anew(self._store, self._settings.routing, turn=round_.turn):
+        if complete and await route_anew(self._store, self._settings.routing, leadership=round_.leadership):
             self._recorder.wake()
         swept = self._recorder.swept
         swept.complete |= complete
@@ -207,7 +209,7 @@ class Poller:
         for query in by_id(ReadKind.CONTENTS, [alert_id for alert_id in due if alert_id not in left_out]):
             await self._reader.by_id(ReadKind.CONTENTS, query.ids, round_)
             seen = set(query.ids) - unreadable
-            await self._store.write(partial(_rechecked, round_.turn, seen, left_overlap))
+            await self._store.write(partial(_rechecked, round_.leadership, seen, left_overlap))
             self._refused = (self._refused - set(query.ids)) | round_.refused
 
     async def _remember(self, round_: Round) -> None:
@@ -215,13 +217,13 @@ class Poller:
         round_.tally(self._settings.metrics)
         if missed := sum(read.missed for read in round_.passes):
             log.warning("alerts_missed", count=missed)
-        round_.told.tell()
+        round_.warnings.log()
         records = [read.record() for read in round_.passes]
         await self._store.write(partial(_note_passes, records))
 
 
-def _begin_sweep(turn: Turn | str, tx: Tx) -> int:
-    lock(tx, turn=turn)
+def _begin_sweep(leadership: Leadership | str, tx: Tx) -> int:
+    lock(tx, leadership=leadership)
     return tx.cursor.begin_sweep()
 
 
@@ -241,8 +243,8 @@ def _tied(watermark: datetime, tx: Tx) -> int:
     return tx.alerts.tied(watermark)
 
 
-def _rechecked(turn: Turn | str, ids: Collection[AlertId], left_overlap: datetime, tx: Tx) -> None:
-    lock(tx, turn=turn)
+def _rechecked(leadership: Leadership | str, ids: Collection[AlertId], left_overlap: datetime, tx: Tx) -> None:
+    lock(tx, leadership=leadership)
     tx.alerts.rechecked(ids, left_overlap)
 
 

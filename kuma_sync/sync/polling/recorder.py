@@ -213,7 +213,7 @@ class Recorder:
             for item in batch.seen:
                 await self._write_one(batch.only(item), shape, read, round_)
         self._rejects.note(batch.rejected)
-        round_.told.reject(batch.rejected)
+        round_.warnings.reject(batch.rejected)
 
     async def _write_one(self, batch: _Batch, shape: Shape, read: Pass, round_: Round) -> None:
         """Write one alert, or park it where the database refuses it."""
@@ -234,8 +234,8 @@ class Recorder:
         )
 
         def write(tx: Tx) -> _Written:
-            lock(tx, turn=round_.turn)
-            failpoint("turn_assured")
+            lock(tx, leadership=round_.leadership)
+            failpoint("leadership_assured")
             rejected = tx.rejects.park(batch.rejected)
             tx.alerts.mark_shown(batch.to_mark, read.sweep(round_))
             snapshots = tx.alerts.snapshots([item.alert.id for item in batch.seen])
@@ -267,7 +267,7 @@ class Recorder:
         for item in written.recording.saved:
             alert_id = item.snapshot.alert.id
             if alert_id in batch.left_out and not item.unread:
-                round_.told.left_out.add(alert_id, *batch.left_out[alert_id])
+                round_.warnings.left_out.add(alert_id, *batch.left_out[alert_id])
         for one in batch.seen:
             if one.alert.id in written.recording.left_alone:
                 self._left_alone.note(batch.digests[one.alert.id], one.alert.last_seen)
@@ -301,14 +301,14 @@ class Recorder:
 
     async def _park(self, rejected: Rejected, alert_id: AlertId, read: Pass, round_: Round) -> None:
         def park(tx: Tx) -> int:
-            lock(tx, turn=round_.turn)
+            lock(tx, leadership=round_.leadership)
             fresh = tx.rejects.park([rejected])
             tx.alerts.mark_shown([alert_id], read.sweep(round_))
             return fresh
 
         read.rejected += await self._store.write(park)
         self._rejects.note([rejected])
-        round_.told.reject([rejected])
+        round_.warnings.reject([rejected])
 
 
 def _note_first_read(tx: Tx, round_: Round) -> datetime | None:

@@ -16,7 +16,7 @@ from kuma_sync.core.recording import ReadFacts, Recording
 from kuma_sync.core.routing import Routing
 from kuma_sync.core.window import Cursor, Query, ReadKind, ReadSchedule
 from kuma_sync.kuma.client import Element, End, PageEnd
-from kuma_sync.store import PassRecord, Turn
+from kuma_sync.store import Leadership, PassRecord
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
@@ -68,7 +68,7 @@ class Sample:
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
+class Warnings:
     """The warnings of a round, gathered until it ends."""
 
     gone: Sample = field(default_factory=Sample)
@@ -86,7 +86,7 @@ class Told:
             if len(self.reasons) < FIRST:
                 self.reasons.add(item.reason)
 
-    def tell(self) -> None:
+    def log(self) -> None:
         """Write the lines."""
         if self.held_creates:
             log.error("brake_holds_creates", held=self.held_creates)
@@ -250,11 +250,11 @@ class Round:
     watermark stays where it is, for the late listing showed other alerts each time. `server_now` is KUMA's clock at the
     first page: what a later read saw must not move the watermark past what an earlier one had no chance to see.
     `began_at` is our clock when the round began. `to_irp` as in PollSettings: `open_links` counts the links of these.
-    `turn` is the reader's; the lease's name where a command reads beside whoever has it. `new_alone`: alerts that are
+    `leadership` is the reader's; a command that reads beside it gives the lease's name. `new_alone`: alerts that are
     known are left as they are.
     """
 
-    turn: Turn | str
+    leadership: Leadership | str
     cursor: Cursor
     began_at: datetime
     to_irp: frozenset[str]
@@ -271,7 +271,7 @@ class Round:
     refused: set[AlertId] = field(default_factory=set)
     stands: bool = False
     passes: list[Pass] = field(default_factory=list)
-    told: Told = field(default_factory=Told)
+    warnings: Warnings = field(default_factory=Warnings)
 
     @property
     def now(self) -> datetime:
@@ -311,7 +311,7 @@ class Round:
         """Take over the results of a committed chunk of this read."""
         read.learn(recording)
         self.creates += recording.creates
-        self.told.held_creates += len(recording.held)
+        self.warnings.held_creates += len(recording.held)
         self.unread |= recording.unread
 
     @property

@@ -10,7 +10,7 @@ import structlog
 
 from kuma_sync.core.errors import ClaimLost
 from kuma_sync.core.window import late_since
-from kuma_sync.store import Mark, Store, Turn, Tx
+from kuma_sync.store import Leadership, Mark, Store, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.leader import READER, LeaderLease
 from kuma_sync.telemetry.health import Health
@@ -22,10 +22,10 @@ class Housekeeping:
     """Prunes while this copy is the one that reads."""
 
     def __init__(
-        self, store: Store, *, turns: LeaderLease, retention: timedelta, overlap: timedelta, health: Health
+        self, store: Store, *, leader: LeaderLease, retention: timedelta, overlap: timedelta, health: Health
     ) -> None:
         self._store = store
-        self._turns = turns
+        self._leader = leader
         self._retention = retention
         self._overlap = overlap
         self._health = health
@@ -33,11 +33,11 @@ class Housekeeping:
     async def __call__(self) -> None:
         """Prune once."""
         self._health.beat("housekeeping")
-        turn = await self._turns.take()
-        if turn is None:
+        leadership = await self._leader.take()
+        if leadership is None:
             return
         try:
-            removed = await prune(self._store, self._retention, overlap=self._overlap, turn=turn)
+            removed = await prune(self._store, self._retention, overlap=self._overlap, leadership=leadership)
         except ClaimLost:
             # The clock jumped, or another copy reads now: the next hour will do.
             return
@@ -46,16 +46,16 @@ class Housekeeping:
 
 
 async def prune(
-    store: Store, retention: timedelta, *, overlap: timedelta = timedelta(), turn: Turn | None = None
+    store: Store, retention: timedelta, *, overlap: timedelta = timedelta(), leadership: Leadership | None = None
 ) -> int:
     """Remove alerts older than `retention`, but none that the late listing, by `overlap`, shows; return how many.
 
-    With a turn, raise ClaimLost when it went to another daemon; what was removed by then stays removed. Without one no
-    read is recorded meanwhile: an alert that it shows anew must not be removed.
+    With a leadership, raise ClaimLost once the lease is lost; what was removed by then stays removed. Without one
+    no read is recorded meanwhile: an alert that it shows anew must not be removed.
     """
     removed, reached = 0, None
     while True:
-        some = partial(_remove_some, retention=retention, overlap=overlap, turn=turn, after=reached)
+        some = partial(_remove_some, retention=retention, overlap=overlap, leadership=leadership, after=reached)
         removed_now, reached = await store.write(some, long=True)
         removed += removed_now
         if reached is None:
@@ -64,9 +64,9 @@ async def prune(
 
 
 def _remove_some(
-    tx: Tx, *, retention: timedelta, overlap: timedelta, turn: Turn | None, after: Mark | None
+    tx: Tx, *, retention: timedelta, overlap: timedelta, leadership: Leadership | None, after: Mark | None
 ) -> tuple[int, Mark | None]:
-    lock(tx, turn=turn if turn is not None else READER)
+    lock(tx, leadership=leadership if leadership is not None else READER)
     before = tx.now - retention
     listed_since = late_since(tx.cursor.read(), overlap)
     found = tx.pruning.alerts(before, listed_since=listed_since, after=after)

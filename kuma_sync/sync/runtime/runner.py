@@ -1,4 +1,4 @@
-"""The daemon's loops under one roof: started together, drained together, within a grace."""
+"""The daemon's loops: started together, ended together, within a grace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.proof import Proof
-from kuma_sync.sync.delivery.write_back import WriteBackLoop
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease
 from kuma_sync.sync.limits import Limits
@@ -32,6 +31,7 @@ from kuma_sync.sync.runtime.monitor import observe
 from kuma_sync.sync.runtime.periodic_loop import PeriodicLoop, Polling, Watching
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.schedule import Bell, ringing
+from kuma_sync.sync.write_back import WriteBackLoop
 from kuma_sync.telemetry.health import Health, part_of, split_part
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -74,7 +74,7 @@ class Runtime:
     closes: Worker
     kuma: RemoteGate
     passing: Passing
-    turns: LeaderLease
+    leader: LeaderLease
     housekeeping: Housekeeping
     maintenance: MaintenanceWatch
     write_back: WriteBackLoop | None
@@ -127,7 +127,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
         async with asyncio.timeout(None) as limit, asyncio.TaskGroup() as group:
             waiting = group.create_task(end_within(stop, limit, grace))
             aides = [
-                group.create_task(runtime.turns.keep()),
+                group.create_task(runtime.leader.keep()),
                 group.create_task(_observe(runtime)),
                 *([group.create_task(runtime.write_back.watch(), name="write-back")] if runtime.write_back else []),
                 group.create_task(runtime.maintenance.watch(every=runtime.limits.maintenance_looked_for)),
@@ -145,7 +145,7 @@ async def work(runtime: Runtime, stop: asyncio.Event, grace: timedelta) -> bool:
             runtime.health.ended(name)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(runtime.limits.last_moments.total_seconds()):
-                await runtime.turns.give_back()
+                await runtime.leader.give_back()
     return True
 
 
@@ -197,7 +197,7 @@ async def _ring_for_trials(runtime: Runtime, polls: Bell, stop: asyncio.Event) -
     while not await happens(stop, within=runtime.limits.trials_looked_for.total_seconds()):
         resumed, maintained = maintained, gate.maintenance is not None
         waits = gate.stands_still(reads=True) or (resumed and not maintained)
-        if runtime.turns.ours and waits and gate.open_at(reads=True) is None:
+        if runtime.leader.ours and waits and gate.open_at(reads=True) is None:
             polls.ring()
 
 

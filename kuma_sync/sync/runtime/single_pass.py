@@ -58,7 +58,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
 
 
 async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
-    async with runtime.turns.kept():
+    async with runtime.leader.kept():
         if runtime.kuma.maintenance is None:
             doing.begin("reading KUMA")
             troubles += await _read(partial(sweep, runtime), stop, runtime)

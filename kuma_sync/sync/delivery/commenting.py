@@ -1,6 +1,6 @@
-"""What is told to people as a comment of an incident: at most once, and never in the way of what it tells of.
+"""Sends what is owed as a comment of an incident: at most once, and nothing waits for it for long.
 
-That it is being told is committed before it goes out. One that surely did not arrive is sent again with the job, a few
+That it is being sent is committed before it goes out. One that surely did not arrive is sent again with the job, a few
 times; after that, or where nobody knows whether it arrived, it is lost, and the log says so.
 """
 
@@ -29,7 +29,7 @@ TRIES = 3
 log = structlog.get_logger(__name__)
 
 
-class Teller:
+class Commenter:
     """Sends the comments of one target."""
 
     def __init__(self, *, asker: Asker, unit_of_work: DeliveryUnitOfWork, writes: Writes) -> None:
@@ -38,16 +38,16 @@ class Teller:
         self._writes = writes
         self._lost = False
 
-    async def tell(self, job: LeasedJob, work: DeliveryState, step: Comment) -> Change:
-        """Tell it; raise GateClosed or Transient where it surely did not arrive and is worth another attempt."""
+    async def send(self, job: LeasedJob, work: DeliveryState, step: Comment) -> Change:
+        """Send it; raise GateClosed or Transient where it surely did not arrive and is worth another attempt."""
         before = work.link
-        await self._unit_of_work.note(job, work, partial(comments.telling, closing=step.closing))
+        await self._unit_of_work.note(job, work, partial(comments.sending, closing=step.closing))
         failpoint("comment_begun")
         try:
             await self._send(job, work, step)
         except (RemoteError, GateClosed) as error:
             if _again(job, error):
-                await self._unit_of_work.note(job, work, partial(comments.not_told, before=before))
+                await self._unit_of_work.note(job, work, partial(comments.not_sent, before=before))
                 raise
             self._say_lost(work, error)
             return Change(become=_as_it_is, audit=("comment_lost", error.summary))
@@ -71,9 +71,9 @@ class Teller:
         except AccessDenied as error:
             if self._asker.gates.whole.paused is not None:
                 raise
-            # A right to comment that is missing stops nothing else. Whether the token is refused, others will tell.
-            told = Permanent(remote=error.remote, operation=error.operation, summary=error.summary)
-            raise told from None
+            # A right to comment that is missing stops nothing else. Whether the token is refused, other requests show.
+            refused = Permanent(remote=error.remote, operation=error.operation, summary=error.summary)
+            raise refused from None
 
     def _say_lost(self, work: DeliveryState, error: RemoteError | GateClosed) -> None:
         """Say that a comment is lost; at once after another one it is no news."""

@@ -1,4 +1,4 @@
-"""What a command asks both sides with, beside a daemon that may be running: clients, and gates of its own."""
+"""Clients of both sides, and gates before them, for a command: it asks while a daemon may be running."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kuma_sync.sync.remote.rate import RetryContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class GatedRemotes:
     """The clients, the gate before KUMA and those before each target. What an operator paused they do not ask."""
 
     remotes: Remotes
@@ -29,7 +29,7 @@ class Beside:
     shared: SharedState
 
 
-async def open_beside(settings: Settings, store: Store, limits: Limits, stack: AsyncExitStack) -> Beside:
+async def open_gated(settings: Settings, store: Store, limits: Limits, stack: AsyncExitStack) -> GatedRemotes:
     """Make them; `stack` closes the connections. Raise ConfigError or StoreError."""
     shared = SharedState(store=store, limits=limits)
     with store.reading() as tx:
@@ -43,4 +43,4 @@ async def open_beside(settings: Settings, store: Store, limits: Limits, stack: A
     )
     keeper = Gatekeeper(shared, pace)
     gates = {name: keeper.target(target).irp for name, target in remotes.targets.items()}
-    return Beside(remotes=remotes, kuma=keeper.kuma(remotes.kuma).whole, gates=gates, shared=shared)
+    return GatedRemotes(remotes=remotes, kuma=keeper.kuma(remotes.kuma).whole, gates=gates, shared=shared)
