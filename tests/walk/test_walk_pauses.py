@@ -100,7 +100,7 @@ async def test_paused_kuma_gets_no_request_and_readiness_stays(
     assert body["status"] == 200
     assert [later["parts"][part]["state"] for part in ("kuma", "poll", "close", "irp")] == [*["paused"] * 3, "ok"]
     assert later["state"] == "ready"
-    assert later["parts"]["poll"]["reason"] == "an operator paused kuma until `kuma-sync resume`"
+    assert later["parts"]["poll"]["reason"] == "an operator paused kuma until `kuma-sync resume kuma`"
     assert 'kuma_sync_paused{part="kuma"} 1.0' in metrics
     assert not [line for line in logs if line["log_level"] in ("warning", "error")]
 
@@ -189,8 +189,8 @@ async def test_a_single_pass_leaves_alone_what_is_paused_and_says_so(tmp_path: P
     assert (first, asked) == (1, 0)
     assert "1 waiting, 0 held, 0 parked; an operator paused irp" in waits.log.read_text()
     assert second == 0
-    assert (third_code, len(stage.kuma.requests) - reads) == (0, 0)
-    assert "an operator paused kuma until `kuma-sync resume`: nothing was asked there" in third.log.read_text()
+    assert (third_code, len(stage.kuma.requests) - reads) == (1, 0)
+    assert "an operator paused kuma until `kuma-sync resume kuma`: nothing was asked there" in third.log.read_text()
 
 
 async def test_an_incident_that_waits_for_its_second_look_is_not_late_because_of_a_pause(
