@@ -88,6 +88,19 @@ async def test_a_comment_that_is_refused_is_given_up_and_said_in_the_history(tmp
     assert [line["event"] for line in logs if line["event"].startswith("write_back")] == ["write_back_refused"]
 
 
+async def test_a_comment_whose_answers_are_lost_is_not_written_again_and_again(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, kuma=V3) as stage:
+        stage.kuma.faults.add("reset_after", match="/comment")
+        async with stage.working(limits=QUICK) as runtime:
+            stage.kuma.raise_alert(id="a")
+            await eventually(lambda: history_has(runtime, "a", "write_back_refused"))
+            told = [line.detail for line in await ask(runtime, lambda tx: tx.audit.history("a"))]
+            left = await ask(runtime, lambda tx: tx.write_backs.count())
+
+    assert (left, len(stage.kuma.comments)) == (0, 2)
+    assert [detail for detail in told if "written" in detail] == ["connection broken; it may have been written"]
+
+
 async def test_a_crash_between_answer_and_store_repeats_a_comment_once_at_most(
     tmp_path: Path, database_url: str
 ) -> None:
