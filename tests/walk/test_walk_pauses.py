@@ -161,6 +161,38 @@ async def test_a_paused_target_waits_alone_and_burns_no_attempt(
     )
 
 
+async def test_an_irp_that_polls_us_is_answered_while_it_is_paused_and_shown_nothing_new(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns(monkeypatch)
+    irp = {"profile": "security-vision-pull", "token": "pull-token", "url": "", "expect_every": "1s", "repeat_for": 0}
+    async with staged(tmp_path, sqlite_url, irp=irp) as stage, stage.door(limits=QUICK) as door:
+
+        async def shown() -> list[str]:
+            answer = await door.get(
+                "/api/v1/alerts/?withEvents&status=new", headers={"Authorization": "Bearer pull-token"}
+            )
+            return [item["id"] for item in answer.json()]
+
+        before = stage.kuma.raise_alert()
+        await eventually(shown)
+        pause(stage, "irp")
+        await eventually(lambda: state_of(door, "irp", "paused"))
+        stage.kuma.grow(before)
+        new = stage.kuma.raise_alert()
+        await turns.during(lambda: 0, "delivery", "poll")
+        meanwhile = await shown()
+        closing = {"id": before, "reason": "responded"}
+        closed = await door.post("/api/v1/alerts/close", json=closing, headers={"Authorization": "Bearer pull-token"})
+        await eventually(lambda: stage.kuma.closes)
+        unmissed = await eventually(lambda: state_of(door, "irp", "paused"))
+        resume(stage, "irp")
+        afterwards = await eventually(shown)
+
+    assert (meanwhile, closed.status_code, unmissed["status"]) == ([], 204, 200)
+    assert (afterwards, stage.kuma.closes) == ([new], [(before, "responded")])
+
+
 async def test_a_pause_ends_by_itself(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         pause(stage, "irp", until=datetime.now(UTC) + timedelta(seconds=1.5))

@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from stage import ask, eventually, staged, tell, until_proven
+from copies import start_copy, started
+from stage import ask, eventually, leases_run_out, staged, tell, until_proven
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
@@ -115,6 +116,24 @@ async def test_a_crash_between_answer_and_store_repeats_a_comment_once_at_most(
             await eventually(lambda: ask(runtime, lambda tx: tx.write_backs.count() == 0))
 
     assert len(stage.kuma.comments) == 2
+
+
+async def test_a_daemon_killed_while_it_writes_a_comment_loses_none(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url, kuma=V3) as stage:
+        for number in range(8):
+            stage.kuma.raise_alert(id=f"a{number}")
+        stage.kuma.faults.add("hang", match="/comment", times=1)
+        first = start_copy(stage, limits=QUICK)
+        await eventually(lambda: any(one.path.endswith("/comment") for one in stage.kuma.requests), within=60)
+        first.process.kill()
+        await first.ended()
+        await leases_run_out(stage)
+        second = start_copy(stage, limits=QUICK)
+        await started(second)
+        await eventually(lambda: len({alert_id for alert_id, _ in stage.kuma.comments}) == 8, within=30)
+
+    assert len(stage.kuma.comments) == 8
+    assert len(stage.wrote("create")) == 8
 
 
 async def test_an_incident_that_was_there_already_gets_no_comment(tmp_path: Path, sqlite_url: str) -> None:
