@@ -15,7 +15,7 @@ from kuma_sync.app.processes import running
 from kuma_sync.app.remotes import Target
 from kuma_sync.core.agreement import Carried, Evidence, Jobs, Judged, Verdict, judge
 from kuma_sync.core.alert import Alert, AlertId
-from kuma_sync.core.errors import KumaSyncError, Permanent, Transient
+from kuma_sync.core.errors import KumaSyncError, Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, external_key
 from kuma_sync.core.window import Query, ReadKind, by_id
 from kuma_sync.kuma.client import Element, End, PageEnd
@@ -24,6 +24,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.gate import GateClosed
 from kuma_sync.sync.remote.gates import Asking
 
 AT_ONCE = 200
@@ -35,6 +36,9 @@ A_WHILE = timedelta(seconds=5)
 """What a daemon may take beyond its intervals to bring the sides together."""
 
 
+UNASKED = "its incident could not be asked for"
+
+
 class NotComparable(KumaSyncError):
     """The sides cannot be compared now."""
 
@@ -43,7 +47,8 @@ class NotComparable(KumaSyncError):
 class Comparison:
     """The result. `agreeing` counts alerts; `explained` counts those that need not agree, by the store's reason.
 
-    `notes` say what could not be compared at all, and whose incidents were not asked for, `unasked`, why.
+    `notes` say what could not be compared at all, `unasked` of which alerts the IRP refused to show the incidents, and
+    `away` why a target, by its name, could not be asked any further.
     """
 
     listed: int = 0
@@ -56,12 +61,23 @@ class Comparison:
     half_closed: list[Judged] = field(default_factory=list)
     explained: dict[str, int] = field(default_factory=dict)
     unasked: list[Judged] = field(default_factory=list)
+    away: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
         """Tell whether nothing is lost, doubled, different or half closed, and all could be asked for."""
-        return not (self.lost or self.doubled or self.differing or self.half_closed or self.unasked)
+        return not self.disagrees and self.complete
+
+    @property
+    def disagrees(self) -> bool:
+        """Tell whether something is lost, doubled, different or half closed."""
+        return bool(self.lost or self.doubled or self.differing or self.half_closed)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether all could be asked for."""
+        return not (self.unasked or self.away)
 
     def explain(self, why: str, count: int = 1) -> None:
         """Count alerts that need not agree."""
@@ -237,13 +253,18 @@ class _Comparing:
         carried = Carried(to_kuma=self._settings.close.to_kuma, to_irp=may_close, find_shows_closed=shown)
         if target is None or target.irp is None or not target.irp.can("find"):
             return judge(known, carried)
+        unknown = Judged(alert_id=known.alert_id, verdict=Verdict.EXPLAINED, why=UNASKED, target=known.target)
+        if known.target in self._result.away:
+            return unknown
         try:
             found = await self._found(known, target)
         except Permanent as error:
-            self._result.unasked.append(
-                Judged(alert_id=known.alert_id, verdict=Verdict.EXPLAINED, why=error.summary, target=known.target)
-            )
-            return Judged(alert_id=known.alert_id, verdict=Verdict.EXPLAINED, why="its incident could not be asked for")
+            self._result.unasked.append(replace(unknown, why=error.summary))
+            return unknown
+        except (RemoteError, GateClosed) as error:
+            # One target's trouble must not keep the others from being compared.
+            self._result.away.setdefault(known.target, error.summary)
+            return unknown
         return judge(replace(known, found=found), carried)
 
     async def _found(self, known: Evidence, target: Target) -> list[Found]:

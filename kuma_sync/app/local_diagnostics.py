@@ -263,6 +263,15 @@ def _opened(store: Store, settings: Settings, ours: Identity) -> Iterator[Findin
         yield failed("store identity", str(error), misconfigured=True)
     else:
         yield ok("store identity", str(ours) if known is not None else "nobody's yet")
+    if revision == head():
+        yield from _paused(store)
+
+
+def _paused(store: Store) -> Iterator[Finding]:
+    with store.reading() as tx:
+        known = tx.pauses.all()
+    for one in known:
+        yield warning("paused", f"{one.reason}: no daemon asks there meanwhile, this check does")
 
 
 def _unusable(file: Path, shown: str) -> Finding:

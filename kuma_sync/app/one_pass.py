@@ -18,7 +18,7 @@ from kuma_sync.app.build import build, open_store, utc_now
 from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.shared_state import SharedState
-from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.core.maintenance import CLOSE, Maintenance
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Tx
 from kuma_sync.store.jobs import Depth, JobState
@@ -49,8 +49,12 @@ class Outcome:
 
     @property
     def clean(self) -> bool:
-        """Tell whether nothing failed, waits, is held or parked."""
-        return not (self.troubles or self.waiting or self.held or self.parked)
+        """Tell whether nothing failed, waits, is held or parked, and no side was left alone.
+
+        Paused closings wait on the queue, if there are any.
+        """
+        left_alone = any(one.part != CLOSE for one in self.paused)
+        return not (self.troubles or self.waiting or self.held or self.parked or left_alone)
 
     def summary(self) -> str:
         """Return one line for a human."""

@@ -72,7 +72,15 @@ def _show(found: Comparison) -> None:
         _show_some(what, some)
     for note in found.notes:
         show_line(f"note: {plain(note)}")
-    say("both sides agree" if found.agrees else "the sides DISAGREE")
+    for target, why in sorted(found.away.items()):
+        show_line(f"{plain(target)} could not be compared: {plain(why)}")
+    say(_verdict(found))
+
+
+def _verdict(found: Comparison) -> str:
+    if found.disagrees:
+        return "the sides DISAGREE"
+    return "both sides agree" if found.complete else "NOT ALL could be compared; what was compared agrees"
 
 
 def _show_some(what: str, some: Sequence[Judged]) -> None:

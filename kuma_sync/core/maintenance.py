@@ -30,5 +30,5 @@ class Maintenance:
     @property
     def reason(self) -> str:
         """Say it in a few words, without the operator's name: everyone may read it."""
-        end = f"until {rfc3339(self.until)}" if self.until is not None else "until `kuma-sync resume`"
-        return f"an operator paused {self.part} {end}"
+        end = f"`kuma-sync resume {self.part}`" if self.until is None else rfc3339(self.until.replace(microsecond=0))
+        return f"an operator paused {self.part} until {end}"

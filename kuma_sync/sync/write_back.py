@@ -1,6 +1,7 @@
 """`kuma.write_back`: an incident's number and link become a comment of its alert, once, beside everything else.
 
-Nothing waits for it. A comment that KUMA does not take is tried again for some hours, then given up in the history.
+Nothing waits for it. A comment that KUMA does not take is tried again for some hours, one whose answer was lost once
+more; then it is given up in the history.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import asyncio
 import contextlib
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 
 import structlog
 
-from kuma_sync.core.errors import Permanent, RemoteError, StoreUnavailable
+from kuma_sync.core.errors import Permanent, RemoteError, StoreUnavailable, Transient
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.retry import backoff
 from kuma_sync.kuma.client import KumaClient
@@ -26,6 +28,9 @@ log = structlog.get_logger(__name__)
 AT_ONCE = 5
 GIVEN_UP = 30
 """Attempts: with the standard `[retry]` these are more than three hours."""
+
+LOST_ANSWERS = 2
+"""Attempts of which the last one had no answer: each may have written the comment, and nobody can look."""
 
 
 def comment_of(incident: Incident) -> str:
@@ -74,16 +79,23 @@ class WriteBackLoop:
         return True
 
     async def _failed(self, one: WriteBack, error: RemoteError) -> None:
-        attempts = one.attempts + 1
-        if isinstance(error, Permanent) or attempts >= GIVEN_UP:
-            log.warning("write_back_refused", alert_id=one.alert_id, reason=error.summary)
-            await self._store.write(partial(_done, one, "write_back_refused", error.summary))
+        attempts, lost = one.attempts + 1, _answer_lost(error)
+        if isinstance(error, Permanent) or attempts >= (LOST_ANSWERS if lost else GIVEN_UP):
+            reason = f"{error.summary}; it may have been written" if lost else error.summary
+            log.warning("write_back_refused", alert_id=one.alert_id, reason=reason)
+            await self._store.write(partial(_done, one, "write_back_refused", reason))
             return
         if self._trouble.begins(error.summary):
             log.warning("write_back_failed", reason=error.summary)
         pace = self._gate.pace
         at = pace.clock() + backoff(attempts, pace.policy, pace.jitter())
         await self._store.write(lambda tx: tx.write_backs.again(one.alert_id, at=at, attempts=attempts))
+
+
+def _answer_lost(error: RemoteError) -> bool:
+    """Tell whether KUMA may have written the comment all the same: unlike a time-out, its own 500 says it did not."""
+    unanswered = error.status in (None, HTTPStatus.GATEWAY_TIMEOUT)
+    return isinstance(error, Transient) and error.ambiguous and unanswered
 
 
 def _take(lease: timedelta, tx: Tx) -> list[WriteBack]:

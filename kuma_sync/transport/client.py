@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import lru_cache
@@ -42,6 +42,11 @@ class Stream:
     def bytes_received(self) -> int:
         """Return how many bytes of the body came over the network so far (compressed, if it is)."""
         return self._body.received
+
+    def raw(self, names: Collection[str]) -> list[tuple[bytes, bytes]]:
+        """Return these headers, named in small letters, as they came: no encoding is agreed on for their bytes."""
+        raw = [(name.lower(), value) for name, value in self._response.headers.raw]
+        return [(name, value) for name, value in raw if name.decode("latin-1") in names]
 
     async def answer(self, limit: int = LARGEST_REFUSAL) -> Answer:
         """Read the rest and return it as a whole answer; what goes beyond `limit` bytes is not read."""

@@ -157,6 +157,8 @@ class _Talk(H11Protocol):
     def end(self) -> None:
         """Break the connection off."""
         self._broken = True
+        if self.cycle is not None:  # else uvicorn, not told yet, logs an error about every answer that we end
+            self.cycle.disconnected = True
         self.transport.abort()
 
     @property

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prompt import Answered, World, ask, daemon, shell, until, world
+from prompt import IRP_TOKEN, Answered, World, ask, daemon, shell, until, world
 
 from kuma_sync.irp.load import profile_text
+from kuma_sync.sim.irp import IrpSim
+from kuma_sync.sim.server import SimServer
 
 Bent = Callable[[World], None]
 
@@ -34,6 +37,15 @@ async def with_alerts(w: World, *names: str) -> None:
 def incident(w: World, alert_id: str) -> Any:
     (found,) = w.irp.by_key(f"kuma:kuma:{alert_id}")
     return found
+
+
+@asynccontextmanager
+async def north(w: World) -> AsyncIterator[tuple[IrpSim, tuple[str, str]]]:
+    """Start a second IRP, to which critical alerts go; yield it, and the option that names its configuration."""
+    irp = IrpSim(token=IRP_TOKEN)
+    async with SimServer(irp.app) as server:
+        target = {"profile": "security-vision", "url": server.url, "token": IRP_TOKEN}
+        yield irp, w.configured(targets={"north": target}, route=[{"priorities": ["critical"], "target": "north"}])
 
 
 async def test_sides_that_agree_are_told_with_their_numbers(tmp_path: Path, database_url: str) -> None:
@@ -118,18 +130,44 @@ async def test_an_alert_that_comes_while_it_is_compared_is_looked_at_again(tmp_p
     assert answer.json["agreeing"] == 2
 
 
-@pytest.mark.parametrize("side", ["kuma", "irp"])
-async def test_a_paused_side_is_not_asked(tmp_path: Path, side: str) -> None:
+async def test_a_paused_kuma_is_not_asked(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await with_alerts(w, "alert-1")
-        await ask("pause", side, *w.c)
-        asked = len(w.kuma.requests if side == "kuma" else w.irp.requests)
+        await ask("pause", "kuma", *w.c)
+        asked = len(w.kuma.requests)
 
         answer = await compared(w)
 
     assert answer.code == 1
-    assert f"an operator paused {side}" in answer.sentence
-    assert len(w.kuma.requests if side == "kuma" else w.irp.requests) == asked
+    assert "an operator paused kuma" in answer.sentence
+    assert len(w.kuma.requests) == asked
+
+
+@pytest.mark.parametrize("trouble", ["paused", "away", "refused"])
+async def test_a_target_that_cannot_be_asked_is_named_and_the_others_are_compared(tmp_path: Path, trouble: str) -> None:
+    async with world(tmp_path) as w, north(w) as (irp, config):
+        w.kuma.raise_alert(id="alert-1", priority="low")
+        w.kuma.raise_alert(id="alert-2", priority="low")
+        w.kuma.raise_alert(id="alert-north", priority="critical")
+        assert (await ask("run", "--once", *config)).code == 0
+        w.irp.create({"externalId": "kuma:kuma:alert-2", "title": "again"})
+        if trouble == "paused":
+            await ask("pause", "north", *config)
+        else:
+            kind, code = ("unauthorized", {}) if trouble == "refused" else ("status", {"code": 503})
+            irp.faults.add(kind, **code)
+        asked = len(irp.requests)
+
+        answer = await ask("compare", "--json", *config)
+        text = await ask("compare", *config)
+
+    assert answer.code == text.code == 1, answer
+    assert ids(answer.json["doubled"]) == ["alert-2"]
+    assert answer.json["agreeing"] == 1
+    assert answer.json["explained"] == {"its incident could not be asked for": 1}
+    assert list(answer.json["away"]) == ["north"]
+    assert text.lines("north could not be compared: ")
+    assert (len(irp.requests) == asked) == (trouble == "paused")
 
 
 async def test_without_find_it_says_what_cannot_be_compared(tmp_path: Path) -> None:

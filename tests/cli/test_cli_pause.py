@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -46,6 +47,21 @@ async def test_a_part_that_there_is_not_is_refused_with_those_there_are(tmp_path
     assert "there is nothing called 'north' to resume" in ended.sentence
     assert 'expected a duration such as "500ms"' in length.sentence
     assert "must be longer than zero" in none.sentence
+
+
+async def test_check_names_what_is_paused_and_asks_there_all_the_same(tmp_path: Path, database_url: str) -> None:
+    async with world(tmp_path, store={"url": database_url}) as w, opened(database_url):
+        await ask("pause", "kuma", *w.c)
+        await ask("pause", "irp", "--for", "2h", *w.c)
+        checked = await ask("check", *w.c)
+
+    assert checked.code == 0
+    irp, kuma = checked.lines("warning  paused")
+    assert re.search(r"an operator paused irp until \S+T\d\d:\d\d:\d\dZ: no daemon asks there", irp)
+    assert (
+        "an operator paused kuma until `kuma-sync resume kuma`: no daemon asks there meanwhile, this check does" in kuma
+    )
+    assert checked.lines("ok       KUMA token")
 
 
 async def test_a_running_daemon_obeys_within_seconds(tmp_path: Path) -> None:

@@ -579,7 +579,7 @@ def maintained(until: timedelta | None = None) -> tuple[Remote, Paused]:
 async def test_what_an_operator_paused_is_not_sent_and_is_no_failure() -> None:
     remote, known = maintained()
 
-    with pytest.raises(GateClosed, match="irp is not asked: an operator paused irp until `kuma-sync resume`"):
+    with pytest.raises(GateClosed, match="irp is not asked: an operator paused irp until `kuma-sync resume irp`"):
         await remote.gate.ask(succeeding(remote))
     with pytest.raises(GateClosed):
         await remote.gate.turn_page()

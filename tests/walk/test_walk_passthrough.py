@@ -51,12 +51,20 @@ class Others:
             "moved": RedirectResponse("http://elsewhere.example.com/api/v1/secrets"),
             "nothing": Response(status_code=204),
             "packed": _json(gzip.compress(b"[1,2]"), headers={"content-encoding": "gzip"}),
+            "named": _named("отчёт.csv"),
             "large": StreamingResponse(_megabytes(70), media_type="application/octet-stream"),
         }
 
 
 def _json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(body, status, headers, media_type="application/json; charset=utf-8")
+
+
+def _named(name: str) -> Response:
+    """Give a file its name as Go does: in UTF-8, unlike what a header's signs are said to be."""
+    answer = Response(b"1;2", media_type="text/csv")
+    answer.raw_headers.append((b"content-disposition", f'attachment; filename="{name}"'.encode()))
+    return answer
 
 
 async def _megabytes(number: int) -> AsyncIterator[bytes]:
@@ -85,8 +93,13 @@ async def test_listed_call_is_answered_as_kuma_did_with_our_token(tmp_path: Path
         packed = await client.get("/api/v1/assets/packed")
         nothing = await client.get("/api/v1/assets/nothing")
         missing = await client.get("/api/v1/assets/missing")
+        named = await client.get("/api/v1/assets/named")
 
     assert (found.status_code, found.json()) == (200, {"id": "а"})
+    assert (named.status_code, dict(named.headers.raw)[b"content-disposition"].decode()) == (
+        200,
+        'attachment; filename="отчёт.csv"',
+    )
     assert found.headers["content-type"] == "application/json; charset=utf-8"
     assert (packed.json(), nothing.status_code, nothing.content) == ([1, 2], 204, b"")
     assert (missing.status_code, missing.json()["message"]) == (404, "no such asset")
@@ -152,6 +165,22 @@ async def test_own_doors_and_other_methods_stay_as_they_are(tmp_path: Path, sqli
     assert (login, wrong.status_code, unlisted.status_code) == ("security-vision", 405, 404)
     assert (nobody.status_code, nameless.status_code, others.requests) == (403, 400, [])
     assert not stage.kuma.closes
+
+
+async def test_body_that_did_not_come_whole_is_not_passed_on(tmp_path: Path, sqlite_url: str) -> None:
+    async with passing(tmp_path, sqlite_url) as (_stage, others, client):
+        _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        head = (
+            "POST /api/v1/assets/import HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer door-token\r\nContent-Length: 99"
+        )
+        writer.write(f"{head}\r\n\r\nfirst line\n".encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        whole = await client.post("/api/v1/assets/import", content=b"{}")
+
+    assert whole.status_code == 200
+    assert [body for *_, body in others.requests] == [b"{}"]
 
 
 async def test_body_of_a_stranger_is_not_passed_on(tmp_path: Path, sqlite_url: str) -> None:

@@ -100,7 +100,7 @@ async def test_paused_kuma_gets_no_request_and_readiness_stays(
     assert body["status"] == 200
     assert [later["parts"][part]["state"] for part in ("kuma", "poll", "close", "irp")] == [*["paused"] * 3, "ok"]
     assert later["state"] == "ready"
-    assert later["parts"]["poll"]["reason"] == "an operator paused kuma until `kuma-sync resume`"
+    assert later["parts"]["poll"]["reason"] == "an operator paused kuma until `kuma-sync resume kuma`"
     assert 'kuma_sync_paused{part="kuma"} 1.0' in metrics
     assert not [line for line in logs if line["log_level"] in ("warning", "error")]
 
@@ -161,6 +161,38 @@ async def test_a_paused_target_waits_alone_and_burns_no_attempt(
     )
 
 
+async def test_an_irp_that_polls_us_is_answered_while_it_is_paused_and_shown_nothing_new(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns = Turns(monkeypatch)
+    irp = {"profile": "security-vision-pull", "token": "pull-token", "url": "", "expect_every": "1s", "repeat_for": 0}
+    async with staged(tmp_path, sqlite_url, irp=irp) as stage, stage.door(limits=QUICK) as door:
+
+        async def shown() -> list[str]:
+            answer = await door.get(
+                "/api/v1/alerts/?withEvents&status=new", headers={"Authorization": "Bearer pull-token"}
+            )
+            return [item["id"] for item in answer.json()]
+
+        before = stage.kuma.raise_alert()
+        await eventually(shown)
+        pause(stage, "irp")
+        await eventually(lambda: state_of(door, "irp", "paused"))
+        stage.kuma.grow(before)
+        new = stage.kuma.raise_alert()
+        await turns.during(lambda: 0, "delivery", "poll")
+        meanwhile = await shown()
+        closing = {"id": before, "reason": "responded"}
+        closed = await door.post("/api/v1/alerts/close", json=closing, headers={"Authorization": "Bearer pull-token"})
+        await eventually(lambda: stage.kuma.closes)
+        unmissed = await eventually(lambda: state_of(door, "irp", "paused"))
+        resume(stage, "irp")
+        afterwards = await eventually(shown)
+
+    assert (meanwhile, closed.status_code, unmissed["status"]) == ([], 204, 200)
+    assert (afterwards, stage.kuma.closes) == ([new], [(before, "responded")])
+
+
 async def test_a_pause_ends_by_itself(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         pause(stage, "irp", until=datetime.now(UTC) + timedelta(seconds=1.5))
@@ -189,8 +221,8 @@ async def test_a_single_pass_leaves_alone_what_is_paused_and_says_so(tmp_path: P
     assert (first, asked) == (1, 0)
     assert "1 waiting, 0 held, 0 parked; an operator paused irp" in waits.log.read_text()
     assert second == 0
-    assert (third_code, len(stage.kuma.requests) - reads) == (0, 0)
-    assert "an operator paused kuma until `kuma-sync resume`: nothing was asked there" in third.log.read_text()
+    assert (third_code, len(stage.kuma.requests) - reads) == (1, 0)
+    assert "an operator paused kuma until `kuma-sync resume kuma`: nothing was asked there" in third.log.read_text()
 
 
 async def test_an_incident_that_waits_for_its_second_look_is_not_late_because_of_a_pause(

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 import trustme
 from addresses import somewhere
 from stage import Stage, eventually, staged
@@ -84,6 +85,34 @@ async def test_connector_that_stopped_asking_is_told_of_until_it_asks_again(tmp_
         await eventually(missed)
         await ids(client, "irp")
         await eventually(well, within=0.5)
+
+
+async def test_connector_that_breaks_every_answer_off_is_told_of_too(
+    tmp_path: Path, sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    irp = {**PULL, "token": "token-of-irp", "expect_every": "1s"}
+    async with staged(tmp_path, sqlite_url, irp=irp) as stage, stage.door() as client:
+        raised = [stage.kuma.raise_alert(events=150) for _ in range(30)]
+        all_of_them = "/api/v1/alerts?id=" + "&id=".join(raised)
+
+        async def all_out() -> bool:
+            return len(await ids(client, "irp", all_of_them)) == 30
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        async def missed() -> bool:
+            async with client.stream("GET", COMMAND, headers=token("irp")) as answer:
+                async for _piece in answer.aiter_raw(1000):
+                    break
+            return not await ready()
+
+        await eventually(all_out)
+        await eventually(missed)
+        assert len(await ids(client, "irp")) == 30
+        await eventually(ready, within=0.5)
+
+    assert not [line for line in caplog.records if line.name == "uvicorn.error"]
 
 
 async def test_change_shown_later_keeps_the_fields_that_we_do_not_know(tmp_path: Path, sqlite_url: str) -> None:

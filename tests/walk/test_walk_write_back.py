@@ -8,7 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from stage import ask, eventually, staged, tell, until_proven
+from copies import start_copy, started
+from stage import ask, eventually, leases_run_out, staged, tell, until_proven
 from structlog.testing import capture_logs
 
 from kuma_sync.core.alert import AlertId
@@ -88,6 +89,19 @@ async def test_a_comment_that_is_refused_is_given_up_and_said_in_the_history(tmp
     assert [line["event"] for line in logs if line["event"].startswith("write_back")] == ["write_back_refused"]
 
 
+async def test_a_comment_whose_answers_are_lost_is_not_written_again_and_again(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url, kuma=V3) as stage:
+        stage.kuma.faults.add("reset_after", match="/comment")
+        async with stage.working(limits=QUICK) as runtime:
+            stage.kuma.raise_alert(id="a")
+            await eventually(lambda: history_has(runtime, "a", "write_back_refused"))
+            told = [line.detail for line in await ask(runtime, lambda tx: tx.audit.history("a"))]
+            left = await ask(runtime, lambda tx: tx.write_backs.count())
+
+    assert (left, len(stage.kuma.comments)) == (0, 2)
+    assert [detail for detail in told if "written" in detail] == ["connection broken; it may have been written"]
+
+
 async def test_a_crash_between_answer_and_store_repeats_a_comment_once_at_most(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -102,6 +116,24 @@ async def test_a_crash_between_answer_and_store_repeats_a_comment_once_at_most(
             await eventually(lambda: ask(runtime, lambda tx: tx.write_backs.count() == 0))
 
     assert len(stage.kuma.comments) == 2
+
+
+async def test_a_daemon_killed_while_it_writes_a_comment_loses_none(tmp_path: Path, database_url: str) -> None:
+    async with staged(tmp_path, database_url, kuma=V3) as stage:
+        for number in range(8):
+            stage.kuma.raise_alert(id=f"a{number}")
+        stage.kuma.faults.add("hang", match="/comment", times=1)
+        first = start_copy(stage, limits=QUICK)
+        await eventually(lambda: any(one.path.endswith("/comment") for one in stage.kuma.requests), within=60)
+        first.process.kill()
+        await first.ended()
+        await leases_run_out(stage)
+        second = start_copy(stage, limits=QUICK)
+        await started(second)
+        await eventually(lambda: len({alert_id for alert_id, _ in stage.kuma.comments}) == 8, within=30)
+
+    assert len(stage.kuma.comments) == 8
+    assert len(stage.wrote("create")) == 8
 
 
 async def test_an_incident_that_was_there_already_gets_no_comment(tmp_path: Path, sqlite_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether an IRP that polls us still does: where nobody asked for too long, the target is not well."""
+"""Whether an IRP that polls us still does: where nobody took an answer for too long, the target is not well."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class Expecting:
             self._missed = False
             return
         last = f"the last time was {asked_at:%Y-%m-%d %H:%M:%S} UTC" if asked_at else "nobody ever did"
-        problem = f"nobody asked for alerts for {silent.total_seconds():.0f} s (expect_every); {last}"
+        seconds = f"{silent.total_seconds():.0f} s"
+        problem = f"nobody asked for alerts for {seconds}, or took no whole answer (expect_every); {last}"
         if not self._missed:
             log.error("nobody_asks", target=name, reason=problem)
         self._missed = True

@@ -6,6 +6,7 @@ What is given comes from the store alone: a KUMA that is away or slow changes no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import zlib
 from collections import defaultdict
@@ -87,7 +88,7 @@ class Giving:
             pass
         async with self.making:
             outs = await self._outs(puller, asked)
-        await self._note_asked(puller)
+        self.metrics.last_asked.labels(target=puller.name).set_to_current_time()
         return GivenAnswer(giving=self, target=target, asked=asked, outs=outs)
 
     async def _outs(self, puller: Puller, asked: Asked) -> list[Out]:
@@ -119,15 +120,14 @@ class Giving:
     async def end(self, target: str, outs: Sequence[Out], finish: Callable[[], Awaitable[bool]]) -> None:
         """Let an answer's last piece be sent, and note that it was sent whole, where `finish` says so."""
         fresh = [out for out in outs if out.pending]
-        if not fresh:
-            await finish()
-            return
         try:
             # Whoever got the last byte may ask again at once: that question waits.
-            async with self._noting[target]:
+            async with self._noting[target] if fresh else contextlib.nullcontext():
                 if not await finish():
                     return
-                now, fresh = await self.store.write(partial(_delivered, target, fresh), long=True)
+                if fresh:
+                    now, fresh = await self.store.write(partial(_delivered, target, fresh), long=True)
+            await self._note_asked(target)
         except StoreError as error:
             # It is shown once more: at least once.
             log.warning("handout_not_noted", target=target, count=len(fresh), reason=str(error))
@@ -140,16 +140,18 @@ class Giving:
             seconds.observe(max((now - out.put_out_at).total_seconds(), 0.0))
         log.info("handed_out", target=target, count=len(fresh))
 
-    async def _note_asked(self, puller: Puller) -> None:
-        self.metrics.last_asked.labels(target=puller.name).set_to_current_time()
-        part, now = part_of("irp", puller.name), time.monotonic()
-        self._health.succeeded(part)
-        last = self._noted.get(puller.name)
+    async def _note_asked(self, target: str) -> None:
+        """Note a question whose answer was taken whole; one that breaks every answer off gets nothing."""
+        puller = self._pullers.get(target)
+        if puller is None:  # taken out of the configuration meanwhile
+            return
+        self._health.succeeded(part_of("irp", target))
+        last, now = self._noted.get(target), time.monotonic()
         # A time that is noted late must not look like a silence.
         every = min(self.limits.noted_every, (puller.expect_every or timedelta.max) / LOOKS)
         if last is None or now - last > every.total_seconds():
-            await self.store.write(lambda tx: tx.targets.note_asked(puller.name, tx.now))
-            self._noted[puller.name] = now
+            await self.store.write(lambda tx: tx.targets.note_asked(target, tx.now))
+            self._noted[target] = now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,6 +86,8 @@ class WholeAnswer(Response):
             last = await self._all_but_the_last(send, connection)
             if last is not None:
                 await self._given.end(partial(_finish, last, send, connection))
+            elif connection is not None:
+                connection.end()
         except StoreError as error:
             log.warning("handout_broke_off", reason=str(error))
             if connection is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from kuma_sync.core.errors import NotAsked, RemoteError, StoreError
 from kuma_sync.transport import Outgoing
-from kuma_sync.web.responses import CONNECTION, AccessRules, Connection, Refused, authenticated, read_body
+from kuma_sync.web.responses import CONNECTION, AccessRules, Connection, Refused, authenticated, hangs_up, read_body
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,9 @@ class Given(Protocol):
     status: int
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
+
+    def raw(self, names: Collection[str]) -> list[tuple[bytes, bytes]]:
+        """Return these headers, named in small letters, as they came: no encoding is agreed on for their bytes."""
 
 
 class Passes(Protocol):
@@ -54,16 +57,7 @@ async def pass_on(scope: Scope, receive: Receive, send: Send, *, rules: AccessRu
         raise
     if passes is None:
         raise Refused(503, "KUMA is not asked now", "the daemon is starting", retry_after=1)
-    body = await read_body(request, LARGEST_BODY)
-    if body is None:
-        raise Refused(413, "request body too large", f"at most {LARGEST_BODY} bytes")
-    outgoing = Outgoing(
-        method=scope["method"],
-        path=path,
-        query=scope["query_string"].decode("ascii", "replace"),
-        headers={name: value for name in _SENT if (value := request.headers.get(name))},
-        body=body or None,
-    )
+    outgoing = await _outgoing(request, path)
     try:
         async with passes.passed(who.name, outgoing) as given:
             await _hand_over(given, send, scope.get("state", {}).get(CONNECTION))
@@ -75,6 +69,22 @@ async def pass_on(scope: Scope, receive: Receive, send: Send, *, rules: AccessRu
         raise Refused(502, "KUMA gave no answer", error.summary) from None
 
 
+async def _outgoing(request: Request, path: str) -> Outgoing:
+    """Return the call as KUMA gets it; raise Refused where its body is too large, or did not come whole."""
+    body = await read_body(request, LARGEST_BODY)
+    if body is None:
+        raise Refused(413, "request body too large", f"at most {LARGEST_BODY} bytes")
+    if hangs_up(request):
+        raise Refused(408, "request body incomplete", "nothing was passed on")
+    return Outgoing(
+        method=request.method,
+        path=path,
+        query=request.scope["query_string"].decode("ascii", "replace"),
+        headers={name: value for name in _SENT if (value := request.headers.get(name))},
+        body=body or None,
+    )
+
+
 async def _hand_over(given: Given, send: Send, connection: Connection | None) -> None:
     """Send KUMA's answer on; raise Refused or RemoteError where nothing of it was sent yet."""
     if 300 <= given.status < 400 and given.status != 304:
@@ -82,8 +92,7 @@ async def _hand_over(given: Given, send: Send, connection: Connection | None) ->
     if _length(given.headers) > LARGEST_ANSWER:
         raise Refused(502, "KUMA's answer is too large", f"at most {LARGEST_ANSWER >> 20} MB")
     first = await anext(given.chunks, b"")
-    headers = [(name.encode(), value.encode("latin-1")) for name in _SHOWN if (value := given.headers.get(name))]
-    await send({"type": "http.response.start", "status": given.status, "headers": headers})
+    await send({"type": "http.response.start", "status": given.status, "headers": given.raw(_SHOWN)})
     try:
         whole = await _rest_sent(first, given.chunks, send, connection)
     except RemoteError as error:
