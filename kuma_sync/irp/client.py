@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import structlog
 
-from kuma_sync.core.errors import Permanent, Transient
+from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import folded
@@ -23,7 +23,7 @@ from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.responses import REMOTE, Current, Row
 from kuma_sync.irp.validate import compile_profile
 from kuma_sync.telemetry.redact import masked
-from kuma_sync.transport import Answer, RemoteClient
+from kuma_sync.transport import Answer, LoginAuth, RemoteClient
 from kuma_sync.transport.auth import read_again
 
 PAGE = 100
@@ -177,10 +177,17 @@ class IrpClient:
         answer = await self._client.send(request, operation=draft.operation, changes=changes, auth=self._auth)
         try:
             await patiently(lambda: self._operations[draft.operation].answers.judge(answer))
-        except Permanent as error:
+        except RemoteError as error:
+            if isinstance(self._auth, LoginAuth) and _asks_to_log_in(answer):
+                # What became of a write nobody knows, so it is not sent again here.
+                self._auth.in_doubt()
+            if not isinstance(error, Permanent):
+                raise
             if error.status == HTTPStatus.PRECONDITION_FAILED and draft.conditional:
                 raise _outdated(error) from None
             raise self._located(error) from None
+        if isinstance(self._auth, LoginAuth):
+            self._auth.works()
         return answer
 
     def _located(self, error: Permanent) -> Permanent:
@@ -214,6 +221,13 @@ class IrpClient:
         if notes.undated and not self._undated:
             log.warning("irp_closings_undated", form=notes.undated)
         self._filter_ignored, self._undated = notes.discarded > 0, bool(notes.undated)
+
+
+def _asks_to_log_in(answer: Answer) -> bool:
+    """Tell whether an answer is one that a session that ended may get: 403, a redirect, a page for people."""
+    return (
+        answer.status == HTTPStatus.FORBIDDEN or 300 <= answer.status < 400 or (answer.is_page and answer.status < 300)
+    )
 
 
 def _outdated(error: Permanent) -> Outdated:
