@@ -16,7 +16,7 @@ from kuma_sync.core.text import folded
 from kuma_sync.irp.auth import Credentials, make_auth, require
 from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.encoding import outgoing
-from kuma_sync.irp.errors import Outdated, Unrenderable
+from kuma_sync.irp.errors import Absent, Outdated, Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
@@ -113,7 +113,10 @@ class IrpClient:
 
         An IRP may have changed the key's case, or have put blanks after it: that counts where no key is exact.
         """
-        answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
+        try:
+            answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
+        except Absent:
+            return []
         rows = await patiently(lambda: self._operations["find"].answers.rows(answer))
         exact = [row for row in rows if row.key == key]
         found = exact or [row for row in rows if folded(row.key) == folded(key)]

@@ -190,3 +190,9 @@ def told(answer: Answer) -> object:
         return answer.json()
     except Transient:
         return None
+
+
+def says(condition: Expression, answer: Answer) -> bool:
+    """Tell whether a condition is given and holds of what an answer says; one without JSON says nothing."""
+    tree = told(answer) if condition.given else None
+    return tree is not None and condition.holds(tree)

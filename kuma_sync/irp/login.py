@@ -16,7 +16,7 @@ from kuma_sync.irp.bounds import CutOff, patiently
 from kuma_sync.irp.context import LOGIN
 from kuma_sync.irp.encoding import outgoing
 from kuma_sync.irp.errors import Unrenderable
-from kuma_sync.irp.expressions import Expression, compiled_places, text_of, told
+from kuma_sync.irp.expressions import Expression, compiled_places, says, text_of, told
 from kuma_sync.irp.profile import Auth, Login, Profile
 from kuma_sync.irp.rendering import Draft, Rendering
 from kuma_sync.irp.responses import REMOTE
@@ -64,7 +64,7 @@ class LoginRequest:
         raise _refused(f"the template {where} failed")
 
     def _judge(self, answer: Answer, address: str) -> None:
-        if self._retry_when.given and self._retry_when.holds(told(answer)):
+        if says(self._retry_when, answer):
             raise Transient(
                 remote=REMOTE,
                 operation=_OPERATION,

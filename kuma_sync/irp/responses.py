@@ -13,8 +13,8 @@ from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.ownership import marks
 from kuma_sync.core.text import fit
 from kuma_sync.irp.bounds import CutOff, bounded
-from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
-from kuma_sync.irp.expressions import Expression, Spot, compiled_places, spots, text_of, told
+from kuma_sync.irp.errors import Absent, Duplicate, Missing, TooLarge
+from kuma_sync.irp.expressions import Expression, Spot, compiled_places, says, spots, text_of, told
 from kuma_sync.irp.profile import CreateOperation, GetExtract, Operation
 from kuma_sync.transport import Answer, refusal
 
@@ -91,12 +91,12 @@ class Answers:
 
     def _judge(self, answer: Answer) -> None:
         operation = self._operation
-        if self._retry_when.given and self._retry_when.holds(told(answer)):
+        if says(self._retry_when, answer):
             raise self._busy(answer)
         if answer.status in self._duplicate_status and self._is_duplicate(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if self._missing_when.given and self._missing_when.holds(told(answer)):
-            raise Missing(
+        if says(self._missing_when, answer):
+            raise (Absent if self._name == "find" else Missing)(
                 remote=REMOTE,
                 operation=self._name,
                 summary=f"answered {answer.status}, which is missing by missing_when",
@@ -118,7 +118,7 @@ class Answers:
             )
 
     def _is_duplicate(self, answer: Answer) -> bool:
-        return not self._duplicate_when.given or self._duplicate_when.holds(told(answer))
+        return not self._duplicate_when.given or says(self._duplicate_when, answer)
 
     def _busy(self, answer: Answer) -> Transient:
         """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
