@@ -265,11 +265,11 @@ class _Renderer:
 
     def _note_of_events(self) -> str:
         can = self._capabilities
-        updates = can.update_tells_events if can.can_update else can.create_tells_events
-        if not (can.create_tells_events or updates):
+        updates = can.update_carries_events if can.can_update else can.create_carries_events
+        if not (can.create_carries_events or updates):
             return f"all events, at most {can.batch} in one request"
         beyond = f"what is beyond {can.batch} events in one request"
-        if can.create_tells_events and updates:
+        if can.create_carries_events and updates:
             return beyond
         if updates:
             return f"the first events, and {beyond}"

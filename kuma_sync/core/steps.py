@@ -244,4 +244,6 @@ def update_of(step: Compare | Upsert, rendered: RenderedFields, sent: Mapping[st
     told = rendered.present & (changed | (rendered.event_fields if step.events else set()))
     if not (told or clear):
         return None
-    return Update(fields=told | (rendered.present & plain if rendered.whole else set()), clear=clear, events=step.events)
+    return Update(
+        fields=told | (rendered.present & plain if rendered.whole else set()), clear=clear, events=step.events
+    )

@@ -10,21 +10,21 @@ from urllib.parse import urljoin
 
 import structlog
 
-from kuma_sync.core.errors import Permanent, Transient
+from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, Incident, Resolution
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.text import folded
 from kuma_sync.irp.auth import Credentials, make_auth, require
 from kuma_sync.irp.bounds import patiently
 from kuma_sync.irp.encoding import outgoing
-from kuma_sync.irp.errors import Outdated, Unrenderable
+from kuma_sync.irp.errors import Absent, Outdated, Unrenderable
 from kuma_sync.irp.paging import BAD_PAGE, MOST_READINGS, Memory, Next, Paging
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.irp.responses import REMOTE, Current, Row
 from kuma_sync.irp.validate import compile_profile
 from kuma_sync.telemetry.redact import masked
-from kuma_sync.transport import Answer, RemoteClient
+from kuma_sync.transport import Answer, LoginAuth, RemoteClient
 from kuma_sync.transport.auth import read_again
 
 PAGE = 100
@@ -117,7 +117,10 @@ class IrpClient:
 
         An IRP may have changed the key's case, or have put blanks after it: that counts where no key is exact.
         """
-        answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
+        try:
+            answer = await self._send(self.draft("find", self._values(key=key)), changes=False)
+        except Absent:
+            return []
         rows = await patiently(lambda: self._operations["find"].answers.rows(answer))
         exact = [row for row in rows if row.key == key]
         found = exact or [row for row in rows if folded(row.key) == folded(key)]
@@ -185,10 +188,17 @@ class IrpClient:
         answer = await self._client.send(request, operation=draft.operation, changes=changes, auth=self._auth)
         try:
             await patiently(lambda: self._operations[draft.operation].answers.judge(answer))
-        except Permanent as error:
+        except RemoteError as error:
+            if isinstance(self._auth, LoginAuth) and _asks_to_log_in(answer):
+                # What became of a write nobody knows, so it is not sent again here.
+                self._auth.in_doubt()
+            if not isinstance(error, Permanent):
+                raise
             if error.status == HTTPStatus.PRECONDITION_FAILED and draft.conditional:
                 raise _outdated(error) from None
             raise self._located(error) from None
+        if isinstance(self._auth, LoginAuth):
+            self._auth.works()
         return answer
 
     def _located(self, error: Permanent) -> Permanent:
@@ -231,6 +241,13 @@ class IrpClient:
         if notes.undated and not self._undated:
             log.warning("irp_closings_undated", form=notes.undated)
         self._filter_ignored, self._undated = notes.discarded > 0, bool(notes.undated)
+
+
+def _asks_to_log_in(answer: Answer) -> bool:
+    """Tell whether an answer is one that a session that ended may get: 403, a redirect, a page for people."""
+    return (
+        answer.status == HTTPStatus.FORBIDDEN or 300 <= answer.status < 400 or (answer.is_page and answer.status < 300)
+    )
 
 
 def _outdated(error: Permanent) -> Outdated:

@@ -45,7 +45,7 @@ def content(draft: Draft) -> tuple[bytes, str]:
     match draft.encoding:
         case "form":
             pairs = [(name, one) for name, value in body.items() for one in _texts(draft, name, value)]
-            return urlencode(pairs, quote_via=quote).encode(), "application/x-www-form-urlencoded"
+            return urlencode(pairs, errors="replace", quote_via=quote).encode(), "application/x-www-form-urlencoded"
         case "multipart":
             return _multipart(draft, body)
         case "text":
@@ -80,11 +80,17 @@ def _multipart(draft: Draft, body: Mapping[str, object]) -> tuple[bytes, str]:
                 text = value["content"]
                 written = text if isinstance(text, str) else _json(text)
                 kind = str(value.get("type") or "application/octet-stream")
-                parts.append((name, (str(value["file"]), _bytes(written), kind)))
+                if not (kind.isascii() and kind.isprintable()):
+                    raise Unrenderable(f"{draft.operation}.body.{name}", "has a type that no header can carry")
+                parts.append((name, (_bytes(str(value["file"])).decode(), _bytes(written), kind)))
         else:
             parts += [(name, (None, _bytes(one))) for one in _texts(draft, name, value)]
     # A digest of what is inside cannot stand inside, and the same request has the same bytes again.
-    boundary = hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()[:32]
+    inside = hashlib.sha256()
+    for name, (_file, *carried) in parts:
+        inside.update(_bytes(name))
+        inside.update(carried[0])
+    boundary = inside.hexdigest()[:32]
     kind = f"multipart/form-data; boundary={boundary}"
     made = httpx.Request("POST", "http://irp", files=parts, headers={"Content-Type": kind})
     return (made.read() if parts else f"--{boundary}--\r\n".encode()), kind

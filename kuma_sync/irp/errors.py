@@ -26,6 +26,10 @@ class Missing(Permanent):
     """The IRP does not know this incident: find it again."""
 
 
+class Absent(Missing):
+    """`find` was answered, by `missing_when`, that no such incident is there."""
+
+
 class TooLarge(Permanent):
     """The request is larger than the IRP takes: with fewer events it may pass."""
 

@@ -22,6 +22,9 @@ from kuma_sync.transport import Answer
 
 _FUNCTIONS = Functions()
 
+_FAILURES = (ArithmeticError, TypeError, ValueError, LookupError, RecursionError)
+"""The library's own errors are ValueErrors; its functions let others through, as ``contains('text', `1`)`` does."""
+
 
 class _Interpreter(TreeInterpreter):
     """JMESPath's own, which counts its steps, and looks before it writes out or compares what may be huge."""
@@ -74,19 +77,10 @@ class Expression:
     def __init__(self, source: str, where: str) -> None:
         self.given = bool(source)
         self._where = where
-        try:
-            self._parsed = jmespath.compile(source).parsed if source else None
-        except JMESPathError as error:
-            raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
+        self._parsed = _parsed(source, where) if source else None
         self._keys = _keys(self._parsed)
         if mistaken := next(_mistaken(self._parsed or {}, _quoted(source)), None):
             raise Unrenderable(where, mistaken)
-        for name in _functions(self._parsed or {}):
-            # jmespath itself would say so only when it meets the function while searching.
-            if name not in Functions.FUNCTION_TABLE:
-                raise Unrenderable(
-                    where, f'there is no JMESPath function "{name}"{meant(name, Functions.FUNCTION_TABLE)}'
-                )
 
     def search(self, tree: object) -> object:
         """Return what it finds, None where the tree is not as it expects. Raises CutOff."""
@@ -98,8 +92,7 @@ class Expression:
             found: object = _Interpreter().visit(self._parsed, tree)
             # Whoever gets it may write it out, or compare it.
             budget().admit(found)
-        except (JMESPathError, TypeError, ArithmeticError):
-            # `contains('text', null)` and `ceil` of an infinite number are Python's errors, not JMESPath's.
+        except _FAILURES:
             return None
         except CutOff as cut:
             raise CutOff(f"{self._where} {cut.problem}", final=cut.final) from None
@@ -123,7 +116,11 @@ class AnswerTest:
         """Tell whether this answer is meant. Raises CutOff."""
         if self._status is not None and answer.status not in self._status:
             return False
-        return self._when.holds(told(answer)) if self._when.given else self._status is not None
+        if not self._when.given:
+            return self._status is not None
+        # An answer without JSON says nothing, not even that something is not there.
+        tree = told(answer)
+        return tree is not None and self._when.holds(tree)
 
 
 class Spot:
@@ -155,14 +152,31 @@ def spots(places: Mapping[str, str | Picked], where: str) -> dict[str, Spot]:
     return {name: Spot(place, f"{where}.{name}") for name, place in places.items()}
 
 
+def _parsed(source: str, where: str) -> Any:
+    try:
+        parsed = jmespath.compile(source).parsed
+        called = list(_functions(parsed))
+    except JMESPathError as error:
+        raise Unrenderable(where, f"is no valid JMESPath: {' '.join(str(error).split())[:200]}") from None
+    except RecursionError:
+        raise Unrenderable(where, "is no valid JMESPath: it is nested too deeply") from None
+    except ValueError:
+        raise Unrenderable(where, "is no valid JMESPath: a number in it is too long") from None
+    for name in called:
+        # jmespath itself would say so only when it meets the function while searching.
+        if name not in Functions.FUNCTION_TABLE:
+            raise Unrenderable(where, f'there is no JMESPath function "{name}"{meant(name, Functions.FUNCTION_TABLE)}')
+    return parsed
+
+
 def _keys(node: Any) -> tuple[str, ...] | None:
     """Return the keys of an expression that is nothing but keys, as `data.id`; the interpreter is ten times slower."""
     match node:
         case {"type": "field", "value": str(key)}:
             return (key,)
-        case {"type": "subexpression", "children": [first, {"type": "field", "value": str(key)}]}:
-            before = _keys(first)
-            return (*before, key) if before is not None else None
+        case {"type": "subexpression", "children": [*parts]}:
+            keys = [key for part in parts for key in _keys(part) or ()]
+            return tuple(keys) if len(keys) == len(parts) else None
         case _:
             return None
 

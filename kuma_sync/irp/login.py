@@ -6,6 +6,7 @@ Must not put anything that was sent or answered into an error: all of it is secr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 
 import httpx
@@ -20,6 +21,7 @@ from kuma_sync.irp.profile import Auth, Login, Profile
 from kuma_sync.irp.rendering import Draft, Rendering
 from kuma_sync.irp.responses import REMOTE
 from kuma_sync.transport import Answer, RemoteClient, Session, header_text, refusal
+from kuma_sync.transport.auth import UnusableToken
 
 _OPERATION = "login"
 _SHORTEST_COOKIE = 8
@@ -49,7 +51,9 @@ class LoginRequest:
 
     def _read(self, answer: Answer, address: str) -> Session:
         self._judge(answer, address)
-        return self._cookies(answer) if self._auth.cookie else self._token(answer)
+        with suppress(UnusableToken):
+            return self._cookies(answer) if self._auth.cookie else self._token(answer)
+        raise _refused("answered with what no HTTP header can carry", answer.status)
 
     def _draft(self, values: Mapping[str, object], secrets: Mapping[str, object]) -> Draft:
         try:
@@ -99,8 +103,8 @@ class LoginRequest:
     def _lasts(self, tree: object, answer: Answer) -> float | None:
         found = self._extract["expires_in"].found(tree, answer)
         try:
-            seconds = float(found) if isinstance(found, str | int | float) else 0.0
-        except ValueError:
+            seconds = float(found) if isinstance(found, str | int | float) and found is not True else 0.0
+        except (ValueError, OverflowError):
             return None
         return seconds if seconds > 0 else None
 

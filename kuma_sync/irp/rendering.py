@@ -160,7 +160,7 @@ class Rendering:
     def _rendered_query(self, values: Values) -> str:
         query = {name: render(node, values) for name, node in self._query.items()}
         pairs = {name: parameter(value) for name, value in query.items() if not empty(value)}
-        return urlencode(pairs, doseq=True, quote_via=quote)
+        return urlencode(pairs, doseq=True, errors="replace", quote_via=quote)
 
     def _rendered_headers(self, values: Values) -> dict[str, str]:
         headers = {name: (_header(leaf, values), leaf) for name, leaf in self._headers.items()}

@@ -13,7 +13,7 @@ from kuma_sync.core.moments import form_of, read_any_moment
 from kuma_sync.core.ownership import marks
 from kuma_sync.core.text import fit
 from kuma_sync.irp.bounds import CutOff, bounded
-from kuma_sync.irp.errors import Duplicate, Missing, TooLarge
+from kuma_sync.irp.errors import Absent, Duplicate, Missing, TooLarge
 from kuma_sync.irp.expressions import AnswerTest, Expression, Spot, compiled_places, spots, text_of, told
 from kuma_sync.irp.profile import CreateOperation, GetExtract, Operation
 from kuma_sync.transport import Answer, refusal
@@ -95,7 +95,7 @@ class Answers:
         if self._duplicate_when.holds(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
         if self._missing_when.holds(answer):
-            raise Missing(
+            raise (Absent if self._name == "find" else Missing)(
                 remote=REMOTE,
                 operation=self._name,
                 summary=f"answered {answer.status}, which is missing by missing_when",

@@ -39,9 +39,10 @@ _COMPOSE = frozenset({"batch", "map", "slice", "sum"})
 """Filters that may put one value into several places."""
 
 _GROWS = {"escape": 6, "e": 6, "forceescape": 6, "urlencode": 9, "tojson": 6}
-_WIDE_FIELD = re.compile(r"%[^a-zA-Z%]*(\d{5}|\*)")
+_WIDE_FIELD = re.compile(r"%(\([^()]*\))?[^a-zA-Z%]*(\d{5}|\*)|%\([^()]*\(")
+"""A field that says how wide it is; also one of a name with parentheses in it, behind which nobody sees that."""
 
-_STEPS, _JOINED, _COMPOSED, _ADMITTED = ".steps", ".joined", ".composed", ".admitted"
+_STEPS, _JOINED, _COMPOSED, _ADMITTED, _CUT = ".steps", ".joined", ".composed", ".admitted", ".cut"
 """Filters that no template can write."""
 
 
@@ -56,7 +57,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters.pop("attr")
         self.filters = {name: _bounded(name, one) for name, one in {**self.filters, **filters}.items()}
         self.names = frozenset(self.filters)
-        self.filters |= {_STEPS: _steps, _JOINED: _joined, _COMPOSED: _composed, _ADMITTED: _admitted}
+        self.filters |= {_STEPS: _steps, _JOINED: _joined, _COMPOSED: _composed, _ADMITTED: _admitted, _CUT: _cut}
         self.tests = {name: _bounded("", cast("Filter", one)) for name, one in self.tests.items()}
         self.policies["truncate.leeway"] = 0  # a field's limit is a limit
 
@@ -80,7 +81,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         spent.step()
         if kwargs:
             spent.composed = True
-        return super().call(context, obj, *args, **kwargs)
+        return _made(super().call(context, obj, *args, **kwargs), spent)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Refuse what would fill the memory or take very long: `"x" * 10**9`."""
@@ -107,10 +108,16 @@ class _Counting(NodeTransformer):
     """Puts the counting filters around what Jinja compiles to plain Python. The library gives the methods' names."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802
-        """Count a loop's turns, those too that its condition leaves out."""
+        """Count a loop's turns, those too that its condition leaves out, and the text that each of them writes."""
+        text = sum(len(written.data) for written in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
-        node.iter = _filtered(node.iter, _STEPS)
+        node.iter = _filtered(node.iter, _STEPS, nodes.Const(text))
         return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        """Count what is cut out of a text or a list: that is a copy."""
+        self.generic_visit(node)
+        return _filtered(node, _CUT) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         """Join by a filter: `~` is no operator that Jinja lets us intercept."""
@@ -141,16 +148,17 @@ class _Counting(NodeTransformer):
         return node if node.ctx != "load" else _filtered(node, _COMPOSED)
 
 
-def _filtered(node: Any, name: str) -> nodes.Filter:
+def _filtered(node: Any, name: str, *given: nodes.Expr) -> nodes.Filter:
     if isinstance(node, nodes.Const):
         return node  # type: ignore[return-value]  # it is as large as it is written
-    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+    return nodes.Filter(node, name, list(given), [], None, None, lineno=node.lineno)
 
 
-def _steps(values: Iterable[object]) -> Iterator[object]:
+def _steps(values: Iterable[object], text: int = 0) -> Iterator[object]:
     spent = budget()
     for value in values:
         spent.step()
+        spent.add(text)
         yield value
 
 
@@ -161,6 +169,12 @@ def _joined(values: tuple[object, ...]) -> str:
     texts = [str(value) for value in values]
     spent.add(sum(map(len, texts)))
     return "".join(texts)
+
+
+def _cut(value: object) -> object:
+    spent = budget()
+    spent.step()
+    return _made(value, spent)
 
 
 def _composed(value: object) -> object:
@@ -205,22 +219,19 @@ def _bounded(name: str, one: Filter) -> Filter:
         for check in checks:
             check(name, args[place], [*args[place + 1 :], *kwargs.values()])
         spent.composed = spent.composed or composes
-        found = one(*args, **kwargs)
-        if isinstance(found, str):
-            spent.add(len(found))
-        elif isinstance(found, list):
-            _count(found, spent)
-        return found
+        return _made(one(*args, **kwargs), spent)
 
     return bounded
 
 
-def _count(found: object, spent: Budget) -> None:
+def _made(found: Any, spent: Budget) -> Any:
+    """Count what was made, and return it."""
     if isinstance(found, str):
         spent.add(len(found))
     elif isinstance(found, list):
         spent.composed = True
         spent.add(_PLACE * len(found))
+    return found
 
 
 def _length(value: Any) -> int:

@@ -117,7 +117,17 @@ Render = Callable[[Values], object]
 
 _PLAIN = (str, int, float, bool, type(None))
 # What a template can do wrong: Jinja's own errors, and Python's where it hands values to operators and filters.
-_FAILURES = (TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError, RuntimeError)
+# (Jinja writes a number that is none, or has no end, as the name `nan` or `inf`.)
+_FAILURES = (
+    TemplateError,
+    ArithmeticError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    NameError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +225,8 @@ class Templates:
             raise Unrenderable(where, _syntax(error)) from None
         except RecursionError:
             raise Unrenderable(where, "is no valid template: it is nested too deeply") from None
+        except ValueError:
+            raise Unrenderable(where, "is no valid template: a number in it is too long") from None
         for problem in self._unknown_names(parsed, uses):
             raise Unrenderable(where, problem)
         if SECRETS in uses and len(_secrets_used(parsed)) != _named(parsed, SECRETS):

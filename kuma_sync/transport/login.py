@@ -40,6 +40,8 @@ class LoginAuth(httpx.Auth):
 
     A request that is refused with 401 is sent once more with another session, which is opened unless somebody did so
     meanwhile. `login` raises RemoteError, and so does the request then: nothing of it was done.
+
+    `works` and `in_doubt` are told what an answer says of the session, for it may be told otherwise than by 401.
     """
 
     def __init__(self, login: Callable[[], Awaitable[Session]]) -> None:
@@ -47,6 +49,7 @@ class LoginAuth(httpx.Auth):
         self._lock = asyncio.Lock()
         self._session: Session | None = None
         self._renew_at = float("inf")
+        self._worked = False
         self._tries = 0
         self._failed: RemoteError | None = None
         self._failed_at = float("-inf")
@@ -65,6 +68,15 @@ class LoginAuth(httpx.Auth):
             session = await self._in_time(request, session)
             request.headers.update(session.headers)
             yield request
+
+    def works(self) -> None:
+        """Note that a request was accepted."""
+        self._worked = True
+
+    def in_doubt(self) -> None:
+        """Let the next request open another session, for this one may be over; one that never worked is not."""
+        if self._worked:
+            self._renew_at = float("-inf")
 
     async def _in_time(self, request: httpx.Request, refused: Session | None) -> Session:
         """Return a session that was not refused; the login has its own time, not that of the request."""
@@ -104,7 +116,7 @@ class LoginAuth(httpx.Auth):
         return isinstance(self._failed, AccessDenied) and _clock() - self._failed_at < _REFUSED_FOR
 
     def _take(self, opened: Session) -> None:
-        self._session, self._failed = opened, None
+        self._session, self._failed, self._worked = opened, None, False
         lasts = opened.expires_in
         self._renew_at = float("inf") if lasts is None else _clock() + lasts - min(lasts * _EARLY, _EARLIEST)
         hide(*opened.secrets)

@@ -80,7 +80,7 @@ class SessionIrp:
     """Opens a session at each right login; only the last one is valid. `waits` holds logins up until it is set.
 
     `expires` is what a login says of the session's time, `answers` what logins are answered with instead, in turn. A
-    request for incidents `takes` so many seconds.
+    request for incidents `takes` so many seconds; `refusal` is the answer to one without a session, if not a plain 401.
     """
 
     by_cookie: bool = False
@@ -88,6 +88,7 @@ class SessionIrp:
     expires: object = None
     answers: list[Response] = field(default_factory=list)
     takes_none: bool = False
+    refusal: Response | None = None
     logins: int = 0
     asked: int = 0
     made: int = 0
@@ -133,7 +134,7 @@ class SessionIrp:
             shown, wanted = request.headers.get("cookie", ""), f"sid={self.valid}; lang=ru"
         if self.takes_none or not self.valid or shown != wanted:
             self.refused += 1
-            return JSONResponse({"message": f"who is {shown}?"}, 401)
+            return self.refusal or JSONResponse({"message": f"who is {shown}?"}, 401)
         if request.method == "GET":
             return JSONResponse([])
         self.made += 1

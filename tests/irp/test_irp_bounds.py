@@ -16,6 +16,7 @@ from irp_desk import Irp, client, small_profile, values_of
 from kuma_sync.core.errors import ConfigError, Permanent, RemoteError, Transient
 from kuma_sync.irp import bounds
 from kuma_sync.irp.errors import Unrenderable
+from kuma_sync.irp.expressions import Expression
 from kuma_sync.irp.profile import Profile
 from kuma_sync.irp.validate import check_profile, compile_profile
 from kuma_sync.transport import Answer
@@ -47,6 +48,11 @@ LARGE = [
     '{{ range(99999) | join("x" * 99999) }}',
     '{{ ("x" * 999999) | replace("x", "y" * 999999) }}',
     '{{ ("\n" * 999999) | indent(9999) }}',
+    '{% set x = "x" * 999999 %}{% set n = namespace(x=[]) %}'
+    "{% for a in range(9999) %}{% set n.x = n.x + [x[1:], x[1:], x[1:], x[1:]] %}{% endfor %}",
+    "{% for a in range(999) %}{% for b in range(999) %}" + "x" * 999 + "{% endfor %}{% endfor %}",
+    "{% macro f() %}" + "x" * 99999 + "{% endmacro %}{% set n = namespace(x=[]) %}"
+    "{% for a in range(99999) %}{% set n.x = n.x + [f()] %}{% endfor %}",
 ]
 FORBIDDEN = [
     '{{ ("x" * 999999) | wordwrap(1) }}',
@@ -59,6 +65,9 @@ FORBIDDEN = [
     '{{ "%1000000000d" % 1 }}',
     '{{ "%*d" % (1000000000, 1) }}',
     '{{ "%1000000000d" | format(1) }}',
+    '{{ "%(a)1000000000d" % {"a": 1} }}',
+    '{{ "%(a)1000000000d" | format(a=1) }}',
+    '{{ "%((a))1000000000d" % {"(a)": 1} }}',
     "{{ [1] | batch(1000000000, 0) | list }}",
     "{{ [1] | slice(1000000000) | list }}",
     "{{ [[1], [2]] | sum(start=[]) }}",
@@ -107,6 +116,12 @@ def test_a_template_that_is_nested_too_deeply_earns_a_sentence(template: str) ->
 
     with pytest.raises(ConfigError, match="is no valid template"):
         check_profile(profile_of(expression), options={})
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e999", '"nan" | float'])
+def test_a_number_that_no_template_can_hold_earns_a_sentence(number: str) -> None:
+    with pytest.raises(ConfigError, match=r"create.body.title (is no valid template|fails on the sample alert)"):
+        check_profile(profile_of(f"{{{{ {number} }}}}"), options={})
 
 
 def test_fields_together_have_one_budget() -> None:
@@ -216,6 +231,25 @@ def test_an_expression_that_runs_away_is_cut_off(expression: str) -> None:
     assert time.thread_time() - began < SHORT + 1
 
 
+UNREADABLE = ["(" * 9000, "!" * 9000 + "a", "a[" + "9" * 5000 + "]", "`" + "[" * 9000 + "`", "a" + " && a" * 9000]
+
+
+@pytest.mark.parametrize("expression", UNREADABLE, ids=lambda text: text[:9])
+def test_an_expression_that_nobody_can_read_earns_a_sentence(expression: str) -> None:
+    with pytest.raises(ConfigError, match=r"create.ok_when is no valid JMESPath"):
+        check_profile(small_profile(create=f"ok_when = {json.dumps(expression)}"), options={})
+
+
+ODD = ["contains(t, n)", "merge(o, l)", "ceil(i)", "avg([h, i])", "l[::0]"]
+
+
+@pytest.mark.parametrize("expression", ODD)
+def test_an_expression_finds_nothing_in_what_it_did_not_expect(expression: str) -> None:
+    tree = {"t": "text", "n": 1, "o": {"a": 1}, "l": [1], "i": float("inf"), "h": 10**400}
+
+    assert Expression(expression, "find.extract.id").search(tree) is None
+
+
 async def test_a_create_whose_answer_runs_away_may_have_happened() -> None:
     profile = small_profile(create=f"ok_when = {json.dumps(EXPRESSIONS[0])}")
     async with client(Irp((201, {"id": "1"})), profile=profile) as irp_client:
@@ -228,8 +262,6 @@ async def test_a_create_whose_answer_runs_away_may_have_happened() -> None:
 
 def test_jmespath_finds_what_the_library_finds() -> None:
     import jmespath  # the library itself is the measure, here alone
-
-    from kuma_sync.irp.expressions import Expression  # beside its measure
 
     tree = {"a": {"b": [{"c": 1, "d": "x"}, {"c": 2, "d": "y"}]}, "n": None, "t": "text"}
     for source in (

@@ -166,6 +166,60 @@ async def test_a_session_is_renewed_before_the_time_that_the_login_told_is_over(
     assert (irp.logins, irp.refused) == (2, 0)
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Response("<html>Sign in</html>", media_type="text/html"),
+        Response(status_code=302, headers={"Location": "/login"}),
+        Response(status_code=403),
+    ],
+    ids=["a page", "a redirect", "403"],
+)
+async def test_a_session_whose_end_is_told_without_401_is_renewed_by_the_next_request(refusal: Response) -> None:
+    irp = SessionIrp(refusal=refusal)
+
+    async with irp.client() as client:
+        await create(client)
+        irp.end_session()
+        error = await failing(create(client))
+        made = await create(client)
+
+    assert getattr(error, "ambiguous", False) is (refusal.status_code != 403), "a write is not sent again"
+    assert (made, irp.logins) == ("2", 2)
+
+
+async def test_a_session_that_never_worked_is_not_renewed_again_and_again() -> None:
+    irp = SessionIrp(takes_none=True, refusal=Response(status_code=403))
+
+    async with irp.client() as client:
+        await ended(client, 20)
+        await failing(client.probe())
+
+    assert (irp.logins, irp.refused) == (1, 21)
+
+
+@pytest.mark.parametrize("token", ["canary\nline", "canary-\u00e9"])
+async def test_a_token_that_no_header_can_carry_is_a_refused_login(token: str) -> None:
+    irp = SessionIrp(answers=[JSONResponse({"data": {"token": token}}) for _ in range(9)])
+
+    async with irp.client() as client:
+        answers = await ended(client, 5)
+
+    assert {str(one) for one in answers} == {"irp login: the login answered with what no HTTP header can carry"}
+    assert irp.asked == 1
+
+
+@pytest.mark.parametrize("told", ["9" * 400, int("9" * 400), "soon", "nan", -1, [], 0])
+async def test_a_time_that_is_none_lets_a_session_last_until_it_is_refused(told: object) -> None:
+    irp = SessionIrp(expires=told)
+
+    async with irp.client() as client:
+        await create(client)
+        await create(client)
+
+    assert irp.logins == 1
+
+
 async def test_a_login_without_a_token_or_a_cookie_is_refused() -> None:
     for by_cookie, answer in ((False, JSONResponse({"data": {}})), (True, Response(status_code=302))):
         irp = SessionIrp(by_cookie=by_cookie, answers=[answer])

@@ -11,6 +11,7 @@ from irp_desk import KEY, Irp, changed_profile, client, small_profile, token, va
 
 from kuma_sync.core.errors import AccessDenied, ConfigError, Permanent
 from kuma_sync.core.incident import Incident
+from kuma_sync.irp.load import parse_profile
 
 CREATED = (201, {"id": "1001", "number": "INC-1001", "url": "https://sv.example.com/incidents/1001"})
 EVENT = an_event(BaseEvents=[an_event(ID="e2", SourceAddress="10.0.0.8", DeviceHostName="dc01")])
@@ -209,6 +210,38 @@ async def test_half_a_surrogate_pair_in_a_name_does_not_stop_the_delivery() -> N
         await irp_client.create(irp_client.draft("create", values_of(seen(name="broken \ud83d name"))))
 
     assert irp.bodies[0]["title"] == "broken ? name"
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        'encoding = "form"\nbody = { name = "{{ alert.name }}" }',
+        'encoding = "multipart"\nbody = { f = { file = "{{ alert.name }}", content = "{{ alert.name }}" } }',
+        'encoding = "text"\nbody = "{{ alert.name }}"',
+        'query = { name = "{{ alert.name }}" }',
+    ],
+)
+async def test_half_a_surrogate_pair_becomes_a_question_mark_wherever_it_goes(request_of: str) -> None:
+    text = f'[profile]\nname = "s"\n[create]\nmethod = "POST"\npath = "/x"\n{request_of}\n[create.extract]\nid = "id"'
+    irp = Irp((201, {"id": "1"}))
+    alert = values_of(seen(name="half \ud800"))
+
+    async with client(irp, profile=parse_profile(text, source="s.toml")) as irp_client:
+        await irp_client.create(irp_client.draft("create", alert))
+
+    sent = irp.requests[0].content + irp.requests[0].url.raw_path
+    assert b"half ?" in sent.replace(b"%20", b" ").replace(b"%3F", b"?")
+
+
+async def test_a_file_of_a_type_that_no_header_can_carry_is_refused() -> None:
+    profile = small_profile(
+        'f = { file = "a", content = "b", type = "{{ alert.name }}" }', create='encoding = "multipart"'
+    )
+
+    async with client(Irp(CREATED), profile=profile) as irp_client:
+        draft = irp_client.draft("create", values_of(seen(name="text/plain\r\nX-Other: 1")))
+        with pytest.raises(Permanent, match=r"create.body.f has a type that no header can carry"):
+            await irp_client.create(draft)
 
 
 async def test_a_number_that_json_does_not_know_is_refused_before_sending() -> None:

@@ -322,6 +322,24 @@ async def test_try_again_counts_before_exists_and_that_before_missing() -> None:
     assert isinstance(await failure(profile, (400, {"gone": True})), Missing)
 
 
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_search_that_finds_nothing_is_answered_like_an_error(status: int) -> None:
+    profile = small_profile(more=find(more="missing_when = \"code == 'NOT_FOUND'\""))
+
+    async with client(Irp((status, {"code": "NOT_FOUND"}), (404, {"code": "?"})), profile=profile) as irp_client:
+        assert await irp_client.find("kuma:kuma:1") == []
+        with pytest.raises(Missing):
+            await irp_client.find("kuma:kuma:1")
+
+
+@pytest.mark.parametrize("condition", ["retry_when", "missing_when"])
+@pytest.mark.parametrize("answer", [httpx.Response(204), httpx.Response(200, text="done"), (200, None)])
+async def test_an_answer_that_says_nothing_fits_no_condition(condition: str, answer: Any) -> None:
+    profile = small_profile(more=update(f'{condition} = "success != `true`"'))
+
+    assert await failure(profile, answer, "update") is None
+
+
 def test_each_row_of_the_page_has_its_test() -> None:
     rows = re.findall(r"^\| .* `test_(\w+)` \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
