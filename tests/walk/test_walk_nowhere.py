@@ -346,7 +346,6 @@ async def test_a_closing_waits_for_an_irp_that_shows_a_fresh_incident_late(tmp_p
             await once(runtime)
             stage.irp.knobs.find_lag = 0.6
             late = stage.irp.faults.add("status", code=404, method="POST", match="/close$", times=1)
-            stage.irp.incident = stage.incident(alert_id)
             stage.incident(alert_id).created_at = stage.irp.clock()
             stage.kuma.close(alert_id)
             await once(runtime)
