@@ -155,10 +155,7 @@ class Simulated:
 
 
 class Beacon:
-    """The made-up product: events are wherever the profile writes them, so each is looked for by its id.
-
-    The profile leaves a case's level to its analysts, and tells KUMA's present priority in the text.
-    """
+    """The made-up product: events are wherever the profile writes them, so each is looked for by its id."""
 
     def __init__(self, desk: BeaconDesk, stage: Stage, irp: dict[str, Any]) -> None:
         reasons = {"real": "responded", "false-alarm": "incorrect data", "rule-error": "incorrect correlation rule"}
@@ -174,11 +171,10 @@ class Beacon:
     def shown(self, alert_id: str) -> Shown:
         """Return what is shown of an alert's case."""
         case, alert = self.case(alert_id), self._kuma.alerts[alert_id]
-        told = case.says(f"Priority in KUMA: {alert['priority']}\n")
         return Shown(
             open=case.state != "done",
             title=case.one("title"),
-            priority=self.priorities[alert["priority"]] if told else case.one("level"),
+            priority=case.one("level"),
             events=frozenset(event["ID"] for event in alert["events"] if case.says(event["ID"])),
         )
 

@@ -28,10 +28,6 @@ from kuma_sync.sync.runtime.single_pass import once
 
 PROFILE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "beacon-desk.toml"
 
-pytestmark = pytest.mark.skipif(
-    not PROFILE.exists(), reason=f"until there is a profile: {PROFILE.name} in docs/examples"
-)
-
 VERDICTS = {"real": "responded", "false-alarm": "incorrect data", "rule-error": "incorrect correlation rule"}
 
 
