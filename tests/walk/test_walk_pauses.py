@@ -267,5 +267,13 @@ async def test_an_irp_that_polls_us_is_not_missed_while_it_is_paused(sqlite_url:
             clock.advance(minutes=2)
             await expecting.look(within)
 
+        with capture_logs() as paused_again:
+            paused.learn([Maintenance(part="irp", since=clock(), until=clock() + timedelta(hours=1), by="anna")])
+            clock.advance(minutes=59)
+            await expecting.look(within)
+            clock.advance(minutes=5)
+            await expecting.look(within)
+
     assert not during
     assert [line["event"] for line in after] == ["nobody_asks"]
+    assert not paused_again, "nobody asked again"
