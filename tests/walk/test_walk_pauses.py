@@ -222,7 +222,7 @@ async def test_a_single_pass_leaves_alone_what_is_paused_and_says_so(tmp_path: P
     assert "1 waiting, 0 held, 0 parked; an operator paused irp" in waits.log.read_text()
     assert second == 0
     assert (third_code, len(stage.kuma.requests) - reads) == (1, 0)
-    assert "an operator paused kuma until `kuma-sync resume kuma`: nothing was asked there" in third.log.read_text()
+    assert "an operator paused kuma until `kuma-sync resume kuma`: left alone" in third.log.read_text()
 
 
 async def test_an_incident_that_waits_for_its_second_look_is_not_late_because_of_a_pause(
