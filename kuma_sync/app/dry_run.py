@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,7 +74,7 @@ class TargetPlan:
 class DryRun:
     """What a pass would do. `alerts` counts them by their states as they would be before anything is sent.
 
-    `troubles` are what went wrong when KUMA was read: then this is not all.
+    `troubles` are what went wrong when KUMA was read: then this is not all. `paused` says what a pass leaves alone.
     """
 
     targets: dict[str, TargetPlan]
@@ -84,6 +84,7 @@ class DryRun:
     parked: int
     alerts: dict[AlertState, int]
     troubles: Sequence[str]
+    paused: Sequence[str] = ()
 
 
 async def dry_pass(settings: Settings, limits: Limits | None = None) -> DryRun:
@@ -96,10 +97,11 @@ async def dry_pass(settings: Settings, limits: Limits | None = None) -> DryRun:
         runtime = RuntimeBuilder(settings, shared, remotes).runtime()
         await asyncio.to_thread(refuse_second, settings, runtime.identity)
         await make_ready(store, runtime, shared.owner)
-        await runtime.maintenance.look()
+        paused = await runtime.maintenance.look()
         async with runtime.leader.kept():
             troubles = await sweep(runtime)
-        return await _plan(settings, runtime, remotes, troubles)
+        plan = await _plan(settings, runtime, remotes, troubles)
+        return replace(plan, paused=[one.reason for one in paused])
 
 
 @asynccontextmanager

@@ -271,7 +271,7 @@ def _paused(store: Store) -> Iterator[Finding]:
     with store.reading() as tx:
         known = tx.pauses.all()
     for one in known:
-        yield warning("paused", f"{one.reason}: no daemon asks there meanwhile, this check does")
+        yield warning("paused", f"{one.reason}: a daemon leaves it alone, this check does not")
 
 
 def _unusable(file: Path, shown: str) -> Finding:

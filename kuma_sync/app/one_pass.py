@@ -60,7 +60,7 @@ class Outcome:
         """Return one line for a human."""
         states = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count) or "no alerts"
         rest = f"{self.waiting} waiting, {self.held} held, {self.parked} parked"
-        left_alone = "".join(f"; {one.reason}: nothing was asked there" for one in self.paused)
+        left_alone = "".join(f"; {one.reason}: left alone" for one in self.paused)
         return f"{states}; jobs: {rest}{left_alone}"
 
 

@@ -87,8 +87,8 @@ def _show_some(what: str, some: Sequence[Judged]) -> None:
     if not some:
         return
     say(f"\n{len(some)} {what}:")
-    columns: list[str | Column] = ["alert", Column("incident", least=8), Column("why", wraps=True)]
-    rows = [[one.alert_id, ", ".join(one.incidents) or None, one.why] for one in some[:MOST_SHOWN]]
+    columns: list[str | Column] = ["alert", Column("incident", least=8), "target", Column("why", wraps=True)]
+    rows = [[one.alert_id, ", ".join(one.incidents) or None, one.target, one.why] for one in some[:MOST_SHOWN]]
     show_table(columns, rows, indent="  ")
     if len(some) > MOST_SHOWN:
         say(f"  … and {len(some) - MOST_SHOWN} more (--json has all)")

@@ -38,6 +38,8 @@ async def show_dry_run(settings: Settings, as_json: bool, limits: Limits | None)
 
 def _show(found: DryRun) -> None:
     say("Nothing was sent or stored. A pass would do this:")
+    for reason in found.paused:
+        show_line(f"{plain(reason)}: until then a pass leaves it alone")
     for name, plan in found.targets.items():
         say()
         where = "the IRP" if name == IRP else f"target {plain(name)}"

@@ -166,7 +166,7 @@ def _compared(known: Evidence, alert: Alert, link: Link) -> tuple[Verdict, str]:
     snapshot = known.snapshot
     if snapshot is None or not snapshot.same_scalars(alert):
         fields = "" if snapshot is None else ", ".join(differing(snapshot.alert, alert))
-        return Verdict.DIFFERING, f"KUMA shows what was not read: {fields or 'the alert'}"
+        return Verdict.DIFFERING, f"KUMA shows other values than were read last: {fields or 'the alert'}"
     if link.sent.fingerprint != snapshot.fingerprint:
         return Verdict.DIFFERING, "the incident has not been told the alert's last change"
     return Verdict.AGREES, ""

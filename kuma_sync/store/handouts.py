@@ -135,7 +135,8 @@ class Handouts:
     def put(self, items: Sequence[Handout]) -> None:
         """Put alerts out; the transaction has locked their links."""
         known = self._known([item.alert.id for item in items])
-        for item in items:
+        # In one order with `delivered`, which locks no links: else two copies may wait for each other's rows.
+        for item in sorted(items, key=lambda item: item.alert.id):
             self._put(item, known.get(item.alert.id))
 
     def end(self, alert_id: AlertId) -> None:
@@ -242,7 +243,8 @@ class Handouts:
         known = self._known([out.alert_id for out in outs])
         new = [out for out in outs if (row := known.get(out.alert_id)) and (row.pending or row.first_handed_at is None)]
         if new:
-            values = [{"b_alert": out.alert_id, "b_version": out.version, "b_now": self._now} for out in new]
+            rows = sorted(new, key=lambda out: out.alert_id)  # see `put`
+            values = [{"b_alert": out.alert_id, "b_version": out.version, "b_now": self._now} for out in rows]
             self._connection.execute(_DELIVERED, values)
         return new
 

@@ -117,6 +117,17 @@ async def test_a_kuma_that_is_away_ends_it_with_a_sentence(tmp_path: Path) -> No
     assert "token refused" in answer.err
 
 
+async def test_what_is_paused_is_said(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        assert (await ask("run", "--once", *w.c)).code == 0
+        await ask("pause", "irp", *w.c)
+        w.kuma.raise_alert(id="alert-1")
+        told = await ask("run", "--once", "--dry-run", *w.c)
+
+    assert told.lines("an operator paused irp until `kuma-sync resume irp`: until then a pass leaves it alone")
+    assert told.lines("  1 created")
+
+
 async def test_dry_run_needs_once(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         alone, table = await ask("run", "--dry-run", *w.c), await ask("run", "--once", "--json", *w.c)

@@ -57,9 +57,9 @@ async def test_check_names_what_is_paused_and_asks_there_all_the_same(tmp_path: 
 
     assert checked.code == 0
     irp, kuma = checked.lines("warning  paused")
-    assert re.search(r"an operator paused irp until \S+T\d\d:\d\d:\d\dZ: no daemon asks there", irp)
+    assert re.search(r"an operator paused irp until \S+T\d\d:\d\d:\d\dZ: a daemon leaves it alone", irp)
     assert (
-        "an operator paused kuma until `kuma-sync resume kuma`: no daemon asks there meanwhile, this check does" in kuma
+        "an operator paused kuma until `kuma-sync resume kuma`: a daemon leaves it alone, this check does not" in kuma
     )
     assert checked.lines("ok       KUMA token")
 

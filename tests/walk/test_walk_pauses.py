@@ -222,7 +222,7 @@ async def test_a_single_pass_leaves_alone_what_is_paused_and_says_so(tmp_path: P
     assert "1 waiting, 0 held, 0 parked; an operator paused irp" in waits.log.read_text()
     assert second == 0
     assert (third_code, len(stage.kuma.requests) - reads) == (1, 0)
-    assert "an operator paused kuma until `kuma-sync resume kuma`: nothing was asked there" in third.log.read_text()
+    assert "an operator paused kuma until `kuma-sync resume kuma`: left alone" in third.log.read_text()
 
 
 async def test_an_incident_that_waits_for_its_second_look_is_not_late_because_of_a_pause(
@@ -267,5 +267,13 @@ async def test_an_irp_that_polls_us_is_not_missed_while_it_is_paused(sqlite_url:
             clock.advance(minutes=2)
             await expecting.look(within)
 
+        with capture_logs() as paused_again:
+            paused.learn([Maintenance(part="irp", since=clock(), until=clock() + timedelta(hours=1), by="anna")])
+            clock.advance(minutes=59)
+            await expecting.look(within)
+            clock.advance(minutes=5)
+            await expecting.look(within)
+
     assert not during
     assert [line["event"] for line in after] == ["nobody_asks"]
+    assert not paused_again, "nobody asked again"

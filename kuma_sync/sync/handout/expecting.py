@@ -56,7 +56,8 @@ class Expecting:
         silent = self._clock() - max(since, asked_at or since)
         if silent <= within:
             if self._missed:
-                log.info("asked_again", target=name)
+                if asked_at is not None and self._clock() - asked_at <= within:  # else it has a pause's time again
+                    log.info("asked_again", target=name)
                 self._health.succeeded(part_of("irp", name))
             self._missed = False
             return

@@ -127,11 +127,12 @@ class Giving:
                     return
                 if fresh:
                     now, fresh = await self.store.write(partial(_delivered, target, fresh), long=True)
-            await self._note_asked(target)
         except StoreError as error:
             # It is shown once more: at least once.
             log.warning("handout_not_noted", target=target, count=len(fresh), reason=str(error))
             return
+        with contextlib.suppress(StoreError):  # told by the loops; the next answer is noted
+            await self._note_asked(target)
         if not fresh:
             return
         self.metrics.handed_out.labels(target=target).inc(len(fresh))
