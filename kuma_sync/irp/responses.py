@@ -151,13 +151,21 @@ class Answers:
         return row.incident
 
     def current(self, answer: Answer) -> Current:
-        """Return what an incident holds now; what the answer does not say is None."""
+        """Return what an incident holds now; what the answer does not say is None.
+
+        Raises Permanent where its body says nothing of all that is asked: that is no incident whose fields are empty.
+        """
         tree = self.tree(answer)
 
         def found(places: Mapping[str, Spot]) -> dict[str, object]:
             return {name: spot.found(tree, answer) for name, spot in places.items()}
 
-        return self._within(answer, lambda: Current(fields=found(self._fields), values=found(self._free)))
+        current = self._within(answer, lambda: Current(fields=found(self._fields), values=found(self._free)))
+        told = [value for name, value in current.values.items() if not self._free[name].by_header]
+        if self._fields and all(value is None for value in (*current.fields.values(), *told)):
+            summary = "shows nothing of what get.extract names: is a path wrong, or ok_when missing?"
+            raise Permanent(remote=REMOTE, operation=self._name, summary=summary, status=answer.status)
+        return current
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""
