@@ -195,7 +195,7 @@ async def test_an_answer_that_shows_nothing_of_the_incident_is_no_edit(answer: o
     irp = Irp(httpx.Response(200, json=answer, headers={"ETag": '"1"'}))
 
     async with client(irp, profile=owning()) as irp_client:
-        with pytest.raises(Permanent, match="shows nothing of what get.extract names"):
+        with pytest.raises(Permanent, match=r"shows nothing of what get\.extract names"):
             await irp_client.read(irp_client.draft("get", KNOWN))
 
 
