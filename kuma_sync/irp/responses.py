@@ -95,7 +95,7 @@ class Answers:
             raise self._busy(answer)
         if answer.status in self._duplicate_status and self._is_duplicate(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if says(self._missing_when, answer):
+        if says(self._missing_when, answer) and not self._may_have_made(answer):
             raise (Absent if self._name == "find" else Missing)(
                 remote=REMOTE,
                 operation=self._name,
@@ -122,8 +122,7 @@ class Answers:
 
     def _busy(self, answer: Answer) -> Transient:
         """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
-        named = isinstance(self._operation, CreateOperation) and bool(self._row(told(answer), answer).incident.id)
-        unclear = named or (answer.status >= 500 and answer.status != 503)
+        unclear = self._may_have_made(answer) or (answer.status >= 500 and answer.status != 503)
         return Transient(
             remote=REMOTE,
             operation=self._name,
@@ -133,6 +132,13 @@ class Answers:
             retry_after=answer.retry_after,
             ambiguous=answer.changes and unclear,
         )
+
+    def _may_have_made(self, answer: Answer) -> bool:
+        """Tell whether a create may have happened, whatever its answer is called: it names an incident, or is a 5xx."""
+        if not isinstance(self._operation, CreateOperation):
+            return False
+        named = bool(self._row(told(answer), answer).incident.id)
+        return named or (answer.status >= 500 and answer.status != 503)
 
     def tree(self, answer: Answer) -> object:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""

@@ -274,6 +274,17 @@ async def test_a_create_that_may_have_happened_stays_in_doubt_whatever_it_is_cal
     assert error.ambiguous is True
 
 
+async def test_a_create_that_may_have_happened_is_not_refused_by_missing_when() -> None:
+    profile = small_profile(create="missing_when = \"code == 'NOT_FOUND'\"")
+
+    error = await failure(profile, (500, {"code": "NOT_FOUND"}))
+
+    assert isinstance(error, Transient)
+    assert error.ambiguous
+    assert await failure(profile, (201, {"code": "NOT_FOUND", "id": "5"})) is None
+    assert isinstance(await failure(profile, (400, {"code": "NOT_FOUND"})), Missing)
+
+
 async def test_try_again_counts_before_exists_and_that_before_missing() -> None:
     conditions = 'retry_when = "busy"\nduplicate_when = { status = 400, when = "exists" }\nmissing_when = "gone"'
     profile = small_profile(create=conditions)
