@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, Token
 from itertools import chain
 from time import monotonic, thread_time
@@ -23,6 +24,9 @@ SIZE = 64 << 20
 
 _STEPS, _LARGE = 16, 10_000
 """Steps between two looks at the clock, and characters that take as long."""
+
+_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="templates")
+"""Not those of others: names of hosts are looked up there, and no more may take the processor at once."""
 
 T = TypeVar("T")
 
@@ -148,7 +152,7 @@ async def patiently(work: Callable[[], T]) -> T:
     except CutOff as cut:
         if cut.final:
             raise
-    return await asyncio.to_thread(_whole, work)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, _whole, work)
 
 
 def _whole(work: Callable[[], T]) -> T:

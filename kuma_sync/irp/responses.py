@@ -94,7 +94,7 @@ class Answers:
             raise self._busy(answer)
         if self._duplicate_when.holds(answer):
             raise Duplicate(remote=REMOTE, operation=self._name, summary="exists already", status=answer.status)
-        if self._missing_when.holds(answer):
+        if self._missing_when.holds(answer) and not self._may_have_made(answer):
             raise (Absent if self._name == "find" else Missing)(
                 remote=REMOTE,
                 operation=self._name,
@@ -118,8 +118,7 @@ class Answers:
 
     def _busy(self, answer: Answer) -> Transient:
         """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
-        named = isinstance(self._operation, CreateOperation) and bool(self._row(told(answer), answer).incident.id)
-        unclear = named or (answer.status >= 500 and answer.status != 503)
+        unclear = self._may_have_made(answer) or (answer.status >= 500 and answer.status != 503)
         return Transient(
             remote=REMOTE,
             operation=self._name,
@@ -129,6 +128,13 @@ class Answers:
             retry_after=answer.retry_after,
             ambiguous=answer.changes and unclear,
         )
+
+    def _may_have_made(self, answer: Answer) -> bool:
+        """Tell whether a create may have happened, whatever its answer is called: it names an incident, or is a 5xx."""
+        if not isinstance(self._operation, CreateOperation):
+            return False
+        named = bool(self._row(told(answer), answer).incident.id)
+        return named or (answer.status >= 500 and answer.status != 503)
 
     def tree(self, answer: Answer) -> object:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""
@@ -147,13 +153,21 @@ class Answers:
         return row.incident
 
     def current(self, answer: Answer) -> Current:
-        """Return what an incident holds now; what the answer does not say is None."""
+        """Return what an incident holds now; what the answer does not say is None.
+
+        Raises Permanent where its body says nothing of all that is asked: that is no incident whose fields are empty.
+        """
         tree = self.tree(answer)
 
         def found(places: Mapping[str, Spot]) -> dict[str, object]:
             return {name: spot.found(tree, answer) for name, spot in places.items()}
 
-        return self._within(answer, lambda: Current(fields=found(self._fields), values=found(self._free)))
+        current = self._within(answer, lambda: Current(fields=found(self._fields), values=found(self._free)))
+        told = [value for name, value in current.values.items() if not self._free[name].by_header]
+        if self._fields and all(value is None for value in (*current.fields.values(), *told)):
+            summary = "shows nothing of what get.extract names: is a path wrong, or ok_when missing?"
+            raise Permanent(remote=REMOTE, operation=self._name, summary=summary, status=answer.status)
+        return current
 
     def rows(self, answer: Answer) -> list[Row]:
         """Return the items of a list. Raises Transient where there is no list: that proves nothing."""

@@ -7,6 +7,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -196,6 +197,19 @@ async def test_the_event_loop_goes_on_while_a_template_runs_away() -> None:
     assert isinstance(error, Permanent)
     assert (error.summary, error.detail) == ("the template create.body.title failed", "was cut off after 2 s")
     assert longest < 1
+
+
+async def test_a_template_that_runs_away_leaves_the_threads_of_others_alone() -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    rendering = compile_profile(profile_of(LONG[0]))["create"].rendering
+
+    running = asyncio.create_task(bounds.patiently(partial(rendering.draft, VALUES)))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(int)
+
+    assert not running.done()
+    with pytest.raises(Unrenderable):
+        await running
 
 
 async def test_what_takes_longer_than_a_moment_is_done_all_the_same() -> None:

@@ -190,6 +190,15 @@ def test_a_header_of_what_the_incident_does_not_show_is_left_out() -> None:
 # What is asked
 
 
+@pytest.mark.parametrize("answer", [{}, {"success": False, "error": "try later"}, [], {"data": {"title": "x"}}])
+async def test_an_answer_that_shows_nothing_of_the_incident_is_no_edit(answer: object) -> None:
+    irp = Irp(httpx.Response(200, json=answer, headers={"ETag": '"1"'}))
+
+    async with client(irp, profile=owning()) as irp_client:
+        with pytest.raises(Permanent, match=r"shows nothing of what get\.extract names"):
+            await irp_client.read(irp_client.draft("get", KNOWN))
+
+
 async def test_get_reads_fields_to_compare_and_values_also_from_headers() -> None:
     irp = Irp(httpx.Response(200, json={"card": {"title": "Checked"}, "version": 7}, headers={"ETag": 'W/"7"'}))
     async with client(irp, profile=owning()) as asked:

@@ -17,11 +17,12 @@ from sessions import SessionIrp, create
 
 from kuma_sync.core.errors import ConfigError, Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Incident
+from kuma_sync.core.steps import Compare, update_of
 from kuma_sync.irp.auth import Credentials
 from kuma_sync.irp.errors import Duplicate, Missing
 from kuma_sync.irp.load import parse_profile
 from kuma_sync.irp.profile import Profile
-from kuma_sync.irp.validate import check_profile
+from kuma_sync.irp.validate import check_profile, compile_profile
 from kuma_sync.settings.secret import Secret
 
 PAGE = Path(__file__).parents[2] / "docs" / "profiles.md"
@@ -312,6 +313,17 @@ async def test_a_link_without_its_address_gets_that_of_the_irp() -> None:
         assert [one.incident.url for one in await irp_client.find("k")] == ["https://sv.example.com/1"]
 
 
+async def test_a_create_that_may_have_happened_is_not_refused_by_missing_when() -> None:
+    profile = small_profile(create="missing_when = \"code == 'NOT_FOUND'\"")
+
+    error = await failure(profile, (500, {"code": "NOT_FOUND"}))
+
+    assert isinstance(error, Transient)
+    assert error.ambiguous
+    assert await failure(profile, (201, {"code": "NOT_FOUND", "id": "5"})) is None
+    assert isinstance(await failure(profile, (400, {"code": "NOT_FOUND"})), Missing)
+
+
 async def test_try_again_counts_before_exists_and_that_before_missing() -> None:
     conditions = 'retry_when = "busy"\nduplicate_when = { status = 400, when = "exists" }\nmissing_when = "gone"'
     profile = small_profile(create=conditions)
@@ -338,6 +350,19 @@ async def test_an_answer_that_says_nothing_fits_no_condition(condition: str, ans
     profile = small_profile(more=update(f'{condition} = "success != `true`"'))
 
     assert await failure(profile, answer, "update") is None
+
+
+def test_a_fixed_word_with_every_update() -> None:
+    word = """action = '{{ "edit" if incident.id }}'"""
+    fixed = update("").replace('title = "y"', f'{word}\nkind = "x"\ntitle = "{{{{ key }}}}"')
+    rendering = compile_profile(small_profile(more=fixed))["update"].rendering
+    draft = rendering.draft(ALERT)
+
+    told = update_of(Compare(), draft.rendered, {**draft.rendered.digests, "title": "another"})
+
+    assert told is not None
+    assert (draft.only(told).body or {}).keys() == {"action", "title"}
+    assert update_of(Compare(), draft.rendered, draft.rendered.digests) is None, "it is no change by itself"
 
 
 def test_each_row_of_the_page_has_its_test() -> None:

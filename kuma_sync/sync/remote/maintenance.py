@@ -22,6 +22,8 @@ class Paused:
 
     def of(self, parts: Iterable[str], now: datetime) -> Maintenance | None:
         """Return the pause of one of these parts, None where there is none."""
+        if not self._known:  # asked before every request, and mostly nothing is paused
+            return None
         lasting = [one for part in parts if (one := self._known.get(part)) is not None and one.lasts(now)]
         for one in lasting:
             self._last[one.part] = now
