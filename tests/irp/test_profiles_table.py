@@ -354,7 +354,7 @@ async def test_an_answer_that_says_nothing_fits_no_condition(condition: str, ans
 
 def test_a_fixed_word_with_every_update() -> None:
     word = """action = '{{ "edit" if incident.id }}'"""
-    fixed = update("").replace('title = "y"', f'{word}\nkind = "x"\ntitle = "{{{{ key }}}}"')
+    fixed = update("").replace('title = "y"', f'{word}\nkind = "x"\ntitle = "{{{{ alert.name }}}}"')
     rendering = compile_profile(small_profile(more=fixed))["update"].rendering
     draft = rendering.draft(ALERT)
 
