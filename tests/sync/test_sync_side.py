@@ -14,6 +14,7 @@ from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, GateClosed, RemoteGate
+from kuma_sync.sync.remote.gates import RemoteGates
 from kuma_sync.sync.remote.maintenance import Pausable, Paused
 from kuma_sync.sync.remote.rate import RateLimiter, RetryAfter, RetryContext, Traffic
 from kuma_sync.telemetry.health import Health, State
@@ -618,3 +619,17 @@ async def test_a_request_aside_trips_nothing_and_its_wait_counts() -> None:
             await remote.gate.aside(fail)
 
     assert remote.gate.paused is None
+
+
+async def test_a_wait_that_a_comment_was_asked_for_holds_for_all_requests() -> None:
+    remote = Remote()
+    gates = RemoteGates(whole=remote.gate, kinds={}, places=asyncio.Semaphore(1))
+
+    async def fail() -> None:
+        raise transient(30)
+
+    with pytest.raises(Transient):
+        await gates.ask_aside(fail)
+
+    with pytest.raises(GateClosed, match="it asked to wait"):
+        await remote.gate.ask(succeeding(remote))

@@ -181,7 +181,7 @@ class RemoteGate:
         self.assure_open()
         if self.stands_still():
             raise self._closed(self.paused or "")
-        await self._limiter.pass_through()
+        await self.turn_page()
         try:
             return await send()
         except Transient as error:

@@ -84,9 +84,7 @@ class RemoteGates:
         async with self.places:
             if self.whole.stands_still():
                 return await self.whole.ask(send, subject=None)
-            self.whole.assure_open()
-            await self.whole.turn_page()
-            return await send()
+            return await self.whole.aside(send)
 
     def lane(self, gate: RemoteGate) -> Lane | None:
         """Return where jobs wait while this gate stands still; None where they need not change their lane."""
