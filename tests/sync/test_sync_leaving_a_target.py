@@ -147,7 +147,7 @@ async def test_a_closed_alert_that_was_shown_before_it_was_closed_stays(sqlite_u
             known(tx, over)
             tx.handouts.put([Handout(alert=an_alert(id=A), target=THERE, head=Text.of(b"{}"))])
             asked = Asked()
-            tx.handouts.delivered(tx.handouts.listed(THERE, asked, repeat_for=timedelta(), limit=9))
+            tx.handouts.delivered(tx.handouts.by_id(THERE, asked, [A]))
             tx.handouts.put([Handout(alert=an_alert(id=A, status="closed"), target=THERE, head=Text.of(b'{"x":1}'))])
 
         await store.write(hand_out)
