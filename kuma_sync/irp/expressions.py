@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import jmespath
@@ -35,10 +36,12 @@ class _Interpreter(TreeInterpreter):
 
     def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         """Find what a part of the expression means."""
-        self._budget.step()
-        found = super().visit(node, *args, **kwargs)
+        spent = self._budget
+        spent.step()
+        # As the library does, which looks its methods up anew for each search.
+        found = _method(node["type"])(self, node, *args, **kwargs)
         if isinstance(found, list):
-            self._budget.add(len(found))
+            spent.add(len(found))
         return found
 
     def visit_multi_select_list(self, node: Any, value: Any) -> Any:
@@ -69,6 +72,12 @@ class _Interpreter(TreeInterpreter):
         if isinstance(found, str):
             self._budget.add(len(found))
         return found
+
+
+@cache
+def _method(kind: str) -> Callable[..., Any]:
+    method: Callable[..., Any] = getattr(_Interpreter, f"visit_{kind}")
+    return method
 
 
 class Expression:

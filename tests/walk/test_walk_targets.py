@@ -307,7 +307,7 @@ async def test_the_plain_irp_comes_and_goes_by_sighup_as_other_targets_do(tmp_pa
             await eventually(lambda: w.north.incidents)
 
     assert "configuration_refused" not in added
-    assert refused["configuration_refused"].startswith("irp: is missing, and 1 ")
+    assert refused["configuration_refused"].startswith("irp: is missing, and has 1 open link")
     assert "configuration_refused" not in removed
     assert set(removed["parts"]) & {"irp", "irp:north"} == {"irp:north"}
 
