@@ -9,6 +9,7 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from prompt import Answered, World, ask, shell, world
@@ -54,7 +55,8 @@ async def test_who_only_looks_reads_no_piece_and_is_told_its_size(database_url: 
         looks = ["status", "status --json", "alerts", "alerts --json --state parked", f"show {digest}"]
         for words in looks:
             await ask(*words.split(), *w.c)
-        answers = {words: await measured(w, words) for words in looks}
+        # What is loaded, or done in another thread, meanwhile is not what it reads: the smaller one of two counts.
+        answers = {words: min([await measured(w, words) for _ in range(2)], key=itemgetter(1)) for words in looks}
 
     for words, (answer, peak) in answers.items():
         assert answer.code == (3 if "status" in words else 0), "no daemon runs"
