@@ -170,6 +170,9 @@ class Limits:
     listed_again: int = 5
     """How often one round asks for the late listing again at most."""
 
+    contents_tries: int = 5
+    """How often the closing of an incident waits for contents that KUMA fails to show."""
+
     page_deadline: timedelta = timedelta(minutes=10)
     """How long one page of KUMA's may take in all. Less than `longest_read`."""
 

@@ -97,6 +97,30 @@ async def test_an_incident_is_not_closed_before_the_events_that_kuma_could_not_s
     assert stage.agrees(), stage.verdict()
 
 
+@pytest.mark.parametrize("for_good", [False, True])
+async def test_a_closing_waits_a_while_for_growth_that_kuma_fails_to_show(
+    tmp_path: Path, sqlite_url: str, for_good: bool
+) -> None:
+    async with staged(tmp_path, sqlite_url, retry={"base": "10ms", "max": "20ms"}) as stage, stage.runtime() as runtime:
+        grown = stage.kuma.raise_alert(events=1)
+        await once(runtime)
+        stage.kuma.grow(grown, events=1)
+        stage.kuma.close(grown, "incorrect data")
+        asked = f"withAffected&id={grown}"
+        # The poll is told that there is nothing to show, and whoever asks then gets an error.
+        stage.kuma.faults.add("status", code=200, body="[]", match=asked, times=1)
+        failing = stage.kuma.faults.add("status", code=500, match=asked, times=None if for_good else 6)
+
+        await polled(runtime)
+        await until_rest(runtime)
+
+        tried, incident = failing.fired, stage.incident(grown)
+
+    assert incident.status == "closed"
+    assert len(incident.events) == (1 if for_good else 2)
+    assert tried == (18 if for_good else 6), "each try asks three times"
+
+
 def refuse(stage: Stage, about: str) -> Rule:
     """Let KUMA answer 400 to questions by id about one alert, or (an empty id) about any."""
     body = '{"message":"invalid query parameter value","details":"id"}'

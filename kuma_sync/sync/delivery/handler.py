@@ -9,7 +9,7 @@ import structlog
 
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.retry import Bounce, Park, RetryAt
-from kuma_sync.core.steps import Compare, Create, Offer, Step, Upsert
+from kuma_sync.core.steps import Compare, Create, Offer, Step, Upsert, to_be_closed
 from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
 from kuma_sync.sync.failpoint import failpoint
@@ -101,11 +101,19 @@ class Deliver:
         if not job.weight:
             # What is read again takes room as what is stored does. Whoever holds some must not wait for more.
             await job.take(len(work.snapshot.event_ids) * EVENT)
-        contents = await self._contents.read(work.alert_id, needed=not work.plain)
+        contents = await self._contents.read(work.alert_id, needed=self._needs_contents(job, work))
         if contents is None:
             return work, step
         work = await self._unit_of_work.keep_contents(job, work, contents)
         return work, work.step(capabilities)
+
+    def _needs_contents(self, job: LeasedJob, work: DeliveryState) -> bool:
+        """Tell whether to wait until KUMA shows the contents: a closed incident is not written to any more.
+
+        What KUMA fails to show again and again must not keep an incident open for ever.
+        """
+        patient = job.claim.attempts < self._pace.limits.contents_tries
+        return not work.plain or (patient and to_be_closed(work.link))
 
     def _failed(self, job: LeasedJob, error: RemoteError) -> RetryAt | Bounce | Park:
         log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)
