@@ -23,8 +23,7 @@ from kuma_sync.core.plan import Brake, Plan, check
 from kuma_sync.core.recording import Recording, RecordSettings
 from kuma_sync.core.routing import IGNORE, Routing
 from kuma_sync.core.window import IDS_PER_READ, Query, ReadKind, ReadSchedule, by_id
-from kuma_sync.kuma.client import Element, End, PageEnd
-from kuma_sync.kuma.parse import Parsed, parse_alert
+from kuma_sync.kuma.client import End, PageEnd
 from kuma_sync.settings import Settings
 from kuma_sync.store import Lane, PassRecord, Put, Store, Tx
 from kuma_sync.store.locks import lock
@@ -120,8 +119,7 @@ class _Backfill:
 
     def __init__(self, settings: Settings, store: Store, gated: GatedRemotes, order: Order) -> None:
         self._store = store
-        self._kuma = gated.remotes.kuma
-        self._gate = gated.kuma
+        self._gated = gated
         self._order = order
         self._routing: Routing = routing_of(settings)
         self._brake = settings.brake.brake
@@ -160,7 +158,7 @@ class _Backfill:
             metrics=gated.shared.metrics,
             health=gated.shared.health,
         )
-        return Fetcher(kuma=self._kuma, gate=self._gate, recorder=self._recorder, poll_settings=poll_settings)
+        return Fetcher(kuma=gated.remotes.kuma, gate=gated.kuma, recorder=self._recorder, poll_settings=poll_settings)
 
     async def run(self, period: Period) -> Backfilled:
         """Do it."""
@@ -183,20 +181,18 @@ class _Backfill:
         query = Query(kind=ReadKind.BACKFILL, since=period.since, until=period.until, statuses=period.statuses)
         new, ignored, seen, end = list[AlertId](), list[AlertId](), set[AlertId](), End.MORE
         page: list[Alert] = []
-        async with self._gate.admit(paced=True, reads=True), aclosing(self._kuma.read(query)) as items:
+        async with aclosing(self._gated.listed(query)) as items:
             async for item in items:
                 if isinstance(item, PageEnd):
                     end = item.end
                     self._sort(page, new, ignored)
                     page = []
                     self._order.told(f"{len(seen)} alerts listed, {len(new) + len(ignored)} of them to be brought")
-                    if end is End.MORE:
-                        await self._gate.turn_page()
-                elif (alert := _alert(item)) is None:
+                elif item is None:
                     self._found.no_alerts += 1
-                elif alert.id not in seen:
-                    seen.add(alert.id)
-                    page.append(alert)
+                elif item.id not in seen:
+                    seen.add(item.id)
+                    page.append(item)
         if not end.complete:
             raise NotRead(f"KUMA's list of alerts did not come to its end ({end.value}); nothing was changed")
         self._found.listed = len(seen)
@@ -231,10 +227,10 @@ class _Backfill:
     async def _without_events(self, ids: Sequence[AlertId], read: Pass, round_: Round) -> None:
         listed: list[Observation] = []
         for query in by_id(ReadKind.STATUS, ids):
-            async with self._gate.admit(paced=True, reads=True), aclosing(self._kuma.read(query)) as items:
+            async with aclosing(self._gated.listed(query)) as items:
                 async for item in items:
-                    if isinstance(item, Element) and (alert := _alert(item)) is not None:
-                        listed.append(Observation(alert=alert, oversize=alert.id in round_.oversize))
+                    if isinstance(item, Alert):
+                        listed.append(Observation(alert=item, oversize=item.id in round_.oversize))
         if listed:
             await self._recorder.seen(listed, read, round_)
         self._found.unreadable += sorted(set(ids) - {item.alert.id for item in listed})
@@ -292,8 +288,3 @@ class _Backfill:
 def _sleeps(link: Link) -> bool:
     """Tell whether a known alert is ignored, and not given up by an operator."""
     return link.ignored and not link.dropped
-
-
-def _alert(element: Element) -> Alert | None:
-    parsed = None if element.raw is None else parse_alert(element.raw, with_events=False, max_events=1)
-    return parsed.seen.alert if isinstance(parsed, Parsed) else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -12,12 +11,12 @@ from functools import partial
 import structlog
 
 from kuma_sync.app.identity import identity, joined, routing_of
-from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options
+from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options, retry_context
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.recording import RecordSettings
-from kuma_sync.core.retry import LONGEST_RETRY_AFTER, RetryPolicy
+from kuma_sync.core.retry import LONGEST_RETRY_AFTER
 from kuma_sync.core.window import ReadSchedule
 from kuma_sync.irp.client import IrpClient
 from kuma_sync.settings import Settings
@@ -41,7 +40,6 @@ from kuma_sync.sync.polling.round import PollSettings
 from kuma_sync.sync.queue.memory_limit import MemoryLimit
 from kuma_sync.sync.queue.worker import Gate, Worker, WorkerConfig
 from kuma_sync.sync.remote.gates import LANES
-from kuma_sync.sync.remote.rate import RetryContext
 from kuma_sync.sync.runtime.housekeeping import Housekeeping
 from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
@@ -122,12 +120,7 @@ class RuntimeBuilder:
         self._settings = settings
         self._shared = shared
         self._remotes = remotes
-        self._pace = RetryContext(
-            clock=utc_now,
-            policy=RetryPolicy(base=settings.retry.base, max=settings.retry.max),
-            jitter=random.SystemRandom().random,
-            limits=shared.limits,
-        )
+        self._pace = retry_context(settings, utc_now, shared.limits)
         self._routing = routing_of(settings)
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)

@@ -18,8 +18,7 @@ from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import KumaSyncError, Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Found, external_key
 from kuma_sync.core.window import Query, ReadKind, by_id
-from kuma_sync.kuma.client import Element, End, PageEnd
-from kuma_sync.kuma.parse import Parsed, parse_alert
+from kuma_sync.kuma.client import End, PageEnd
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.jobs import JobState
@@ -132,7 +131,7 @@ class _Comparing:
         self._store = store
         self._asked = asked
         self._remotes = gated.remotes
-        self._kuma = gated.kuma
+        self._gated = gated
         self._gates = gated.gates
         self._routing = routing_of(settings)
         self._result = Comparison(notes=[*self._notes()])
@@ -185,7 +184,7 @@ class _Comparing:
         A page is read to its end first: KUMA must not wait while its alerts are compared.
         """
         page, end = list[Alert](), End.MORE
-        async with self._kuma.admit(paced=True, reads=True), aclosing(self._read(Query(kind=ReadKind.SWEEP))) as items:
+        async with aclosing(self._read(Query(kind=ReadKind.SWEEP))) as items:
             async for item in items:
                 if isinstance(item, Alert):
                     page.append(item)
@@ -196,22 +195,18 @@ class _Comparing:
             raise NotComparable(f"KUMA's list of alerts did not come to its end ({end.value})")
 
     async def _read(self, query: Query) -> AsyncGenerator[Alert | PageEnd, None]:
-        async with aclosing(self._remotes.kuma.read(query)) as items:
+        async with aclosing(self._gated.listed(query)) as items:
             async for item in items:
-                if isinstance(item, PageEnd):
-                    yield item
-                    if item.end is End.MORE:
-                        await self._kuma.turn_page()
-                elif (alert := _alert(item)) is not None:
-                    yield alert
-                else:
+                if item is None:
                     self._result.explain("no alert, parked as a piece")
+                else:
+                    yield item
 
     async def _shown(self, ids: Sequence[AlertId]) -> dict[AlertId, Alert | None]:
         """Ask KUMA for alerts by id; None for one that it has no more."""
         shown: dict[AlertId, Alert | None] = dict.fromkeys(ids)
         for query in by_id(ReadKind.STATUS, ids):
-            async with self._kuma.admit(paced=True, reads=True), aclosing(self._read(query)) as items:
+            async with aclosing(self._read(query)) as items:
                 async for item in items:
                     if isinstance(item, Alert) and item.id in shown:
                         shown[item.id] = item
@@ -305,8 +300,3 @@ class _Comparing:
 def _shows_closed(target: Target) -> bool:
     find, closed = target.profile.find, target.profile.list_closed
     return bool((find and find.closed_when) or (closed and closed.closed_when))
-
-
-def _alert(element: Element) -> Alert | None:
-    parsed = None if element.raw is None else parse_alert(element.raw, with_events=False, max_events=1)
-    return parsed.seen.alert if isinstance(parsed, Parsed) else None

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
 from kuma_sync.app.build import utc_now
-from kuma_sync.app.remotes import Gatekeeper, Remotes, open_remotes
+from kuma_sync.app.remotes import Gatekeeper, Remotes, open_remotes, retry_context
 from kuma_sync.app.shared_state import SharedState
-from kuma_sync.core.retry import RetryPolicy
+from kuma_sync.core.alert import Alert
+from kuma_sync.core.window import Query
+from kuma_sync.kuma.client import End, PageEnd
+from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.remote.gates import RemoteGates
-from kuma_sync.sync.remote.rate import RetryContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,20 @@ class GatedRemotes:
     gates: Mapping[str, RemoteGates]
     shared: SharedState
 
+    async def listed(self, query: Query) -> AsyncGenerator[Alert | PageEnd | None, None]:
+        """Read alerts without their contents, page by page; None stands for a piece that is no alert.
+
+        Close the iterator (`aclosing`): it holds a connection. Raise GateClosed or RemoteError.
+        """
+        async with self.kuma.admit(paced=True, reads=True), aclosing(self.remotes.kuma.read(query)) as items:
+            async for item in items:
+                if isinstance(item, PageEnd):
+                    yield item
+                    if item.end is End.MORE:
+                        await self.kuma.turn_page()
+                else:
+                    yield _alert(item.raw)
+
 
 async def open_gated(settings: Settings, store: Store, limits: Limits, stack: AsyncExitStack) -> GatedRemotes:
     """Make them; `stack` closes the connections. Raise ConfigError or StoreError."""
@@ -35,12 +50,11 @@ async def open_gated(settings: Settings, store: Store, limits: Limits, stack: As
     with store.reading() as tx:
         shared.paused.learn(tx.pauses.all())
     remotes = await open_remotes(settings, utc_now, limits, stack)
-    pace = RetryContext(
-        clock=utc_now,
-        policy=RetryPolicy(base=settings.retry.base, max=settings.retry.max),
-        jitter=random.SystemRandom().random,
-        limits=limits,
-    )
-    keeper = Gatekeeper(shared, pace)
+    keeper = Gatekeeper(shared, retry_context(settings, utc_now, limits))
     gates = {name: keeper.target(target).irp for name, target in remotes.targets.items()}
     return GatedRemotes(remotes=remotes, kuma=keeper.kuma(remotes.kuma).whole, gates=gates, shared=shared)
+
+
+def _alert(raw: bytes | None) -> Alert | None:
+    parsed = None if raw is None else parse_alert(raw, with_events=False, max_events=1)
+    return parsed.seen.alert if isinstance(parsed, Parsed) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.budget import spacing
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import CLOSE, KUMA
+from kuma_sync.core.retry import RetryPolicy
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.steps import TargetCapabilities
 from kuma_sync.irp.auth import Credentials
@@ -88,6 +90,12 @@ def usable_profile(settings: Settings, name: str) -> Profile:
     if name in settings.broken:
         raise ConfigError("", settings.broken[name])  # that sentence names its key
     return checked_profile(settings.irps[name], key_of(name))[0]
+
+
+def retry_context(settings: Settings, clock: Callable[[], datetime], limits: Limits) -> RetryContext:
+    """Return how failures are waited out."""
+    policy = RetryPolicy(base=settings.retry.base, max=settings.retry.max)
+    return RetryContext(clock=clock, policy=policy, jitter=random.SystemRandom().random, limits=limits)
 
 
 def options(section: IrpSection) -> dict[str, str]:

@@ -194,7 +194,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
                 wanted = _seen_since(tx, since)
                 dropped, known = [], len(wanted)
             described = [f"{plain(name)}: {_described(tx, name)}, was dropped" for name in dropped]
-            unrouted = {one.id for one in tx.overview.unrouted()}
+            unrouted = set(tx.links.unrouted())
         if not texts and wanted and order.is_seen_first:
             show_line(_overwritten(settings, len(wanted)))
         for line in described if order.is_seen_first else []:
@@ -269,7 +269,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
         with store.reading() as tx:
             wanted = all_named(tx, texts)
             held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
-            unrouted = {one.id for one in tx.overview.unrouted()}
+            unrouted = set(tx.links.unrouted())
         if held:
             if order.is_seen_first:
                 _show_held(held)

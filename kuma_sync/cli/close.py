@@ -107,7 +107,7 @@ def _way(settings: Settings, target: str) -> Way:
         return Way(may=False, why="it stays open: close.to_irp is off")
     if target == NO_ROUTE:
         return Way(may=False, why="nothing is done: no route takes it, so it has no incident")
-    if target not in settings.irps and target not in settings.broken:
+    if target not in settings.named:
         return Way(may=False, why=f"nothing is done: its target {target} is not configured")
     try:
         profile = usable_profile(settings, target)

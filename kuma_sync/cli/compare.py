@@ -33,9 +33,8 @@ def compare(limits: Limits | None, config: Path | None, as_json: bool, target: s
     Exit code 0 only if both sides agree.
     """
     settings = command_settings(config)
-    known = (*settings.irps, *settings.broken)
-    if target is not None and target not in known:
-        raise click.UsageError(f"there is no target {target!r}: expected {', '.join(known)}")
+    if target is not None and target not in settings.named:
+        raise click.UsageError(f"there is no target {target!r}: expected {', '.join(settings.named)}")
     found = run_async(_compared, settings, Asked(target=target, closed=closed), limits)
     if as_json:
         show_json({"agrees": found.agrees, **asdict(found)})

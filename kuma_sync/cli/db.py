@@ -133,7 +133,7 @@ def _rebind(settings: Settings, order: Order) -> None:
 
 
 def _remove_target(settings: Settings, name: str, order: Order) -> None:
-    if name in {*settings.irps, *settings.broken}:
+    if name in settings.named:
         raise click.UsageError(f"the target {name} is configured; `kuma-sync db rebind` accepts all that are")
     routing = routing_of(settings)
     with opened_store(settings, any_owner=True) as store:

@@ -239,7 +239,7 @@ def _view(settings: Settings, text: str) -> AlertView:
             parked_because=parked.reason if parked else "",
             parked_size=parked.size if parked else None,
             held=[one for one in tx.overview.held() if one.id == name],
-            unrouted=any(one.id == name for one in tx.overview.unrouted()),
+            unrouted=name in tx.links.unrouted(),
             history=tx.audit.history(name),
         )
 

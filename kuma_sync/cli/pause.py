@@ -44,9 +44,7 @@ def pause(config: Path | None, said: str | None, as_json: bool, part: str, lengt
     within seconds.
     """
     settings = command_settings(config, remotes=False)
-    known = (KUMA, CLOSE, *settings.irps, *settings.broken)
-    if part not in known:
-        raise click.UsageError(f"there is nothing called {part!r} to pause: expected {', '.join(known)}")
+    _assure_known(settings, part, "pause")
     _pause(settings, actor(said), part, length, as_json=as_json)
 
 
@@ -62,13 +60,18 @@ def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> N
         ended = tx.pauses.end(part)
         if ended is not None:
             tx.audit.note(by, "resume", detail=part)
-    known = (KUMA, CLOSE, *settings.irps, *settings.broken)
-    if ended is None and part not in known:
-        raise click.UsageError(f"there is nothing called {part!r} to resume: expected {', '.join(known)}")
+    if ended is None:
+        _assure_known(settings, part, "resume")
     if as_json:
         show_json({"part": part, "paused": False, "was_paused": ended is not None})
         return
     say(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
+
+
+def _assure_known(settings: Settings, part: str, what: str) -> None:
+    known = (KUMA, CLOSE, *settings.named)
+    if part not in known:
+        raise click.UsageError(f"there is nothing called {part!r} to {what}: expected {', '.join(known)}")
 
 
 def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, as_json: bool) -> None:

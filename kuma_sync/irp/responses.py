@@ -118,7 +118,7 @@ class Answers:
 
     def _busy(self, answer: Answer) -> Transient:
         """Return what `retry_when` means; where the request may have been carried out all the same, it says so."""
-        unclear = self._may_have_made(answer) or (answer.status >= 500 and answer.status != 503)
+        unclear = self._may_have_made(answer) or answer.failed_midway
         return Transient(
             remote=REMOTE,
             operation=self._name,
@@ -134,7 +134,7 @@ class Answers:
         if not isinstance(self._operation, CreateOperation):
             return False
         named = bool(self._row(told(answer), answer).incident.id)
-        return named or (answer.status >= 500 and answer.status != 503)
+        return named or answer.failed_midway
 
     def tree(self, answer: Answer) -> object:
         """Return an answer's JSON. A create answered without any may have happened, and nobody knows as what."""

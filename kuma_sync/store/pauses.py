@@ -28,7 +28,7 @@ class Pauses:
 
     def begin(self, part: str, *, until: datetime | None, by: str) -> Maintenance:
         """Pause a part; one that is paused already gets another end, and keeps its beginning."""
-        before = next((one for one in self.all() if one.part == part), None)
+        before = self._of(part)
         since = before.since if before is not None else self._now
         values = {"since": since, "until": until, "by": by}
         insert = insert_into(self._connection, _TABLE).values(part=part, **values)
@@ -37,6 +37,9 @@ class Pauses:
 
     def end(self, part: str) -> Maintenance | None:
         """Resume a part; return the pause that was ended, None where there was none."""
-        before = next((one for one in self.all() if one.part == part), None)
+        before = self._of(part)
         self._connection.execute(delete(_TABLE).where(_TABLE.c.part == part))
         return before
+
+    def _of(self, part: str) -> Maintenance | None:
+        return next((one for one in self.all() if one.part == part), None)

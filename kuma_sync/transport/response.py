@@ -174,6 +174,11 @@ class Answer:
         return _one_line(details) if isinstance(details, str) else ""
 
     @property
+    def failed_midway(self) -> bool:
+        """Tell whether the server may have done what it was asked, for it failed: any 5xx but 503."""
+        return self.status >= 500 and self.status != 503
+
+    @property
     def words(self) -> str:
         """Return what the answer says for the record of one job: its code and message, or a body of plain text."""
         value = self._value()
@@ -214,7 +219,7 @@ def refusal(answer: Answer, kinds: Mapping[int, type[Permanent]] = MappingProxyT
             status=answer.status,
             detail=detail,
             retry_after=answer.retry_after,
-            ambiguous=answer.changes and answer.status >= 500 and answer.status != 503,
+            ambiguous=answer.changes and answer.failed_midway,
         )
     kind = AccessDenied if answer.status in (401, 403) else kinds.get(answer.status, Permanent)
     return kind(remote=answer.remote, operation=answer.operation, summary=summary, status=answer.status, detail=detail)

@@ -39,10 +39,10 @@ LOOKS = 20
 class HandoutLimits:
     """How much is given at once.
 
-    `made_at_once`: answers that something is read or made for at the same time: what
-    else the process does must not wait for all of them. `batch`: bytes, unpacked, that are read from the
-    store in one go, a larger alert aside; `piece`: bytes in one piece of an answer. `listed`: alerts in one listing.
-    `noted_every`: how often it is stored that a target asked.
+    `made_at_once`: answers that something is read or made for at the same time: what else the process does must not
+    wait for all of them. `batch`: bytes, unpacked, that are read from the store in one go, a larger alert aside;
+    `piece`: bytes in one piece of an answer. `listed`: alerts in one listing. `noted_every`: how often it is stored
+    that a target asked.
     """
 
     made_at_once: int = 1
