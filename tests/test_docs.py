@@ -58,10 +58,13 @@ CONTRACT_KEYS = {
     "store": "url password retention",
     "run": "grace",
     "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough",
+    "notify": "heartbeat_url webhook_url",
     "log": "level format",
 }
 CONTRACT_SECRETS = {"kuma.token", "kuma.proxy", "irp.token", "irp.password", "irp.proxy", "store.password"} | {
-    "web.metrics_token"
+    "web.metrics_token",
+    "notify.heartbeat_url",
+    "notify.webhook_url",
 }
 
 TRUNK = {

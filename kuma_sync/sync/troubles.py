@@ -26,6 +26,25 @@ class Lasting:
         return bool(before)
 
 
+class Counted:
+    """A trouble of something that is tried over and over: told when it begins, and with its count when it is over."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._trouble = Lasting()
+
+    def begins(self, reason: str) -> bool:
+        """Note a failure; tell whether it is news."""
+        self._failures += 1
+        return self._trouble.begins(reason)
+
+    def ends(self) -> int:
+        """Note a success; return how many failures there were before it."""
+        self._trouble.ends()
+        count, self._failures = self._failures, 0
+        return count
+
+
 class Outage:
     """The store's outage as one part meets it, which `who` names in the log."""
 

@@ -8,18 +8,23 @@ parameters (aiosqlite) and arguments (stamina).
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
+from ecs_logging import StructlogFormatter
 
+from kuma_sync import __version__
 from kuma_sync.core.text import printable, printable_json
 from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, with_priority
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
 __all__ = ["configure", "hide", "tell_repeats"]
+
+Format = Literal["auto", "console", "json", "ecs"]
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +33,7 @@ _SILENT = ("stamina", "uvicorn.access")
 
 
 def configure(
-    *, level: str = "info", format: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
+    *, level: str = "info", format: Format = "auto", stream: TextIO | None = None
 ) -> None:
     """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins.
 
@@ -50,7 +55,7 @@ def configure(
     )
     tell_repeats(everything=True)
     handler = logging.StreamHandler(_outlet(stream))
-    formatter = _formatter(console=console, colors=console and terminal)
+    formatter = _formatter("console" if console else format, colors=console and terminal)
     handler.setFormatter(_Prioritised(formatter) if is_journal(stream) else formatter)
     handler.addFilter(_repeats)
     root = logging.getLogger()
@@ -98,12 +103,16 @@ class _Prioritised(logging.Formatter):
         return with_priority(self._inner.format(record), record.levelno)
 
 
-def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
+def _formatter(format: Format, *, colors: bool) -> logging.Formatter:
+    shown: list[Any]
+    match format:
+        case "console":
+            plain = structlog.dev.plain_traceback
+            shown = [_shown, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        case "ecs":
+            shown = [_as_ecs, StructlogFormatter(ensure_ascii=False), _json_shown]
+        case _:
+            shown = [structlog.processors.JSONRenderer(ensure_ascii=False), _json_shown]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[first_line],
         processors=[
@@ -113,9 +122,43 @@ def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
             safe_traceback,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             redact,
-            *([_shown, renderer] if console else [renderer, _json_shown]),
+            *shown,
         ],
     )
+
+
+def _as_ecs(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the fields of a line where the Elastic Common Schema has them, as a structlog processor.
+
+    Ours are below `kuma_sync`, each of one kind over all lines: an index refuses a field that is now text, now a list.
+    """
+    name, level = str(event.pop("event", "")), str(event.pop("level", "info"))
+    failure = event.pop("reason", event.pop("problem", ""))
+    ecs: dict[str, Any] = {
+        "@timestamp": event.pop("timestamp", None),
+        "log.level": level,
+        "log.logger": event.pop("logger", ""),
+        "event": f"{name}: {failure}" if failure else name,
+        "event.action": name,
+        "event.dataset": "kuma-sync",
+        "service.name": "kuma-sync",
+        "service.version": __version__,
+    }
+    if failure and level in ("warning", "error", "critical"):
+        ecs["error.message"] = str(failure)
+    if kind := event.pop("error", ""):
+        ecs["error.type"] = str(kind)
+    if "exception" in event:
+        ecs["error.stack_trace"] = event.pop("exception")
+    ours = {key.replace(".", "_"): _one_kind(value) for key, value in event.items()}
+    if failure:
+        ours["reason"] = str(failure)
+    return {**ecs, **({"kuma_sync": ours} if ours else {})}
+
+
+def _one_kind(value: Any) -> Any:
+    """Return a value as an index takes it: numbers, truths and lists stay, a table becomes JSON text."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 def _shown(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

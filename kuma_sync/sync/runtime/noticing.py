@@ -37,14 +37,14 @@ def of_backlog(parked: Mapping[str, int], held: Mapping[str, int], now: datetime
     """Yield what waits for a human, by target."""
     for target, count in parked.items():
         if count:
-            told = f"{_jobs(count)} {_towards(target)} are parked: `kuma-sync alerts --state parked`, then `retry`"
+            told = f"parked{_towards(target, count)}; see `kuma-sync alerts --state parked`, then `kuma-sync retry`"
             yield _notice(Event.PARKED, target, told, now)
     for target, count in held.items():
         if count and target == NO_ROUTE:
-            told = f"{count} alerts are held, for no route takes them: add a [[route]], or [irp], then reload"
+            told = f"held, for no route takes them: {count} of the alerts; add a [[route]], or [irp], then reload"
             yield _notice(Event.HELD, UNROUTED, told, now)
         elif count:
-            told = f"{_jobs(count)} {_towards(target)} are held: `kuma-sync alerts --state held`, then `release`"
+            told = f"held{_towards(target, count)}; see `kuma-sync alerts --state held`, then `kuma-sync release`"
             yield _notice(Event.HELD, target, told, now)
 
 
@@ -116,9 +116,5 @@ def _named(target: str) -> str:
     return _NAMES.get(target, target)
 
 
-def _jobs(count: int) -> str:
-    return f"{count} job{'s' if count > 1 else ''}"
-
-
-def _towards(target: str) -> str:
-    return f"towards {_named(target)}"
+def _towards(target: str, count: int) -> str:
+    return f" towards {_named(target)}: {count} job{'s' if count > 1 else ''}"
