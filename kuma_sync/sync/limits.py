@@ -120,6 +120,9 @@ class Limits:
     late: timedelta = timedelta(seconds=1)
     """How much too late the process may wake up on a busy machine; later, it was frozen or its loop blocked."""
 
+    quiet: timedelta = timedelta(minutes=1)
+    """How long no delivery, or no closing, may have failed before that counts as over in the log."""
+
     # How often it is looked
 
     observed_every: timedelta = timedelta(seconds=5)

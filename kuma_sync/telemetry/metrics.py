@@ -63,6 +63,7 @@ class Metrics:
             "certificate_expires_timestamp_seconds", "When a certificate expires that was shown.", "remote", TARGET
         )
         self.brake_held = self._gauge("brake_held", "What the brake holds, and alerts without a route.")
+        self.ready = self._gauge("ready", "1 while the process is ready, as `/readyz` says.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
         self._targets: Sequence[str] = ()

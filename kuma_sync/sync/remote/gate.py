@@ -83,6 +83,7 @@ class RemoteGate:
         self._auth = auth or AuthProbe()
         self._breaker: breaker.Breaker = Closed()
         self._passes = Passes()
+        self._failures = 0
 
     @property
     def paused(self) -> str | None:
@@ -258,6 +259,7 @@ class RemoteGate:
             self.go_on()
 
     async def _learn(self, error: RemoteError, *, reads: bool = False, subject: str | None = "") -> None:
+        self._failures += 1
         match error:
             case AccessDenied():
                 await self._judge(error)
@@ -348,7 +350,8 @@ class RemoteGate:
         if reads and known is not None and known.ends is Ends.WRITE:
             return
         if known is not None:
-            log.info("side_resumed", remote=self.remote)
+            log.info("side_resumed", remote=self.remote, failures=self._failures)
+        self._failures = 0
         self._breaker = breaker.closed(self._breaker)
         still = next((gate.paused for gate in self._family if gate.paused is not None), None)
         if still is None:

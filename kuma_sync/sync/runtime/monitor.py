@@ -48,6 +48,7 @@ async def observe(
     for part, gate in gates.items():
         remote, target = split_part(part)
         metrics.breaker_open.labels(remote=remote, target=target).set_function(partial(_unwell, gate))
+    metrics.ready.set_function(lambda: float(health.ready().ready))
     while True:
         try:
             await store.write(lambda _tx: None)  # a store that can be read may yet refuse every write

@@ -25,7 +25,7 @@ from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.sync.limits import NoticeLimits
 from kuma_sync.sync.runtime.monitor import condition
 from kuma_sync.sync.runtime.noticing import of_backlog, of_certificates, of_conditions
-from kuma_sync.sync.troubles import Counted
+from kuma_sync.sync.troubles import Lasting
 from kuma_sync.telemetry.certificates import Certificates
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.redact import masked
@@ -58,7 +58,7 @@ class DeadMansSwitch:
         self._limits = limits
         self._round = asyncio.Event()
         self._asked: float | None = None
-        self._trouble = Counted()
+        self._trouble = Lasting()
 
     def round_succeeded(self) -> None:
         """Note a round that succeeded."""
@@ -135,7 +135,7 @@ class Notifier:
         self._ours = True  # until the store says otherwise: that it is away is told, too
         self._agreed_before = False
         self._trials: dict[Key, _Trial] = {}
-        self._trouble = Counted()
+        self._trouble = Lasting()
 
     async def run(self) -> None:
         """Look and tell, for ever."""
