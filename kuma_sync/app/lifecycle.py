@@ -379,7 +379,3 @@ class Daemon:
 
 def _profiles(runtime: Runtime) -> dict[str, Profile]:
     return {name: target.profile for name, target in runtime.targets.items()}
-
-
-
-

@@ -12,7 +12,6 @@ from enum import Enum, auto
 
 from kuma_sync.core.retry import RetryPolicy, backoff
 
-
 OUT_OF_SERVICE = "out of service"
 """How the reason of a pause begins that an outage is the cause of, and that ends with it."""
 

@@ -117,9 +117,7 @@ class Patience:
         return min(self.calm * 2 ** min(times - 1, 20), self.longest_calm)
 
 
-def taken_up(
-    lasting: Mapping[Key, Sighting], told: Mapping[Key, Told], *, now: datetime
-) -> dict[Key, Sighting]:
+def taken_up(lasting: Mapping[Key, Sighting], told: Mapping[Key, Told], *, now: datetime) -> dict[Key, Sighting]:
     """Return the troubles that last for whoever begins to tell: what was told by then is not over before it is looked."""
     earlier = {key: Sighting(notice=one.notice, first=now, last=now) for key, one in told.items() if one.lasts}
     return {**earlier, **lasting}

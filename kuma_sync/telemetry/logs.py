@@ -32,9 +32,7 @@ _SILENT = ("stamina", "uvicorn.access")
 """stamina's own hook logs arguments of the calls it retries; and there is no access log."""
 
 
-def configure(
-    *, level: str = "info", format: Format = "auto", stream: TextIO | None = None
-) -> None:
+def configure(*, level: str = "info", format: Format = "auto", stream: TextIO | None = None) -> None:
     """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins.
 
     Where that is systemd's journal, every line carries its priority.

@@ -45,7 +45,7 @@ def all_keys() -> list[tuple[str, str]]:
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
-    assert list(SECTIONS) == ["kuma", "poll", "irp", "close", "retry", "brake", "store", "run", "web", "log"]
+    assert list(SECTIONS) == ["kuma", "poll", "irp", "close", "retry", "brake", "store", "run", "web", "notify", "log"]
     assert all(issubclass(model, Section) for model in SECTIONS.values())
 
 

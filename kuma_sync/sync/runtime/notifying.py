@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -18,8 +18,17 @@ import structlog
 from kuma_sync.core.condition import Condition, went_on
 from kuma_sync.core.errors import RemoteError, StoreError
 from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.notices import Key, Notice, Patience, Sighting, Told
-from kuma_sync.core.notices import after_telling, remembered, sighted, taken_up, untold
+from kuma_sync.core.notices import (
+    Key,
+    Notice,
+    Sighting,
+    Told,
+    after_telling,
+    remembered,
+    sighted,
+    taken_up,
+    untold,
+)
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.sync.limits import NoticeLimits
@@ -51,7 +60,7 @@ class Sent(Protocol):
 
 
 class DeadMansSwitch:
-    """Asks a receiver after rounds that succeeded, at most once a minute; whoever waits for that misses it otherwise."""
+    """Asks a receiver after rounds that succeeded, at most once a minute."""
 
     def __init__(self, receiver: Asked, limits: NoticeLimits) -> None:
         self._receiver = receiver
@@ -185,9 +194,7 @@ class Notifier:
 
     def _agree(self, tx: Tx) -> tuple[bool, dict[Key, Told], list[Condition]]:
         knowledge, unsaved = self._knowledge, self._memory.unsaved
-        lease = tx.lease.take(
-            NOTIFIER, knowledge.owner, ttl=self._limits.lease, force=knowledge.store.local
-        )
+        lease = tx.lease.take(NOTIFIER, knowledge.owner, ttl=self._limits.lease, force=knowledge.store.local)
         told = tx.notified.told()
         if unsaved:
             tx.notified.remember(remembered({**told, **unsaved}, now=tx.now, patience=self._limits.patience))
@@ -214,7 +221,9 @@ class Notifier:
             for notice in wanted
             if (trial := self._trials.get(notice.key)) is not None and trial.notice.is_over == notice.is_over
         }
-        return next((one for one in wanted if one.key not in self._trials or self._trials[one.key].again_at <= now), None)
+        return next(
+            (one for one in wanted if one.key not in self._trials or self._trials[one.key].again_at <= now), None
+        )
 
     async def _told(self, notice: Notice) -> bool:
         """Tell this; say whether it was taken."""
