@@ -224,9 +224,7 @@ async def _may_read(client: KumaClient) -> str | None:
     return None
 
 
-async def _irp(
-    settings: Settings, target: Target, client: IrpClient, certificates: Certificates
-) -> AsyncIterator[Finding]:
+async def _irp(settings: Settings, target: Target, client: IrpClient, shown: Certificates) -> AsyncIterator[Finding]:
     section, profile, name = target.section, target.profile, _named("IRP", target.name)
     remote = Remote(
         name=name,
@@ -234,7 +232,7 @@ async def _irp(
         url=section.url,
         verified=section.verify_tls,
         proofs=tuple(proofs(profile)),
-        ends=partial(certificates.ends.get, part_of("irp", target.name)),
+        ends=partial(shown.ends.get, part_of("irp", target.name)),
     )
     if profile.probe is None:
         yield warning(f"{name} probe", f"not tried: the profile {profile.name} has no [probe]")

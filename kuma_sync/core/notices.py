@@ -114,11 +114,12 @@ class Patience:
     def after(self, told: Told | None) -> timedelta:
         """Return how long a trouble must be gone."""
         times = told.times if told is not None else 1
-        return min(self.calm * 2 ** min(times - 1, 20), self.longest_calm)
+        doubled: int = 2 ** min(times - 1, 20)
+        return min(self.calm * doubled, self.longest_calm)
 
 
 def taken_up(lasting: Mapping[Key, Sighting], told: Mapping[Key, Told], *, now: datetime) -> dict[Key, Sighting]:
-    """Return the troubles that last for whoever begins to tell: what was told by then is not over before it is looked."""
+    """Return the troubles that last for whoever begins to tell: what was told by then counts as seen now."""
     earlier = {key: Sighting(notice=one.notice, first=now, last=now) for key, one in told.items() if one.lasts}
     return {**earlier, **lasting}
 

@@ -1,4 +1,4 @@
-"""What was told by `[notify]`: what lasts, and what came lately, so that a restart or another copy does not tell it again.
+"""What was told by `[notify]`: so that neither a restart nor another copy tells it again.
 
 It lies in the table of leases, in one row of its own, for it belongs to whoever has the lease of the notifier (ADR 30).
 """

@@ -144,7 +144,10 @@ def canaries(tmp_path: Path) -> tuple[Settings, list[str]]:
         for key in secret_keys(section):
             bird = f"canary-{section}-{key}"
             birds.append(bird)
-            lines.append(f'{key} = "{f"http://user:{bird}@proxy:3128" if key == "proxy" else bird}"')
+            forms = {"proxy": f"http://user:{bird}@proxy:3128"} | {
+                f"{what}_url": f"https://alarms.example.com/{bird}" for what in ("heartbeat", "webhook")
+            }
+            lines.append(f'{key} = "{forms.get(key, bird)}"')
         for table in model.secret_tables():
             (tmp_path / f"{table}-file").write_text(f"canary-{table}-file")
             birds += [f"canary-{table}-inline", f"canary-{table}-file"]

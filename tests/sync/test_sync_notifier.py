@@ -38,12 +38,14 @@ class Hook:
 class Copy:
     """One process's notifier with a clock that is moved."""
 
-    def __init__(self, store: Store, clock: Clock, hook: Hook, owner: str = "one") -> None:
+    def __init__(
+        self, store: Store, clock: Clock, hook: Hook, owner: str = "one", *, limits: NoticeLimits = LIMITS
+    ) -> None:
         self.clock = clock
         self.health = Health(monotonic=time.monotonic)
         self.certificates = Certificates()
         knowledge = Knowledge(store=store, owner=owner, health=self.health, certificates=self.certificates, clock=clock)
-        self.notifier = Notifier(hook, knowledge, LIMITS)
+        self.notifier = Notifier(hook, knowledge, limits)
         self.notifier.is_open = True
 
     async def looks(self, seconds: int = 0) -> None:
@@ -126,7 +128,7 @@ async def test_a_receiver_that_fails_is_told_later_and_only_what_still_lasts(dat
 
 async def test_a_message_that_is_refused_holds_up_no_other(database_url: str) -> None:
     async with house(database_url) as (store, clock, hook):
-        copy = Copy(store, clock, hook)
+        copy = Copy(store, clock, hook, limits=NoticeLimits())
         hook.refuses = "parked"
         copy.health.backlog(parked={"irp": 1}, held={})
         await copy.looks(60)

@@ -1,4 +1,4 @@
-"""What is wrong and needs a human, made of what the process knows: its own condition, that of other copies, and counts."""
+"""What is wrong and needs a human: made of the conditions of all copies, of counts, and of certificates."""
 
 from __future__ import annotations
 
