@@ -44,6 +44,7 @@ DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RUNBOOK = ROOT / "docs" / "operations.md"
 PROFILES = ROOT / "docs" / "profiles.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
 
 CONTRACT_KEYS = {
@@ -275,6 +276,44 @@ def test_the_runbook_has_a_row_for_every_alarm_and_no_other() -> None:
     rows = first_rows(section(read(RUNBOOK), "Alarms"), before="### Parked")
 
     assert rows == logged("warning", "error", "exception", "critical")
+
+
+def test_every_row_of_an_alarm_says_what_it_means_and_what_to_do() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", section(read(RUNBOOK), "Alarms"), flags=re.MULTILINE)
+
+    assert {event for event, _meaning, _to_do in rows} >= logged("warning", "error", "exception", "critical")
+    assert [event for event, meaning, to_do in rows if len(meaning) < 10 or len(to_do) < 3] == []
+
+
+def test_every_end_of_a_trouble_is_named_in_the_runbook() -> None:
+    ends = {event for event in logged("info") if event.endswith("_recovered") or event == "side_resumed"}
+
+    assert len(ends) > 5
+    assert ends - set(inline(read(RUNBOOK))) == set()
+
+
+def test_every_alarm_of_prometheus_leads_to_its_paragraph() -> None:
+    alarms = re.findall(r"alert: (\w+)$.*?runbook_url: docs/(\S+)$", read(RULES), flags=re.MULTILINE | re.DOTALL)
+    paragraphs = re.findall(r"^### (KumaSync\w+)\n\n(.*?)\n\n?(?=#|\Z)", read(RUNBOOK), flags=re.MULTILINE | re.DOTALL)
+    said = [name for name, text in paragraphs if all(f"*{part}:*" in text for part in ("You see", "It means", "Do"))]
+
+    assert [name for name, _link in alarms] == re.findall(r"alert: (\w+)", read(RULES)) == said
+    assert [link for name, link in alarms if link != f"operations.md#{name.lower()}"] == []
+    assert [link for _name, link in alarms if not leads_somewhere(RUNBOOK, link)] == []
+
+
+@pytest.mark.parametrize("file", ["prometheus/rules.yml", "prometheus/rules_test.yml", "grafana/kuma-sync.json"])
+def test_every_metric_that_prometheus_is_asked_for_exists(file: str) -> None:
+    asked = set(re.findall(r"kuma_sync_(\w+?)(?:_bucket|_sum|_count)?\b", read(ROOT / "deploy" / file)))
+
+    assert len(asked) > 8
+    assert asked - metrics_of_the_program().keys() == set()
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    board = read(ROOT / "deploy" / "grafana" / "kuma-sync.json")
+
+    assert [metric for metric in metrics_of_the_program() if f"kuma_sync_{metric}" not in board] == []
 
 
 def test_the_runbook_names_no_event_that_is_never_logged() -> None:

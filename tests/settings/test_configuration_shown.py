@@ -171,7 +171,7 @@ def test_no_secret_is_in_anything_that_is_shown(tmp_path: Path) -> None:
         ]
     )
 
-    assert len(birds) == 11
+    assert len(birds) == 13
     assert "canary" not in shown
     assert 'token = "**********"' in shown
     assert 'proxy = "http://**********@proxy:3128"' in shown

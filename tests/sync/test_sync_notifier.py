@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from kuma_sync.telemetry.certificates import Certificates
 from kuma_sync.telemetry.health import Health
 
 LIMITS = NoticeLimits(first_wait=timedelta(0), longest_wait=timedelta(0))
+SUCCEEDED_AT_ONCE = replace(LIMITS, lease=timedelta(0))
 
 
 class Hook:
@@ -84,10 +86,10 @@ async def test_a_refusal_is_told_and_its_end(database_url: str) -> None:
 async def test_a_process_that_begins_anew_tells_nothing_again(database_url: str) -> None:
     async with house(database_url) as (store, clock, hook):
         for number in range(3):
-            copy = Copy(store, clock, hook, owner=f"life {number}")
+            copy = Copy(store, clock, hook, owner=f"life {number}", limits=SUCCEEDED_AT_ONCE)
             copy.health.paused("irp", "token refused (answered 401)")
             await copy.looks(180)
-        last = Copy(store, clock, hook, owner="last life")
+        last = Copy(store, clock, hook, owner="last life", limits=SUCCEEDED_AT_ONCE)
         await last.looks(300)
 
     assert hook.told == [PAUSED, RESUMED]

@@ -174,6 +174,7 @@ class Notifier:
         memory.unsaved[notice.key] = after_telling(memory.told, notice, now=now, patience=patience)
         memory.told |= memory.unsaved
         await self._saved()
+        log.info("notified", of=notice.event.value, severity=notice.severity.value, about=notice.target)
         return True
 
     async def _agreed(self) -> list[Condition]:
@@ -246,5 +247,4 @@ class Notifier:
         if count := self._trouble.ends():
             log.info("notification_recovered", to="webhook_url", failures=count)
         self._trials.pop(notice.key, None)
-        log.info("notified", of=message["event"], severity=message["severity"], about=notice.target)
         return True
