@@ -340,4 +340,4 @@ def _certificate(file: Path, validity: tuple[datetime, datetime] | None, now: da
 
 def days_left(end: datetime, now: datetime) -> str:
     """Say how long a certificate is valid."""
-    return f"{max((end - now).days, 0)} days left"
+    return f"{(end - now).days} days left" if end > now else f"expired on {end:%Y-%m-%d}"
