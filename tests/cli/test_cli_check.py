@@ -316,6 +316,7 @@ async def test_the_doors_certificate_tells_its_days(tmp_path: Path, days: int, s
         answer = await ask("check", *w.c)
 
     assert line(answer, "door certificate") == said.format(tmp_path / "door.pem", end=end)
+    assert answer.code == (1 if days < 0 else 0)
 
 
 async def test_a_remotes_certificate_that_ends_soon_is_a_warning(tmp_path: Path) -> None:
@@ -327,7 +328,6 @@ async def test_a_remotes_certificate_that_ends_soon_is_a_warning(tmp_path: Path)
 
     soon = "warning: trusted, 9 days left: it must be renewed on that side"
     assert (answer.code, line(answer, "KUMA certificate"), line(answer, "IRP certificate")) == (0, soon, soon)
-    assert answer.code == (1 if days < 0 else 0)
 
 
 async def test_the_doors_port_is_free_ours_or_somebody_elses(tmp_path: Path) -> None:
