@@ -46,11 +46,19 @@ class Notice:
     target: str
     """A target's name, or `kuma`, `store`, `door`; "" where it is the whole program's."""
     since: datetime
+    hint: str = ""
+    """What to do about it; "" where the text says enough."""
 
     @property
     def key(self) -> Key:
         """Return what makes it the same trouble as another."""
         return self.event, self.target
+
+    @property
+    def words(self) -> str:
+        """Return what a human is told."""
+        told = f"over: {self.text}" if self.is_over else self.text
+        return f"{told}; {self.hint}" if self.hint and not self.is_over else told
 
     @property
     def is_over(self) -> bool:
@@ -149,11 +157,7 @@ def untold(
     lasting: Mapping[Key, Sighting], told: Mapping[Key, Told], *, now: datetime, patience: Patience
 ) -> list[Notice]:
     """Return what is to be told now: first what is over, then what began, the worst and oldest first."""
-    ended = [
-        replace(one.notice, severity=Severity.OK, text=f"over: {one.notice.text}")
-        for key, one in told.items()
-        if one.lasts and key not in lasting
-    ]
+    ended = [replace(one.notice, severity=Severity.OK) for key, one in told.items() if one.lasts and key not in lasting]
     begun = [
         one.notice
         for key, one in lasting.items()

@@ -79,7 +79,7 @@ def test_what_waits_for_a_human_is_told_by_target() -> None:
         ("held", "warning", "no route"),
     ]
     assert "3 jobs" in found[0].text
-    assert "1 job;" in found[1].text
+    assert found[1].words.startswith("parked towards KUMA: 1 job; see `kuma-sync")
 
 
 @pytest.mark.parametrize(("days", "severity"), [(13, "warning"), (-1, "critical")])

@@ -37,15 +37,18 @@ def of_backlog(parked: Mapping[str, int], held: Mapping[str, int], now: datetime
     """Yield what waits for a human, by target."""
     for target, count in parked.items():
         if count:
-            told = f"parked{_towards(target, count)}; see `kuma-sync alerts --state parked`, then `kuma-sync retry`"
-            yield _notice(Event.PARKED, target, told, now)
+            hint = "see `kuma-sync alerts --state parked`, then `kuma-sync retry`"
+            yield replace(_notice(Event.PARKED, target, f"parked{_towards(target, count)}", now), hint=hint)
     for target, count in held.items():
         if count and target == NO_ROUTE:
-            told = f"held, for no route takes them: {count} of the alerts; add a [[route]], or [irp], then reload"
-            yield _notice(Event.HELD, UNROUTED, told, now)
+            told, hint = (
+                f"held, for no route takes them: {count} of the alerts",
+                "add a [[route]], or [irp], then reload",
+            )
+            yield replace(_notice(Event.HELD, UNROUTED, told, now), hint=hint)
         elif count:
-            told = f"held{_towards(target, count)}; see `kuma-sync alerts --state held`, then `kuma-sync release`"
-            yield _notice(Event.HELD, target, told, now)
+            hint = "see `kuma-sync alerts --state held`, then `kuma-sync release`"
+            yield replace(_notice(Event.HELD, target, f"held{_towards(target, count)}", now), hint=hint)
 
 
 def of_certificates(ends: Mapping[Part, datetime], now: datetime) -> Iterator[Notice]:

@@ -231,7 +231,7 @@ class Notifier:
         message = {
             "event": notice.event.value,
             "severity": notice.severity.value,
-            "text": masked(notice.text),
+            "text": masked(notice.words),
             "target": notice.target,
             "since": rfc3339(notice.since.replace(microsecond=0)),
         }
