@@ -334,6 +334,44 @@ def test_the_reasons_for_parking_are_those_the_code_gives() -> None:
     assert [reason for reason, pattern in patterns.items() if not re.search(pattern, code)] == []
 
 
+def test_the_sentences_of_the_runbook_are_those_the_code_says() -> None:
+    code = "\n".join(re.sub(r'"\s*\n\s*f?"', "", read(path)) for path in PACKAGE.rglob("*.py"))
+    sentences = first_rows_of_code(section(read(RUNBOOK), "Sentences").split("### Creates", maxsplit=1)[0])
+    patterns = {one: r"\{[^}]*\}.*?".join(map(re.escape, one.rstrip("…").split("…"))) for one in sentences}
+
+    assert len(sentences) > 20
+    assert [one for one, pattern in patterns.items() if not re.search(pattern, code)] == []
+
+
+def test_every_sentence_about_a_connection_is_in_the_runbook() -> None:
+    sentences = first_rows_of_code(section(read(RUNBOOK), "Sentences"))
+    said = [said_by(node) for node in ast.walk(ast.parse(read(PACKAGE / "transport" / "errors.py")))]
+    told = {one for one in said if one and len(one.split()) > 1}
+
+    assert len(told) > 12
+    assert [one for one in told if not any(one.startswith(known.split("…")[0]) for known in sentences)] == []
+
+
+def first_rows_of_code(text: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+
+
+def said_by(node: ast.AST) -> str:
+    """Return the beginning of the sentence that a statement returns or hands on; "" for any other."""
+    match node:
+        case ast.Return(value=ast.Constant(value=str(text))) | ast.Assign(value=ast.Constant(value=str(text))):
+            return text
+        case ast.Return(value=ast.JoinedStr(values=[ast.Constant(value=str(text)), *_])):
+            return text
+        case ast.Call(func=ast.Attribute(attr="failed"), args=[ast.Constant(value=str(text)), *_]):
+            return text
+        case ast.Call(
+            func=ast.Attribute(attr="failed"), args=[ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]), *_]
+        ):
+            return text
+    return ""
+
+
 def first_rows(text: str, *, before: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \|", text.split(before, maxsplit=1)[0], flags=re.MULTILINE))
 
