@@ -168,6 +168,21 @@ async def test_a_store_that_is_away_from_the_start_is_told(sqlite_url: str) -> N
     assert hook.told == [("store_unavailable", "critical", "store")]
 
 
+async def test_while_the_store_is_not_there_nothing_else_is_told(sqlite_url: str) -> None:
+    """Another copy, or an earlier life, may have told it."""
+    async with house(sqlite_url) as (store, clock, hook):
+        copy = Copy(store, clock, hook)
+        copy.notifier.is_open = False
+        copy.health.refused("irp.url: cannot change")
+        await copy.looks(60)
+        told = list(hook.told)
+        copy.notifier.is_open = True
+        await copy.looks(5)
+
+    assert told == []
+    assert hook.told == [("configuration_refused", "warning", "")]
+
+
 async def test_a_certificate_that_is_renewed_is_over(database_url: str) -> None:
     async with house(database_url) as (store, clock, hook):
         copy = Copy(store, clock, hook)

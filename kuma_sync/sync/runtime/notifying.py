@@ -19,6 +19,7 @@ from kuma_sync.core.condition import Condition, went_on
 from kuma_sync.core.errors import RemoteError, StoreError
 from kuma_sync.core.moments import rfc3339
 from kuma_sync.core.notices import (
+    Event,
     Key,
     Notice,
     Sighting,
@@ -158,9 +159,10 @@ class Notifier:
         now = knowledge.clock()
         memory.condition = went_on(memory.condition, condition(knowledge.health, now))
         others = await self._agreed()
+        blind = others is None and not (knowledge.store.local and self._agreed_before)
         readiness = knowledge.health.ready()
         seen = [
-            *of_conditions([memory.condition, *others]),
+            *of_conditions([memory.condition, *(others or [])]),
             *of_backlog(readiness.parked_by_target, readiness.held_by_target, now),
             *of_certificates(knowledge.certificates.ends, now),
         ]
@@ -168,7 +170,8 @@ class Notifier:
         if not self._ours:
             return False
         wanted = untold(memory.lasting, memory.told, now=now, patience=patience)
-        notice = self._next(wanted)
+        # What else was told meanwhile, and by whom, only the store knows.
+        notice = self._next([one for one in wanted if one.event is Event.STORE] if blind else wanted)
         if notice is None or not await self._told(notice):
             return False
         memory.unsaved[notice.key] = after_telling(memory.told, notice, now=now, patience=patience)
@@ -177,10 +180,13 @@ class Notifier:
         log.info("notified", of=notice.event.value, severity=notice.severity.value, about=notice.target)
         return True
 
-    async def _agreed(self) -> list[Condition]:
-        """Agree with the other copies on who tells, and on what was told; return their conditions."""
+    async def _agreed(self) -> list[Condition] | None:
+        """Agree with the other copies on who tells, and on what was told; return their conditions.
+
+        None where the store is not there.
+        """
         if not self.is_open:
-            return []
+            return None
         store = self._knowledge.store
         try:
             if store.local and not self._memory.unsaved:  # nobody else can tell: a look costs no write
@@ -188,7 +194,7 @@ class Notifier:
             else:
                 ours, told, others = await store.write(self._agree)
         except StoreError:  # told by the loops, and by us
-            return []
+            return None
         memory, now = self._memory, self._knowledge.clock()
         memory.told = remembered({**told, **memory.unsaved}, now=now, patience=self._limits.patience)
         memory.unsaved = {}
