@@ -327,7 +327,7 @@ def test_the_runbook_names_no_event_that_is_never_logged() -> None:
 
 def test_the_reasons_for_parking_are_those_the_code_gives() -> None:
     code = "\n".join(read(path) for path in PACKAGE.rglob("*.py"))
-    reasons = [code_ for code_ in first_column(section(read(RUNBOOK), "Parked"))]
+    reasons = first_column(section(read(RUNBOOK), "Parked").split("\n### ", maxsplit=1)[0])
     patterns = {reason: r"\{[^}]*\}".join(map(re.escape, reason.split("…"))) for reason in reasons}
 
     assert len(reasons) > 5
@@ -336,7 +336,7 @@ def test_the_reasons_for_parking_are_those_the_code_gives() -> None:
 
 def test_the_sentences_of_the_runbook_are_those_the_code_says() -> None:
     code = "\n".join(re.sub(r'"\s*\n\s*f?"', "", read(path)) for path in PACKAGE.rglob("*.py"))
-    sentences = first_rows_of_code(section(read(RUNBOOK), "Sentences").split("### Creates", maxsplit=1)[0])
+    sentences = first_rows_of_code(section(read(RUNBOOK), "Sentences").split("\n### ", maxsplit=1)[0])
     patterns = {one: r"\{[^}]*\}.*?".join(map(re.escape, one.rstrip("…").split("…"))) for one in sentences}
 
     assert len(sentences) > 20
