@@ -88,7 +88,7 @@ async def build(
 
     Only a target that was `broken_before` may be broken; None: any of several.
     """
-    remotes = await open_remotes(settings, utc_now, shared.limits, stack)
+    remotes = await open_remotes(settings, utc_now, shared.limits, stack, shared.certificates)
     for name in remotes.broken:
         if broken_before is not None and name not in broken_before:
             # The sentence begins with the key.

@@ -16,7 +16,9 @@ import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
 from kuma_sync.app.identity import served
+from kuma_sync.app.notifications import Notifications
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
+from kuma_sync.app.remotes import certified_parts
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.app.takeover import refuse_renamed, refuse_unfit, take_over
 from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
@@ -31,13 +33,16 @@ from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import route_anew
 from kuma_sync.sync.runtime.monitor import Heart, report
+from kuma_sync.sync.runtime.notifying import Knowledge
 from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
 from kuma_sync.sync.runtime.supervisor import happens
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
+from kuma_sync.telemetry.certificates import DOOR, Certificates
 from kuma_sync.telemetry.health import Health, Part, split_part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
+from kuma_sync.transport.certificates import validity_of_file
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
@@ -132,9 +137,21 @@ class Daemon:
         self._shared = SharedState(
             store=open_store(settings, limits=limits.store),
             limits=limits,
-            health=Health(monotonic=time.monotonic, on_success=lambda part: _stamp(metrics, part)),
+            health=Health(monotonic=time.monotonic, on_success=self._succeeded),
             metrics=metrics,
+            certificates=Certificates(metrics),
             waiters=Waiters(most=most_waiting),
+        )
+        self._notifications = Notifications(
+            Knowledge(
+                store=self._shared.store,
+                owner=self._shared.owner,
+                health=self._shared.health,
+                certificates=self._shared.certificates,
+                clock=utc_now,
+            ),
+            settings.notify,
+            limits,
         )
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
@@ -164,7 +181,7 @@ class Daemon:
             stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
             expect_targets(runtime)
             self._giving.serve(pullers(self._settings))
-            door = _door(self._settings.web)
+            door = self._door(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
@@ -173,6 +190,7 @@ class Daemon:
                     group.create_task(self._serve(door, closed), name="door")
                 beside = [
                     group.create_task(self._report(), name="report"),
+                    group.create_task(self._notifications.run(), name="notifications"),
                     group.create_task(self._intake.look_out(), name="look-out"),
                 ]
                 self._systemd.ready()
@@ -211,6 +229,7 @@ class Daemon:
         ready = await self._when_there(partial(make_ready, self._shared.store, runtime, self._shared.owner))
         if ready:
             self._intake.open = self._giving.open = True
+            self._notifications.open()
         return ready
 
     async def _when_there(self, work: Callable[[], Awaitable[None]]) -> bool:
@@ -260,6 +279,8 @@ class Daemon:
     def _took_over(self, old: Runtime, new: Runtime, settings: Settings) -> None:
         """Note that the new configuration counts from now on."""
         before, self._settings = self._settings, settings
+        self._shared.certificates.keep({DOOR} | certified_parts(settings))
+        self._notifications.configure(settings.notify)
         logs.configure(level=settings.log.level, format=settings.log.format)
         # Names alone: the values may be secret.
         log.info(
@@ -340,6 +361,21 @@ class Daemon:
     async def _report(self) -> None:
         await report(self._systemd, self._shared.health, self._pulse, self._limits)
 
+    def _door(self, web: WebSection) -> socket.socket | None:
+        """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
+        if not web.listen:
+            return None
+        assure_certificate(web.cert_file, web.key_file)
+        if web.cert_file is not None and (validity := validity_of_file(web.cert_file)) is not None:
+            self._shared.certificates.shown(DOOR, validity[1])
+        return bind(web.listen)
+
+    def _succeeded(self, part: Part) -> None:
+        name, target = split_part(part)
+        self._shared.metrics.last_success.labels(part=name, target=target).set_to_current_time()
+        if part == "poll":
+            self._notifications.round_succeeded()
+
     def _ring(self) -> None:
         if self._runtime is not None:
             self._runtime.closes.bell.ring()
@@ -353,16 +389,3 @@ class Daemon:
 
 def _profiles(runtime: Runtime) -> dict[str, Profile]:
     return {name: target.profile for name, target in runtime.targets.items()}
-
-
-def _door(web: WebSection) -> socket.socket | None:
-    """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
-    if not web.listen:
-        return None
-    assure_certificate(web.cert_file, web.key_file)
-    return bind(web.listen)
-
-
-def _stamp(metrics: Metrics, part: Part) -> None:
-    name, target = split_part(part)
-    metrics.last_success.labels(part=name, target=target).set_to_current_time()

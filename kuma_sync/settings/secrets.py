@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from kuma_sync.settings.addresses import check_proxy, mask_proxy
+from kuma_sync.settings.addresses import check_proxy, check_receiver, mask_proxy
 from kuma_sync.settings.secret import MASK, Secret
 from kuma_sync.settings.types import GIVEN, file_of, out_of_reach, table
 
@@ -142,6 +142,11 @@ def _proxy(text: str) -> None:
         check_proxy(text)
 
 
+def _receiver(text: str) -> None:
+    if text:
+        check_receiver(text)
+
+
 def _odd(text: str) -> str:
     """Say what is wrong with a secret without showing any of it."""
     lines = text.splitlines()
@@ -184,6 +189,8 @@ Proxy = Annotated[
     PlainSerializer(lambda secret: mask_proxy(secret.reveal()) if secret else ""),
     _SCHEMA,
 ]
+Receiver = Annotated[Secret, _secret(_receiver), _MASKED, _SCHEMA]
+"""The whole address of a receiver of notifications: a path or a parameter of it is what opens the receiver's door."""
 _TOKEN = _Entry(
     word="token",
     is_name=lambda name: 0 < len(name) <= 64 and name.isprintable(),

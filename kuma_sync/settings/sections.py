@@ -271,11 +271,20 @@ class WebSection(Section):
     passthrough: PassthroughSection = _default({"allow": []})
 
 
+class NotifySection(Section):
+    """Who is told that all goes well, and who that something needs a human."""
+
+    heartbeat_url_file: hidden.SecretFile = ""
+    heartbeat_url: hidden.Receiver = _default("")
+    webhook_url_file: hidden.SecretFile = ""
+    webhook_url: hidden.Receiver = _default("")
+
+
 class LogSection(Section):
     """The log's level and form."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], types.Lower] = "info"
-    format: Annotated[Literal["auto", "console", "json"], types.Lower] = "auto"
+    format: Annotated[Literal["auto", "console", "json", "ecs"], types.Lower] = "auto"
 
 
 class Settings(BaseSettings):
@@ -303,6 +312,7 @@ class Settings(BaseSettings):
     store: StoreSection = _section()
     run: RunSection = _section()
     web: WebSection = _section()
+    notify: NotifySection = _section()
     log: LogSection = _section()
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())

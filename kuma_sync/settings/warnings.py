@@ -54,6 +54,10 @@ def _connections(settings: Settings) -> Iterator[str]:
                 f"{name}.verify_tls: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; "
                 f"set {name}.ca_file instead"
             )
+    for key in settings.notify.secret_keys():
+        parts = urlsplit(getattr(settings.notify, key).reveal())
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f"notify.{key}: http:// sends it unencrypted; use https://"
     web, asking = settings.web, [name for name, irp in _irps(settings) if irp.pulls]
     if asking and not web.listen:
         yield f"web.listen: there is no door, and {', '.join(asking)} would have to ask there for its alerts"

@@ -28,6 +28,7 @@ from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.handouts import Handouts
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.links import Links
+from kuma_sync.store.notified import Notified
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
@@ -55,6 +56,7 @@ class Tx:
     rejects: Rejects
     lease: Lease
     heartbeats: Heartbeats
+    notified: Notified
     handouts: Handouts
     pauses: Pauses
     write_backs: WriteBacks
@@ -262,6 +264,7 @@ class Store:
             rejects=Rejects(connection, now),
             lease=Lease(connection, lease_clock),
             heartbeats=Heartbeats(connection, lease_clock),
+            notified=Notified(connection),
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),

@@ -59,7 +59,11 @@ class Metrics:
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
         self.maintenance = self._gauge("paused", "1 while an operator has paused a part.", "part", TARGET)
+        self.certificate_expires = self._gauge(
+            "certificate_expires_timestamp_seconds", "When a certificate expires that was shown.", "remote", TARGET
+        )
         self.brake_held = self._gauge("brake_held", "What the brake holds, and alerts without a route.")
+        self.ready = self._gauge("ready", "1 while the process is ready, as `/readyz` says.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
         self._targets: Sequence[str] = ()

@@ -45,7 +45,7 @@ def all_keys() -> list[tuple[str, str]]:
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
-    assert list(SECTIONS) == ["kuma", "poll", "irp", "close", "retry", "brake", "store", "run", "web", "log"]
+    assert list(SECTIONS) == ["kuma", "poll", "irp", "close", "retry", "brake", "store", "run", "web", "notify", "log"]
     assert all(issubclass(model, Section) for model in SECTIONS.values())
 
 
@@ -144,7 +144,10 @@ def canaries(tmp_path: Path) -> tuple[Settings, list[str]]:
         for key in secret_keys(section):
             bird = f"canary-{section}-{key}"
             birds.append(bird)
-            lines.append(f'{key} = "{f"http://user:{bird}@proxy:3128" if key == "proxy" else bird}"')
+            forms = {"proxy": f"http://user:{bird}@proxy:3128"} | {
+                f"{what}_url": f"https://alarms.example.com/{bird}" for what in ("heartbeat", "webhook")
+            }
+            lines.append(f'{key} = "{forms.get(key, bird)}"')
         for table in model.secret_tables():
             (tmp_path / f"{table}-file").write_text(f"canary-{table}-file")
             birds += [f"canary-{table}-inline", f"canary-{table}-file"]
@@ -168,7 +171,7 @@ def test_no_secret_is_in_anything_that_is_shown(tmp_path: Path) -> None:
         ]
     )
 
-    assert len(birds) == 11
+    assert len(birds) == 13
     assert "canary" not in shown
     assert 'token = "**********"' in shown
     assert 'proxy = "http://**********@proxy:3128"' in shown

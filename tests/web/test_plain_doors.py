@@ -98,7 +98,7 @@ async def test_readiness_tells_every_part() -> None:
         for part in PARTS:
             doors.health.succeeded(part)
         doors.health.off("close")
-        doors.health.backlog(parked=2, held=5)
+        doors.health.backlog(parked={"irp": 2}, held={"irp": 5})
         doors.clock.now += 7
         ready = await client.get("/readyz")
         doors.health.failed("irp", "the IRP answers 502")
