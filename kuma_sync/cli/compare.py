@@ -15,7 +15,7 @@ from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.status import MOST_SHOWN
-from kuma_sync.cli.tables import Column, plain, show_json, show_line, show_pairs, show_table
+from kuma_sync.cli.tables import Column, Piece, State, plain, show_json, show_line, show_pairs, show_table
 from kuma_sync.core.agreement import Judged
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
@@ -73,13 +73,15 @@ def _show(found: Comparison) -> None:
         show_line(f"note: {plain(note)}")
     for target, why in sorted(found.away.items()):
         show_line(f"{plain(target)} could not be compared: {plain(why)}")
-    say(_verdict(found))
+    show_line(*_verdict(found))
 
 
-def _verdict(found: Comparison) -> str:
+def _verdict(found: Comparison) -> Sequence[Piece]:
     if found.disagrees:
-        return "the sides DISAGREE"
-    return "both sides agree" if found.complete else "NOT ALL could be compared; what was compared agrees"
+        return "the sides ", State("DISAGREE")
+    if found.complete:
+        return "both sides ", State("agree")
+    return ["NOT ALL could be compared; what was compared agrees"]
 
 
 def _show_some(what: str, some: Sequence[Judged]) -> None:

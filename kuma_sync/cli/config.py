@@ -12,7 +12,7 @@ import click
 from kuma_sync.app.diagnostics import judge
 from kuma_sync.cli.options import Unfinished, config_option, json_option, unread_config_option
 from kuma_sync.cli.out import NobodyReads, say
-from kuma_sync.cli.tables import plain, show_json, show_table
+from kuma_sync.cli.tables import Column, State, plain, show_json, show_line, show_table
 from kuma_sync.irp.load import built_in, load_profile, profile_text
 from kuma_sync.settings import example_text, find_config, json_schema, load, masked, read, to_toml
 from kuma_sync.settings.validation import meant
@@ -52,9 +52,9 @@ def config_check(config: Path | None, as_json: bool) -> None:
             show_json(found)
         else:
             for problem in found.problems:
-                say(f"problem  {plain(problem)}")
+                show_line(State("problem"), f"  {plain(problem)}", indent=9)
             for warning in found.warnings:
-                say(f"warning  {plain(warning)}")
+                show_line(State("warning"), f"  {plain(warning)}", indent=9)
             if not found.problems:
                 say(f"{path.absolute() if path else 'the environment'}: no problem")
     raise SystemExit(2 if found.problems else 0)
@@ -100,7 +100,7 @@ def profile_list(as_json: bool) -> None:
         show_json([{key: getattr(one, key) for key in keys} | {"operations": list(one.operations)} for one in profiles])
     else:
         rows = [[one.name, one.mode, one.verified, one.description] for one in profiles]
-        show_table(["profile", "mode", "verified", "description"], rows)
+        show_table(["profile", "mode", "verified", Column("description", wraps=True)], rows)
 
 
 @profile.command("show")

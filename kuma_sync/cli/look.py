@@ -18,12 +18,14 @@ from kuma_sync.cli.standing import HOW_TO_ROUTE
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
 from kuma_sync.cli.tables import (
     Column,
+    State,
     ago_first,
     beside,
     bytes_of,
     cut,
     plain,
     show_json,
+    show_line,
     show_pairs,
     show_raw,
     show_table,
@@ -210,7 +212,7 @@ def _show_rows(page: Page, *, targets: bool) -> None:
 
 def _cells(row: Row, seen: str, *, targets: bool) -> list[object]:
     incident = row.incident_number or row.incident_id
-    state = [row.state, row.target or "–"] if targets else [row.state]
+    state = [State(row.state), *([row.target or "–"] if targets else [])]
     return [row.alert_id, *state, row.priority, row.status, seen if row.last_seen else None, incident, row.name]
 
 
@@ -284,7 +286,7 @@ def _link_view(link: Link) -> LinkView:
 
 def _show(view: AlertView) -> None:
     when = beside(view.now)
-    say(f"{plain(view.id)}  {view.state}")
+    show_line(f"{plain(view.id)}  ", State(view.state))
     show_pairs([("parked because", view.parked_because)])
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
@@ -314,7 +316,8 @@ def _show_jobs(view: AlertView) -> None:
             due = f", due {when(job.due)}" if job.state is JobState.PENDING else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""
             why = f": {plain(job.reason)}" if job.reason else ""
-            say(f"\non the {queue} queue, towards {SIDES[TOWARDS[queue]]}: {job.state}{due}{tried}{why}")
+            say()
+            show_line(f"on the {queue} queue, towards {SIDES[TOWARDS[queue]]}: ", State(job.state), due + tried + why)
 
 
 def _show_live(live: Live) -> None:

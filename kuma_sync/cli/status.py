@@ -19,7 +19,18 @@ from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
-from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
+from kuma_sync.cli.tables import (
+    Column,
+    ago_first,
+    beside,
+    bytes_of,
+    plain,
+    show_json,
+    show_line,
+    show_table,
+    span,
+    with_state,
+)
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IRP
@@ -191,7 +202,7 @@ def _show(found: Status) -> None:
     when = beside(found.now)
     owner = found.identity
     for line in found.standing:
-        show_line(line)
+        show_line(*with_state(line))
     say()
     show_line(f"store     {found.store}, schema {plain(found.schema)}")
     if owner is not None:
