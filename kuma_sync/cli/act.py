@@ -12,6 +12,7 @@ from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
@@ -228,9 +229,11 @@ def _refuse(left: Sequence[str], unrouted: Collection[str], why: str) -> None:
 def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
     done: list[AlertId] = []
     try:
-        for some in batches(wanted, AT_ONCE):
-            with store.writing() as tx:
-                done += operator.resync(tx, some, by=by, dropped=dropped)
+        with progress("taking them up") as told:
+            for some in batches(wanted, AT_ONCE):
+                with store.writing() as tx:
+                    done += operator.resync(tx, some, by=by, dropped=dropped)
+                told(f"{len(done)} of {len(wanted)} taken up")
     except StoreUnavailable:
         say(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
         raise

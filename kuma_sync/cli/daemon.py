@@ -13,9 +13,11 @@ from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
 from kuma_sync.cli.dry_run import show_dry_run
 from kuma_sync.cli.options import config_option, json_option
-from kuma_sync.cli.out import complain, say
+from kuma_sync.cli.out import complain, progress_width
+from kuma_sync.cli.progress import ERASE, progress
 from kuma_sync.cli.session import command_settings, read_settings, run_async
 from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
+from kuma_sync.cli.tables import show_line
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs
@@ -44,7 +46,8 @@ def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, a
     if dry_run:
         raise SystemExit(run_async(show_dry_run, command_settings(config), as_json, limits))
     settings = read_settings(config)
-    logs.configure(level=settings.log.level, format=settings.log.format)
+    width = progress_width() if once else None
+    logs.configure(level=settings.log.level, format=settings.log.format, over=ERASE if width else "")
     if once:
         raise SystemExit(run_async(_once, settings, limits))
     run_async(_daemon, settings, config, limits)
@@ -55,9 +58,10 @@ async def _daemon(settings: Settings, config: Path | None, limits: Limits | None
 
 
 async def _once(settings: Settings, limits: Limits | None) -> int:
-    async with AsyncExitStack() as stack:
-        outcome = await complete_pass(settings, stack, limits)
-    say(outcome.summary())
+    with progress("beginning") as told:
+        async with AsyncExitStack() as stack:
+            outcome = await complete_pass(settings, stack, limits, told=told if progress_width() else None)
+    show_line(outcome.summary())
     for trouble in outcome.troubles:
         complain(f"kuma-sync: {trouble}")
     if outcome.unrouted:

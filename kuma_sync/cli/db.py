@@ -11,6 +11,7 @@ from kuma_sync.app.identity import meant, routing_of
 from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
@@ -77,7 +78,9 @@ def _upgrade(settings: Settings) -> None:
     store = open_store(settings)
     try:
         before = migrate.check(store)
-        migrate.upgrade(store)
+        way = f"bringing the schema from {before or 'empty'} to {migrate.head()}"
+        with progress(way) as told:
+            migrate.upgrade(store, told=lambda reached: told(f"{way}: {reached} is done"))
     finally:
         store.close()
     if before == migrate.head():
@@ -95,7 +98,8 @@ def _current(settings: Settings) -> None:
 
 def _prune(settings: Settings, by: str) -> None:
     with opened_store(settings) as store:
-        removed = run_async(_pruned, store, settings, by)
+        with progress("removing old alerts"):
+            removed = run_async(_pruned, store, settings, by)
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 

@@ -13,6 +13,7 @@ from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
 from kuma_sync.cli.standing import HOW_TO_ROUTE
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
@@ -134,7 +135,8 @@ def show(config: Path | None, as_json: bool, raw: bool, live: bool, alert: str) 
     settings = command_settings(config, remotes=live)
     view = _view(settings, alert)
     if live:
-        view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
+        with progress("asking the IRP"):
+            view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
     if as_json:
         show_json(view)
     else:
