@@ -14,6 +14,7 @@ import click
 from kuma_sync.app.diagnostics import findings
 from kuma_sync.app.local_diagnostics import Finding, Verdict
 from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
+from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say, say_json
 from kuma_sync.cli.progress import progress
@@ -72,7 +73,7 @@ def _exit_code(finding: Finding) -> int:
 @click.command()
 @config_option
 @json_option
-@click.option("--target", metavar="NAME", help="Render for this target; else for that which the routes choose.")
+@click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Render for this target; else for that which the routes choose.")
 @click.argument("alert", required=False)
 def render(config: Path | None, as_json: bool, target: str | None, alert: str | None) -> None:
     """Show the requests that would be sent for ALERT, or for a built-in sample; send nothing."""

@@ -10,6 +10,7 @@ import click
 
 from kuma_sync.app.compare import Asked, Comparison
 from kuma_sync.app.compare import compare as compared
+from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
@@ -24,7 +25,7 @@ from kuma_sync.sync.limits import Limits
 @click.command()
 @config_option
 @json_option
-@click.option("--target", metavar="NAME", help="Only alerts that go to this target.")
+@click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Only alerts that go to this target.")
 @click.option("--closed", is_flag=True, help="Also what is closed on both sides: everything in the store is asked for.")
 @click.pass_obj
 def compare(limits: Limits | None, config: Path | None, as_json: bool, target: str | None, closed: bool) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.diagnostics import judge
-from kuma_sync.cli.options import Unfinished, config_option, json_option, unread_config_option
+from kuma_sync.cli.completion import offer_from
+from kuma_sync.cli.options import Unfinished, config_option, group_config_option, json_option, unread_config_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.tables import Column, State, plain, show_json, show_line, show_table
 from kuma_sync.irp.load import built_in, load_profile, profile_text
@@ -19,6 +20,7 @@ from kuma_sync.settings.validation import meant
 
 
 @click.group()
+@group_config_option
 def config() -> None:
     """Check the configuration offline; show it, or its JSON Schema."""
 
@@ -85,6 +87,7 @@ def init(file: Path) -> None:
 
 
 @click.group()
+@group_config_option
 def profile() -> None:
     """List or show the built-in profiles: each says how an IRP is spoken to."""
 
@@ -105,7 +108,7 @@ def profile_list(as_json: bool) -> None:
 
 @profile.command("show")
 @unread_config_option
-@click.argument("name")
+@click.argument("name", shell_complete=offer_from(built_in))
 def profile_show(name: str) -> None:
     """Print a built-in profile as TOML, ready to copy and change."""
     if name not in built_in():

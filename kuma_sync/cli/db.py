@@ -9,7 +9,7 @@ import click
 from kuma_sync.app.build import open_store
 from kuma_sync.app.identity import meant, routing_of
 from kuma_sync.app.processes import refuse_moved, running
-from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
+from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, group_config_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
@@ -25,6 +25,7 @@ from kuma_sync.sync.runtime.housekeeping import prune as prune_old
 
 
 @click.group()
+@group_config_option
 def db() -> None:
     """Upgrade the store's schema, show it, prune or rebind the store."""
 

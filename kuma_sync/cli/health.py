@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
+from kuma_sync.cli.config_file import table, tables
 from kuma_sync.cli.options import Unfinished, config_option
 from kuma_sync.cli.out import say
 from kuma_sync.core.errors import ConfigError
@@ -53,7 +53,7 @@ def _given(url: str) -> SplitResult:
 
 
 def _configured(config: Path | None) -> SplitResult:
-    web = _web(config)
+    web = table(tables(config), "web")
     listen = os.environ.get("KUMA_SYNC_WEB__LISTEN", web.get("listen", DEFAULT_LISTEN))
     certificate = os.environ.get("KUMA_SYNC_WEB__CERT_FILE", web.get("cert_file", ""))
     if listen == "":
@@ -64,25 +64,6 @@ def _configured(config: Path | None) -> SplitResult:
     if parts is None or parts.netloc != netloc or parts.port is None:
         raise ConfigError("web.listen", f'expected "host:port" such as "{DEFAULT_LISTEN}", with a port to ask')
     return parts
-
-
-def _web(config: Path | None) -> dict[str, Any]:
-    """Read `[web]` of the configuration file; `{}`, for the defaults, where there is none."""
-    named = config or os.environ.get("KUMA_SYNC_CONFIG")
-    for path in [Path(named)] if named else [Path("config.toml"), Path("/etc/kuma-sync/config.toml")]:
-        try:
-            web = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("web", {})
-        except FileNotFoundError:
-            if config:
-                raise ConfigError("--config", f"there is no file {path}") from None
-        except PermissionError:
-            if named:
-                raise ConfigError("--config" if config else "KUMA_SYNC_CONFIG", f"{path} cannot be read") from None
-        except (OSError, ValueError, RecursionError):
-            return {}
-        else:
-            return web if isinstance(web, dict) else {}
-    return {}
 
 
 def _address(url: str) -> SplitResult | None:

@@ -11,6 +11,7 @@ import click
 
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
+from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
@@ -96,7 +97,7 @@ class AlertView:
 @config_option
 @json_option
 @click.option("--state", type=click.Choice([state.value for state in AlertState]), help="Only alerts in this state.")
-@click.option("--target", metavar="NAME", help="Only alerts that go to this target.")
+@click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Only alerts that go to this target.")
 @click.option(
     "--limit", type=click.IntRange(min=1), help=f"At most so many, the latest first; {PAGE} unless --json is given."
 )

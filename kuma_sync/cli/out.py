@@ -49,6 +49,11 @@ def open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def hush() -> None:
+    """Write nothing to stderr from now on."""
+    _give_up(sys.stderr)
+
+
 def terminal_width() -> int | None:
     """Return how many characters a line of results may have; None where no terminal shows them."""
     return shutil.get_terminal_size().columns if _shown(sys.stdout) else None

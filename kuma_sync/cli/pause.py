@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.processes import running
+from kuma_sync.cli.completion import offer_parts
 from kuma_sync.cli.options import actor, as_option, config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store
@@ -33,7 +34,7 @@ def _length(_context: click.Context, _parameter: click.Parameter, text: str | No
 @config_option
 @as_option
 @json_option
-@click.argument("part")
+@click.argument("part", shell_complete=offer_parts)
 @click.option(
     "--for", "length", callback=_length, metavar="D", help="How long, such as 2h; else until `kuma-sync resume`."
 )
@@ -52,7 +53,7 @@ def pause(config: Path | None, said: str | None, as_json: bool, part: str, lengt
 @config_option
 @as_option
 @json_option
-@click.argument("part")
+@click.argument("part", shell_complete=offer_parts)
 def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> None:
     """End the pause of PART: what waited is done at once."""
     settings, by = command_settings(config, remotes=False), actor(said)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kuma_sync.cli.options import Unfinished, unread_config_option
+from kuma_sync.cli.options import Unfinished, group_config_option, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.faults import ARGUMENTS, Faults
@@ -87,6 +87,7 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
 
 
 @click.group()
+@group_config_option
 def sim() -> None:
     """Run a simulated KUMA or IRP, or an IRP that asks by itself, to try things out."""
 
