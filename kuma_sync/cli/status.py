@@ -15,7 +15,7 @@ from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
 from kuma_sync.app.processes import Running, running
 from kuma_sync.app.takeover import refuse_another
-from kuma_sync.cli.options import config_option, json_option
+from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
@@ -31,6 +31,7 @@ from kuma_sync.cli.tables import (
     span,
     with_state,
 )
+from kuma_sync.cli.watch import watch
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IRP
@@ -43,6 +44,13 @@ from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models import AlertState, Held, Named, QueueName
 
 MOST_SHOWN = 10
+REFRESHED_EVERY = 5
+EPILOG = examples(
+    "kuma-sync status",
+    "kuma-sync status --watch 2",
+    "kuma-sync status --json | jq .queues",
+    codes="0 it works, 1 it needs a look, 3 it does not run, 2 wrong usage or configuration.",
+)
 
 SIDES = {"irp": "the IRP", "kuma": "KUMA"}
 TOWARDS = {"delivery": "irp", "close": "kuma"}
@@ -91,14 +99,25 @@ class Status:
     paused: list[Maintenance]
 
 
-@click.command()
+@click.command(epilog=EPILOG)
 @config_option
 @json_option
-def status(config: Path | None, as_json: bool) -> None:
-    """Say whether the daemon runs and what needs a look; show counts and queues.
-
-    Exit code 0: it works. 1: it needs a look. 3: it does not run.
-    """
+@click.option(
+    "--watch",
+    "every",
+    is_flag=False,
+    flag_value=REFRESHED_EVERY,
+    type=click.FloatRange(min=0.5),
+    metavar="[SECONDS]",
+    help=f"Show it again every so many seconds ({REFRESHED_EVERY}), on a terminal, until Ctrl-C.",
+)
+def status(config: Path | None, as_json: bool, every: float | None) -> None:
+    """Say whether the daemon runs and what needs a look; show counts and queues."""
+    if every is not None:
+        if as_json:
+            raise click.UsageError("Say --json or --watch, not both.")
+        watch(lambda: _show(_look(*_readable_settings(config))), every=every)
+        return
     settings, refused = _readable_settings(config)
     found = _look(settings, refused)
     # With `status | head -1`, too, the exit code must always be that of the verdict.

@@ -27,7 +27,7 @@ _GOOD, _WAITS, _BAD, _QUIET = "green", "yellow", "bold red", "dim"
 STYLES = {
     **dict.fromkeys(("ok", "open", "running", "works", "agree"), _GOOD),
     **dict.fromkeys(("pending", "held", "missed", "warning", "paused", "standby", "needs a look"), _WAITS),
-    **dict.fromkeys(("parked", "failed", "failing", "problem", "not running", "not writable", "silent"), _BAD),
+    **dict.fromkeys(("parked", "failed", "failing", "problem", "not running", "not writable", "silent", "not readable"), _BAD),
     **dict.fromkeys(("disagree", "refused"), _BAD),
     **dict.fromkeys(("closed", "gone", "ignored", "dropped", "off"), _QUIET),
 }
