@@ -10,7 +10,17 @@ import click
 
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
-from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
+from kuma_sync.cli.options import (
+    Order,
+    Unfinished,
+    actor,
+    agreed,
+    as_option,
+    config_option,
+    dry_run_option,
+    examples,
+    yes_option,
+)
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
@@ -47,7 +57,7 @@ def moment_or_ago(_context: click.Context, _parameter: click.Parameter, text: st
     return moment
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync retry --all", "kuma-sync retry 5f0c2a3e 77ab01cd"))
 @config_option
 @as_option
 @click.argument("alert", nargs=-1)
@@ -58,7 +68,7 @@ def retry(config: Path | None, said: str | None, alert: Sequence[str], everythin
     _retry(command_settings(config, remotes=False), actor(said), alert)
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync drop 5f0c2a3e --dry-run", "kuma-sync drop 5f0c2a3e"))
 @config_option
 @as_option
 @yes_option
@@ -73,7 +83,7 @@ def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert:
     _drop(command_settings(config, remotes=False), order, alert)
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync resync 5f0c2a3e", "kuma-sync resync --since 2h", "kuma-sync resync --all --dry-run"))
 @config_option
 @as_option
 @yes_option
@@ -102,7 +112,7 @@ def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands
     _resync(command_settings(config, remotes=False), order, alert, since)
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync release --dry-run", "kuma-sync release --creates", "kuma-sync release 5f0c2a3e"))
 @config_option
 @as_option
 @yes_option

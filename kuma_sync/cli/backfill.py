@@ -11,7 +11,7 @@ import click
 from kuma_sync.app.backfill import Backfilled, Order, Period
 from kuma_sync.app.backfill import backfill as brought
 from kuma_sync.cli.act import moment_or_ago
-from kuma_sync.cli.options import actor, as_option, config_option, dry_run_option, json_option
+from kuma_sync.cli.options import actor, as_option, config_option, dry_run_option, examples, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
@@ -22,7 +22,12 @@ from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync backfill --since 30d --dry-run",
+        "kuma-sync backfill --since 2026-01-31T00:00:00Z --until 2026-02-28T00:00:00Z --status closed",
+    )
+)
 @config_option
 @as_option
 @json_option

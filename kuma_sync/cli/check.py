@@ -15,7 +15,7 @@ from kuma_sync.app.diagnostics import findings
 from kuma_sync.app.local_diagnostics import Finding, Verdict
 from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
 from kuma_sync.cli.completion import offer_targets
-from kuma_sync.cli.options import Unfinished, config_option, json_option
+from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
 from kuma_sync.cli.out import say, say_json
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
@@ -29,7 +29,13 @@ from kuma_sync.telemetry.redact import masked
 VERDICT_WIDTH = max(len(verdict.value) for verdict in Verdict)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync check",
+        "kuma-sync check -c new.toml",
+        codes="0 all is well or only warned about, 1 a part failed, 2 the configuration is wrong.",
+    )
+)
 @config_option
 @json_option
 def check(config: Path | None, as_json: bool) -> None:
@@ -70,7 +76,7 @@ def _exit_code(finding: Finding) -> int:
     return 2 if finding.misconfigured else 1
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync render", "kuma-sync render 5f0c2a3e --target north"))
 @config_option
 @json_option
 @click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Render for this target; else for that which the routes choose.")

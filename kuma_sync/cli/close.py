@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.remotes import MEND, usable_profile
-from kuma_sync.cli.options import Unfinished, actor, as_option, config_option
+from kuma_sync.cli.options import Unfinished, actor, as_option, config_option, examples
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.tables import plain
@@ -52,11 +52,16 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     return reason
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync close 5f0c2a3e --reason responded",
+        "kuma-sync close 5f0c2a3e --reason 'incorrect data' --comment 'a test' --wait",
+    )
+)
 @config_option
 @as_option
 @click.argument("alert")
-@click.option("--reason", required=True, callback=_reason, help="; ".join(Reason))
+@click.option("--reason", required=True, callback=_reason, metavar="R", help=f"One of: {', '.join(Reason)}.")
 @click.option("--comment", default="", help="A text for the IRP and the history.")
 @click.option("--wait", is_flag=True, help="Wait until both sides are closed, 60 s at most.")
 def close(config: Path | None, said: str | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:

@@ -11,7 +11,7 @@ import click
 from kuma_sync.app.compare import Asked, Comparison
 from kuma_sync.app.compare import compare as compared
 from kuma_sync.cli.completion import offer_targets
-from kuma_sync.cli.options import config_option, json_option
+from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
@@ -22,17 +22,20 @@ from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync compare",
+        "kuma-sync compare --target north --closed",
+        codes="0 both sides agree, 1 they do not, or not all could be compared, 2 wrong usage or configuration.",
+    )
+)
 @config_option
 @json_option
 @click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Only alerts that go to this target.")
 @click.option("--closed", is_flag=True, help="Also what is closed on both sides: everything in the store is asked for.")
 @click.pass_obj
 def compare(limits: Limits | None, config: Path | None, as_json: bool, target: str | None, closed: bool) -> None:
-    """Compare both sides: say what is lost, doubled, differs, or is closed on one side only; change nothing.
-
-    Exit code 0 only if both sides agree.
-    """
+    """Compare both sides: say what is lost, doubled, differs, or is closed on one side only; change nothing."""
     settings = command_settings(config)
     if target is not None and target not in settings.named:
         raise click.UsageError(f"there is no target {target!r}: expected {', '.join(settings.named)}")

@@ -11,7 +11,14 @@ import click
 
 from kuma_sync.app.diagnostics import judge
 from kuma_sync.cli.completion import offer_from
-from kuma_sync.cli.options import Unfinished, config_option, group_config_option, json_option, unread_config_option
+from kuma_sync.cli.options import (
+    Unfinished,
+    config_option,
+    examples,
+    group_config_option,
+    json_option,
+    unread_config_option,
+)
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.tables import Column, State, plain, show_json, show_line, show_table
 from kuma_sync.irp.load import built_in, load_profile, profile_text
@@ -25,7 +32,7 @@ def config() -> None:
     """Check the configuration offline; show it, or its JSON Schema."""
 
 
-@config.command("show")
+@config.command("show", epilog=examples("kuma-sync config show", "kuma-sync config show --json | jq .poll"))
 @config_option
 @json_option
 def config_show(config: Path | None, as_json: bool) -> None:
@@ -39,7 +46,7 @@ def config_show(config: Path | None, as_json: bool) -> None:
         say(f"# {named}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}".removesuffix("\n"))
 
 
-@config.command("check")
+@config.command("check", epilog=examples("kuma-sync config check -c new.toml", codes="0 no problem, 2 a problem."))
 @config_option
 @json_option
 def config_check(config: Path | None, as_json: bool) -> None:
@@ -69,7 +76,7 @@ def config_schema() -> None:
     show_json(json_schema())
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync init", "kuma-sync init /etc/kuma-sync/config.toml"))
 @unread_config_option
 @click.argument("file", type=click.Path(path_type=Path), default="config.toml")
 def init(file: Path) -> None:
@@ -106,7 +113,7 @@ def profile_list(as_json: bool) -> None:
         show_table(["profile", "mode", "verified", Column("description", wraps=True)], rows)
 
 
-@profile.command("show")
+@profile.command("show", epilog=examples("kuma-sync profile show security-vision > my-irp.toml"))
 @unread_config_option
 @click.argument("name", shell_complete=offer_from(built_in))
 def profile_show(name: str) -> None:

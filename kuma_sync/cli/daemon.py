@@ -12,7 +12,7 @@ import click
 from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
 from kuma_sync.cli.dry_run import show_dry_run
-from kuma_sync.cli.options import config_option, json_option
+from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import complain, progress_width
 from kuma_sync.cli.progress import ERASE, progress
 from kuma_sync.cli.session import command_settings, read_settings, run_async
@@ -22,22 +22,33 @@ from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs
 
+EPILOG = examples(
+    "kuma-sync run",
+    "kuma-sync run --once",
+    "kuma-sync run --once --dry-run",
+    codes="of --once: 0 only if nothing failed, waits, is held or parked.",
+)
+
 M_ARENA_MAX = -8
 """mallopt(3), of glibc."""
 
 
-@click.command()
+@click.command(epilog=EPILOG)
 @config_option
 @click.option(
     "--once",
     is_flag=True,
-    help="Make one complete pass, then exit: 0 only if nothing failed, waits, is held or parked.",
+    help="Make one complete pass, then exit.",
 )
 @click.option("--dry-run", is_flag=True, help="With --once: only say what the pass would do; send and store nothing.")
 @json_option
 @click.pass_obj
 def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, as_json: bool) -> None:
-    """Run the daemon: keep the IRP's incidents up to date with KUMA's alerts, and carry closings both ways."""
+    """Run the daemon: keep the IRP's incidents up to date with KUMA's alerts, and carry closings both ways.
+
+    SIGTERM and Ctrl-C end it in order, SIGHUP reads the configuration again. On a terminal it logs for people, else as
+    JSON; `[log] format` says otherwise.
+    """
     if dry_run and not once:
         raise click.UsageError("--dry-run needs --once: it says what one pass would do.")
     if as_json and not dry_run:

@@ -9,7 +9,19 @@ import click
 from kuma_sync.app.build import open_store
 from kuma_sync.app.identity import meant, routing_of
 from kuma_sync.app.processes import refuse_moved, running
-from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, group_config_option, yes_option
+from kuma_sync.cli.completion import offer_targets
+from kuma_sync.cli.options import (
+    Order,
+    Unfinished,
+    actor,
+    agreed,
+    as_option,
+    config_option,
+    dry_run_option,
+    examples,
+    group_config_option,
+    yes_option,
+)
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
@@ -30,7 +42,7 @@ def db() -> None:
     """Upgrade the store's schema, show it, prune or rebind the store."""
 
 
-@db.command()
+@db.command(epilog=examples("kuma-sync db upgrade"))
 @config_option
 def upgrade(config: Path | None) -> None:
     """Bring the schema up to date; an empty store gets its tables."""
@@ -52,7 +64,7 @@ def prune(config: Path | None, said: str | None) -> None:
     _prune(command_settings(config, remotes=False), actor(said))
 
 
-@db.command()
+@db.command(epilog=examples("kuma-sync db rebind --dry-run", "kuma-sync db rebind --target north"))
 @config_option
 @as_option
 @yes_option
@@ -60,6 +72,7 @@ def prune(config: Path | None, said: str | None) -> None:
 @click.option(
     "--target",
     metavar="NAME",
+    shell_complete=offer_targets,
     help="Move the alerts of this target, which is no longer configured, to where the routes say.",
 )
 def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool, target: str | None) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import click
 
 from kuma_sync.cli.config_file import table, tables
-from kuma_sync.cli.options import Unfinished, config_option
+from kuma_sync.cli.options import Unfinished, config_option, examples
 from kuma_sync.cli.out import say
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.text import printable
@@ -26,12 +26,19 @@ DEFAULT_LISTEN = "127.0.0.1:8484"
 SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync health",
+        "kuma-sync health --live",
+        "kuma-sync health --url https://10.0.0.5:8484",
+        codes="0 ready (alive), 1 not, or no answer, 2 wrong usage.",
+    )
+)
 @config_option
 @click.option("--live", is_flag=True, help="Ask whether it is alive (/livez), whatever its remotes do.")
 @click.option("--url", metavar="URL", help="Where it listens; else web.listen says it.")
 def health(config: Path | None, live: bool, url: str | None) -> None:
-    """Ask a running daemon whether it is ready, or alive: exit 0 or 1."""
+    """Ask a running daemon whether it is ready, or alive."""
     door = _given(url) if url else _configured(config)
     path = door.path if door.path.strip("/") else "/livez" if live else "/readyz"
     address = door._replace(path=path).geturl()

@@ -12,7 +12,7 @@ import click
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
 from kuma_sync.cli.completion import offer_targets
-from kuma_sync.cli.options import Unfinished, config_option, json_option
+from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
@@ -93,7 +93,14 @@ class AlertView:
     live: Live | None = None
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync alerts",
+        "kuma-sync alerts --state parked",
+        "kuma-sync alerts --state open --target north --limit 500",
+        "kuma-sync alerts --json | jq '.[].alert_id'",
+    )
+)
 @config_option
 @json_option
 @click.option("--state", type=click.Choice([state.value for state in AlertState]), help="Only alerts in this state.")
@@ -117,7 +124,13 @@ def alerts(config: Path | None, as_json: bool, state: str | None, target: str | 
             say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync show 5f0c2a3e",
+        "kuma-sync show INC-1042 --live",
+        "kuma-sync show 'brute force'",
+    )
+)
 @config_option
 @json_option
 @click.option("--raw", is_flag=True, help="Print only what KUMA sent, of a parked piece that is no alert.")

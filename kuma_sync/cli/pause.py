@@ -9,7 +9,7 @@ import click
 
 from kuma_sync.app.processes import running
 from kuma_sync.cli.completion import offer_parts
-from kuma_sync.cli.options import actor, as_option, config_option, json_option
+from kuma_sync.cli.options import actor, as_option, config_option, examples, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store
 from kuma_sync.cli.tables import moment, plain, show_json
@@ -30,7 +30,7 @@ def _length(_context: click.Context, _parameter: click.Parameter, text: str | No
     return length
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync pause irp --for 2h", "kuma-sync pause north", "kuma-sync pause close"))
 @config_option
 @as_option
 @json_option
@@ -49,7 +49,7 @@ def pause(config: Path | None, said: str | None, as_json: bool, part: str, lengt
     _pause(settings, actor(said), part, length, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync resume irp"))
 @config_option
 @as_option
 @json_option

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kuma_sync.cli.options import Unfinished, group_config_option, unread_config_option
+from kuma_sync.cli.options import Unfinished, examples, group_config_option, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.faults import ARGUMENTS, Faults
@@ -92,7 +92,7 @@ def sim() -> None:
     """Run a simulated KUMA or IRP, or an IRP that asks by itself, to try things out."""
 
 
-@sim.command()
+@sim.command(epilog=examples("kuma-sync sim kuma --alerts 20", "kuma-sync sim kuma --fault status:code=503,every=5"))
 @shared_options("127.0.0.1:7223", KUMA_TOKEN)
 @click.option("--alerts", default=0, show_default=True, type=click.IntRange(min=0), help="New alerts to begin with.")
 @click.option("--events", default=3, show_default=True, type=click.IntRange(min=0), help="Events in each of them.")
@@ -126,7 +126,7 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
     )
 
 
-@sim.command()
+@sim.command(epilog=examples("kuma-sync sim irp", "kuma-sync sim irp --dialect thehive-v1 --tls"))
 @shared_options("127.0.0.1:8443", IRP_TOKEN)
 @click.option(
     "--dialect",

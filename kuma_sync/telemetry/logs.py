@@ -16,6 +16,7 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from kuma_sync.core.text import printable, printable_json
+from kuma_sync.telemetry import console as console_lines
 from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, takes_colour, with_priority
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
@@ -117,11 +118,15 @@ class _Over(logging.Formatter):
 
 
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
+    if console:
+        time, written = console_lines.LOCAL_TIME, [
+            _shown,
+            console_lines.without_our_logger,
+            console_lines.renderer(colours=colors),
+        ]
+    else:
+        time = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        written = [structlog.processors.JSONRenderer(ensure_ascii=False), _json_shown]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[first_line],
         processors=[
@@ -129,9 +134,9 @@ def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             safe_traceback,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            time,
             redact,
-            *([_shown, renderer] if console else [renderer, _json_shown]),
+            *written,
         ],
     )
 
