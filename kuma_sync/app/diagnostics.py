@@ -115,9 +115,7 @@ def _silent(_what: str) -> None:
     pass
 
 
-async def findings(
-    settings: Settings, source: str, *, told: Callable[[str], None] = _silent
-) -> AsyncIterator[Finding]:
+async def findings(settings: Settings, source: str, *, told: Callable[[str], None] = _silent) -> AsyncIterator[Finding]:
     """Yield one finding after the other; `told` hears what is tried next. Raise ConfigError where nothing can be."""
     async with AsyncExitStack() as stack:
         remotes = await open_remotes(settings, utc_now, Limits(), stack)

@@ -17,13 +17,16 @@ import click
 
 from kuma_sync import __version__
 from kuma_sync.cli.options import group_config_option
-from kuma_sync.cli.out import NobodyReads, complain, hush, open_streams, unwritten
+from kuma_sync.cli.out import NobodyReads, complain, open_streams, unwritten
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from kuma_sync.sync.limits import Limits
+
+COMPLETE = "_KUMA_SYNC_COMPLETE"
+"""A shell's script sets it when it asks what to offer on TAB; click answers."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("daemon:run", "Run the daemon; with --once, one complete pass."),
@@ -72,7 +75,6 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_target, text) in COMMANDS.items()])
 
-
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
         """Offer the commands without loading them."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415  # most runs complete nothing
@@ -82,6 +84,8 @@ class Commands(click.Group):
         return found + super(click.Group, self).shell_complete(ctx, incomplete)
 
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
 EXIT_CODES = """\b
 Exit codes:
   0  done
@@ -90,7 +94,7 @@ Exit codes:
 """
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.group(cls=Commands, context_settings=SETTINGS, epilog=EXIT_CODES)
 @group_config_option
 @click.version_option(__version__, prog_name="kuma-sync")
 def kuma_sync() -> None:
@@ -102,9 +106,7 @@ def main(words: Sequence[str] | None = None, *, limits: Limits | None = None) ->
 
     `limits` are those of `run`; None: those of the program as it is delivered.
     """
-    open_streams()
-    if "_KUMA_SYNC_COMPLETE" in os.environ:
-        hush()  # a shell asks what to offer on TAB
+    open_streams(quiet=COMPLETE in os.environ)
     try:
         words = _readable(sys.argv[1:] if words is None else words)
         kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False, obj=limits)

@@ -83,7 +83,9 @@ def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert:
     _drop(command_settings(config, remotes=False), order, alert)
 
 
-@click.command(epilog=examples("kuma-sync resync 5f0c2a3e", "kuma-sync resync --since 2h", "kuma-sync resync --all --dry-run"))
+@click.command(
+    epilog=examples("kuma-sync resync 5f0c2a3e", "kuma-sync resync --since 2h", "kuma-sync resync --all --dry-run")
+)
 @config_option
 @as_option
 @yes_option
@@ -112,7 +114,9 @@ def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands
     _resync(command_settings(config, remotes=False), order, alert, since)
 
 
-@click.command(epilog=examples("kuma-sync release --dry-run", "kuma-sync release --creates", "kuma-sync release 5f0c2a3e"))
+@click.command(
+    epilog=examples("kuma-sync release --dry-run", "kuma-sync release --creates", "kuma-sync release 5f0c2a3e")
+)
 @config_option
 @as_option
 @yes_option

@@ -79,7 +79,12 @@ def _exit_code(finding: Finding) -> int:
 @click.command(epilog=examples("kuma-sync render", "kuma-sync render 5f0c2a3e --target north"))
 @config_option
 @json_option
-@click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Render for this target; else for that which the routes choose.")
+@click.option(
+    "--target",
+    metavar="NAME",
+    shell_complete=offer_targets,
+    help="Render for this target; else for that which the routes choose.",
+)
 @click.argument("alert", required=False)
 def render(config: Path | None, as_json: bool, target: str | None, alert: str | None) -> None:
     """Show the requests that would be sent for ALERT, or for a built-in sample; send nothing."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
+from kuma_sync.cli import COMPLETE
 from kuma_sync.cli.config_file import table, tables
 from kuma_sync.cli.options import examples, named_before, unread_config_option
 from kuma_sync.cli.out import say
@@ -19,8 +20,6 @@ from kuma_sync.core.routing import IRP
 
 SHELLS = ("bash", "zsh", "fish")
 NAME = "kuma-sync"
-VARIABLE = "_KUMA_SYNC_COMPLETE"
-"""The script sets it when it asks what to offer; click answers."""
 
 EXAMPLES = examples(
     'eval "$(kuma-sync completion bash)"        # in ~/.bashrc',
@@ -39,7 +38,7 @@ def completion(context: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None  # noqa: S101  # click knows these shells
     # Not its own `source`: that of bash asks which bash there is, and complains where there is none.
-    script = ShellComplete.source(found(context.find_root().command, {}, NAME, VARIABLE))
+    script = ShellComplete.source(found(context.find_root().command, {}, NAME, COMPLETE))
     # A description may hold commas: only the first one ends the type.
     say(script.replace('string split ","', 'string split --max 1 ","').removesuffix("\n"))
 
@@ -57,9 +56,7 @@ def offer_parts(context: click.Context, _parameter: click.Parameter, begun: str)
 def offer_from(names: Callable[[], Iterable[str]]) -> Callable[..., list[CompletionItem[str]]]:
     """Return a function for click that offers these names."""
 
-    def offer(
-        _context: click.Context, _parameter: click.Parameter, begun: str
-    ) -> list[CompletionItem[str]]:
+    def offer(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem[str]]:
         return _offered(names(), begun)
 
     return offer

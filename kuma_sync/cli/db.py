@@ -111,9 +111,8 @@ def _current(settings: Settings) -> None:
 
 
 def _prune(settings: Settings, by: str) -> None:
-    with opened_store(settings) as store:
-        with progress("removing old alerts"):
-            removed = run_async(_pruned, store, settings, by)
+    with opened_store(settings) as store, progress("removing old alerts"):
+        removed = run_async(_pruned, store, settings, by)
     say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 

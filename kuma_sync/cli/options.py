@@ -67,7 +67,6 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only say how many and what.")
 
 
-
 def examples(*lines: str, codes: str = "") -> str:
     """Return the end of a command's help: lines to type, and exit codes where they say more than 0, 1 and 2."""
     typed = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""

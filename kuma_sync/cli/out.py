@@ -34,8 +34,11 @@ class NobodyReads(OutputFailed):
     """The reader of our results closed the pipe: exit 1, without a message."""
 
 
-def open_streams() -> None:
-    """Open /dev/null for each closed standard stream, so that no file of ours gets its number."""
+def open_streams(*, quiet: bool = False) -> None:
+    """Open /dev/null for each closed standard stream, so that no file of ours gets its number.
+
+    If it is to be `quiet`, nothing is written to stderr from now on.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -47,11 +50,8 @@ def open_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             # A terminal with another encoding then shows an escape for a letter that it lacks.
             stream.reconfigure(errors="backslashreplace")
-
-
-def hush() -> None:
-    """Write nothing to stderr from now on."""
-    _give_up(sys.stderr)
+    if quiet:
+        _give_up(sys.stderr)
 
 
 def terminal_width() -> int | None:

@@ -126,7 +126,7 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
     )
 
 
-@sim.command(epilog=examples("kuma-sync sim irp", "kuma-sync sim irp --dialect thehive-v1 --tls"))
+@sim.command(epilog=examples("kuma-sync sim irp", "kuma-sync sim irp --dialect thehive --tls"))
 @shared_options("127.0.0.1:8443", IRP_TOKEN)
 @click.option(
     "--dialect",

@@ -27,7 +27,9 @@ _GOOD, _WAITS, _BAD, _QUIET = "green", "yellow", "bold red", "dim"
 STYLES = {
     **dict.fromkeys(("ok", "open", "running", "works", "agree"), _GOOD),
     **dict.fromkeys(("pending", "held", "missed", "warning", "paused", "standby", "needs a look"), _WAITS),
-    **dict.fromkeys(("parked", "failed", "failing", "problem", "not running", "not writable", "silent", "not readable"), _BAD),
+    **dict.fromkeys(
+        ("parked", "failed", "failing", "problem", "not running", "not writable", "silent", "not readable"), _BAD
+    ),
     **dict.fromkeys(("disagree", "refused"), _BAD),
     **dict.fromkeys(("closed", "gone", "ignored", "dropped", "off"), _QUIET),
 }
@@ -48,9 +50,7 @@ def table_lines(
         yield from _rendered(console, table)
 
 
-def fitted(
-    columns: Sequence[Column], cells: Sequence[Sequence[Piece]], room: int
-) -> tuple[list[int], list[int], bool]:
+def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Piece]], room: int) -> tuple[list[int], list[int], bool]:
     """Return which columns are shown, how wide each is, and whether cells say less.
 
     rich makes columns narrower, but knows no least width while it does, and leaves none out.

@@ -119,11 +119,14 @@ class _Over(logging.Formatter):
 
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
     if console:
-        time, written = console_lines.LOCAL_TIME, [
-            _shown,
-            console_lines.without_our_logger,
-            console_lines.renderer(colours=colors),
-        ]
+        time, written = (
+            console_lines.LOCAL_TIME,
+            [
+                _shown,
+                console_lines.without_our_logger,
+                console_lines.renderer(colours=colors),
+            ],
+        )
     else:
         time = structlog.processors.TimeStamper(fmt="iso", utc=True)
         written = [structlog.processors.JSONRenderer(ensure_ascii=False), _json_shown]
