@@ -1,4 +1,4 @@
-"""The command at a real terminal: a pseudo-terminal of a given size, on which questions are answered and keys pressed."""
+"""The command at a real terminal: a pseudo-terminal of a given size, on which questions are answered, keys pressed."""
 
 from __future__ import annotations
 

@@ -34,7 +34,13 @@ autoload -U compinit; compinit -u -d /dev/null
 eval "$(kuma-sync completion zsh)"
 (( $+functions[_kuma_sync_completion] )) || exit 9
 [[ ${_comps[kuma-sync]} == _kuma_sync_completion ]] || exit 8
-compadd() { while [[ $1 == -* ]]; do [[ $1 == -V ]] && shift; [[ $1 == -a ]] && { print -rl -- ${(P)2}; return }; shift; done }
+compadd() {
+    while [[ $1 == -* ]]; do
+        [[ $1 == -V ]] && shift
+        [[ $1 == -a ]] && { print -rl -- ${(P)2}; return }
+        shift
+    done
+}
 _describe() { while [[ $1 == -* ]]; do shift; done; shift; print -rl -- ${${(P)1}%%:*} }
 _path_files() { : }
 words=(${(s: :)1}); [[ $1 == *' ' ]] && words+=('')
