@@ -41,7 +41,11 @@ from kuma_sync.sync.limits import Limits
 )
 @click.option("--until", callback=moment_or_ago, metavar="T", help="Its end, written the same way; else now.")
 @click.option(
-    "--status", multiple=True, type=click.Choice(sorted(STATUSES)), help="Only alerts in this status; may be repeated."
+    "--status",
+    metavar="STATUS",
+    multiple=True,
+    type=click.Choice(sorted(STATUSES)),
+    help=f"Only alerts in this status ({', '.join(sorted(STATUSES))}); may be repeated.",
 )
 @click.pass_obj
 def backfill(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in

@@ -26,7 +26,7 @@ EPILOG = examples(
     "kuma-sync run",
     "kuma-sync run --once",
     "kuma-sync run --once --dry-run",
-    codes="of --once: 0 only if nothing failed, waits, is held or parked.",
+    codes="with --once 0 only if nothing failed, waits, is held or parked.",
 )
 
 M_ARENA_MAX = -8

@@ -103,10 +103,18 @@ class AlertView:
 )
 @config_option
 @json_option
-@click.option("--state", type=click.Choice([state.value for state in AlertState]), help="Only alerts in this state.")
+@click.option(
+    "--state",
+    metavar="STATE",
+    type=click.Choice([state.value for state in AlertState]),
+    help=f"Only alerts in this state: {', '.join(AlertState)}.",
+)
 @click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Only alerts that go to this target.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), help=f"At most so many, the latest first; {PAGE} unless --json is given."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"At most so many, the latest first; {PAGE} unless --json is given.",
 )
 def alerts(config: Path | None, as_json: bool, state: str | None, target: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""

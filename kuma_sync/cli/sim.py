@@ -73,10 +73,16 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
                 metavar="[DIR]",
                 help="Serve https with a CA of its own, its files in DIR (else in a new directory).",
             ),
-            click.option("--seed", default=0, show_default=True, help="The same seed gives the same content."),
+            click.option(
+                "--seed", metavar="N", default=0, show_default=True, help="The same seed gives the same content."
+            ),
             click.option("--token", default=token, show_default=True, help="The token it accepts."),
             click.option(
-                "--listen", default=listen, show_default=True, help="HOST:PORT; port 0 lets the system choose."
+                "--listen",
+                metavar="HOST:PORT",
+                default=listen,
+                show_default=True,
+                help="Where it listens; port 0 lets the system choose.",
             ),
             unread_config_option,
         ):
@@ -94,8 +100,12 @@ def sim() -> None:
 
 @sim.command(epilog=examples("kuma-sync sim kuma --alerts 20", "kuma-sync sim kuma --fault status:code=503,every=5"))
 @shared_options("127.0.0.1:7223", KUMA_TOKEN)
-@click.option("--alerts", default=0, show_default=True, type=click.IntRange(min=0), help="New alerts to begin with.")
-@click.option("--events", default=3, show_default=True, type=click.IntRange(min=0), help="Events in each of them.")
+@click.option(
+    "--alerts", metavar="N", default=0, show_default=True, type=click.IntRange(min=0), help="New alerts to begin with."
+)
+@click.option(
+    "--events", metavar="N", default=3, show_default=True, type=click.IntRange(min=0), help="Events in each of them."
+)
 @click.option(
     "--load", type=click.Path(path_type=Path), help="Alerts from FILE.json or FILE.json.gz, as KUMA sends them."
 )
