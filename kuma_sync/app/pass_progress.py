@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -53,7 +53,7 @@ class Follower:
         self._runtime = runtime
         self._told = told
         self._step = "beginning"
-        self._queues = {"delivery": Tally(), "close": Tally()}
+        self._deliveries, self._closings = Tally(), Tally()
 
     def begin(self, step: str) -> None:
         """Note the step that begins."""
@@ -73,13 +73,12 @@ class Follower:
     async def _count(self) -> None:
         """Count both queues; where the store is away the pass itself says so."""
         try:
-            counts: Mapping[str, QueueCounts] = await self._runtime.store.read(lambda tx: tx.queues())
+            counts = await self._runtime.store.read(lambda tx: tx.queues())
         except StoreUnavailable:
             return
-        for name, tally in self._queues.items():
-            tally.count(counts[name])
+        self._deliveries.count(counts["delivery"])
+        self._closings.count(counts["close"])
 
     def _delivered(self) -> str:
-        said = f"delivered {self._queues['delivery']}"
-        closings = self._queues["close"]
-        return f"{said}; closed in KUMA {closings}" if closings.due else said
+        said = f"delivered {self._deliveries}"
+        return f"{said}; closed in KUMA {self._closings}" if self._closings.due else said

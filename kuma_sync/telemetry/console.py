@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter, plain_traceback
@@ -27,7 +28,7 @@ def renderer(*, colours: bool) -> ConsoleRenderer:
     """Return what makes a line of an event."""
     reset, dim, bold = (_RESET, _DIM, _BOLD) if colours else ("", "", "")
 
-    def level(_key: str, value: Any) -> str:
+    def level(key: str, value: object) -> str:  # noqa: ARG001  # as structlog calls it
         word = str(value).ljust(LEVEL_WIDTH)
         return f"{_LEVELS.get(str(value), '')}{word}{reset}" if colours else word
 
@@ -47,7 +48,7 @@ def renderer(*, colours: bool) -> ConsoleRenderer:
     )
 
 
-def without_our_logger(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def without_our_logger(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Leave out the name of our own loggers, as a structlog processor: the event says enough."""
     if str(event.get("logger", "")).startswith("kuma_sync"):
         del event["logger"]

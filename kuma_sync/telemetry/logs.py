@@ -118,6 +118,7 @@ class _Over(logging.Formatter):
 
 
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
+    written: list[Any]
     if console:
         time, written = (
             console_lines.LOCAL_TIME,
