@@ -12,6 +12,7 @@ from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import QueueCounts
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.sync.runtime.single_pass import DELIVERING
+from kuma_sync.sync.runtime.supervisor import happens
 
 PACE = timedelta(seconds=1)
 """How often the queues are counted."""
@@ -53,12 +54,14 @@ class Follower:
         self._runtime = runtime
         self._told = told
         self._step = "beginning"
+        self._begun = asyncio.Event()
         self._deliveries, self._closings = Tally(), Tally()
 
     def begin(self, step: str) -> None:
         """Note the step that begins."""
         self._step = step
         self._told(step)
+        self._begun.set()
 
     async def follow(self) -> None:
         """Tell it for ever."""
@@ -68,7 +71,8 @@ class Follower:
                 self._told(self._delivered())
             elif read := self._runtime.poller.read:
                 self._told(f"{self._step}: {read} alerts read")
-            await asyncio.sleep(PACE.total_seconds())
+            await happens(self._begun, within=PACE.total_seconds())
+            self._begun.clear()
 
     async def _count(self) -> None:
         """Count both queues; where the store is away the pass itself says so."""

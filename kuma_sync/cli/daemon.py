@@ -57,11 +57,18 @@ def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, a
     if dry_run:
         raise SystemExit(run_async(show_dry_run, command_settings(config), as_json, limits))
     settings = read_settings(config)
-    width = progress_width() if once else None
-    logs.configure(level=settings.log.level, format=settings.log.format, over=ERASE if width else "")
     if once:
+        _log_beside_progress(settings)
         raise SystemExit(run_async(_once, settings, limits))
+    logs.configure(level=settings.log.level, format=settings.log.format)
     run_async(_daemon, settings, config, limits)
+
+
+def _log_beside_progress(settings: Settings) -> None:
+    """Log as configured; where a human is told how far the pass is, what goes well is not logged as well."""
+    level, shown = settings.log.level, progress_width() is not None
+    quiet = shown and level == "info"
+    logs.configure(level="warning" if quiet else level, format=settings.log.format, over=ERASE if shown else "")
 
 
 async def _daemon(settings: Settings, config: Path | None, limits: Limits | None) -> None:

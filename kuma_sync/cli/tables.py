@@ -106,11 +106,18 @@ def show_line(*pieces: Piece, indent: int = 4) -> None:
 
 
 def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> None:
-    """Write a name and a value a line, leaving out what is empty."""
+    """Write a name and a value a line, leaving out what is empty.
+
+    On a terminal a value that is one long word, such as an address, stays whole, so that it can be copied.
+    """
     shown = [(name, plain(value)) for name, value in pairs if value not in (None, "", False)]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        show_line(f"{indent}{name.ljust(width)}  {value}", indent=len(indent) + width + 2)
+        before = f"{indent}{name.ljust(width)}  "
+        if " " in value:
+            show_line(before + value, indent=len(before))
+        else:
+            say(before + value)
 
 
 def with_state(text: str) -> list[Piece]:

@@ -71,13 +71,9 @@ def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Piece]], room: in
 
 
 def wrapped(pieces: Sequence[Piece], room: int, *, indent: int, coloured: bool) -> list[str]:
-    """Return the lines of a text, wrapped at words; those after the first stand `indent` further right.
-
-    A word that is longer than a line, such as an address, stays whole, so that it can be copied.
-    """
+    """Return the lines of a text, wrapped at words; those after the first stand `indent` further right."""
     text = Text.assemble(*[_painted(piece) for piece in pieces])
-    if text.cell_len > room and any(cell_len(word) > room - indent for word in text.plain.split()):
-        return [_on_one_line(text, coloured=coloured)]
+    indent = indent if room - indent >= SHORTEST_LINE else 0
     lines = [text] if text.cell_len <= room else text.wrap(_console(room, coloured=coloured), room - indent)
     first, *others = [_on_one_line(line, coloured=coloured) for line in lines]
     return [first, *(" " * indent + other for other in others)]
@@ -85,7 +81,7 @@ def wrapped(pieces: Sequence[Piece], room: int, *, indent: int, coloured: bool) 
 
 def _painted(piece: Piece) -> Text:
     if isinstance(piece, State):
-        return Text(printable(piece.word), style=STYLES.get(piece.word.lower(), ""))
+        return Text.assemble((printable(piece.word), STYLES.get(piece.word.lower(), "")))
     return Text(printable(piece))
 
 

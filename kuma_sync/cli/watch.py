@@ -8,7 +8,7 @@ from datetime import datetime
 
 import click
 
-from kuma_sync.cli.out import can_refresh, collected, refresh
+from kuma_sync.cli.out import can_refresh, collected, refresh, say
 from kuma_sync.cli.tables import State, show_line
 from kuma_sync.core.errors import KumaSyncError
 
@@ -41,4 +41,4 @@ def watch(show: Callable[[], None], *, every: float) -> None:
             first = False
             time.sleep(every)
     except KeyboardInterrupt:
-        return
+        say()  # the terminal has written ^C behind the last line

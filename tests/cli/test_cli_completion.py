@@ -30,7 +30,7 @@ printf '%s\n' "${COMPREPLY[@]-}"
 """
 
 ZSH = r"""
-autoload -U compinit; compinit -u -d /dev/null
+autoload -U compinit; compinit -u -D
 eval "$(kuma-sync completion zsh)"
 (( $+functions[_kuma_sync_completion] )) || exit 9
 [[ ${_comps[kuma-sync]} == _kuma_sync_completion ]] || exit 8
@@ -51,6 +51,7 @@ _kuma_sync_completion
 FISH = r"""
 kuma-sync completion fish | source
 complete --do-complete $argv[1] | string replace -r '\t.*' ''
+true
 """
 
 

@@ -97,11 +97,11 @@ def test_what_a_terminal_would_obey_is_escaped_before_it_is_coloured() -> None:
     assert line == "a\\x1b[31mb  \x1b[32mopen\x1b[0m"
 
 
-def test_a_long_line_is_wrapped_at_words_and_an_address_stays_whole() -> None:
-    address = "https://sv.example.com/incidents/" + "a" * 40
+def test_a_long_line_is_wrapped_at_words_and_goes_on_under_its_beginning() -> None:
+    text, word = "one two three four five six seven", "a" * 50
 
-    assert wrapped(["one two three four"], 10, indent=2, coloured=False) == ["one two", "  three", "  four"]
-    assert wrapped([f"see {address}"], 30, indent=2, coloured=False) == [f"see {address}"]
+    assert wrapped([text], 26, indent=4, coloured=False) == ["one two three four", "    five six seven"]
+    assert wrapped([f"see {word}"], 30, indent=2, coloured=False) == ["see", f"  {'a' * 28}", f"  {'a' * 22}"]
 
 
 def test_a_text_that_was_cut_ends_in_an_ellipsis() -> None:

@@ -26,7 +26,7 @@ async def with_trouble(folder: Path) -> AsyncIterator[World]:
     async with world(folder) as w:
         for name in NAMES * 3:
             w.kuma.raise_alert(name=name)
-        w.irp.faults.add("status", code=400, times=1)
+        w.irp.faults.add("status", code=400, times=1, method="POST")
         assert (await ask("run", "--once", *w.c)).code == 1
         yield w
 
@@ -128,7 +128,7 @@ async def test_a_watched_store_that_is_away_is_told_and_looked_at_again(tmp_path
             "0.5",
             *w.c,
             rows=40,
-            keys=[("last read", b""), ("not readable since", b""), (r"ends it\r?\n\r?\nNOT RUNNING", CTRL_C)],
+            keys=[("last read", b""), ("not readable since", b""), (r"ends it\x1b\[K\r\n\x1b\[K\r\n", CTRL_C)],
             meanwhile=another_store,
         )
 
@@ -150,7 +150,7 @@ async def test_what_cannot_be_watched_is_wrong_usage(tmp_path: Path, words: tupl
 
 
 async def test_a_long_pass_says_how_far_it_is_and_the_log_does_not_tear_it(tmp_path: Path) -> None:
-    async with world(tmp_path, irp={"concurrency": 1}) as w:
+    async with world(tmp_path, irp={"concurrency": 1}, log={"level": "debug"}) as w:
         for _ in range(60):
             w.kuma.raise_alert(events=1)
         w.irp.faults.add("delay", seconds=0.05)
@@ -165,7 +165,19 @@ async def test_a_long_pass_says_how_far_it_is_and_the_log_does_not_tear_it(tmp_p
     assert all(
         "delivered" not in line.split("\x1b[K")[-1] for line in seen.raw.splitlines() if "incident_created" in line
     )
-    assert seen.lines[-1].endswith("60 open; jobs: 0 waiting, 0 held, 0 parked")
+    assert seen.raw.endswith("\r\x1b[K60 open; jobs: 0 waiting, 0 held, 0 parked\n")
+
+
+async def test_beside_its_progress_a_pass_logs_what_goes_wrong_alone(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.raise_alert()
+        w.irp.faults.add("status", code=400, times=1, method="POST")
+
+        seen = await at_terminal("run", "--once", *w.c)
+
+    assert seen.code == 1
+    assert "job_parked" in seen.text
+    assert " info " not in seen.text
 
 
 async def test_without_a_terminal_nobody_is_told_how_far_it_is(tmp_path: Path) -> None:

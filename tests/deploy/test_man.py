@@ -47,7 +47,11 @@ def test_the_same_program_gives_the_same_pages(pages: dict[str, str], tmp_path: 
 def test_groff_complains_about_no_page(pages: dict[str, str]) -> None:
     for name, page in pages.items():
         done = subprocess.run(
-            ["groff", "-ww", "-man", "-Tutf8", "-K", "utf8"], input=page, capture_output=True, text=True, check=False
+            ["groff", "-ww", "-man", "-Tutf8", "-K", "utf8", "-P-cbou"],
+            input=page,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
         assert (name, done.stderr) == (name, "")
