@@ -12,7 +12,6 @@ from kuma_sync.app.backfill import Backfilled, Order, Period
 from kuma_sync.app.backfill import backfill as brought
 from kuma_sync.cli.act import moment_or_ago
 from kuma_sync.cli.options import actor, as_option, config_option, dry_run_option, examples, json_option
-from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
 from kuma_sync.cli.tables import Column, show_json, show_line, show_table
@@ -94,7 +93,7 @@ def _show(found: Backfilled) -> None:
     show_line(f"{found.listed} alerts in the period: {total} {what}, {found.known} are known and left as they are")
     for target, count in sorted(found.taken.items()):
         where = {IRP: "in the IRP", NO_ROUTE: "held, for no route takes them"}.get(target, f"in target {target}")
-        say(f"  {count} {where}")
+        show_line(f"  {count} {where}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(found.statuses.items()))
     unreadable = ", ".join(found.unreadable[:5])
     facts = (
@@ -112,4 +111,4 @@ def _show(found: Backfilled) -> None:
         columns: list[str | Column] = ["alert", "status", Column("name", least=12), "target"]
         show_table(columns, [[one.alert_id, one.status, one.name, one.target] for one in found.first], indent="  ")
         if total > len(found.first):
-            say(f"  … and {total - len(found.first)} more")
+            show_line(f"  … and {total - len(found.first)} more")

@@ -10,9 +10,8 @@ import click
 
 from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.cli.options import Unfinished, actor, as_option, config_option, examples
-from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
-from kuma_sync.cli.tables import plain
+from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
 from kuma_sync.core.errors import ConfigError
@@ -84,18 +83,18 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
             fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        say(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
+        show_line(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
         if held and not link.alert_closed:
-            say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
+            show_line("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
         blocked = f"the closing in the IRP waits: {way.why}" if way.may and way.why and fresh else ""
         if blocked and not wait:
-            say(plain(f"{blocked[0].upper()}{blocked[1:]}."))
+            show_line(plain(f"{blocked[0].upper()}{blocked[1:]}."))
         waits = say_if_it_waits(store, [link.alert_id] if fresh else [])
         if wait and fresh:
             _wait(store, replace(order, to_irp=False) if blocked else order, daemon=not waits)
             if blocked:
                 raise Unfinished(blocked)
-            say("Closed.")
+            show_line("Closed.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,7 +69,7 @@ def _show(found: Comparison) -> None:
     ]
     show_pairs(rows, indent="")
     if found.explained:
-        say("need not agree:")
+        show_line("need not agree:")
         show_pairs([(why, str(count)) for why, count in sorted(found.explained.items())])
     for what, some in problems:
         _show_some(what, some)
@@ -96,4 +96,4 @@ def _show_some(what: str, some: Sequence[Judged]) -> None:
     rows = [[one.alert_id, ", ".join(one.incidents) or None, one.target, one.why] for one in some[:MOST_SHOWN]]
     show_table(columns, rows, indent="  ")
     if len(some) > MOST_SHOWN:
-        say(f"  … and {len(some) - MOST_SHOWN} more (--json has all)")
+        show_line(f"  … and {len(some) - MOST_SHOWN} more (--json has all)")

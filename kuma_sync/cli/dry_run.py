@@ -37,7 +37,7 @@ async def show_dry_run(settings: Settings, as_json: bool, limits: Limits | None)
 
 
 def _show(found: DryRun) -> None:
-    say("Nothing was sent or stored. A pass would do this:")
+    show_line("Nothing was sent or stored. A pass would do this:")
     for reason in found.paused:
         show_line(f"{plain(reason)}: until then a pass leaves it alone")
     for name, plan in found.targets.items():
@@ -47,12 +47,12 @@ def _show(found: DryRun) -> None:
         _show_target(plan)
     if found.kuma:
         say()
-        say("in KUMA:")
+        show_line("in KUMA:")
         _show_closings(found.kuma)
     if found.held:
         say()
         counts = ", ".join(f"{count} {what}" for what, count in by_direction(found.held).items())
-        say(f"{len(found.held)} would be held by the brake: {counts}")
+        show_line(f"{len(found.held)} would be held by the brake: {counts}")
         rows = [[one.id, f"to {one.what}", one.name] for one in found.held[:MOST_SHOWN]]
         show_table(["alert", "what", _NAME], rows, indent="  ")
         _more(len(found.held))
@@ -76,10 +76,10 @@ def _show_target(plan: TargetPlan) -> None:
         ("parked", [one for one in planned if one.would.parked]),
     )
     if not planned:
-        say("  nothing")
+        show_line("  nothing")
     for what, some in groups:
         if some:
-            say(f"  {len(some)} {what}")
+            show_line(f"  {len(some)} {what}")
             rows = [[one.alert_id, one.priority, one.status, one.name, _detail(what, one)] for one in some[:MOST_SHOWN]]
             columns: list[str | Column] = ["alert", "priority", "status", _NAME, Column("what", least=16)]
             show_table(columns, rows, indent="    ")
@@ -105,7 +105,7 @@ def _events(would: Forecast) -> list[str]:
 
 
 def _show_closings(closings: Sequence[PlannedClosing]) -> None:
-    say(f"  {len(closings)} closed")
+    show_line(f"  {len(closings)} closed")
     rows = [[one.alert_id, one.name, one.reason] for one in closings[:MOST_SHOWN]]
     show_table(["alert", _NAME, Column("reason", least=16)], rows, indent="    ")
     _more(len(closings), indent="    ")
@@ -113,4 +113,4 @@ def _show_closings(closings: Sequence[PlannedClosing]) -> None:
 
 def _more(count: int, *, indent: str = "  ") -> None:
     if count > MOST_SHOWN:
-        say(f"{indent}… and {count - MOST_SHOWN} more (--json has all)")
+        show_line(f"{indent}… and {count - MOST_SHOWN} more (--json has all)")

@@ -222,15 +222,15 @@ def _show_rows(page: Page, *, targets: bool) -> None:
         Column("alert", least=9),
         Column("state"),
         *([Column("target")] if targets else []),
-        Column("priority", spared=True),
-        Column("status", spared=True),
-        Column("last seen", brief=","),
-        Column("incident"),
-        Column("name", least=12),
+        Column("priority", spared=2),
+        Column("status", spared=3),
+        Column("last seen", brief=",", spared=1),
+        Column("incident", least=8),
+        Column("name", least=8),
     ]
     rows = [[*_cells(row, seen(row.last_seen), targets=targets), *_why(row)] for row in page.rows]
     if any(row.reason for row in page.rows):
-        columns += [Column("towards"), Column("reason", wraps=True)]
+        columns += [Column("towards", spared=4), Column("reason", wraps=True)]
     show_table(columns, [row[: len(columns)] for row in rows])
 
 
@@ -327,7 +327,7 @@ def _show(view: AlertView) -> None:
     if view.history:
         say("\nhistory")
         show_table(
-            [Column("when", brief=" ("), "who", "what", Column("detail", wraps=True)],
+            [Column("when", brief=" ("), Column("who", least=8), Column("what", least=8), Column("detail", wraps=True)],
             [[when(entry.at), entry.actor, entry.action, entry.detail or " "] for entry in view.history],
             indent="  ",
         )

@@ -10,9 +10,8 @@ import click
 from kuma_sync.app.processes import running
 from kuma_sync.cli.completion import offer_parts
 from kuma_sync.cli.options import actor, as_option, config_option, examples, json_option
-from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store
-from kuma_sync.cli.tables import moment, plain, show_json
+from kuma_sync.cli.tables import moment, plain, show_json, show_line
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Tx
@@ -66,7 +65,7 @@ def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> N
     if as_json:
         show_json({"part": part, "paused": False, "was_paused": ended is not None})
         return
-    say(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
+    show_line(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
 
 
 def _assure_known(settings: Settings, part: str, what: str) -> None:
@@ -83,11 +82,11 @@ def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, 
             show_json({"part": part, "paused": True, "since": begun.since, "until": begun.until, "by": begun.by})
             return
         end = f"until {moment(begun.until)}" if begun.until else f"until `kuma-sync resume {plain(part)}`"
-        say(f"{plain(part)}: paused {end}. Nothing is lost; what comes meanwhile waits.")
+        show_line(f"{plain(part)}: paused {end}. Nothing is lost; what comes meanwhile waits.")
         with store.reading() as tx:
             works = running(store, tx).daemon
         if not works:
-            say("No daemon is running: the next one obeys it.")
+            show_line("No daemon is running: the next one obeys it.")
 
 
 def _begin(tx: Tx, part: str, *, until: datetime | None, by: str) -> Maintenance:

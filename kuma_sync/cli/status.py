@@ -45,6 +45,12 @@ from kuma_sync.store.read_models import AlertState, Held, Named, QueueName
 
 MOST_SHOWN = 10
 REFRESHED_EVERY = 5
+LABEL = 10
+"""Characters of a line before its facts begin."""
+
+SPARED = {Depth.POSTPONED, Depth.RUNNING}
+"""The columns that a narrow terminal does without."""
+
 EPILOG = examples(
     "kuma-sync status",
     "kuma-sync status --watch 2",
@@ -223,18 +229,19 @@ def _show(found: Status) -> None:
     for line in found.standing:
         show_line(*with_state(line))
     say()
-    show_line(f"store     {found.store}, schema {plain(found.schema)}")
+    show_line(f"store     {found.store}, schema {plain(found.schema)}", indent=LABEL)
     if owner is not None:
         show_line(f"joins     KUMA {owner.kuma_instance!r}")
         for name, irp in owner.targets.items():
-            show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}")
+            show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}", indent=LABEL)
     for one in found.polling:
         asked = f"last asked {when(one.asked_at)}" if one.asked_at else "never asked"
-        show_line(f"polls us  {plain(one.target)} {asked}; {one.waits} to be handed out")
+        show_line(f"polls us  {plain(one.target)} {asked}; {one.waits} to be handed out", indent=LABEL)
     show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
     show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
     show_line(
-        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none")
+        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"),
+        indent=LABEL,
     )
     say()
     _show_reads(found)
@@ -253,7 +260,7 @@ def _show_queues(found: Status) -> None:
         # A broken target may be none of the store's yet, and have jobs.
         rows |= {f"→ {name}": found.targets.get(name, QueueCounts()) for name in names}
     show_table(
-        ["queue", *Depth, "oldest"],
+        ["queue", *(Column(depth, spared=int(depth in SPARED)) for depth in Depth), "oldest"],
         [
             [
                 name,
@@ -270,8 +277,8 @@ def _show_reads(found: Status) -> None:
     if not found.reads:
         say("No read yet.\n")
         return
-    columns: list[str | Column] = ["last read", Column("when", brief=","), Column("took", spared=True), "complete"]
-    numbers = [Column(name, spared=True) for name in ("seen", "new", "changed", "left", "rejected")]
+    columns: list[str | Column] = ["last read", Column("when", brief=","), Column("took", spared=1), "complete"]
+    numbers = [Column(name, spared=1) for name in ("seen", "new", "changed", "left", "rejected")]
     show_table(
         [*columns, *numbers, Column("error", least=12)],
         [
@@ -288,9 +295,10 @@ def _show_reads(found: Status) -> None:
 def _show_parked(found: Status) -> None:
     if not found.parked:
         return
-    say(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
+    say()
+    show_line(f"{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
-        ["id", "towards", Column("reason", wraps=True)],
+        [Column("id", least=9), Column("towards", spared=1), Column("reason", wraps=True)],
         [[job.id, SIDES[TOWARDS[job.queue]], job.why] for job in found.parked[:MOST_SHOWN]],
         indent="  ",
     )
@@ -300,9 +308,10 @@ def _show_parked(found: Status) -> None:
 def _show_held(found: Status) -> None:
     if not found.held:
         return
-    say(f"\n{len(found.held)} held by the brake; `kuma-sync release` lets go of all, or of some:")
+    say()
+    show_line(f"{len(found.held)} held by the brake; `kuma-sync release` lets go of all, or of some:")
     show_table(
-        ["id", "towards", Column("name", least=8, spared=True), Column("reason", wraps=True)],
+        [Column("id", least=9), "towards", Column("name", least=8, spared=1), Column("reason", wraps=True)],
         [[one.id, SIDES[one.towards], one.name, one.reason] for one in found.held[:MOST_SHOWN]],
         indent="  ",
     )
@@ -313,13 +322,14 @@ def show_unrouted(unrouted: Sequence[Named]) -> None:
     """List alerts that are held because no route takes them."""
     if not unrouted:
         return
-    say(f"\n{unrouted_held(len(unrouted))}:")
+    say()
+    show_line(f"{unrouted_held(len(unrouted))}:")
     rows = [[one.id, one.name] for one in unrouted[:MOST_SHOWN]]
-    show_table(["id", Column("name", least=12)], rows, indent="  ")
+    show_table([Column("id", least=9), Column("name", least=12)], rows, indent="  ")
     and_more(len(unrouted), "held")
 
 
 def and_more(count: int, state: str) -> None:
     """Say how many a short list leaves out, and which command lists all."""
     if count > MOST_SHOWN:
-        say(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")
+        show_line(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")

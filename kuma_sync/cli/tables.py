@@ -58,8 +58,8 @@ class Column:
     title: str
     brief: str = ""
     """The text of a cell from this mark on may be left out."""
-    spared: bool = False
-    """The whole column may be left out if cutting is not enough; the last such column goes first."""
+    spared: int = 0
+    """Above 0, the whole column may be left out if cutting is not enough; the highest goes first, of equals the last."""
     least: int | None = None
     """It may be cut to so many characters; None: never."""
     wraps: bool = False

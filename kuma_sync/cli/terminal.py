@@ -62,7 +62,7 @@ def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Piece]], room: in
     widths = _widths(columns, cells, brief=True)
     least = [_least(column, width) for column, width in zip(columns, widths, strict=True)]
     while _together(least[at] for at in kept) > room and (spared := [at for at in kept if columns[at].spared]):
-        kept.remove(spared[-1])
+        kept.remove(max(spared, key=lambda at: (columns[at].spared, at)))
     excess = _together(widths[at] for at in kept) - room
     while excess > 0 and (loose := [at for at in kept if widths[at] > least[at]]):
         widths[max(loose, key=lambda at: widths[at])] -= 1
@@ -73,10 +73,19 @@ def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Piece]], room: in
 def wrapped(pieces: Sequence[Piece], room: int, *, indent: int, coloured: bool) -> list[str]:
     """Return the lines of a text, wrapped at words; those after the first stand `indent` further right."""
     text = Text.assemble(*[_painted(piece) for piece in pieces])
-    indent = indent if room - indent >= SHORTEST_LINE else 0
-    lines = [text] if text.cell_len <= room else text.wrap(_console(room, coloured=coloured), room - indent)
-    first, *others = [_on_one_line(line, coloured=coloured) for line in lines]
-    return [first, *(" " * indent + other for other in others)]
+    if text.cell_len <= room:
+        if not (coloured and text.spans):
+            return [text.plain.rstrip()]
+        return [_on_one_line(text, coloured=coloured)]
+    if room - indent < SHORTEST_LINE or text[:indent].cell_len != indent:
+        indent = 0
+    head, body = text.divide([indent])
+    first, *others = body.wrap(_console(room, coloured=coloured), room - indent)
+    first = Text.assemble(head, first)
+    return [
+        _on_one_line(first, coloured=coloured),
+        *(" " * indent + _on_one_line(one, coloured=coloured) for one in others),
+    ]
 
 
 def _painted(piece: Piece) -> Text:

@@ -15,7 +15,7 @@ from kuma_sync.cli.terminal import table_lines, wrapped
 COLUMNS = [
     Column("id", least=6),
     Column("state"),
-    Column("note", spared=True),
+    Column("note", spared=1),
     Column("when", brief=","),
     Column("name", least=8),
 ]

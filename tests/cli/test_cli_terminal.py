@@ -128,7 +128,7 @@ async def test_a_watched_store_that_is_away_is_told_and_looked_at_again(tmp_path
             "0.5",
             *w.c,
             rows=40,
-            keys=[("last read", b""), ("not readable since", b""), (r"ends it\x1b\[K\r\n\x1b\[K\r\n", CTRL_C)],
+            keys=[("last read", b""), ("not readable", b""), (r"ends it\x1b\[K\r\n\x1b\[K\r\n", CTRL_C)],
             meanwhile=another_store,
         )
 
