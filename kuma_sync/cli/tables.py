@@ -59,7 +59,7 @@ class Column:
     brief: str = ""
     """The text of a cell from this mark on may be left out."""
     spared: int = 0
-    """Above 0, the whole column may be left out if cutting is not enough; the highest goes first, of equals the last."""
+    """Above 0: the whole column may be left out if cutting is not enough; the highest first, of equals the last."""
     least: int | None = None
     """It may be cut to so many characters; None: never."""
     wraps: bool = False
