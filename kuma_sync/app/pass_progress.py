@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -22,29 +22,32 @@ LEFT = (Depth.PENDING, Depth.RUNNING)
 
 @dataclass(slots=True)
 class Tally:
-    """The jobs of a queue during a pass: the most that were left at once, and what is left now."""
+    """The jobs of a queue during a pass: how many were due, are left, and failed since it began."""
 
     due: int = 0
     left: int = 0
     again: int = 0
     parked: int = 0
-    parked_before: int | None = None
+    before: Mapping[Depth, int] | None = None
 
     def count(self, counts: QueueCounts) -> None:
         """Take over the counts of this moment. Jobs that come while others are done make more due, not fewer done."""
-        jobs, before = counts.jobs, self.left
-        self.left = sum(jobs.get(depth, 0) for depth in LEFT)
-        self.due += max(self.left - before, 0)
-        self.again = jobs.get(Depth.BACKOFF, 0)
-        self.parked = jobs.get(Depth.PARKED, 0)
-        if self.parked_before is None:
-            self.parked_before = self.parked
+        jobs = counts.jobs
+        self.before = jobs if self.before is None else self.before
+        left = sum(jobs.get(depth, 0) for depth in LEFT)
+        self.due += max(left - self.left, 0)
+        self.left = left
+        self.again = self._since(Depth.BACKOFF, jobs)
+        self.parked = self._since(Depth.PARKED, jobs)
+
+    def _since(self, depth: Depth, jobs: Mapping[Depth, int]) -> int:
+        return max(jobs.get(depth, 0) - (self.before or {}).get(depth, 0), 0)
 
     def __str__(self) -> str:
         """Say it in a few words."""
-        new = self.parked - (self.parked_before or 0)
-        rest = [f"{count} {what}" for count, what in ((self.again, "to be tried again"), (new, "parked")) if count > 0]
-        return f"{self.due - self.left} of {self.due}" + "".join(f", {one}" for one in rest)
+        done = max(self.due - self.left - self.again - self.parked, 0)
+        failed = ((self.again, "to be tried again"), (self.parked, "parked"))
+        return f"{done} of {self.due}" + "".join(f", {count} {what}" for count, what in failed if count)
 
 
 class Follower:
