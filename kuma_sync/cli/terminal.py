@@ -71,19 +71,21 @@ def fitted(columns: Sequence[Column], cells: Sequence[Sequence[Piece]], room: in
 
 
 def wrapped(pieces: Sequence[Piece], room: int, *, indent: int, coloured: bool) -> list[str]:
-    """Return the lines of a text, wrapped at words; those after the first stand `indent` further right."""
+    """Return the lines of a text, wrapped at words; those after the first stand `indent` further right.
+
+    Where a title takes as much room at its beginning, the rest is wrapped beside it.
+    """
     text = Text.assemble(*[_painted(piece) for piece in pieces])
     if text.cell_len <= room:
         if not (coloured and text.spans):
             return [text.plain.rstrip()]
         return [_on_one_line(text, coloured=coloured)]
-    if room - indent < SHORTEST_LINE or text[:indent].cell_len != indent:
-        indent = 0
-    head, body = text.divide([indent])
+    indent = indent if room - indent >= SHORTEST_LINE else 0
+    titled = text.plain[:indent].endswith(" ") and text[:indent].cell_len == indent
+    head, body = text.divide([indent]) if titled else (Text(), text)
     first, *others = body.wrap(_console(room, coloured=coloured), room - indent)
-    first = Text.assemble(head, first)
     return [
-        _on_one_line(first, coloured=coloured),
+        _on_one_line(head + first, coloured=coloured),
         *(" " * indent + _on_one_line(one, coloured=coloured) for one in others),
     ]
 

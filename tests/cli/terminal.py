@@ -9,6 +9,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import sys
 import termios
@@ -89,6 +90,7 @@ async def at_terminal(
 def _typed_at(terminal: str, words: Sequence[str]) -> None:
     """Be the command at a terminal; Python opened its streams before there was one."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
     for stream, mode in ((0, os.O_RDWR), (1, os.O_RDWR), (2, os.O_RDWR)):
         os.dup2(os.open(terminal, mode), stream)  # the first terminal that is opened becomes that of the session
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for a whole life
