@@ -81,7 +81,7 @@ def wrapped(pieces: Sequence[Piece], room: int, *, indent: int, coloured: bool) 
             return [text.plain.rstrip()]
         return [_on_one_line(text, coloured=coloured)]
     indent = indent if room - indent >= SHORTEST_LINE else 0
-    titled = text.plain[:indent].endswith(" ") and text[:indent].cell_len == indent
+    titled = text.plain[:indent].endswith("  ") and text[:indent].cell_len == indent
     head, body = text.divide([indent]) if titled else (Text(), text)
     first, *others = body.wrap(_console(room, coloured=coloured), room - indent)
     return [

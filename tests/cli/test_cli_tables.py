@@ -101,6 +101,7 @@ def test_a_long_line_is_wrapped_at_words_and_goes_on_under_its_beginning() -> No
     text, word = "one two three four five six seven", "a" * 50
 
     assert wrapped([text], 26, indent=4, coloured=False) == ["one two three four", "    five six seven"]
+    assert wrapped([f"it  {text}"], 26, indent=4, coloured=False) == ["it  one two three four", "    five six seven"]
     assert wrapped([f"see {word}"], 30, indent=2, coloured=False) == ["see", f"  {'a' * 28}", f"  {'a' * 22}"]
 
 
