@@ -45,6 +45,7 @@ from kuma_sync.store.read_models import AlertState, Held, Row
 LONGEST = 300
 """Characters of a field's value that are shown."""
 
+EXAMPLES = examples("kuma-sync show 5f0c2a3e", "kuma-sync show INC-1042 --live", "kuma-sync show 'brute force'")
 PAGE = 50
 """Alerts that a table shows unless another number is given."""
 
@@ -93,14 +94,7 @@ class AlertView:
     live: Live | None = None
 
 
-@click.command(
-    epilog=examples(
-        "kuma-sync alerts",
-        "kuma-sync alerts --state parked",
-        "kuma-sync alerts --state open --target north --limit 500",
-        "kuma-sync alerts --json | jq '.[].alert_id'",
-    )
-)
+@click.command(epilog=examples("kuma-sync alerts --state parked", "kuma-sync alerts --target north --limit 500"))
 @config_option
 @json_option
 @click.option(
@@ -132,13 +126,7 @@ def alerts(config: Path | None, as_json: bool, state: str | None, target: str | 
             say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
 
 
-@click.command(
-    epilog=examples(
-        "kuma-sync show 5f0c2a3e",
-        "kuma-sync show INC-1042 --live",
-        "kuma-sync show 'brute force'",
-    )
-)
+@click.command(epilog=EXAMPLES)
 @config_option
 @json_option
 @click.option("--raw", is_flag=True, help="Print only what KUMA sent, of a parked piece that is no alert.")
