@@ -25,7 +25,7 @@ from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
-from kuma_sync.cli.tables import Column, plain, show_line, show_table
+from kuma_sync.cli.tables import ALERT, Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.core.routing import UNROUTED
@@ -308,7 +308,7 @@ def _show_held(held: Sequence[Held]) -> None:
     counts = ", ".join(f"{count} {what}" for what, count in by_direction(held).items())
     show_line(f"{len(held)} held by the brake: {counts}")
     rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
-    show_table(["alert", "what", Column("name", least=12)], rows, indent="  ")
+    show_table([ALERT, "what", Column("name", least=12)], rows, indent="  ")
     and_more(len(held), "held")
 
 

@@ -14,7 +14,7 @@ from kuma_sync.cli.act import moment_or_ago
 from kuma_sync.cli.options import actor, as_option, config_option, dry_run_option, examples, json_option
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
-from kuma_sync.cli.tables import Column, show_json, show_line, show_table
+from kuma_sync.cli.tables import ALERT, Column, show_json, show_line, show_table
 from kuma_sync.core.handout import STATUSES
 from kuma_sync.core.routing import IRP, NO_ROUTE
 from kuma_sync.settings import Settings
@@ -108,7 +108,7 @@ def _show(found: Backfilled) -> None:
         if count:
             show_line(f"  {fact}")
     if found.dry_run and found.first:
-        columns: list[str | Column] = ["alert", "status", Column("name", least=12), "target"]
+        columns: list[str | Column] = [ALERT, "status", Column("name", least=12), "target"]
         show_table(columns, [[one.alert_id, one.status, one.name, one.target] for one in found.first], indent="  ")
         if total > len(found.first):
             show_line(f"  … and {total - len(found.first)} more")

@@ -16,7 +16,7 @@ from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.status import MOST_SHOWN
-from kuma_sync.cli.tables import Column, Piece, State, plain, show_json, show_line, show_pairs, show_table
+from kuma_sync.cli.tables import ALERT, Column, Piece, State, plain, show_json, show_line, show_pairs, show_table
 from kuma_sync.core.agreement import Judged
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
@@ -92,7 +92,7 @@ def _show_some(what: str, some: Sequence[Judged]) -> None:
     if not some:
         return
     say(f"\n{len(some)} {what}:")
-    columns: list[str | Column] = ["alert", Column("incident", least=8), "target", Column("why", wraps=True)]
+    columns: list[str | Column] = [ALERT, Column("incident", least=8), "target", Column("why", wraps=True)]
     rows = [[one.alert_id, ", ".join(one.incidents) or None, one.target, one.why] for one in some[:MOST_SHOWN]]
     show_table(columns, rows, indent="  ")
     if len(some) > MOST_SHOWN:

@@ -10,7 +10,7 @@ from kuma_sync.cli.out import complain, say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.standing import HOW_TO_ROUTE
 from kuma_sync.cli.status import MOST_SHOWN, by_direction, show_unrouted
-from kuma_sync.cli.tables import Column, plain, show_json, show_line, show_table
+from kuma_sync.cli.tables import ALERT, Column, plain, show_json, show_line, show_table
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings
 from kuma_sync.sync.delivery.forecast import Forecast
@@ -18,6 +18,7 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import GateClosed
 
 _NAME = Column("name", least=12)
+_WHAT = Column("what", wraps=True)
 
 
 async def show_dry_run(settings: Settings, as_json: bool, limits: Limits | None) -> int:
@@ -54,7 +55,7 @@ def _show(found: DryRun) -> None:
         counts = ", ".join(f"{count} {what}" for what, count in by_direction(found.held).items())
         show_line(f"{len(found.held)} would be held by the brake: {counts}")
         rows = [[one.id, f"to {one.what}", one.name] for one in found.held[:MOST_SHOWN]]
-        show_table(["alert", "what", _NAME], rows, indent="  ")
+        show_table([ALERT, "what", _NAME], rows, indent="  ")
         _more(len(found.held))
     show_unrouted(found.unrouted)
     if found.unrouted:
@@ -81,7 +82,13 @@ def _show_target(plan: TargetPlan) -> None:
         if some:
             show_line(f"  {len(some)} {what}")
             rows = [[one.alert_id, one.priority, one.status, one.name, _detail(what, one)] for one in some[:MOST_SHOWN]]
-            columns: list[str | Column] = ["alert", "priority", "status", _NAME, Column("what", least=16)]
+            columns: list[str | Column] = [
+                ALERT,
+                Column("priority", spared=1),
+                Column("status", spared=1),
+                _NAME,
+                _WHAT,
+            ]
             show_table(columns, rows, indent="    ")
             _more(len(some), indent="    ")
 
@@ -107,7 +114,7 @@ def _events(would: Forecast) -> list[str]:
 def _show_closings(closings: Sequence[PlannedClosing]) -> None:
     show_line(f"  {len(closings)} closed")
     rows = [[one.alert_id, one.name, one.reason] for one in closings[:MOST_SHOWN]]
-    show_table(["alert", _NAME, Column("reason", least=16)], rows, indent="    ")
+    show_table([ALERT, _NAME, Column("reason", least=16)], rows, indent="    ")
     _more(len(closings), indent="    ")
 
 

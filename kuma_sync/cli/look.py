@@ -19,6 +19,7 @@ from kuma_sync.cli.session import command_settings, looked_for, opened_store, ru
 from kuma_sync.cli.standing import HOW_TO_ROUTE
 from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
 from kuma_sync.cli.tables import (
+    ALERT,
     Column,
     State,
     ago_first,
@@ -207,7 +208,7 @@ def _parked_row(job: ParkedJob) -> Row:
 def _show_rows(page: Page, *, targets: bool) -> None:
     seen = ago_first(page.now)
     columns = [
-        Column("alert", least=9),
+        ALERT,
         Column("state"),
         *([Column("target")] if targets else []),
         Column("priority", spared=2),

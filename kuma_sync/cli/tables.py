@@ -66,6 +66,10 @@ class Column:
     """The last column may be wrapped onto more lines; it is never cut."""
 
 
+ALERT = Column("alert", least=9)
+"""An alert's id; a command understands its beginning, too."""
+
+
 def show_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
     """Write rows under their columns, fitted to the terminal's width; without a terminal nothing is cut."""
     heads = [column if isinstance(column, Column) else Column(column) for column in columns]
