@@ -19,6 +19,7 @@ from kuma_sync.sync.remote.gate import GateClosed
 
 _NAME = Column("name", least=12)
 _WHAT = Column("what", wraps=True)
+_FACTS = (Column("priority", spared=1), Column("status", spared=1))
 
 
 async def show_dry_run(settings: Settings, as_json: bool, limits: Limits | None) -> int:

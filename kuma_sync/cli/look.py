@@ -46,7 +46,7 @@ from kuma_sync.store.read_models import AlertState, Held, Row
 LONGEST = 300
 """Characters of a field's value that are shown."""
 
-EXAMPLES = examples("kuma-sync show 5f0c2a3e", "kuma-sync show INC-1042 --live", "kuma-sync show 'brute force'")
+EXAMPLES = examples("kuma-sync show 5f0c2a3e", "kuma-sync show INC-1042", "kuma-sync show 'brute force' --live")
 PAGE = 50
 """Alerts that a table shows unless another number is given."""
 
