@@ -35,6 +35,7 @@ from kuma_sync.store.queue import DurableQueue, QueueCounts
 from kuma_sync.store.read_models.activity import History
 from kuma_sync.store.read_models.groups import Groups
 from kuma_sync.store.read_models.overview import Overview
+from kuma_sync.store.read_models.search import Search
 from kuma_sync.store.read_models.waiting import QueueName, Waiting
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
@@ -65,6 +66,7 @@ class Tx:
     overview: Overview
     waiting: Waiting
     groups: Groups
+    search: Search
     activity: Activity
     happened: History
     pruning: Pruning
@@ -276,6 +278,7 @@ class Store:
             overview=Overview(connection),
             waiting=Waiting(connection),
             groups=Groups(connection),
+            search=Search(connection),
             activity=Activity(connection),
             happened=History(connection, now),
             pruning=Pruning(connection),
