@@ -10,6 +10,7 @@ import click
 
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
+from kuma_sync.app.standing import HOW_TO_ROUTE, held_counts, unrouted_held
 from kuma_sync.cli.options import (
     Order,
     Unfinished,
@@ -23,8 +24,7 @@ from kuma_sync.cli.options import (
 )
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
-from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
-from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
+from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more
 from kuma_sync.cli.tables import ALERT, Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
@@ -32,7 +32,7 @@ from kuma_sync.core.routing import UNROUTED
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 from kuma_sync.sync import operator
 
 AT_ONCE = 500
@@ -284,7 +284,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
     with opened_store(settings) as store:
         with store.reading() as tx:
             wanted = all_named(tx, texts)
-            held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+            held = [one for one in tx.waiting.held() if one.what in kinds and (not texts or one.id in wanted)]
             unrouted = set(tx.links.unrouted())
         if held:
             if order.is_seen_first:
@@ -305,7 +305,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
 
 
 def _show_held(held: Sequence[Held]) -> None:
-    counts = ", ".join(f"{count} {what}" for what, count in by_direction(held).items())
+    counts = ", ".join(map(str, held_counts(held)))
     show_line(f"{len(held)} held by the brake: {counts}")
     rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
     show_table([ALERT, "what", Column("name", least=12)], rows, indent="  ")

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine
 from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres, schema, sqlite
+from kuma_sync.store.activity import Activity
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
@@ -32,7 +33,11 @@ from kuma_sync.store.notified import Notified
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
-from kuma_sync.store.read_models import Overview, QueueName
+from kuma_sync.store.read_models.activity import History
+from kuma_sync.store.read_models.groups import Groups
+from kuma_sync.store.read_models.overview import Overview
+from kuma_sync.store.read_models.search import Search
+from kuma_sync.store.read_models.waiting import QueueName, Waiting
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
 from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
@@ -61,6 +66,11 @@ class Tx:
     pauses: Pauses
     write_backs: WriteBacks
     overview: Overview
+    waiting: Waiting
+    groups: Groups
+    search: Search
+    activity: Activity
+    happened: History
     pruning: Pruning
 
     def queues(self) -> dict[QueueName, QueueCounts]:
@@ -269,5 +279,10 @@ class Store:
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
             overview=Overview(connection),
+            waiting=Waiting(connection),
+            groups=Groups(connection),
+            search=Search(connection),
+            activity=Activity(connection),
+            happened=History(connection, now),
             pruning=Pruning(connection),
         )

@@ -12,7 +12,7 @@ from prompt import World, ask, world
 from stores import opened
 from terminal import at_terminal
 
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 
 
 async def states(w: World) -> dict[str, str]:
@@ -26,7 +26,7 @@ async def passed(w: World) -> int:
 async def held_in(w: World) -> list[Held]:
     async with opened(w.tables["store"]["url"]) as store:
         with store.reading() as tx:
-            return tx.overview.held()
+            return tx.waiting.held()
 
 
 @asynccontextmanager
