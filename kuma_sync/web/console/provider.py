@@ -94,13 +94,18 @@ class Provider(AsyncOpenIDMixin):  # type: ignore[misc]  # Authlib has no types
         ]
         return str(add_params_to_uri(metadata["authorization_endpoint"], query)), asked
 
-    async def claims(self, code: str, asked: Asked) -> Mapping[str, Any]:
-        """Change a code for what the provider says about who signed in. Raise RemoteError or NotVouched."""
+    async def claims(self, code: str, asked: Asked, *, issuer: str) -> Mapping[str, Any]:
+        """Change a code for what the provider says about who signed in. Raise RemoteError or NotVouched.
+
+        `issuer` is who says that the code is his, where he says it (RFC 9207).
+        """
         metadata = await self.load_server_metadata()
+        if issuer and issuer != metadata["issuer"]:
+            raise NotVouched("another provider sent this answer")
         token = await self._token(metadata, code, asked)
         wanted = {
-            "iss": {"essential": True, "value": metadata["issuer"]},
-            "aud": {"essential": True, "value": self.client_id},
+            "iss": {"essential": True, "values": [metadata["issuer"]]},
+            "aud": {"essential": True, "values": [self.client_id]},
             "exp": {"essential": True},
         }
         try:

@@ -68,7 +68,8 @@ class ProviderSignIn:
         try:
             if refused := request.query_params.get("error", ""):
                 raise NotVouched(f"it refused: {request.query_params.get('error_description') or refused}")  # noqa: TRY301
-            claims = await self._provider(console).claims(request.query_params.get("code", ""), asked)
+            given = request.query_params
+            claims = await self._provider(console).claims(given.get("code", ""), asked, issuer=given.get("iss", ""))
         except (RemoteError, NotVouched) as error:
             return self._away(request, console, error, wanted)
         known = _known(claims, console.rules())
