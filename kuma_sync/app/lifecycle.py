@@ -201,6 +201,7 @@ class Daemon:
 
     async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""
+        self._console()  # if it is on, its libraries are loaded now and not while somebody waits
         app = build_app(
             rules=lambda: door_rules(self._settings),
             intake=self._intake,

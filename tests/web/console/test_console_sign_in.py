@@ -15,7 +15,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits
 from kuma_sync.web.console.app import PAGES
-from kuma_sync.web.console.throttle import Throttle
+from kuma_sync.web.console.throttle import Throttle, Wait
 
 
 @pytest.mark.parametrize("path", [page.path.replace("{alert_id:path}", "5f0c") for page in PAGES])
@@ -73,12 +73,13 @@ def test_tries_are_forgotten_after_a_minute_and_after_a_right_password() -> None
     now = 0.0
     throttle = Throttle(ConsoleLimits(), monotonic=lambda: now)
 
-    assert [throttle.tried("anna") for _ in range(5)] == [0.0] * 5
-    assert throttle.tried("anna") == 60.0
+    assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
+    assert [throttle.tried("anna") for _ in range(2)] == [Wait(seconds=60, first=True), Wait(seconds=60, first=False)]
     now = 60.0
-    assert [throttle.tried("anna") for _ in range(5)] == [0.0] * 5
+    assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
+    assert throttle.tried("anna") == Wait(seconds=60, first=True), "it is told once each time"
     throttle.right("anna")
-    assert throttle.tried("anna") == 0.0
+    assert throttle.tried("anna") is None
 
 
 def test_a_throttle_remembers_no_more_than_it_may() -> None:
