@@ -58,7 +58,7 @@ CONTRACT_KEYS = {
     "brake": "max_closed_percent min_alerts max_new",
     "store": "url password retention",
     "run": "grace",
-    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough",
+    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough console",
     "notify": "heartbeat_url webhook_url",
     "log": "level format",
 }

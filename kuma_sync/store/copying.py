@@ -7,7 +7,17 @@ from sqlalchemy import Connection, insert, select
 from kuma_sync.store import schema
 
 _LEFT_OUT = frozenset(
-    table.name for table in (schema.passes, schema.audit, schema.lease, schema.heartbeats, schema.activity)
+    table.name
+    for table in (
+        schema.passes,
+        schema.audit,
+        schema.lease,
+        schema.heartbeats,
+        schema.activity,
+        schema.console_keys,
+        schema.console_sessions,
+        schema.console_tokens,
+    )
 )
 """Tables that tell what happened, and who works on the store: no decision goes by them."""
 

@@ -20,6 +20,7 @@ from kuma_sync.store.activity import Activity
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
+from kuma_sync.store.console import ConsoleRows
 from kuma_sync.store.copies import Heartbeats, Lease
 from kuma_sync.store.copying import copy_rows
 from kuma_sync.store.cursor import CursorRow
@@ -65,6 +66,7 @@ class Tx:
     handouts: Handouts
     pauses: Pauses
     write_backs: WriteBacks
+    console: ConsoleRows
     overview: Overview
     waiting: Waiting
     groups: Groups
@@ -278,6 +280,7 @@ class Store:
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
+            console=ConsoleRows(connection, now),
             overview=Overview(connection),
             waiting=Waiting(connection),
             groups=Groups(connection),
