@@ -27,31 +27,23 @@ from kuma_sync.app.local_diagnostics import (
 from kuma_sync.app.remotes import (
     Remotes,
     Target,
-    checked_profile,
-    credentials,
-    irp_endpoint,
-    kuma_endpoint,
     open_remotes,
 )
 from kuma_sync.core.closing import lies_ahead
-from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
+from kuma_sync.core.errors import AccessDenied, RemoteError
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.irp.auth import proofs, require
+from kuma_sync.irp.auth import proofs
 from kuma_sync.irp.client import ClosedPage, IrpClient
 from kuma_sync.irp.profile import ListClosedOperation
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
-from kuma_sync.settings import Reading, Settings
-from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
+from kuma_sync.settings import Settings
 from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
 from kuma_sync.telemetry.certificates import Certificates
 from kuma_sync.telemetry.health import part_of
-from kuma_sync.transport import Endpoint
-from kuma_sync.transport.carrier import Connections
 from kuma_sync.web.asking import door_address, speaks_tls
-from kuma_sync.web.server import assure_certificate
 
 MOST_NAMES = 5
 A_LITTLE = timedelta(minutes=1)
@@ -60,59 +52,6 @@ _OF_CERTIFICATES = {
     "another host name": "{section}.url must have the name that is in it",
     "expired": "it must be renewed on that side",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """Problems and warnings, a sentence each. A problem ends `run` with exit code 2."""
-
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-def judge(reading: Reading) -> Judgement:
-    """Judge a configuration as a daemon does at its start or reload."""
-    problems = list(reading.error.lines) if reading.error else []
-    warnings = list(reading.settings.warnings) if reading.settings else []
-    for trial in _trials(reading):
-        try:
-            warnings += trial()
-        except ConfigError as error:
-            problems += error.lines
-    return Judgement(problems=tuple(dict.fromkeys(problems)), warnings=tuple(warnings))
-
-
-def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
-    """Yield the checks that valid sections allow; each returns warnings, or raises ConfigError."""
-    match reading.sections.get("kuma"):
-        case KumaSection() as kuma:
-            yield partial(_certificates, kuma_endpoint(kuma, Limits()))
-    for name, section in reading.irps.items():
-        yield partial(_certificates, irp_endpoint(section, name))
-        yield partial(_profile, section, key_of(name))
-        yield partial(_login, section, key_of(name))
-    match reading.sections.get("web"):
-        case WebSection() as web:
-            yield partial(_door, web)
-
-
-def _certificates(endpoint: Endpoint) -> Sequence[str]:
-    Connections(endpoint)  # loads its files, and opens nothing
-    return ()
-
-
-def _profile(section: IrpSection, key: str) -> Sequence[str]:
-    return checked_profile(section, key)[1]
-
-
-def _login(section: IrpSection, key: str) -> Sequence[str]:
-    require(checked_profile(section, key)[0], credentials(section), key)
-    return ()
-
-
-def _door(section: WebSection) -> Sequence[str]:
-    assure_certificate(section.cert_file, section.key_file)
-    return ()
 
 
 def _silent(_what: str) -> None:

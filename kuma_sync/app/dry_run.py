@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kuma_sync.app.build import RuntimeBuilder, open_store, template_context, utc_now
-from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.remotes import Remotes, open_remotes
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.alert import AlertId
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.settings import Settings, sqlite_path

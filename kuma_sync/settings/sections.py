@@ -222,9 +222,9 @@ class NotifySection(Section):
     """Who is told that all goes well, and who that something needs a human."""
 
     heartbeat_url_file: hidden.SecretFile = ""
-    heartbeat_url: hidden.Receiver = _default("")
+    heartbeat_url: hidden.Receiver = written("")
     webhook_url_file: hidden.SecretFile = ""
-    webhook_url: hidden.Receiver = _default("")
+    webhook_url: hidden.Receiver = written("")
 
 
 class LogSection(Section):

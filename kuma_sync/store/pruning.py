@@ -60,7 +60,7 @@ class Pruning:
         return Pruned(removed=len(old), reached=looked_at[-1] if len(looked_at) == AT_ONCE else None)
 
     def records(self, before: datetime, *, now: datetime) -> None:
-        """Remove old passes and slots, audit lines of no alert here, dropped pieces that were no alerts, ended sessions."""
+        """Remove old passes and slots, audit lines of no alert, dropped pieces that were no alerts, ended sessions."""
         passes, audit, parked = schema.passes, schema.audit, schema.parked
         newest = select(func.max(passes.c.id)).group_by(passes.c.kind)
         known = exists().where(schema.links.c.alert_id == audit.c.alert_id)

@@ -23,9 +23,10 @@ from addresses import somewhere
 from forked import Forked, command, fork
 
 from kuma_sync.app.build import build, open_store
-from kuma_sync.app.lifecycle import Daemon, make_ready
+from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.irp.load import profile_text
