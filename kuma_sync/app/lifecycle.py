@@ -33,7 +33,6 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import route_anew
 from kuma_sync.sync.runtime.activity import ActivityLog
 from kuma_sync.sync.runtime.monitor import Heart, report
-from kuma_sync.sync.runtime.notifying import Knowledge
 from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.troubles import Outage
@@ -82,17 +81,7 @@ class Daemon:
             certificates=Certificates(metrics),
             waiters=Waiters(most=most_waiting),
         )
-        self._notifications = Notifications(
-            Knowledge(
-                store=self._shared.store,
-                owner=self._shared.owner,
-                health=self._shared.health,
-                certificates=self._shared.certificates,
-                clock=utc_now,
-            ),
-            settings.notify,
-            limits,
-        )
+        self._notifications = Notifications(self._shared, settings.notify)
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
         self._console = ConsoleDoor(

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+from kuma_sync.app.build import utc_now
+from kuma_sync.app.shared_state import SharedState
 from kuma_sync.settings import Secret
 from kuma_sync.settings.sections import NotifySection
-from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.notifying import DeadMansSwitch, Knowledge, Notifier
 from kuma_sync.sync.runtime.supervisor import supervise
 from kuma_sync.transport.receiver import Receiver
@@ -21,10 +22,16 @@ NEVER_GIVEN_UP = 10**6
 class Notifications:
     """The dead man's switch and the notifier that are configured now, if any."""
 
-    def __init__(self, knowledge: Knowledge, section: NotifySection, limits: Limits) -> None:
-        self._knowledge = knowledge
+    def __init__(self, shared: SharedState, section: NotifySection) -> None:
+        self._knowledge = Knowledge(
+            store=shared.store,
+            owner=shared.owner,
+            health=shared.health,
+            certificates=shared.certificates,
+            clock=utc_now,
+        )
         self._section = section
-        self._limits = limits
+        self._limits = shared.limits
         self._is_open = False
         self._switch: DeadMansSwitch | None = None
         self._notifier: Notifier | None = None
