@@ -10,6 +10,7 @@ import gc
 import inspect
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,8 +53,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the storm, which takes longest and mostly waits: at the end all others would wait for it."""
-    items.sort(key=lambda item: item.path.name != "test_storm.py")
+    """Begin with the storm, which takes longest and mostly waits: at the end all others would wait for it.
+
+    What asks Request Tracker follows it, in the same process, so that one of them is started and not one a process.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool, bool]:
+        in_storm, in_rt = item.path.name == "test_storm.py", item.path.parent.name == "rt"
+        return not (in_storm and item.name.startswith("test_a_storm")), not in_storm, not in_rt
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:
@@ -105,6 +114,13 @@ def postgres_url(migrated_postgres: str) -> Iterator[str]:
 def database_url(request: pytest.FixtureRequest) -> str:
     """A migrated database that holds nothing: the test runs once on each kind."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def either_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of one kind or the other, by the test's name: for what both do alike."""
+    kind = ("sqlite", "postgres")[zlib.crc32(request.node.name.encode()) % 2]
+    return str(request.getfixturevalue(f"{kind}_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -10,14 +10,14 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import structlog
 import tomli_w
 from forked import Forked, command, fork
@@ -76,23 +76,13 @@ async def ask(*words: str) -> Answered:
 
 async def shell(*words: str, env: Mapping[str, str] | None = None) -> Answered:
     """Run a command in a process of its own, which begins with the libraries loaded."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
-        err.touch()
-        process = fork(out, _typed_into, str(err), words, env={**os.environ, **(env or {})})
-        async with asyncio.timeout(60):
-            code = await process.wait()
-        return Answered(code=code, out=out.read_text(), err=err.read_text())
+    code, out, err = await forked.ended(*words, env={**os.environ, **(env or {})})
+    return Answered(code=code, out=out, err=err)
 
 
 async def afresh(*words: str, **kwargs: Any) -> Answered:
     """Run a command in an interpreter of its own: with fewer rights, or in another folder."""
     return await ended(await started(*words, **kwargs))
-
-
-def _typed_into(err: str, words: Sequence[str]) -> None:
-    os.dup2(os.open(err, os.O_WRONLY | os.O_APPEND), 2)
-    command(*words)
 
 
 async def started(

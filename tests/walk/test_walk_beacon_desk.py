@@ -57,8 +57,8 @@ def followed(stage: Stage, irp: Beacon, alert_ids: list[str]) -> bool:
     )
 
 
-async def test_the_day_of_every_irp_goes_the_same_way_with_it(tmp_path: Path, database_url: str) -> None:
-    async with opened(tmp_path, database_url) as (stage, irp):
+async def test_the_day_of_every_irp_goes_the_same_way_with_it(tmp_path: Path, either_url: str) -> None:
+    async with opened(tmp_path, either_url) as (stage, irp):
         await walk(stage, irp)
 
 

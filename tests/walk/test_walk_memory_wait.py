@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
+from plain_http import plain_client
 from stage import Stage, ask, eventually, polled, staged, tell
 
 from kuma_sync.core.alert import AlertId
@@ -75,6 +75,6 @@ async def all_run(runtime: Runtime, number: int) -> bool:
 
 
 async def whoami(stage: Stage) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with plain_client() as client:
         headers = {"Authorization": f"Bearer {stage.kuma.token}"}
         assert (await client.get(f"{stage.kuma_server.url}/api/v1/users/whoami", headers=headers)).status_code == 200

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from plain_http import plain_client
 from stage import Stage, eventually, staged
 
 COMMAND = "/api/v1/alerts/?withEvents&status=new"
@@ -44,7 +45,7 @@ async def test_alert_is_shown_as_kuma_shows_it(tmp_path: Path, sqlite_url: str) 
 
         await eventually(lambda: ids(client))
 
-        async with httpx.AsyncClient(trust_env=False, headers={"Authorization": "Bearer kuma-token"}) as kuma:
+        async with plain_client(headers={"Authorization": "Bearer kuma-token"}) as kuma:
             theirs = (await kuma.get(stage.kuma_server.url + COMMAND)).json()
         assert await shown(client) == theirs
 

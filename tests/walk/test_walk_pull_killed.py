@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 from copies import Copy, start_copy, started
+from plain_http import plain_client
 from stage import Stage, eventually, leases_run_out, staged
 
 from kuma_sync.sim.comparison import compare
@@ -30,7 +31,7 @@ async def cut_short(copy: Copy, *, after: int) -> None:
 
 def client_of(copy: Copy) -> httpx.AsyncClient:
     headers = {"Authorization": "Bearer token-of-irp"}
-    return httpx.AsyncClient(base_url=copy.url, headers=headers, trust_env=False, timeout=30)
+    return plain_client(copy.url, headers=headers, timeout=30)
 
 
 async def put_out(copy: Copy, stage: Stage) -> None:
