@@ -141,7 +141,9 @@ def _main() -> None:
     server, *rest = sys.argv[1:]
     if not rest:
         sys.exit(_serve(server))
-    _, connection = begun(server, rest[1:], env=os.environ, cwd=os.getcwd(), fds=(0, 1, 2), session=False)  # noqa: PTH109  # pathlib is slow to load
+    pid, connection = begun(server, rest[1:], env=os.environ, cwd=os.getcwd(), fds=(0, 1, 2), session=False)  # noqa: PTH109  # pathlib is slow to load
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: os.kill(pid, number))
     code = _told(connection)
     sys.exit(code if code >= 0 else 128 - code)
 

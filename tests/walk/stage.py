@@ -60,17 +60,17 @@ QUICK: Tables = {
 async def eventually(condition: Callable[[], Awaitable[T] | T], *, within: float = 15.0) -> T:
     """Wait until a condition holds and return what it said; fail when it does not hold in time.
 
-    A condition that costs much is looked at less often, so that looking leaves time for what is waited for.
+    A condition that takes long is looked at less often: looking leaves time for what is waited for.
     """
     deadline = time.monotonic() + within
     while True:
-        began = time.thread_time()
+        began = time.monotonic()
         said = condition()
         value = await said if inspect.isawaitable(said) else said
         if value:
             return value
         assert time.monotonic() < deadline, f"never became true: {inspect.getsource(condition).strip()}"
-        await asyncio.sleep(min(max(0.02, 5 * (time.thread_time() - began)), 0.2))
+        await asyncio.sleep(min(max(0.02, 2 * (time.monotonic() - began)), 0.2))
 
 
 @dataclass(kw_only=True)
