@@ -19,14 +19,16 @@ from typing import Any
 import postgres
 import psycopg
 import pytest
+import shared_statements
+import shared_templates
 from psycopg import sql
-from shared_statements import share
-from stores import opened
+from stores import migrated, opened
 
 from kuma_sync.store.schema import metadata
 from kuma_sync.telemetry import redact
 
-share()
+shared_statements.share()
+shared_templates.share()
 
 for _name in [name for name in os.environ if name.startswith("KUMA_SYNC_")]:
     del os.environ[_name]
@@ -82,7 +84,7 @@ def postgres_server() -> Iterator[str]:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the schema and nothing else."""
     path = tmp_path_factory.mktemp("migrated") / "store.db"
-    _migrate(f"sqlite:///{path}")
+    path.write_bytes(migrated())
     return path
 
 

@@ -28,7 +28,7 @@ import kuma_sync.cli.daemon  # noqa: F401
 from kuma_sync import cli
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["__main__", "forked"])
+_context.set_forkserver_preload(["__main__", "forked", "warm"])
 
 
 @dataclass(frozen=True, kw_only=True)

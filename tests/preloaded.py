@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -19,7 +20,13 @@ _END = b"\n"
 
 
 def begun(
-    server: str, words: Sequence[str], *, env: Mapping[str, str], cwd: str, fds: tuple[int, int, int], session: bool
+    server: str,
+    words: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str,
+    fds: tuple[int, int, int],
+    session: bool = False,
 ) -> tuple[int, socket.socket]:
     """Start the command; return its number, and where its exit code is told. In a `session` of its own, if wanted."""
     connection = socket.socket(socket.AF_UNIX)
@@ -27,7 +34,7 @@ def begun(
     order = {"words": list(words), "env": dict(env), "cwd": cwd, "umask": _umask(), "session": session}
     socket.send_fds(connection, [b"."], fds)
     connection.sendall(json.dumps(order).encode() + _END)
-    return _told(connection), connection
+    return told(connection), connection
 
 
 def _umask() -> int:
@@ -35,7 +42,8 @@ def _umask() -> int:
     return umask
 
 
-def _told(connection: socket.socket) -> int:
+def told(connection: socket.socket) -> int:
+    """Wait for the next number that is told: the process's own, then its exit code."""
     text = b""
     while not text.endswith(_END):
         text += connection.recv(1) or _END
@@ -65,9 +73,9 @@ _servers: dict[int, tuple[str, object]] = {}
 
 def _serve(name: str) -> None:
     """Fork until whoever started us has ended."""
+    import gc
     import importlib
     import pkgutil
-    import select
 
     import psycopg  # noqa: F401  # loaded for those that are forked
     import uvicorn  # noqa: F401
@@ -76,6 +84,7 @@ def _serve(name: str) -> None:
 
     for module in pkgutil.iter_modules(cli.__path__):
         importlib.import_module(f"kuma_sync.cli.{module.name}")
+    gc.freeze()  # else each child's garbage collector looks through all of this
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"\0{name}")
     listener.listen()
@@ -96,13 +105,16 @@ def _attend(connection: socket.socket) -> None:
     text = b""
     while not text.endswith(_END):
         text += connection.recv(_MOST)
+    order = json.loads(text)
     pid = os.fork()
     if pid == 0:
         connection.close()
-        _be(json.loads(text), fds)
+        _be(order, fds)
     for number in (*fds, 0, 1, 2):
         os.close(number)  # a pipe's reader waits for the end of all who hold it
     connection.sendall(b"%d\n" % pid)
+    if not order["session"] and connection in select.select([connection, os.pidfd_open(pid)], [], [])[0]:
+        os.kill(pid, signal.SIGKILL)  # whoever stood for it in the shell was killed
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with contextlib.suppress(OSError):
         connection.sendall(b"%d\n" % code)
@@ -141,10 +153,10 @@ def _main() -> None:
     server, *rest = sys.argv[1:]
     if not rest:
         sys.exit(_serve(server))
-    pid, connection = begun(server, rest[1:], env=os.environ, cwd=os.getcwd(), fds=(0, 1, 2), session=False)  # noqa: PTH109  # pathlib is slow to load
+    pid, connection = begun(server, rest[1:], env=os.environ, cwd=os.getcwd(), fds=(0, 1, 2))  # noqa: PTH109  # pathlib is slow to load
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: os.kill(pid, number))
-    code = _told(connection)
+    code = told(connection)
     sys.exit(code if code >= 0 else 128 - code)
 
 

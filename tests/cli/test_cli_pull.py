@@ -74,7 +74,7 @@ async def _answered(door: httpx.AsyncClient) -> httpx.Response:
 
 
 async def test_check_says_what_to_enter_there_and_that_it_never_asked(tmp_path: Path) -> None:
-    async with with_a_bank(tmp_path) as w:
+    async with with_a_bank(tmp_path, made=False) as w:
         new = await ask("check", *w.c)
         await two_alerts(w)
         read = await ask("check", *w.c)

@@ -18,7 +18,7 @@ from kuma_sync.sim.values import Json
 # Some of these are many requests: on a busy machine they take their time.
 pytestmark = pytest.mark.timeout(300)
 
-MANY = 300
+MANY = 150
 FULL = "withEvents&withAffected&status=new&page="
 
 

@@ -40,6 +40,7 @@ import preloaded
 here = pathlib.Path({here!r})
 drop_in = here / "etc/systemd/system/kuma-sync.service.d/override.conf"
 unit = (here / "unit").read_text() + (drop_in.read_text() if drop_in.exists() else "")
+nothing = os.open(os.devnull, os.O_RDWR)
 pid, log, state = here / "pid", here / "daemon.log", here / "var/lib/kuma-sync"
 values = lambda key: [line.partition("=")[2] for line in unit.splitlines() if line.startswith(key + "=")]
 
@@ -66,15 +67,20 @@ def start():
         env = environment() | {{"CREDENTIALS_DIRECTORY": str(here / "credentials")}}
         program, *words = values("ExecStart")[0].split()
         assert os.access(program, os.X_OK), program
-        with open(os.devnull) as nothing:
-            streams = nothing.fileno(), out.fileno(), out.fileno()
-            daemon, _ = preloaded.begun({server!r}, words, env=env, cwd=str(state), fds=streams, session=True)
+        said = out.fileno()
+        daemon, _ = preloaded.begun({server!r}, words, env=env, cwd=str(state), fds=(nothing, said, said), session=True)
     pid.write_text(str(daemon))
     until = time.monotonic() + 30
     while b'"started"' not in log.read_bytes()[before:]:
         if not alive() or time.monotonic() > until:
             sys.exit("kuma-sync.service failed, see " + str(log))
         time.sleep(0.05)
+    while seen() == 3 and time.monotonic() < until:  # it says that it started a moment before its first heartbeat
+        time.sleep(0.05)
+
+def seen():
+    streams = nothing, nothing, nothing
+    return preloaded.told(preloaded.begun({server!r}, ["status"], env=environment(), cwd=str(state), fds=streams)[1])
 
 def stop():
     if alive():

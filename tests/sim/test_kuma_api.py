@@ -84,7 +84,7 @@ async def pulled(folder: Path, database: str) -> AsyncIterator[Door]:
                 ids = [sim.raise_alert(events=2) for _ in range(number)]
                 async with asyncio.timeout(60):
                     while await shown(client, ids) < number:
-                        await asyncio.sleep(0.05)
+                        await asyncio.sleep(0.3)
                 return ids
 
             async def closings(number: int) -> list[tuple[str, str]]:
