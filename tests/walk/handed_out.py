@@ -14,7 +14,8 @@ async def put_out(client: httpx.AsyncClient, alert_ids: Iterable[str]) -> None:
 
     async def all_out() -> bool:
         some = "&id=".join(sorted(missing)[:250])
-        missing.difference_update(item["id"] for item in (await client.get(f"/api/v1/alerts?id={some}")).json())
+        answer = await client.get(f"/api/v1/alerts?id={some}")
+        missing.difference_update(item["id"] for item in answer.json() if answer.status_code == 200)
         return not missing
 
     await eventually(all_out, within=60)

@@ -70,7 +70,7 @@ async def eventually(condition: Callable[[], Awaitable[T] | T], *, within: float
         if value:
             return value
         assert time.monotonic() < deadline, f"never became true: {inspect.getsource(condition).strip()}"
-        await asyncio.sleep(min(max(0.02, 2 * (time.monotonic() - began)), 0.2))
+        await asyncio.sleep(min(max(0.02, 2 * (time.monotonic() - began)), 0.2, within / 20))
 
 
 @dataclass(kw_only=True)
