@@ -288,8 +288,9 @@ async def running(stage: Stage) -> AsyncIterator[Running]:
         yield Running(child=child, door=door)
 
 
-async def _taken(daemon: Running) -> bool:
-    return "configuration_refused" not in await daemon.reloads()
+async def _taken(daemon: Running) -> dict[str, Any] | None:
+    told = await daemon.reloads()
+    return None if "configuration_refused" in told else told
 
 
 async def test_the_plain_irp_comes_and_goes_by_sighup_as_other_targets_do(tmp_path: Path, sqlite_url: str) -> None:
@@ -308,7 +309,7 @@ async def test_the_plain_irp_comes_and_goes_by_sighup_as_other_targets_do(tmp_pa
             refused = await daemon.reloads()
             w.stage.irp.analyst_close(w.stage.incident("a-main").id, "False positive")
             await eventually(lambda: w.stage.kuma.closes)
-            await eventually(lambda: _taken(daemon))  # refused until the closing is written down, too
+            removed = await eventually(lambda: _taken(daemon))  # refused until the closing is written down, too
             w.alert("a-north")
             await eventually(lambda: w.north.incidents)
 
