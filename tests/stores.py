@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from alembic import command
 from alembic.config import Config
@@ -43,6 +46,19 @@ async def opened(
         yield store
     finally:
         await store.aclose()
+
+
+@cache
+def migrated() -> bytes:
+    """Return a SQLite file with the schema and nothing else."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "store.db"
+        store = Store(store_url(f"sqlite:///{file}"), clock=lambda: datetime.now(UTC))
+        try:
+            upgrade(store)
+        finally:
+            store.close()
+        return file.read_bytes()
 
 
 def engines_of(store: Store) -> list[Engine]:

@@ -48,7 +48,7 @@ def line(answer: Answered, what: str) -> str:
 
 
 async def test_all_is_well_and_nothing_was_made_or_changed(tmp_path: Path) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, made=False) as w:
         w.kuma.raise_alert()
 
         answer = await shell("check", *w.c)
@@ -436,7 +436,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("left_behind", ["nothing", "no WAL mode", "a log", "an empty file"])
 async def test_a_file_is_read_byte_for_byte_as_it_is(tmp_path: Path, left_behind: str) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, made=False) as w:
         if left_behind == "an empty file":
             (tmp_path / "store.db").touch()
         else:

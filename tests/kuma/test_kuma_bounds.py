@@ -53,7 +53,7 @@ def counted(value: object) -> tuple[int, int]:
     return commas, 1 + sum(one[1] for one in inner)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(TREES, st.integers(1, 20))
 def test_what_stands_in_texts_does_not_count(tree, times):
     value = [tree] * (1000 * times)
