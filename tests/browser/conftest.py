@@ -1,0 +1,70 @@
+"""One browser and one loop a test process; the stage of the whole days serves these tests, too.
+
+The tests of this folder run on the session's loop, for the browser belongs to it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_WALK = str(Path(__file__).parents[1] / "walk")
+if _WALK not in sys.path:
+    sys.path.append(_WALK)
+
+import chromium  # noqa: E402  # this folder's own, beside the stage
+from loop_thread import LoopThread  # noqa: E402
+from playwright.async_api import Browser, Playwright, async_playwright  # noqa: E402
+
+_loops: list[LoopThread] = []
+
+
+def _loop() -> LoopThread:
+    if not _loops:
+        _loops.append(LoopThread())
+    return _loops[0]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run this folder's `async def` tests on the session's loop."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = inspect.signature(pyfuncitem.obj).parameters
+    arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in wanted if name in pyfuncitem.funcargs}
+    _loop().run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(scope="session")
+def loop() -> Iterator[LoopThread]:
+    """The loop of this session."""
+    yield _loop()
+    _loops.pop().close()
+
+
+@pytest.fixture(scope="session")
+def browser(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Debian's Chromium. Skips where there can be none."""
+    try:
+        program = chromium.executable(tmp_path_factory.getbasetemp().parent / "chromium.lock")
+    except chromium.Absent as absent:
+        pytest.skip(str(absent))
+    driver, opened = loop.run(_opened(program))
+    yield opened
+    loop.run(_closed(driver, opened))
+
+
+async def _opened(program: Path) -> tuple[Playwright, Browser]:
+    driver = await async_playwright().start()
+    return driver, await driver.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
+
+
+async def _closed(driver: Playwright, opened: Browser) -> None:
+    await opened.close()
+    await driver.stop()
