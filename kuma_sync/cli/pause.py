@@ -11,8 +11,9 @@ from kuma_sync.app.processes import running
 from kuma_sync.cli.options import actor, as_option, config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store
-from kuma_sync.cli.tables import moment, plain, show_json
+from kuma_sync.cli.tables import plain, show_json
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
+from kuma_sync.core.moments import moment
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Tx
 

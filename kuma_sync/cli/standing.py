@@ -8,9 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from kuma_sync.app.processes import Running
-from kuma_sync.cli.tables import moment, since, span
 from kuma_sync.core.condition import CONFIGURATION, Trouble
 from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.core.moments import moment, since, span
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER

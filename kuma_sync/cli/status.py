@@ -19,9 +19,10 @@ from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
 from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
-from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table, span
+from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.core.moments import span
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
