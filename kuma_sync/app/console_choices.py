@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.sentence import Sentence, counted, sentence
 from kuma_sync.store import Tx
+from kuma_sync.store.read_models.groups import Member
 from kuma_sync.store.read_models.waiting import Held, ParkedJob
 from kuma_sync.sync import operator
 from kuma_sync.web.console.orders import (
@@ -54,18 +55,23 @@ def chosen(tx: Tx, order: Retry | Drop | Release | Resync) -> Chosen:
 
 def _parked(tx: Tx, choice: Choice) -> Sequence[ParkedJob]:
     if choice.group:
-        groups = tx.waiting.groups()
-        found = next((group.members for group in groups if group.key == choice.group), ())
-        return [one for one in found if isinstance(one, ParkedJob)]
-    return [one for one in tx.waiting.parked() if choice.everything or one.id in choice.ids]
+        return [one for one in _members(tx, choice.group) if isinstance(one, ParkedJob)]
+    if choice.everything:
+        return tx.waiting.parked()
+    return [job for one in choice.ids for job in tx.waiting.parked(one)]
 
 
 def _held(tx: Tx, choice: Choice) -> Sequence[Held]:
     if choice.group:
-        groups = tx.waiting.groups()
-        found = next((group.members for group in groups if group.key == choice.group), ())
-        return [one for one in found if isinstance(one, Held)]
-    return [one for one in tx.waiting.held() if choice.everything or one.id in choice.ids]
+        return [one for one in _members(tx, choice.group) if isinstance(one, Held)]
+    if choice.everything:
+        return tx.waiting.held()
+    return [held for one in choice.ids for held in tx.waiting.held(one)]
+
+
+def _members(tx: Tx, key: str) -> Sequence[Member]:
+    group = tx.groups.named(key)
+    return [] if group is None else tx.groups.members(group, limit=group.count).items
 
 
 def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
