@@ -26,7 +26,8 @@ from kuma_sync.settings.paths import may_exist
 from kuma_sync.store import Job, Store, StoreLimits, Tx, store_url
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.migrate import check, head, outdated, upgrade
-from kuma_sync.store.read_models import AlertState, Held, Named
+from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.store.read_models.waiting import Held, Named
 from kuma_sync.sync.closing.requests import read_order
 from kuma_sync.sync.delivery.forecast import Forecast, Forecaster
 from kuma_sync.sync.delivery.unit_of_work import load_states
@@ -184,8 +185,8 @@ def _together(targets: dict[str, TargetPlan], troubles: Sequence[str], tx: Tx) -
     return DryRun(
         targets=targets,
         kuma=[_closing(job, known[AlertId(job.subject)].alert.name if job.subject in known else "") for job in closes],
-        held=tx.overview.held(),
-        unrouted=tx.overview.unrouted(),
+        held=tx.waiting.held(),
+        unrouted=tx.waiting.unrouted(),
         parked=sum(len(queue.jobs(states=[JobState.PARKED])) for queue in queues) + tx.rejects.count(),
         alerts=tx.overview.counts(),
         troubles=troubles,

@@ -23,7 +23,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.queue import WAITING
-from kuma_sync.store.read_models import AlertState
+from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.monitor import Heart
 from kuma_sync.sync.runtime.single_pass import once

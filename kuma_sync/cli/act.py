@@ -22,7 +22,7 @@ from kuma_sync.core.routing import UNROUTED
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 from kuma_sync.sync import operator
 
 AT_ONCE = 500
@@ -258,7 +258,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
     with opened_store(settings) as store:
         with store.reading() as tx:
             wanted = all_named(tx, texts)
-            held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+            held = [one for one in tx.waiting.held() if one.what in kinds and (not texts or one.id in wanted)]
             unrouted = set(tx.links.unrouted())
         if held:
             if order.is_seen_first:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
 from kuma_sync.cli.standing import HOW_TO_ROUTE
-from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
+from kuma_sync.cli.status import SIDES, why_of
 from kuma_sync.cli.tables import (
     Column,
     ago_first,
@@ -30,13 +30,13 @@ from kuma_sync.cli.tables import (
 )
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.incident import Incident
-from kuma_sync.core.link import Link
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.settings import Settings
-from kuma_sync.store import AuditEntry, Job, Tx
+from kuma_sync.store import Tx
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.read_models import AlertState, Held, Row
+from kuma_sync.store.read_models.overview import AlertState, Row
+from kuma_sync.store.read_models.story import AlertView, LinkView, story
+from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob
 
 LONGEST = 300
 """Characters of a field's value that are shown."""
@@ -46,46 +46,9 @@ PAGE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkView:
-    """A link as it is shown: digests are counted, not listed."""
+class Looked(AlertView):
+    """All facts about one alert, with what the IRP says of its incident where it was asked."""
 
-    target: str
-    incident: Incident | None
-    doubt: str | None
-    events_sent: int
-    alert_closed: bool
-    incident_closed: bool
-    close_origin: str | None
-    close_reason: str
-    close_comment: str
-    held_create: bool
-    held_close: bool
-    ignored: bool
-    dropped: bool
-    gone: bool
-    missed: bool
-    left_to_analysts: list[str]
-    comments_owed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertView:
-    """All facts about one alert; of a parked piece only `parked_because`."""
-
-    id: str
-    now: datetime
-    state: str
-    alert: Alert | None = None
-    events_seen: int = 0
-    oversize: bool = False
-    link: LinkView | None = None
-    deliveries: list[Job]
-    closes: list[Job]
-    parked_because: str = ""
-    parked_size: int | None = None
-    held: list[Held]
-    unrouted: bool
-    history: list[AuditEntry]
     live: Live | None = None
 
 
@@ -169,7 +132,7 @@ def _page(settings: Settings, asked: Asked, limit: int | None) -> Page:
 
 def _without_alert(tx: Tx) -> list[Row]:
     """Return parked jobs without an alert here: pieces of KUMA's answer, and closings of unknown ids."""
-    parked = {job.id: job for job in parked_jobs(tx)}
+    parked = {job.id: job for job in tx.waiting.parked()}
     known = tx.alerts.snapshots([AlertId(name) for name in parked])
     return [_parked_row(job) for name, job in parked.items() if AlertId(name) not in known]
 
@@ -185,8 +148,8 @@ def _parked_row(job: ParkedJob) -> Row:
         last_seen=None,
         incident_id=None,
         incident_number="",
-        towards=TOWARDS[job.queue],
-        reason=job.why,
+        towards=job.towards,
+        reason=why_of(job),
     )
 
 
@@ -218,30 +181,10 @@ def _why(row: Row) -> list[object]:
     return [" and ".join(SIDES[side] for side in row.towards.split(", ")) if row.towards else " ", row.reason or " "]
 
 
-def _view(settings: Settings, text: str) -> AlertView:
+def _view(settings: Settings, text: str) -> Looked:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        name = looked_for(tx, text)
-        alert_id = AlertId(name)
-        snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
-        link = tx.links.get(alert_id)
-        # Something without a link may be parked, too: a piece of KUMA's answer, or a closing of an unknown id.
-        parked = next((job for job in parked_jobs(tx) if job.id == name), None)
-        return AlertView(
-            id=name,
-            now=tx.now,
-            state=tx.overview.state(alert_id) or (AlertState.PARKED if parked else "unknown to KUMA's reads so far"),
-            alert=snapshot.alert if snapshot else None,
-            events_seen=len(snapshot.event_ids) if snapshot else 0,
-            oversize=snapshot.oversize if snapshot else False,
-            link=_link_view(link) if link else None,
-            deliveries=tx.delivery.jobs(name),
-            closes=tx.closes.jobs(name),
-            parked_because=parked.reason if parked else "",
-            parked_size=parked.size if parked else None,
-            held=[one for one in tx.overview.held() if one.id == name],
-            unrouted=name in tx.links.unrouted(),
-            history=tx.audit.history(name),
-        )
+        view = story(tx, looked_for(tx, text))
+        return Looked(**{field.name: getattr(view, field.name) for field in fields(view)})
 
 
 async def _looked(settings: Settings, alert_id: AlertId) -> Live:
@@ -266,23 +209,7 @@ def _raw(settings: Settings, text: str) -> bytes:
     return raw
 
 
-def _link_view(link: Link) -> LinkView:
-    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone", "missed")
-    return LinkView(
-        target=link.target,
-        incident=link.incident,
-        doubt=link.doubt.value if link.doubt else None,
-        events_sent=len(link.sent.events),
-        close_origin=link.close_origin.value if link.close_origin else None,
-        close_reason=link.close_reason,
-        close_comment=link.close_comment,
-        left_to_analysts=sorted(link.sent.theirs),
-        comments_owed=len(link.owed),
-        **{name: getattr(link, name) for name in flags},
-    )
-
-
-def _show(view: AlertView) -> None:
+def _show(view: Looked) -> None:
     when = beside(view.now)
     say(f"{plain(view.id)}  {view.state}")
     show_pairs([("parked because", view.parked_because)])

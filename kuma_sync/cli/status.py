@@ -26,35 +26,16 @@ from kuma_sync.core.moments import span
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
-from kuma_sync.store import Identity, PassRecord, Tx
-from kuma_sync.store.jobs import Depth, JobState
+from kuma_sync.store import Identity, PassRecord
+from kuma_sync.store.jobs import Depth
 from kuma_sync.store.migrate import check
 from kuma_sync.store.queue import QueueCounts
-from kuma_sync.store.read_models import AlertState, Held, Named, QueueName
+from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.store.read_models.waiting import Held, Named, ParkedJob, QueueName
 
 MOST_SHOWN = 10
 
 SIDES = {"irp": "the IRP", "kuma": "KUMA"}
-TOWARDS = {"delivery": "irp", "close": "kuma"}
-"""Where each queue's jobs go."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParkedJob:
-    """A parked alert, or a parked piece of KUMA's answer that is no alert; and why.
-
-    `size` is a piece's length in bytes; None for an alert.
-    """
-
-    id: str
-    queue: str
-    reason: str
-    size: int | None = None
-
-    @property
-    def why(self) -> str:
-        """Return the reason as a table shows it, with a piece's size."""
-        return self.reason if self.size is None else f"{self.reason} ({bytes_of(self.size)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +99,7 @@ def _look(settings: Settings, refused: str) -> Status:
     with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = check(store)
         with store.reading() as tx:
-            parked, held, unrouted = parked_jobs(tx), tx.overview.held(), tx.overview.unrouted()
+            parked, held, unrouted = tx.waiting.parked(), tx.waiting.held(), tx.waiting.unrouted()
             paused = tx.pauses.all()
             running_now = running(store, tx)
             identity = tx.targets.identity()
@@ -172,14 +153,9 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
     return ""
 
 
-def parked_jobs(tx: Tx) -> list[ParkedJob]:
-    """Return everything that is parked: deliveries, closings, and pieces that are no alerts."""
-    queues = (("delivery", tx.delivery), ("close", tx.closes))
-    jobs = [(name, job) for name, queue in queues for job in queue.jobs(states=[JobState.PARKED])]
-    pieces = [
-        ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size) for one in tx.rejects.waiting()
-    ]
-    return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
+def why_of(job: ParkedJob) -> str:
+    """Return the reason as a table shows it, with a piece's size."""
+    return job.reason if job.size is None else f"{job.reason} ({bytes_of(job.size)})"
 
 
 def by_direction(held: Sequence[Held]) -> dict[str, int]:
@@ -262,7 +238,7 @@ def _show_parked(found: Status) -> None:
     say(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
         ["id", "towards", Column("reason", wraps=True)],
-        [[job.id, SIDES[TOWARDS[job.queue]], job.why] for job in found.parked[:MOST_SHOWN]],
+        [[job.id, SIDES[job.towards], why_of(job)] for job in found.parked[:MOST_SHOWN]],
         indent="  ",
     )
     and_more(len(found.parked), "parked")

@@ -31,7 +31,9 @@ from kuma_sync.store.links import Links
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
-from kuma_sync.store.read_models import Overview, QueueName
+from kuma_sync.store.read_models.groups import Groups
+from kuma_sync.store.read_models.overview import Overview
+from kuma_sync.store.read_models.waiting import QueueName, Waiting
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
 from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
@@ -59,6 +61,8 @@ class Tx:
     pauses: Pauses
     write_backs: WriteBacks
     overview: Overview
+    waiting: Waiting
+    groups: Groups
     pruning: Pruning
 
     def queues(self) -> dict[QueueName, QueueCounts]:
@@ -266,5 +270,7 @@ class Store:
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
             overview=Overview(connection),
+            waiting=Waiting(connection),
+            groups=Groups(connection),
             pruning=Pruning(connection),
         )

@@ -21,7 +21,7 @@ from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx, put_of
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import Stop, lock
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 from kuma_sync.sync.closing.intake import accept
 
 
@@ -171,7 +171,7 @@ def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[st
 
     What it holds since it was shown stays held: nobody agreed to that.
     """
-    going = set(tx.overview.held())
+    going = set(tx.waiting.held())
     going &= going if what is None else set(what)
     marks = _kinds(one for one in going if one.towards == "irp")
     released = set()

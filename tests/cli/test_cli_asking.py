@@ -12,7 +12,7 @@ from prompt import World, ask, world
 from stores import opened
 from terminal import at_terminal
 
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 
 
 async def states(w: World) -> dict[str, str]:

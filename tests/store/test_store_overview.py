@@ -16,7 +16,7 @@ from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.link import Link
 from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
-from kuma_sync.store.read_models import AlertState, Row
+from kuma_sync.store.read_models.overview import AlertState, Row
 
 A = AlertId("a")
 LEASE = timedelta(seconds=60)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select
 
@@ -16,6 +16,7 @@ from kuma_sync.core.routing import NO_ROUTE, UNROUTED
 from kuma_sync.core.text import incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.jobs import JobState
+from kuma_sync.store.read_models.waiting import Named, both
 
 _SUBJECTS = (
     schema.alerts.c.id,
@@ -24,8 +25,6 @@ _SUBJECTS = (
     schema.close_queue.c.subject,
 )
 """The columns that hold ids an operator may give."""
-
-QueueName = Literal["delivery", "close"]
 
 
 class AlertState(StrEnum):
@@ -58,26 +57,6 @@ class Row:
     """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
     """Why it waits for a human."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """Something that the brake holds: the `create` of an incident, or a `close` towards KUMA or the IRP."""
-
-    id: str
-    what: Literal["create", "close"]
-    towards: Literal["irp", "kuma"]
-    reason: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """An alert by its name."""
-
-    id: str
-    name: str
-    last_seen: datetime | None
 
 
 class Overview:
@@ -121,39 +100,6 @@ class Overview:
         found = self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
         state = found.scalar_one_or_none()
         return None if state is None else AlertState(state)
-
-    def held(self) -> list[Held]:
-        """Return all that the brake holds, by alert."""
-        alerts, links, closes = schema.alerts, schema.links, schema.close_queue
-        marked = self._connection.execute(
-            select(links.c.alert_id, links.c.held_create, links.c.held_close, alerts.c.name)
-            .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
-            .where(schema.HELD)
-        )
-        found = []
-        for row in marked:
-            if row.held_create:
-                found.append(_held(row.alert_id, row.name, "create", "irp", CREATE_HELD))
-            if row.held_close:
-                found.append(_held(row.alert_id, row.name, "close", "irp", CLOSING_HELD))
-        jobs = self._connection.execute(
-            select(closes.c.subject, closes.c.reason, alerts.c.name)
-            .select_from(closes.outerjoin(alerts, alerts.c.id == closes.c.subject))
-            .where(closes.c.state == JobState.HELD)
-        )
-        found += [_held(row.subject, row.name, "close", "kuma", _and(CLOSING_HELD, row.reason)) for row in jobs]
-        return sorted(found, key=lambda one: (one.id, one.towards, one.what))
-
-    def unrouted(self) -> list[Named]:
-        """Return the alerts that no route takes, by id: they are held until a route does, and `release` frees none."""
-        alerts, links = schema.alerts, schema.links
-        rows = self._connection.execute(
-            select(links.c.alert_id, alerts.c.name, alerts.c.last_seen)
-            .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
-            .where(schema.UNROUTED)
-            .order_by(links.c.alert_id)
-        )
-        return [Named(id=row.alert_id, name=row.name or "", last_seen=row.last_seen) for row in rows]
 
     def by_incident(self, text: str) -> list[str]:
         """Return the alerts whose incident has this id or number; if there is none, compare without case."""
@@ -249,7 +195,7 @@ def _row(row: Any) -> Row:
         *([("irp", CREATE_HELD)] if row.held_create else []),
         *([("irp", CLOSING_HELD)] if row.held_close else []),
         *([("kuma", row.parked_kuma)] if row.parked_kuma is not None else []),
-        *([("kuma", _and(CLOSING_HELD, row.held_kuma))] if row.held_kuma is not None else []),
+        *([("kuma", both(CLOSING_HELD, row.held_kuma))] if row.held_kuma is not None else []),
     ]
     return Row(
         alert_id=AlertId(row.id),
@@ -264,13 +210,3 @@ def _row(row: Any) -> Row:
         towards=", ".join(dict.fromkeys(side for side, _why in stops)),
         reason="; ".join(why for _side, why in stops),
     )
-
-
-def _and(reason: str, more: str | None) -> str:
-    return f"{reason}; {more}" if more else reason
-
-
-def _held(
-    id_: str, name: str | None, what: Literal["create", "close"], towards: Literal["irp", "kuma"], reason: str
-) -> Held:
-    return Held(id=id_, what=what, towards=towards, reason=reason, name=name or "")
