@@ -50,7 +50,9 @@ def way_of(settings: Settings, target: str) -> Way:
         profile = usable_profile(settings, target)
     except ConfigError as error:
         problem = f"{error}{MEND}"
-        return Way(may=True, why=sentence("target %(target)s cannot be used: %(problem)s", target=target, problem=problem))
+        return Way(
+            may=True, why=sentence("target %(target)s cannot be used: %(problem)s", target=target, problem=problem)
+        )
     if capabilities(profile, to_irp=True).may_close:
         return Way(may=True)
     return Way(may=False, why=sentence("it stays open: the profile %(profile)s cannot close", profile=profile.name))

@@ -47,7 +47,12 @@ class Actions:
     """
 
     def __init__(
-        self, store: Store, *, settings: Callable[[], Settings], spend: Callable[[Tx, str], None], ring: Callable[[], None]
+        self,
+        store: Store,
+        *,
+        settings: Callable[[], Settings],
+        spend: Callable[[Tx, str], None],
+        ring: Callable[[], None],
     ) -> None:
         self._store = store
         self._settings = settings
@@ -139,7 +144,13 @@ class Actions:
         }
         why = {side: said_ for side, said_ in not_asked(link, way) if side not in open_}
         if not open_:
-            raise NotDone(sentence("Nothing is left to be closed. KUMA: %(kuma)s; the IRP: %(irp)s.", kuma=why["KUMA"], irp=why["the IRP"]))
+            raise NotDone(
+                sentence(
+                    "Nothing is left to be closed. KUMA: %(kuma)s; the IRP: %(irp)s.",
+                    kuma=why["KUMA"],
+                    irp=why["the IRP"],
+                )
+            )
         remarks = [sentence("KUMA: %(why)s.", why=why["KUMA"])] if "KUMA" in why else []
         remarks += [sentence("The IRP: %(why)s.", why=why["the IRP"])] if "the IRP" in why else []
         if way.may and way.why is not None:

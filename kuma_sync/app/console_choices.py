@@ -87,9 +87,7 @@ def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
             items=_items((one.id, one.name) for one in parked),
             count=len(parked),
         ),
-        told=lambda count: counted(
-            "One alert is back on the queue.", "%(count)d alerts are back on the queue.", count
-        ),
+        told=lambda count: counted("One alert is back on the queue.", "%(count)d alerts are back on the queue.", count),
     )
 
 
@@ -160,7 +158,9 @@ def _to_resync(tx: Tx, order: Resync) -> Chosen:
     dropped = operator.dropped_among(tx, list(known)) if choice.ids else []
     names = tx.alerts.snapshots(list(known))
     again = counted(
-        "It was dropped, and is taken up again.", "%(count)d of them were dropped, and are taken up again.", len(dropped)
+        "It was dropped, and is taken up again.",
+        "%(count)d of them were dropped, and are taken up again.",
+        len(dropped),
     )
     return Chosen(
         ids=ids,

@@ -13,16 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, Response
 
 WIDE, NARROW = 1440, 360
 HEIGHT = 900
 
 LOCALES = {"en": "en-GB", "ru": "ru-RU"}
-
-EXPECTED = (403, 404, 429)
-"""Answers that a test may ask for; Chromium writes a line about each."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
@@ -89,6 +85,28 @@ class Visitor:
             for node in one["nodes"][:3]
         ]
 
+    def heard(self, message: ConsoleMessage) -> None:
+        """Note a line in the browser's console, unless it is about a refusal that the test expects."""
+        expected = any(f"status of {status}" in message.text for status in self.refusals)
+        if message.type in ("error", "warning") and not expected:
+            self.troubles.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def asked(self, request: Request) -> None:
+        """Note a request to anybody but the daemon."""
+        address = urlsplit(request.url)
+        if address.scheme in ("http", "https", "ws", "wss") and address.netloc != urlsplit(self.base).netloc:
+            self.troubles.append(f"asked somebody else: {request.url}")
+
+    def failed(self, request: Request) -> None:
+        """Note a request without an answer, unless the page was left meanwhile."""
+        if request.failure != "net::ERR_ABORTED":
+            self.troubles.append(f"failed: {request.url}: {request.failure}")
+
+    def answered(self, answer: Response) -> None:
+        """Note a refusal that the test does not expect."""
+        if answer.status >= 400 and answer.status not in self.refusals:
+            self.troubles.append(f"{answer.status}: {answer.url}")
+
 
 _TOO_WIDE = """() => {
   const wide = window.innerWidth + 1;
@@ -113,39 +131,12 @@ async def visiting(browser: Browser, base: str, manner: Manner, state: Any = Non
     try:
         context.set_default_timeout(15_000)
         visitor = Visitor(page=await context.new_page(), base=base, manner=manner)
-        _listen(context, visitor)
+        context.on("console", visitor.heard)
+        context.on("weberror", lambda error: visitor.troubles.append(f"script: {error.error}"))
+        context.on("request", visitor.asked)
+        context.on("requestfailed", visitor.failed)
+        context.on("response", visitor.answered)
         yield visitor
         assert visitor.troubles == []
     finally:
         await context.close()
-
-
-def _listen(context: BrowserContext, visitor: Visitor) -> None:
-    own = urlsplit(visitor.base).netloc
-
-    def said(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and not _expected(message, visitor.refusals):
-            visitor.troubles.append(f"console: {message.text} ({message.location.get('url', '')})")
-
-    def asked(request: Request) -> None:
-        address = urlsplit(request.url)
-        if address.scheme in ("http", "https", "ws", "wss") and address.netloc != own:
-            visitor.troubles.append(f"asked somebody else: {request.url}")
-
-    def failed(request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # left for another page meanwhile
-            visitor.troubles.append(f"failed: {request.url}: {request.failure}")
-
-    def answered(answer: Response) -> None:
-        if answer.status >= 400 and answer.status not in visitor.refusals:
-            visitor.troubles.append(f"{answer.status}: {answer.url}")
-
-    context.on("console", said)
-    context.on("weberror", lambda error: visitor.troubles.append(f"script: {error.error}"))
-    context.on("request", asked)
-    context.on("requestfailed", failed)
-    context.on("response", answered)
-
-
-def _expected(message: ConsoleMessage, refusals: set[int]) -> bool:
-    return any(f"status of {status}" in message.text for status in refusals)
