@@ -6,7 +6,18 @@ from sqlalchemy import Connection, insert, select
 
 from kuma_sync.store import schema
 
-_LEFT_OUT = frozenset({schema.passes.name, schema.audit.name, schema.lease.name, schema.heartbeats.name})
+_LEFT_OUT = frozenset(
+    table.name
+    for table in (
+        schema.passes,
+        schema.audit,
+        schema.lease,
+        schema.heartbeats,
+        schema.console_keys,
+        schema.console_sessions,
+        schema.console_tokens,
+    )
+)
 """Tables that tell what happened, and who works on the store: no decision goes by them."""
 
 AT_ONCE = 200

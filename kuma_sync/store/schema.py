@@ -315,6 +315,33 @@ lease = Table(
     Column("expires_at", UtcTime, nullable=False),
 )
 
+console_keys = Table(
+    "console_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+)
+
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("role", Text, nullable=False, server_default=""),
+    Column("proof", Text, nullable=False),
+    Column("begun_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+)
+
+console_tokens = Table(
+    "console_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+)
+
 heartbeats = Table(
     "heartbeats",
     metadata,

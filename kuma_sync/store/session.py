@@ -19,6 +19,7 @@ from kuma_sync.store import postgres, schema, sqlite
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
+from kuma_sync.store.console import ConsoleRows
 from kuma_sync.store.copies import Heartbeats, Lease
 from kuma_sync.store.copying import copy_rows
 from kuma_sync.store.cursor import CursorRow
@@ -60,6 +61,7 @@ class Tx:
     handouts: Handouts
     pauses: Pauses
     write_backs: WriteBacks
+    console: ConsoleRows
     overview: Overview
     waiting: Waiting
     groups: Groups
@@ -269,6 +271,7 @@ class Store:
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
+            console=ConsoleRows(connection, now),
             overview=Overview(connection),
             waiting=Waiting(connection),
             groups=Groups(connection),
