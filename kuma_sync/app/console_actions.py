@@ -26,7 +26,7 @@ from kuma_sync.web.console.orders import (
     Drop,
     Forecast,
     Item,
-    NotDone,
+    NothingDone,
     Order,
     Pause,
     Release,
@@ -43,7 +43,7 @@ AT_ONCE = 100
 class Actions:
     """Carries out what the console orders. `settings` is called each time, for they may be read again.
 
-    `spend` notes a form's token in the transaction of its deed, and raises where it was used before.
+    A form is noted as used in the transaction of its first deed; UsedAlready is raised where it was used before.
     """
 
     def __init__(
@@ -51,16 +51,14 @@ class Actions:
         store: Store,
         *,
         settings: Callable[[], Settings],
-        spend: Callable[[Tx, str], None],
         ring: Callable[[], None],
     ) -> None:
         self._store = store
         self._settings = settings
-        self._spend = spend
         self._ring = ring
 
     async def foresee(self, order: Order) -> Forecast:
-        """Tell what an order would do; raise NotDone where it would do nothing."""
+        """Tell what an order would do; raise NothingDone where it would do nothing."""
         match order:
             case Retry() | Drop() | Release() | Resync():
                 return (await self._store.read(partial(chosen, order=order))).forecast
@@ -74,7 +72,7 @@ class Actions:
                 assert_never(order)
 
     async def carry_out(self, signed: Signed) -> Sentence:
-        """Do it, once for a token; tell what was done. Raise NotDone, or Changed."""
+        """Do it, once for a token; tell what was done. Raise NothingDone, or Changed."""
         match signed.order:
             case Retry() | Drop() | Release() | Resync() as order:
                 said = await self._on_many(order, signed)
@@ -94,31 +92,38 @@ class Actions:
         found = await self._store.read(partial(chosen, order=order))
         if found.forecast.binding and found.forecast.agreed != signed.agreed:
             raise Changed
-        done, token = set[str](), signed.token
+        done, first = set[str](), True
         for some in batches(found.ids, AT_ONCE):
-            work = partial(self._on_some, order=order, found=found, ids=some, by=signed.by, token=token)
+            work = partial(self._on_some, order=order, found=found, ids=some, signed=signed, first=first)
             done |= await self._store.write(work, long=True)
-            token = ""
+            first = False
         for piece in found.pieces if isinstance(order, Retry) else ():
             done |= await self._read_again(piece, by=signed.by)
         return found.told(len(done))
 
     def _on_some(
-        self, tx: Tx, *, order: Retry | Drop | Release | Resync, found: Chosen, ids: Sequence[str], by: str, token: str
+        self,
+        tx: Tx,
+        *,
+        order: Retry | Drop | Release | Resync,
+        found: Chosen,
+        ids: Sequence[str],
+        signed: Signed,
+        first: bool,
     ) -> set[str]:
-        if token:
-            self._spend(tx, token)
+        if first:
+            _spend(tx, signed)
         match order:
             case Retry():
-                return set(operator.retry(tx, ids, by=by))
+                return set(operator.retry(tx, ids, by=signed.by))
             case Drop():
-                return {subject for subject in ids if operator.drop(tx, subject, by=by)}
+                return {subject for subject in ids if operator.drop(tx, subject, by=signed.by)}
             case Release():
                 wanted = set(ids)
-                return set(operator.release(tx, by=by, what=[one for one in found.held if one.id in wanted]))
+                return set(operator.release(tx, by=signed.by, what=[one for one in found.held if one.id in wanted]))
             case Resync(choice=choice):
                 # Those that were dropped are taken up again where they were named.
-                return set(operator.resync(tx, [AlertId(one) for one in ids], by=by, dropped=bool(choice.ids)))
+                return set(operator.resync(tx, [AlertId(one) for one in ids], by=signed.by, dropped=bool(choice.ids)))
 
     async def _read_again(self, piece: str, *, by: str) -> set[str]:
         """Try a piece that is no alert once more; in a thread, for it may be large."""
@@ -144,7 +149,7 @@ class Actions:
         }
         why = {side: said_ for side, said_ in not_asked(link, way) if side not in open_}
         if not open_:
-            raise NotDone(
+            raise NothingDone(
                 sentence(
                     "Nothing is left to be closed. KUMA: %(kuma)s; the IRP: %(irp)s.",
                     kuma=why["KUMA"],
@@ -166,8 +171,8 @@ class Actions:
     def _close(self, tx: Tx, *, order: Close, signed: Signed) -> Sentence:
         link, settings = _link(tx, order.alert_id), self._settings()
         if order.reason is None:
-            raise NotDone(sentence("A closing needs one of KUMA's reasons."))
-        self._spend(tx, signed.token)
+            raise NothingDone(sentence("A closing needs one of KUMA's reasons."))
+        _spend(tx, signed)
         request = CloseRequest(
             alert_id=link.alert_id,
             reason=order.reason,
@@ -177,7 +182,7 @@ class Actions:
         )
         way = way_of(settings, link.target)
         if not operator.order_close(tx, request, to_kuma=settings.close.to_kuma, to_irp=way.may):
-            raise NotDone(sentence("Nothing is left to be closed."))
+            raise NothingDone(sentence("Nothing is left to be closed."))
         return sentence("The closing is on its way.")
 
     def _pausing(self, order: Pause) -> Forecast:
@@ -194,7 +199,7 @@ class Actions:
 
     def _pause(self, tx: Tx, *, order: Pause, signed: Signed) -> Sentence:
         self._assure_part(order.part)
-        self._spend(tx, signed.token)
+        _spend(tx, signed)
         until = None if order.length is None else tx.now + order.length
         begun = operator.pause(tx, order.part, until=until, by=signed.by)
         if begun.until is None:
@@ -202,24 +207,28 @@ class Actions:
         return sentence("%(part)s is paused until %(until)s.", part=order.part, until=begun.until)
 
     def _resume(self, tx: Tx, *, order: Resume, signed: Signed) -> Sentence:
-        self._spend(tx, signed.token)
+        _spend(tx, signed)
         if operator.resume(tx, order.part, by=signed.by) is None:
-            raise NotDone(_not_paused(order))
+            raise NothingDone(_not_paused(order))
         return sentence("%(part)s goes on.", part=order.part)
 
     def _assure_part(self, part: str) -> None:
         if part not in (KUMA, CLOSE, *self._settings().named):
-            raise NotDone(sentence("There is nothing called %(part)s to pause.", part=part))
+            raise NothingDone(sentence("There is nothing called %(part)s to pause.", part=part))
 
 
 def _resuming(tx: Tx, *, order: Resume) -> Forecast:
     known = next((one for one in tx.pauses.all() if one.part == order.part), None)
     if known is None:
-        raise NotDone(_not_paused(order))
+        raise NothingDone(_not_paused(order))
     return Forecast(
         says=sentence("%(part)s goes on: what waited is done at once.", part=order.part),
         remarks=(sentence("It was paused by %(by)s at %(since)s.", by=known.by, since=known.since),),
     )
+
+
+def _spend(tx: Tx, signed: Signed) -> None:
+    tx.console.spend(signed.token, until=signed.until)
 
 
 def _not_paused(order: Resume) -> Sentence:
@@ -229,5 +238,5 @@ def _not_paused(order: Resume) -> Sentence:
 def _link(tx: Tx, alert_id: str) -> Link:
     link = tx.links.get(AlertId(alert_id))
     if link is None:
-        raise NotDone(sentence("There is no alert %(id)s here.", id=alert_id))
+        raise NothingDone(sentence("There is no alert %(id)s here.", id=alert_id))
     return link

@@ -18,7 +18,7 @@ from kuma_sync.web.console.orders import (
     Drop,
     Forecast,
     Item,
-    NotDone,
+    NothingDone,
     Release,
     Resync,
     Retry,
@@ -41,7 +41,7 @@ class Chosen:
 
 
 def chosen(tx: Tx, order: Retry | Drop | Release | Resync) -> Chosen:
-    """Find what an order is about; raise NotDone where that is nothing."""
+    """Find what an order is about; raise NothingDone where that is nothing."""
     match order:
         case Retry(choice=choice):
             return _to_retry(_parked(tx, choice))
@@ -76,7 +76,7 @@ def _members(tx: Tx, key: str) -> Sequence[Member]:
 
 def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
     if not parked:
-        raise NotDone(sentence("Nothing of this is parked any more."))
+        raise NothingDone(sentence("Nothing of this is parked any more."))
     pieces = [one.id for one in parked if one.size is not None]
     return Chosen(
         ids=_once(one.id for one in parked),
@@ -94,7 +94,7 @@ def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
 def _to_drop(tx: Tx, choice: Choice) -> Chosen:
     names = _names_to_drop(tx, choice)
     if not names:
-        raise NotDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
+        raise NothingDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
     return Chosen(
         ids=list(names),
         forecast=Forecast(
@@ -123,7 +123,7 @@ def _names_to_drop(tx: Tx, choice: Choice) -> dict[str, str]:
 
 def _to_release(held: Sequence[Held]) -> Chosen:
     if not held:
-        raise NotDone(sentence("The brake holds nothing of this any more."))
+        raise NothingDone(sentence("The brake holds nothing of this any more."))
     return Chosen(
         ids=_once(one.id for one in held),
         held=held,
@@ -154,7 +154,7 @@ def _to_resync(tx: Tx, order: Resync) -> Chosen:
     ids = list(choice.ids) or operator.seen_since(tx, order.since)
     known = tx.links.many([AlertId(one) for one in ids[:MOST_SHOWN]])
     if not known:
-        raise NotDone(sentence("There is no such alert here."))
+        raise NothingDone(sentence("There is no such alert here."))
     dropped = operator.dropped_among(tx, list(known)) if choice.ids else []
     names = tx.alerts.snapshots(list(known))
     again = counted(

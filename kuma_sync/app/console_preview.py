@@ -15,7 +15,7 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Store
 from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState
-from kuma_sync.web.console.orders import NotDone
+from kuma_sync.web.console.orders import NothingDone
 
 
 class Previews:
@@ -29,40 +29,40 @@ class Previews:
         self._reader = reader
 
     async def events(self, alert_id: str) -> list[JsonObject]:
-        """Return the events that are passed on, in KUMA's order; raise NotDone where they cannot be read."""
+        """Return the events that are passed on, in KUMA's order; raise NothingDone where they cannot be read."""
         work = await self._work(alert_id)
         contents = work.contents
         if work.lacks_contents:
             reader = self._reader()
             if reader is None:
-                raise NotDone(sentence("The daemon is starting: KUMA cannot be asked yet."))
+                raise NothingDone(sentence("The daemon is starting: KUMA cannot be asked yet."))
             try:
                 contents = await reader.read(work.alert_id)
             except KumaSyncError as error:
-                raise NotDone(sentence("KUMA cannot be asked for them: %(why)s.", why=str(error))) from None
+                raise NothingDone(sentence("KUMA cannot be asked for them: %(why)s.", why=str(error))) from None
         if contents is None:
-            raise NotDone(sentence("KUMA has them no more, or they are above the size limit."))
+            raise NothingDone(sentence("KUMA has them no more, or they are above the size limit."))
         return list(contents.events)
 
     async def requests(self, alert_id: str) -> list[Rendered]:
-        """Return the requests as they would be sent, secrets masked; raise NotDone where there are none."""
+        """Return the requests as they would be sent, secrets masked; raise NothingDone where there are none."""
         work, settings = await self._work(alert_id), self._settings()
         try:
             stored = await with_contents(settings, work, self._reader())
             return await asyncio.to_thread(stored_requests, settings, stored)
         except KumaSyncError as error:
-            raise NotDone(sentence("No request can be shown: %(why)s.", why=str(error))) from None
+            raise NothingDone(sentence("No request can be shown: %(why)s.", why=str(error))) from None
 
     async def live(self, alert_id: str) -> Live:
-        """Ask the IRP what the incident holds now; raise NotDone where it cannot be asked."""
+        """Ask the IRP what the incident holds now; raise NothingDone where it cannot be asked."""
         work = await self._work(alert_id)
         try:
             return await look(self._settings(), work)
         except KumaSyncError as error:
-            raise NotDone(sentence("The IRP cannot be asked: %(why)s.", why=str(error))) from None
+            raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=str(error))) from None
 
     async def _work(self, alert_id: str) -> DeliveryState:
         work = await self._store.read(partial(load_stored, alert_id=AlertId(alert_id)))
         if work is None:
-            raise NotDone(sentence("There is no alert %(id)s here.", id=alert_id))
+            raise NothingDone(sentence("There is no alert %(id)s here.", id=alert_id))
         return work

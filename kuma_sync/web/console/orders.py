@@ -112,15 +112,19 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """An order as somebody gave it: his name for the history, his form's token, and what he agreed to."""
+    """An order as somebody gave it: his name for the history, and what he agreed to.
+
+    `token` stands for his form, which is remembered until `until` so that it is not taken twice.
+    """
 
     order: Order
     by: str
-    token: str
+    token: bytes
+    until: datetime
     agreed: str = ""
 
 
-class NotDone(KumaSyncError):
+class NothingDone(KumaSyncError):
     """Nothing was done; `says` tells why."""
 
     def __init__(self, says: Sentence) -> None:
@@ -136,7 +140,7 @@ class ConsoleActions(Protocol):
     """What the console may order."""
 
     async def foresee(self, order: Order) -> Forecast:
-        """Tell what an order would do; raise NotDone where it would do nothing."""
+        """Tell what an order would do; raise NothingDone where it would do nothing."""
 
     async def carry_out(self, signed: Signed) -> Sentence:
         """Do it, once for a token; tell what was done. Raise NotDone, or Changed."""
