@@ -20,6 +20,7 @@ HEIGHT = 900
 
 LOCALES = {"en": "en-GB", "ru": "ru-RU"}
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
     """How somebody looks at the console."""
