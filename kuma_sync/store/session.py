@@ -32,6 +32,7 @@ from kuma_sync.store.links import Links
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
+from kuma_sync.store.read_models.closings import ClosingRows
 from kuma_sync.store.read_models.groups import Groups
 from kuma_sync.store.read_models.overview import Overview
 from kuma_sync.store.read_models.waiting import QueueName, Waiting
@@ -65,6 +66,7 @@ class Tx:
     overview: Overview
     waiting: Waiting
     groups: Groups
+    closings: ClosingRows
     pruning: Pruning
 
     def queues(self) -> dict[QueueName, QueueCounts]:
@@ -275,5 +277,6 @@ class Store:
             overview=Overview(connection),
             waiting=Waiting(connection),
             groups=Groups(connection),
+            closings=ClosingRows(connection, now),
             pruning=Pruning(connection),
         )
