@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -30,9 +31,10 @@ from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import route_anew
+from kuma_sync.sync.runtime.activity import ActivityLog
 from kuma_sync.sync.runtime.monitor import Heart, report
 from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
-from kuma_sync.sync.runtime.supervisor import happens
+from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
 from kuma_sync.telemetry.health import Health, Part, split_part
@@ -185,12 +187,24 @@ class Daemon:
                         clock=utc_now,
                         limits=self._limits,
                     )
+                    activity = ActivityLog(
+                        self._shared.store, self._shared.metrics, owner=self._shared.owner, clock=utc_now
+                    )
+                    noting = partial(activity.keep, every=self._limits.activity_noted)
+                    noted = supervise("activity", noting, self._stop, restarts=self._limits.restarts)
+                    beside.append(group.create_task(noted, name="activity"))
                     async with heart.beating():
                         await self._generations(runtime, first, group)
+                    await self._last_note(activity)
                 closed.set()
                 for task in beside:
                     task.cancel()
             log.info("stopped")
+
+    async def _last_note(self, activity: ActivityLog) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_word.total_seconds()):
+                await activity.note()
 
     async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""

@@ -13,6 +13,7 @@ _LEFT_OUT = frozenset(
         schema.audit,
         schema.lease,
         schema.heartbeats,
+        schema.activity,
         schema.console_keys,
         schema.console_sessions,
         schema.console_tokens,

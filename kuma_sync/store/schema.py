@@ -306,6 +306,21 @@ audit = Table(
     _words("detail"),
 )
 
+activity = Table(
+    "activity",
+    metadata,
+    Column("slot", UtcTime, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("arrived", BigInteger, nullable=False, server_default="0"),
+    Column("changed", BigInteger, nullable=False, server_default="0"),
+    Column("delivered", BigInteger, nullable=False, server_default="0"),
+    Column("waited", Float, nullable=False, server_default="0"),
+    Column("longest", Float, nullable=False, server_default="0"),
+    Column("closed", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+)
+
 lease = Table(
     "lease",
     metadata,

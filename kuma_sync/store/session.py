@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine
 from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres, schema, sqlite
+from kuma_sync.store.activity import Activity
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
@@ -32,6 +33,7 @@ from kuma_sync.store.links import Links
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
+from kuma_sync.store.read_models.activity import History
 from kuma_sync.store.read_models.closings import ClosingRows
 from kuma_sync.store.read_models.groups import Groups
 from kuma_sync.store.read_models.overview import Overview
@@ -67,6 +69,8 @@ class Tx:
     waiting: Waiting
     groups: Groups
     closings: ClosingRows
+    activity: Activity
+    happened: History
     pruning: Pruning
 
     def queues(self) -> dict[QueueName, QueueCounts]:
@@ -278,5 +282,7 @@ class Store:
             waiting=Waiting(connection),
             groups=Groups(connection),
             closings=ClosingRows(connection, now),
+            activity=Activity(connection),
+            happened=History(connection, now),
             pruning=Pruning(connection),
         )

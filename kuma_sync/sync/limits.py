@@ -125,6 +125,9 @@ class Limits:
     house_kept_every: timedelta = timedelta(hours=1)
     """The pace of pruning."""
 
+    activity_noted: timedelta = timedelta(minutes=1)
+    """The pace at which it is noted how much happened: where something did, one transaction of a few rows."""
+
     heartbeat: timedelta = timedelta(seconds=20)
     """How often a process is heard in the store at least; one row is written. A third of what makes it count as dead
     (DEAD_AFTER, which other processes go by)."""

@@ -89,7 +89,7 @@ class Deliver:
         if not self._steps.reaches:
             return None
         waited = self._pace.clock() - job.claim.put_at
-        self._metrics.end_to_end_seconds.labels(target=self._target).observe(max(waited.total_seconds(), 0.0))
+        self._metrics.delivered(self._target, max(waited.total_seconds(), 0.0))
         return None
 
     async def _decided(self, job: LeasedJob, work: DeliveryState) -> tuple[DeliveryState, Step]:
