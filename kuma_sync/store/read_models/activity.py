@@ -10,7 +10,7 @@ from functools import reduce
 from sqlalchemy import Connection, func, select
 
 from kuma_sync.store import schema
-from kuma_sync.store.activity import NOBODYS, Counts, slot_of
+from kuma_sync.store.activity import NOBODYS, SLOT, Counts, slot_of
 
 _SUMS = [func.sum(schema.activity.c[field.name]) for field in fields(Counts) if field.name != "longest"]
 _SUMMED = [field.name for field in fields(Counts) if field.name != "longest"]
