@@ -52,9 +52,9 @@ class Visitor:
     async def signs_in(self, name: str, password: str) -> None:
         """Sign in by the form."""
         await self.goes("/sign-in")
-        await self.page.fill("input[name=user]", name)
+        await self.page.fill("input[name=name]", name)
         await self.page.fill("input[name=password]", password)
-        await self.page.click("main form button[type=submit]")
+        await self.page.click("main form button")
         await self.page.wait_for_url(lambda url: not urlsplit(url).path.startswith("/sign-in"))
 
     async def presses(self, words: str | re.Pattern[str]) -> None:
@@ -112,7 +112,7 @@ class Visitor:
 _TOO_WIDE = """() => {
   const wide = window.innerWidth + 1;
   return [...document.querySelectorAll('body *')]
-    .filter(one => one.getBoundingClientRect().right > wide && !one.closest('.scrolls, svg'))
+    .filter(one => one.getBoundingClientRect().right > wide && !one.closest('.wide, svg, .unseen'))
     .slice(0, 5).map(one => one.outerHTML.slice(0, 120));
 }"""
 
