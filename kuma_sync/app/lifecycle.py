@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
+from kuma_sync.app.console_door import ConsoleDoor
 from kuma_sync.app.identity import served
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.shared_state import SharedState
@@ -140,6 +141,12 @@ class Daemon:
         )
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
+        self._console = ConsoleDoor(
+            settings=lambda: self._settings,
+            ready=lambda: self._intake.open,
+            store=self._shared.store,
+            health=self._shared.health,
+        )
         self._intake = ClosingIntake(
             store=self._shared.store,
             waiters=self._shared.waiters,
@@ -216,6 +223,7 @@ class Daemon:
             health=self._shared.health,
             render_metrics=self._shared.metrics.render,
             serves=lambda: served(self._settings),
+            console=self._console,
         )
         files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
         await serve(app, door, stop=closed, limits=self._callers, **files)

@@ -96,6 +96,7 @@ def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alo
         environment.origins["store.password"] = environment.origins["store.url"]
     settings._places = places
     settings._former_store = _former_store(store, settings)
+    settings._file = places.beside / path.name if path else None
     settings._origins = {**named_in(files[0].toml_data if files else {}), **environment.origins}
     settings._warnings = cautions(settings, path, environment.origins, env)
     return Reading(settings=settings, sections=sections, irps=irps)

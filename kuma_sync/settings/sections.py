@@ -257,6 +257,7 @@ class Settings(BaseSettings):
     _former_store: Path | None = PrivateAttr(default=None)
     _plain: bool = PrivateAttr(default=True)
     _broken: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
@@ -280,6 +281,11 @@ class Settings(BaseSettings):
     def places(self) -> Places:
         """Return where the relative paths in it lead."""
         return self._places
+
+    @property
+    def file(self) -> Path | None:
+        """Return the file it was read from; None where the environment alone gives it."""
+        return self._file
 
     @property
     def origins(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What the console keeps in the store, for all copies of the daemon: its key, who is signed in, forms that were used."""
+"""What the console keeps in the store for all copies of the daemon: its key, who is signed in, forms that were used."""
 
 from __future__ import annotations
 
