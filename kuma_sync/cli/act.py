@@ -10,11 +10,11 @@ import click
 
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
+from kuma_sync.app.standing import HOW_TO_ROUTE, held_counts, unrouted_held
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
-from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
-from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
+from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more
 from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
@@ -279,7 +279,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
 
 
 def _show_held(held: Sequence[Held]) -> None:
-    counts = ", ".join(f"{count} {what}" for what, count in by_direction(held).items())
+    counts = ", ".join(map(str, held_counts(held)))
     say(f"{len(held)} held by the brake: {counts}")
     rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
     show_table(["alert", "what", Column("name", least=12)], rows, indent="  ")

@@ -11,10 +11,12 @@ import click
 
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
+from kuma_sync.app.processes import running
+from kuma_sync.app.reasons import reasons
+from kuma_sync.app.standing import HOW_TO_ROUTE
 from kuma_sync.cli.options import Unfinished, config_option, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
-from kuma_sync.cli.standing import HOW_TO_ROUTE
 from kuma_sync.cli.status import SIDES, why_of
 from kuma_sync.cli.tables import (
     Column,
@@ -24,6 +26,7 @@ from kuma_sync.cli.tables import (
     cut,
     plain,
     show_json,
+    show_line,
     show_pairs,
     show_raw,
     show_table,
@@ -47,8 +50,9 @@ PAGE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked(AlertView):
-    """All facts about one alert, with what the IRP says of its incident where it was asked."""
+    """All facts about one alert: also why it is where it is, and what the IRP says of its incident where it was asked."""
 
+    why: list[str]
     live: Live | None = None
 
 
@@ -184,7 +188,9 @@ def _why(row: Row) -> list[object]:
 def _view(settings: Settings, text: str) -> Looked:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         view = story(tx, looked_for(tx, text))
-        return Looked(**{field.name: getattr(view, field.name) for field in fields(view)})
+        known = {field.name: getattr(view, field.name) for field in fields(view)}
+        why = [one.said.english(tx.now) for one in reasons(tx, running(store, tx), view.id)]
+        return Looked(**known, why=why)
 
 
 async def _looked(settings: Settings, alert_id: AlertId) -> Live:
@@ -212,6 +218,8 @@ def _raw(settings: Settings, text: str) -> bytes:
 def _show(view: Looked) -> None:
     when = beside(view.now)
     say(f"{plain(view.id)}  {view.state}")
+    for sentence in view.why:
+        show_line(f"  {sentence}")
     show_pairs([("parked because", view.parked_because)])
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.flow import flow, flowing
 from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
 from kuma_sync.app.processes import Running, running
+from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
-from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import Maintenance
@@ -44,6 +44,7 @@ class Status:
 
     now: datetime
     verdict: Verdict
+    flow: str
     standing: list[str]
     running: Running
     refused: str
@@ -111,7 +112,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 refused=refused,
                 files=file_troubles(settings.store),
                 parked=len(parked),
-                held=by_direction(held),
+                held=held,
                 unrouted=len(unrouted),
                 paused=paused,
             )
@@ -119,7 +120,8 @@ def _look(settings: Settings, refused: str) -> Status:
             return Status(
                 now=tx.now,
                 verdict=judged.verdict,
-                standing=judged.lines,
+                flow=flow(flowing(tx, running_now)).english(tx.now),
+                standing=[line.english(tx.now) for line in judged.lines],
                 running=running_now,
                 refused=refused,
                 store=settings.store.url,
@@ -158,16 +160,10 @@ def why_of(job: ParkedJob) -> str:
     return job.reason if job.size is None else f"{job.reason} ({bytes_of(job.size)})"
 
 
-def by_direction(held: Sequence[Held]) -> dict[str, int]:
-    """Count what the brake holds by kind and direction."""
-    counts = Counter((one.what, one.towards) for one in held)
-    return {f"to {what} in {SIDES[towards]}": count for (what, towards), count in sorted(counts.items())}
-
-
 def _show(found: Status) -> None:
     when = beside(found.now)
     owner = found.identity
-    for line in found.standing:
+    for line in (found.flow, *found.standing):
         show_line(line)
     say()
     show_line(f"store     {found.store}, schema {plain(found.schema)}")
