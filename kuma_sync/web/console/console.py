@@ -18,6 +18,7 @@ from kuma_sync.store import Store
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.console.access import ConsoleLimits, NotDone, viewer_of
 from kuma_sync.web.console.forms import TOKEN, Form, Forms
+from kuma_sync.web.console.orders import ConsoleActions
 from kuma_sync.web.console.rendering import nonce_of, rendered
 from kuma_sync.web.console.sessions import PROXY, Sessions
 from kuma_sync.web.console.words import Words, preferences_of, shown
@@ -42,6 +43,8 @@ class Behind:
     ready: Callable[[], bool]
     store: Store
     health: Health
+    source: ConsoleSource
+    actions: ConsoleActions
     clock: Callable[[], datetime]
     limits: ConsoleLimits = field(default_factory=ConsoleLimits)
 
@@ -59,6 +62,16 @@ class Console:
     def store(self) -> Store:
         """Return the store, for reads: `await console.store.read(lambda tx: …)`."""
         return self.behind.store
+
+    @property
+    def source(self) -> ConsoleSource:
+        """Return what else can be shown."""
+        return self.behind.source
+
+    @property
+    def actions(self) -> ConsoleActions:
+        """Return what can be ordered."""
+        return self.behind.actions
 
     def rules(self) -> ConsoleSection:
         """Return who may sign in, and how, as the configuration says now."""
@@ -153,6 +166,7 @@ class Console:
             "ago": words.ago,
             "span": words.span,
             "exactly": words.exactly,
+            "hour": words.hour,
             "number": words.number,
             "sentence": words.sentence,
             "state": words.state,

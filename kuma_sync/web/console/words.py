@@ -161,6 +161,10 @@ class Words:
         own = self._clock(moment, self._zone)
         return escape(f"{own} UTC" if self._zone.key == "UTC" else f"{own} ({self._clock(moment, _UTC)} UTC)")
 
+    def hour(self, moment: datetime) -> Markup:
+        """Write the time of a day in the viewer's zone, for a chart."""
+        return escape(format_datetime(moment, "HH:mm", tzinfo=self._zone, locale=self._language))
+
     def number(self, value: float) -> Markup:
         """Write a number as the language does."""
         return escape(format_decimal(value, locale=self._language))

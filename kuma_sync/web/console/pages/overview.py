@@ -22,8 +22,19 @@ from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.telemetry.health import PartState, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
+from kuma_sync.web.console.pages.passes import what_of
 from kuma_sync.web.console.pages.waiting import titled
 from kuma_sync.web.console.words import N_
+
+DEPTHS = {
+    Depth.PENDING: N_("due"),
+    Depth.POSTPONED: N_("postponed"),
+    Depth.BACKOFF: N_("tried again later"),
+    Depth.RUNNING: N_("under way"),
+    Depth.HELD: N_("held"),
+    Depth.PARKED: N_("parked"),
+}
+"""The states of jobs in a queue."""
 
 STEP = 6 * SLOT
 """Half an hour: 48 bars are still told apart on a phone."""
@@ -65,7 +76,7 @@ class Titled:
 async def overview(request: Request, console: Console) -> Response:
     """Show the page."""
     seen = await console.store.read(_look)
-    standing = await console.standing()
+    standing = await console.source.overall()
     values = {
         "standing": standing,
         "parts": _parts(console, seen.paused),
@@ -74,6 +85,8 @@ async def overview(request: Request, console: Console) -> Response:
         "depths": [depth for depth in Depth if any(queue.jobs.get(depth) for queue in seen.queues.values())],
         "titled": titled,
         "states": [state for state in AlertState if seen.counts.get(state)],
+        "depth_words": DEPTHS,
+        "what_of": what_of,
         "now": console.behind.clock(),
     }
     return console.page(request, "overview.html", N_("Overview"), values=values, refresh=True)
@@ -116,7 +129,10 @@ def charts(slots: Sequence[Slot]) -> list[Titled]:
         for key, title, value in counted
     ]
     slowest = _drawn(slots, lambda slot: slot.longest)
-    return [*found, Titled(key="longest", title=N_("Slowest delivery, in seconds"), chart=slowest, total=None, seconds=True)]
+    return [
+        *found,
+        Titled(key="longest", title=N_("Slowest delivery, in seconds"), chart=slowest, total=None, seconds=True),
+    ]
 
 
 def _drawn(slots: Sequence[Slot], value: Callable[[Slot], float | None]) -> Chart:
