@@ -1,4 +1,4 @@
-"""The operators' console at the daemon's door: there while the configuration says so, made when it is first asked for."""
+"""The operators' console at the daemon's door: there while the configuration says so, made when first asked for."""
 
 from __future__ import annotations
 

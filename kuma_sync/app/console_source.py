@@ -1,4 +1,4 @@
-"""What the console shows besides the store's read models: how it stands, why an alert is where it is, and looks at it."""
+"""What the console shows besides the read models: how it stands, why an alert is where it is, looks at one alert."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ if _WALK not in sys.path:
 import chromium  # noqa: E402  # this folder's own, beside the stage
 from loop_thread import LoopThread  # noqa: E402
 from playwright.async_api import Browser, Playwright, async_playwright  # noqa: E402
+from scene import OPERATOR, VIEWER, Scene, day  # noqa: E402
+from visitor import Manner, visiting  # noqa: E402
 
 _loops: list[LoopThread] = []
 
@@ -68,3 +70,23 @@ async def _opened(program: Path) -> tuple[Playwright, Browser]:
 async def _closed(driver: Playwright, opened: Browser) -> None:
     await opened.close()
     await driver.stop()
+
+
+@pytest.fixture(scope="session")
+def here(loop: LoopThread, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A day with some of everything, and the daemon that lives through it."""
+    opened = day(tmp_path_factory.mktemp("day"))
+    yield loop.run(opened.__aenter__())
+    loop.run(opened.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def sessions(loop: LoopThread, browser: Browser, here: Scene) -> dict[str, Any]:
+    """The cookies of an operator and of a viewer who signed in, in English."""
+    return {name: loop.run(_signed_in(browser, here, name, word)) for name, word in (OPERATOR, VIEWER)}
+
+
+async def _signed_in(browser: Browser, here: Scene, name: str, password: str) -> Any:
+    async with visiting(browser, here.base, Manner()) as visitor:
+        await visitor.signs_in(name, password)
+        return await visitor.page.context.storage_state()

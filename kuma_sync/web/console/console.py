@@ -21,6 +21,7 @@ from kuma_sync.web.console.forms import TOKEN, Form, Forms
 from kuma_sync.web.console.orders import ConsoleActions
 from kuma_sync.web.console.rendering import nonce_of, rendered
 from kuma_sync.web.console.sessions import PROXY, Sessions
+from kuma_sync.web.console.source import ConsoleSource
 from kuma_sync.web.console.words import Words, preferences_of, shown
 
 REFRESHED_EVERY = 10
