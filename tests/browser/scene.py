@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 from addresses import somewhere
 from argon2 import PasswordHasher
 from stage import Child, Stage, eventually
@@ -78,11 +79,21 @@ async def scene(folder: Path, **sections: dict[str, Any]) -> AsyncIterator[Scene
     }
     web = {"listen": listen, "tokens": {"security-vision": SECRETS["door"]}, "console": console}
     async with two(folder, f"sqlite:///{folder}/store.db", web=web, **sections) as sides, sides.stage.daemon() as child:
+        base = f"http://{listen}"
+        await eventually(lambda: _ready(base), within=40)
         store = open_store(sides.stage.settings(), untouched=True)
         try:
-            yield Scene(two=sides, child=child, base=f"http://{listen}", store=store)
+            yield Scene(two=sides, child=child, base=base, store=store)
         finally:
             store.close()
+
+
+async def _ready(base: str) -> bool:
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.get(f"{base}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ class Manner:
     zone: str = "Europe/Moscow"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)  # without slots: Playwright hangs its own attributes on it
 class Visitor:
     """A page of the browser, and what went wrong in it."""
 

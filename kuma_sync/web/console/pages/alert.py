@@ -38,6 +38,8 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 
 LOOKS = ("events", "requests", "live")
 
+NO_LOOK: Mapping[str, Any] = {"nothing": None, "rows": (), "columns": (), "count": 0, "requests": (), "live": None}
+
 
 async def alert(request: Request, console: Console) -> Response:
     """Show the page."""
@@ -56,7 +58,7 @@ async def alert(request: Request, console: Console) -> Response:
         "kuma_url": alert_url(web_url, story.alert) if story.alert is not None else "",
         "irp_url": _web(story.link.incident.url) if story.link is not None and story.link.incident is not None else "",
         "wanted": wanted if wanted in LOOKS else "",
-        "look_at": await _looked(console, wanted, alert_id),
+        "look_at": {**NO_LOOK, **await _looked(console, wanted, alert_id)},
     }
     return console.page(request, "alert.html", N_("Alert"), values=values, refresh=not values["wanted"])
 
