@@ -58,6 +58,8 @@ def flow(facts: Flowing) -> Sentence:
     """Say the worst of what keeps alerts from flowing; else how they flow."""
     if not facts.running.daemon:
         return _and_waiting(sentence("Nothing flows: no daemon runs"), _waiting(facts, *facts.deliveries))
+    if facts.running.mute:
+        return sentence("Nobody knows whether alerts flow: the daemon says nothing")
     return next(_stops(facts), None) or _slow(facts) or _well(facts)
 
 

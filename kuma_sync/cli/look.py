@@ -50,7 +50,7 @@ PAGE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked(AlertView):
-    """All facts about one alert: also why it is where it is, and what the IRP says of its incident where it was asked."""
+    """All facts about one alert: also why it is where it is, and what the IRP says of it where it was asked."""
 
     why: list[str]
     live: Live | None = None

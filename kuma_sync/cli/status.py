@@ -163,7 +163,7 @@ def why_of(job: ParkedJob) -> str:
 def _show(found: Status) -> None:
     when = beside(found.now)
     owner = found.identity
-    for line in (found.flow, *found.standing):
+    for line in (*found.standing, found.flow):
         show_line(line)
     say()
     show_line(f"store     {found.store}, schema {plain(found.schema)}")

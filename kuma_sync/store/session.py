@@ -37,6 +37,7 @@ from kuma_sync.store.read_models.activity import History
 from kuma_sync.store.read_models.closings import ClosingRows
 from kuma_sync.store.read_models.groups import Groups
 from kuma_sync.store.read_models.overview import Overview
+from kuma_sync.store.read_models.search import Search
 from kuma_sync.store.read_models.waiting import QueueName, Waiting
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
@@ -69,6 +70,7 @@ class Tx:
     waiting: Waiting
     groups: Groups
     closings: ClosingRows
+    search: Search
     activity: Activity
     happened: History
     pruning: Pruning
@@ -282,6 +284,7 @@ class Store:
             waiting=Waiting(connection),
             groups=Groups(connection),
             closings=ClosingRows(connection, now),
+            search=Search(connection),
             activity=Activity(connection),
             happened=History(connection, now),
             pruning=Pruning(connection),

@@ -26,7 +26,7 @@ async def passed(w: World) -> int:
 async def held_in(w: World) -> list[Held]:
     async with opened(w.tables["store"]["url"]) as store:
         with store.reading() as tx:
-            return tx.overview.held()
+            return tx.waiting.held()
 
 
 @asynccontextmanager

@@ -179,6 +179,8 @@ async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) 
                     last_seen=an_alert().last_seen,
                     incident_id=an_incident().id,
                     incident_number=an_incident().number,
+                    tenant=an_alert().tenant_name,
+                    first_seen=an_alert().first_seen,
                     towards="kuma",
                     reason="422",
                 )

@@ -321,7 +321,7 @@ async def test_the_brake_measures_a_targets_list_of_closed_incidents_by_its_own_
         await w.stage.passes(2)
 
         async with w.stage.runtime() as runtime:
-            held = await ask(runtime, lambda tx: {one.id for one in tx.overview.held()})
+            held = await ask(runtime, lambda tx: {one.id for one in tx.waiting.held()})
 
     assert held == set(names)
     assert w.stage.kuma.closes == []

@@ -53,6 +53,8 @@ class Row:
     last_seen: datetime | None
     incident_id: str | None
     incident_number: str
+    tenant: str = ""
+    first_seen: datetime | None = None
     towards: str = ""
     """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
@@ -67,7 +69,7 @@ class Overview:
 
     def counts(self, target: str | None = None) -> dict[AlertState, int]:
         """Count the alerts, all or those of a target, by state."""
-        state = _state()
+        state = state_of()
         query = _joined(state, func.count()).group_by(state)
         if target is not None:
             query = query.where(schema.links.c.target == target)
@@ -79,16 +81,8 @@ class Overview:
         self, *, state: AlertState | None = None, target: str | None = None, limit: int | None = None
     ) -> list[Row]:
         """List alerts, all or those in a state or of a target, the latest lastSeen first."""
-        alerts, links, chosen = schema.alerts, schema.links, _state()
-        columns = (
-            alerts,
-            links.c.target,
-            links.c.incident_id,
-            links.c.incident_number,
-            chosen.label("state"),
-            *_stops(),
-        )
-        query = _joined(*columns).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
+        alerts, links, chosen = schema.alerts, schema.links, state_of()
+        query = _joined(*_columns()).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
         if state is not None:
             query = query.where(chosen == state)
         if target is not None:
@@ -97,7 +91,7 @@ class Overview:
 
     def state(self, alert_id: AlertId) -> AlertState | None:
         """Return one alert's state."""
-        found = self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
+        found = self._connection.execute(_joined(state_of()).where(schema.alerts.c.id == alert_id))
         state = found.scalar_one_or_none()
         return None if state is None else AlertState(state)
 
@@ -153,7 +147,22 @@ def _in(*states: JobState) -> ColumnElement[bool]:
     return or_(*(_queued(table, states) for table in (schema.delivery_queue, schema.close_queue)))
 
 
-def _state() -> ColumnElement[str]:
+def rows_of(connection: Connection, ids: Sequence[str]) -> list[Row]:
+    """Return the rows of these alerts, in their order."""
+    query = _joined(*_columns()).where(schema.alerts.c.id.in_(ids))
+    rows = {row.id: _row(row) for row in connection.execute(query)}
+    return [rows[alert_id] for alert_id in ids if alert_id in rows]
+
+
+def _columns() -> tuple[Any, ...]:
+    alerts, links = schema.alerts.c, schema.links.c
+    mine = (alerts.id, alerts.name, alerts.priority, alerts.status, alerts.tenant_name, alerts.first_seen)
+    its = (alerts.last_seen, links.target, links.incident_id, links.incident_number)
+    return (*mine, *its, state_of().label("state"), *_stops())
+
+
+def state_of() -> ColumnElement[str]:
+    """Return an alert's state as an expression over alerts and links."""
     links = schema.links.c
     return case(
         (_in(JobState.PARKED), AlertState.PARKED),
@@ -207,6 +216,8 @@ def _row(row: Any) -> Row:
         last_seen=row.last_seen,
         incident_id=row.incident_id,
         incident_number=row.incident_number or "",
+        tenant=row.tenant_name,
+        first_seen=row.first_seen,
         towards=", ".join(dict.fromkeys(side for side, _why in stops)),
         reason="; ".join(why for _side, why in stops),
     )
