@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check test storm demo bench lock clean
+.PHONY: help setup check test storm demo bench words lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -47,6 +47,12 @@ $(BENCH)/.ready: requirements-bench.lock
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
 	@touch $(BENCH)/.ready
+
+WORDS := kuma_sync/web/console/locale
+words: setup ## gather the console's texts, so that they can be translated in $(WORDS)
+	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --keyword sentence:1 --keyword counted:1,2 --add-location file --sort-by-file --width 120 --project kuma-sync --output-file $(WORDS)/console.pot kuma_sync
+	$(BIN)/pybabel --quiet update --input-file $(WORDS)/console.pot --output-dir $(WORDS) --domain console --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120
+	rm $(WORDS)/console.pot
 
 lock: setup ## pin the requirements anew (hashes, no index addresses)
 	$(BIN)/pip --disable-pip-version-check install --quiet uv

@@ -27,6 +27,7 @@ from kuma_sync.web.console.pages.overview import overview
 from kuma_sync.web.console.pages.passes import passes
 from kuma_sync.web.console.pages.waiting import group, waiting
 from kuma_sync.web.console.preferences import choose, show_choices
+from kuma_sync.web.console.provider_sign_in import BACK, THERE, ProviderSignIn
 from kuma_sync.web.console.rendering import guarded, static
 from kuma_sync.web.console.sign_in import SignIn
 from kuma_sync.web.console.words import N_
@@ -66,11 +67,14 @@ def console_app(behind: Behind, pages: Sequence[Page] = PAGES) -> ASGIApp:
     """Build the console. Everything about it that a configuration says is looked up at every request."""
     console = Console(behind, [MenuItem(path=page.path, title=page.menu) for page in pages if page.menu])
     sign_in = SignIn(behind.limits)
+    provider = ProviderSignIn(sign_in)
     app = Starlette(
         routes=[
             Route("/static/{name}", static, methods=["GET"]),
             _open(console, SIGN_IN, sign_in.show, "GET"),
             _open(console, SIGN_IN, sign_in.take, "POST"),
+            _open(console, THERE, provider.go, "GET"),
+            _open(console, BACK, provider.back, "GET"),
             _open(console, "/sign-out", sign_in.leave, "POST"),
             _open(console, "/preferences", show_choices, "GET"),
             _open(console, "/preferences", choose, "POST"),

@@ -155,11 +155,11 @@ class Console:
     def _frame(self, request: Request, words: Words) -> dict[str, Any]:
         """Return what the frame around every page needs, and what writes in the viewer's words."""
         viewer = viewer_of(request)
-        query = f"?{request.url.query}" if request.url.query else ""
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         return {
             "menu": self._menu if viewer is not None else (),
             "here": request.url.path,
-            "address": request.url.path + query if request.method == "GET" else request.url.path,
+            "address": "/" if viewer is None or request.method != "GET" else asked,
             "leaves": viewer is not None and not viewer.key.startswith(f"{PROXY}:"),
             "preferences": words.preferences,
             "nonce": nonce_of(request),

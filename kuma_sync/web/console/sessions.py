@@ -26,11 +26,15 @@ _SESSION = "session"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """Somebody who proved who they are. `role` is empty where the configuration says it."""
+    """Somebody who proved who they are.
+
+    `role` is empty where the configuration says it; `detail` is what the audit trail tells of them besides.
+    """
 
     name: str
     source: str
     role: str = ""
+    detail: str = ""
 
 
 class Sessions:
@@ -83,7 +87,7 @@ class Sessions:
         def begin(tx: Tx) -> None:
             also(tx)
             tx.console.begin(row)
-            tx.audit.note(f"console:{row.name}", "sign_in", detail=row.source)
+            tx.audit.note(f"console:{row.name}", "sign_in", detail=f"{known.source} {known.detail}".rstrip())
 
         await self._store.write(begin)
         secure = is_secure(request, rules)

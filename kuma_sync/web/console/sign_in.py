@@ -45,7 +45,7 @@ class SignIn:
         wanted = _wanted(request.query_params.get("next", "/"))
         if viewer_of(request) is not None:
             return RedirectResponse(wanted, 303)
-        return self._page(request, console, wanted)
+        return self.page(request, console, wanted)
 
     async def take(self, request: Request, console: Console) -> Response:
         """Sign somebody in who gives a name and its password."""
@@ -55,7 +55,8 @@ class SignIn:
         await self._refuse_too_many(request, name)
         if not await self._is_right(rules, name, form.get("password")):
             log.info("sign_in_refused", address=peer_of(request), user=name if name in rules.users else "unknown")
-            return self._page(request, console, wanted, name, sentence("The name or the password is wrong."), 403)
+            why = sentence("The name or the password is wrong.")
+            return self.page(request, console, wanted, name=name, why=why, status=403)
         self._throttle.right((name, peer_of(request)))
         response = RedirectResponse(wanted, 303)
         await console.sessions.begin(request, response, Known(name=name, source=LOCAL), form.spend)
@@ -99,15 +100,17 @@ class SignIn:
         finally:
             self._waiting -= 1
 
-    def _page(
+    def page(  # what the page may have to say
         self,
         request: Request,
         console: Console,
         wanted: str,
+        *,
         name: str = "",
         why: Sentence | None = None,
         status: int = 200,
     ) -> Response:
+        """Make the sign-in page; `why` says why somebody is here again."""
         rules = console.rules()
         values: Mapping[str, object] = {
             "next": wanted,

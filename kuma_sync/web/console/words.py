@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from babel.dates import format_datetime, format_timedelta
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 from markupsafe import Markup, escape
@@ -109,10 +112,19 @@ def _negotiated(accepted: str) -> str:
 
 @cache
 def translations_of(language: str) -> NullTranslations:
-    """Load the catalogue of a language; English needs none."""
+    """Load the catalogue of a language; English needs none. It is compiled here: a file to compile would be forgotten."""
     if language == "en":
         return NullTranslations()
-    return Translations.load(LOCALE, [language], domain=DOMAIN)
+    compiled = BytesIO()
+    with catalogue_file(language).open("rb") as written:
+        write_mo(compiled, read_po(written, locale=language))
+    compiled.seek(0)
+    return Translations(compiled, domain=DOMAIN)
+
+
+def catalogue_file(language: str) -> Path:
+    """Return where the texts of a language are written down: `make words` gathers what is to be translated."""
+    return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.po"
 
 
 class Words:

@@ -67,7 +67,7 @@ def what_of(kind: str) -> Sentence:
     name, _, target = kind.partition(":")
     if name == _WATCH:
         return sentence("incidents closed in %(target)s", target=target or "irp")
-    return KINDS.get(name) or sentence("%(kind)s", kind=kind)
+    return KINDS.get(name) or sentence("another read: %(kind)s", kind=kind)
 
 
 def _row(record: PassRecord) -> Row:
