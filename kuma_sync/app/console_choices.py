@@ -101,7 +101,7 @@ def _to_drop(tx: Tx, choice: Choice) -> Chosen:
             says=counted("One alert is given up.", "%(count)d alerts are given up.", len(names)),
             remarks=(
                 sentence("No incident, no update and no closing any more, whatever becomes of the alert in KUMA."),
-                sentence("Only a resync of the alert takes it up again; a piece that is no alert is lost."),
+                sentence("Only the order to send it anew takes an alert up again; a piece that is no alert is lost."),
             ),
             items=_items(names.items()),
             count=len(names),

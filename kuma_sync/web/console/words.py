@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,9 @@ LANGUAGE, ZONE, THEME = "kuma_sync_language", "kuma_sync_zone", "kuma_sync_theme
 DOMAIN = "console"
 LOCALE = Path(__file__).parent / "locale"
 _UTC = ZoneInfo("UTC")
+_QUOTED = re.compile(r"`([^`<>]+)`")
+"""A command or a key in a sentence."""
+
 _DASH = Markup("–")
 
 
@@ -145,7 +149,8 @@ class Words:
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
-        return Markup(said.said(self._template, self._scalar))  # noqa: S704  # both parts are Markup
+        written = said.said(self._template, self._scalar)
+        return Markup(_QUOTED.sub(r"<code>\1</code>", written))  # noqa: S704  # both parts are Markup
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""

@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kuma_sync.core.sentence import Sentence, counted
+from kuma_sync.core.routing import IRP
+from kuma_sync.core.sentence import Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.read_models.groups import Group, Kind, Members
 from kuma_sync.web.console.console import Console
@@ -51,6 +52,11 @@ def _members(tx: Tx, *, key: str, after: str | None) -> tuple[Group, Members] | 
         return group, tx.groups.members(group, limit=PAGE)
 
 
+def target_named(target: str) -> Sentence:
+    """Name a target for people; the plain one has no name of its own."""
+    return sentence("the IRP") if target == IRP else sentence("%(target)s", target=target)
+
+
 def titled(group: Group) -> Sentence:
     """Say what waits in a group."""
     match group.kind:
@@ -68,4 +74,4 @@ def titled(group: Group) -> Sentence:
             said = ("One closing held back from KUMA", "%(count)d closings held back from KUMA")
         case Kind.UNROUTED:
             said = ("One alert that no route takes", "%(count)d alerts that no route takes")
-    return counted(*said, group.count, target=group.target)
+    return counted(*said, group.count, target=target_named(group.target))
