@@ -141,12 +141,14 @@ def _to_release(held: Sequence[Held]) -> Chosen:
 
 def _by_kind(held: Sequence[Held]) -> tuple[Sentence, ...]:
     counts = Counter((one.what, one.towards) for one in held)
-    said = {
-        ("create", "irp"): ("one incident is created", "%(count)d incidents are created"),
-        ("close", "irp"): ("one incident is closed", "%(count)d incidents are closed"),
-        ("close", "kuma"): ("one alert is closed in KUMA", "%(count)d alerts are closed in KUMA"),
-    }
-    return tuple(counted(*said[kind], count) for kind, count in sorted(counts.items()))
+    return tuple(_SAID[kind](count) for kind, count in sorted(counts.items()))
+
+
+_SAID: dict[tuple[str, str], Callable[[int], Sentence]] = {
+    ("create", "irp"): lambda n: counted("one incident is created", "%(count)d incidents are created", n),
+    ("close", "irp"): lambda n: counted("one incident is closed", "%(count)d incidents are closed", n),
+    ("close", "kuma"): lambda n: counted("one alert is closed in KUMA", "%(count)d alerts are closed in KUMA", n),
+}
 
 
 def _to_resync(tx: Tx, order: Resync) -> Chosen:

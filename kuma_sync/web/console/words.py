@@ -66,6 +66,15 @@ STATES: dict[str, tuple[str, str]] = {
 """What each state is called, and its tone; colour is never the only sign."""
 
 
+FOREIGN = (
+    *(N_("low"), N_("medium"), N_("high"), N_("critical")),
+    *(N_("new"), N_("assigned"), N_("escalated")),
+    *(N_("responded"), N_("incorrect data"), N_("incorrect correlation rule")),
+    *(N_("as it was sent"), N_("edited in the IRP"), N_("left to the analysts"), N_("not known what was sent")),
+)
+"""Words that come from elsewhere as values, and are known: KUMA's priorities, statuses and reasons; whose a field is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
     """How somebody wants the pages: language, time zone (an IANA name), colours."""

@@ -59,19 +59,31 @@ def target_named(target: str) -> Sentence:
 
 def titled(group: Group) -> Sentence:
     """Say what waits in a group."""
+    count, target = group.count, target_named(group.target)
     match group.kind:
         case Kind.DELIVERY:
-            said = ("One parked delivery to %(target)s", "%(count)d parked deliveries to %(target)s")
+            return counted(
+                "One parked delivery to %(target)s", "%(count)d parked deliveries to %(target)s", count, target=target
+            )
         case Kind.CLOSING:
-            said = ("One parked closing in KUMA", "%(count)d parked closings in KUMA")
+            return counted("One parked closing in KUMA", "%(count)d parked closings in KUMA", count)
         case Kind.PIECE:
-            said = ("One parked piece of KUMA's answer", "%(count)d parked pieces of KUMA's answer")
+            return counted("One parked piece of KUMA's answer", "%(count)d parked pieces of KUMA's answer", count)
         case Kind.HELD_CREATE:
-            said = ("One incident held back from %(target)s", "%(count)d incidents held back from %(target)s")
+            return counted(
+                "One incident held back from %(target)s",
+                "%(count)d incidents held back from %(target)s",
+                count,
+                target=target,
+            )
         case Kind.HELD_CLOSE:
-            said = ("One closing held back from %(target)s", "%(count)d closings held back from %(target)s")
+            return counted(
+                "One closing held back from %(target)s",
+                "%(count)d closings held back from %(target)s",
+                count,
+                target=target,
+            )
         case Kind.HELD_CLOSING:
-            said = ("One closing held back from KUMA", "%(count)d closings held back from KUMA")
+            return counted("One closing held back from KUMA", "%(count)d closings held back from KUMA", count)
         case Kind.UNROUTED:
-            said = ("One alert that no route takes", "%(count)d alerts that no route takes")
-    return counted(*said, group.count, target=target_named(group.target))
+            return counted("One alert that no route takes", "%(count)d alerts that no route takes", count)
