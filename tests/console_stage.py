@@ -102,7 +102,9 @@ class Visitor:
     async def token(self, path: str, action: str) -> str:
         """Return the token of the form on a page that is sent to `action`."""
         page = (await self.sees(path)).text
-        found = re.search(rf'action="{re.escape(action)}"[^>]*>\s*<input type="hidden" name="token" value="([^"]+)"', page)
+        found = re.search(
+            rf'action="{re.escape(action)}"[^>]*>\s*<input type="hidden" name="token" value="([^"]+)"', page
+        )
         assert found, f"there is no form for {action} on {path}"
         return html.unescape(found[1])
 

@@ -57,7 +57,7 @@ CONTRACT_KEYS = {
     "brake": "max_closed_percent min_alerts max_new",
     "store": "url password retention",
     "run": "grace",
-    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough",
+    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough console",
     "log": "level format",
 }
 CONTRACT_SECRETS = {"kuma.token", "kuma.proxy", "irp.token", "irp.password", "irp.proxy", "store.password"} | {

@@ -125,7 +125,7 @@ def _negotiated(accepted: str) -> str:
 
 @cache
 def translations_of(language: str) -> NullTranslations:
-    """Load the catalogue of a language; English needs none. It is compiled here: a file to compile would be forgotten."""
+    """Load the catalogue of a language; English needs none. It is compiled here, so that no file can be stale."""
     if language == "en":
         return NullTranslations()
     compiled = BytesIO()

@@ -187,9 +187,7 @@ async def test_a_form_too_large_or_not_to_be_read_does_nothing(tmp_path: Path, s
     assert orders == []
 
 
-async def test_the_choice_of_language_zone_and_colours_takes_known_values_only(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_the_choice_of_language_zone_and_colours_takes_known_values_only(tmp_path: Path, sqlite_url: str) -> None:
     async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         token = await visitor.token("/preferences?next=/sign-in", "/preferences")
         fields = {"next": "/sign-in", "language": "ru", "zone": "Asia/Almaty", "theme": "dark", "token": token}

@@ -15,9 +15,9 @@ ELSEWHERE: dict[str, Any] = {"user_header": HEADER, "proxy_addresses": ["10.0.0.
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])
 async def test_a_listed_proxy_names_the_user(tmp_path: Path, sqlite_url: str, trusted: str) -> None:
-    async with desk(tmp_path, sqlite_url, **{**TRUSTED, "proxy_addresses": [trusted]}) as console:
-        async with console.visitor() as boris:
-            page = await boris.client.get("/", headers={HEADER.encode(): "Борис".encode()})
+    rules = {**TRUSTED, "proxy_addresses": [trusted]}
+    async with desk(tmp_path, sqlite_url, **rules) as console, console.visitor() as boris:
+        page = await boris.client.get("/", headers={HEADER.encode(): "Борис".encode()})
 
     assert page.status_code == 200
     assert "Борис" in page.text
@@ -43,7 +43,7 @@ async def test_without_the_key_the_header_means_nothing(tmp_path: Path, sqlite_u
 async def test_a_header_that_came_twice_names_nobody(tmp_path: Path, sqlite_url: str) -> None:
     async with desk(tmp_path, sqlite_url, **TRUSTED) as console, console.visitor() as visitor:
         page = await visitor.client.get("/", headers=[(HEADER, "boris"), (HEADER, "anna")])
-        empty = await visitor.client.get("/", headers=[(HEADER, " ")])
+        empty = await visitor.client.get("/", headers=[(HEADER, "")])
 
     assert (page.status_code, empty.status_code) == (303, 303)
 
@@ -75,7 +75,10 @@ async def test_local_users_still_sign_in_where_the_proxy_names_nobody(tmp_path: 
 async def test_tls_at_a_listed_proxy_makes_the_cookie_secure(
     tmp_path: Path, sqlite_url: str, rules: dict[str, Any], secure: bool
 ) -> None:
-    async with desk(tmp_path, sqlite_url, **rules) as console, console.visitor(**{"X-Forwarded-Proto": "https"}) as anna:
+    async with (
+        desk(tmp_path, sqlite_url, **rules) as console,
+        console.visitor(**{"X-Forwarded-Proto": "https"}) as anna,
+    ):
         answer = await anna.signs_in()
 
     assert answer.headers["set-cookie"].startswith("__Host-") is secure

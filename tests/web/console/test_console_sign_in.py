@@ -19,9 +19,7 @@ from kuma_sync.web.console.throttle import Throttle
 
 
 @pytest.mark.parametrize("path", [page.path.replace("{alert_id:path}", "5f0c") for page in PAGES])
-async def test_a_stranger_is_sent_to_the_sign_in_page_and_then_back(
-    tmp_path: Path, sqlite_url: str, path: str
-) -> None:
+async def test_a_stranger_is_sent_to_the_sign_in_page_and_then_back(tmp_path: Path, sqlite_url: str, path: str) -> None:
     async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         sent = await visitor.sees(f"{path}?state=parked")
         page = await visitor.sees(sent.headers["location"])
@@ -103,7 +101,9 @@ async def test_more_people_than_can_wait_are_asked_to_come_again(tmp_path: Path,
     assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
 
 
-@pytest.mark.parametrize("wanted", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", "/sign-in"])
+@pytest.mark.parametrize(
+    "wanted", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", "/sign-in"]
+)
 async def test_a_sign_in_leads_to_no_other_site(tmp_path: Path, sqlite_url: str, wanted: str) -> None:
     async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         answer = await visitor.signs_in(wanted=wanted)
@@ -136,7 +136,11 @@ async def test_a_cookie_opens_nothing_once_its_user_signed_out(tmp_path: Path, s
 async def test_a_session_ends_when_its_user_is_removed_or_gets_another_password(
     tmp_path: Path, sqlite_url: str
 ) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in("anna") as anna, console.signed_in("victor") as victor:
+    async with (
+        desk(tmp_path, sqlite_url) as console,
+        console.signed_in("anna") as anna,
+        console.signed_in("victor") as victor,
+    ):
         before = [(await one.sees("/")).status_code for one in (anna, victor)]
         console.configure(users={"anna": hash_of("another long password")})
         after = [(await one.sees("/")).status_code for one in (anna, victor)]
@@ -155,7 +159,9 @@ async def test_a_role_that_is_changed_counts_at_once(tmp_path: Path, sqlite_url:
     assert "operator" not in after.text
 
 
-@pytest.mark.parametrize("change", [lambda value: value + "x", lambda value: value[:-4] + "AAAA", lambda _value: "anna"])
+@pytest.mark.parametrize(
+    "change", [lambda value: value + "x", lambda value: value[:-4] + "AAAA", lambda _value: "anna"]
+)
 async def test_a_cookie_that_we_did_not_sign_opens_nothing(tmp_path: Path, sqlite_url: str, change: object) -> None:
     assert callable(change)
     async with desk(tmp_path, sqlite_url) as console, console.signed_in() as anna, console.visitor() as thief:
@@ -204,14 +210,18 @@ async def test_two_copies_on_one_database_share_sessions_and_forms(tmp_path: Pat
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-    async with desk(folders[0], postgres_url) as one, desk(folders[1], postgres_url) as two:
-        async with one.signed_in() as anna, two.visitor() as elsewhere:
-            elsewhere.client.cookies.update(anna.client.cookies)
-            seen = await elsewhere.sees("/")
-            token = await anna.token("/", "/sign-out")
-            left = await elsewhere.sends("/sign-out", {"token": token})
-            again = await anna.sends("/sign-out", {"token": token})
-            after = await anna.sees("/")
+    async with (
+        desk(folders[0], postgres_url) as one,
+        desk(folders[1], postgres_url) as two,
+        one.signed_in() as anna,
+        two.visitor() as elsewhere,
+    ):
+        elsewhere.client.cookies.update(anna.client.cookies)
+        seen = await elsewhere.sees("/")
+        token = await anna.token("/", "/sign-out")
+        left = await elsewhere.sends("/sign-out", {"token": token})
+        again = await anna.sends("/sign-out", {"token": token})
+        after = await anna.sees("/")
 
     assert (seen.status_code, left.status_code) == (200, 303)
     assert again.status_code == 403
@@ -222,12 +232,11 @@ async def test_housekeeping_removes_sessions_that_are_over(tmp_path: Path, sqlit
     def rows(tx: Tx) -> int:
         return int(tx.overview._connection.execute(text("SELECT count(*) FROM console_sessions")).scalar_one())
 
-    async with desk(tmp_path, sqlite_url, session="8h") as console:
-        async with console.signed_in(), console.signed_in("victor"):
-            before = await console.store.read(rows)
-            console.clock.advance(hours=9)
-            await console.store.write(lambda tx: tx.pruning.records(tx.now - timedelta(days=90), now=tx.now))
-            after = await console.store.read(rows)
+    async with desk(tmp_path, sqlite_url) as console, console.signed_in(), console.signed_in("victor"):
+        before = await console.store.read(rows)
+        console.clock.advance(hours=9)
+        await console.store.write(lambda tx: tx.pruning.records(tx.now - timedelta(days=90), now=tx.now))
+        after = await console.store.read(rows)
 
     assert (before, after) == (2, 0)
 
