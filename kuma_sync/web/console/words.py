@@ -72,7 +72,7 @@ FOREIGN = (
     *(N_("responded"), N_("incorrect data"), N_("incorrect correlation rule")),
     *(N_("as it was sent"), N_("edited in the IRP"), N_("left to the analysts"), N_("not known what was sent")),
 )
-"""Words that come from elsewhere as values, and are known: KUMA's priorities, statuses and reasons; whose a field is."""
+"""Words that come from elsewhere, and are known: KUMA's priorities, statuses and reasons; whose a field is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
