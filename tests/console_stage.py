@@ -48,7 +48,7 @@ def hash_of(password: str) -> str:
 
 
 @dataclass(kw_only=True)
-class Desk:
+class OpenConsole:
     """An open console: what it goes by can be changed while it is open."""
 
     folder: Path
@@ -119,7 +119,7 @@ class Visitor:
 
 
 @asynccontextmanager
-async def desk(
+async def console_at(
     folder: Path,
     database: str,
     *,
@@ -127,13 +127,13 @@ async def desk(
     limits: ConsoleLimits | None = None,
     tls: tuple[Path, Path] | None = None,
     **console: Any,
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[OpenConsole]:
     """Open the console at a socket of its own. Unless told otherwise anna is an operator and victor a viewer."""
     users = {"users": {"anna": hash_of(PASSWORD), "victor": hash_of(PASSWORD)}, "roles": {"victor": "viewer"}}
     clock = Clock()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(opened(database, clock=clock))
-        found = Desk(folder=folder, store=store, clock=clock, console={"enabled": True, **users, **console})
+        found = OpenConsole(folder=folder, store=store, clock=clock, console={"enabled": True, **users, **console})
         app = console_app(
             Behind(
                 settings=lambda: found.settings,

@@ -219,6 +219,7 @@ class Daemon:
 
     async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""
+        self._console()  # if it is on, its libraries are loaded now and not while somebody waits
         app = build_app(
             rules=lambda: door_rules(self._settings),
             intake=self._intake,
@@ -258,33 +259,43 @@ class Daemon:
                 return True
 
     async def _generations(self, runtime: Runtime, stack: AsyncExitStack, group: asyncio.TaskGroup) -> None:
-        """Run one runtime after the other: each reload begins a new one."""
-        while True:
-            self._runtime = runtime
-            self._giving.serve(pullers(self._settings))
-            enough = asyncio.Event()
-            working = group.create_task(work(runtime, enough, self._settings.run.grace), name="runtime")
-            successor = await self._successor(runtime, working)
-            enough.set()
-            await working
-            if successor is None:
-                await stack.aclose()
-                return
-            if not await self._handed_over(runtime, successor[0]):
-                await successor[1].aclose()
-                continue
+        """Run one runtime after the other: each reload begins a new one. `stack` closes the first one's connections."""
+        try:
+            while True:
+                self._runtime = runtime
+                self._giving.serve(pullers(self._settings))
+                enough = asyncio.Event()
+                working = group.create_task(work(runtime, enough, self._settings.run.grace), name="runtime")
+                successor = await self._successor(runtime, working)
+                if successor is None:
+                    enough.set()
+                    await working
+                    return
+                new, opened, settings = successor
+                async with opened:  # closed again, unless it takes over
+                    enough.set()
+                    await working
+                    if not await self._handed_over(runtime, new):
+                        continue
+                    await stack.aclose()
+                    stack = opened.pop_all()
+                self._took_over(runtime, new, settings)
+                runtime = new
+        finally:
             await stack.aclose()
-            old_profiles, old = _profiles(runtime), self._settings
-            runtime, stack, self._settings = successor
-            logs.configure(level=self._settings.log.level, format=self._settings.log.format)
-            # Names alone: the values may be secret.
-            log.info(
-                "configuration_reloaded",
-                keys=changed_keys(old, self._settings),
-                profile_changed=_profiles(runtime) != old_profiles,
-            )
-            self._refused("")
-            self._systemd.ready()
+
+    def _took_over(self, old: Runtime, new: Runtime, settings: Settings) -> None:
+        """Note that the new configuration counts from now on."""
+        before, self._settings = self._settings, settings
+        logs.configure(level=settings.log.level, format=settings.log.format)
+        # Names alone: the values may be secret.
+        log.info(
+            "configuration_reloaded",
+            keys=changed_keys(before, settings),
+            profile_changed=_profiles(new) != _profiles(old),
+        )
+        self._refused("")
+        self._systemd.ready()
 
     async def _handed_over(self, old: Runtime, new: Runtime) -> bool:
         """Let a new runtime take over once the old one has ended; false where the old one must go on.

@@ -74,5 +74,5 @@ class ConsoleRows:
         """Note that a form was used, in the transaction of what it orders; raise UsedAlready."""
         values = {"digest": digest, "expires_at": until}
         insert = insert_into(self._connection, _TOKENS).values(values).on_conflict_do_nothing()
-        if self._connection.execute(insert).rowcount != 1:
+        if self._connection.execute(insert.returning(_TOKENS.c.digest)).first() is None:
             raise UsedAlready("this form was used already")

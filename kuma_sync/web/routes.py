@@ -51,7 +51,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
 
     `gives` has the alerts for targets that poll us; `passes` is called where a call may be passed on to KUMA, `console`
-    for whatever is no call of KUMA's: it answers with None while the console is off.
+    for what is no call of KUMA's (None: it is off).
     """
 
     async def livez(_request: Request) -> Response:
@@ -80,7 +80,6 @@ def build_app(  # noqa: PLR0913  # what each door answers from
         exception_handlers={Refused: on_refused, HTTPException: on_http_error},
     )
     app.router.redirect_slashes = False
-
     app.router.default = _anything_else(rules, passes, console)
     return app
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from forked import command, fork
 
-QUESTION = re.compile(r"\[y/N\]: ?$")
+QUESTION = re.compile(r"(\[y/N\]|Password|again): ?$")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -145,6 +146,8 @@ def _handlers(console: Console) -> dict[type[Exception], Callable[[Request, Exce
         assert isinstance(error, HTTPException)  # noqa: S101  # registered for this type only
         if "text/html" not in request.headers.get("accept", ""):
             return await on_http_error(request, error)
+        with suppress(NotDone, StoreError):  # the page has the menu for whoever is signed in
+            await _find_viewer(request, console)
         known = {404: (N_("No such page"), sentence("There is nothing at this address."))}
         other = (N_("Nothing was done"), sentence("This address cannot be used in this way."))
         title, why = known.get(error.status_code, other)

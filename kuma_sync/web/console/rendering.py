@@ -44,6 +44,7 @@ def environment(language: str) -> Environment:
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
     )
     translations = translations_of(language)
     made.newstyle_gettext = True  # type: ignore[attr-defined]  # the extension's

@@ -73,10 +73,12 @@ class SignIn:
 
     async def _refuse_too_many(self, request: Request, name: str) -> None:
         wait = self._throttle.tried((name, peer_of(request)))
-        if wait:
+        if wait is None:
+            return
+        if wait.first:
             log.warning("sign_in_throttled", address=peer_of(request))
-            why = sentence("Too many wrong passwords. Wait %(seconds)s s, then try again.", seconds=int(wait) + 1)
-            raise NotDone(429, N_("Not signed in"), why, retry_after=wait)
+        why = sentence("Too many wrong passwords. Wait %(seconds)s s, then try again.", seconds=int(wait.seconds) + 1)
+        raise NotDone(429, N_("Not signed in"), why, retry_after=wait.seconds)
 
     async def _is_right(self, rules: ConsoleSection, name: str, password: str) -> bool:
         """Judge a password in a thread, one at a time: each takes 20 MB and a processor for a moment."""

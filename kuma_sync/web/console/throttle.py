@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 from kuma_sync.web.console.access import ConsoleLimits
+
+
+@dataclass(slots=True)
+class _Tries:
+    at: deque[float] = field(default_factory=deque)
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """How many seconds to wait before the next try; `first` of this key since it last could try."""
+
+    seconds: float
+    first: bool
 
 
 class Throttle:
@@ -19,21 +34,23 @@ class Throttle:
         self._within = limits.wrong_within.total_seconds()
         self._remembered = limits.remembered
         self._now = monotonic
-        self._tries: OrderedDict[Hashable, deque[float]] = OrderedDict()
+        self._tries: OrderedDict[Hashable, _Tries] = OrderedDict()
 
-    def tried(self, key: Hashable) -> float:
-        """Count a try; return how many seconds to wait instead, 0 where it may be judged."""
+    def tried(self, key: Hashable) -> Wait | None:
+        """Count a try; return the wait that is due instead, None where it may be judged."""
         now = self._now()
-        tries = self._tries.setdefault(key, deque())
+        tries = self._tries.setdefault(key, _Tries())
         self._tries.move_to_end(key)
         while len(self._tries) > self._remembered:
             self._tries.popitem(last=False)
-        while tries and now - tries[0] >= self._within:
-            tries.popleft()
-        if len(tries) >= self._most:
-            return self._within - (now - tries[0])
-        tries.append(now)
-        return 0.0
+        while tries.at and now - tries.at[0] >= self._within:
+            tries.at.popleft()
+        if len(tries.at) >= self._most:
+            first, tries.told = not tries.told, True
+            return Wait(seconds=self._within - (now - tries.at[0]), first=first)
+        tries.at.append(now)
+        tries.told = False
+        return None
 
     def right(self, key: Hashable) -> None:
         """Forget the tries: the last one was right."""

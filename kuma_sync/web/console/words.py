@@ -31,6 +31,7 @@ LANGUAGE, ZONE, THEME = "kuma_sync_language", "kuma_sync_zone", "kuma_sync_theme
 DOMAIN = "console"
 LOCALE = Path(__file__).parent / "locale"
 _UTC = ZoneInfo("UTC")
+_ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _QUOTED = re.compile(r"`([^`<>]+)`")
 """A command or a key in a sentence."""
 
@@ -98,14 +99,14 @@ def preferences_of(request: HTTPConnection) -> Preferences:
 def zone_named(name: str) -> ZoneInfo:
     """Return a time zone by its IANA name; UTC where there is none of that name."""
     try:
-        return ZoneInfo(name) if name in zones() else _UTC
+        return ZoneInfo(name) if _ZONE.fullmatch(name) else _UTC
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return _UTC
 
 
 @cache
 def zones() -> frozenset[str]:
-    """Return the names of the zones that this system knows."""
+    """Return the names of the zones that this system knows. It looks into every file of theirs, so it is slow once."""
     return frozenset(available_timezones() | {"UTC"})
 
 

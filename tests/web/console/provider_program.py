@@ -1,6 +1,6 @@
 """A real OpenID Connect provider (canaille) as a program of its own: it prints its port, and serves until it is ended.
 
-Arguments: the port to listen on, the redirect address of the console. Anna is in the group soc, Boris in the group desk,
+Arguments: the port to listen on, the redirect address of the console. Anna is in the group soc, Boris in shift,
 Vera in none; each has the password `<name>'s password`.
 """
 
@@ -14,7 +14,7 @@ from canaille import create_app
 from canaille.app import models
 from canaille.backends import Backend
 
-GROUPS = {"soc": ["anna"], "desk": ["boris"]}
+GROUPS = {"soc": ["anna"], "shift": ["boris"]}
 
 
 class Server(ThreadingMixIn, WSGIServer):

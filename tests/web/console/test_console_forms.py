@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from console_stage import Desk, Visitor, desk, text_of
+from console_stage import OpenConsole, Visitor, console_at, text_of
 from itsdangerous import URLSafeSerializer
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -52,12 +52,12 @@ def pages() -> list[Page]:
 
 
 @asynccontextmanager
-async def ordering(folder: Path, database: str) -> AsyncIterator[tuple[Desk, Visitor]]:
-    async with desk(folder, database, pages=pages()) as console, console.signed_in() as anna:
+async def ordering(folder: Path, database: str) -> AsyncIterator[tuple[OpenConsole, Visitor]]:
+    async with console_at(folder, database, pages=pages()) as console, console.signed_in() as anna:
         yield console, anna
 
 
-async def orders_in(console: Desk) -> list[tuple[str, str]]:
+async def orders_in(console: OpenConsole) -> list[tuple[str, str]]:
     trail = await console.store.read(lambda tx: tx.audit.history("alert"))
     return [(entry.actor, entry.detail) for entry in trail]
 
@@ -188,7 +188,7 @@ async def test_a_form_too_large_or_not_to_be_read_does_nothing(tmp_path: Path, s
 
 
 async def test_the_choice_of_language_zone_and_colours_takes_known_values_only(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         token = await visitor.token("/preferences?next=/sign-in", "/preferences")
         fields = {"next": "/sign-in", "language": "ru", "zone": "Asia/Almaty", "theme": "dark", "token": token}
         chosen = await visitor.sends("/preferences", fields)

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from addresses import somewhere
-from console_stage import Desk, Visitor, desk, text_of
+from console_stage import OpenConsole, Visitor, console_at, text_of
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 from starlette.applications import Starlette
@@ -50,7 +50,7 @@ def canaille() -> Iterator[str]:
 def rules(issuer: str, **more: Any) -> dict[str, Any]:
     """Return the configuration of a provider."""
     known = {"client_id": "console", "client_secret": "canary-client-secret", "scopes": ["openid", "profile", "groups"]}
-    return {"oidc": {"issuer": issuer, **known, "operators": ["soc"], "viewers": ["desk"], **more}}
+    return {"oidc": {"issuer": issuer, **known, "operators": ["soc"], "viewers": ["shift"], **more}}
 
 
 async def comes_back(visitor: Visitor, name: str, wanted: str = "/passes") -> str:
@@ -87,7 +87,7 @@ async def arrives(visitor: Visitor, back: str) -> httpx.Response:
 async def test_who_signs_in_at_the_provider_has_the_role_of_the_groups(
     tmp_path: Path, sqlite_url: str, canaille: str, name: str, role: str
 ) -> None:
-    async with desk(tmp_path, sqlite_url, **rules(canaille)) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, **rules(canaille)) as console, console.visitor() as visitor:
         back = await comes_back(visitor, name)
         arrived = await arrives(visitor, back)
         seen = await visitor.sees("/passes")
@@ -101,7 +101,7 @@ async def test_who_signs_in_at_the_provider_has_the_role_of_the_groups(
 
 
 async def test_who_is_in_no_listed_group_is_turned_away(tmp_path: Path, sqlite_url: str, canaille: str) -> None:
-    async with desk(tmp_path, sqlite_url, **rules(canaille)) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, **rules(canaille)) as console, console.visitor() as visitor:
         arrived = await arrives(visitor, await comes_back(visitor, "vera"))
         seen = await visitor.sees("/")
 
@@ -114,7 +114,7 @@ async def test_the_answer_to_another_browsers_sign_in_means_nothing(
     tmp_path: Path, sqlite_url: str, canaille: str
 ) -> None:
     async with (
-        desk(tmp_path, sqlite_url, **rules(canaille)) as console,
+        console_at(tmp_path, sqlite_url, **rules(canaille)) as console,
         console.visitor() as attacker,
         console.visitor() as victim,
     ):
@@ -131,7 +131,7 @@ async def test_the_answer_to_another_browsers_sign_in_means_nothing(
 async def test_a_change_of_the_groups_ends_the_sessions_of_the_provider(
     tmp_path: Path, sqlite_url: str, canaille: str
 ) -> None:
-    async with desk(tmp_path, sqlite_url, **rules(canaille)) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, **rules(canaille)) as console, console.visitor() as visitor:
         await arrives(visitor, await comes_back(visitor, "anna"))
         before = await visitor.sees("/")
         console.configure(**rules(canaille, operators=["others"]))
@@ -144,7 +144,7 @@ async def test_a_wrong_client_secret_is_told_and_local_users_still_sign_in(
     tmp_path: Path, sqlite_url: str, canaille: str
 ) -> None:
     wrong = rules(canaille, client_secret="canary-wrong-secret")
-    async with desk(tmp_path, sqlite_url, **wrong) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, **wrong) as console, console.visitor() as visitor:
         arrived = await arrives(visitor, await comes_back(visitor, "anna"))
         local = await visitor.signs_in("anna")
 
@@ -155,7 +155,10 @@ async def test_a_wrong_client_secret_is_told_and_local_users_still_sign_in(
 
 
 async def test_while_the_provider_is_away_local_users_still_sign_in(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url, **rules(f"http://{somewhere()}")) as console, console.visitor() as visitor:
+    async with (
+        console_at(tmp_path, sqlite_url, **rules(f"http://{somewhere()}")) as console,
+        console.visitor() as visitor,
+    ):
         away = await visitor.sees("/sign-in/provider?next=/passes")
         local = await visitor.signs_in("anna", wanted="/passes")
 
@@ -166,7 +169,7 @@ async def test_while_the_provider_is_away_local_users_still_sign_in(tmp_path: Pa
 
 
 async def test_without_a_provider_its_addresses_are_unknown(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         answer = await visitor.sees("/sign-in/provider")
 
     assert answer.status_code == 404
@@ -187,7 +190,7 @@ class Liar:
     url: str = ""
     claims: dict[str, Any] | None = None
     header: dict[str, Any] | None = None
-    key: Any = KEY
+    key: Any = field(default_factory=lambda: KEY)
     nonce: str = ""
     verifier: str = ""
 
@@ -239,7 +242,7 @@ async def liar() -> AsyncIterator[Liar]:
             stop.set()
 
 
-async def signs_in(console: Desk, told: Liar, **query: str) -> httpx.Response:
+async def signs_in(console: OpenConsole, told: Liar, **query: str) -> httpx.Response:
     async with console.visitor() as visitor:
         there = (await visitor.sees("/sign-in/provider")).headers["location"]
         asked = parse_qs(urlsplit(there).query)
@@ -249,7 +252,7 @@ async def signs_in(console: Desk, told: Liar, **query: str) -> httpx.Response:
 
 
 async def test_an_honest_token_signs_in_and_the_code_was_asked_for_with_pkce(tmp_path: Path, sqlite_url: str) -> None:
-    async with liar() as told, desk(tmp_path, sqlite_url, **rules(told.url)) as console:
+    async with liar() as told, console_at(tmp_path, sqlite_url, **rules(told.url)) as console:
         answer = await signs_in(console, told, iss=told.url)
 
     assert answer.status_code == 303
@@ -277,7 +280,7 @@ async def test_an_honest_token_signs_in_and_the_code_was_asked_for_with_pkce(tmp
 async def test_a_token_that_cannot_be_believed_signs_nobody_in(
     tmp_path: Path, sqlite_url: str, lie: dict[str, Any]
 ) -> None:
-    async with liar() as told, desk(tmp_path, sqlite_url, **rules(told.url)) as console:
+    async with liar() as told, console_at(tmp_path, sqlite_url, **rules(told.url)) as console:
         vars(told).update(lie)
         answer = await signs_in(console, told)
 
@@ -289,7 +292,7 @@ async def test_a_token_that_cannot_be_believed_signs_nobody_in(
 async def test_a_token_without_a_signature_signs_nobody_in(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with liar() as told, desk(tmp_path, sqlite_url, **rules(told.url)) as console:
+    async with liar() as told, console_at(tmp_path, sqlite_url, **rules(told.url)) as console:
         monkeypatch.setitem(globals(), "_signed", _unsigned)
         answer = await signs_in(console, told)
 
@@ -312,7 +315,7 @@ def _unsigned(_header: dict[str, Any], claims: dict[str, Any], key: Any) -> str:
 async def test_what_the_provider_says_against_it_is_told(
     tmp_path: Path, sqlite_url: str, query: dict[str, str], told_of: str
 ) -> None:
-    async with liar() as told, desk(tmp_path, sqlite_url, **rules(told.url)) as console:
+    async with liar() as told, console_at(tmp_path, sqlite_url, **rules(told.url)) as console:
         answer = await signs_in(console, told, **query)
 
     assert answer.status_code == 503
@@ -325,7 +328,7 @@ async def test_what_the_provider_says_against_it_is_told(
     [
         ({"preferred_username": "anna"}, "A user called anna is in the console's own list."),
         ({"preferred_username": "x\u202ey", "sub": "x" * 99}, "did not say your name"),
-        ({"groups": "desk, soc"}, "none of your groups may see the console"),
+        ({"groups": "shift, soc"}, "none of your groups may see the console"),
         ({"groups": 7}, "none of your groups may see the console"),
     ],
     ids=str,
@@ -333,7 +336,7 @@ async def test_what_the_provider_says_against_it_is_told(
 async def test_a_name_or_groups_that_do_not_fit_are_turned_away(
     tmp_path: Path, sqlite_url: str, claims: dict[str, Any], told_of: str
 ) -> None:
-    async with liar() as told, desk(tmp_path, sqlite_url, **rules(told.url)) as console:
+    async with liar() as told, console_at(tmp_path, sqlite_url, **rules(told.url)) as console:
         told.claims = claims
         answer = await signs_in(console, told)
 
@@ -342,7 +345,11 @@ async def test_a_name_or_groups_that_do_not_fit_are_turned_away(
 
 
 async def test_another_issuer_than_the_configured_one_is_not_believed(tmp_path: Path, sqlite_url: str) -> None:
-    async with liar() as told, desk(tmp_path, sqlite_url, **rules(told.url)) as console, console.visitor() as visitor:
+    async with (
+        liar() as told,
+        console_at(tmp_path, sqlite_url, **rules(told.url)) as console,
+        console.visitor() as visitor,
+    ):
         told.url = told.url.replace("127.0.0.1", "localhost")
         answer = await visitor.sees("/sign-in/provider")
 

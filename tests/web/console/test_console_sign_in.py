@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 import trustme
-from console_stage import PASSWORD, Desk, desk, hash_of, text_of
+from console_stage import PASSWORD, OpenConsole, console_at, hash_of, text_of
 from sqlalchemy import text
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits
 from kuma_sync.web.console.app import PAGES
-from kuma_sync.web.console.throttle import Throttle
+from kuma_sync.web.console.throttle import Throttle, Wait
 
 
 @pytest.mark.parametrize("path", [page.path.replace("{alert_id:path}", "5f0c") for page in PAGES])
 async def test_a_stranger_is_sent_to_the_sign_in_page_and_then_back(tmp_path: Path, sqlite_url: str, path: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         sent = await visitor.sees(f"{path}?state=parked")
         page = await visitor.sees(sent.headers["location"])
         signed_in = await visitor.signs_in(wanted=f"{path}?state=parked")
@@ -37,7 +37,7 @@ async def test_a_stranger_is_sent_to_the_sign_in_page_and_then_back(tmp_path: Pa
 async def test_a_wrong_name_or_password_opens_nothing_and_is_not_told_apart(
     tmp_path: Path, sqlite_url: str, name: str, password: str
 ) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         answer = await visitor.signs_in(name, password)
         after = await visitor.sees("/")
 
@@ -48,7 +48,7 @@ async def test_a_wrong_name_or_password_opens_nothing_and_is_not_told_apart(
 
 
 async def test_after_five_wrong_passwords_within_a_minute_comes_a_wait(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         wrong = [await visitor.signs_in("anna", "wrong") for _ in range(5)]
         sixth = await visitor.signs_in("anna", PASSWORD)
         other = await visitor.signs_in("victor", PASSWORD)
@@ -61,7 +61,7 @@ async def test_after_five_wrong_passwords_within_a_minute_comes_a_wait(tmp_path:
 
 
 async def test_wrong_passwords_sent_at_once_are_counted_all_the_same(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         tokens = [await visitor.token("/sign-in", "/sign-in") for _ in range(8)]
         fields = {"name": "anna", "password": "wrong", "next": "/"}
         answers = await asyncio.gather(*(visitor.sends("/sign-in", {**fields, "token": token}) for token in tokens))
@@ -73,12 +73,13 @@ def test_tries_are_forgotten_after_a_minute_and_after_a_right_password() -> None
     now = 0.0
     throttle = Throttle(ConsoleLimits(), monotonic=lambda: now)
 
-    assert [throttle.tried("anna") for _ in range(5)] == [0.0] * 5
-    assert throttle.tried("anna") == 60.0
+    assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
+    assert [throttle.tried("anna") for _ in range(2)] == [Wait(seconds=60, first=True), Wait(seconds=60, first=False)]
     now = 60.0
-    assert [throttle.tried("anna") for _ in range(5)] == [0.0] * 5
+    assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
+    assert throttle.tried("anna") == Wait(seconds=60, first=True), "it is told once each time"
     throttle.right("anna")
-    assert throttle.tried("anna") == 0.0
+    assert throttle.tried("anna") is None
 
 
 def test_a_throttle_remembers_no_more_than_it_may() -> None:
@@ -92,7 +93,7 @@ def test_a_throttle_remembers_no_more_than_it_may() -> None:
 
 async def test_more_people_than_can_wait_are_asked_to_come_again(tmp_path: Path, sqlite_url: str) -> None:
     limits = ConsoleLimits(passwords_waiting=2, wrong=50)
-    async with desk(tmp_path, sqlite_url, limits=limits) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, limits=limits) as console, console.visitor() as visitor:
         tokens = [await visitor.token("/sign-in", "/sign-in") for _ in range(12)]
         fields = {"name": "anna", "password": "wrong", "next": "/"}
         answers = await asyncio.gather(*(visitor.sends("/sign-in", {**fields, "token": token}) for token in tokens))
@@ -105,14 +106,14 @@ async def test_more_people_than_can_wait_are_asked_to_come_again(tmp_path: Path,
     "wanted", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", "/sign-in"]
 )
 async def test_a_sign_in_leads_to_no_other_site(tmp_path: Path, sqlite_url: str, wanted: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         answer = await visitor.signs_in(wanted=wanted)
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 async def test_a_session_ends_after_its_time(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url, session="8h") as console, console.signed_in() as anna:
+    async with console_at(tmp_path, sqlite_url, session="8h") as console, console.signed_in() as anna:
         console.clock.advance(hours=7, minutes=59)
         before = await anna.sees("/")
         console.clock.advance(minutes=1)
@@ -122,7 +123,7 @@ async def test_a_session_ends_after_its_time(tmp_path: Path, sqlite_url: str) ->
 
 
 async def test_a_cookie_opens_nothing_once_its_user_signed_out(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in() as anna, console.visitor() as thief:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna, console.visitor() as thief:
         thief.client.cookies.update(anna.client.cookies)
         stolen = await thief.sees("/")
         left = await anna.sends("/sign-out", {"token": await anna.token("/", "/sign-out")})
@@ -137,7 +138,7 @@ async def test_a_session_ends_when_its_user_is_removed_or_gets_another_password(
     tmp_path: Path, sqlite_url: str
 ) -> None:
     async with (
-        desk(tmp_path, sqlite_url) as console,
+        console_at(tmp_path, sqlite_url) as console,
         console.signed_in("anna") as anna,
         console.signed_in("victor") as victor,
     ):
@@ -150,7 +151,7 @@ async def test_a_session_ends_when_its_user_is_removed_or_gets_another_password(
 
 
 async def test_a_role_that_is_changed_counts_at_once(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in("anna") as anna:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in("anna") as anna:
         before = await anna.sees("/")
         console.configure(roles={"anna": "viewer"})
         after = await anna.sees("/")
@@ -164,7 +165,7 @@ async def test_a_role_that_is_changed_counts_at_once(tmp_path: Path, sqlite_url:
 )
 async def test_a_cookie_that_we_did_not_sign_opens_nothing(tmp_path: Path, sqlite_url: str, change: object) -> None:
     assert callable(change)
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in() as anna, console.visitor() as thief:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna, console.visitor() as thief:
         thief.client.cookies.set("kuma_sync_session", change(anna.client.cookies["kuma_sync_session"]))
         answer = await thief.sees("/")
 
@@ -172,7 +173,7 @@ async def test_a_cookie_that_we_did_not_sign_opens_nothing(tmp_path: Path, sqlit
 
 
 async def test_the_sessions_cookie_is_for_this_site_alone_and_no_script(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url, session="2h") as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, session="2h") as console, console.visitor() as visitor:
         answer = await visitor.signs_in()
 
     cookie = answer.headers["set-cookie"]
@@ -186,7 +187,10 @@ async def test_the_sessions_cookie_is_for_this_site_alone_and_no_script(tmp_path
 
 
 async def test_under_tls_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url, tls=_certificate(tmp_path)) as console, console.visitor() as visitor:
+    async with (
+        console_at(tmp_path, sqlite_url, tls=_certificate(tmp_path)) as console,
+        console.visitor() as visitor,
+    ):
         answer = await visitor.signs_in()
         seen = await visitor.sees("/")
 
@@ -197,7 +201,7 @@ async def test_under_tls_the_cookie_is_secure_and_bound_to_the_host(tmp_path: Pa
 
 
 async def test_the_store_holds_no_session_id_and_the_trail_says_who_came(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
         value = anna.client.cookies["kuma_sync_session"]
         trail = await console.store.read(lambda tx: tx.audit.history(""))
 
@@ -211,8 +215,8 @@ async def test_two_copies_on_one_database_share_sessions_and_forms(tmp_path: Pat
     for folder in folders:
         folder.mkdir()
     async with (
-        desk(folders[0], postgres_url) as one,
-        desk(folders[1], postgres_url) as two,
+        console_at(folders[0], postgres_url) as one,
+        console_at(folders[1], postgres_url) as two,
         one.signed_in() as anna,
         two.visitor() as elsewhere,
     ):
@@ -232,7 +236,7 @@ async def test_housekeeping_removes_sessions_that_are_over(tmp_path: Path, sqlit
     def rows(tx: Tx) -> int:
         return int(tx.overview._connection.execute(text("SELECT count(*) FROM console_sessions")).scalar_one())
 
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in(), console.signed_in("victor"):
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in(), console.signed_in("victor"):
         before = await console.store.read(rows)
         console.clock.advance(hours=9)
         await console.store.write(lambda tx: tx.pruning.records(tx.now - timedelta(days=90), now=tx.now))
@@ -242,7 +246,7 @@ async def test_housekeeping_removes_sessions_that_are_over(tmp_path: Path, sqlit
 
 
 async def test_while_the_store_is_away_a_page_says_so_in_words(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
         _away(console)
         answer = await anna.sees("/passes")
 
@@ -254,7 +258,7 @@ async def test_while_the_store_is_away_a_page_says_so_in_words(tmp_path: Path, s
 
 
 async def test_before_the_store_is_ready_a_page_says_so_in_words(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         console.ready = False
         early = [await visitor.sees(path) for path in ("/", "/sign-in")]
         console.ready = True
@@ -266,14 +270,14 @@ async def test_before_the_store_is_ready_a_page_says_so_in_words(tmp_path: Path,
 
 
 async def test_without_users_the_page_says_how_to_make_one(tmp_path: Path, sqlite_url: str) -> None:
-    async with desk(tmp_path, sqlite_url, users={}, roles={}) as console, console.visitor() as visitor:
+    async with console_at(tmp_path, sqlite_url, users={}, roles={}) as console, console.visitor() as visitor:
         page = await visitor.sees("/sign-in")
 
     assert "kuma-sync console-user" in text_of(page)
     assert "password" not in page.text
 
 
-def _away(console: Desk) -> None:
+def _away(console: OpenConsole) -> None:
     """Let every read of the store fail from now on."""
 
     async def read(_work: object) -> None:
