@@ -60,6 +60,9 @@ SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)"
 GIVEN_UP = text("(ignored OR dropped)")
 """Links for which nothing is done."""
 
+MISSED = text("missed")
+"""Links of alerts that were closed before they were ever read."""
+
 GONE = text("gone")
 """Links whose alerts KUMA no longer has."""
 
@@ -154,6 +157,7 @@ links = Table(
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
     Index("ix_links_unrouted", "alert_id", postgresql_where=UNROUTED, sqlite_where=UNROUTED),
     Index("ix_links_given_up", "alert_id", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),
+    Index("ix_links_missed", "alert_id", postgresql_where=MISSED, sqlite_where=MISSED),
     Index("ix_links_gone", "alert_id", postgresql_where=GONE, sqlite_where=GONE),
     Index(
         "ix_links_incident_number",

@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.create_index("ix_alerts_words", "alerts", ["words", "id"])
     for name, columns, condition, using in (
         ("ix_links_given_up", ["alert_id"], "(ignored OR dropped)", "btree"),
+        ("ix_links_missed", ["alert_id"], "missed", "btree"),
         ("ix_links_gone", ["alert_id"], "gone", "btree"),
         ("ix_links_incident_number", ["incident_number"], "incident_number <> ''", "hash"),
     ):

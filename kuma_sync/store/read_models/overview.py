@@ -8,7 +8,20 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+    union_all,
+)
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
@@ -69,13 +82,34 @@ class Overview:
 
     def counts(self, target: str | None = None) -> dict[AlertState, int]:
         """Count the alerts, all or those of a target, by state."""
+        if target is None:
+            return self._by_indexes()
         state = state_of()
-        query = _joined(state, func.count()).group_by(state)
-        if target is not None:
-            query = query.where(schema.links.c.target == target)
-        rows = self._connection.execute(query)
+        rows = self._connection.execute(
+            _joined(state, func.count()).where(schema.links.c.target == target).group_by(state)
+        )
         found = {name: count for name, count in rows}
         return {name: found.get(name, 0) for name in AlertState}
+
+    def _by_indexes(self) -> dict[AlertState, int]:
+        """Count all alerts without reading each: by indexes of their links' marks, as if none had a job.
+
+        Those that have one, or are held, are read then, and counted where they belong.
+        """
+        marks = {row.name: row.count for row in self._connection.execute(_MARKS)}
+        routed_open = marks["all"] - marks["settled"] - (marks["unrouted"] - marks["unrouted settled"])
+        found = {
+            AlertState.MISSED: marks["missed"],
+            AlertState.IGNORED: marks["given up"] - marks["missed"],
+            AlertState.HELD: marks["unrouted"],
+            AlertState.GONE: marks["gone"],
+            AlertState.CLOSED: marks["settled"] - marks["given up"] - marks["gone"] - marks["unrouted settled"],
+            AlertState.OPEN: routed_open,
+        }
+        for marked, state, count in self._connection.execute(_EXCEPTIONS):
+            found[AlertState(marked)] -= count
+            found[AlertState(state)] = found.get(AlertState(state), 0) + count
+        return {name: max(found.get(name, 0), 0) for name in AlertState}
 
     def rows(
         self, *, state: AlertState | None = None, target: str | None = None, limit: int | None = None
@@ -191,6 +225,53 @@ def _stops() -> list[ColumnElement[Any]]:
         schema.links.c.held_create,
         schema.links.c.held_close,
     ]
+
+
+def _marked_state() -> ColumnElement[str]:
+    """Return the state that an alert would have without a job, and with nothing held."""
+    links = schema.links.c
+    return case(
+        (links.missed, AlertState.MISSED),
+        (or_(links.ignored, links.dropped), AlertState.IGNORED),
+        (links.target == NO_ROUTE, AlertState.HELD),
+        (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
+        (links.gone, AlertState.GONE),
+        else_=AlertState.OPEN,
+    )
+
+
+def _counted(name: str, *conditions: Any) -> Select[Any]:
+    return select(literal(name).label("name"), func.count().label("count")).select_from(schema.links).where(*conditions)
+
+
+_CLOSED = or_(schema.links.c.alert_closed, schema.links.c.incident_closed)
+
+# One statement, so that all its parts see the same moment.
+_MARKS = union_all(
+    _counted("all"),
+    _counted("settled", schema.SETTLED),
+    _counted("given up", schema.GIVEN_UP),
+    _counted("missed", schema.MISSED),
+    _counted("unrouted", schema.UNROUTED),
+    _counted("unrouted settled", schema.UNROUTED, or_(_CLOSED, schema.links.c.gone)),
+    _counted("gone", schema.GONE, _marked_state() == AlertState.GONE),
+)
+
+_SPECIAL = union(
+    select(schema.delivery_queue.c.subject.label("id")),
+    select(schema.close_queue.c.subject),
+    select(schema.links.c.alert_id).where(schema.HELD),
+).subquery("special")
+
+_EXCEPTIONS = (
+    select(_marked_state().label("marked"), state_of().label("state"), func.count())
+    .select_from(
+        _SPECIAL.join(schema.alerts, schema.alerts.c.id == _SPECIAL.c.id).join(
+            schema.links, schema.links.c.alert_id == _SPECIAL.c.id
+        )
+    )
+    .group_by("marked", "state")
+)
 
 
 def _joined(*columns: Any) -> Select[Any]:

@@ -188,7 +188,7 @@ class Search:
         return _Walk(
             segment=segment,
             few=few,
-            span=_span(asked.filter) if segment.key is _alerts.c.last_seen else (),
+            span=(*segment.span, *(_span(asked.filter) if segment.key is _alerts.c.last_seen else ())),
             conditions=(*_conditions(asked.filter), *words, *segment.conditions),
             descending=segment.descending is not back,
         )
@@ -233,10 +233,14 @@ class Search:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Segment:
-    """A part of a list that is sorted by a column with an index. `key` None: by id alone, for the column is NULL."""
+    """A part of a list that is sorted by a column with an index. `key` None: by id alone, for the column is NULL.
+
+    `span` are the conditions that the index can be entered by.
+    """
 
     key: Column[Any] | None
     descending: bool
+    span: tuple[ColumnElement[bool], ...] = ()
     conditions: tuple[ColumnElement[bool], ...] = ()
     state: AlertState | None = None
 
@@ -313,8 +317,8 @@ def _segments(asked: Asked) -> list[_Segment]:
 
 
 def _by_time(column: Column[Any], wanted: Filter, *, descending: bool) -> list[_Segment]:
-    known = _Segment(key=column, descending=descending, conditions=(column.is_not(None),))
-    never = _Segment(key=None, descending=descending, conditions=(column.is_(None),))
+    known = _Segment(key=column, descending=descending, span=(column.is_not(None),))
+    never = _Segment(key=None, descending=descending, span=(column.is_(None),))
     ranged = column is _alerts.c.last_seen and (wanted.since or wanted.until)
     return [known] if ranged else [known, never]
 
@@ -383,7 +387,7 @@ _BY_STATE: dict[AlertState, Subquery] = {
     for state, parts in {
         AlertState.PARKED: _jobs(JobState.PARKED),
         AlertState.HELD: [*_jobs(JobState.HELD), _marked(schema.HELD), _marked(schema.UNROUTED)],
-        AlertState.MISSED: [_marked(schema.GIVEN_UP)],
+        AlertState.MISSED: [_marked(schema.MISSED)],
         AlertState.IGNORED: [_marked(schema.GIVEN_UP)],
         AlertState.PENDING: _jobs(JobState.PENDING, JobState.RUNNING),
         AlertState.GONE: [_marked(schema.GONE)],
