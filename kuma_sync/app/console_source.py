@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from kuma_sync.app.flow import flow, flowing
@@ -84,12 +85,13 @@ class Source:
 
 
 def _overall(tx: Tx, *, where: str) -> Overall:
-    """Judge it as `status` does. What is paused, and what waits for a person, has places of its own on the page."""
+    """Judge it as `status` does. Parts that fail, what is paused and what waits for a person are told elsewhere."""
     running = running_beside(tx)
     if not running.daemon:  # its first heartbeat is yet to come
         return Overall(tone="warn", first=sentence("The daemon is starting."))
     facts = flowing(tx, running)
-    lines = standing(Facts(now=tx.now, store=where, running=running)).lines
+    known_well = replace(running, daemons=tuple(replace(one, condition=()) for one in running.daemons))
+    lines = standing(Facts(now=tx.now, store=where, running=known_well)).lines
     tone = "bad" if _stands_still(running) else "warn" if facts.stopped or facts.paused else "good"
     return Overall(tone=tone, first=flow(facts), more=lines)
 

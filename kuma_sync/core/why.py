@@ -120,9 +120,9 @@ def _delivery(facts: Circumstances) -> Iterator[Why]:
     link, job = facts.link, facts.delivery
     target = link.target if link is not None else IRP
     if link is not None and link.held_create:
-        yield _held(sentence("The brake holds its incident: %(reason)s.", reason=CREATE_HELD))
+        yield _held(sentence("The brake holds its incident: %(reason)s.", reason=sentence(CREATE_HELD)))
     if link is not None and link.held_close:
-        yield _held(sentence("The brake holds the closing of its incident: %(reason)s.", reason=CLOSING_HELD))
+        yield _held(sentence("The brake holds the closing of its incident: %(reason)s.", reason=sentence(CLOSING_HELD)))
     if job is None:
         return
     if job.state == "parked":
@@ -140,7 +140,7 @@ def _closing(facts: Circumstances) -> Iterator[Why]:
     if job.state == "parked":
         yield _parked(job, sentence("Its closing in KUMA"))
     elif job.state == "held":
-        yield _held(sentence("The brake holds its closing in KUMA: %(reason)s.", reason=CLOSING_HELD))
+        yield _held(sentence("The brake holds its closing in KUMA: %(reason)s.", reason=sentence(CLOSING_HELD)))
     else:
         way = _Way(parts=("store", KUMA, CLOSE), paused=(KUMA, CLOSE), to=sentence("Its closing in KUMA"))
         yield from _on_its_way(facts, job, way)
@@ -181,11 +181,14 @@ def _on_its_way(facts: Circumstances, job: Waits, way: _Way) -> Iterator[Why]:
         return
     trouble = next((one for part in way.parts for one in facts.troubles if one.part == part and _stops(one)), None)
     if trouble is not None:
-        said = (
-            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. It is tried again without anybody's doing."
+        said = sentence(
+            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. It is tried again without anybody's doing.",
+            to=way.to,
+            part=part_named(trouble.part),
+            since=trouble.since,
+            reason=trouble.reason or trouble.state,
         )
-        values = {"part": part_named(trouble.part), "since": trouble.since, "reason": trouble.reason or trouble.state}
-        yield Why(said=sentence(said, to=way.to, **values))
+        yield Why(said=said)
     elif job.attempts:
         yield Why(said=_failed(job, way, facts.now))
     elif job.due > facts.now:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-WIDTH, HEIGHT = 480, 140
+WIDTH, HEIGHT = 340, 140
 LEFT, RIGHT, TOP, BOTTOM = 34, 6, 8, 22
 """The room beside the bars: for the numbers on the left, and for the hours below."""
 
-GAP = 1.5
+GAP = 1.0
 """Between two bars."""
 
 HOURS_APART = 6

@@ -170,6 +170,7 @@ class Console:
             "hour": words.hour,
             "number": words.number,
             "sentence": words.sentence,
+            "reason": words.reason,
             "state": words.state,
             "shown": shown,
         }

@@ -71,6 +71,7 @@ FOREIGN = (
     *(N_("low"), N_("medium"), N_("high"), N_("critical")),
     *(N_("new"), N_("assigned"), N_("escalated")),
     *(N_("responded"), N_("incorrect data"), N_("incorrect correlation rule")),
+    *(N_("its create is beyond brake.max_new"), N_("its closing is beyond brake.max_closed_percent"), N_("no route")),
     *(N_("as it was sent"), N_("edited in the IRP"), N_("left to the analysts"), N_("not known what was sent")),
 )
 """Words that come from elsewhere, and are known: KUMA's priorities, statuses and reasons; whose a field is."""
@@ -161,6 +162,10 @@ class Words:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
         written = said.said(self._template, self._scalar)
         return Markup(_QUOTED.sub(r"<code>\1</code>", written))  # noqa: S704  # both parts are Markup
+
+    def reason(self, text: str) -> Markup:
+        """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
+        return shown("; ".join(self._text(part) if part in FOREIGN else part for part in text.split("; ")))
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
