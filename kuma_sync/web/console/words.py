@@ -161,7 +161,7 @@ class Words:
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
         written = said.said(self._template, self._scalar)
-        return Markup(_QUOTED.sub(r"<code>\1</code>", written))  # noqa: S704  # both parts are Markup
+        return Markup(_QUOTED.sub(r"<code>\1</code>", str(written)))  # noqa: S704  # both parts are Markup
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kuma_sync.core.plan import CLOSING_HELD
 from kuma_sync.store.jobs import JobState
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.words import N_
@@ -32,6 +33,7 @@ async def closings(request: Request, console: Console) -> Response:
         "totals": totals,
         "sides": SIDES,
         "actions": ACTIONS,
+        "held": CLOSING_HELD,
         "shown": {side: sum(job.towards == side for job in found.waiting) for side in SIDES},
         "parked": sum(counts.get(JobState.PARKED, 0) for counts in found.counts.values()),
         "off": {"kuma": not section.to_kuma, "irp": not section.to_irp},
