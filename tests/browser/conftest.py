@@ -6,6 +6,7 @@ The tests of this folder run on the session's loop, for the browser belongs to i
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,8 @@ def browser(loop: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         program = chromium.executable(tmp_path_factory.getbasetemp().parent / "chromium.lock")
     except chromium.Absent as absent:
+        if os.environ.get("BROWSER") == "required":
+            pytest.fail(str(absent))
         pytest.skip(str(absent))
     driver, opened = loop.run(_opened(program))
     yield opened
@@ -70,6 +73,12 @@ async def _opened(program: Path) -> tuple[Playwright, Browser]:
 async def _closed(driver: Playwright, opened: Browser) -> None:
     await opened.close()
     await driver.stop()
+
+
+@pytest.fixture(scope="session")
+def pictures(request: pytest.FixtureRequest) -> Path | None:
+    """The folder that pictures of the pages are written to; None where nobody wants any."""
+    return Path(__file__).parents[2] / "docs" / "img" if request.config.getoption("--screenshots") else None
 
 
 @pytest.fixture(scope="session")

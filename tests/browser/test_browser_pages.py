@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from scene import OPERATOR, SECRETS, Scene
 from visitor import NARROW, WIDE, Manner, visiting
 
 EVERY = PAGES | QUESTIONS
+
+ON_A_PHONE = ("overview", "alert-parked")
+"""Pages of which there is a picture on a phone, too."""
 
 MANNERS = [
     Manner(language=language, width=width, javascript=javascript)
@@ -25,7 +29,7 @@ def said(manner: Manner) -> str:
 
 @pytest.mark.parametrize("manner", MANNERS, ids=said)
 async def test_every_page_is_whole_and_fits_the_window(
-    manner: Manner, browser: Browser, here: Scene, sessions: dict[str, Any]
+    manner: Manner, browser: Browser, here: Scene, sessions: dict[str, Any], pictures: Path | None
 ) -> None:
     async with visiting(browser, here.base, manner, sessions[OPERATOR[0]]) as visitor:
         for name, address in EVERY.items():
@@ -35,6 +39,9 @@ async def test_every_page_is_whole_and_fits_the_window(
             assert await visitor.page.get_attribute("html", "lang") == manner.language, name
             assert await visitor.page.locator("h1").count() == 1, name
             assert await visitor.overflow() <= 0, f"{name}: {await visitor.too_wide()}"
+            if pictures and manner.javascript and (manner.width == WIDE or name in ON_A_PHONE):
+                small = "" if manner.width == WIDE else "-phone"
+                await visitor.pictured(pictures / f"console-{name}{small}.{manner.language}.png")
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

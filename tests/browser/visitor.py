@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,6 +77,11 @@ class Visitor:
     async def too_wide(self) -> list[str]:
         """Name what stands out beyond the window, for the message of an assertion."""
         return list(await self.page.evaluate(_TOO_WIDE))
+
+    async def pictured(self, path: Path) -> None:
+        """Write a picture of the whole page."""
+        path.parent.mkdir(exist_ok=True)
+        await self.page.screenshot(path=path, full_page=True)
 
     async def barriers(self) -> list[str]:
         """Ask axe what keeps people out, by WCAG 2.2 A and AA and its own best practices; one line each."""
