@@ -17,7 +17,7 @@ from kuma_sync.irp.context import alert_url
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.history import time_line
 from kuma_sync.web.console.orders import NothingDone
-from kuma_sync.web.console.words import N_
+from kuma_sync.web.console.words import N_, Words
 
 MOST_EVENTS = 200
 """Events on the page; the newest of them."""
@@ -35,6 +35,27 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     N_("Device"): ("DeviceHostName", "DeviceAddress", "DeviceProduct", "DeviceVendor"),
 }
 """The columns of the event table (KUMA help 217941); each shows the first of its fields that an event has."""
+
+NEXT = " (the next request)"
+
+NOTES = frozenset(
+    {
+        N_("before the first request, and after one that was refused with 401"),
+        N_("before a create that may have happened already"),
+        N_("for an alert without an incident"),
+        N_("nothing differs from what was sent: not sent now"),
+        N_("when the alert changes; then only the fields that changed"),
+        N_("when the alert changes; then all these fields"),
+        N_("what differs from what was sent"),
+        N_("what differs from what was sent: not sent now"),
+        N_("what is beyond 500 events in one request"),
+        N_("the words of a closing, before it"),
+        N_("not sent: close.to_irp is off"),
+        N_("when the alert is closed in KUMA, or by an operator"),
+        N_("for `show --live`"),
+    }
+)
+"""When a request is sent, as `render` says it; what else it says, of a profile of one's own, stays in English."""
 
 LOOKS = ("events", "requests", "live")
 
@@ -58,6 +79,7 @@ async def alert(request: Request, console: Console) -> Response:
         "kuma_url": alert_url(web_url, story.alert) if story.alert is not None else "",
         "irp_url": _web(story.link.incident.url) if story.link is not None and story.link.incident is not None else "",
         "wanted": wanted if wanted in LOOKS else "",
+        "note_of": lambda note: _note(console.words(request), note),
         "look_at": {**NO_LOOK, **await _looked(console, wanted, alert_id)},
     }
     return console.page(request, "alert.html", N_("Alert"), values=values, refresh=not values["wanted"])
@@ -70,12 +92,18 @@ async def _looked(console: Console, wanted: str, alert_id: str) -> dict[str, Any
             case "events":
                 return _events(await console.source.events(alert_id))
             case "requests":
-                return {"requests": [(one, _body(one.body)) for one in await console.source.requests(alert_id)]}
+                requests = await console.source.requests(alert_id)
+                return {"requests": [(one, _body(one.body), one.note.endswith(NEXT)) for one in requests]}
             case "live":
                 return {"live": await console.source.live(alert_id)}
     except NothingDone as nothing:
         return {"nothing": nothing.says}
     return {}
+
+
+def _note(words: Words, note: str) -> str:
+    said = note.removesuffix(NEXT)
+    return words.text(said) if said in NOTES else said
 
 
 def _events(events: Sequence[JsonObject]) -> dict[str, Any]:
