@@ -57,9 +57,9 @@ class Scene:
         with self.store.reading() as tx:
             return {state.value: count for state, count in tx.overview.counts().items()}
 
-    async def until(self, **wanted: int) -> None:
+    async def until(self, *, within: float = 40, **wanted: int) -> None:
         """Wait until so many alerts are in these states."""
-        await eventually(lambda: wanted.items() <= self.counts().items(), within=40)
+        await eventually(lambda: wanted.items() <= self.counts().items(), within=within)
 
 
 @cache
