@@ -89,9 +89,28 @@ def here(loop: LoopThread, browser: Browser, tmp_path_factory: pytest.TempPathFa
     loop.run(opened.__aexit__(None, None, None))
 
 
+@pytest.fixture(scope="module")
+def ordered(loop: LoopThread, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Another such day, for tests that change what is there."""
+    opened = day(tmp_path_factory.mktemp("ordered"))
+    yield loop.run(opened.__aenter__())
+    loop.run(opened.__aexit__(None, None, None))
+
+
 @pytest.fixture(scope="session")
 def sessions(loop: LoopThread, browser: Browser, here: Scene) -> dict[str, Any]:
     """The cookies of an operator and of a viewer who signed in, in English."""
+    return signed_in(loop, browser, here)
+
+
+@pytest.fixture(scope="module")
+def signed(loop: LoopThread, browser: Browser, ordered: Scene) -> dict[str, Any]:
+    """The same for the other day."""
+    return signed_in(loop, browser, ordered)
+
+
+def signed_in(loop: LoopThread, browser: Browser, here: Scene) -> dict[str, Any]:
+    """Sign an operator and a viewer in; return their cookies by name."""
     return {name: loop.run(_signed_in(browser, here, name, word)) for name, word in (OPERATOR, VIEWER)}
 
 

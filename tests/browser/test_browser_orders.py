@@ -88,10 +88,10 @@ async def hand(browser: Browser, here: Scene, manner: Manner, sessions: dict[str
 
 @pytest.mark.parametrize("manner", WAYS, ids=said)
 async def test_a_parked_alert_is_tried_again_then_given_up(
-    manner: Manner, browser: Browser, here: Scene, sessions: dict[str, Any]
+    manner: Manner, browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with hand(browser, here, manner, sessions) as anna:
-        alert_id = here.stage.kuma.raise_alert(name=REFUSED, events=1)
+    async with hand(browser, ordered, manner, signed) as anna:
+        alert_id = ordered.stage.kuma.raise_alert(name=REFUSED, events=1)
         await eventually(lambda: anna.ask(lambda tx: tx.waiting.parked(alert_id)), within=40)
 
         await anna.visitor.goes(f"/alerts/{alert_id}")
@@ -108,10 +108,10 @@ async def test_a_parked_alert_is_tried_again_then_given_up(
 
 @pytest.mark.parametrize("manner", WAYS, ids=said)
 async def test_an_alert_is_sent_anew_then_closed_with_a_reason_and_a_comment(
-    manner: Manner, browser: Browser, here: Scene, sessions: dict[str, Any]
+    manner: Manner, browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with hand(browser, here, manner, sessions) as anna:
-        alert_id = here.stage.kuma.raise_alert(events=1)
+    async with hand(browser, ordered, manner, signed) as anna:
+        alert_id = ordered.stage.kuma.raise_alert(events=1)
         await eventually(lambda: anna.ask(lambda tx: tx.overview.state(AlertId(alert_id))) == "open", within=40)
         page = anna.visitor.page
 
@@ -122,9 +122,9 @@ async def test_an_alert_is_sent_anew_then_closed_with_a_reason_and_a_comment(
         await page.fill("textarea[name=comment]", "<b>a test</b> \u202e of ours")
         await anna.agrees()
 
-        await eventually(lambda: here.stage.kuma.alerts[alert_id]["status"] == "closed", within=40)
-        await eventually(lambda: here.stage.incident(alert_id).status == "closed", within=40)
-        assert here.stage.kuma.alerts[alert_id]["closingReason"] == "incorrect data"
+        await eventually(lambda: ordered.stage.kuma.alerts[alert_id]["status"] == "closed", within=40)
+        await eventually(lambda: ordered.stage.incident(alert_id).status == "closed", within=40)
+        assert ordered.stage.kuma.alerts[alert_id]["closingReason"] == "incorrect data"
         assert {("console:anna", "resync"), ("console:anna", "close_ordered")} <= set(anna.history(alert_id))
         await anna.visitor.goes(f"/alerts/{alert_id}")
         assert "<b>a test</b> \\u202e of ours" in await anna.visitor.text()
@@ -132,9 +132,9 @@ async def test_an_alert_is_sent_anew_then_closed_with_a_reason_and_a_comment(
 
 @pytest.mark.parametrize("manner", WAYS, ids=said)
 async def test_a_part_is_paused_for_a_time_and_resumed(
-    manner: Manner, browser: Browser, here: Scene, sessions: dict[str, Any]
+    manner: Manner, browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with hand(browser, here, manner, sessions) as anna:
+    async with hand(browser, ordered, manner, signed) as anna:
         page = anna.visitor.page
         await anna.visitor.goes("/")
         await page.locator("main").get_by_role("link", name=anna.word("pause")).first.click()
@@ -150,15 +150,15 @@ async def test_a_part_is_paused_for_a_time_and_resumed(
 
 
 async def test_a_group_that_grew_meanwhile_is_asked_about_again(
-    browser: Browser, here: Scene, sessions: dict[str, Any]
+    browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with hand(browser, here, Manner(), sessions) as anna:
-        first = here.stage.kuma.raise_alert(name=f"{REFUSED} one more", events=1)
+    async with hand(browser, ordered, Manner(), signed) as anna:
+        first = ordered.stage.kuma.raise_alert(name=f"{REFUSED} one more", events=1)
         await eventually(lambda: anna.ask(lambda tx: tx.waiting.parked(first)), within=40)
         page = anna.visitor.page
         await anna.visitor.goes("/waiting")
         await page.locator("main").get_by_role("link", name="Give all").first.click()
-        second = here.stage.kuma.raise_alert(name=f"{REFUSED} and another", events=1)
+        second = ordered.stage.kuma.raise_alert(name=f"{REFUSED} and another", events=1)
         await eventually(lambda: anna.ask(lambda tx: tx.waiting.parked(second)), within=40)
 
         anna.visitor.refusals.add(409)
@@ -173,15 +173,15 @@ async def test_a_group_that_grew_meanwhile_is_asked_about_again(
 
 
 async def test_what_the_brake_holds_is_released_and_no_form_works_twice(
-    browser: Browser, here: Scene, sessions: dict[str, Any]
+    browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with hand(browser, here, Manner(), sessions) as anna:
-        alert_id = here.ids["held create"][-1]
+    async with hand(browser, ordered, Manner(), signed) as anna:
+        alert_id = ordered.ids["held create"][-1]
         page = anna.visitor.page
         await anna.visitor.goes(f"/alerts/{alert_id}")
         await page.locator("main").get_by_role("link", name="Release").first.click()
         await page.locator("main form button").click()
-        await eventually(lambda: here.stage.incidents(alert_id), within=40)
+        await eventually(lambda: ordered.stage.incidents(alert_id), within=40)
 
         anna.visitor.refusals.add(403)
         await page.go_back()
@@ -193,10 +193,10 @@ async def test_what_the_brake_holds_is_released_and_no_form_works_twice(
 
 
 async def test_a_viewer_sees_no_orders_and_can_give_none(
-    browser: Browser, here: Scene, sessions: dict[str, Any]
+    browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with visiting(browser, here.base, Manner(), sessions[VIEWER[0]]) as visitor:
-        alert_id = here.one("parked")
+    async with visiting(browser, ordered.base, Manner(), signed[VIEWER[0]]) as visitor:
+        alert_id = ordered.one("parked")
         for address in ("/", "/waiting", "/closings", f"/alerts/{alert_id}"):
             await visitor.goes(address)
             assert await visitor.page.locator("main a[href^='/orders/'], main form[method=post]").count() == 0, address
@@ -205,14 +205,14 @@ async def test_a_viewer_sees_no_orders_and_can_give_none(
         for verb in ("retry", "drop", "release", "resync", "close", "pause", "resume"):
             asked = await visitor.goes(f"/orders/{verb}?alert={alert_id}&part=kuma")
             done = await visitor.page.request.post(
-                f"{here.base}/orders/{verb}", form={"alert": alert_id, "part": "kuma", "token": "forged"}
+                f"{ordered.base}/orders/{verb}", form={"alert": alert_id, "part": "kuma", "token": "forged"}
             )
             assert (asked.status, done.status) == (403, 403), verb
 
 
-async def test_a_forged_or_missing_token_does_nothing(browser: Browser, here: Scene, sessions: dict[str, Any]) -> None:
-    async with visiting(browser, here.base, Manner(), sessions[OPERATOR[0]]) as visitor:
-        alert_id = here.one("parked")
+async def test_a_forged_or_missing_token_does_nothing(browser: Browser, ordered: Scene, signed: dict[str, Any]) -> None:
+    async with visiting(browser, ordered.base, Manner(), signed[OPERATOR[0]]) as visitor:
+        alert_id = ordered.one("parked")
         await visitor.goes(f"/orders/drop?alert={alert_id}")
         token = await visitor.page.get_attribute("input[name=token]", "value")
         agreed = await visitor.page.get_attribute("input[name=agreed]", "value") or ""
@@ -220,21 +220,21 @@ async def test_a_forged_or_missing_token_does_nothing(browser: Browser, here: Sc
         request = visitor.page.request
         for forged in ("", "forged", f"{token}x"):
             answer = await request.post(
-                f"{here.base}/orders/drop", form={"alert": alert_id, "agreed": agreed, "token": forged}
+                f"{ordered.base}/orders/drop", form={"alert": alert_id, "agreed": agreed, "token": forged}
             )
             assert answer.status == 403
-        elsewhere = await request.post(f"{here.base}/orders/retry", form={"alert": alert_id, "token": token or ""})
+        elsewhere = await request.post(f"{ordered.base}/orders/retry", form={"alert": alert_id, "token": token or ""})
 
         assert elsewhere.status == 403
-        with here.store.reading() as tx:
+        with ordered.store.reading() as tx:
             assert tx.waiting.parked(alert_id)
 
 
 async def test_by_the_keyboard_alone_an_alert_is_found_and_given_up(
-    browser: Browser, here: Scene, sessions: dict[str, Any]
+    browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
-    async with hand(browser, here, Manner(), sessions) as anna:
-        alert_id = here.stage.kuma.raise_alert(name=f"{REFUSED} by keyboard", events=1)
+    async with hand(browser, ordered, Manner(), signed) as anna:
+        alert_id = ordered.stage.kuma.raise_alert(name=f"{REFUSED} by keyboard", events=1)
         await eventually(lambda: anna.ask(lambda tx: tx.waiting.parked(alert_id)), within=40)
         page = anna.visitor.page
         await anna.visitor.goes("/alerts")
