@@ -144,6 +144,6 @@ async def visiting(browser: Browser, base: str, manner: Manner, state: Any = Non
         context.on("requestfailed", visitor.failed)
         context.on("response", visitor.answered)
         yield visitor
-        assert visitor.troubles == []
+        assert not visitor.troubles, visitor.troubles
     finally:
         await context.close()
