@@ -161,7 +161,7 @@ async def test_passes_of_one_kind_are_shown_alone_with_their_errors(tmp_path: Pa
         odd = [await anna.sees(f"/passes?before={text}&kind=x") for text in ("abc", "-1", "9" * 30, "²", "0")]
 
     assert "failed KUMA answers 503" in text_of(sweeps)
-    assert "incidents closed in irp complete" in text_of(watched).split("Pages", 1)[1]
+    assert "incidents closed in irp done" in text_of(watched).split("Pages", 1)[1]
     assert [answer.status_code for answer in odd] == [200] * 5
 
 

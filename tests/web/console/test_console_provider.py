@@ -275,7 +275,7 @@ async def test_an_honest_token_signs_in_and_the_code_was_asked_for_with_pkce(tmp
         {"key": OTHER},
         {"key": OctKey.import_key(SECRET), "header": {"alg": "HS256", "kid": None}},
     ],
-    ids=str,
+    ids=lambda lie: f"{' '.join(lie)} {lie.get('claims', '')}",
 )
 async def test_a_token_that_cannot_be_believed_signs_nobody_in(
     tmp_path: Path, sqlite_url: str, lie: dict[str, Any]
