@@ -22,7 +22,7 @@ from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.telemetry.health import PartState, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
-from kuma_sync.web.console.pages.passes import what_of
+from kuma_sync.web.console.pages.passes import how, what_of
 from kuma_sync.web.console.pages.waiting import target_named, titled
 from kuma_sync.web.console.words import N_
 
@@ -88,6 +88,7 @@ async def overview(request: Request, console: Console) -> Response:
         "states": [state for state in AlertState if seen.counts.get(state)],
         "depth_words": DEPTHS,
         "what_of": what_of,
+        "how": how,
         "now": console.behind.clock(),
     }
     return console.page(request, "overview.html", N_("Overview"), values=values, refresh=True)
