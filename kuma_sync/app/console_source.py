@@ -23,7 +23,7 @@ from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState
 from kuma_sync.telemetry.health import State
 from kuma_sync.web.console.orders import NothingDone
-from kuma_sync.web.console.source import Overall, Told
+from kuma_sync.web.console.source import Overall, Told, Tone
 
 
 class Source:
@@ -92,7 +92,7 @@ def _overall(tx: Tx, *, where: str) -> Overall:
     facts = flowing(tx, running)
     known_well = replace(running, daemons=tuple(replace(one, condition=()) for one in running.daemons))
     lines = standing(Facts(now=tx.now, store=where, running=known_well)).lines
-    tone = "bad" if _stands_still(running) else "warn" if facts.stopped or facts.paused else "good"
+    tone: Tone = "bad" if _stands_still(running) else "warn" if facts.stopped or facts.paused else "good"
     return Overall(tone=tone, first=flow(facts), more=lines)
 
 

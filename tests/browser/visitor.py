@@ -48,6 +48,7 @@ class Visitor:
         """Open a page of the console."""
         answer = await self.page.goto(self.base + path)
         assert answer is not None
+        assert answer.status < 400 or answer.status in self.refusals, await self.text()
         return answer
 
     async def signs_in(self, name: str, password: str) -> None:

@@ -95,8 +95,8 @@ def ceiling(value: float) -> float:
     """Return the next number that is easily read and has a readable half: 2, 4, 10, 20, 40, 100 …"""
     if value <= 2:
         return 2
-    power = 10 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(float(step * power) for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
 
 
 def _round(value: float) -> float:

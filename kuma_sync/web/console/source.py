@@ -12,12 +12,14 @@ from kuma_sync.core.sentence import Sentence
 from kuma_sync.core.why import Why
 from kuma_sync.store.read_models.story import AlertView
 
+Tone = Literal["good", "warn", "bad"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overall:
     """How it stands: one sentence, and what `status` says besides."""
 
-    tone: Literal["good", "warn", "bad"]
+    tone: Tone
     first: Sentence
     more: Sequence[Sentence] = ()
 

@@ -48,7 +48,7 @@ class Wanted:
 
     def address(self, **more: str | None) -> str:
         """Return the address of this filter, with other values for some of its parameters."""
-        chosen = {name: value for name, value in (self.fields | more).items() if value}
+        chosen = {name: value for name, value in {**self.fields, **more}.items() if value}
         return "/alerts" + (f"?{urlencode(chosen)}" if chosen else "")
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from kuma_sync.core.closing import Reason, parse_reason
 from kuma_sync.core.sentence import Sentence, sentence
 from kuma_sync.settings import types
-from kuma_sync.web.console.access import NotDone
+from kuma_sync.web.console.access import NotDone, next_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.orders import (
     Changed,
@@ -31,7 +31,6 @@ from kuma_sync.web.console.orders import (
     Retry,
     Signed,
 )
-from kuma_sync.web.console.sign_in import next_of
 from kuma_sync.web.console.words import N_
 
 NOTHING = N_("Nothing was done")
