@@ -172,23 +172,30 @@ async def test_a_group_that_grew_meanwhile_is_asked_about_again(
         assert anna.ask(lambda tx: tx.links.get(AlertId(second)).dropped)
 
 
-async def test_what_the_brake_holds_is_released_and_no_form_works_twice(
-    browser: Browser, ordered: Scene, signed: dict[str, Any]
-) -> None:
+async def test_what_the_brake_holds_is_released(browser: Browser, ordered: Scene, signed: dict[str, Any]) -> None:
     async with hand(browser, ordered, Manner(), signed) as anna:
-        alert_id = ordered.ids["held create"][-1]
-        page = anna.visitor.page
-        await anna.visitor.goes(f"/alerts/{alert_id}")
-        await page.locator("main").get_by_role("link", name="Release").first.click()
-        await page.wait_for_url("**/orders/release**")
-        fields = await sent_by(page)
-        await page.locator("main form button").click()
-        await eventually(lambda: ordered.stage.incidents(alert_id), within=40)
+        create, close = ordered.ids["held create"][-1], ordered.ids["held close"][-1]
+        for alert_id in (create, close):
+            await anna.visitor.goes(f"/alerts/{alert_id}")
+            await anna.orders("release")
 
-        again = await page.request.post(f"{ordered.base}/orders/release", form=fields)
+        await eventually(lambda: ordered.stage.incidents(create), within=40)
+        await eventually(lambda: ordered.stage.kuma.alerts[close]["status"] == "closed", within=40)
+        for alert_id in (create, close):
+            assert anna.history(alert_id).count(("console:anna", "release")) == 1
+
+
+async def test_no_form_works_twice(browser: Browser, ordered: Scene, signed: dict[str, Any]) -> None:
+    async with hand(browser, ordered, Manner(), signed) as anna:
+        alert_id, page = ordered.ids["delivered"][1], anna.visitor.page
+        await anna.visitor.goes(f"/orders/resync?alert={alert_id}")
+        fields = await sent_by(page)
+        await anna.agrees()
+
+        again = await page.request.post(f"{ordered.base}/orders/resync", form=fields)
 
         assert again.status == 403
-        assert anna.history(alert_id).count(("console:anna", "release")) == 1
+        assert anna.history(alert_id).count(("console:anna", "resync")) == 1
 
 
 async def test_a_viewer_sees_no_orders_and_can_give_none(
