@@ -11,7 +11,7 @@ from enum import StrEnum
 from kuma_sync.app.processes import Running
 from kuma_sync.core.condition import CONFIGURATION, Trouble, part_named
 from kuma_sync.core.maintenance import Maintenance
-from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.core.sentence import Sentence, Value, counted, sentence
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.store.read_models.waiting import Held
@@ -96,7 +96,7 @@ def _processes(facts: Facts) -> list[Sentence]:
 
 
 def _daemon(one: Heartbeat, *, host: bool) -> Sentence:
-    values = {"since": one.process.started_at, "process": _number(one, host=host)}
+    values: dict[str, Value] = {"since": one.process.started_at, "process": _number(one, host=host)}
     if any(trouble.part == "poll" and trouble.state == State.STANDBY for trouble in one.condition):
         return sentence("daemon running since %(since)s %(process)s; stands by, another copy reads", **values)
     return sentence("daemon running since %(since)s %(process)s", **values)

@@ -35,11 +35,11 @@ from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.settings import Settings
-from kuma_sync.store import Tx
+from kuma_sync.store import Job, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.overview import AlertState, Row
 from kuma_sync.store.read_models.story import AlertView, LinkView, story
-from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob
+from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob, QueueName
 
 LONGEST = 300
 """Characters of a field's value that are shown."""
@@ -244,7 +244,8 @@ def _show(view: Looked) -> None:
 
 def _show_jobs(view: AlertView) -> None:
     when = beside(view.now)
-    for queue, jobs in (("delivery", view.deliveries), ("close", view.closes)):
+    queues: dict[QueueName, list[Job]] = {"delivery": view.deliveries, "close": view.closes}
+    for queue, jobs in queues.items():
         for job in jobs:
             due = f", due {when(job.due)}" if job.state is JobState.PENDING else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""

@@ -14,7 +14,7 @@ from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.routing import IGNORE, IRP, NO_ROUTE
-from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.core.sentence import Sentence, Value, counted, sentence
 
 
 class Press(StrEnum):
@@ -182,8 +182,8 @@ def _on_its_way(facts: Circumstances, job: Waits, way: _Way) -> Iterator[Why]:
     trouble = next((one for part in way.parts for one in facts.troubles if one.part == part and _stops(one)), None)
     if trouble is not None:
         said = sentence(
-            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. "
-            "It is tried again without anybody's doing.",
+            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. It is tried again without anybody's "
+            "doing.",
             to=way.to,
             part=part_named(trouble.part),
             since=trouble.since,
@@ -219,7 +219,7 @@ def _because(said: Sentence, reason: str) -> Sentence:
 
 
 def _maintained(one: Maintenance) -> Why:
-    values = {"part": one.part, "by": one.by, "since": one.since}
+    values: dict[str, Value] = {"part": one.part, "by": one.by, "since": one.since}
     if one.until is None:
         said = sentence("%(by)s paused %(part)s at %(since)s: it waits for `resume`.", **values)
     else:

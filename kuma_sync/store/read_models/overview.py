@@ -96,7 +96,7 @@ class Overview:
 
         Those that have one, or are held, are read then, and counted where they belong.
         """
-        marks = {row.name: row.count for row in self._connection.execute(_MARKS)}
+        marks = {name: count for name, count in self._connection.execute(_MARKS)}
         routed_open = marks["all"] - marks["settled"] - (marks["unrouted"] - marks["unrouted settled"])
         found = {
             AlertState.MISSED: marks["missed"],
@@ -241,7 +241,8 @@ def _marked_state() -> ColumnElement[str]:
 
 
 def _counted(name: str, *conditions: Any) -> Select[Any]:
-    return select(literal(name).label("name"), func.count().label("count")).select_from(schema.links).where(*conditions)
+    columns: tuple[Any, ...] = (literal(name).label("name"), func.count().label("links"))
+    return select(*columns).select_from(schema.links).where(*conditions)
 
 
 _CLOSED = or_(schema.links.c.alert_closed, schema.links.c.incident_closed)

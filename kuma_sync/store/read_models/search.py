@@ -90,8 +90,7 @@ class Filter:
     def fit(self) -> Filter:
         """Return it without characters that no database stores: it comes from an address."""
         target = None if self.target is None else fit(self.target)
-        words = {name: fit(getattr(self, name)) for name in ("text", "tenant", "priority")}
-        return replace(self, target=target, **words)
+        return replace(self, target=target, text=fit(self.text), tenant=fit(self.tenant), priority=fit(self.priority))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +197,7 @@ class Search:
         if state is None or state not in _BY_STATE:
             return None
         ids = _BY_STATE[state]
-        counted = select(func.count()).select_from(select(ids.c.id).limit(FEW + 1).subquery())
+        counted = select(func.count()).select_from(ids)
         return ids if self._connection.execute(counted).scalar_one() <= FEW else None
 
     def _named(self, text: str) -> list[str]:
@@ -299,18 +298,18 @@ def _segments(asked: Asked) -> list[_Segment]:
         case Sort.NAME:
             return [_Segment(key=_alerts.c.words, descending=down)]
         case Sort.PRIORITY:
-            known = [(_alerts.c.priority == name,) for name in PRIORITIES if wanted.priority in ("", name)]
-            others = [] if wanted.priority in PRIORITIES else [(_alerts.c.priority.not_in(PRIORITIES),)]
-            each = known + others if down else (known + others)[::-1]
+            each: list[ColumnElement[bool]]
+            each = [_alerts.c.priority == name for name in PRIORITIES if wanted.priority in ("", name)]
+            each += [] if wanted.priority in PRIORITIES else [_alerts.c.priority.not_in(PRIORITIES)]
             return [
-                replace(part, conditions=(*part.conditions, *conditions))
-                for conditions in each
+                replace(part, conditions=(condition,))
+                for condition in (each if down else each[::-1])
                 for part in _by_time(_alerts.c.last_seen, wanted, descending=True)
             ]
         case Sort.STATE:
             states = [state for state in AlertState if wanted.state in (None, state)]
             return [
-                replace(part, conditions=(*part.conditions, state_of() == state), state=state)
+                replace(part, conditions=(state_of() == state,), state=state)
                 for state in (states if down else states[::-1])
                 for part in _by_time(_alerts.c.last_seen, wanted, descending=True)
             ]
@@ -383,7 +382,8 @@ def _marked(condition: TextClause) -> Select[Any]:
 
 
 _BY_STATE: dict[AlertState, Subquery] = {
-    state: union(*parts).subquery("few")
+    # With a limit it is read first: else SQLite may walk through all alerts and ask of each whether it is among these.
+    state: union(*parts).limit(FEW + 1).subquery("few")
     for state, parts in {
         AlertState.PARKED: _jobs(JobState.PARKED),
         AlertState.HELD: [*_jobs(JobState.HELD), _marked(schema.HELD), _marked(schema.UNROUTED)],
