@@ -30,6 +30,7 @@ QUESTIONS: dict[str, Callable[[Scene], str]] = {
     "order-drop": lambda here: f"/orders/drop?alert={here.one('parked')}&back=/waiting",
     "order-release": lambda _: "/orders/release?all=1&back=/waiting",
     "order-resync": lambda here: f"/orders/resync?alert={here.one('delivered')}",
+    "order-resync-all": lambda _: "/orders/resync?all=1&since=24h&back=/alerts",
     "order-close": lambda here: f"/orders/close?alert={here.one('delivered')}",
     "order-pause": lambda _: "/orders/pause?part=kuma",
 }
