@@ -37,7 +37,7 @@ storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [J
 	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 demo: setup ## a scripted day on both simulators, then both sides compared; to look at the console: make demo ARGS='--listen 127.0.0.1:8484'
-	$(BIN)/kuma-sync demo $(or $(ARGS),--seconds 30)
+	@set -- demo $(ARGS); [ $$# -gt 1 ] || set -- demo --seconds 30; $(BIN)/kuma-sync "$$@"
 
 BENCH := .venv-bench
 bench: $(BENCH)/.ready ## every figure of docs/performance.md, taken anew: make bench ARGS='--quick'
