@@ -218,14 +218,14 @@ def _raw(settings: Settings, text: str) -> bytes:
 def _show(view: Looked) -> None:
     when = beside(view.now)
     say(f"{plain(view.id)}  {view.state}")
-    for sentence in view.why:
-        show_line(f"  {sentence}")
     show_pairs([("parked because", view.parked_because)])
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
     show_pairs([(f"held towards {SIDES[one.towards]}", one.reason) for one in view.held])
     if view.unrouted:
         show_pairs([("held", f"{UNROUTED}; {HOW_TO_ROUTE}")])
+    for sentence in view.why:
+        show_line(f"  {sentence}")
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:

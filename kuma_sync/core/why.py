@@ -182,8 +182,8 @@ def _on_its_way(facts: Circumstances, job: Waits, way: _Way) -> Iterator[Why]:
     trouble = next((one for part in way.parts for one in facts.troubles if one.part == part and _stops(one)), None)
     if trouble is not None:
         said = sentence(
-            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. It is tried again without anybody's "
-            "doing.",
+            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. "
+            "It is tried again without anybody's doing.",
             to=way.to,
             part=part_named(trouble.part),
             since=trouble.since,

@@ -91,7 +91,7 @@ def test_of_a_closed_alert_it_is_told_who_closed_it_and_what_stays_open(link: di
     assert sentence in found
 
 
-def test_a_parked_delivery_is_told_with_its_tries_and_reason_and_can_be_retried_or_dropped() -> None:
+def test_a_parked_delivery_has_its_tries_and_reason_and_may_be_retried_or_dropped() -> None:
     (once,) = judged(delivery=a_job("parked", attempts=1, reason="422: no such field"))
     (often,) = judged(delivery=a_job("parked", attempts=3, reason="422"))
 

@@ -13,9 +13,8 @@ from stores import opened
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents, take_contents
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
-from kuma_sync.store.read_models import search
 from kuma_sync.store.read_models.overview import AlertState
-from kuma_sync.store.read_models.search import PRIORITIES, Asked, Filter, Page, Sort
+from kuma_sync.store.read_models.search import PRIORITIES, Asked, Filter, Page, Patience, Search, Sort
 
 MALICIOUS = "<script>alert(1)</script> \u202e%s'; DROP TABLE alerts;-- \x1b[31m"
 
@@ -39,8 +38,9 @@ def page(store: Store, **asked: Any) -> Page:
     names = Filter.__dataclass_fields__
     wanted = Filter(**{name: value for name, value in asked.items() if name in names})
     rest = {name: value for name, value in asked.items() if name not in names}
-    with store.reading() as tx:
-        return tx.search.page(Asked(filter=wanted, **rest))
+    patience = rest.pop("patience", Patience())
+    with store.engine.connect() as connection:
+        return Search(connection, patience).page(Asked(filter=wanted, **rest))
 
 
 def ids(found: Page) -> list[str]:
@@ -131,22 +131,20 @@ async def test_every_alert_comes_once_in_order_page_by_page(database_url: str, s
 
 @pytest.mark.parametrize("state", list(AlertState))
 @pytest.mark.parametrize("few", [0, 5_000])
-async def test_a_state_is_filtered_as_it_is_counted(
-    database_url: str, state: AlertState, few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "FEW", few)
+async def test_a_state_is_filtered_as_it_is_counted(database_url: str, state: AlertState, few: int) -> None:
+    patience = Patience(few=few)
     async with opened(database_url) as store:
         with store.writing() as tx:
             a_day(tx)
         with store.reading() as tx:
             expected = {row.alert_id for row in tx.overview.rows() if row.state is state}
 
-        names = found(store, state=state, limit=2)
+        names = found(store, state=state, limit=2, patience=patience)
 
         assert expected
         assert set(names) == expected
-        assert sorted(found(store, state=state, sort=Sort.PRIORITY)) == sorted(expected)
-        assert page(store, state=state).total == len(expected)
+        assert sorted(found(store, state=state, sort=Sort.PRIORITY, patience=patience)) == sorted(expected)
+        assert page(store, state=state, patience=patience).total == len(expected)
 
 
 async def test_filters_go_together(database_url: str) -> None:
@@ -210,16 +208,14 @@ async def test_a_listing_keeps_the_words_that_the_contents_gave(database_url: st
         assert ids(page(store, text="ws-17")) == ["a"]
 
 
-async def test_a_walk_that_takes_long_breaks_off_and_goes_on_where_it_was(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "PATIENCE", (2, 3))
+async def test_a_walk_that_takes_long_breaks_off_and_goes_on_where_it_was(database_url: str) -> None:
+    patience = Patience(rows=(2, 3))
     async with opened(database_url) as store:
         with store.writing() as tx:
             a_day(tx)
 
-        first = page(store, tenant="North", priority="low")
-        names = found(store, tenant="North", priority="low", limit=3)
+        first = page(store, tenant="North", priority="low", patience=patience)
+        names = found(store, tenant="North", priority="low", limit=3, patience=patience)
 
         assert first.partial
         assert first.total is None

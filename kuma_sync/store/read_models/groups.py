@@ -26,7 +26,7 @@ from kuma_sync.store.read_models.waiting import (
     Named,
     ParkedJob,
     QueueName,
-    Side,
+    Towards,
     both,
     held_closing,
     held_link,
@@ -62,7 +62,7 @@ class Kind(StrEnum):
         return self in (Kind.HELD_CREATE, Kind.HELD_CLOSE, Kind.HELD_CLOSING)
 
     @property
-    def towards(self) -> Side:
+    def towards(self) -> Towards:
         """Return the side that it goes to."""
         return "kuma" if self in (Kind.CLOSING, Kind.HELD_CLOSING) else "irp"
 

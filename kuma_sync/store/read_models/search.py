@@ -2,7 +2,7 @@
 
 A page is found in one of two ways. Where the filter names few alerts that an index knows (an id, an incident, what is
 parked), these are read and sorted. Else the alerts are walked through in the order that is asked for, by an index, as
-far as PATIENCE goes; where that ends before the page is full, the page says where to go on.
+far as the patience goes; where that ends before the page is full, the page says where to go on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,8 @@ from sqlalchemy import (
     Subquery,
     TextClause,
     func,
-    literal,
-    null,
     or_,
     select,
-    tuple_,
     union,
 )
 
@@ -35,22 +32,10 @@ from kuma_sync.store import schema
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.overview import AlertState, Row, rows_of, state_of
 from kuma_sync.store.read_models.position import Position, read_position
-from kuma_sync.store.types import UtcTime
-
-FEW = 5_000
-"""Alerts that are read and sorted at once."""
+from kuma_sync.store.read_models.walk import Segment, Walk, joined
 
 COUNTED = 10_000
 """More alerts than this are not counted."""
-
-PATIENCE = (1_000, 20_000)
-"""Rows that are walked through for a page: the first few of each part of the list, and once so many more.
-
-A row is read as a whole for most filters (about 1 µs).
-"""
-
-PATIENCE_OF_WORDS = (1_000, 150_000)
-"""The same where an index alone tells whether a row is wanted (about 0.15 µs)."""
 
 MOST_WORDS = 5
 """Words of a text that are looked for."""
@@ -120,11 +105,27 @@ class Page:
     partial: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How much is read for one page."""
+
+    few: int = 5_000
+    """Alerts that are read and sorted at once."""
+
+    rows: tuple[int, int] = (1_000, 20_000)
+    """Rows that are walked through: the first of each part of the list, and once so many more. Each is read as a whole
+    (about 1 µs)."""
+
+    words: tuple[int, int] = (1_000, 150_000)
+    """The same where the index alone tells whether a row is wanted (about 0.15 µs)."""
+
+
 class Search:
     """Answers such questions, inside one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, patience: Patience = Patience()) -> None:
         self._connection = connection
+        self._patience = patience
 
     def page(self, asked: Asked) -> Page:
         """Return a page. Raise ValueError where the position is none of ours."""
@@ -156,7 +157,7 @@ class Search:
             raise ValueError("not a position in this list")
         order = range(len(segments))[::-1] if back else range(len(segments))
         found: list[Position] = []
-        first, *rest = PATIENCE_OF_WORDS if _by_index_alone(asked) else PATIENCE
+        first, *rest = self._patience.words if _by_index_alone(asked) else self._patience.rows
         for number in order[order.index(start.segment) if start is not None else 0 :]:
             at = start if start is not None and start.segment == number and start.id is not None else None
             walk, steps = self._walk(asked, segments[number], named, back=back), first
@@ -174,17 +175,17 @@ class Search:
                 steps = rest.pop(0)
         return found, None
 
-    def _boundary(self, walk: _Walk, at: Position | None, steps: int) -> Position | None:
+    def _boundary(self, walk: Walk, at: Position | None, steps: int) -> Position | None:
         """Return the position so many rows on; None where there are less, or where all are few."""
         if walk.few is not None:
             return None
         row = self._connection.execute(walk.all(at).limit(1).offset(steps - 1)).one_or_none()
         return None if row is None else Position(segment=0, key=row.key, id=row.id)
 
-    def _walk(self, asked: Asked, segment: _Segment, named: Sequence[str], *, back: bool) -> _Walk:
+    def _walk(self, asked: Asked, segment: Segment, named: Sequence[str], *, back: bool) -> Walk:
         few = _fixed(named) if named else self._few(segment.state or asked.filter.state)
         words = () if named else _words(asked.filter.text, sqlite=self._connection.dialect.name == "sqlite")
-        return _Walk(
+        return Walk(
             segment=segment,
             few=few,
             span=(*segment.span, *(_span(asked.filter) if segment.key is _alerts.c.last_seen else ())),
@@ -196,9 +197,10 @@ class Search:
         """Return the ids of the alerts that may be in a state, where an index knows them and they are few."""
         if state is None or state not in _BY_STATE:
             return None
-        ids = _BY_STATE[state]
+        # With a limit it is read first: else SQLite may walk through all alerts and ask of each if it is among these.
+        ids = union(*_BY_STATE[state]).limit(self._patience.few + 1).subquery("few")
         counted = select(func.count()).select_from(ids)
-        return ids if self._connection.execute(counted).scalar_one() <= FEW else None
+        return ids if self._connection.execute(counted).scalar_one() <= self._patience.few else None
 
     def _named(self, text: str) -> list[str]:
         """Return the alerts of which this is the id, or the incident's id or number."""
@@ -211,7 +213,7 @@ class Search:
                 select(_alerts.c.id).where(_alerts.c.id.in_(alert_spellings(wanted))),
                 select(_links.c.alert_id).where(_links.c.incident_id.in_(incident_spellings(wanted))),
                 select(_links.c.alert_id).where(*numbers),
-            ).limit(FEW)
+            ).limit(self._patience.few)
         )
         return [alert_id for (alert_id,) in rows]
 
@@ -220,7 +222,7 @@ class Search:
         few = _fixed(named) if named else self._few(wanted.state)
         if few is not None:
             words = () if named else _words(wanted.text, sqlite=self._connection.dialect.name == "sqlite")
-            query = _from(few, _alerts.c.id).where(*_conditions(wanted), *words)
+            query = joined(few, _alerts.c.id).where(*_conditions(wanted), *words)
         elif wanted == Filter():
             query = select(_alerts.c.id)
         else:
@@ -230,65 +232,7 @@ class Search:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Segment:
-    """A part of a list that is sorted by a column with an index. `key` None: by id alone, for the column is NULL.
-
-    `span` are the conditions that the index can be entered by.
-    """
-
-    key: Column[Any] | None
-    descending: bool
-    span: tuple[ColumnElement[bool], ...] = ()
-    conditions: tuple[ColumnElement[bool], ...] = ()
-    state: AlertState | None = None
-
-    def has(self, position: Position) -> bool:
-        """Tell whether such a position can lie here: it came from an address."""
-        if position.id is None or self.key is None:
-            return position.key is None
-        return isinstance(position.key, datetime if isinstance(self.key.type, UtcTime) else str)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Walk:
-    """The statements that read a segment; `span` are the conditions that its index can be entered by."""
-
-    segment: _Segment
-    few: Subquery | None
-    span: tuple[ColumnElement[bool], ...]
-    conditions: tuple[ColumnElement[bool], ...]
-    descending: bool
-
-    def all(self, at: Position | None) -> Select[Any]:
-        """Select all rows of the index after a position, wanted or not."""
-        return self._ordered(select(*self._columns).where(*self.span), at)
-
-    def wanted(self, at: Position | None, end: Position | None) -> Select[Any]:
-        """Select the wanted rows between two positions."""
-        query = _from(self.few, *self._columns).where(*self.span, *self.conditions)
-        return self._ordered(query if end is None else query.where(~self._beyond(end)), at)
-
-    @property
-    def _columns(self) -> tuple[Any, Any]:
-        key = self.segment.key
-        return _alerts.c.id, (null() if key is None else key).label("key")
-
-    @property
-    def _by(self) -> tuple[Column[Any], ...]:
-        return (_alerts.c.id,) if self.segment.key is None else (self.segment.key, _alerts.c.id)
-
-    def _ordered(self, query: Select[Any], at: Position | None) -> Select[Any]:
-        query = query.order_by(*(column.desc() if self.descending else column.asc() for column in self._by))
-        return query if at is None else query.where(self._beyond(at))
-
-    def _beyond(self, at: Position) -> ColumnElement[bool]:
-        values = (at.id,) if self.segment.key is None else (at.key, at.id)
-        row, there = tuple_(*self._by), tuple_(*map(literal, values, (column.type for column in self._by)))
-        return row < there if self.descending else row > there
-
-
-def _segments(asked: Asked) -> list[_Segment]:
+def _segments(asked: Asked) -> list[Segment]:
     wanted, down = asked.filter, asked.descending
     match asked.sort:
         case Sort.LAST_SEEN:
@@ -296,7 +240,7 @@ def _segments(asked: Asked) -> list[_Segment]:
         case Sort.FIRST_SEEN:
             return _by_time(_alerts.c.first_seen, wanted, descending=down)
         case Sort.NAME:
-            return [_Segment(key=_alerts.c.words, descending=down)]
+            return [Segment(key=_alerts.c.words, descending=down)]
         case Sort.PRIORITY:
             each: list[ColumnElement[bool]]
             each = [_alerts.c.priority == name for name in PRIORITIES if wanted.priority in ("", name)]
@@ -315,9 +259,9 @@ def _segments(asked: Asked) -> list[_Segment]:
             ]
 
 
-def _by_time(column: Column[Any], wanted: Filter, *, descending: bool) -> list[_Segment]:
-    known = _Segment(key=column, descending=descending, span=(column.is_not(None),))
-    never = _Segment(key=None, descending=descending, span=(column.is_(None),))
+def _by_time(column: Column[Any], wanted: Filter, *, descending: bool) -> list[Segment]:
+    known = Segment(key=column, descending=descending, span=(column.is_not(None),))
+    never = Segment(key=None, descending=descending, span=(column.is_(None),))
     ranged = column is _alerts.c.last_seen and (wanted.since or wanted.until)
     return [known] if ranged else [known, never]
 
@@ -357,11 +301,6 @@ def _by_index_alone(asked: Asked) -> bool:
     return plain and by_words
 
 
-def _from(few: Subquery | None, *columns: Any) -> Select[Any]:
-    both = _alerts.join(_links, _links.c.alert_id == _alerts.c.id)
-    return select(*columns).select_from(both if few is None else few.join(both, _alerts.c.id == few.c.id))
-
-
 def _fixed(ids: Sequence[str]) -> Subquery:
     return select(_alerts.c.id).where(_alerts.c.id.in_(ids)).subquery("few")
 
@@ -381,16 +320,12 @@ def _marked(condition: TextClause) -> Select[Any]:
     return select(_links.c.alert_id.label("id")).where(condition)
 
 
-_BY_STATE: dict[AlertState, Subquery] = {
-    # With a limit it is read first: else SQLite may walk through all alerts and ask of each whether it is among these.
-    state: union(*parts).limit(FEW + 1).subquery("few")
-    for state, parts in {
-        AlertState.PARKED: _jobs(JobState.PARKED),
-        AlertState.HELD: [*_jobs(JobState.HELD), _marked(schema.HELD), _marked(schema.UNROUTED)],
-        AlertState.MISSED: [_marked(schema.MISSED)],
-        AlertState.IGNORED: [_marked(schema.GIVEN_UP)],
-        AlertState.PENDING: _jobs(JobState.PENDING, JobState.RUNNING),
-        AlertState.GONE: [_marked(schema.GONE)],
-    }.items()
+_BY_STATE: dict[AlertState, list[Select[Any]]] = {
+    AlertState.PARKED: _jobs(JobState.PARKED),
+    AlertState.HELD: [*_jobs(JobState.HELD), _marked(schema.HELD), _marked(schema.UNROUTED)],
+    AlertState.MISSED: [_marked(schema.MISSED)],
+    AlertState.IGNORED: [_marked(schema.GIVEN_UP)],
+    AlertState.PENDING: _jobs(JobState.PENDING, JobState.RUNNING),
+    AlertState.GONE: [_marked(schema.GONE)],
 }
 """For states that few alerts are in: those that may be in it, by indexes alone."""

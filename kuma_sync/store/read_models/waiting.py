@@ -14,9 +14,10 @@ from kuma_sync.store import schema
 from kuma_sync.store.jobs import JobState
 
 QueueName = Literal["delivery", "close"]
-Side = Literal["irp", "kuma"]
+Towards = Literal["irp", "kuma"]
+"""The direction of what waits."""
 
-TOWARDS: dict[QueueName, Side] = {"delivery": "irp", "close": "kuma"}
+TOWARDS: dict[QueueName, Towards] = {"delivery": "irp", "close": "kuma"}
 """Where each queue's jobs go."""
 
 
@@ -38,7 +39,7 @@ class ParkedJob:
     attempts: int = 0
 
     @property
-    def towards(self) -> Side:
+    def towards(self) -> Towards:
         """Return the side that it goes to."""
         return TOWARDS[self.queue]
 
@@ -52,7 +53,7 @@ class Held:
 
     id: str
     what: Literal["create", "close"]
-    towards: Side
+    towards: Towards
     reason: str
     name: str
     target: str = ""
