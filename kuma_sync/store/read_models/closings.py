@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from kuma_sync.core.lanes import Lane
 from kuma_sync.store import schema
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.read_models.waiting import QUEUES, QueueName, Side, with_name
+from kuma_sync.store.read_models.waiting import QUEUES, QueueName, Towards, with_name
 
 DAY = timedelta(days=1)
 
@@ -27,7 +27,7 @@ class ClosingJob:
 
     id: str
     name: str
-    towards: Side
+    towards: Towards
     target: str
     state: JobState
     reason: str
@@ -55,7 +55,7 @@ class Closings:
     """The closings towards each side that wait, those longest first who wait longest; `counts` counts all of them."""
 
     waiting: list[ClosingJob]
-    counts: dict[Side, dict[JobState, int]]
+    counts: dict[Towards, dict[JobState, int]]
     done: list[ClosingDone]
 
 

@@ -19,7 +19,7 @@ from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import ROWS
 
 MALICIOUS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202egnp.exe\x1b[31m{{ 7*7 }}"
-PATHS = [page.path.replace("{alert_id:path}", "5f0c") for page in PAGES]
+PATHS = [re.sub(r"{\w+(:path)?}", "5f0c", page.path) for page in PAGES]
 
 
 def a_pass(number: int, **fields: object) -> PassRecord:
