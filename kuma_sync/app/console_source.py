@@ -107,7 +107,7 @@ def _told(tx: Tx, *, name: str) -> Told | None:
         return None
     alert_id = AlertId(name)
     link, snapshot = tx.links.get(alert_id), tx.alerts.snapshots([alert_id]).get(alert_id)
-    known = link is not None and snapshot is not None and link.made
+    known = link is not None and snapshot is not None and link.made and not link.incident_closed
     return Told(
         story=found,
         why=reasons(tx, running_beside(tx), name),

@@ -18,6 +18,8 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Request, Respons
 
 WIDE, NARROW = 1440, 360
 HEIGHT = 900
+HIGHEST = 1600
+"""Pixels of a picture: pictures are kept with the code."""
 
 LOCALES = {"en": "en-GB", "ru": "ru-RU"}
 
@@ -80,9 +82,11 @@ class Visitor:
         return list(await self.page.evaluate(_TOO_WIDE))
 
     async def pictured(self, path: Path) -> None:
-        """Write a picture of the whole page."""
+        """Write a picture of the page, of a very long one its beginning."""
         path.parent.mkdir(exist_ok=True)
-        await self.page.screenshot(path=path, full_page=True)
+        height = await self.page.evaluate("document.documentElement.scrollHeight")
+        clip = {"x": 0, "y": 0, "width": self.manner.width, "height": min(int(height), HIGHEST)}
+        await self.page.screenshot(path=path, full_page=True, clip=clip)
 
     async def barriers(self) -> list[str]:
         """Ask axe what keeps people out, by WCAG 2.2 A and AA and its own best practices; one line each."""

@@ -15,6 +15,8 @@ GAP = 1.0
 """Between two bars."""
 
 HOURS_APART = 6
+HALF_OF_AN_HOUR = 14
+"""Half the width of its words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def drawn(points: Sequence[Point], *, step: timedelta) -> Chart:
     hours = [
         Hour(at=point.at, x=_round(LEFT + place * pitch))
         for place, point in enumerate(points)
-        if point.at.minute < step.total_seconds() / 60 and point.at.hour % HOURS_APART == 0
+        if point.at.minute < step.total_seconds() / 60 and point.at.hour % HOURS_APART == 0 and _fits(place * pitch)
     ]
     return Chart(points=points, bars=bars, marks=marks, hours=hours)
 
@@ -97,6 +99,11 @@ def ceiling(value: float) -> float:
         return 2
     power = 10.0 ** math.floor(math.log10(value))
     return next(float(step * power) for step in (1, 2, 4, 6, 8, 10) if step * power >= value)
+
+
+def _fits(x: float) -> bool:
+    """Tell whether the words of an hour, which stand around its place, have room before the chart's end."""
+    return x <= WIDTH - LEFT - RIGHT - HALF_OF_AN_HOUR
 
 
 def _round(value: float) -> float:

@@ -31,7 +31,7 @@ class Told:
     story: AlertView
     why: Sequence[Why]
     up_to_date: bool | None
-    """Whether its incident holds all that KUMA shows; None where there is no incident."""
+    """Whether its incident holds all that KUMA shows; None where there is none, or it is closed and gets no updates."""
 
 
 class Request(Protocol):
