@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check test storm demo bench words lock clean
+.PHONY: help setup check test storm demo bench man words lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -60,5 +60,8 @@ lock: setup ## pin the requirements anew (hashes, no index addresses)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --group dev --output-file requirements-dev.lock
 	printf 'dlt\nmatplotlib\norjson\nsniffio\ntrustme\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml - --constraint requirements.lock --output-file requirements-bench.lock
 
+man: setup ## the manual pages, from the text of --help, into build/man
+	$(BIN)/python deploy/man.py build/man
+
 clean: ## remove the environment and caches
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -133,11 +133,21 @@ def command_lines(*, in_blocks: bool) -> list[tuple[str, tuple[str, ...]]]:
     if in_blocks:
         texts = [(path, block) for path in DOCS for _kind, block in fences(read(path))]
         texts += [(path, read(path)) for path in scripts if path.exists()]
+        texts += [(PACKAGE / "cli", command.epilog or "") for command in every_command(click.Context(kuma_sync))]
     else:
         texts = [(path, "\n".join(inline(read(path)))) for path in DOCS]
         texts += [(path, "\n".join(re.findall(r"`(kuma-sync [^`{}\n]+)`", read(path)))) for path in messages]
     called = {(name(path), words) for path, text in texts for line in text.splitlines() for words in arguments(line)}
     return sorted(called)
+
+
+def every_command(context: click.Context) -> Iterator[click.Command]:
+    yield context.command
+    if isinstance(context.command, click.Group):
+        for name in context.command.list_commands(context):
+            found = context.command.get_command(context, name)
+            assert found is not None
+            yield from every_command(click.Context(found, parent=context))
 
 
 def arguments(line: str) -> Iterator[tuple[str, ...]]:

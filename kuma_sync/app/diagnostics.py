@@ -111,20 +111,27 @@ def _door(section: WebSection) -> Sequence[str]:
     return ()
 
 
-async def findings(settings: Settings, source: str) -> AsyncIterator[Finding]:
-    """Yield one finding after the other. Raise ConfigError where nothing can be tried."""
+def _silent(_what: str) -> None:
+    pass
+
+
+async def findings(settings: Settings, source: str, *, told: Callable[[str], None] = _silent) -> AsyncIterator[Finding]:
+    """Yield one finding after the other; `told` hears what is tried next. Raise ConfigError where nothing can be."""
     async with AsyncExitStack() as stack:
         remotes = await open_remotes(settings, utc_now, Limits(), stack)
         yield ok("configuration", source)
         for problem in settings.warnings:
             yield warning("configuration", problem)
+        told("looking at the store and the HTTP door")
         for finding in _here(settings, remotes):
             yield finding
+        told("asking KUMA")
         async for finding in _kuma(settings, remotes.kuma):
             yield finding
         for name, problem in remotes.broken.items():
             yield failed(_named("IRP", name), problem, misconfigured=True)
         for target in remotes.targets.values():
+            told(f"asking {_named('the IRP', target.name)}")
             async for finding in _target(settings, target):
                 yield finding
 

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,6 +17,7 @@ import structlog
 
 from kuma_sync.app.build import build, open_store, utc_now
 from kuma_sync.app.lifecycle import make_ready
+from kuma_sync.app.pass_progress import Follower
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.maintenance import CLOSE, Maintenance
@@ -26,6 +28,7 @@ from kuma_sync.store.queue import WAITING
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.monitor import Heart
+from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.sync.runtime.single_pass import once
 
 log = structlog.get_logger(__name__)
@@ -69,8 +72,14 @@ def at_once(settings: Settings) -> Settings:
     return settings.model_copy(update={"poll": settings.poll.model_copy(update={"interval": timedelta()})})
 
 
-async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limits | None = None) -> Outcome:
-    """Do one complete pass. SIGTERM and SIGINT end it early, in order; the second one at once.
+async def complete_pass(
+    settings: Settings,
+    stack: AsyncExitStack,
+    limits: Limits | None = None,
+    *,
+    told: Callable[[str], None] | None = None,
+) -> Outcome:
+    """Do one complete pass; `told` hears how far it is. SIGTERM and SIGINT end it early, in order; the second at once.
 
     Raise ConfigError, or StoreError.
     """
@@ -87,9 +96,25 @@ async def complete_pass(settings: Settings, stack: AsyncExitStack, limits: Limit
     heart = Heart(
         shared.store, shared.process(single_pass=True), health=shared.health, clock=utc_now, limits=shared.limits
     )
-    async with heart.beating():
-        troubles = await once(runtime, stop=stop, grace=settings.run.grace)
+    async with heart.beating(), _followed(runtime, told) as begun:
+        troubles = await once(runtime, stop=stop, grace=settings.run.grace, told=begun)
     return await shared.store.read(partial(_outcome, tuple(troubles), tuple(shared.paused.all(utc_now()))))
+
+
+@asynccontextmanager
+async def _followed(
+    runtime: Runtime, told: Callable[[str], None] | None
+) -> AsyncIterator[Callable[[str], None] | None]:
+    """Tell how far the pass is while the block runs; yield the function that hears each step which begins."""
+    if told is None:
+        yield None
+        return
+    follower = Follower(runtime, told)
+    following = asyncio.ensure_future(follower.follow())
+    try:
+        yield follower.begin
+    finally:
+        following.cancel()
 
 
 def _take_up_postponed(tx: Tx) -> None:

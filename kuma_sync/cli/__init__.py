@@ -6,20 +6,27 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kuma_sync import __version__
+from kuma_sync.cli.options import group_config_option
 from kuma_sync.cli.out import NobodyReads, complain, open_streams, unwritten
 from kuma_sync.core.errors import ConfigError, KumaSyncError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from kuma_sync.sync.limits import Limits
+
+COMPLETE = "_KUMA_SYNC_COMPLETE"
+"""A shell's script sets it when it asks what to offer on TAB; click answers."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("daemon:run", "Run the daemon; with --once, one complete pass."),
@@ -43,6 +50,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "console-user": ("console:console_user", "Print the line that lets somebody sign in at the console."),
     "db": ("db:db", "Upgrade the store's schema, show it, prune or rebind the store."),
     "health": ("health:health", "Ask a running daemon whether it is ready, or alive."),
+    "completion": ("completion:completion", "Print the completion script of bash, zsh or fish."),
     "demo": ("demo:demo", "Play a scripted day on two simulators, then compare both sides."),
     "sim": ("sim:sim", "Run a simulated KUMA or IRP."),
 }
@@ -68,11 +76,30 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_target, text) in COMMANDS.items()])
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """Offer the commands without loading them."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415  # most runs complete nothing
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        found: list[CompletionItem[Any]] = [CompletionItem(name, help=COMMANDS[name][1]) for name in names]
+        return found + super(click.Group, self).shell_complete(ctx, incomplete)
+
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  the work failed, or is incomplete
+  2  wrong usage, or an invalid configuration: one sentence says what is wrong
+"""
+
+
+@click.group(cls=Commands, context_settings=SETTINGS, epilog=EXIT_CODES)
+@group_config_option
 @click.version_option(__version__, prog_name="kuma-sync")
 def kuma_sync() -> None:
-    """One IRP incident per Kaspersky KUMA alert, kept true to it; closings carried both ways."""
+    """Make one IRP incident of each Kaspersky KUMA alert, keep it up to date, and carry closings both ways."""
 
 
 def main(words: Sequence[str] | None = None, *, limits: Limits | None = None) -> None:
@@ -80,7 +107,7 @@ def main(words: Sequence[str] | None = None, *, limits: Limits | None = None) ->
 
     `limits` are those of `run`; None: those of the program as it is delivered.
     """
-    open_streams()
+    open_streams(quiet=COMPLETE in os.environ)
     try:
         words = _readable(sys.argv[1:] if words is None else words)
         kuma_sync.main(words, prog_name="kuma-sync", standalone_mode=False, obj=limits)

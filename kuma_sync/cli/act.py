@@ -11,11 +11,21 @@ import click
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.app.standing import HOW_TO_ROUTE, held_counts, unrouted_held
-from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.options import (
+    Order,
+    Unfinished,
+    actor,
+    agreed,
+    as_option,
+    config_option,
+    dry_run_option,
+    examples,
+    yes_option,
+)
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more
-from kuma_sync.cli.tables import Column, plain, show_line, show_table
+from kuma_sync.cli.tables import ALERT, Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.core.routing import UNROUTED
@@ -46,7 +56,7 @@ def moment_or_ago(_context: click.Context, _parameter: click.Parameter, text: st
     return moment
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync retry --all", "kuma-sync retry 5f0c2a3e 77ab01cd"))
 @config_option
 @as_option
 @click.argument("alert", nargs=-1)
@@ -57,7 +67,7 @@ def retry(config: Path | None, said: str | None, alert: Sequence[str], everythin
     _retry(command_settings(config, remotes=False), actor(said), alert)
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync drop 5f0c2a3e --dry-run", "kuma-sync drop 5f0c2a3e"))
 @config_option
 @as_option
 @yes_option
@@ -72,7 +82,9 @@ def drop(config: Path | None, said: str | None, yes: bool, dry_run: bool, alert:
     _drop(command_settings(config, remotes=False), order, alert)
 
 
-@click.command()
+@click.command(
+    epilog=examples("kuma-sync resync 5f0c2a3e", "kuma-sync resync --since 2h", "kuma-sync resync --all --dry-run")
+)
 @config_option
 @as_option
 @yes_option
@@ -101,7 +113,9 @@ def resync(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands
     _resync(command_settings(config, remotes=False), order, alert, since)
 
 
-@click.command()
+@click.command(
+    epilog=examples("kuma-sync release --dry-run", "kuma-sync release --creates", "kuma-sync release 5f0c2a3e")
+)
 @config_option
 @as_option
 @yes_option
@@ -162,13 +176,13 @@ def _drop(settings: Settings, order: Order, text: str) -> None:
         if order.is_seen_first:
             show_line(f"{plain(name)}: {what}")
         if order.dry_run:
-            say("It would be dropped.")
+            show_line("It would be dropped.")
             return
         agreed("Drop it: no incident, update or closing any more, whatever becomes of the alert?", yes=order.yes)
         with store.writing() as tx:
             if not operator.drop(tx, name, by=order.by):
                 raise Unfinished(f"{name} was dropped already")
-    say(f"{plain(name)}: dropped. An alert can be taken up again: `kuma-sync resync {plain(name)}`.")
+    show_line(f"{plain(name)}: dropped. An alert can be taken up again: `kuma-sync resync {plain(name)}`.")
 
 
 def _described(tx: Tx, name: str) -> str:
@@ -200,7 +214,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
         for line in described if order.is_seen_first else []:
             show_line(line)
         if order.dry_run:
-            say(f"{known} alerts would be found and fully updated.")
+            show_line(f"{known} alerts would be found and fully updated.")
             return
         if not texts and wanted:
             agreed(f"Resync {len(wanted)} alerts?", yes=order.yes)
@@ -215,7 +229,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
 
 def _say_without_route(unrouted: Collection[str]) -> None:
     if unrouted:
-        say(f"{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}.")
+        show_line(f"{unrouted_held(len(unrouted))}; {HOW_TO_ROUTE}.")
 
 
 def _refuse(left: Sequence[str], unrouted: Collection[str], why: str) -> None:
@@ -228,11 +242,13 @@ def _refuse(left: Sequence[str], unrouted: Collection[str], why: str) -> None:
 def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
     done: list[AlertId] = []
     try:
-        for some in batches(wanted, AT_ONCE):
-            with store.writing() as tx:
-                done += operator.resync(tx, some, by=by, dropped=dropped)
+        with progress("taking them up") as told:
+            for some in batches(wanted, AT_ONCE):
+                with store.writing() as tx:
+                    done += operator.resync(tx, some, by=by, dropped=dropped)
+                told(f"{len(done)} of {len(wanted)} taken up")
     except StoreUnavailable:
-        say(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
+        show_line(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
         raise
     return done
 
@@ -264,7 +280,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
             if order.is_seen_first:
                 _show_held(held)
             if order.dry_run:
-                say("They would be released.")
+                show_line("They would be released.")
                 return
             agreed(f"Release {len(held)}?", yes=order.yes)
             with store.writing() as tx:
@@ -272,7 +288,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
             _tell(released, "released", nothing="The brake holds nothing of these any more.")
             say_if_it_waits(store, released)
         elif not texts:
-            say("The brake holds nothing.")
+            show_line("The brake holds nothing.")
         _say_without_route([] if texts else unrouted)
     left = [name for name in wanted if name not in {one.id for one in held}]
     _refuse(left, unrouted, "not held by the brake: {}; `kuma-sync show` tells more")
@@ -280,16 +296,16 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
 
 def _show_held(held: Sequence[Held]) -> None:
     counts = ", ".join(map(str, held_counts(held)))
-    say(f"{len(held)} held by the brake: {counts}")
+    show_line(f"{len(held)} held by the brake: {counts}")
     rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
-    show_table(["alert", "what", Column("name", least=12)], rows, indent="  ")
+    show_table([ALERT, "what", Column("name", least=12)], rows, indent="  ")
     and_more(len(held), "held")
 
 
 def _tell(names: Sequence[str], what: str, *, nothing: str) -> None:
     for name in names:
-        say(f"{plain(name)}: {what}")
+        show_line(f"{plain(name)}: {what}")
     if len(names) > 1:
-        say(f"{len(names)} alerts {what}.")
+        show_line(f"{len(names)} alerts {what}.")
     elif not names:
-        say(nothing)
+        show_line(nothing)

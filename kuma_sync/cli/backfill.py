@@ -11,18 +11,22 @@ import click
 from kuma_sync.app.backfill import Backfilled, Order, Period
 from kuma_sync.app.backfill import backfill as brought
 from kuma_sync.cli.act import moment_or_ago
-from kuma_sync.cli.options import actor, as_option, config_option, dry_run_option, json_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.options import actor, as_option, config_option, dry_run_option, examples, json_option
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async, say_if_it_waits
-from kuma_sync.cli.tables import Column, show_json, show_line, show_table
+from kuma_sync.cli.tables import ALERT, Column, show_json, show_line, show_table
 from kuma_sync.core.handout import STATUSES
 from kuma_sync.core.routing import IRP, NO_ROUTE
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync backfill --since 30d --dry-run",
+        "kuma-sync backfill --since 2026-01-31T00:00:00Z --until 2026-02-28T00:00:00Z --status closed",
+    )
+)
 @config_option
 @as_option
 @json_option
@@ -36,7 +40,11 @@ from kuma_sync.sync.limits import Limits
 )
 @click.option("--until", callback=moment_or_ago, metavar="T", help="Its end, written the same way; else now.")
 @click.option(
-    "--status", multiple=True, type=click.Choice(sorted(STATUSES)), help="Only alerts in this status; may be repeated."
+    "--status",
+    metavar="STATUS",
+    multiple=True,
+    type=click.Choice(sorted(STATUSES)),
+    help=f"Only alerts in this status ({', '.join(sorted(STATUSES))}); may be repeated.",
 )
 @click.pass_obj
 def backfill(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands them in
@@ -85,7 +93,7 @@ def _show(found: Backfilled) -> None:
     show_line(f"{found.listed} alerts in the period: {total} {what}, {found.known} are known and left as they are")
     for target, count in sorted(found.taken.items()):
         where = {IRP: "in the IRP", NO_ROUTE: "held, for no route takes them"}.get(target, f"in target {target}")
-        say(f"  {count} {where}")
+        show_line(f"  {count} {where}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(found.statuses.items()))
     unreadable = ", ".join(found.unreadable[:5])
     facts = (
@@ -100,7 +108,7 @@ def _show(found: Backfilled) -> None:
         if count:
             show_line(f"  {fact}")
     if found.dry_run and found.first:
-        columns: list[str | Column] = ["alert", "status", Column("name", least=12), "target"]
+        columns: list[str | Column] = [ALERT, "status", Column("name", least=12), "target"]
         show_table(columns, [[one.alert_id, one.status, one.name, one.target] for one in found.first], indent="  ")
         if total > len(found.first):
-            say(f"  … and {total - len(found.first)} more")
+            show_line(f"  … and {total - len(found.first)} more")

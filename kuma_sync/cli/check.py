@@ -14,18 +14,28 @@ import click
 from kuma_sync.app.diagnostics import findings
 from kuma_sync.app.local_diagnostics import Finding, Verdict
 from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
-from kuma_sync.cli.options import Unfinished, config_option, json_option
+from kuma_sync.cli.completion import offer_targets
+from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
 from kuma_sync.cli.out import say, say_json
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
-from kuma_sync.cli.tables import plain, show_json
+from kuma_sync.cli.tables import State, plain, show_json, show_line
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings, find_config
 from kuma_sync.telemetry.redact import masked
 
+VERDICT_WIDTH = max(len(verdict.value) for verdict in Verdict)
 
-@click.command()
+
+@click.command(
+    epilog=examples(
+        "kuma-sync check",
+        "kuma-sync check -c new.toml",
+        codes="0 all is well or only warned about, 1 a part failed, 2 the configuration is wrong.",
+    )
+)
 @config_option
 @json_option
 def check(config: Path | None, as_json: bool) -> None:
@@ -42,12 +52,22 @@ def check(config: Path | None, as_json: bool) -> None:
 async def _check(settings: Settings, source: str, as_json: bool) -> list[Finding]:
     found, names = [], [f"IRP ({name})" if name != IRP else "IRP" for name in settings.named]
     width = max(len(f"{name} closed incidents") for name in names)
-    async for finding in findings(settings, source):
-        found.append(finding)
-        if not as_json:
-            # At once, not at the end: a dead address takes its time.
-            say(f"{finding.verdict.value:<7}  {finding.what:<{width}}  {plain(finding.hint)}")
+    with progress("reading the configuration") as told:
+        async for finding in findings(settings, source, told=told):
+            found.append(finding)
+            if not as_json:
+                # At once, not at the end: a dead address takes its time.
+                with told.away():
+                    _show_finding(finding, width)
     return found
+
+
+def _show_finding(finding: Finding, width: int) -> None:
+    verdict = finding.verdict.value
+    blank = " " * (VERDICT_WIDTH - len(verdict))
+    show_line(
+        State(verdict), f"{blank}  {finding.what:<{width}}  {plain(finding.hint)}", indent=VERDICT_WIDTH + width + 4
+    )
 
 
 def _exit_code(finding: Finding) -> int:
@@ -56,10 +76,15 @@ def _exit_code(finding: Finding) -> int:
     return 2 if finding.misconfigured else 1
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync render", "kuma-sync render 5f0c2a3e --target north"))
 @config_option
 @json_option
-@click.option("--target", metavar="NAME", help="Render for this target; else for that which the routes choose.")
+@click.option(
+    "--target",
+    metavar="NAME",
+    shell_complete=offer_targets,
+    help="Render for this target; else for that which the routes choose.",
+)
 @click.argument("alert", required=False)
 def render(config: Path | None, as_json: bool, target: str | None, alert: str | None) -> None:
     """Show the requests that would be sent for ALERT, or for a built-in sample; send nothing."""

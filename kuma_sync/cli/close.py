@@ -9,10 +9,9 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.close_order import CloseOrder, Way, not_asked, way_of
-from kuma_sync.cli.options import Unfinished, actor, as_option, config_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.options import Unfinished, actor, as_option, config_option, examples
 from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
-from kuma_sync.cli.tables import plain
+from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
 from kuma_sync.core.incident import Origin
@@ -33,11 +32,16 @@ def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> 
     return reason
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync close 5f0c2a3e --reason responded",
+        "kuma-sync close 5f0c2a3e --reason 'incorrect data' --comment 'a test' --wait",
+    )
+)
 @config_option
 @as_option
 @click.argument("alert")
-@click.option("--reason", required=True, callback=_reason, help="; ".join(Reason))
+@click.option("--reason", required=True, callback=_reason, metavar="R", help=f"One of: {', '.join(Reason)}.")
 @click.option("--comment", default="", help="A text for the IRP and the history.")
 @click.option("--wait", is_flag=True, help="Wait until both sides are closed, 60 s at most.")
 def close(config: Path | None, said: str | None, alert: str, reason: Reason, comment: str, wait: bool) -> None:
@@ -60,18 +64,18 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
             fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
         order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        say(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
+        show_line(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
         if held and not link.alert_closed:
-            say("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
+            show_line("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
         blocked = f"the closing in the IRP waits: {way.why}" if way.may and way.why and fresh else ""
         if blocked and not wait:
-            say(plain(f"{blocked[0].upper()}{blocked[1:]}."))
+            show_line(plain(f"{blocked[0].upper()}{blocked[1:]}."))
         waits = say_if_it_waits(store, [link.alert_id] if fresh else [])
         if wait and fresh:
             _wait(store, replace(order, to_irp=False) if blocked else order, daemon=not waits)
             if blocked:
                 raise Unfinished(blocked)
-            say("Closed.")
+            show_line("Closed.")
 
 
 def _known(tx: Tx, text: str) -> Link:

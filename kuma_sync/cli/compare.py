@@ -10,28 +10,32 @@ import click
 
 from kuma_sync.app.compare import Asked, Comparison
 from kuma_sync.app.compare import compare as compared
-from kuma_sync.cli.options import config_option, json_option
+from kuma_sync.cli.completion import offer_targets
+from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.status import MOST_SHOWN
-from kuma_sync.cli.tables import Column, plain, show_json, show_line, show_pairs, show_table
+from kuma_sync.cli.tables import ALERT, Column, Piece, State, plain, show_json, show_line, show_pairs, show_table
 from kuma_sync.core.agreement import Judged
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync compare",
+        "kuma-sync compare --target north --closed",
+        codes="0 both sides agree, 1 they do not, or not all could be compared, 2 wrong usage or configuration.",
+    )
+)
 @config_option
 @json_option
-@click.option("--target", metavar="NAME", help="Only alerts that go to this target.")
+@click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Only alerts that go to this target.")
 @click.option("--closed", is_flag=True, help="Also what is closed on both sides: everything in the store is asked for.")
 @click.pass_obj
 def compare(limits: Limits | None, config: Path | None, as_json: bool, target: str | None, closed: bool) -> None:
-    """Compare both sides: say what is lost, doubled, differs, or is closed on one side only; change nothing.
-
-    Exit code 0 only if both sides agree.
-    """
+    """Compare both sides: say what is lost, doubled, differs, or is closed on one side only; change nothing."""
     settings = command_settings(config)
     if target is not None and target not in settings.named:
         raise click.UsageError(f"there is no target {target!r}: expected {', '.join(settings.named)}")
@@ -65,7 +69,7 @@ def _show(found: Comparison) -> None:
     ]
     show_pairs(rows, indent="")
     if found.explained:
-        say("need not agree:")
+        show_line("need not agree:")
         show_pairs([(why, str(count)) for why, count in sorted(found.explained.items())])
     for what, some in problems:
         _show_some(what, some)
@@ -73,21 +77,23 @@ def _show(found: Comparison) -> None:
         show_line(f"note: {plain(note)}")
     for target, why in sorted(found.away.items()):
         show_line(f"{plain(target)} could not be compared: {plain(why)}")
-    say(_verdict(found))
+    show_line(*_verdict(found))
 
 
-def _verdict(found: Comparison) -> str:
+def _verdict(found: Comparison) -> Sequence[Piece]:
     if found.disagrees:
-        return "the sides DISAGREE"
-    return "both sides agree" if found.complete else "NOT ALL could be compared; what was compared agrees"
+        return "the sides ", State("DISAGREE")
+    if found.complete:
+        return "both sides ", State("agree")
+    return ["NOT ALL could be compared; what was compared agrees"]
 
 
 def _show_some(what: str, some: Sequence[Judged]) -> None:
     if not some:
         return
     say(f"\n{len(some)} {what}:")
-    columns: list[str | Column] = ["alert", Column("incident", least=8), "target", Column("why", wraps=True)]
+    columns: list[str | Column] = [ALERT, Column("incident", least=8), "target", Column("why", wraps=True)]
     rows = [[one.alert_id, ", ".join(one.incidents) or None, one.target, one.why] for one in some[:MOST_SHOWN]]
     show_table(columns, rows, indent="  ")
     if len(some) > MOST_SHOWN:
-        say(f"  … and {len(some) - MOST_SHOWN} more (--json has all)")
+        show_line(f"  … and {len(some) - MOST_SHOWN} more (--json has all)")

@@ -10,20 +10,29 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.diagnostics import judge
-from kuma_sync.cli.options import Unfinished, config_option, json_option, unread_config_option
+from kuma_sync.cli.completion import offer_from
+from kuma_sync.cli.options import (
+    Unfinished,
+    config_option,
+    examples,
+    group_config_option,
+    json_option,
+    unread_config_option,
+)
 from kuma_sync.cli.out import NobodyReads, say
-from kuma_sync.cli.tables import plain, show_json, show_table
+from kuma_sync.cli.tables import Column, State, plain, show_json, show_line, show_table
 from kuma_sync.irp.load import built_in, load_profile, profile_text
 from kuma_sync.settings import example_text, find_config, json_schema, load, masked, read, to_toml
 from kuma_sync.settings.validation import meant
 
 
 @click.group()
+@group_config_option
 def config() -> None:
     """Check the configuration offline; show it, or its JSON Schema."""
 
 
-@config.command("show")
+@config.command("show", epilog=examples("kuma-sync config show", "kuma-sync config show --json | jq .poll"))
 @config_option
 @json_option
 def config_show(config: Path | None, as_json: bool) -> None:
@@ -37,7 +46,7 @@ def config_show(config: Path | None, as_json: bool) -> None:
         say(f"# {named}, and what KUMA_SYNC_… variables say\n\n{to_toml(settings)}".removesuffix("\n"))
 
 
-@config.command("check")
+@config.command("check", epilog=examples("kuma-sync config check -c new.toml", codes="0 no problem, 2 a problem."))
 @config_option
 @json_option
 def config_check(config: Path | None, as_json: bool) -> None:
@@ -52,9 +61,9 @@ def config_check(config: Path | None, as_json: bool) -> None:
             show_json(found)
         else:
             for problem in found.problems:
-                say(f"problem  {plain(problem)}")
+                show_line(State("problem"), f"  {plain(problem)}", indent=9)
             for warning in found.warnings:
-                say(f"warning  {plain(warning)}")
+                show_line(State("warning"), f"  {plain(warning)}", indent=9)
             if not found.problems:
                 say(f"{path.absolute() if path else 'the environment'}: no problem")
     raise SystemExit(2 if found.problems else 0)
@@ -67,7 +76,7 @@ def config_schema() -> None:
     show_json(json_schema())
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync init", "kuma-sync init /etc/kuma-sync/config.toml"))
 @unread_config_option
 @click.argument("file", type=click.Path(path_type=Path), default="config.toml")
 def init(file: Path) -> None:
@@ -85,6 +94,7 @@ def init(file: Path) -> None:
 
 
 @click.group()
+@group_config_option
 def profile() -> None:
     """List or show the built-in profiles: each says how an IRP is spoken to."""
 
@@ -100,12 +110,12 @@ def profile_list(as_json: bool) -> None:
         show_json([{key: getattr(one, key) for key in keys} | {"operations": list(one.operations)} for one in profiles])
     else:
         rows = [[one.name, one.mode, one.verified, one.description] for one in profiles]
-        show_table(["profile", "mode", "verified", "description"], rows)
+        show_table(["profile", "mode", "verified", Column("description", wraps=True)], rows)
 
 
-@profile.command("show")
+@profile.command("show", epilog=examples("kuma-sync profile show security-vision > my-irp.toml"))
 @unread_config_option
-@click.argument("name")
+@click.argument("name", shell_complete=offer_from(built_in))
 def profile_show(name: str) -> None:
     """Print a built-in profile as TOML, ready to copy and change."""
     if name not in built_in():

@@ -13,29 +13,42 @@ from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
 from kuma_sync.app.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.dry_run import show_dry_run
-from kuma_sync.cli.options import config_option, json_option
-from kuma_sync.cli.out import complain, say
+from kuma_sync.cli.options import config_option, examples, json_option
+from kuma_sync.cli.out import complain, progress_width
+from kuma_sync.cli.progress import ERASE, progress
 from kuma_sync.cli.session import command_settings, read_settings, run_async
+from kuma_sync.cli.tables import show_line
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry import logs
+
+EPILOG = examples(
+    "kuma-sync run",
+    "kuma-sync run --once",
+    "kuma-sync run --once --dry-run",
+    codes="with --once 0 only if nothing failed, waits, is held or parked.",
+)
 
 M_ARENA_MAX = -8
 """mallopt(3), of glibc."""
 
 
-@click.command()
+@click.command(epilog=EPILOG)
 @config_option
 @click.option(
     "--once",
     is_flag=True,
-    help="Make one complete pass, then exit: 0 only if nothing failed, waits, is held or parked.",
+    help="Make one complete pass, then exit.",
 )
 @click.option("--dry-run", is_flag=True, help="With --once: only say what the pass would do; send and store nothing.")
 @json_option
 @click.pass_obj
 def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, as_json: bool) -> None:
-    """Run the daemon: keep the IRP's incidents up to date with KUMA's alerts, and carry closings both ways."""
+    """Run the daemon: keep the IRP's incidents up to date with KUMA's alerts, and carry closings both ways.
+
+    SIGTERM and Ctrl-C end it in order, SIGHUP reads the configuration again. On a terminal it logs for people, else as
+    JSON; `[log] format` says otherwise.
+    """
     if dry_run and not once:
         raise click.UsageError("--dry-run needs --once: it says what one pass would do.")
     if as_json and not dry_run:
@@ -44,10 +57,18 @@ def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, a
     if dry_run:
         raise SystemExit(run_async(show_dry_run, command_settings(config), as_json, limits))
     settings = read_settings(config)
-    logs.configure(level=settings.log.level, format=settings.log.format)
     if once:
+        _log_beside_progress(settings)
         raise SystemExit(run_async(_once, settings, limits))
+    logs.configure(level=settings.log.level, format=settings.log.format)
     run_async(_daemon, settings, config, limits)
+
+
+def _log_beside_progress(settings: Settings) -> None:
+    """Log as configured; where a human is told how far the pass is, what goes well is not logged as well."""
+    level, shown = settings.log.level, progress_width() is not None
+    quiet = shown and level == "info"
+    logs.configure(level="warning" if quiet else level, format=settings.log.format, over=ERASE if shown else "")
 
 
 async def _daemon(settings: Settings, config: Path | None, limits: Limits | None) -> None:
@@ -55,9 +76,10 @@ async def _daemon(settings: Settings, config: Path | None, limits: Limits | None
 
 
 async def _once(settings: Settings, limits: Limits | None) -> int:
-    async with AsyncExitStack() as stack:
-        outcome = await complete_pass(settings, stack, limits)
-    say(outcome.summary())
+    with progress("beginning") as told:
+        async with AsyncExitStack() as stack:
+            outcome = await complete_pass(settings, stack, limits, told=told if progress_width() else None)
+    show_line(outcome.summary())
     for trouble in outcome.troubles:
         complain(f"kuma-sync: {trouble}")
     if outcome.unrouted:

@@ -9,8 +9,20 @@ import click
 from kuma_sync.app.build import open_store
 from kuma_sync.app.identity import meant, routing_of
 from kuma_sync.app.processes import refuse_moved, running
-from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.completion import offer_targets
+from kuma_sync.cli.options import (
+    Order,
+    Unfinished,
+    actor,
+    agreed,
+    as_option,
+    config_option,
+    dry_run_option,
+    examples,
+    group_config_option,
+    yes_option,
+)
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import StoreHeld
@@ -24,11 +36,12 @@ from kuma_sync.sync.runtime.housekeeping import prune as prune_old
 
 
 @click.group()
+@group_config_option
 def db() -> None:
     """Upgrade the store's schema, show it, prune or rebind the store."""
 
 
-@db.command()
+@db.command(epilog=examples("kuma-sync db upgrade"))
 @config_option
 def upgrade(config: Path | None) -> None:
     """Bring the schema up to date; an empty store gets its tables."""
@@ -50,7 +63,7 @@ def prune(config: Path | None, said: str | None) -> None:
     _prune(command_settings(config, remotes=False), actor(said))
 
 
-@db.command()
+@db.command(epilog=examples("kuma-sync db rebind --dry-run", "kuma-sync db rebind --target north"))
 @config_option
 @as_option
 @yes_option
@@ -58,6 +71,7 @@ def prune(config: Path | None, said: str | None) -> None:
 @click.option(
     "--target",
     metavar="NAME",
+    shell_complete=offer_targets,
     help="Move the alerts of this target, which is no longer configured, to where the routes say.",
 )
 def rebind(config: Path | None, said: str | None, yes: bool, dry_run: bool, target: str | None) -> None:
@@ -77,26 +91,28 @@ def _upgrade(settings: Settings) -> None:
     store = open_store(settings)
     try:
         before = migrate.check(store)
-        migrate.upgrade(store)
+        way = f"bringing the schema from {before or 'empty'} to {migrate.head()}"
+        with progress(way) as told:
+            migrate.upgrade(store, told=lambda reached: told(f"{way}: {reached} is done"))
     finally:
         store.close()
     if before == migrate.head():
-        say(f"The schema is {before} already.")
+        show_line(f"The schema is {before} already.")
     else:
-        say(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
+        show_line(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
 
 
 def _current(settings: Settings) -> None:
     with opened_store(settings, any_owner=True, any_schema=True) as store:
         revision = migrate.check(store)
     newest = "the newest" if revision == migrate.head() else f"this program knows {migrate.head()}"
-    say(f"{revision} ({newest})")
+    show_line(f"{revision} ({newest})")
 
 
 def _prune(settings: Settings, by: str) -> None:
-    with opened_store(settings) as store:
+    with opened_store(settings) as store, progress("removing old alerts"):
         removed = run_async(_pruned, store, settings, by)
-    say(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
+    show_line(f"{removed} settled alerts older than {show_duration(settings.store.retention)} removed.")
 
 
 async def _pruned(store: Store, settings: Settings, by: str) -> int:
@@ -118,7 +134,8 @@ def _rebind(settings: Settings, order: Order) -> None:
         if known is not None and renamed and order.is_seen_first:
             show_line(_other_keys(known, ours))
         if order.dry_run:
-            say(f"is     {_told(known)}\nwould  {_told(ours)}\nIt would be rebound.")
+            _show_both(("is", known), ("would", ours))
+            show_line("It would be rebound.")
             return
         if renamed:
             agreed("Rebind it all the same?", yes=order.yes)
@@ -127,9 +144,17 @@ def _rebind(settings: Settings, order: Order) -> None:
             tx.cursor.bind(ours.kuma_instance)
             tx.targets.bind(ours.targets)
             tx.audit.note(order.by, "rebind", detail=f"{_told(known)} → {_told(ours)}")
-    say(f"was  {_told(known)}\nnow  {_told(ours)}")
+    _show_both(("was", known), ("now", ours))
     if known is not None and _addresses(known) != _addresses(ours):
-        say("Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them.")
+        show_line(
+            "Where these are not the same incidents under a new address, `kuma-sync resync --all` looks for them."
+        )
+
+
+def _show_both(*owners: tuple[str, Identity | None]) -> None:
+    width = max(len(word) for word, _owner in owners) + 2
+    for word, owner in owners:
+        show_line(f"{word:<{width}}{_told(owner)}", indent=width)
 
 
 def _remove_target(settings: Settings, name: str, order: Order) -> None:
@@ -146,7 +171,7 @@ def _remove_target(settings: Settings, name: str, order: Order) -> None:
         unfinished = left.get(name, Remaining())
         if order.is_seen_first:
             irp = f" ({known[name]})" if name in known else ""
-            say(
+            show_line(
                 f"Target {name}{irp} has {unfinished}: what is not closed goes where the routes say. Its incidents "
                 "there stay as they are, and get no more updates; the new target is asked for each before one is made."
             )
@@ -157,8 +182,8 @@ def _remove_target(settings: Settings, name: str, order: Order) -> None:
             _assure_idle(store, tx)
             moved = operator.leave_target(tx, name, routing=routing, by=order.by)
     for target, count in moved.items():
-        say(f"{count} to {target or 'no target, for no route takes them'}")
-    say(f"The store knows no target {name} any more.")
+        show_line(f"{count} to {target or 'no target, for no route takes them'}")
+    show_line(f"The store knows no target {name} any more.")
 
 
 def _assure_idle(store: Store, tx: Tx) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import click
 
-from kuma_sync.cli.options import Unfinished, unread_config_option
+from kuma_sync.cli.options import Unfinished, examples, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.settings import host_and_port
 from kuma_sync.sim.comparison import Comparison, compare
@@ -209,7 +209,13 @@ def _length(_context: click.Context, _parameter: click.Parameter, seconds: float
     return seconds
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync demo --seconds 30",
+        "kuma-sync demo --listen 127.0.0.1:8484",
+        codes="0 both sides agree at the end, 1 they do not, or it did not end well, 2 wrong usage.",
+    )
+)
 @unread_config_option
 @click.option(
     "--seconds",

@@ -10,7 +10,7 @@ from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.out import complain, say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.status import MOST_SHOWN, show_unrouted
-from kuma_sync.cli.tables import Column, plain, show_json, show_line, show_table
+from kuma_sync.cli.tables import ALERT, Column, plain, show_json, show_line, show_table
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings
 from kuma_sync.sync.delivery.forecast import Forecast
@@ -18,6 +18,8 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import GateClosed
 
 _NAME = Column("name", least=12)
+_WHAT = Column("what", wraps=True)
+_FACTS = (Column("priority", spared=1), Column("status", spared=1))
 
 
 async def show_dry_run(settings: Settings, as_json: bool, limits: Limits | None) -> int:
@@ -37,7 +39,7 @@ async def show_dry_run(settings: Settings, as_json: bool, limits: Limits | None)
 
 
 def _show(found: DryRun) -> None:
-    say("Nothing was sent or stored. A pass would do this:")
+    show_line("Nothing was sent or stored. A pass would do this:")
     for reason in found.paused:
         show_line(f"{plain(reason)}: until then a pass leaves it alone")
     for name, plan in found.targets.items():
@@ -47,14 +49,14 @@ def _show(found: DryRun) -> None:
         _show_target(plan)
     if found.kuma:
         say()
-        say("in KUMA:")
+        show_line("in KUMA:")
         _show_closings(found.kuma)
     if found.held:
         say()
         counts = ", ".join(map(str, held_counts(found.held)))
-        say(f"{len(found.held)} would be held by the brake: {counts}")
+        show_line(f"{len(found.held)} would be held by the brake: {counts}")
         rows = [[one.id, f"to {one.what}", one.name] for one in found.held[:MOST_SHOWN]]
-        show_table(["alert", "what", _NAME], rows, indent="  ")
+        show_table([ALERT, "what", _NAME], rows, indent="  ")
         _more(len(found.held))
     show_unrouted(found.unrouted)
     if found.unrouted:
@@ -76,12 +78,18 @@ def _show_target(plan: TargetPlan) -> None:
         ("parked", [one for one in planned if one.would.parked]),
     )
     if not planned:
-        say("  nothing")
+        show_line("  nothing")
     for what, some in groups:
         if some:
-            say(f"  {len(some)} {what}")
+            show_line(f"  {len(some)} {what}")
             rows = [[one.alert_id, one.priority, one.status, one.name, _detail(what, one)] for one in some[:MOST_SHOWN]]
-            columns: list[str | Column] = ["alert", "priority", "status", _NAME, Column("what", least=16)]
+            columns: list[str | Column] = [
+                ALERT,
+                Column("priority", spared=1),
+                Column("status", spared=1),
+                _NAME,
+                _WHAT,
+            ]
             show_table(columns, rows, indent="    ")
             _more(len(some), indent="    ")
 
@@ -105,12 +113,12 @@ def _events(would: Forecast) -> list[str]:
 
 
 def _show_closings(closings: Sequence[PlannedClosing]) -> None:
-    say(f"  {len(closings)} closed")
+    show_line(f"  {len(closings)} closed")
     rows = [[one.alert_id, one.name, one.reason] for one in closings[:MOST_SHOWN]]
-    show_table(["alert", _NAME, Column("reason", least=16)], rows, indent="    ")
+    show_table([ALERT, _NAME, Column("reason", least=16)], rows, indent="    ")
     _more(len(closings), indent="    ")
 
 
 def _more(count: int, *, indent: str = "  ") -> None:
     if count > MOST_SHOWN:
-        say(f"{indent}… and {count - MOST_SHOWN} more (--json has all)")
+        show_line(f"{indent}… and {count - MOST_SHOWN} more (--json has all)")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import click
 
-from kuma_sync.cli.options import Unfinished, config_option
+from kuma_sync.cli.config_file import table, tables
+from kuma_sync.cli.options import Unfinished, config_option, examples
 from kuma_sync.cli.out import say
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.text import printable
@@ -26,12 +26,19 @@ DEFAULT_LISTEN = "127.0.0.1:8484"
 SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f]")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kuma-sync health",
+        "kuma-sync health --live",
+        "kuma-sync health --url https://10.0.0.5:8484",
+        codes="0 ready (alive), 1 not, or no answer, 2 wrong usage.",
+    )
+)
 @config_option
 @click.option("--live", is_flag=True, help="Ask whether it is alive (/livez), whatever its remotes do.")
 @click.option("--url", metavar="URL", help="Where it listens; else web.listen says it.")
 def health(config: Path | None, live: bool, url: str | None) -> None:
-    """Ask a running daemon whether it is ready, or alive: exit 0 or 1."""
+    """Ask a running daemon whether it is ready, or alive."""
     door = _given(url) if url else _configured(config)
     path = door.path if door.path.strip("/") else "/livez" if live else "/readyz"
     address = door._replace(path=path).geturl()
@@ -53,7 +60,7 @@ def _given(url: str) -> SplitResult:
 
 
 def _configured(config: Path | None) -> SplitResult:
-    web = _web(config)
+    web = table(tables(config), "web")
     listen = os.environ.get("KUMA_SYNC_WEB__LISTEN", web.get("listen", DEFAULT_LISTEN))
     certificate = os.environ.get("KUMA_SYNC_WEB__CERT_FILE", web.get("cert_file", ""))
     if listen == "":
@@ -64,25 +71,6 @@ def _configured(config: Path | None) -> SplitResult:
     if parts is None or parts.netloc != netloc or parts.port is None:
         raise ConfigError("web.listen", f'expected "host:port" such as "{DEFAULT_LISTEN}", with a port to ask')
     return parts
-
-
-def _web(config: Path | None) -> dict[str, Any]:
-    """Read `[web]` of the configuration file; `{}`, for the defaults, where there is none."""
-    named = config or os.environ.get("KUMA_SYNC_CONFIG")
-    for path in [Path(named)] if named else [Path("config.toml"), Path("/etc/kuma-sync/config.toml")]:
-        try:
-            web = tomllib.loads(path.read_text(encoding="utf-8-sig")).get("web", {})
-        except FileNotFoundError:
-            if config:
-                raise ConfigError("--config", f"there is no file {path}") from None
-        except PermissionError:
-            if named:
-                raise ConfigError("--config" if config else "KUMA_SYNC_CONFIG", f"{path} cannot be read") from None
-        except (OSError, ValueError, RecursionError):
-            return {}
-        else:
-            return web if isinstance(web, dict) else {}
-    return {}
 
 
 def _address(url: str) -> SplitResult | None:

@@ -14,12 +14,16 @@ from kuma_sync.app.preview import load_stored
 from kuma_sync.app.processes import running
 from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import HOW_TO_ROUTE
-from kuma_sync.cli.options import Unfinished, config_option, json_option
+from kuma_sync.cli.completion import offer_targets
+from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
 from kuma_sync.cli.out import say
+from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
 from kuma_sync.cli.status import SIDES, why_of
 from kuma_sync.cli.tables import (
+    ALERT,
     Column,
+    State,
     ago_first,
     beside,
     bytes_of,
@@ -44,6 +48,7 @@ from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob, QueueName
 LONGEST = 300
 """Characters of a field's value that are shown."""
 
+EXAMPLES = examples("kuma-sync show 5f0c2a3e", "kuma-sync show INC-1042", "kuma-sync show 'brute force' --live")
 PAGE = 50
 """Alerts that a table shows unless another number is given."""
 
@@ -56,13 +61,21 @@ class Looked(AlertView):
     live: Live | None = None
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync alerts --state parked", "kuma-sync alerts --target north --limit 500"))
 @config_option
 @json_option
-@click.option("--state", type=click.Choice([state.value for state in AlertState]), help="Only alerts in this state.")
-@click.option("--target", metavar="NAME", help="Only alerts that go to this target.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), help=f"At most so many, the latest first; {PAGE} unless --json is given."
+    "--state",
+    metavar="STATE",
+    type=click.Choice([state.value for state in AlertState]),
+    help=f"Only alerts in this state: {', '.join(AlertState)}.",
+)
+@click.option("--target", metavar="NAME", shell_complete=offer_targets, help="Only alerts that go to this target.")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help=f"At most so many, the latest first; {PAGE} unless --json is given.",
 )
 def alerts(config: Path | None, as_json: bool, state: str | None, target: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
@@ -80,7 +93,7 @@ def alerts(config: Path | None, as_json: bool, state: str | None, target: str | 
             say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
 
 
-@click.command()
+@click.command(epilog=EXAMPLES)
 @config_option
 @json_option
 @click.option("--raw", is_flag=True, help="Print only what KUMA sent, of a parked piece that is no alert.")
@@ -99,7 +112,8 @@ def show(config: Path | None, as_json: bool, raw: bool, live: bool, alert: str) 
     settings = command_settings(config, remotes=live)
     view = _view(settings, alert)
     if live:
-        view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
+        with progress("asking the IRP"):
+            view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
     if as_json:
         show_json(view)
     else:
@@ -160,24 +174,24 @@ def _parked_row(job: ParkedJob) -> Row:
 def _show_rows(page: Page, *, targets: bool) -> None:
     seen = ago_first(page.now)
     columns = [
-        Column("alert", least=9),
+        ALERT,
         Column("state"),
         *([Column("target")] if targets else []),
-        Column("priority", spared=True),
-        Column("status", spared=True),
-        Column("last seen", brief=","),
-        Column("incident"),
-        Column("name", least=12),
+        Column("priority", spared=2),
+        Column("status", spared=3),
+        Column("last seen", brief=",", spared=1),
+        Column("incident", least=8),
+        Column("name", least=8),
     ]
     rows = [[*_cells(row, seen(row.last_seen), targets=targets), *_why(row)] for row in page.rows]
     if any(row.reason for row in page.rows):
-        columns += [Column("towards"), Column("reason", wraps=True)]
+        columns += [Column("towards", spared=4), Column("reason", wraps=True)]
     show_table(columns, [row[: len(columns)] for row in rows])
 
 
 def _cells(row: Row, seen: str, *, targets: bool) -> list[object]:
     incident = row.incident_number or row.incident_id
-    state = [row.state, row.target or "–"] if targets else [row.state]
+    state = [State(row.state), *([row.target or "–"] if targets else [])]
     return [row.alert_id, *state, row.priority, row.status, seen if row.last_seen else None, incident, row.name]
 
 
@@ -217,7 +231,7 @@ def _raw(settings: Settings, text: str) -> bytes:
 
 def _show(view: Looked) -> None:
     when = beside(view.now)
-    say(f"{plain(view.id)}  {view.state}")
+    show_line(f"{plain(view.id)}  ", State(view.state))
     show_pairs([("parked because", view.parked_because)])
     if view.parked_size is not None:
         show_pairs([("as it came", f"{bytes_of(view.parked_size)}, printed by `kuma-sync show --raw`")])
@@ -236,7 +250,7 @@ def _show(view: Looked) -> None:
     if view.history:
         say("\nhistory")
         show_table(
-            [Column("when", brief=" ("), "who", "what", Column("detail", wraps=True)],
+            [Column("when", brief=" ("), Column("who", least=8), Column("what", least=8), Column("detail", wraps=True)],
             [[when(entry.at), entry.actor, entry.action, entry.detail or " "] for entry in view.history],
             indent="  ",
         )
@@ -250,7 +264,8 @@ def _show_jobs(view: AlertView) -> None:
             due = f", due {when(job.due)}" if job.state is JobState.PENDING else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""
             why = f": {plain(job.reason)}" if job.reason else ""
-            say(f"\non the {queue} queue, towards {SIDES[TOWARDS[queue]]}: {job.state}{due}{tried}{why}")
+            say()
+            show_line(f"on the {queue} queue, towards {SIDES[TOWARDS[queue]]}: ", State(job.state), due + tried + why)
 
 
 def _show_live(live: Live) -> None:

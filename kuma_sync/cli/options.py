@@ -7,33 +7,72 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from kuma_sync.cli.out import can_ask
 from kuma_sync.core.errors import KumaSyncError
 
-config_option = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The configuration file; else KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.",
-)
+F = TypeVar("F", bound=Callable[..., Any])
 
-unread_config_option = click.option(
-    "-c",
-    "--config",
-    type=click.Path(path_type=Path),
-    expose_value=False,
-    help="Taken as by every command, but not read: there is nothing in it for this one.",
+_CONFIG = "kuma_sync.config"
+"""Where the file is kept that was named before the command."""
+
+
+def named_before(context: click.Context) -> Path | None:
+    """Return the configuration file that was named so far on the command line."""
+    path: Path | None = context.meta.get(_CONFIG)
+    return path
+
+
+def _named_once(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Take the file from before or after the command's name; refuse two different ones."""
+    before = named_before(context)
+    if path is None:
+        return before
+    if before is not None and before.absolute() != path.absolute():
+        raise click.UsageError(f"--config names two files, {before} and {path}: say one")
+    context.meta[_CONFIG] = path
+    return path
+
+
+def _naming_configuration(text: str, *, given: bool) -> Callable[[F], F]:
+    return click.option(
+        "-c",
+        "--config",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        callback=_named_once,
+        expose_value=given,
+        help=text,
+    )
+
+
+config_option = _naming_configuration(
+    "The configuration file; else KUMA_SYNC_CONFIG, ./config.toml, /etc/kuma-sync/config.toml.", given=True
+)
+group_config_option = _naming_configuration(
+    "The configuration file; it may as well be named after the command.", given=False
+)
+unread_config_option = _naming_configuration(
+    "Taken as by every command, but not read: there is nothing in it for this one.", given=False
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 dry_run_option = click.option("--dry-run", is_flag=True, help="Only say how many and what.")
+
+
+def examples(*lines: str, codes: str = "") -> str:
+    """Return the end of a command's help: lines to type, and exit codes where they say more than 0, 1 and 2."""
+    typed = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+    return "\n\n".join(part for part in (typed, codes and f"Exit codes: {codes}") if part)
+
+
 NOBODY = 2**32 - 1
 """The login uid of a process without a login, such as a service or a container (proc(5))."""
 

@@ -11,12 +11,19 @@ import logging
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
 from io import TextIOWrapper
 from typing import TextIO
 
 from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.telemetry.outlet import is_journal, with_priority
+from kuma_sync.telemetry.outlet import is_dumb, is_journal, takes_colour, with_priority
+
+USUAL_WIDTH = 80
+"""Characters of a line on a terminal that does not tell."""
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 
 class OutputFailed(KumaSyncError):
@@ -27,8 +34,11 @@ class NobodyReads(OutputFailed):
     """The reader of our results closed the pipe: exit 1, without a message."""
 
 
-def open_streams() -> None:
-    """Open /dev/null for each closed standard stream, so that no file of ours gets its number."""
+def open_streams(*, quiet: bool = False) -> None:
+    """Open /dev/null for each closed standard stream, so that no file of ours gets its number.
+
+    If it is to be `quiet`, nothing is written to stderr from now on.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -40,6 +50,8 @@ def open_streams() -> None:
         if isinstance(stream, TextIOWrapper):
             # A terminal with another encoding then shows an escape for a letter that it lacks.
             stream.reconfigure(errors="backslashreplace")
+    if quiet:
+        _give_up(sys.stderr)
 
 
 def terminal_width() -> int | None:
@@ -47,14 +59,28 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if _shown(sys.stdout) else None
 
 
+def is_coloured() -> bool:
+    """Tell whether results may be coloured: on a terminal that knows colours, where NO_COLOR does not forbid it."""
+    return takes_colour(sys.stdout)
+
+
 def can_ask() -> bool:
     """Tell whether a question can be asked on this terminal."""
     return _shown(sys.stdin) and _shown(sys.stderr)
 
 
-def shown_on_terminal() -> bool:
-    """Tell whether a human sees what is written to stderr as it comes."""
-    return _shown(sys.stderr)
+def progress_width() -> int | None:
+    """Return how many characters a line on stderr may have that is written over; None where it cannot be."""
+    if not _shown(sys.stderr) or is_dumb():
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_WIDTH
+    return USUAL_WIDTH
+
+
+def can_refresh() -> bool:
+    """Tell whether results can be written over what stood there before."""
+    return _shown(sys.stdout) and not is_dumb()
 
 
 def _shown(stream: TextIO | None) -> bool:
@@ -67,6 +93,31 @@ def _shown(stream: TextIO | None) -> bool:
 def say(text: str = "") -> None:
     """Write a line, or several, of results; raise OutputFailed."""
     _write(printable(text, keep="\n\t") + "\n")
+
+
+def say_coloured(text: str) -> None:
+    """Write a line that holds our own colours; what came from elsewhere in it is escaped already."""
+    _write(text + "\n")
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[str]]:
+    """Collect the lines of results that the block writes, instead of writing them."""
+    lines: list[str] = []
+    token = _collected.set(lines)
+    try:
+        yield lines
+    finally:
+        _collected.reset(token)
+
+
+def refresh(lines: list[str], *, first: bool) -> None:
+    """Write lines over those that stand on the terminal, from its first line on; raise OutputFailed."""
+    begin = "\x1b[H\x1b[2J" if first else "\x1b[H"
+    height = shutil.get_terminal_size().lines
+    over = max(len(lines) - height + 1, 0)
+    shown = [*lines[: len(lines) - over - 1], f"… and {over + 1} more lines: `kuma-sync status`"] if over else lines
+    _write(begin + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
 
 
 def say_bytes(raw: bytes) -> None:
@@ -90,6 +141,10 @@ def complain(text: str, *, lines: bool = False) -> None:
 
 
 def _write(said: str | bytes) -> None:
+    lines = _collected.get()
+    if lines is not None and isinstance(said, str):
+        lines += said.removesuffix("\n").split("\n")
+        return
     if sys.stdout is None:
         raise OutputFailed("standard output is closed, so nobody can be told the result")
     try:

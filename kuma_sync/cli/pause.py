@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.processes import running
-from kuma_sync.cli.options import actor, as_option, config_option, json_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.completion import offer_parts
+from kuma_sync.cli.options import actor, as_option, config_option, examples, json_option
 from kuma_sync.cli.session import command_settings, opened_store
-from kuma_sync.cli.tables import plain, show_json
+from kuma_sync.cli.tables import plain, show_json, show_line
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.moments import moment
 from kuma_sync.settings import Settings, types
@@ -30,11 +30,11 @@ def _length(_context: click.Context, _parameter: click.Parameter, text: str | No
     return length
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync pause irp --for 2h", "kuma-sync pause north", "kuma-sync pause close"))
 @config_option
 @as_option
 @json_option
-@click.argument("part")
+@click.argument("part", shell_complete=offer_parts)
 @click.option(
     "--for", "length", callback=_length, metavar="D", help="How long, such as 2h; else until `kuma-sync resume`."
 )
@@ -49,11 +49,11 @@ def pause(config: Path | None, said: str | None, as_json: bool, part: str, lengt
     _pause(settings, actor(said), part, length, as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=examples("kuma-sync resume irp"))
 @config_option
 @as_option
 @json_option
-@click.argument("part")
+@click.argument("part", shell_complete=offer_parts)
 def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> None:
     """End the pause of PART: what waited is done at once."""
     settings, by = command_settings(config, remotes=False), actor(said)
@@ -64,7 +64,7 @@ def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> N
     if as_json:
         show_json({"part": part, "paused": False, "was_paused": ended is not None})
         return
-    say(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
+    show_line(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
 
 
 def _assure_known(settings: Settings, part: str, what: str) -> None:
@@ -81,11 +81,11 @@ def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, 
             show_json({"part": part, "paused": True, "since": begun.since, "until": begun.until, "by": begun.by})
             return
         end = f"until {moment(begun.until)}" if begun.until else f"until `kuma-sync resume {plain(part)}`"
-        say(f"{plain(part)}: paused {end}. Nothing is lost; what comes meanwhile waits.")
+        show_line(f"{plain(part)}: paused {end}. Nothing is lost; what comes meanwhile waits.")
         with store.reading() as tx:
             works = running(store, tx).daemon
         if not works:
-            say("No daemon is running: the next one obeys it.")
+            show_line("No daemon is running: the next one obeys it.")
 
 
 def _since(ended: Maintenance) -> str:

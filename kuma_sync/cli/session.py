@@ -15,8 +15,7 @@ from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import running
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import Unfinished
-from kuma_sync.cli.out import say
-from kuma_sync.cli.tables import plain
+from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.text import alert_spellings
 from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
@@ -100,7 +99,7 @@ def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
         now = running(store, tx)
     if now.daemon:
         return False
-    say("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
+    show_line("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
     return True
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kuma_sync.cli.options import Unfinished, unread_config_option
+from kuma_sync.cli.options import Unfinished, examples, group_config_option, unread_config_option
 from kuma_sync.cli.out import say
 from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.faults import ARGUMENTS, Faults
@@ -73,10 +73,16 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
                 metavar="[DIR]",
                 help="Serve https with a CA of its own, its files in DIR (else in a new directory).",
             ),
-            click.option("--seed", default=0, show_default=True, help="The same seed gives the same content."),
+            click.option(
+                "--seed", metavar="N", default=0, show_default=True, help="The same seed gives the same content."
+            ),
             click.option("--token", default=token, show_default=True, help="The token it accepts."),
             click.option(
-                "--listen", default=listen, show_default=True, help="HOST:PORT; port 0 lets the system choose."
+                "--listen",
+                metavar="HOST:PORT",
+                default=listen,
+                show_default=True,
+                help="Where it listens; port 0 lets the system choose.",
             ),
             unread_config_option,
         ):
@@ -87,14 +93,19 @@ def shared_options(listen: str, token: str) -> Callable[[F], F]:
 
 
 @click.group()
+@group_config_option
 def sim() -> None:
     """Run a simulated KUMA or IRP, or an IRP that asks by itself, to try things out."""
 
 
-@sim.command()
+@sim.command(epilog=examples("kuma-sync sim kuma --alerts 20", "kuma-sync sim kuma --fault status:code=503,every=5"))
 @shared_options("127.0.0.1:7223", KUMA_TOKEN)
-@click.option("--alerts", default=0, show_default=True, type=click.IntRange(min=0), help="New alerts to begin with.")
-@click.option("--events", default=3, show_default=True, type=click.IntRange(min=0), help="Events in each of them.")
+@click.option(
+    "--alerts", metavar="N", default=0, show_default=True, type=click.IntRange(min=0), help="New alerts to begin with."
+)
+@click.option(
+    "--events", metavar="N", default=3, show_default=True, type=click.IntRange(min=0), help="Events in each of them."
+)
 @click.option(
     "--load", type=click.Path(path_type=Path), help="Alerts from FILE.json or FILE.json.gz, as KUMA sends them."
 )
@@ -125,7 +136,7 @@ def kuma(  # noqa: PLR0913, PLR0917  # one parameter an option, as click hands t
     )
 
 
-@sim.command()
+@sim.command(epilog=examples("kuma-sync sim irp", "kuma-sync sim irp --dialect thehive --tls"))
 @shared_options("127.0.0.1:8443", IRP_TOKEN)
 @click.option(
     "--dialect",

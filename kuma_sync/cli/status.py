@@ -16,10 +16,21 @@ from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
 from kuma_sync.app.processes import Running, running
 from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
-from kuma_sync.cli.options import config_option, json_option
+from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
-from kuma_sync.cli.tables import Column, ago_first, beside, bytes_of, plain, show_json, show_line, show_table
+from kuma_sync.cli.tables import (
+    Column,
+    ago_first,
+    beside,
+    bytes_of,
+    plain,
+    show_json,
+    show_line,
+    show_table,
+    with_state,
+)
+from kuma_sync.cli.watch import watch
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.moments import span
@@ -34,6 +45,19 @@ from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.waiting import Held, Named, ParkedJob, QueueName
 
 MOST_SHOWN = 10
+REFRESHED_EVERY = 5
+LABEL = 10
+"""Characters of a line before its facts begin."""
+
+SPARED = {Depth.POSTPONED, Depth.RUNNING}
+"""The columns that a narrow terminal does without."""
+
+EPILOG = examples(
+    "kuma-sync status",
+    "kuma-sync status --watch 2",
+    "kuma-sync status --json | jq .queues",
+    codes="0 it works, 1 it needs a look, 3 it does not run, 2 wrong usage or configuration.",
+)
 
 SIDES = {"irp": "the IRP", "kuma": "KUMA"}
 
@@ -63,14 +87,25 @@ class Status:
     paused: list[Maintenance]
 
 
-@click.command()
+@click.command(epilog=EPILOG)
 @config_option
 @json_option
-def status(config: Path | None, as_json: bool) -> None:
-    """Say whether the daemon runs and what needs a look; show counts and queues.
-
-    Exit code 0: it works. 1: it needs a look. 3: it does not run.
-    """
+@click.option(
+    "--watch",
+    "every",
+    is_flag=False,
+    flag_value=REFRESHED_EVERY,
+    type=click.FloatRange(min=0.5),
+    metavar="[SECONDS]",
+    help=f"Show it again every so many seconds ({REFRESHED_EVERY}), on a terminal, until Ctrl-C.",
+)
+def status(config: Path | None, as_json: bool, every: float | None) -> None:
+    """Say whether the daemon runs and what needs a look; show counts and queues."""
+    if every is not None:
+        if as_json:
+            raise click.UsageError("Say --json or --watch, not both.")
+        watch(lambda: _show(_look(*_readable_settings(config))), every=every)
+        return
     settings, refused = _readable_settings(config)
     found = _look(settings, refused)
     # With `status | head -1`, too, the exit code must always be that of the verdict.
@@ -164,20 +199,21 @@ def _show(found: Status) -> None:
     when = beside(found.now)
     owner = found.identity
     for line in (*found.standing, found.flow):
-        show_line(line)
+        show_line(*with_state(line))
     say()
-    show_line(f"store     {found.store}, schema {plain(found.schema)}")
+    show_line(f"store     {found.store}, schema {plain(found.schema)}", indent=LABEL)
     if owner is not None:
         show_line(f"joins     KUMA {owner.kuma_instance!r}")
         for name, irp in owner.targets.items():
-            show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}")
+            show_line(f"          {'IRP' if name == IRP else f'target {name}'} {irp}", indent=LABEL)
     for one in found.polling:
         asked = f"last asked {when(one.asked_at)}" if one.asked_at else "never asked"
-        show_line(f"polls us  {plain(one.target)} {asked}; {one.waits} to be handed out")
+        show_line(f"polls us  {plain(one.target)} {asked}; {one.waits} to be handed out", indent=LABEL)
     show_line(f"KUMA      newest alert seen {when(found.cursor.watermark)}")
     show_line(f"          last complete sweep {when(found.cursor.swept_at)}")
     show_line(
-        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none")
+        "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"),
+        indent=LABEL,
     )
     say()
     _show_reads(found)
@@ -196,7 +232,7 @@ def _show_queues(found: Status) -> None:
         # A broken target may be none of the store's yet, and have jobs.
         rows |= {f"→ {name}": found.targets.get(name, QueueCounts()) for name in names}
     show_table(
-        ["queue", *Depth, "oldest"],
+        ["queue", *(Column(depth, spared=int(depth in SPARED)) for depth in Depth), "oldest"],
         [
             [
                 name,
@@ -213,8 +249,8 @@ def _show_reads(found: Status) -> None:
     if not found.reads:
         say("No read yet.\n")
         return
-    columns: list[str | Column] = ["last read", Column("when", brief=","), Column("took", spared=True), "complete"]
-    numbers = [Column(name, spared=True) for name in ("seen", "new", "changed", "left", "rejected")]
+    columns: list[str | Column] = ["last read", Column("when", brief=","), Column("took", spared=1), "complete"]
+    numbers = [Column(name, spared=1) for name in ("seen", "new", "changed", "left", "rejected")]
     show_table(
         [*columns, *numbers, Column("error", least=12)],
         [
@@ -231,9 +267,10 @@ def _show_reads(found: Status) -> None:
 def _show_parked(found: Status) -> None:
     if not found.parked:
         return
-    say(f"\n{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
+    say()
+    show_line(f"{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
-        ["id", "towards", Column("reason", wraps=True)],
+        [Column("id", least=9), Column("towards", spared=1), Column("reason", wraps=True)],
         [[job.id, SIDES[job.towards], why_of(job)] for job in found.parked[:MOST_SHOWN]],
         indent="  ",
     )
@@ -243,9 +280,10 @@ def _show_parked(found: Status) -> None:
 def _show_held(found: Status) -> None:
     if not found.held:
         return
-    say(f"\n{len(found.held)} held by the brake; `kuma-sync release` lets go of all, or of some:")
+    say()
+    show_line(f"{len(found.held)} held by the brake; `kuma-sync release` lets go of all, or of some:")
     show_table(
-        ["id", "towards", Column("name", least=8, spared=True), Column("reason", wraps=True)],
+        [Column("id", least=9), "towards", Column("name", least=8, spared=1), Column("reason", wraps=True)],
         [[one.id, SIDES[one.towards], one.name, one.reason] for one in found.held[:MOST_SHOWN]],
         indent="  ",
     )
@@ -256,13 +294,14 @@ def show_unrouted(unrouted: Sequence[Named]) -> None:
     """List alerts that are held because no route takes them."""
     if not unrouted:
         return
-    say(f"\n{unrouted_held(len(unrouted))}:")
+    say()
+    show_line(f"{unrouted_held(len(unrouted))}:")
     rows = [[one.id, one.name] for one in unrouted[:MOST_SHOWN]]
-    show_table(["id", Column("name", least=12)], rows, indent="  ")
+    show_table([Column("id", least=9), Column("name", least=12)], rows, indent="  ")
     and_more(len(unrouted), "held")
 
 
 def and_more(count: int, state: str) -> None:
     """Say how many a short list leaves out, and which command lists all."""
     if count > MOST_SHOWN:
-        say(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")
+        show_line(f"  … and {count - MOST_SHOWN} more: `kuma-sync alerts --state {state}`")

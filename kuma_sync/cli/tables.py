@@ -1,24 +1,27 @@
 """How results look: tables and times for people, JSON for programs.
 
-Text from elsewhere goes into a line only through `plain`: it may hold line breaks.
+Text from elsewhere goes into a line only through `plain`: it may hold line breaks. Without a terminal nothing is cut,
+wrapped or coloured.
 """
 
 from __future__ import annotations
 
 import json
-import textwrap
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from kuma_sync.cli.out import say, say_bytes, say_json, terminal_width
+from kuma_sync.cli.out import is_coloured, say, say_bytes, say_coloured, say_json, terminal_width
 from kuma_sync.core.moments import moment, rfc3339, since
 from kuma_sync.core.text import printable
 
-SHORTEST_LINE = 20
-"""The least number of characters in a line of a wrapped cell."""
+_SAID = re.compile(
+    r"^[^:]*?\b(NOT RUNNING|NOT WRITABLE|SILENT|FAILING|PAUSED)\b|^daemon (running)\b|^\d+ (parked|held)\b"
+    r"|^\d+ alerts? (held)\b|^configuration on disk (refused)\b"
+)
 
 
 def show_json(value: object) -> None:
@@ -35,72 +38,58 @@ def show_raw(raw: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class State:
+    """A word that says a state: on a terminal it has its colour."""
+
+    word: str
+
+    def __str__(self) -> str:
+        return self.word
+
+
+Piece = str | State
+"""A part of a line, or a cell."""
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column, and the ways to make it smaller on a narrow terminal, in the order in which they are tried."""
 
     title: str
     brief: str = ""
     """The text of a cell from this mark on may be left out."""
-    spared: bool = False
-    """The whole column may be left out if cutting is not enough; the last such column goes first."""
+    spared: int = 0
+    """Above 0: the whole column may be left out if cutting is not enough; the highest first, of equals the last."""
     least: int | None = None
     """It may be cut to so many characters; None: never."""
     wraps: bool = False
     """The last column may be wrapped onto more lines; it is never cut."""
 
 
+ALERT = Column("alert", least=9)
+"""An alert's id; a command understands its beginning, too."""
+
+
 def show_table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, indent: str = "") -> None:
     """Write rows under their columns, fitted to the terminal's width; without a terminal nothing is cut."""
     heads = [column if isinstance(column, Column) else Column(column) for column in columns]
-    lines = [[column.title for column in heads], *([plain(cell) for cell in row] for row in rows)]
-    for line in fitted(heads, lines, _room(indent)):
-        say((indent + line).rstrip())
+    cells: list[list[Piece]] = [[column.title for column in heads], *([_piece(cell) for cell in row] for row in rows)]
+    width = terminal_width()
+    if width is None:
+        for line in uncut(cells):
+            say((indent + line).rstrip())
+        return
+    from kuma_sync.cli import terminal  # noqa: PLC0415  # rich takes a while to load
+
+    for line in terminal.table_lines(heads, cells, width - len(indent), coloured=is_coloured()):
+        say_coloured(indent + line)
 
 
-def fitted(columns: Sequence[Column], lines: Sequence[Sequence[str]], room: int | None) -> list[str]:
-    """Return the lines to write; none is longer than `room` if the columns can be made small enough."""
-    cells = [list(line) for line in lines]
-    widths = _widths(cells)
-    if room is None or _together(widths) <= room:
-        return [_line(line, widths) for line in cells]
-    for at, column in enumerate(columns):
-        for line in cells:
-            line[at] = line[at].partition(column.brief)[0] if column.brief else line[at]
-    widths = _widths(cells)
-    least = [_least(column, width) for column, width in zip(columns, widths, strict=True)]
-    kept = list(range(len(columns)))
-    while _together(least[at] for at in kept) > room and (spared := [at for at in kept if columns[at].spared]):
-        kept.remove(spared[-1])
-    excess = _together(widths[at] for at in kept) - room
-    while excess > 0 and (loose := [at for at in kept if widths[at] > least[at]]):
-        widths[max(loose, key=lambda at: widths[at])] -= 1
-        excess -= 1
-    kept_widths = [widths[at] for at in kept]
-    rows = [[line[at] for at in kept] for line in cells]
-    return [part for row in rows for part in _parts(row, kept_widths, wraps=columns[kept[-1]].wraps)]
-
-
-def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*cells, strict=True)]
-
-
-def _least(column: Column, width: int) -> int:
-    if column.wraps:
-        return min(width, SHORTEST_LINE)
-    return width if column.least is None else min(width, column.least)
-
-
-def _parts(row: Sequence[str], widths: Sequence[int], *, wraps: bool) -> list[str]:
-    """Return the lines of one row: more than one if its last cell is wrapped."""
-    if not wraps:
-        return [_line(row, widths)]
-    first, *others = textwrap.wrap(row[-1], widths[-1]) or [""]
-    empty = [""] * (len(row) - 1)
-    return [_line([*row[:-1], first], widths), *(_line([*empty, other], widths) for other in others)]
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True))
+def uncut(cells: Sequence[Sequence[Piece]]) -> list[str]:
+    """Return the lines of a table in which nothing is cut."""
+    texts = [[str(cell) for cell in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in texts]
 
 
 def cut(text: str, width: int) -> str:
@@ -108,30 +97,44 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-def _together(widths: Iterable[int]) -> int:
-    each = list(widths)
-    return sum(each) + 2 * (len(each) - 1)
-
-
-def _room(indent: str) -> int | None:
-    """Return how many characters a line may have; None without a terminal."""
+def show_line(*pieces: Piece, indent: int = 4) -> None:
+    """Write one line; on a narrow terminal wrap it at words, cutting nothing; further lines are indented."""
     width = terminal_width()
-    return None if width is None else width - len(indent)
+    if width is None:
+        say("".join(map(str, pieces)))
+        return
+    from kuma_sync.cli import terminal  # noqa: PLC0415  # as above
 
-
-def show_line(text: str) -> None:
-    """Write one line; on a narrow terminal wrap it at words, cutting nothing."""
-    room = _room("")
-    for line in textwrap.wrap(text, room, subsequent_indent="    ", break_on_hyphens=False) if room else [text]:
-        say(line)
+    for line in terminal.wrapped(pieces, width, indent=indent, coloured=is_coloured()):
+        say_coloured(line)
 
 
 def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: str = "  ") -> None:
-    """Write a name and a value a line, leaving out what is empty."""
+    """Write a name and a value a line, leaving out what is empty.
+
+    On a terminal a value that is one long word, such as an address, stays whole, so that it can be copied.
+    """
     shown = [(name, plain(value)) for name, value in pairs if value not in (None, "", False)]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        say(f"{indent}{name.ljust(width)}  {value}")
+        before = f"{indent}{name.ljust(width)}  "
+        if " " in value:
+            show_line(before + value, indent=len(before))
+        else:
+            say(before + value)
+
+
+def with_state(text: str) -> list[Piece]:
+    """Split a line of `status` at the first state that it says in capitals or begins with."""
+    found = _SAID.search(text)
+    if found is None:
+        return [text]
+    start, end = found.span(found.lastindex or 0)
+    return [text[:start], State(text[start:end]), text[end:]]
+
+
+def _piece(cell: object) -> Piece:
+    return cell if isinstance(cell, State) else plain(cell)
 
 
 def plain(value: object) -> str:

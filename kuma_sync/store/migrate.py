@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import column, inspect, select, table
@@ -38,10 +39,10 @@ def current(store: Store) -> str | None:
         return _revision(connection)
 
 
-def upgrade(store: Store) -> None:
-    """Bring an empty or older schema up to date; refuse a newer one."""
+def upgrade(store: Store, *, told: Callable[[str], None] | None = None) -> None:
+    """Bring an empty or older schema up to date; refuse a newer one. `told` hears each revision that is reached."""
     with store.migrating() as connection:
-        _upgrade(connection)
+        _upgrade(connection, told)
 
 
 def outdated(revision: str) -> StoreError:
@@ -86,7 +87,7 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, told: Callable[[str], None] | None) -> None:
     if connection.dialect.name == "postgresql":
         # Several copies may start at once; the second waits here and finds the work done.
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7223)")
@@ -103,6 +104,7 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_path()))
     config.attributes["connection"] = connection
+    config.attributes["told"] = told
     command.upgrade(config, "head")
 
 

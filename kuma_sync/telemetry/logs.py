@@ -16,7 +16,8 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from kuma_sync.core.text import printable, printable_json
-from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, with_priority
+from kuma_sync.telemetry import console as console_lines
+from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, takes_colour, with_priority
 from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
 __all__ = ["configure", "hide", "tell_repeats"]
@@ -28,11 +29,16 @@ _SILENT = ("stamina", "uvicorn.access")
 
 
 def configure(
-    *, level: str = "info", format: Literal["auto", "console", "json"] = "auto", stream: TextIO | None = None
+    *,
+    level: str = "info",
+    format: Literal["auto", "console", "json"] = "auto",
+    stream: TextIO | None = None,
+    over: str = "",
 ) -> None:
     """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins.
 
-    Where that is systemd's journal, every line carries its priority.
+    Where that is systemd's journal, every line carries its priority. `over` is written before each line: on a terminal
+    it erases what tells the progress.
     """
     stream = stream or sys.stderr
     terminal = stream.isatty()
@@ -50,8 +56,8 @@ def configure(
     )
     tell_repeats(everything=True)
     handler = logging.StreamHandler(_outlet(stream))
-    formatter = _formatter(console=console, colors=console and terminal)
-    handler.setFormatter(_Prioritised(formatter) if is_journal(stream) else formatter)
+    formatter = _formatter(console=console, colors=console and takes_colour(stream))
+    handler.setFormatter(_Prioritised(formatter) if is_journal(stream) else _Over(formatter, over))
     handler.addFilter(_repeats)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -98,12 +104,33 @@ class _Prioritised(logging.Formatter):
         return with_priority(self._inner.format(record), record.levelno)
 
 
+class _Over(logging.Formatter):
+    """Writes something before the output of another formatter."""
+
+    def __init__(self, inner: logging.Formatter, before: str) -> None:
+        super().__init__()
+        self._inner = inner
+        self._before = before
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        return self._before + self._inner.format(record)
+
+
 def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
+    written: list[Any]
+    if console:
+        time, written = (
+            console_lines.LOCAL_TIME,
+            [
+                _shown,
+                console_lines.without_our_logger,
+                console_lines.renderer(colours=colors),
+            ],
+        )
+    else:
+        time = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        written = [structlog.processors.JSONRenderer(ensure_ascii=False), _json_shown]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[first_line],
         processors=[
@@ -111,9 +138,9 @@ def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             safe_traceback,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            time,
             redact,
-            *([_shown, renderer] if console else [renderer, _json_shown]),
+            *written,
         ],
     )
 

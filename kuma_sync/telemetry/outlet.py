@@ -40,6 +40,19 @@ def is_journal(stream: TextIO, env: Mapping[str, str] | None = None) -> bool:
     return named == f"{status.st_dev}:{status.st_ino}"
 
 
+def is_dumb(env: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the terminal cannot move its cursor (TERM=dumb)."""
+    return (os.environ if env is None else env).get("TERM", "") in ("dumb", "unknown")
+
+
+def takes_colour(stream: TextIO | None, env: Mapping[str, str] | None = None) -> bool:
+    """Tell whether a stream is a terminal that shows colours, and NO_COLOR (no-color.org) does not forbid them."""
+    env = os.environ if env is None else env
+    with contextlib.suppress(OSError, ValueError):
+        return stream is not None and stream.isatty() and not is_dumb(env) and not env.get("NO_COLOR")
+    return False
+
+
 def with_priority(text: str, level: int) -> str:
     """Put the priority of a level of `logging` before every line."""
     priority = next((number for least, number in _PRIORITIES if level >= least), _DEBUG)

@@ -46,6 +46,12 @@ class Poller:
         self._recorder = recorder
         self._settings = poll_settings
         self._refused: set[AlertId] = set()
+        self._round: Round | None = None
+
+    @property
+    def read(self) -> int:
+        """Return how many alerts the round under way has read so far; one that two reads show counts twice."""
+        return sum(one.seen for one in self._round.passes) if self._round is not None else 0
 
     async def poll_once(self, *, sweep: bool = False) -> Round:
         """Read one round; with `sweep` it lists everything, even if no sweep is due.
@@ -59,9 +65,11 @@ class Poller:
         round_ = Round(
             leadership=leadership, cursor=cursor, began_at=self._settings.clock(), to_irp=self._settings.to_irp
         )
+        self._round = round_
         try:
             await self._gather(round_, sweep=sweep or not self._recorder.swept.complete)
         finally:
+            self._round = None  # it may hold very many alerts
             await self._remember(round_)
         return round_
 

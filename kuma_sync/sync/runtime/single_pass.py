@@ -25,13 +25,21 @@ log = structlog.get_logger(__name__)
 A_MOMENT = 0.1
 """Seconds: two clocks never agree."""
 
+DELIVERING = "delivering and closing"
 STOPPED = "stopped by a signal before the pass was complete"
 
 
-async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: timedelta = timedelta()) -> list[str]:
+async def once(
+    runtime: Runtime,
+    *,
+    stop: asyncio.Event | None = None,
+    grace: timedelta = timedelta(),
+    told: Callable[[str], None] | None = None,
+) -> list[str]:
     """Do one complete pass: sweep, ask the IRP, attempt every due delivery and closing; return what went wrong.
 
-    Told to stop it takes up nothing more, and what is in flight has `grace` to end. Raise StoreUnavailable.
+    Told to stop it takes up nothing more, and what is in flight has `grace` to end. `told` hears each step that begins;
+    without it the log does, and how long each takes. Raise StoreUnavailable.
     """
     stop = stop or asyncio.Event()
     troubles: list[str] = []
@@ -43,7 +51,7 @@ async def once(runtime: Runtime, *, stop: asyncio.Event | None = None, grace: ti
     for gate in runtime.gates.values():
         # Every due job is attempted, once: there is no later for which to spare the remote.
         gate.never_trip()
-    async with _said(runtime.limits.told_every) as doing:
+    async with _said(runtime.limits.told_every, told) as doing:
         try:
             async with asyncio.timeout(None) as limit:
                 limiting = asyncio.ensure_future(end_within(stop, limit, grace))
@@ -91,7 +99,7 @@ async def _write_back(runtime: Runtime, stop: asyncio.Event) -> None:
 
 async def _drain(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doing: _Doing) -> None:
     since = runtime.kuma.pace.clock()
-    doing.begin("delivering and closing")
+    doing.begin(DELIVERING)
     while not stop.is_set():
         # Both queues and all targets at once: none waits for a slow one.
         async with asyncio.TaskGroup() as group:
@@ -140,16 +148,20 @@ async def _unless_stopped(
 
 
 class _Doing:
-    """What a pass does now, for the log."""
+    """What a pass does now, for the log, or for who is `told`."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str], None] | None) -> None:
+        self._told = told
         self._what = ""
         self._since = 0.0
 
     def begin(self, what: str) -> None:
         """Say what begins."""
         self._what, self._since = what, time.monotonic()
-        log.info("pass_goes_on", doing=what, seconds=0)
+        if self._told is None:
+            log.info("pass_goes_on", doing=what, seconds=0)
+        else:
+            self._told(what)
 
     def goes_on(self) -> None:
         """Say that it goes on."""
@@ -157,9 +169,12 @@ class _Doing:
 
 
 @asynccontextmanager
-async def _said(every: timedelta) -> AsyncIterator[_Doing]:
-    """Say at this pace what is being done, while the block runs."""
-    doing = _Doing()
+async def _said(every: timedelta, told: Callable[[str], None] | None) -> AsyncIterator[_Doing]:
+    """Say in the log at this pace what is being done, while the block runs; nothing where somebody is `told`."""
+    doing = _Doing(told)
+    if told is not None:
+        yield doing
+        return
 
     async def say() -> None:
         while True:
