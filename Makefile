@@ -36,8 +36,8 @@ MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json] [ARGS="--only 'store file'"]
 	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
-demo: setup ## a scripted day on both simulators, then both sides compared
-	$(BIN)/kuma-sync demo --seconds 30
+demo: setup ## a scripted day on both simulators, then both sides compared; to look at the console: make demo ARGS='--listen 127.0.0.1:8484'
+	@set -- demo $(ARGS); [ $$# -gt 1 ] || set -- demo --seconds 30; $(BIN)/kuma-sync "$$@"
 
 BENCH := .venv-bench
 bench: $(BENCH)/.ready ## every figure of docs/performance.md, taken anew: make bench ARGS='--quick'

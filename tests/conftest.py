@@ -53,6 +53,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a run may be asked for besides its verdict."""
+    parser.addoption("--screenshots", action="store_true", help="let the browser write docs/img/*.png anew")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the storm, which takes longest and mostly waits: at the end all others would wait for it.

@@ -18,6 +18,8 @@ import httpx
 import tomli_w
 from stores import Clock, opened
 
+from kuma_sync.app.console_actions import Actions
+from kuma_sync.app.console_source import Source
 from kuma_sync.settings import Settings, load
 from kuma_sync.store import Store
 from kuma_sync.telemetry.health import Health
@@ -140,6 +142,8 @@ async def console_at(
                 ready=lambda: found.ready,
                 store=store,
                 health=found.health,
+                source=Source(store, settings=lambda: found.settings, reader=lambda: None),
+                actions=Actions(store, settings=lambda: found.settings, ring=lambda: None),
                 clock=clock,
                 limits=limits or ConsoleLimits(),
             ),

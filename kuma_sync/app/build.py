@@ -124,6 +124,8 @@ class RuntimeBuilder:
         self._routing = routing_of(settings)
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
+        admit = partial(self._kuma.whole.admit, reads=True)
+        self._contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         self._leader = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.leader_lease)
         self._brake = settings.brake.brake
         self._closings = Closings(
@@ -147,6 +149,7 @@ class RuntimeBuilder:
             poller=self._poller(partial(_ring, workers)),
             closes=self._closes(),
             kuma=self._kuma.whole,
+            contents=self._contents,
             passing=Passing(
                 kuma=remotes.passage, gate=self._kuma.whole, store=shared.store, most=shared.limits.passed_at_once
             ),
@@ -308,8 +311,6 @@ class RuntimeBuilder:
             target=target.name,
             write_back=settings.kuma.writes_back,
         )
-        admit = partial(self._kuma.whole.admit, reads=True)
-        contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         lanes = {lane: list[Gate]() for lane in LANES.values()}
         for operation, kind in gates.irp.kinds.items():
             lanes[LANES[operation]].append(kind)
@@ -335,7 +336,7 @@ class RuntimeBuilder:
                 target=target.name,
                 unit_of_work=unit_of_work,
                 steps=acts(unit_of_work=unit_of_work),
-                contents=contents,
+                contents=self._contents,
                 pace=self._pace,
                 metrics=shared.metrics,
             ),

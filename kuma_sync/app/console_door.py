@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 
 from kuma_sync.app.build import utc_now
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
+from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.routes import Pages
 
 _ROOM = "kuma_sync.web.console"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromDaemon:
+    """What of the daemon stands behind the console; the functions are called anew each time.
+
+    `ring` wakes the workers, for there is something new on the queues.
+    """
+
+    settings: Callable[[], Settings]
+    ready: Callable[[], bool]
+    store: Store
+    health: Health
+    reader: Callable[[], ContentsReader | None]
+    ring: Callable[[], None]
+
+
 class ConsoleDoor:
     """Returns the console when it is called, or None while it is off. All are asked anew at every request."""
 
-    def __init__(
-        self, *, settings: Callable[[], Settings], ready: Callable[[], bool], store: Store, health: Health
-    ) -> None:
-        self._settings = settings
-        self._ready = ready
-        self._store = store
-        self._health = health
+    def __init__(self, daemon: FromDaemon) -> None:
+        self._daemon = daemon
         self._made: Pages | None = None
 
     def __call__(self) -> Pages | None:
         """Return the console, if it is switched on."""
-        if not self._settings().web.console.enabled:
+        if not self._daemon.settings().web.console.enabled:
             return None
         if self._made is None:
             self._made = self._make()
@@ -43,8 +55,16 @@ class ConsoleDoor:
     def _make(self) -> Pages:
         # Its libraries take thirteen megabytes: a daemon without a console does not load them.
         app, console = (import_module(f"{_ROOM}.{name}") for name in ("app", "console"))
+        source, actions = (import_module(f"kuma_sync.app.console_{name}") for name in ("source", "actions"))
+        daemon = self._daemon
         behind = console.Behind(
-            settings=self._settings, ready=self._ready, store=self._store, health=self._health, clock=utc_now
+            settings=daemon.settings,
+            ready=daemon.ready,
+            store=daemon.store,
+            health=daemon.health,
+            clock=utc_now,
+            source=source.Source(daemon.store, settings=daemon.settings, reader=daemon.reader),
+            actions=actions.Actions(daemon.store, settings=daemon.settings, ring=daemon.ring),
         )
         made: Pages = app.console_app(behind)
         return made

@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
-from kuma_sync.app.console_door import ConsoleDoor
+from kuma_sync.app.console_door import ConsoleDoor, FromDaemon
 from kuma_sync.app.identity import served
 from kuma_sync.app.notifications import Notifications
 from kuma_sync.app.processes import refuse_second
@@ -85,10 +85,14 @@ class Daemon:
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
         self._console = ConsoleDoor(
-            settings=lambda: self._settings,
-            ready=lambda: self._intake.open,
-            store=self._shared.store,
-            health=self._shared.health,
+            FromDaemon(
+                settings=lambda: self._settings,
+                ready=lambda: self._intake.open,
+                store=self._shared.store,
+                health=self._shared.health,
+                reader=lambda: None if self._runtime is None else self._runtime.contents,
+                ring=self._ring,
+            )
         )
         self._intake = ClosingIntake(
             store=self._shared.store,

@@ -77,13 +77,20 @@ def as_if_in(work: DeliveryState, target: str) -> DeliveryState:
     return work if link.target == target else replace(work, link=Link(alert_id=link.alert_id, target=target))
 
 
-async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
-    """Read from KUMA what was delivered and forgotten here; raise RemoteError."""
+async def with_contents(settings: Settings, work: DeliveryState, reader: ContentsReader | None = None) -> Stored:
+    """Read from KUMA what was delivered and forgotten here; raise RemoteError.
+
+    Without a `reader`, which a daemon has, by a connection of its own.
+    """
     contents = None
     if work.lacks_contents:
         profile = _profile(settings, work.link.target)
         step = work.step(capabilities(profile, to_irp=settings.close.to_irp))
-        contents = await _read(settings, work.alert_id, needed=not (isinstance(step, Compare | Upsert) and work.plain))
+        needed = not (isinstance(step, Compare | Upsert) and work.plain)
+        if reader is None:
+            contents = await _read(settings, work.alert_id, needed=needed)
+        else:
+            contents = await reader.read(work.alert_id, needed=needed)
     return Stored(work=work, read=work if contents is None else work.with_contents(contents))
 
 

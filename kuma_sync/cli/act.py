@@ -205,7 +205,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
                 dropped, known = operator.dropped_among(tx, wanted), len(tx.links.many(wanted))
             else:
                 # All that have a link and are not dropped; links are heavy, and there may be very many.
-                wanted = _seen_since(tx, since)
+                wanted = operator.seen_since(tx, since)
                 dropped, known = [], len(wanted)
             described = [f"{plain(name)}: {_described(tx, name)}, was dropped" for name in dropped]
             unrouted = set(tx.links.unrouted())
@@ -268,16 +268,6 @@ def _overwritten(settings: Settings, count: int) -> str:
         f"{count} alerts: each one's incident is looked for and gets all that we send, over what analysts wrote there:"
         f" {fields}.{''.join(waits)}"
     )
-
-
-def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
-    unrouted = set(tx.links.unrouted())
-    ids = [alert_id for alert_id in tx.links.all_ids() if alert_id not in unrouted]
-    if since is None:
-        return ids
-    snapshots = tx.alerts.snapshots(ids)
-    seen = {alert_id: snapshot.alert.last_seen for alert_id, snapshot in snapshots.items()}
-    return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
 
 
 def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[str]) -> None:

@@ -35,6 +35,7 @@ from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
 from kuma_sync.store.read_models.activity import History
+from kuma_sync.store.read_models.closings import ClosingRows
 from kuma_sync.store.read_models.groups import Groups
 from kuma_sync.store.read_models.overview import Overview
 from kuma_sync.store.read_models.search import Search
@@ -70,6 +71,7 @@ class Tx:
     overview: Overview
     waiting: Waiting
     groups: Groups
+    closings: ClosingRows
     search: Search
     activity: Activity
     happened: History
@@ -284,6 +286,7 @@ class Store:
             overview=Overview(connection),
             waiting=Waiting(connection),
             groups=Groups(connection),
+            closings=ClosingRows(connection, now),
             search=Search(connection),
             activity=Activity(connection),
             happened=History(connection, now),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from kuma_sync.core import retargeting, transitions
@@ -14,6 +15,7 @@ from kuma_sync.core.comparison import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Doubt, Ignored, Link, Sought
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx, put_of
@@ -147,6 +149,17 @@ def _move(tx: Tx, link: Link, anew: Link, *, by: str) -> None:
         tx.delivery.put([put_of(anew)])
 
 
+def seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
+    """Return the alerts with a route, neither ignored nor dropped, that KUMA last saw since then; None: all of them."""
+    unrouted = set(tx.links.unrouted())
+    ids = [alert_id for alert_id in tx.links.all_ids() if alert_id not in unrouted]
+    if since is None:
+        return ids
+    snapshots = tx.alerts.snapshots(ids)
+    seen = {alert_id: snapshot.alert.last_seen for alert_id, snapshot in snapshots.items()}
+    return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
+
+
 def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
     """Return which of these alerts were dropped."""
     links = tx.links.many(ids)
@@ -173,6 +186,21 @@ def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[st
     for subject in sorted(released):
         tx.audit.note(by, "release", subject)
     return sorted(released)
+
+
+def pause(tx: Tx, part: str, *, until: datetime | None, by: str) -> Maintenance:
+    """Ask a part nothing until then, or until it is resumed. One that is paused already gets another end."""
+    begun = tx.pauses.begin(part, until=until, by=by)
+    tx.audit.note(by, "pause", detail=begun.reason)
+    return begun
+
+
+def resume(tx: Tx, part: str, *, by: str) -> Maintenance | None:
+    """End the pause of a part; return it, None where there was none."""
+    ended = tx.pauses.end(part)
+    if ended is not None:
+        tx.audit.note(by, "resume", detail=part)
+    return ended
 
 
 def _kinds(held: Iterable[Held]) -> dict[str, set[str]]:

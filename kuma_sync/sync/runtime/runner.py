@@ -17,6 +17,7 @@ from kuma_sync.core.routing import IRP, Routing
 from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
+from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease
@@ -73,6 +74,7 @@ class Runtime:
     poller: Poller
     closes: Worker
     kuma: RemoteGate
+    contents: ContentsReader
     passing: Passing
     leader: LeaderLease
     housekeeping: Housekeeping

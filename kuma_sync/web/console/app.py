@@ -23,9 +23,10 @@ from kuma_sync.web.console.pages.alert import alert
 from kuma_sync.web.console.pages.alerts import alerts
 from kuma_sync.web.console.pages.closings import closings
 from kuma_sync.web.console.pages.configuration import configuration
+from kuma_sync.web.console.pages.orders import orders
 from kuma_sync.web.console.pages.overview import overview
 from kuma_sync.web.console.pages.passes import passes
-from kuma_sync.web.console.pages.waiting import waiting
+from kuma_sync.web.console.pages.waiting import group, waiting
 from kuma_sync.web.console.preferences import choose, show_choices
 from kuma_sync.web.console.provider_sign_in import BACK, THERE, ProviderSignIn
 from kuma_sync.web.console.rendering import guarded, static
@@ -55,6 +56,8 @@ PAGES: Sequence[Page] = (
     Page(path="/alerts", answer=alerts, menu=N_("Alerts")),
     Page(path="/alerts/{alert_id:path}", answer=alert),
     Page(path="/waiting", answer=waiting, menu=N_("Parked and held")),
+    Page(path="/waiting/{key}", answer=group),
+    Page(path="/orders/{verb}", answer=orders, role=Role.OPERATOR, methods=("GET", "POST")),
     Page(path="/closings", answer=closings, menu=N_("Closings")),
     Page(path="/passes", answer=passes, menu=N_("Passes")),
     Page(path="/configuration", answer=configuration, menu=N_("Configuration")),

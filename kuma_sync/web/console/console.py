@@ -18,8 +18,10 @@ from kuma_sync.store import Store
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.console.access import ConsoleLimits, NotDone, viewer_of
 from kuma_sync.web.console.forms import TOKEN, Form, Forms
+from kuma_sync.web.console.orders import ConsoleActions
 from kuma_sync.web.console.rendering import nonce_of, rendered
 from kuma_sync.web.console.sessions import PROXY, Sessions
+from kuma_sync.web.console.source import ConsoleSource
 from kuma_sync.web.console.words import Words, preferences_of, shown
 
 REFRESHED_EVERY = 10
@@ -42,6 +44,8 @@ class Behind:
     ready: Callable[[], bool]
     store: Store
     health: Health
+    source: ConsoleSource
+    actions: ConsoleActions
     clock: Callable[[], datetime]
     limits: ConsoleLimits = field(default_factory=ConsoleLimits)
 
@@ -59,6 +63,16 @@ class Console:
     def store(self) -> Store:
         """Return the store, for reads: `await console.store.read(lambda tx: …)`."""
         return self.behind.store
+
+    @property
+    def source(self) -> ConsoleSource:
+        """Return what else can be shown."""
+        return self.behind.source
+
+    @property
+    def actions(self) -> ConsoleActions:
+        """Return what can be ordered."""
+        return self.behind.actions
 
     def rules(self) -> ConsoleSection:
         """Return who may sign in, and how, as the configuration says now."""
@@ -153,8 +167,10 @@ class Console:
             "ago": words.ago,
             "span": words.span,
             "exactly": words.exactly,
+            "hour": words.hour,
             "number": words.number,
             "sentence": words.sentence,
+            "reason": words.reason,
             "state": words.state,
             "shown": shown,
         }

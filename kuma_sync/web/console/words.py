@@ -32,6 +32,9 @@ DOMAIN = "console"
 LOCALE = Path(__file__).parent / "locale"
 _UTC = ZoneInfo("UTC")
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
+_QUOTED = re.compile(r"`([^`<>]+)`")
+"""A command or a key in a sentence."""
+
 _DASH = Markup("–")
 
 
@@ -63,6 +66,16 @@ STATES: dict[str, tuple[str, str]] = {
     "failed": ("bad", N_("failed")),
 }
 """What each state is called, and its tone; colour is never the only sign."""
+
+
+FOREIGN = (
+    *(N_("low"), N_("medium"), N_("high"), N_("critical")),
+    *(N_("new"), N_("assigned"), N_("escalated")),
+    *(N_("responded"), N_("incorrect data"), N_("incorrect correlation rule")),
+    *(N_("its create is beyond brake.max_new"), N_("its closing is beyond brake.max_closed_percent"), N_("no route")),
+    *(N_("as it was sent"), N_("edited in the IRP"), N_("left to the analysts"), N_("not known what was sent")),
+)
+"""Words that come from elsewhere, and are known: KUMA's priorities, statuses and reasons; whose a field is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +161,12 @@ class Words:
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
-        return Markup(said.said(self._template, self._scalar))  # noqa: S704  # both parts are Markup
+        written = said.said(self._template, self._scalar)
+        return Markup(_QUOTED.sub(r"<code>\1</code>", str(written)))  # noqa: S704  # both parts are Markup
+
+    def reason(self, text: str) -> Markup:
+        """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
+        return shown("; ".join(self._text(part) if part in FOREIGN else part for part in text.split("; ")))
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
@@ -175,6 +193,10 @@ class Words:
         """Write a time exactly: `13:49:06 (10:49:06 UTC)`, with the day where it is not today."""
         own = self._clock(moment, self._zone)
         return escape(f"{own} UTC" if self._zone.key == "UTC" else f"{own} ({self._clock(moment, _UTC)} UTC)")
+
+    def hour(self, moment: datetime) -> Markup:
+        """Write the time of a day in the viewer's zone, for a chart."""
+        return escape(format_datetime(moment, "HH:mm", tzinfo=self._zone, locale=self._language))
 
     def number(self, value: float) -> Markup:
         """Write a number as the language does."""

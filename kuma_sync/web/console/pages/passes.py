@@ -74,10 +74,10 @@ def what_of(kind: str) -> Sentence:
 
 
 def _row(record: PassRecord) -> Row:
-    return Row(record=record, what=what_of(record.kind), state=_state(record))
+    return Row(record=record, what=what_of(record.kind), state=how(record))
 
 
-def _state(record: PassRecord) -> str:
+def how(record: PassRecord) -> str:
     """Return how a pass ended. Of a window nobody expects that it shows all, so it is simply done."""
     if record.error:
         return "failed"
