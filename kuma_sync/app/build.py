@@ -122,6 +122,7 @@ class RuntimeBuilder:
         self._remotes = remotes
         self._pace = retry_context(settings, utc_now, shared.limits)
         self._routing = routing_of(settings)
+        self._privacy = settings.privacy.rules()
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
         self._leader = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.leader_lease)
@@ -141,6 +142,7 @@ class RuntimeBuilder:
         return Runtime(
             identity=identity(settings, {name: target.profile.name for name, target in remotes.targets.items()}),
             routing=self._routing,
+            privacy=self._privacy,
             targets=targets,
             broken=remotes.broken,
             store=shared.store,
@@ -251,6 +253,7 @@ class RuntimeBuilder:
                 store=self._shared.store,
                 rules=rules,
                 max_events=settings.poll.max_events,
+                privacy=self._privacy,
                 swept=self._shared.swept_of(settings.kuma),
                 wake=wake,
             ),
@@ -309,7 +312,9 @@ class RuntimeBuilder:
             write_back=settings.kuma.writes_back,
         )
         admit = partial(self._kuma.whole.admit, reads=True)
-        contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
+        contents = ContentsReader(
+            kuma=self._remotes.kuma, max_events=settings.poll.max_events, privacy=self._privacy, admit=admit
+        )
         lanes = {lane: list[Gate]() for lane in LANES.values()}
         for operation, kind in gates.irp.kinds.items():
             lanes[LANES[operation]].append(kind)

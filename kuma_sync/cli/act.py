@@ -140,9 +140,12 @@ def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
             done = operator.retry(tx, wanted, by=by)
             pieces = {piece.digest for piece in tx.rejects.waiting()}
         routing = routing_of(settings)
+        parse = partial(
+            parse_alert, with_events=True, max_events=settings.poll.max_events, privacy=unlocked(store, settings.privacy)
+        )
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
-            if operator.read_again(store, name, by=by, routing=routing, max_events=settings.poll.max_events):
+            if operator.read_again(store, name, by=by, routing=routing, parse=parse):
                 done.append(name)
         _tell(done, "back on the queue", nothing="Nothing is parked.")
         say_if_it_waits(store, done)

@@ -36,7 +36,8 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A piece of KUMA's answer that is no alert: no object, or without a usable id. `raw` is kept as it came."""
+    """A piece of KUMA's answer that is no alert: no object, or without a usable id. `raw` is kept as it came, as far as
+    privacy allows."""
 
     digest: str
     reason: str

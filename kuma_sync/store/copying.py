@@ -13,7 +13,6 @@ _LEFT_OUT = frozenset(
         schema.audit,
         schema.lease,
         schema.heartbeats,
-        schema.console_keys,
         schema.console_sessions,
         schema.console_tokens,
     )

@@ -27,7 +27,9 @@ from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.handouts import Handouts
+from kuma_sync.store.hiding import Hiding
 from kuma_sync.store.jobs import Depth
+from kuma_sync.store.keys import Keys
 from kuma_sync.store.links import Links
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
@@ -59,6 +61,8 @@ class Tx:
     handouts: Handouts
     pauses: Pauses
     write_backs: WriteBacks
+    keys: Keys
+    hiding: Hiding
     console: ConsoleRows
     overview: Overview
     pruning: Pruning
@@ -267,6 +271,8 @@ class Store:
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
+            keys=Keys(connection, now),
+            hiding=Hiding(connection),
             console=ConsoleRows(connection, now),
             overview=Overview(connection),
             pruning=Pruning(connection),
