@@ -16,14 +16,15 @@ from kuma_sync.store.keys import APPLIED, MASKING
 log = structlog.get_logger(__name__)
 
 
-async def obey(store: Store, privacy: Privacy) -> None:
+async def obey(store: Store, privacy: Privacy, *, anew: bool = False) -> None:
     """Unlock the rules, and hide what they name in all that was stored under others, in short transactions.
 
-    Broken off, it is begun again at the next start or reload.
+    Broken off, it is begun again at the next start or reload. `anew`: this process stored by other rules until now,
+    whatever another copy has hidden meanwhile.
     """
     await unlock(store, privacy)
     applied = await store.read(lambda tx: tx.keys.get(APPLIED))
-    if applied == (privacy.mark if privacy.on else None):
+    if applied == (privacy.mark if privacy.on else None) and not (anew and privacy.on):
         return
     if not privacy.on:
         await store.write(lambda tx: tx.keys.forget(APPLIED))

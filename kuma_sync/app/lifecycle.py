@@ -16,6 +16,7 @@ import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
 from kuma_sync.app.console_door import ConsoleDoor
+from kuma_sync.app.hiding import obey
 from kuma_sync.app.identity import served
 from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
 from kuma_sync.app.shared_state import SharedState
@@ -68,6 +69,7 @@ async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
     if not store.local:
         store.engine.dispose()  # its connection would stay open unused
     await store.write(begin)
+    await obey(store, runtime.privacy)
     await route_anew(store, runtime.routing)
 
 
@@ -288,6 +290,7 @@ class Daemon:
 
         async def hand_over() -> None:
             await store.write(partial(take_over, runtime=new, served=old.targets))
+            await obey(store, new.privacy, anew=new.privacy.mark != old.privacy.mark)
             await route_anew(store, new.routing)
 
         try:

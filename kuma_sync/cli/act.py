@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from kuma_sync.app.hiding import unlocked
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
@@ -19,6 +21,7 @@ from kuma_sync.cli.tables import Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.core.routing import UNROUTED
+from kuma_sync.kuma.parse import parse_alert
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from kuma_sync.app.diagnostics import findings
+from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.local_diagnostics import Finding, Verdict
 from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
 from kuma_sync.cli.options import Unfinished, config_option, json_option

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
 from kuma_sync.cli.options import Unfinished, config_option, json_option

@@ -21,7 +21,7 @@ from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
 from kuma_sync.store.console import ConsoleRows
 from kuma_sync.store.copies import Heartbeats, Lease
-from kuma_sync.store.copying import copy_rows
+from kuma_sync.store.copying import copy_rows, move_rows
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
@@ -202,6 +202,17 @@ class Store:
             other._begun(Attempt(other._interrupt), writes=True) as copy,
         ):
             copy_rows(source, copy)
+
+    def move_to(self, other: Store) -> dict[str, int]:
+        """Copy every row into an empty store of the same schema on PostgreSQL; return how many, by table.
+
+        Nobody writes to either meanwhile, and the source stays as it is.
+        """
+        with (
+            self._begun(Attempt(self._interrupt), writes=True) as source,
+            other._begun(Attempt(other._interrupt), writes=True) as copy,
+        ):
+            return move_rows(source, copy)
 
     @contextmanager
     def _watched(self) -> Iterator[Attempt]:
