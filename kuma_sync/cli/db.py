@@ -9,7 +9,6 @@ import click
 
 from kuma_sync.app.build import open_store, utc_now
 from kuma_sync.app.identity import meant, routing_of
-from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
@@ -156,8 +155,9 @@ def _copy(settings: Settings, url: str, password_file: Path | None) -> None:
     target = _server(settings, url, password_file)
     try:
         with ExitStack() as stack:
+            with opened_store(settings, any_owner=True):
+                pass  # it is there, and its schema is ours
             store = open_store(settings)
-            assure_usable(store, settings)
             stack.enter_context(store.hold())
             stack.callback(store.close)  # closed before it is let go
             if migrate.check(target) not in (None, migrate.head()):

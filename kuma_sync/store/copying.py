@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Table, func, insert, literal_column, select, 
 
 from kuma_sync.core.errors import StoreError
 from kuma_sync.store import schema
+from kuma_sync.store.keys import APPLIED, MASKING
 
 _LEFT_OUT = frozenset(
     table.name
@@ -16,11 +17,12 @@ _LEFT_OUT = frozenset(
         schema.audit,
         schema.lease,
         schema.heartbeats,
+        schema.console_keys,
         schema.console_sessions,
         schema.console_tokens,
     )
 )
-"""Tables that tell what happened, and who works on the store: no decision goes by them."""
+"""Tables that tell what happened, and who works on the store: no decision goes by them. But digests go by a key."""
 
 AT_ONCE = 200
 """Rows that are in memory at once; contents may be large."""
@@ -29,6 +31,9 @@ AT_ONCE = 200
 def copy_rows(source: Connection, copy: Connection) -> None:
     """Copy the rows of all tables that decisions go by."""
     _copy(source, copy, [table for table in _tables() if table.name not in _LEFT_OUT])
+    keys = schema.console_keys
+    for row in source.execute(select(keys).where(keys.c.name.in_((MASKING, APPLIED)))).mappings().all():
+        copy.execute(insert(keys), [dict(row)])
 
 
 def move_rows(source: Connection, copy: Connection) -> dict[str, int]:
