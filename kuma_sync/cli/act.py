@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -144,7 +144,10 @@ def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
             pieces = {piece.digest for piece in tx.rejects.waiting()}
         routing = routing_of(settings)
         parse = partial(
-            parse_alert, with_events=True, max_events=settings.poll.max_events, privacy=unlocked(store, settings.privacy)
+            parse_alert,
+            with_events=True,
+            max_events=settings.poll.max_events,
+            privacy=unlocked(store, settings.privacy),
         )
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.

@@ -13,7 +13,7 @@ from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.options import Order, Unfinished, actor, agreed, as_option, config_option, dry_run_option, yes_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.session import command_settings, opened_store, run_async
-from kuma_sync.cli.tables import plain, show_line
+from kuma_sync.cli.tables import bytes_of, plain, show_line
 from kuma_sync.core.errors import StoreError, StoreHeld
 from kuma_sync.settings import Secret, Settings, sqlite_path
 from kuma_sync.settings.addresses import store_address, take_password
@@ -152,7 +152,7 @@ def _backup(settings: Settings, file: Path) -> None:
 def _copy(settings: Settings, url: str, password_file: Path | None) -> None:
     if not sqlite_path(settings.store.url):
         raise click.UsageError("The store is in PostgreSQL already: pg_dump and pg_restore move it to another server.")
-    target = _server(settings, url, password_file)
+    target = _server(url, password_file)
     try:
         with ExitStack() as stack:
             with opened_store(settings, any_owner=True):
@@ -174,7 +174,7 @@ def _copy(settings: Settings, url: str, password_file: Path | None) -> None:
     )
 
 
-def _server(settings: Settings, url: str, password_file: Path | None) -> Store:
+def _server(url: str, password_file: Path | None) -> Store:
     """Return the store to copy into. Raise UsageError."""
     try:
         bare, inside = take_password(store_address(url))

@@ -63,9 +63,7 @@ def parse_alert(raw: bytes, *, with_events: bool, max_events: int, privacy: Priv
     return Parsed(seen=Observation(alert=alert, contents=contents), left_out=tuple(left_out))
 
 
-async def parse_in_turns(
-    raw: bytes, *, with_events: bool, max_events: int, privacy: Privacy
-) -> Parsed | Rejected:
+async def parse_in_turns(raw: bytes, *, with_events: bool, max_events: int, privacy: Privacy) -> Parsed | Rejected:
     """Do what parse_alert does, without keeping the event loop from its other work for long."""
     parse = partial(parse_alert, raw, with_events=with_events, max_events=max_events, privacy=privacy)
     return await in_turns(raw, parse)

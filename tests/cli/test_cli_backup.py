@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
 
-import pytest
+from mounts import small_disk
 from prompt import ask, daemon, shell, until, world
 from stores import opened
 
@@ -19,7 +18,7 @@ from kuma_sync.sim.comparison import compare
 def counts(file: Path) -> dict[str, int]:
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
         return {
-            table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608  # our own names
+            table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # our own names
             for table in ("alerts", "links", "audit")
         }
 
@@ -60,7 +59,9 @@ async def test_what_cannot_be_written_is_said_in_one_sentence_and_leaves_nothing
 ) -> None:
     async with world(tmp_path, store={"url": sqlite_url}) as w:
         missing = await ask("db", "backup", str(tmp_path / "no-folder" / "x.db"), *w.c)
-        none = await ask("db", "backup", str(tmp_path / "x.db"), *w.configured(store={"url": f"sqlite:///{tmp_path}/no.db"}))
+        none = await ask(
+            "db", "backup", str(tmp_path / "x.db"), *w.configured(store={"url": f"sqlite:///{tmp_path}/no.db"})
+        )
 
     assert (missing.code, none.code) == (1, 1)
     assert missing.sentence.endswith("no-folder/x.db: No such file or directory")
@@ -69,23 +70,17 @@ async def test_what_cannot_be_written_is_said_in_one_sentence_and_leaves_nothing
     assert list(tmp_path.glob("*.part*")) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 async def test_a_full_disk_ends_it_with_one_sentence_and_leaves_nothing(sqlite_url: str, tmp_path: Path) -> None:
     small = tmp_path / "small"
-    small.mkdir()
-    mounted = os.system(f"mount -t tmpfs -o size=64k none {small}")  # noqa: S605
-    if mounted != 0:
-        pytest.skip("no tmpfs can be mounted here")
-    try:
+    with small_disk(small):
+        (small / "filler").write_bytes(bytes(950_000))
         async with world(tmp_path, store={"url": sqlite_url}) as w:
             full = await ask("db", "backup", str(small / "x.db"), *w.c)
-        left = list(small.iterdir())
-    finally:
-        os.system(f"umount {small}")  # noqa: S605
+        left = [path.name for path in small.iterdir()]
 
     assert full.code == 1
     assert "the backup was not made" in full.sentence
-    assert left == []
+    assert left == ["filler"]
 
 
 async def test_postgresql_is_backed_up_by_its_own_tool(postgres_url: str, tmp_path: Path) -> None:
@@ -139,6 +134,4 @@ async def test_a_backup_opens_as_a_store_and_needs_no_log_beside_it(sqlite_url: 
     async with opened(f"sqlite:///{tmp_path}/b.db") as store:
         identity = await store.read(lambda tx: tx.targets.identity())
     assert identity is not None
-    assert status.code == 0, status.err
-
-
+    assert status.out.startswith("NOT RUNNING: no daemon works on "), status.err

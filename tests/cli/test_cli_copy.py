@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from prompt import World, ask, daemon, until, world
 from stores import dump, opened
@@ -105,7 +106,7 @@ async def _next_job(url: str) -> int:
 
 async def test_a_store_that_a_daemon_works_on_is_not_copied(new_postgres_url: str, tmp_path: Path) -> None:
     async with world(tmp_path) as w, daemon(w):
-        await until(lambda: (tmp_path / "store.db").exists())
+        await until((tmp_path / "store.db").exists)
         w.kuma.raise_alert()
         await until(lambda: w.irp.incidents)
         held = await ask("db", "copy", new_postgres_url, *w.c)
@@ -124,9 +125,7 @@ async def test_a_database_that_holds_anything_is_refused_and_stays_as_it_is(post
         refused = await ask("db", "copy", postgres_url, *w.c)
 
     assert refused.code == 1
-    assert refused.sentence == (
-        "kuma-sync: the store to copy into is not empty: cursor (1); give an empty database"
-    )
+    assert refused.sentence == ("kuma-sync: the store to copy into is not empty: cursor (1); give an empty database")
     assert await tables(postgres_url) == before
 
 
@@ -164,11 +163,13 @@ async def test_nobody_writes_to_either_store_while_it_is_copied(sqlite_url: str,
                 "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS "
                 "'BEGIN PERFORM pg_sleep(1); RETURN NEW; END'"
             )
-            connection.exec_driver_sql("CREATE TRIGGER slow BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION slow()")
+            connection.exec_driver_sql(
+                "CREATE TRIGGER slow BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION slow()"
+            )
             connection.commit()
         try:
             copying = asyncio.create_task(asyncio.to_thread(source.move_to, target))
-            await asyncio.sleep(0.3)
+            await until(lambda: _is_locked(postgres_url))
             for store in (source, target):
                 await store.write(lambda tx: tx.audit.note("me", "after"))
                 tried.append("copied" if copying.done() else "beside")
@@ -181,6 +182,12 @@ async def test_nobody_writes_to_either_store_while_it_is_copied(sqlite_url: str,
 
     assert counts["audit"] == 1
     assert tried == ["copied", "copied"]
+
+
+def _is_locked(url: str) -> bool:
+    found = "SELECT count(*) FROM pg_locks WHERE mode = 'ExclusiveLock' AND relation = 'audit'::regclass"
+    with psycopg.connect(url) as connection:
+        return connection.execute(found).fetchone() == (1,)
 
 
 @pytest.mark.parametrize(
@@ -224,4 +231,3 @@ async def test_rows_that_did_not_arrive_are_noticed_and_nothing_is_kept(sqlite_u
                 connection.exec_driver_sql("DROP RULE lost ON audit")
                 connection.commit()
         assert dump(target) == ""
-

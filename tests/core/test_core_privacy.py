@@ -113,7 +113,9 @@ def test_a_piece_that_is_no_json_is_not_kept_and_another_without_its_fields() ->
     privacy = Privacy(drop=("SourceUserName",))
 
     assert privacy.hidden_piece(b'[{"SourceUserName": "x", "b": 1}]') == b'[{"b":1}]'
-    assert [privacy.hidden_piece(piece) for piece in (b'{"SourceUserName": "iva', b'"ivanov"', b"\xff", b"")] == [b""] * 4
+    assert [privacy.hidden_piece(piece) for piece in (b'{"SourceUserName": "iva', b'"ivanov"', b"\xff", b"")] == [
+        b""
+    ] * 4
     assert Privacy().hidden_piece(b'{"SourceUserName": "iva') == b'{"SourceUserName": "iva'
 
 
@@ -171,4 +173,4 @@ def test_a_canary_below_a_named_field_is_nowhere_and_the_rest_is_as_it_was(
 def test_without_names_nothing_changes(value: Any) -> None:
     assert canonical_json(hidden(value)) == canonical_json(json.loads(json.dumps(value)))
     assert not Privacy().on
-    assert STAYS == {"ID", "Timestamp"}
+    assert {"ID", "Timestamp"} == STAYS

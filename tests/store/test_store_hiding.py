@@ -139,7 +139,9 @@ async def test_a_process_that_stored_by_other_rules_applies_them_whatever_anothe
 async def test_more_rows_than_one_transaction_takes_are_all_reached(database_url: str) -> None:
     def many(tx: Tx) -> None:
         for number in range(53):
-            piece = Rejected(digest=f"{number:03}", reason="no usable id", raw=as_json({"Message": CANARY, "n": number}))
+            piece = Rejected(
+                digest=f"{number:03}", reason="no usable id", raw=as_json({"Message": CANARY, "n": number})
+            )
             tx.rejects.park([piece])
 
     async with opened(database_url) as store:

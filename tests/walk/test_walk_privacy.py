@@ -117,9 +117,7 @@ async def test_a_change_of_a_dropped_field_alone_is_no_update(tmp_path: Path, sq
     assert len(stage.wrote()) > before
 
 
-async def test_switched_on_by_a_sighup_it_sends_nothing_until_an_alert_changes(
-    tmp_path: Path, sqlite_url: str
-) -> None:
+async def test_switched_on_by_a_sighup_it_sends_nothing_until_an_alert_changes(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         alert_id = spiked(stage)
         async with stage.daemon() as daemon:
@@ -128,9 +126,7 @@ async def test_switched_on_by_a_sighup_it_sends_nothing_until_an_alert_changes(
             stage.configure(**RULES)
             await _hung_up(daemon, 1)
             sweeps = sum("timestampField=firstSeen" in query for query in stage.queries())
-            await eventually(
-                lambda: sum("timestampField=firstSeen" in query for query in stage.queries()) > sweeps + 2
-            )
+            await eventually(lambda: sum("timestampField=firstSeen" in query for query in stage.queries()) > sweeps + 2)
             quiet = stage.wrote()[before:]
             (new,) = stage.kuma.grow(alert_id)
             stage.kuma.alerts[alert_id]["events"][-1]["SourceUserName"] = CANARY

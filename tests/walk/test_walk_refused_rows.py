@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
-from functools import partial
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from sqlite3 import connect
 

@@ -101,7 +101,7 @@ class Recorder:
     What else belongs to such a transaction is done by `also`.
     """
 
-    def __init__(  # one keyword an ingredient, given once, in the composition root
+    def __init__(  # noqa: PLR0913  one keyword an ingredient, given once, in the composition root
         self,
         *,
         store: Store,
