@@ -20,7 +20,7 @@ from paper import draw, fill, machine, section
 from reading import links, stream
 from stage import HERE, ROOT
 
-ORDER = ("stream", "memory", "quiet", "catchup", "freshness", "links", "handout", "scaleout", "start")
+ORDER = ("stream", "memory", "quiet", "catchup", "freshness", "links", "handout", "scaleout", "start", "privacy")
 LONGEST = 900
 """Seconds after which one benchmark is given up."""
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 from typing import Any, TypeGuard
@@ -22,8 +22,10 @@ ALERTS_OWN = frozenset(
 )
 """The alert's own fields (KUMA help 222254): of events, assets and accounts fields are left out, of the alert none."""
 
-_NODES = (dict, list)
 _MASKED = re.compile(r"masked-[0-9a-f]{20}")
+_SHORT, _MOST_MASKS = 256, 10_000
+"""Texts whose masks are remembered: users and hosts come in one event after the other."""
+
 _MOST_NAMES = 10_000
 """Field names that are remembered with what happens to them; KUMA has some hundreds."""
 
@@ -44,6 +46,7 @@ class Privacy:
         self._drop = tuple(sorted({name.casefold() for name in drop}))
         self._mask = tuple(sorted({name.casefold() for name in mask}))
         self._key = key
+        self._masks: dict[str, str] = {}
         self._known: set[str] = set()
         self._hit: dict[str, _Fate] = {}
 
@@ -64,7 +67,7 @@ class Privacy:
 
     def unlock(self, key: bytes) -> None:
         """Take the key that the store keeps."""
-        self._key = key
+        self._key, self._masks = key, {}
 
     def hide(self, value: object) -> None:
         """Leave out and mask fields in a JSON value, at every depth; it is changed in place."""
@@ -92,7 +95,7 @@ class Privacy:
         if not self.on:
             return
         self._take(item, spared=ALERTS_OWN)
-        self._hide([*_children(item)])
+        self._hide(_children(item))
 
     def hidden_piece(self, raw: bytes) -> bytes:
         """Return what may be kept of bytes that are no alert: nothing of them where they are no JSON."""
@@ -119,11 +122,7 @@ class Privacy:
         """Leave out and mask the fields of one object."""
         if not self._known.issuperset(node):
             self._learn(node)
-        if self._hit.keys().isdisjoint(node):
-            return
-        for name in self._hit.keys() & node.keys():
-            if name in spared:
-                continue
+        for name in [name for name in self._hit if name in node and name not in spared]:
             if self._hit[name] is _Fate.DROPPED:
                 del node[name]
             else:
@@ -147,18 +146,28 @@ class Privacy:
             return value
         if isinstance(value, list):
             return [self._masked(member) for member in value]
+        text = value if isinstance(value, str) else canonical_json(value)
+        if text in self._masks:
+            return self._masks[text]
         if isinstance(value, str) and _MASKED.fullmatch(value):
             return value
-        text = value if isinstance(value, str) else canonical_json(value)
+        mask = self._mask_of(text)
+        if len(text) <= _SHORT:
+            if len(self._masks) >= _MOST_MASKS:
+                self._masks.clear()
+            self._masks[text] = mask
+        return mask
+
+    def _mask_of(self, text: str) -> str:
         if self._key is None:
             raise ValueError("a mask needs a key")
         return f"masked-{hmac.digest(self._key, text.encode('utf-8', 'surrogatepass'), 'sha256').hex()[:20]}"
 
 
 def _is_node(value: object) -> TypeGuard[dict[str, Any] | list[Any]]:
-    return type(value) in _NODES
+    return type(value) is dict or type(value) is list
 
 
-def _children(node: dict[str, Any] | list[Any]) -> Iterator[Any]:
+def _children(node: dict[str, Any] | list[Any]) -> list[Any]:
     inside = node.values() if type(node) is dict else node
-    return (child for child in inside if type(child) in _NODES)
+    return [child for child in inside if type(child) is dict or type(child) is list]

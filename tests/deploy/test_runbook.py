@@ -259,9 +259,7 @@ async def test_a_store_moves_to_postgres_whole(tmp_path: Path, new_postgres_url:
     assert left == []
 
 
-async def test_a_closing_while_a_store_is_moved_is_carried_by_the_copy(
-    tmp_path: Path, new_postgres_url: str
-) -> None:
+async def test_a_closing_while_a_store_is_moved_is_carried_by_the_copy(tmp_path: Path, new_postgres_url: str) -> None:
     async with site(tmp_path) as at:
         await given_the_password(at)
         moves(at, new_postgres_url)
