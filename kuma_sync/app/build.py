@@ -311,10 +311,6 @@ class RuntimeBuilder:
             target=target.name,
             write_back=settings.kuma.writes_back,
         )
-        admit = partial(self._kuma.whole.admit, reads=True)
-        contents = ContentsReader(
-            kuma=self._remotes.kuma, max_events=settings.poll.max_events, privacy=self._privacy, admit=admit
-        )
         lanes = {lane: list[Gate]() for lane in LANES.values()}
         for operation, kind in gates.irp.kinds.items():
             lanes[LANES[operation]].append(kind)
@@ -340,12 +336,20 @@ class RuntimeBuilder:
                 target=target.name,
                 unit_of_work=unit_of_work,
                 steps=acts(unit_of_work=unit_of_work),
-                contents=contents,
+                contents=self._contents(),
                 pace=self._pace,
                 metrics=shared.metrics,
             ),
             owner=new_owner(),  # nobody else's, the former runtime's neither: what that still writes is not ours
             health=shared.health,
+        )
+
+    def _contents(self) -> ContentsReader:
+        return ContentsReader(
+            kuma=self._remotes.kuma,
+            max_events=self._settings.poll.max_events,
+            privacy=self._privacy,
+            admit=partial(self._kuma.whole.admit, reads=True),
         )
 
     def _write_back(self) -> WriteBackLoop:

@@ -66,7 +66,7 @@ def backup(config: Path | None, file: Path) -> None:
 @config_option
 @click.option(
     "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="Holds the password of the role in URL; else libpq's own ways count (PGPASSFILE).",
 )
 @click.argument("url")
@@ -182,7 +182,10 @@ def _server(url: str, password_file: Path | None) -> Store:
         raise click.UsageError(f"URL: {error}") from None
     if sqlite_path(bare):
         raise click.UsageError("URL names a file; `kuma-sync db backup FILE` copies the store into one.")
-    word = password_file.read_text(encoding="utf-8").removesuffix("\n") if password_file else inside
+    try:
+        word = password_file.read_text(encoding="utf-8").removesuffix("\n") if password_file else inside
+    except (OSError, UnicodeError) as error:
+        raise click.UsageError(f"--password-file: {password_file} cannot be read: {type(error).__name__}") from None
     password = Secret(word)
     logs.hide(word)
     return Store(store_url(bare), clock=utc_now, password=password if word else None)

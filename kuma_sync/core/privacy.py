@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from fnmatch import fnmatchcase
 from typing import Any, TypeGuard
@@ -35,6 +36,14 @@ class _Fate(Enum):
     MASKED = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """Names that were matched already, and what happens to those that are hidden."""
+
+    known: set[str] = field(default_factory=set)
+    hit: dict[str, _Fate] = field(default_factory=dict)
+
+
 class Privacy:
     """What `[privacy]` says. Names are compared without case, `*` stands for any signs; a field in both is dropped.
 
@@ -47,8 +56,7 @@ class Privacy:
         self._mask = tuple(sorted({name.casefold() for name in mask}))
         self._key = key
         self._masks: dict[str, str] = {}
-        self._known: set[str] = set()
-        self._hit: dict[str, _Fate] = {}
+        self._names = _Names()
 
     @property
     def on(self) -> bool:
@@ -120,25 +128,28 @@ class Privacy:
 
     def _take(self, node: dict[str, Any], spared: Collection[str] = ()) -> None:
         """Leave out and mask the fields of one object."""
-        if not self._known.issuperset(node):
-            self._learn(node)
-        for name in [name for name in self._hit if name in node and name not in spared]:
-            if self._hit[name] is _Fate.DROPPED:
+        names = self._names
+        if not names.known.issuperset(node):
+            names = self._learn(names, node)
+        # Of a copy: another thread may learn names meanwhile.
+        for name in [name for name in list(names.hit) if name in node and name not in spared]:
+            if names.hit[name] is _Fate.DROPPED:
                 del node[name]
             else:
                 node[name] = self._masked(node[name])
 
-    def _learn(self, node: dict[str, Any]) -> None:
-        if len(self._known) > _MOST_NAMES:
-            self._known.clear()
-            self._hit.clear()
-        for name in node.keys() - self._known - STAYS:
+    def _learn(self, names: _Names, node: dict[str, Any]) -> _Names:
+        if len(names.known) > _MOST_NAMES:
+            # In place of clearing them: a thread that looked just now must find what it saw.
+            names = self._names = _Names()
+        for name in node.keys() - names.known - STAYS:
             plain = name.casefold()
             if any(fnmatchcase(plain, pattern) for pattern in self._drop):
-                self._hit[name] = _Fate.DROPPED
+                names.hit[name] = _Fate.DROPPED
             elif any(fnmatchcase(plain, pattern) for pattern in self._mask):
-                self._hit[name] = _Fate.MASKED
-        self._known.update(node)
+                names.hit[name] = _Fate.MASKED
+        names.known.update(node)  # last: who finds a name known must find its fate, too
+        return names
 
     def _masked(self, value: Any) -> Any:
         """Mask a value; of a list each member. What is masked already stays: it may come from our own store."""
@@ -147,8 +158,8 @@ class Privacy:
         if isinstance(value, list):
             return [self._masked(member) for member in value]
         text = value if isinstance(value, str) else canonical_json(value)
-        if text in self._masks:
-            return self._masks[text]
+        if (mask := self._masks.get(text)) is not None:
+            return mask
         if isinstance(value, str) and _MASKED.fullmatch(value):
             return value
         mask = self._mask_of(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -135,13 +136,27 @@ def test_names_that_never_end_take_no_more_than_some_room() -> None:
     for start in range(0, 60_000, 500):
         privacy.hide({f"name-{number}": 1 for number in range(start, start + 500)})
 
-    assert len(privacy._known) <= 10_500
+    assert len(privacy._names.known) <= 10_500
     assert "again-7" not in _after(privacy, {"again-7": 1})
 
 
 def _after(privacy: Privacy, value: dict[str, Any]) -> dict[str, Any]:
     privacy.hide(value)
     return value
+
+
+def test_threads_that_learn_names_at_the_same_time_let_nothing_through() -> None:
+    privacy = Privacy(drop=("*7",))
+
+    def work(thread: int) -> list[str]:
+        left = list[str]()
+        for start in range(0, 30_000, 100):
+            shown = _after(privacy, {f"name-{thread}-{number}": 1 for number in range(start, start + 100)})
+            left += [name for name in shown if name.endswith("7")]
+        return left
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(work, [1, 2, 1, 2])) == [[], [], [], []]
 
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
