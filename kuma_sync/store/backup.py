@@ -44,7 +44,7 @@ def back_up(store: Store, source: Path, file: Path) -> int:
 
 
 def _fill(store: Store, file: Path) -> None:
-    with store.connected() as connection, closing(sqlite3.connect(file, isolation_level=None)) as target:
+    with store.snapshot() as connection, closing(sqlite3.connect(file, isolation_level=None)) as target:
         driver: Any = connection.connection.driver_connection
         # In one transaction that reads: else the copy would begin anew at every commit of the daemon's.
         connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()

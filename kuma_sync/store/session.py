@@ -195,6 +195,12 @@ class Store:
         with self._begun(Attempt(self._interrupt), writes=True) as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that only reads, and sees one moment; nothing limits its time."""
+        with self._begun(Attempt(self._interrupt), writes=False) as connection:
+            yield connection
+
     def copy_to(self, other: Store) -> None:
         """Copy the rows that a pass goes by, as one transaction sees them, into an empty store of the same schema."""
         with (

@@ -76,6 +76,7 @@ async def test_a_canary_in_a_named_field_is_nowhere_at_any_time(
             words = [("status",), ("alerts",), ("show", alert_id), ("render", alert_id), ("alerts", "--json")]
             words += [("show", "--raw", digest) for digest in await asyncio.to_thread(_pieces, stage)]
             said = [await asyncio.to_thread(told, capsys, stage, *one) for one in words]
+            said += [await _answered(listen, path) for path in ("/metrics", "/readyz", "/livez", "/")]
             log = daemon.log.read_text()
         rest = await asyncio.to_thread(stored, stage)
 
@@ -162,6 +163,11 @@ async def test_an_irp_that_polls_is_shown_masks_also_of_what_was_put_out_before(
     assert listed == [alert_id], "repeated for a while, as before"
     assert hidden["odd"] == {"kept": 1}
     assert hidden["affectedAssets"][0]["name"].startswith("masked-")
+
+
+async def _answered(listen: str, path: str) -> str:
+    async with httpx.AsyncClient(base_url=f"http://{listen}", trust_env=False, timeout=20) as client:
+        return (await client.get(path)).text
 
 
 async def _masked_by_now(client: httpx.AsyncClient, query: str) -> list[dict[str, Any]]:
