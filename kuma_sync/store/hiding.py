@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Table, delete, select, update
+from sqlalchemy import Column, Connection, Row, delete, select, update
 
 from kuma_sync.core.privacy import Privacy
 from kuma_sync.store import schema
@@ -30,34 +31,38 @@ class Hiding:
 
     def contents(self, privacy: Privacy, after: str) -> str | None:
         """Hide fields in contents that wait for their delivery."""
-        rows = self._some(select(_CONTENTS), _CONTENTS, "alert_id", after)
-        for row in rows:
+        ids = self._some(_CONTENTS.c.alert_id, after)
+        for row in self._rows(_CONTENTS.c.alert_id, ids):
             packed, size = pack(privacy.hidden(unpack(bytes(row.packed))))
             changed = update(_CONTENTS).where(_CONTENTS.c.alert_id == row.alert_id)
             self._connection.execute(changed.values(packed=packed, size=size))
-        return rows[-1].alert_id if rows else None
+        return ids[-1] if ids else None
 
     def parked(self, privacy: Privacy, after: str) -> str | None:
         """Hide fields in pieces that are no alerts; of one that is no JSON nothing stays."""
-        rows = self._some(select(_PARKED), _PARKED, "digest", after)
-        for row in rows:
+        digests = self._some(_PARKED.c.digest, after)
+        for row in self._rows(_PARKED.c.digest, digests):
             kept = privacy.hidden_piece(zlib.decompress(bytes(row.raw)))
             changed = update(_PARKED).where(_PARKED.c.digest == row.digest)
             self._connection.execute(changed.values(raw=zlib.compress(kept)))
-        return rows[-1].digest if rows else None
+        return digests[-1] if digests else None
 
     def handouts(self, privacy: Privacy, after: str) -> str | None:
         """Hide fields in what was put out. It is not shown again for that; an answer on its way breaks off."""
-        rows = self._some(select(_ROWS), _ROWS, "alert_id", after)
-        for row in rows:
+        ids = self._some(_ROWS.c.alert_id, after)
+        for row in self._rows(_ROWS.c.alert_id, ids):
             self._put_out(privacy, row)
-        return rows[-1].alert_id if rows else None
+        return ids[-1] if ids else None
 
-    def _some(self, query: Select[Any], table: Table, key: str, after: str) -> list[Row[Any]]:
-        column = table.c[key]
-        # The writer's order of locks is that of the ids, too.
-        some = query.where(column > after).order_by(column).limit(AT_ONCE).with_for_update()
-        return list(self._connection.execute(some))
+    def _some(self, key: Column[str], after: str) -> list[str]:
+        # Locked in the order of the ids, as whoever puts out does.
+        some = select(key).where(key > after).order_by(key).limit(AT_ONCE).with_for_update()
+        return list(self._connection.execute(some).scalars())
+
+    def _rows(self, key: Column[str], values: Sequence[str]) -> Iterator[Row[Any]]:
+        """Yield rows one by one: each may be as large as an alert may be."""
+        for value in values:
+            yield self._connection.execute(select(key.table).where(key == value)).one()
 
     def _put_out(self, privacy: Privacy, row: Row[Any]) -> None:
         of_alert = _BODIES.c.alert_id == row.alert_id
