@@ -443,6 +443,40 @@ def test_the_architecture_page_names_modules_that_exist() -> None:
     assert missing == set()
 
 
+def test_the_architecture_page_names_what_its_modules_define() -> None:
+    named = set(re.findall(r"\b(\w+(?:/\w+)+)\.(?!(?:py|md|toml)\b)(\w+)", read(ARCHITECTURE)))
+
+    missing = {f"{module}.{word}" for module, word in named if word not in defined(PACKAGE / f"{module}.py")}
+
+    assert len(named) > 20
+    assert missing == set()
+
+
+def test_the_architecture_page_debugs_by_events_that_are_written() -> None:
+    cells = re.findall(r"^\| (.+?) \|", section(read(ARCHITECTURE), "Debug one alert"), flags=re.MULTILINE)
+    lines = {event for cell in cells for event in re.findall(r"`(\w+_\w+)`", cell.partition("history:")[0])}
+    actions = {action for cell in cells for action in re.findall(r"`(\w+)`", cell.partition("history:")[2])}
+    code = "\n".join(read(path) for path in PACKAGE.rglob("*.py"))
+
+    assert len(lines) > 10
+    assert len(actions) > 2
+    assert lines - logged("debug", "info", "warning", "error", "exception") == set()
+    assert {action for action in actions if f'"{action}"' not in code} == set()
+
+
+@cache
+def defined(path: Path) -> frozenset[str]:
+    """Return the names that a module defines, those inside its classes, too."""
+    names = set[str]()
+    for node in ast.walk(ast.parse(read(path))):
+        match node:
+            case ast.FunctionDef(name=found) | ast.AsyncFunctionDef(name=found) | ast.ClassDef(name=found):
+                names.add(found)
+            case ast.Name(id=found, ctx=ast.Store()):
+                names.add(found)
+    return frozenset(names)
+
+
 @pytest.mark.parametrize("path", DOCS, ids=name)
 def test_links_between_documents_lead_somewhere(path: Path) -> None:
     broken = [link for link in re.findall(r"\]\(([^)\s]+)\)", read(path)) if not leads_somewhere(path, link)]
