@@ -214,4 +214,4 @@ def _moment(value: str | float) -> datetime | None:
 
 def _rejected(raw: bytes, reason: str, privacy: Privacy) -> Rejected:
     digest = "sha256:" + hashlib.sha256(raw).hexdigest()
-    return Rejected(digest=digest, reason=reason, raw=privacy.hidden_piece(raw))
+    return Rejected.piece(digest, reason, raw, privacy)

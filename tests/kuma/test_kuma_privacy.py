@@ -80,6 +80,8 @@ def test_of_a_piece_without_an_id_the_canary_is_not_kept_either(alert: dict[str,
     ]
 
     assert all(isinstance(piece, Rejected) and CANARY.encode() not in piece.raw for piece in pieces)
+    lost = "; not kept, for [privacy] cannot be applied to it"
+    assert [isinstance(piece, Rejected) and piece.reason.endswith(lost) for piece in pieces] == [False, False, True]
 
 
 @given(alerts)

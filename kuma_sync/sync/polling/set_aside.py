@@ -20,7 +20,7 @@ REMEMBERED = 10_000
 def too_large(element: Element, privacy: Privacy) -> Rejected:
     """Return the rejection of a listing's element that is too large even without its events."""
     reason = f"too {'many values' if element.crowded else 'large'} even without events: {element.size} bytes"
-    return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=privacy.hidden_piece(element.head))
+    return Rejected.piece(f"sha256:{element.digest.hex()}", reason, element.head, privacy)
 
 
 REFUSED = "refused:"
