@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from importlib import import_module
 
@@ -10,6 +11,8 @@ from kuma_sync.settings import Settings
 from kuma_sync.store import Store
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.routes import Pages
+
+_ROOM = "kuma_sync.web.console"
 
 
 class ConsoleDoor:
@@ -32,9 +35,14 @@ class ConsoleDoor:
             self._made = self._make()
         return self._made
 
+    async def prepare(self, settings: Settings) -> None:
+        """Load the libraries of a console that is to be on. In a thread: half a second in which the loop must turn."""
+        if settings.web.console.enabled and self._made is None:
+            await asyncio.to_thread(import_module, f"{_ROOM}.app")
+
     def _make(self) -> Pages:
-        # Its libraries take ten megabytes: a daemon without a console does not load them.
-        app, console = (import_module(f"kuma_sync.web.console.{name}") for name in ("app", "console"))
+        # Its libraries take thirteen megabytes: a daemon without a console does not load them.
+        app, console = (import_module(f"{_ROOM}.{name}") for name in ("app", "console"))
         behind = console.Behind(
             settings=self._settings, ready=self._ready, store=self._store, health=self._health, clock=utc_now
         )

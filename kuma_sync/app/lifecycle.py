@@ -203,7 +203,7 @@ class Daemon:
 
     async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""
-        self._console()  # if it is on, its libraries are loaded now and not while somebody waits
+        await self._console.prepare(self._settings)
         app = build_app(
             rules=lambda: door_rules(self._settings),
             intake=self._intake,
@@ -346,6 +346,7 @@ class Daemon:
             runtime = await build(settings, self._shared, opened, broken_before=old.broken)
             refuse_renamed(old.identity, runtime.identity)
             await self._shared.store.read(partial(refuse_unfit, runtime=runtime))
+            await self._console.prepare(settings)
             stack = opened.pop_all()
         return runtime, stack, settings
 

@@ -44,7 +44,7 @@ def test_sentences_stand_in_sentences_and_several_are_separated_by_commas() -> N
     assert str(sentence("waiting: %(parts)s", parts=())) == "waiting: "
 
 
-def test_in_another_language_every_text_is_translated_and_every_value_is_made_harmless() -> None:
+def test_in_another_language_texts_are_translated_and_values_are_made_harmless() -> None:
     russian = {"%(count)d wait: %(why)s": "%(count)d ждут: %(why)s", "no answer from %(url)s": "нет ответа от %(url)s"}
 
     def translate(one: Sentence) -> str:

@@ -46,7 +46,7 @@ def written(folder: Path, text: str) -> Path:
         ('users.anna = "canary"', "users.anna: expected an argon2 hash; `kuma-sync console-user` asks"),
         (f'users.anna = "{HASH.replace("19456", "9999999")}"', "users.anna: expected a hash of at most 128 MB"),
         (f'users." a" = "{HASH}"', "users: expected a name of at most 64 printable characters"),
-        ('users.anna_file = "/nowhere/hash"', "users.anna: the file cannot be read"),
+        ('users.anna_file = "/nowhere/hash"', "users.anna_file: there is no such file"),
         ('roles.anna = "admin"', "roles.anna: 'admin' is not known, expected one of viewer, operator"),
         ('oidc.issuer = "https://id"', "oidc.client_id: is required, because web.console.oidc.issuer is set"),
         ('oidc.scopes = ["profile"]', 'oidc.scopes: expected "openid" among them'),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -17,9 +18,9 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge
 from authlib.oidc.discovery import get_well_known_url
 from joserfc.errors import JoseError
 
-from kuma_sync.core.errors import KumaSyncError, RemoteError
+from kuma_sync.core.errors import KumaSyncError, RemoteError, Transient
 from kuma_sync.settings.console import OidcSection
-from kuma_sync.transport import Endpoint, Outgoing, RemoteClient, refusal
+from kuma_sync.transport import Answer, Endpoint, Outgoing, RemoteClient, refusal
 from kuma_sync.web.console.access import ConsoleLimits
 
 _FORM = "application/x-www-form-urlencoded"
@@ -158,11 +159,21 @@ class Provider(AsyncOpenIDMixin):  # type: ignore[misc]  # Authlib has no types
         finally:
             await client.aclose()
         if 400 <= answer.status < 500:
-            raise NotVouched(f"it refused: {answer.words[:_LONGEST] or answer.status}")
+            raise NotVouched(f"it refused: {_words(answer)}")
         found = answer.json() if answer.status == 200 else None
         if not isinstance(found, dict):
             raise refusal(answer) if answer.status != 200 else answer.not_json()
         return found
+
+
+def _words(answer: Answer) -> str:
+    """Return what a refusal says, in the words of OAuth where it has them."""
+    description = answer.words
+    with suppress(Transient):
+        match answer.json():
+            case {"error_description": str(text)}:
+                description = f"{description}: {text}"
+    return description[:_LONGEST] or str(answer.status)
 
 
 def why_not(error: NotVouched | RemoteError) -> str:

@@ -57,8 +57,9 @@ STATES: dict[str, tuple[str, str]] = {
     "off": ("quiet", N_("off")),
     "standby": ("quiet", N_("standby")),
     "starting": ("busy", N_("starting")),
+    "done": ("good", N_("done")),
     "complete": ("good", N_("complete")),
-    "partial": ("quiet", N_("not complete")),
+    "partial": ("warn", N_("not complete")),
     "failed": ("bad", N_("failed")),
 }
 """What each state is called, and its tone; colour is never the only sign."""

@@ -1,6 +1,6 @@
-"""A real OpenID Connect provider (canaille) as a program of its own: it prints its port, and serves until it is ended.
+"""A real OpenID Connect provider (canaille) as a program of its own: it says when it listens, and serves until its end.
 
-Arguments: the port to listen on, the redirect address of the console. Anna is in the group soc, Boris in shift,
+Arguments: the address to listen on, the redirect address of the console. Olga is in the group soc, Boris in shift,
 Vera in none; each has the password `<name>'s password`.
 """
 
@@ -8,22 +8,40 @@ from __future__ import annotations
 
 import sys
 from socketserver import ThreadingMixIn
+from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
 from canaille import create_app
 from canaille.app import models
 from canaille.backends import Backend
+from canaille.backends.memory.backend import MemoryBackend
 
-GROUPS = {"soc": ["anna"], "shift": ["boris"]}
+GROUPS = {"soc": ["olga"], "shift": ["boris"]}
+
+
+_look_up = MemoryBackend.do_query
+
+
+def _with_all(self: MemoryBackend, model: Any, *_more: Any, **wanted: Any) -> list[Any]:
+    """Find what has all of the attributes; canaille itself takes what has one of them, such as another code."""
+    if not wanted:
+        return list(_look_up(self, model))
+    found = [{one.id: one for one in _look_up(self, model, **{name: value})} for name, value in wanted.items()]
+    return [found[0][one] for one in set.intersection(*map(set, found))]
+
+
+MemoryBackend.do_query = _with_all
 
 
 class Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
-def main(port: int, redirect: str) -> None:
+def main(listen: str, redirect: str) -> None:
     app = create_app(
         config={
+            "SERVER_NAME": listen,
+            "PREFERRED_URL_SCHEME": "http",
             "SECRET_KEY": "a secret of this test alone, long enough",
             "CANAILLE": {"DATABASE": "memory", "JAVASCRIPT": False, "HTMX": False},
             "CANAILLE_OIDC": {},
@@ -39,7 +57,7 @@ def main(port: int, redirect: str) -> None:
                 emails=[f"{name}@example.com"],
                 password=f"{name}'s password",
             )
-            for name in ("anna", "boris", "vera")
+            for name in ("olga", "boris", "vera")
         }
         for person in people.values():
             Backend.instance.save(person)
@@ -59,11 +77,12 @@ def main(port: int, redirect: str) -> None:
         Backend.instance.save(client)
         client.audience = [client]
         Backend.instance.save(client)
-    with make_server("127.0.0.1", port, app, server_class=Server) as server:
-        sys.stdout.write(f"{server.server_port}\n")
+    host, _, port = listen.rpartition(":")
+    with make_server(host, int(port), app, server_class=Server) as server:
+        sys.stdout.write("ready\n")
         sys.stdout.flush()
         server.serve_forever()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(sys.argv[1], sys.argv[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from kuma_sync.core.sentence import counted
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import Role
-from kuma_sync.web.console.app import Page
+from kuma_sync.web.console.app import PAGES, Page
 from kuma_sync.web.console.console import Console
 
 ORDER = "/order"
@@ -152,6 +153,16 @@ async def test_a_viewer_is_neither_asked_nor_obeyed(tmp_path: Path, sqlite_url: 
     assert (asked.status_code, [answer.status_code for answer in answers]) == (403, [403, 403])
     assert "only operators order something" in text_of(asked)
     assert orders == []
+
+
+async def test_whatever_takes_a_form_is_for_operators_alone(tmp_path: Path, sqlite_url: str) -> None:
+    orders = [page for page in (*PAGES, *pages()) if set(page.methods) != {"GET"}]
+    async with console_at(tmp_path, sqlite_url, pages=orders) as console, console.signed_in("victor") as victor:
+        paths = [re.sub(r"{\w+(:path)?}", "retry", page.path) for page in orders]
+        answers = [await victor.sends(path, {}) for path in paths]
+
+    assert {page.role for page in orders} == {Role.OPERATOR}
+    assert all("only operators order something" in text_of(answer) for answer in answers)
 
 
 async def test_an_operator_who_becomes_a_viewer_is_no_longer_obeyed(tmp_path: Path, sqlite_url: str) -> None:

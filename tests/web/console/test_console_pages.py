@@ -19,7 +19,7 @@ from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import ROWS
 
 MALICIOUS = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>\u202egnp.exe\x1b[31m{{ 7*7 }}"
-PATHS = [page.path.replace("{alert_id:path}", "5f0c") for page in PAGES]
+PATHS = [re.sub(r"{\w+(:path)?}", "5f0c", page.path) for page in PAGES]
 
 
 def a_pass(number: int, **fields: object) -> PassRecord:
@@ -161,7 +161,7 @@ async def test_passes_of_one_kind_are_shown_alone_with_their_errors(tmp_path: Pa
         odd = [await anna.sees(f"/passes?before={text}&kind=x") for text in ("abc", "-1", "9" * 30, "²", "0")]
 
     assert "failed KUMA answers 503" in text_of(sweeps)
-    assert "incidents closed in irp complete" in text_of(watched).split("Pages", 1)[1]
+    assert "incidents closed in irp done" in text_of(watched).split("Pages", 1)[1]
     assert [answer.status_code for answer in odd] == [200] * 5
 
 

@@ -18,7 +18,7 @@ from kuma_sync.web.console.app import PAGES
 from kuma_sync.web.console.throttle import Throttle, Wait
 
 
-@pytest.mark.parametrize("path", [page.path.replace("{alert_id:path}", "5f0c") for page in PAGES])
+@pytest.mark.parametrize("path", [page.path for page in PAGES if "{" not in page.path])
 async def test_a_stranger_is_sent_to_the_sign_in_page_and_then_back(tmp_path: Path, sqlite_url: str, path: str) -> None:
     async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
         sent = await visitor.sees(f"{path}?state=parked")
