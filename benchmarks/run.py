@@ -20,7 +20,10 @@ from paper import draw, fill, machine, section
 from reading import links, stream
 from stage import HERE, ROOT
 
-ORDER = ("stream", "memory", "quiet", "catchup", "freshness", "links", "handout", "console", "scaleout", "start")
+ORDER = (
+    *("stream", "memory", "quiet", "catchup", "freshness", "links", "handout", "console", "scaleout", "start"),
+    "privacy",
+)
 LONGEST = 900
 """Seconds after which one benchmark is given up."""
 

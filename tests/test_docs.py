@@ -61,6 +61,7 @@ CONTRACT_KEYS = {
     "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough console",
     "notify": "heartbeat_url webhook_url",
     "log": "level format",
+    "privacy": "drop_fields mask_fields",
 }
 CONTRACT_SECRETS = {"kuma.token", "kuma.proxy", "irp.token", "irp.password", "irp.proxy", "store.password"} | {
     "web.metrics_token",

@@ -122,10 +122,13 @@ class RuntimeBuilder:
         self._remotes = remotes
         self._pace = retry_context(settings, utc_now, shared.limits)
         self._routing = routing_of(settings)
+        self._privacy = settings.privacy.rules()
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
         admit = partial(self._kuma.whole.admit, reads=True)
-        self._contents = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, admit=admit)
+        self._contents = ContentsReader(
+            kuma=remotes.kuma, max_events=settings.poll.max_events, privacy=self._privacy, admit=admit
+        )
         self._leader = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.leader_lease)
         self._brake = settings.brake.brake
         self._closings = Closings(
@@ -143,6 +146,7 @@ class RuntimeBuilder:
         return Runtime(
             identity=identity(settings, {name: target.profile.name for name, target in remotes.targets.items()}),
             routing=self._routing,
+            privacy=self._privacy,
             targets=targets,
             broken=remotes.broken,
             store=shared.store,
@@ -254,6 +258,7 @@ class RuntimeBuilder:
                 store=self._shared.store,
                 rules=rules,
                 max_events=settings.poll.max_events,
+                privacy=self._privacy,
                 swept=self._shared.swept_of(settings.kuma),
                 wake=wake,
             ),

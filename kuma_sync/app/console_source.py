@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from kuma_sync.app.flow import flow, flowing
+from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_contents
 from kuma_sync.app.processes import Running, running_beside
@@ -64,7 +65,8 @@ class Source:
         """Return the requests as they would be sent, secrets masked; raise NothingDone where there are none."""
         work, settings = await self._work(alert_id), self._settings()
         try:
-            stored = await with_contents(settings, work, self._reader())
+            privacy = await self._store.read(lambda tx: rules_now(tx, settings.privacy))
+            stored = await with_contents(settings, work, privacy, self._reader())
             return await asyncio.to_thread(stored_requests, settings, stored)
         except KumaSyncError as error:
             raise NothingDone(sentence("No request can be shown: %(why)s.", why=str(error))) from None
@@ -78,7 +80,8 @@ class Source:
             raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=str(error))) from None
 
     async def _work(self, alert_id: str) -> DeliveryState:
-        work = await self._store.read(partial(load_stored, alert_id=AlertId(alert_id)))
+        section = self._settings().privacy
+        work = await self._store.read(lambda tx: load_stored(tx, AlertId(alert_id), rules_now(tx, section)))
         if work is None:
             raise NothingDone(sentence("There is no alert %(id)s here.", id=alert_id))
         return work

@@ -16,6 +16,7 @@ import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
 from kuma_sync.app.console_door import ConsoleDoor, FromDaemon
+from kuma_sync.app.hiding import obey
 from kuma_sync.app.identity import served
 from kuma_sync.app.notifications import Notifications
 from kuma_sync.app.processes import refuse_second
@@ -253,6 +254,7 @@ class Daemon:
 
         async def hand_over() -> None:
             await store.write(partial(take_over, runtime=new, served=old.targets))
+            await obey(store, new.privacy, anew=new.privacy.mark != old.privacy.mark)
             await route_anew(store, new.routing)
 
         try:

@@ -6,6 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
+from kuma_sync.app.hiding import obey
 from kuma_sync.app.processes import heard_at_door, refuse_moved
 from kuma_sync.app.takeover import take_over
 from kuma_sync.core.errors import StoreUnavailable
@@ -39,6 +40,7 @@ async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
     if not store.local:
         store.engine.dispose()  # its connection would stay open unused
     await store.write(begin)
+    await obey(store, runtime.privacy)
     await route_anew(store, runtime.routing)
 
 

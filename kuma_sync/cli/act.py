@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
+from kuma_sync.app.hiding import unlocked
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
 from kuma_sync.app.standing import HOW_TO_ROUTE, held_counts, unrouted_held
@@ -29,6 +31,7 @@ from kuma_sync.cli.tables import ALERT, Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.core.routing import UNROUTED
+from kuma_sync.kuma.parse import parse_alert
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
@@ -154,9 +157,15 @@ def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
             done = operator.retry(tx, wanted, by=by)
             pieces = {piece.digest for piece in tx.rejects.waiting()}
         routing = routing_of(settings)
+        parse = partial(
+            parse_alert,
+            with_events=True,
+            max_events=settings.poll.max_events,
+            privacy=unlocked(store, settings.privacy),
+        )
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
-            if operator.read_again(store, name, by=by, routing=routing, max_events=settings.poll.max_events):
+            if operator.read_again(store, name, by=by, routing=routing, parse=parse):
                 done.append(name)
         _tell(done, "back on the queue", nothing="Nothing is parked.")
         say_if_it_waits(store, done)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
 from kuma_sync.app.processes import running
@@ -210,7 +211,7 @@ def _view(settings: Settings, text: str) -> Looked:
 async def _looked(settings: Settings, alert_id: AlertId) -> Live:
     """Ask the IRP; raise Unfinished where it is out of reach."""
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        work = load_stored(tx, alert_id)
+        work = load_stored(tx, alert_id, rules_now(tx, settings.privacy))
     if work is None:
         raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
     try:
@@ -224,9 +225,10 @@ def _raw(settings: Settings, text: str) -> bytes:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         name = looked_for(tx, text)
         raw = tx.rejects.body(name)
+        privacy = rules_now(tx, settings.privacy)
     if raw is None:
         raise Unfinished(f"{name} is no parked piece of KUMA's answer: only those are kept as they came")
-    return raw
+    return privacy.hidden_piece(raw)
 
 
 def _show(view: Looked) -> None:

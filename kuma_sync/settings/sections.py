@@ -23,6 +23,7 @@ from kuma_sync.settings.addresses import take_password
 from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.settings.passthrough import Allowed
 from kuma_sync.settings.paths import Places, places_of
+from kuma_sync.settings.privacy import PrivacySection
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.section import Section, written
@@ -261,6 +262,7 @@ class Settings(BaseSettings):
     web: WebSection = _section()
     notify: NotifySection = _section()
     log: LogSection = _section()
+    privacy: PrivacySection = _section()
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _places: Places = PrivateAttr(default_factory=lambda: places_of(None, {}))

@@ -76,6 +76,10 @@ def _connections(settings: Settings) -> Iterator[str]:
 
 def _without_effect(settings: Settings) -> Iterator[str]:
     """Yield keys that have no effect beside the others."""
+    if settings.web.passthrough.allow and settings.privacy.rules().on:
+        yield (
+            "privacy: does not reach what KUMA answers to the calls of web.passthrough: they are passed on as they are"
+        )
     if settings.kuma.write_back and not settings.kuma.writes_back:
         yield 'kuma.write_back: is off: only with kuma.api_version = "v3" can an alert be given a comment'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,10 +10,10 @@ from sqlalchemy import Connection, delete, select
 from kuma_sync.core.errors import UsedAlready
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import insert_into
+from kuma_sync.store.keys import Keys
 
-_KEY_BYTES = 32
 _SIGNING = "signing"
-_KEYS, _SESSIONS, _TOKENS = schema.console_keys, schema.console_sessions, schema.console_tokens
+_SESSIONS, _TOKENS = schema.console_sessions, schema.console_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +39,15 @@ class ConsoleRows:
     def __init__(self, connection: Connection, now: datetime) -> None:
         self._connection = connection
         self._now = now
+        self._keys = Keys(connection, now)
 
     def key(self) -> bytes | None:
         """Return the key that signs cookies and forms; None before there is one."""
-        found = self._connection.execute(select(_KEYS.c.key).where(_KEYS.c.name == _SIGNING)).scalar_one_or_none()
-        return None if found is None else bytes(found)
+        return self._keys.get(_SIGNING)
 
     def make_key(self) -> bytes:
         """Make the key, unless another copy did, and return it."""
-        values = {"name": _SIGNING, "key": secrets.token_bytes(_KEY_BYTES), "made_at": self._now}
-        self._connection.execute(insert_into(self._connection, _KEYS).values(values).on_conflict_do_nothing())
-        made = self.key()
-        assert made is not None  # noqa: S101  # it was just written, or is there
-        return made
+        return self._keys.make(_SIGNING)
 
     def begin(self, session: SessionRow) -> None:
         """Note that somebody signed in."""

@@ -22,13 +22,15 @@ from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
 from kuma_sync.store.console import ConsoleRows
 from kuma_sync.store.copies import Heartbeats, Lease
-from kuma_sync.store.copying import copy_rows
+from kuma_sync.store.copying import copy_rows, move_rows
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.handouts import Handouts
+from kuma_sync.store.hiding import Hiding
 from kuma_sync.store.jobs import Depth
+from kuma_sync.store.keys import Keys
 from kuma_sync.store.links import Links
 from kuma_sync.store.notified import Notified
 from kuma_sync.store.pauses import Pauses
@@ -67,6 +69,8 @@ class Tx:
     handouts: Handouts
     pauses: Pauses
     write_backs: WriteBacks
+    keys: Keys
+    hiding: Hiding
     console: ConsoleRows
     overview: Overview
     waiting: Waiting
@@ -205,6 +209,12 @@ class Store:
         with self._begun(Attempt(self._interrupt), writes=True) as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that only reads, and sees one moment; nothing limits its time."""
+        with self._begun(Attempt(self._interrupt), writes=False) as connection:
+            yield connection
+
     def copy_to(self, other: Store) -> None:
         """Copy the rows that a pass goes by, as one transaction sees them, into an empty store of the same schema."""
         with (
@@ -212,6 +222,17 @@ class Store:
             other._begun(Attempt(other._interrupt), writes=True) as copy,
         ):
             copy_rows(source, copy)
+
+    def move_to(self, other: Store) -> dict[str, int]:
+        """Copy every row into an empty store of the same schema on PostgreSQL; return how many, by table.
+
+        Nobody writes to either meanwhile, and the source stays as it is.
+        """
+        with (
+            self._begun(Attempt(self._interrupt), writes=True) as source,
+            other._begun(Attempt(other._interrupt), writes=True) as copy,
+        ):
+            return move_rows(source, copy)
 
     @contextmanager
     def _watched(self) -> Iterator[Attempt]:
@@ -282,6 +303,8 @@ class Store:
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
+            keys=Keys(connection, now),
+            hiding=Hiding(connection),
             console=ConsoleRows(connection, now),
             overview=Overview(connection),
             waiting=Waiting(connection),

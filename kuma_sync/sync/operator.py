@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Doubt, Ignored, Link, Sought
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
-from kuma_sync.kuma.parse import Parsed, parse_alert
+from kuma_sync.kuma.parse import Parsed
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx, put_of
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import Stop, lock
@@ -47,14 +47,16 @@ def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
     return sorted(done)
 
 
-def read_again(store: Store, digest: str, *, routing: Routing, by: str, max_events: int) -> bool:
+def read_again(
+    store: Store, digest: str, *, routing: Routing, by: str, parse: Callable[[bytes], Parsed | Rejected]
+) -> bool:
     """Try a parked piece of KUMA's answer once more as an alert; false where it waits no more, or still is none.
 
     One piece, and no transaction while it is parsed: it may be large, and a daemon beside must not wait for that.
     """
     with store.reading() as tx:
         raw = tx.rejects.body(digest)
-    parsed = None if raw is None else parse_alert(raw, with_events=True, max_events=max_events)
+    parsed = None if raw is None else parse(raw)
     if parsed is None or isinstance(parsed, Rejected):
         return False
     try:

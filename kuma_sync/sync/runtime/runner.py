@@ -13,6 +13,7 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.routing import IRP, Routing
 from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
@@ -68,6 +69,7 @@ class Runtime:
 
     identity: Identity
     routing: Routing
+    privacy: Privacy
     targets: Mapping[str, TargetRuntime]
     broken: Mapping[str, str]
     store: Store
