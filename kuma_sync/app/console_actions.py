@@ -9,6 +9,7 @@ from typing import assert_never
 
 from kuma_sync.app.close_order import CloseOrder, not_asked, way_of
 from kuma_sync.app.console_choices import Chosen, chosen
+from kuma_sync.app.hiding import unlocked
 from kuma_sync.app.identity import routing_of
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest
@@ -16,6 +17,7 @@ from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
 from kuma_sync.core.maintenance import CLOSE, KUMA
 from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.kuma.parse import parse_alert
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
@@ -128,14 +130,12 @@ class Actions:
     async def _read_again(self, piece: str, *, by: str) -> set[str]:
         """Try a piece that is no alert once more; in a thread, for it may be large."""
         settings = self._settings()
-        again = partial(
-            operator.read_again,
-            self._store,
-            piece,
-            routing=routing_of(settings),
-            by=by,
-            max_events=settings.poll.max_events,
-        )
+
+        def again() -> bool:
+            privacy = unlocked(self._store, settings.privacy)
+            parse = partial(parse_alert, with_events=True, max_events=settings.poll.max_events, privacy=privacy)
+            return operator.read_again(self._store, piece, routing=routing_of(settings), by=by, parse=parse)
+
         return {piece} if await asyncio.to_thread(again) else set()
 
     def _closing(self, tx: Tx, *, order: Close) -> Forecast:

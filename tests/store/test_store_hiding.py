@@ -75,7 +75,7 @@ async def test_what_is_stored_by_other_rules_obeys_new_ones_and_is_not_shown_aga
         waiting = await store.read(lambda tx: (tx.handouts.waiting(), tx.handouts.unshown("irp")))
         piece = await store.read(lambda tx: [tx.rejects.body(name) for name in ("json", "no json")])
 
-        assert CANARY not in dump(store)
+        assert CANARY.casefold() not in dump(store).casefold()
         assert waiting == ({}, set())
         assert contents is not None
         assert contents.events[0]["SourceUserName"] == item["events"][0]["SourceUserName"]
