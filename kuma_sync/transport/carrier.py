@@ -149,7 +149,7 @@ class _Connector(aiohttp.TCPConnector):
         shown = tls.getpeercert(binary_form=True) if tls is not None else None
         if shown and shown != self._shown:
             self._shown = shown
-            if (end := end_of_certificate(shown)) is not None:
+            if (end := end_of_certificate(tls)) is not None:
                 self._certified(end)
         return made
 
