@@ -49,7 +49,7 @@ STATES: dict[str, tuple[str, str]] = {
     "missed": ("warn", N_("missed")),
     "ignored": ("quiet", N_("ignored")),
     "dropped": ("quiet", N_("dropped")),
-    "pending": ("busy", N_("waiting")),
+    "pending": ("busy", N_("pending")),
     "running": ("busy", N_("under way")),
     "closed": ("quiet", N_("closed")),
     "gone": ("warn", N_("gone")),
@@ -176,6 +176,12 @@ class Words:
             rfc3339(moment), self.ago(moment), self.exactly(moment)
         )
 
+    def at(self, moment: datetime) -> Markup:
+        """Write a time within a text (since, until, at): exactly, and how far away it is: `14:37:34 UTC (in 2 hours)`."""
+        own, away = self._clock(moment, self._zone), self.ago(moment)
+        written = "{} UTC ({})" if self._zone.key == "UTC" else f"{{}} ({self._clock(moment, _UTC)} UTC, {{}})"
+        return Markup('<time datetime="{}">{}</time>').format(rfc3339(moment), written.format(own, away))
+
     def ago(self, moment: datetime) -> Markup:
         """Write how long ago a time was, or how far ahead it is."""
         return self._distance(moment - self._now, add_direction=True)
@@ -229,7 +235,7 @@ class Words:
     def _scalar(self, value: Scalar) -> Markup:
         match value:
             case datetime():
-                return self.when(value)
+                return self.at(value)
             case timedelta():
                 return escape(self.span(value))
             case _:

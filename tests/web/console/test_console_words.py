@@ -95,6 +95,20 @@ def test_a_time_is_told_in_the_viewers_zone_with_utc_beside_it(zone: str, writte
     assert 'datetime="2026-11-29T10:46:06Z"' in said
 
 
+@pytest.mark.parametrize(
+    ("language", "zone", "written"),
+    [
+        ("en", "UTC", "Paused until 12:49:06 UTC (in 2 hours)."),
+        ("en", "Europe/Moscow", "Paused until 15:49:06 (12:49:06 UTC, in 2 hours)."),
+    ],
+)
+def test_within_a_sentence_a_time_comes_before_how_far_away_it_is(language: str, zone: str, written: str) -> None:
+    said = words(language, zone).sentence(sentence("Paused until %(until)s.", until=NOW + timedelta(hours=2)))
+
+    assert re.sub(r"<[^>]+>", "", said) == written
+    assert 'datetime="2026-11-29T12:49:06Z"' in said
+
+
 def test_a_time_of_another_day_or_year_has_its_date() -> None:
     late = datetime(2026, 11, 28, 22, 0, tzinfo=UTC)
 

@@ -53,6 +53,14 @@ REASONS = {
     Reason.INCORRECT_RULE: N_("incorrect correlation rule"),
 }
 
+BACK = {
+    "/alerts/": N_("Back to the alert"),
+    "/alerts": N_("Back to the alerts"),
+    "/waiting": N_("Back to what is parked and held"),
+    "/closings": N_("Back to the closings"),
+}
+"""Where the button after an order leads, by how its address begins; elsewhere to the overview."""
+
 Get = Callable[[str], Sequence[str]]
 """Returns all values of a parameter or field."""
 
@@ -92,7 +100,16 @@ async def orders(request: Request, console: Console) -> Response:
     except Changed:
         return await _asked(request, console, verb, form.all, changed=True)
     back = next_of(_first(form.all, "back"))
-    return console.page(request, "ordered.html", verb.title, values={"said": said, "back": back})
+    return console.page(request, "ordered.html", verb.title, values={**_after(signed.order, back), "said": said})
+
+
+def _after(order: Order, back: str) -> dict[str, str]:
+    """Return where a page leads once an order was given: back to where it was ordered, and to the alert."""
+    path = back.partition("?")[0]
+    words = next((words for start, words in BACK.items() if path.startswith(start)), N_("Back to the overview"))
+    choice = getattr(order, "choice", None)
+    one = order.alert_id if isinstance(order, Close) else choice.ids[0] if choice and len(choice.ids) == 1 else ""
+    return {"back": back, "back_to": words, "about": one}
 
 
 async def _asked(request: Request, console: Console, verb: Verb, get: Get, *, changed: bool = False) -> Response:
