@@ -85,6 +85,8 @@ def _verdict(found: Comparison) -> Sequence[Piece]:
         return "the sides ", State("DISAGREE")
     if found.complete:
         return "both sides ", State("agree")
+    if not found.agreeing:
+        return ["NOTHING could be compared"]
     return ["NOT ALL could be compared; what was compared agrees"]
 
 

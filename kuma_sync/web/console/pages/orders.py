@@ -122,6 +122,7 @@ async def _asked(request: Request, console: Console, verb: Verb, get: Get, *, ch
         "verb": verb,
         "order": order,
         "kind": type(order).__name__.lower(),
+        "grave": verb.grave or (isinstance(order, Resync) and order.choice.everything),
         "forecast": forecast,
         "changed": changed,
         "action": request.url.path,

@@ -23,7 +23,7 @@ from kuma_sync.telemetry.health import PartState, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
-from kuma_sync.web.console.pages.waiting import target_named, titled
+from kuma_sync.web.console.pages.waiting import UNROUTED, target_named, titled
 from kuma_sync.web.console.words import N_
 
 DEPTHS = {
@@ -84,6 +84,7 @@ async def overview(request: Request, console: Console) -> Response:
         "seen": seen,
         "depths": [depth for depth in Depth if any(queue.jobs.get(depth) for queue in seen.queues.values())],
         "titled": titled,
+        "unrouted": UNROUTED,
         "target_named": target_named,
         "states": [state for state in AlertState if seen.counts.get(state)],
         "depth_words": DEPTHS,
