@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check test storm demo bench man deb lock clean
+.PHONY: help setup check test system storm demo bench man deb lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,6 +31,10 @@ check: setup ## format, lint, types, layers, documents against code
 
 test: setup ## every test, a minute's storm among them, on SQLite and on a real PostgreSQL
 	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+
+# As root, on Debian; SYSTEM_TESTS=required fails where something is missing, instead of saying what and going on.
+system: setup ## install for real: the package under a booted systemd, the image under podman (root)
+	SYSTEM_TESTS=$${SYSTEM_TESTS:-run} $(BIN)/pytest -p no:randomly --timeout 900 --durations 5 tests/system $(ARGS)
 
 MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json] [ARGS="--only 'store file'"]
