@@ -61,8 +61,6 @@ lock: setup ## pin the requirements anew (hashes, no index addresses)
 man: setup ## the manual pages, from the text of --help, into build/man
 	$(BIN)/python deploy/man.py build/man
 
-# Of the last commit, so that the same commit gives the same bytes; in unpacked sources, of the newest entry of the changelog.
-deb: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 DEB_PYTHON ?= /usr/bin/python3
 deb: setup ## the Debian package, into build: make deb [DEB_PYTHON=/usr/bin/python3], that of the Debian it is for
 	@$(BIN)/python deploy/deb/build.py build --python $(DEB_PYTHON)

@@ -2,8 +2,8 @@
 
     python deploy/deb/build.py build [--python /usr/bin/python3]
 
-It needs dpkg-deb, and the Python of the Debian that the package is for. The same sources and the same SOURCE_DATE_EPOCH
-give the same bytes.
+It needs dpkg-deb, and the Python of the Debian that the package is for. The same commit gives the same bytes: all dates
+in it are SOURCE_DATE_EPOCH, or else the commit's.
 """
 
 from __future__ import annotations
@@ -57,12 +57,19 @@ def main() -> None:
     given = parser.parse_args()
     given.into.mkdir(parents=True, exist_ok=True)
     os.umask(0o022)
+    os.environ.setdefault("SOURCE_DATE_EPOCH", _last_change())
     with tempfile.TemporaryDirectory(prefix="kuma-sync-deb-") as folder:
         tree = Path(folder) / "tree"
         version = _program(tree, given.python, Path(folder))
         _documents(tree)
         _service(tree)
         print(_packed(tree, version, given.python, given.into))
+
+
+def _last_change() -> str:
+    """Return the time of the last commit; in sources without a history, of the changelog."""
+    told = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or str(int((ROOT / "CHANGELOG.md").stat().st_mtime))
 
 
 def _program(tree: Path, python: str, folder: Path) -> str:
@@ -76,6 +83,8 @@ def _program(tree: Path, python: str, folder: Path) -> str:
     _run(*pip, *quiet, "--only-binary", ":all:", "--require-hashes", "-r", ROOT / "requirements.lock")
     # By its name, not its path: of a path pip would write down where it lay.
     _run(*pip, *quiet, "--no-deps", "--no-index", "--find-links", folder, "kuma-sync")
+    (libraries,) = home.glob("lib/*/site-packages")
+    _run(ROOT / "deploy" / "slim.sh", libraries)
     _moved(home, python)
     return wheel.name.split("-")[1]
 
@@ -184,7 +193,7 @@ def _packed(tree: Path, version: str, python: str, into: Path) -> Path:
 
 def _plain(tree: Path) -> None:
     """Give every file the same rights and the same date, whoever built it and when."""
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+    epoch = int(os.environ["SOURCE_DATE_EPOCH"])
     for path in _all(tree):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

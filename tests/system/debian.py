@@ -26,17 +26,19 @@ exec systemd-nspawn --quiet --directory "$1" --boot --register=no --keep-unit --
 def lacking() -> list[str]:
     """Name what is not here."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if not missing and not _sources():
+    if not missing and not sources():
         missing = ["the sources of Debian's packages in /etc/apt"]
     return missing if os.geteuid() == 0 else ["root"]
 
 
-def _sources() -> list[Path]:
+def sources() -> list[Path]:
+    """Return the files that say where this machine has Debian's packages from."""
     apt = Path("/etc/apt")
     return [path for path in (apt / "sources.list", apt / "sources.list.d/debian.sources") if path.is_file()]
 
 
-def _release() -> str:
+def release() -> str:
+    """Return the name of the Debian that runs here."""
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)["VERSION_CODENAME"]
 
@@ -45,8 +47,8 @@ def _release() -> str:
 def unpacked(folder: Path) -> Iterator[Path]:
     """Give the root folder of a new machine."""
     root = folder / "root"
-    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", _release(), str(root)]
-    made = subprocess.run([*words, *map(str, _sources())], capture_output=True, text=True, check=False)
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", release(), str(root)]
+    made = subprocess.run([*words, *map(str, sources())], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     (root / "etc/hostname").write_text("system-test\n", encoding="utf-8")
     try:

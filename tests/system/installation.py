@@ -16,6 +16,7 @@ token_file = "${{CREDENTIALS_DIRECTORY}}/kuma-token"
 [irp]
 url = "http://127.0.0.1:{irp}"
 token_file = "${{CREDENTIALS_DIRECTORY}}/irp-token"
+read_timeout = "3s"
 [poll]
 interval = "1s"
 sweep_interval = "2s"

@@ -50,7 +50,7 @@ def test_it_runs_as_its_own_user_with_its_credentials_and_tells_how_it_is(servic
         *("NoNewPrivs:", "1", "Seccomp:", "2"),
     ]
     assert machine.does("stat -c '%U %a' /var/lib/kuma-sync/kuma-sync.db").strip() == "kuma-sync 600"
-    assert "0 parked" in machine.does("kuma-sync status"), "finds its configuration and its store by itself"
+    assert "sqlite:////var/lib/kuma-sync/kuma-sync.db" in machine.does("cd /; kuma-sync status")
 
 
 def test_after_kill_9_it_is_back_and_nothing_is_lost_or_doubled(service: Installation) -> None:
