@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check test system storm demo bench man deb lock clean
+.PHONY: help setup check test system storm demo bench man words deb bundle lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -40,8 +40,8 @@ MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json] [ARGS="--only 'store file'"]
 	PYTHONPATH=tests $(BIN)/python tests/storm/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
-demo: setup ## a scripted day on both simulators, then both sides compared
-	$(BIN)/kuma-sync demo --seconds 30
+demo: setup ## a scripted day on both simulators, then both sides compared; to look at the console: make demo ARGS='--listen 127.0.0.1:8484'
+	@set -- demo $(ARGS); [ $$# -gt 1 ] || set -- demo --seconds 30; $(BIN)/kuma-sync "$$@"
 
 BENCH := .venv-bench
 bench: $(BENCH)/.ready ## every figure of docs/performance.md, taken anew: make bench ARGS='--quick'
@@ -51,6 +51,12 @@ $(BENCH)/.ready: requirements-bench.lock
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
 	@touch $(BENCH)/.ready
+
+WORDS := kuma_sync/web/console/locale
+words: setup ## gather the console's texts, so that they can be translated in $(WORDS)
+	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --keyword sentence:1 --keyword counted:1,2 --add-location file --sort-by-file --width 120 --project kuma-sync --output-file $(WORDS)/console.pot kuma_sync
+	$(BIN)/pybabel --quiet update --input-file $(WORDS)/console.pot --output-dir $(WORDS) --domain console --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date --width 120
+	rm $(WORDS)/console.pot
 
 lock: setup ## pin the requirements anew (hashes, no index addresses)
 	$(BIN)/pip --disable-pip-version-check install --quiet uv

@@ -20,7 +20,10 @@ from paper import draw, fill, machine, section
 from reading import links, stream
 from stage import HERE, ROOT
 
-ORDER = ("stream", "memory", "quiet", "catchup", "freshness", "links", "handout", "scaleout", "start")
+ORDER = (
+    *("stream", "memory", "quiet", "catchup", "freshness", "links", "handout", "console", "scaleout", "start"),
+    "privacy",
+)
 LONGEST = 900
 """Seconds after which one benchmark is given up."""
 
@@ -29,7 +32,7 @@ def own(name: str, options: argparse.Namespace) -> Report:
     """Run one of the benchmarks that write a report."""
     command = [sys.executable, str(HERE / f"{name}.py")]
     command += ["--quick"] if options.quick else []
-    if name in ("catchup", "scaleout") and options.postgres:
+    if name in ("catchup", "console", "scaleout") and options.postgres:
         command += ["--postgres", options.postgres]
     if name == "catchup" and options.dlt_python:
         command += ["--dlt-python", options.dlt_python]

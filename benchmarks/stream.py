@@ -29,6 +29,7 @@ from pathlib import Path
 
 import httpx
 
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.client import KumaClient, PageEnd
 from kuma_sync.kuma.parse import Parsed, parse_alert
@@ -139,7 +140,7 @@ async def take_alerts(client: KumaClient, known: set[bytes]) -> int:
             if isinstance(item, PageEnd):
                 break  # the server has this page alone
             if item.digest not in known:
-                parsed = parse_alert(item.raw or b"", with_events=True, max_events=0)
+                parsed = parse_alert(item.raw or b"", with_events=True, max_events=0, privacy=Privacy())
                 known.add(item.digest)
                 changed += isinstance(parsed, Parsed)
     return changed

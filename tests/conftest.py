@@ -10,6 +10,7 @@ import gc
 import inspect
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,14 +19,16 @@ from typing import Any
 import postgres
 import psycopg
 import pytest
+import shared_statements
+import shared_templates
 from psycopg import sql
-from shared_statements import share
-from stores import opened
+from stores import migrated, opened
 
 from kuma_sync.store.schema import metadata
 from kuma_sync.telemetry import redact
 
-share()
+shared_statements.share()
+shared_templates.share()
 
 for _name in [name for name in os.environ if name.startswith("KUMA_SYNC_")]:
     del os.environ[_name]
@@ -50,10 +53,23 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what a run may be asked for besides its verdict."""
+    parser.addoption("--screenshots", action="store_true", help="let the browser write docs/img/*.png anew")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the storm, which takes longest and mostly waits: at the end all others would wait for it."""
-    items.sort(key=lambda item: item.path.name != "test_storm.py")
+    """Begin with the storm, which takes longest and mostly waits: at the end all others would wait for it.
+
+    What asks Request Tracker follows it, in the same process, so that one of them is started and not one a process.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, bool, bool]:
+        in_storm, in_rt = item.path.name == "test_storm.py", item.path.parent.name == "rt"
+        return not (in_storm and item.name.startswith("test_a_storm")), not in_storm, not in_rt
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:
@@ -73,7 +89,7 @@ def postgres_server() -> Iterator[str]:
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the schema and nothing else."""
     path = tmp_path_factory.mktemp("migrated") / "store.db"
-    _migrate(f"sqlite:///{path}")
+    path.write_bytes(migrated())
     return path
 
 
@@ -105,6 +121,13 @@ def postgres_url(migrated_postgres: str) -> Iterator[str]:
 def database_url(request: pytest.FixtureRequest) -> str:
     """A migrated database that holds nothing: the test runs once on each kind."""
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def either_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of one kind or the other, by the test's name: for what both do alike."""
+    kind = ("sqlite", "postgres")[zlib.crc32(request.node.name.encode()) % 2]
+    return str(request.getfixturevalue(f"{kind}_url"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

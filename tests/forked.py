@@ -12,7 +12,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
@@ -27,7 +28,7 @@ import kuma_sync.cli.daemon  # noqa: F401
 from kuma_sync import cli
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["__main__", "forked"])
+_context.set_forkserver_preload(["__main__", "forked", "warm"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,22 @@ def fork(log: Path, target: Callable[..., None], *args: object, env: Mapping[str
 def command(*words: str) -> None:
     """Be the command."""
     cli.main(words)
+
+
+async def ended(*words: str, env: Mapping[str, str] | None = None, within: float = 60.0) -> tuple[int, str, str]:
+    """Run the command in a process of its own; return its exit code, its results, and what it said beside them."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        err.touch()
+        process = fork(out, _typed_into, str(err), words, env=env)
+        async with asyncio.timeout(within):
+            code = await process.wait()
+        return code, out.read_text(), err.read_text()
+
+
+def _typed_into(err: str, words: Sequence[str]) -> None:
+    os.dup2(os.open(err, os.O_WRONLY | os.O_APPEND), 2)
+    command(*words)
 
 
 def _serve() -> None:

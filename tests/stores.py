@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import Connection, Engine
 
-from kuma_sync.store import Store, StoreLimits, store_url
+from kuma_sync.store import Store, StoreLimits, schema, store_url
 from kuma_sync.store.migrate import migrations_path, upgrade
 from kuma_sync.store.transactions import OnServer
 
@@ -45,6 +50,19 @@ async def opened(
         await store.aclose()
 
 
+@cache
+def migrated() -> bytes:
+    """Return a SQLite file with the schema and nothing else."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "store.db"
+        store = Store(store_url(f"sqlite:///{file}"), clock=lambda: datetime.now(UTC))
+        try:
+            upgrade(store)
+        finally:
+            store.close()
+        return file.read_bytes()
+
+
 def engines_of(store: Store) -> list[Engine]:
     """Return every engine that a store's transactions go through."""
     on_loop = store._on_loop
@@ -72,3 +90,22 @@ def make_the_first(url: str) -> None:
             to_the_first(connection)
     finally:
         store.close()
+
+
+def dump(store: Store) -> str:
+    """Return every value of every row, unpacked."""
+    told = []
+    with store.connected() as connection:
+        for table in schema.metadata.sorted_tables:
+            for row in connection.execute(table.select()):
+                told += [_unpacked(value) for value in row]
+    return "\n".join(told)
+
+
+def _unpacked(value: Any) -> str:
+    if not isinstance(value, bytes | memoryview):
+        return str(value)
+    try:
+        return zlib.decompress(bytes(value)).decode()
+    except zlib.error:
+        return repr(bytes(value))

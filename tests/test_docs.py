@@ -44,6 +44,7 @@ DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RUNBOOK = ROOT / "docs" / "operations.md"
 PROFILES = ROOT / "docs" / "profiles.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
 
 CONTRACT_KEYS = {
@@ -57,11 +58,15 @@ CONTRACT_KEYS = {
     "brake": "max_closed_percent min_alerts max_new",
     "store": "url password retention",
     "run": "grace",
-    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough",
+    "web": "listen metrics_token metrics_public cert_file key_file tokens passthrough console",
+    "notify": "heartbeat_url webhook_url",
     "log": "level format",
+    "privacy": "drop_fields mask_fields",
 }
 CONTRACT_SECRETS = {"kuma.token", "kuma.proxy", "irp.token", "irp.password", "irp.proxy", "store.password"} | {
-    "web.metrics_token"
+    "web.metrics_token",
+    "notify.heartbeat_url",
+    "notify.webhook_url",
 }
 
 TRUNK = {
@@ -284,6 +289,44 @@ def test_the_runbook_has_a_row_for_every_alarm_and_no_other() -> None:
     assert rows == logged("warning", "error", "exception", "critical")
 
 
+def test_every_row_of_an_alarm_says_what_it_means_and_what_to_do() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \| (.*) \|$", section(read(RUNBOOK), "Alarms"), flags=re.MULTILINE)
+
+    assert {event for event, _meaning, _to_do in rows} >= logged("warning", "error", "exception", "critical")
+    assert [event for event, meaning, to_do in rows if len(meaning) < 10 or len(to_do) < 3] == []
+
+
+def test_every_end_of_a_trouble_is_named_in_the_runbook() -> None:
+    ends = {event for event in logged("info") if event.endswith("_recovered") or event == "side_resumed"}
+
+    assert len(ends) > 5
+    assert ends - set(inline(read(RUNBOOK))) == set()
+
+
+def test_every_alarm_of_prometheus_leads_to_its_paragraph() -> None:
+    alarms = re.findall(r"alert: (\w+)$.*?runbook_url: docs/(\S+)$", read(RULES), flags=re.MULTILINE | re.DOTALL)
+    paragraphs = re.findall(r"^### (KumaSync\w+)\n\n(.*?)\n\n?(?=#|\Z)", read(RUNBOOK), flags=re.MULTILINE | re.DOTALL)
+    said = [name for name, text in paragraphs if all(f"*{part}:*" in text for part in ("You see", "It means", "Do"))]
+
+    assert [name for name, _link in alarms] == re.findall(r"alert: (\w+)", read(RULES)) == said
+    assert [link for name, link in alarms if link != f"operations.md#{name.lower()}"] == []
+    assert [link for _name, link in alarms if not leads_somewhere(RUNBOOK, link)] == []
+
+
+@pytest.mark.parametrize("file", ["prometheus/rules.yml", "prometheus/rules_test.yml", "grafana/kuma-sync.json"])
+def test_every_metric_that_prometheus_is_asked_for_exists(file: str) -> None:
+    asked = set(re.findall(r"kuma_sync_(\w+?)(?:_bucket|_sum|_count)?\b", read(ROOT / "deploy" / file)))
+
+    assert len(asked) > 8
+    assert asked - metrics_of_the_program().keys() == set()
+
+
+def test_every_metric_is_on_the_dashboard() -> None:
+    board = read(ROOT / "deploy" / "grafana" / "kuma-sync.json")
+
+    assert [metric for metric in metrics_of_the_program() if f"kuma_sync_{metric}" not in board] == []
+
+
 def test_the_runbook_names_no_event_that_is_never_logged() -> None:
     known = logged("debug", "info", "warning", "error", "exception", "critical")
     named = {code for code in inline(read(RUNBOOK)) if code in known or re.fullmatch(r"[a-z]+(_[a-z]+)+", code)}
@@ -295,11 +338,49 @@ def test_the_runbook_names_no_event_that_is_never_logged() -> None:
 
 def test_the_reasons_for_parking_are_those_the_code_gives() -> None:
     code = "\n".join(read(path) for path in PACKAGE.rglob("*.py"))
-    reasons = [code_ for code_ in first_column(section(read(RUNBOOK), "Parked"))]
+    reasons = first_column(section(read(RUNBOOK), "Parked").split("\n### ", maxsplit=1)[0])
     patterns = {reason: r"\{[^}]*\}".join(map(re.escape, reason.split("…"))) for reason in reasons}
 
     assert len(reasons) > 5
     assert [reason for reason, pattern in patterns.items() if not re.search(pattern, code)] == []
+
+
+def test_the_sentences_of_the_runbook_are_those_the_code_says() -> None:
+    code = "\n".join(re.sub(r'"\s*\n\s*f?"', "", read(path)) for path in PACKAGE.rglob("*.py"))
+    sentences = first_rows_of_code(section(read(RUNBOOK), "Sentences").split("\n### ", maxsplit=1)[0])
+    patterns = {one: r"\{[^}]*\}.*?".join(map(re.escape, one.rstrip("…").split("…"))) for one in sentences}
+
+    assert len(sentences) > 20
+    assert [one for one, pattern in patterns.items() if not re.search(pattern, code)] == []
+
+
+def test_every_sentence_about_a_connection_is_in_the_runbook() -> None:
+    sentences = first_rows_of_code(section(read(RUNBOOK), "Sentences"))
+    said = [said_by(node) for node in ast.walk(ast.parse(read(PACKAGE / "transport" / "errors.py")))]
+    told = {one for one in said if one and len(one.split()) > 1}
+
+    assert len(told) > 12
+    assert [one for one in told if not any(one.startswith(known.split("…")[0]) for known in sentences)] == []
+
+
+def first_rows_of_code(text: str) -> list[str]:
+    return re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+
+
+def said_by(node: ast.AST) -> str:
+    """Return the beginning of the sentence that a statement returns or hands on; "" for any other."""
+    match node:
+        case ast.Return(value=ast.Constant(value=str(text))) | ast.Assign(value=ast.Constant(value=str(text))):
+            return text
+        case ast.Return(value=ast.JoinedStr(values=[ast.Constant(value=str(text)), *_])):
+            return text
+        case ast.Call(func=ast.Attribute(attr="failed"), args=[ast.Constant(value=str(text)), *_]):
+            return text
+        case ast.Call(
+            func=ast.Attribute(attr="failed"), args=[ast.JoinedStr(values=[ast.Constant(value=str(text)), *_]), *_]
+        ):
+            return text
+    return ""
 
 
 def first_rows(text: str, *, before: str) -> set[str]:

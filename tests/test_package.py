@@ -66,10 +66,13 @@ def test_the_wheel_holds_all_that_the_program_reads_at_run_time(wheel: Path) -> 
     }
     profiles = {str(path.relative_to(ROOT)) for path in ROOT.glob("kuma_sync/irp/profiles/*.toml")}
     modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("kuma_sync/**/*.py")}
+    folders = ("templates/*.html", "static/*.*", "locale/*/LC_MESSAGES/*.po")
+    console = {str(path.relative_to(ROOT)) for one in folders for path in ROOT.glob(f"kuma_sync/web/console/{one}")}
 
     assert len(migrations) > 1
     assert profiles
-    assert (migrations | profiles | modules | {"kuma_sync/config.example.toml"}) - names == set()
+    assert len(console) > 10
+    assert (migrations | profiles | modules | console | {"kuma_sync/config.example.toml"}) - names == set()
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:

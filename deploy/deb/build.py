@@ -41,7 +41,9 @@ Description: one IRP incident per Kaspersky KUMA alert
  It does not start by itself: fill in /etc/kuma-sync/config.toml, put the
  tokens beside it, then: systemctl enable --now kuma-sync
 """
-COPYRIGHT = "The program below /opt/kuma-sync holds libraries of others; each one's licence lies in its *.dist-info folder.\n"
+COPYRIGHT = (
+    "The program below /opt/kuma-sync holds libraries of others; each one's licence lies in its *.dist-info folder.\n"
+)
 COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/kuma-sync",
     "zsh": "usr/share/zsh/vendor-completions/_kuma-sync",
@@ -63,12 +65,14 @@ def main() -> None:
         version = _program(tree, given.python, Path(folder))
         _documents(tree)
         _service(tree)
-        print(_packed(tree, version, given.python, given.into))
+        sys.stdout.write(f"{_packed(tree, version, given.python, given.into)}\n")
 
 
 def _last_change() -> str:
     """Return the time of the last commit; in sources without a history, of the changelog."""
-    told = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        ["/usr/bin/env", "git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return told.stdout.strip() or str(int((ROOT / "CHANGELOG.md").stat().st_mtime))
 
 
@@ -212,7 +216,9 @@ def _compressed(content: bytes, path: Path) -> None:
 def _run(*words: str | Path, cwd: Path | None = None) -> str:
     """Run a command and return what it printed; end with its output where it fails."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("KUMA_SYNC", "PYTHONPATH"))}
-    done = subprocess.run([*map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(  # noqa: S603  # our own words
+        [*map(str, words)], cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, words))} ended with {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout

@@ -13,6 +13,7 @@ from functools import partial
 
 from kuma_sync.app.build import utc_now
 from kuma_sync.app.gated_remotes import GatedRemotes, open_gated
+from kuma_sync.app.hiding import unlock
 from kuma_sync.app.identity import routing_of
 from kuma_sync.core import retargeting
 from kuma_sync.core.alert import Alert, AlertId, Observation
@@ -124,6 +125,7 @@ class _Backfill:
         self._routing: Routing = routing_of(settings)
         self._brake = settings.brake.brake
         self._found = Backfilled(dry_run=order.dry_run)
+        self._privacy = settings.privacy.rules()
         self._to_irp = gated.remotes.closed_with_alerts(to_irp=settings.close.to_irp)
         self._recorder = self._recording(settings, gated)
         self._fetcher = self._fetching(settings, gated)
@@ -141,6 +143,7 @@ class _Backfill:
             store=self._store,
             rules=rules,
             max_events=settings.poll.max_events,
+            privacy=self._privacy,
             swept=Swept(),
             wake=lambda: None,
             also=self._close_and_note,
@@ -170,6 +173,7 @@ class _Backfill:
         round_ = Round(leadership=READER, cursor=cursor, began_at=began, to_irp=self._to_irp, new_alone=True)
         new, ignored = await self._listed(period)
         if not self._order.dry_run:
+            await unlock(self._store, self._privacy)
             await self._wake(ignored, round_)
             await self._bring(new, round_)
             self._found.held += round_.warnings.held_creates

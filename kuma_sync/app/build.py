@@ -88,7 +88,7 @@ async def build(
 
     Only a target that was `broken_before` may be broken; None: any of several.
     """
-    remotes = await open_remotes(settings, utc_now, shared.limits, stack)
+    remotes = await open_remotes(settings, utc_now, shared.limits, stack, shared.certificates)
     for name in remotes.broken:
         if broken_before is not None and name not in broken_before:
             # The sentence begins with the key.
@@ -122,8 +122,13 @@ class RuntimeBuilder:
         self._remotes = remotes
         self._pace = retry_context(settings, utc_now, shared.limits)
         self._routing = routing_of(settings)
+        self._privacy = settings.privacy.rules()
         self._gatekeeper = Gatekeeper(shared, self._pace)
         self._kuma = self._gatekeeper.kuma(remotes.kuma)
+        admit = partial(self._kuma.whole.admit, reads=True)
+        self._contents = ContentsReader(
+            kuma=remotes.kuma, max_events=settings.poll.max_events, privacy=self._privacy, admit=admit
+        )
         self._leader = LeaderLease(shared.store, owner=shared.owner, ttl=shared.limits.leader_lease)
         self._brake = settings.brake.brake
         self._closings = Closings(
@@ -141,12 +146,14 @@ class RuntimeBuilder:
         return Runtime(
             identity=identity(settings, {name: target.profile.name for name, target in remotes.targets.items()}),
             routing=self._routing,
+            privacy=self._privacy,
             targets=targets,
             broken=remotes.broken,
             store=shared.store,
             poller=self._poller(partial(_ring, workers)),
             closes=self._closes(),
             kuma=self._kuma.whole,
+            contents=self._contents,
             passing=Passing(
                 kuma=remotes.passage, gate=self._kuma.whole, store=shared.store, most=shared.limits.passed_at_once
             ),
@@ -251,6 +258,7 @@ class RuntimeBuilder:
                 store=self._shared.store,
                 rules=rules,
                 max_events=settings.poll.max_events,
+                privacy=self._privacy,
                 swept=self._shared.swept_of(settings.kuma),
                 wake=wake,
             ),
@@ -308,8 +316,6 @@ class RuntimeBuilder:
             target=target.name,
             write_back=settings.kuma.writes_back,
         )
-        admit = partial(self._kuma.whole.admit, reads=True)
-        contents = ContentsReader(kuma=self._remotes.kuma, max_events=settings.poll.max_events, admit=admit)
         lanes = {lane: list[Gate]() for lane in LANES.values()}
         for operation, kind in gates.irp.kinds.items():
             lanes[LANES[operation]].append(kind)
@@ -335,7 +341,7 @@ class RuntimeBuilder:
                 target=target.name,
                 unit_of_work=unit_of_work,
                 steps=acts(unit_of_work=unit_of_work),
-                contents=contents,
+                contents=self._contents,
                 pace=self._pace,
                 metrics=shared.metrics,
             ),

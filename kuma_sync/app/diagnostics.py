@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from kuma_sync.app.local_diagnostics import (
     Puller,
     check_door,
     check_store,
+    days_left,
     failed,
     ok,
     stored_pullers,
@@ -26,28 +27,23 @@ from kuma_sync.app.local_diagnostics import (
 from kuma_sync.app.remotes import (
     Remotes,
     Target,
-    checked_profile,
-    credentials,
-    irp_endpoint,
-    kuma_endpoint,
     open_remotes,
 )
 from kuma_sync.core.closing import lies_ahead
-from kuma_sync.core.errors import AccessDenied, ConfigError, RemoteError
+from kuma_sync.core.errors import AccessDenied, RemoteError
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Query, ReadKind
-from kuma_sync.irp.auth import proofs, require
+from kuma_sync.irp.auth import proofs
 from kuma_sync.irp.client import ClosedPage, IrpClient
 from kuma_sync.irp.profile import ListClosedOperation
 from kuma_sync.kuma.client import KumaClient, PageEnd, Whoami
-from kuma_sync.settings import Reading, Settings
-from kuma_sync.settings.sections import IrpSection, KumaSection, WebSection
+from kuma_sync.settings import Settings
 from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
-from kuma_sync.transport import Endpoint
-from kuma_sync.transport.carrier import Connections
+from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
+from kuma_sync.telemetry.certificates import Certificates
+from kuma_sync.telemetry.health import part_of
 from kuma_sync.web.asking import door_address, speaks_tls
-from kuma_sync.web.server import assure_certificate
 
 MOST_NAMES = 5
 A_LITTLE = timedelta(minutes=1)
@@ -58,59 +54,6 @@ _OF_CERTIFICATES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """Problems and warnings, a sentence each. A problem ends `run` with exit code 2."""
-
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-def judge(reading: Reading) -> Judgement:
-    """Judge a configuration as a daemon does at its start or reload."""
-    problems = list(reading.error.lines) if reading.error else []
-    warnings = list(reading.settings.warnings) if reading.settings else []
-    for trial in _trials(reading):
-        try:
-            warnings += trial()
-        except ConfigError as error:
-            problems += error.lines
-    return Judgement(problems=tuple(dict.fromkeys(problems)), warnings=tuple(warnings))
-
-
-def _trials(reading: Reading) -> Iterator[Callable[[], Sequence[str]]]:
-    """Yield the checks that valid sections allow; each returns warnings, or raises ConfigError."""
-    match reading.sections.get("kuma"):
-        case KumaSection() as kuma:
-            yield partial(_certificates, kuma_endpoint(kuma, Limits()))
-    for name, section in reading.irps.items():
-        yield partial(_certificates, irp_endpoint(section, name))
-        yield partial(_profile, section, key_of(name))
-        yield partial(_login, section, key_of(name))
-    match reading.sections.get("web"):
-        case WebSection() as web:
-            yield partial(_door, web)
-
-
-def _certificates(endpoint: Endpoint) -> Sequence[str]:
-    Connections(endpoint)  # loads its files, and opens nothing
-    return ()
-
-
-def _profile(section: IrpSection, key: str) -> Sequence[str]:
-    return checked_profile(section, key)[1]
-
-
-def _login(section: IrpSection, key: str) -> Sequence[str]:
-    require(checked_profile(section, key)[0], credentials(section), key)
-    return ()
-
-
-def _door(section: WebSection) -> Sequence[str]:
-    assure_certificate(section.cert_file, section.key_file)
-    return ()
-
-
 def _silent(_what: str) -> None:
     pass
 
@@ -118,7 +61,8 @@ def _silent(_what: str) -> None:
 async def findings(settings: Settings, source: str, *, told: Callable[[str], None] = _silent) -> AsyncIterator[Finding]:
     """Yield one finding after the other; `told` hears what is tried next. Raise ConfigError where nothing can be."""
     async with AsyncExitStack() as stack:
-        remotes = await open_remotes(settings, utc_now, Limits(), stack)
+        certificates = Certificates()
+        remotes = await open_remotes(settings, utc_now, Limits(), stack, certificates)
         yield ok("configuration", source)
         for problem in settings.warnings:
             yield warning("configuration", problem)
@@ -126,22 +70,22 @@ async def findings(settings: Settings, source: str, *, told: Callable[[str], Non
         for finding in _here(settings, remotes):
             yield finding
         told("asking KUMA")
-        async for finding in _kuma(settings, remotes.kuma):
+        async for finding in _kuma(settings, remotes.kuma, certificates):
             yield finding
         for name, problem in remotes.broken.items():
             yield failed(_named("IRP", name), problem, misconfigured=True)
         for target in remotes.targets.values():
             told(f"asking {_named('the IRP', target.name)}")
-            async for finding in _target(settings, target):
+            async for finding in _target(settings, target, certificates):
                 yield finding
 
 
-async def _target(settings: Settings, target: Target) -> AsyncIterator[Finding]:
+async def _target(settings: Settings, target: Target, certificates: Certificates) -> AsyncIterator[Finding]:
     if target.irp is None:
         for finding in _polls(settings, target):
             yield finding
         return
-    async for finding in _irp(settings, target, target.irp):
+    async for finding in _irp(settings, target, target.irp, certificates):
         yield finding
     told = f"{len(target.profile.operations)} operations rendered on a sample alert"
     yield ok(_named("templates", target.name), told)
@@ -159,9 +103,9 @@ def _named(what: str, target: str) -> str:
     return what if target == IRP else f"{what} ({target})"
 
 
-async def _kuma(settings: Settings, client: KumaClient) -> AsyncIterator[Finding]:
-    section = settings.kuma
-    remote = Remote(name="KUMA", section="kuma", url=section.url, verified=section.verify_tls)
+async def _kuma(settings: Settings, client: KumaClient, certificates: Certificates) -> AsyncIterator[Finding]:
+    section, ends = settings.kuma, partial(certificates.ends.get, "kuma")
+    remote = Remote(name="KUMA", section="kuma", url=section.url, verified=section.verify_tls, ends=ends)
     try:
         found = await client.whoami()
     except AccessDenied as error:
@@ -226,7 +170,7 @@ async def _may_read(client: KumaClient) -> str | None:
     return None
 
 
-async def _irp(settings: Settings, target: Target, client: IrpClient) -> AsyncIterator[Finding]:
+async def _irp(settings: Settings, target: Target, client: IrpClient, shown: Certificates) -> AsyncIterator[Finding]:
     section, profile, name = target.section, target.profile, _named("IRP", target.name)
     remote = Remote(
         name=name,
@@ -234,6 +178,7 @@ async def _irp(settings: Settings, target: Target, client: IrpClient) -> AsyncIt
         url=section.url,
         verified=section.verify_tls,
         proofs=tuple(proofs(profile)),
+        ends=partial(shown.ends.get, part_of("irp", target.name)),
     )
     if profile.probe is None:
         yield warning(f"{name} probe", f"not tried: the profile {profile.name} has no [probe]")
@@ -335,7 +280,7 @@ def _told(error: RemoteError) -> str:
 class Remote:
     """A remote, as findings name it: `name` for people, `section` of the configuration, address, certificate check.
 
-    `proofs` are the keys of the section that prove who asks.
+    `proofs` are the keys of the section that prove who asks; `ends` says when the certificate expires that it showed.
     """
 
     name: str
@@ -343,6 +288,7 @@ class Remote:
     url: str
     verified: bool
     proofs: tuple[str, ...] = ("token",)
+    ends: Callable[[], datetime | None] = lambda: None
 
     def reached(self) -> list[Finding]:
         """Say that it answered: address and certificate are good."""
@@ -370,9 +316,13 @@ class Remote:
         what = f"{self.name} certificate"
         if not self.url.startswith("https://"):
             return ok(what, "none, the address is http://")
+        end, now = self.ends(), utc_now()
+        days = f", {days_left(end, now)}" if end is not None else ""
         if not self.verified:
-            return warning(what, f"not checked ({self.section}.verify_tls = false)")
-        return ok(what, "trusted")
+            return warning(what, f"not checked ({self.section}.verify_tls = false){days}")
+        if end is not None and end - now < EXPIRES_SOON:
+            return warning(what, f"trusted{days}: it must be renewed on that side")
+        return ok(what, f"trusted{days}")
 
     def _way(self) -> str:
         return f"is {self.section}.url right, is it running, does a firewall or {self.section}.proxy stand between?"

@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kuma_sync.app.build import RuntimeBuilder, open_store, template_context, utc_now
-from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.remotes import Remotes, open_remotes
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.alert import AlertId
 from kuma_sync.irp.rendering import Draft
 from kuma_sync.settings import Settings, sqlite_path
@@ -26,7 +26,8 @@ from kuma_sync.settings.paths import may_exist
 from kuma_sync.store import Job, Store, StoreLimits, Tx, store_url
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.migrate import check, head, outdated, upgrade
-from kuma_sync.store.read_models import AlertState, Held, Named
+from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.store.read_models.waiting import Held, Named
 from kuma_sync.sync.closing.requests import read_order
 from kuma_sync.sync.delivery.forecast import Forecast, Forecaster
 from kuma_sync.sync.delivery.unit_of_work import load_states
@@ -184,8 +185,8 @@ def _together(targets: dict[str, TargetPlan], troubles: Sequence[str], tx: Tx) -
     return DryRun(
         targets=targets,
         kuma=[_closing(job, known[AlertId(job.subject)].alert.name if job.subject in known else "") for job in closes],
-        held=tx.overview.held(),
-        unrouted=tx.overview.unrouted(),
+        held=tx.waiting.held(),
+        unrouted=tx.waiting.unrouted(),
         parked=sum(len(queue.jobs(states=[JobState.PARKED])) for queue in queues) + tx.rejects.count(),
         alerts=tx.overview.counts(),
         troubles=troubles,

@@ -10,6 +10,7 @@ from kuma_sync.app.build import utc_now
 from kuma_sync.app.remotes import Gatekeeper, Remotes, open_remotes, retry_context
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.core.alert import Alert
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.window import Query
 from kuma_sync.kuma.client import End, PageEnd
 from kuma_sync.kuma.parse import Parsed, parse_alert
@@ -56,5 +57,5 @@ async def open_gated(settings: Settings, store: Store, limits: Limits, stack: As
 
 
 def _alert(raw: bytes | None) -> Alert | None:
-    parsed = None if raw is None else parse_alert(raw, with_events=False, max_events=1)
+    parsed = None if raw is None else parse_alert(raw, with_events=False, max_events=1, privacy=Privacy())
     return parsed.seen.alert if isinstance(parsed, Parsed) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -10,99 +11,43 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 import structlog
 
 from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
+from kuma_sync.app.console_door import ConsoleDoor, FromDaemon
+from kuma_sync.app.hiding import obey
 from kuma_sync.app.identity import served
-from kuma_sync.app.processes import heard_at_door, refuse_moved, refuse_second
+from kuma_sync.app.notifications import Notifications
+from kuma_sync.app.processes import refuse_second
+from kuma_sync.app.remotes import certified_parts
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.app.takeover import refuse_renamed, refuse_unfit, take_over
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile
-from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, sqlite_path, waiting_changes
-from kuma_sync.settings.paths import SYSTEM_WIDE
+from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, waiting_changes
 from kuma_sync.settings.sections import WebSection
-from kuma_sync.store import Store, Tx
-from kuma_sync.store.migrate import check, head, outdated, upgrade
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import route_anew
+from kuma_sync.sync.runtime.activity import ActivityLog
 from kuma_sync.sync.runtime.monitor import Heart, report
 from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
-from kuma_sync.sync.runtime.supervisor import happens
+from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.troubles import Outage
 from kuma_sync.telemetry import logs
+from kuma_sync.telemetry.certificates import DOOR, Certificates
 from kuma_sync.telemetry.health import Health, Part, split_part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
+from kuma_sync.transport.certificates import validity_of_file
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
 from kuma_sync.web.server import assure_certificate, bind, serve
 
 log = structlog.get_logger(__name__)
-
-
-async def make_ready(store: Store, runtime: Runtime, owner: str) -> None:
-    """Upgrade the schema, check the store's owner, recover claims of dead processes, and require `find` before creates.
-
-    Raise StoreUnavailable, NewerSchema, or ConfigError where the store belongs to another KUMA or IRP.
-    """
-
-    def begin(tx: Tx) -> None:
-        take_over(tx, runtime)
-        if store.local:
-            # This process alone holds the file, so the processes that claimed these are dead.
-            tx.delivery.recover(owner)
-            tx.closes.recover(owner)
-
-    upgrading = asyncio.ensure_future(asyncio.to_thread(upgrade, store))
-    try:
-        await asyncio.shield(upgrading)
-    finally:
-        # The store must not be closed while its tables are being made.
-        await asyncio.wait([upgrading])
-    if not store.local:
-        store.engine.dispose()  # its connection would stay open unused
-    await store.write(begin)
-    await route_anew(store, runtime.routing)
-
-
-def assure_usable(
-    store: Store, settings: Settings, *, any_schema: bool = False, system_wide: Path = SYSTEM_WIDE
-) -> None:
-    """Raise unless the store exists and has our schema; with `any_schema` an older one will do, too."""
-    if store.local:
-        refuse_moved(settings)
-        path = Path(sqlite_path(settings.store.url))
-        if _is_absent(path):
-            raise StoreUnavailable(f"there is no store at {path}{_why_absent(settings, system_wide)}")
-    revision = check(store)
-    if revision is None:
-        raise StoreUnavailable("the store is empty: `kuma-sync run` or `kuma-sync db upgrade` makes its tables")
-    if revision != head() and not any_schema:
-        raise outdated(revision)
-
-
-def _is_absent(path: Path) -> bool:
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError as error:
-        raise StoreUnavailable(f"the store is out of reach: {path}: {error.strerror}") from None
-    return False
-
-
-def _why_absent(settings: Settings, system_wide: Path) -> str:
-    """Return a hint about a missing store: a running daemon may have another one."""
-    if "serves" in heard_at_door(settings).answer:
-        return f", but a daemon answers at {settings.web.listen}: was store.url changed after it was started?"
-    other = settings.places.beside != system_wide.parent and os.access(system_wide, os.F_OK)
-    hint = f"; or is {system_wide} meant (-c)? It may name another store" if other else ""
-    return f" yet: `kuma-sync run` makes it{hint}"
 
 
 class Daemon:
@@ -132,12 +77,24 @@ class Daemon:
         self._shared = SharedState(
             store=open_store(settings, limits=limits.store),
             limits=limits,
-            health=Health(monotonic=time.monotonic, on_success=lambda part: _stamp(metrics, part)),
+            health=Health(monotonic=time.monotonic, on_success=self._succeeded),
             metrics=metrics,
+            certificates=Certificates(metrics),
             waiters=Waiters(most=most_waiting),
         )
+        self._notifications = Notifications(self._shared, settings.notify)
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
+        self._console = ConsoleDoor(
+            FromDaemon(
+                settings=lambda: self._settings,
+                ready=lambda: self._intake.open,
+                store=self._shared.store,
+                health=self._shared.health,
+                reader=lambda: None if self._runtime is None else self._runtime.contents,
+                ring=self._ring,
+            )
+        )
         self._intake = ClosingIntake(
             store=self._shared.store,
             waiters=self._shared.waiters,
@@ -164,7 +121,7 @@ class Daemon:
             stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
             expect_targets(runtime)
             self._giving.serve(pullers(self._settings))
-            door = _door(self._settings.web)
+            door = self._door(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
@@ -173,6 +130,7 @@ class Daemon:
                     group.create_task(self._serve(door, closed), name="door")
                 beside = [
                     group.create_task(self._report(), name="report"),
+                    group.create_task(self._notifications.run(), name="notifications"),
                     group.create_task(self._intake.look_out(), name="look-out"),
                 ]
                 self._systemd.ready()
@@ -185,15 +143,28 @@ class Daemon:
                         clock=utc_now,
                         limits=self._limits,
                     )
+                    activity = ActivityLog(
+                        self._shared.store, self._shared.metrics, owner=self._shared.owner, clock=utc_now
+                    )
+                    noting = partial(activity.keep, every=self._limits.activity_noted)
+                    noted = supervise("activity", noting, self._stop, restarts=self._limits.restarts)
+                    beside.append(group.create_task(noted, name="activity"))
                     async with heart.beating():
                         await self._generations(runtime, first, group)
+                    await self._last_note(activity)
                 closed.set()
                 for task in beside:
                     task.cancel()
             log.info("stopped")
 
+    async def _last_note(self, activity: ActivityLog) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.last_word.total_seconds()):
+                await activity.note()
+
     async def _serve(self, door: socket.socket, closed: asyncio.Event) -> None:
         """Answer at the HTTP door until it is closed."""
+        await self._console.prepare(self._settings)
         app = build_app(
             rules=lambda: door_rules(self._settings),
             intake=self._intake,
@@ -202,6 +173,7 @@ class Daemon:
             health=self._shared.health,
             render_metrics=self._shared.metrics.render,
             serves=lambda: served(self._settings),
+            console=self._console,
         )
         files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
         await serve(app, door, stop=closed, limits=self._callers, **files)
@@ -211,6 +183,7 @@ class Daemon:
         ready = await self._when_there(partial(make_ready, self._shared.store, runtime, self._shared.owner))
         if ready:
             self._intake.open = self._giving.open = True
+            self._notifications.open()
         return ready
 
     async def _when_there(self, work: Callable[[], Awaitable[None]]) -> bool:
@@ -260,6 +233,8 @@ class Daemon:
     def _took_over(self, old: Runtime, new: Runtime, settings: Settings) -> None:
         """Note that the new configuration counts from now on."""
         before, self._settings = self._settings, settings
+        self._shared.certificates.keep({DOOR} | certified_parts(settings))
+        self._notifications.configure(settings.notify)
         logs.configure(level=settings.log.level, format=settings.log.format)
         # Names alone: the values may be secret.
         log.info(
@@ -279,6 +254,7 @@ class Daemon:
 
         async def hand_over() -> None:
             await store.write(partial(take_over, runtime=new, served=old.targets))
+            await obey(store, new.privacy, anew=new.privacy.mark != old.privacy.mark)
             await route_anew(store, new.routing)
 
         try:
@@ -334,11 +310,27 @@ class Daemon:
             runtime = await build(settings, self._shared, opened, broken_before=old.broken)
             refuse_renamed(old.identity, runtime.identity)
             await self._shared.store.read(partial(refuse_unfit, runtime=runtime))
+            await self._console.prepare(settings)
             stack = opened.pop_all()
         return runtime, stack, settings
 
     async def _report(self) -> None:
         await report(self._systemd, self._shared.health, self._pulse, self._limits)
+
+    def _door(self, web: WebSection) -> socket.socket | None:
+        """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
+        if not web.listen:
+            return None
+        assure_certificate(web.cert_file, web.key_file)
+        if web.cert_file is not None and (validity := validity_of_file(web.cert_file)) is not None:
+            self._shared.certificates.shown(DOOR, validity[1])
+        return bind(web.listen)
+
+    def _succeeded(self, part: Part) -> None:
+        name, target = split_part(part)
+        self._shared.metrics.last_success.labels(part=name, target=target).set_to_current_time()
+        if part == "poll":
+            self._notifications.round_succeeded()
 
     def _ring(self) -> None:
         if self._runtime is not None:
@@ -353,16 +345,3 @@ class Daemon:
 
 def _profiles(runtime: Runtime) -> dict[str, Profile]:
     return {name: target.profile for name, target in runtime.targets.items()}
-
-
-def _door(web: WebSection) -> socket.socket | None:
-    """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
-    if not web.listen:
-        return None
-    assure_certificate(web.cert_file, web.key_file)
-    return bind(web.listen)
-
-
-def _stamp(metrics: Metrics, part: Part) -> None:
-    name, target = split_part(part)
-    metrics.last_success.labels(part=name, target=target).set_to_current_time()

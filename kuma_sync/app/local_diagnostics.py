@@ -8,11 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import ssl
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -26,6 +25,8 @@ from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.settings.sections import StoreSection, WebSection
 from kuma_sync.store import Identity, Store, Tx, is_held, store_file, store_url
 from kuma_sync.store.migrate import assure_writable, cautions, check, head
+from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
+from kuma_sync.transport.certificates import validity_of_file
 from kuma_sync.web.asking import Heard, door_address, hear
 from kuma_sync.web.server import assure_certificate, why_not_free
 
@@ -37,8 +38,6 @@ BESIDE = ("-wal", "-shm", ".lock")
 
 LITTLE = 1 << 30
 """With fewer free bytes, a longer outage of the IRP may fill the disk."""
-
-ENDS_SOON = timedelta(days=14)
 
 
 class Verdict(StrEnum):
@@ -307,7 +306,7 @@ def check_door(settings: Settings) -> Iterator[Finding]:
     except ConfigError as error:
         yield failed("door certificate", str(error), misconfigured=True)
     else:
-        yield _certificate(section.cert_file, end_of(section.cert_file, section.key_file), utc_now())
+        yield _certificate(section.cert_file, validity_of_file(section.cert_file), utc_now())
 
 
 def _address(section: WebSection, ours: str) -> Finding:
@@ -328,37 +327,17 @@ def _taken(listen: str, heard: Heard, ours: str) -> Finding:
     return failed("door", f"{listen} is taken by another program ({heard.other}); set web.listen")
 
 
-def _certificate(file: Path, end: datetime | None, now: datetime) -> Finding:
-    if end is None or end <= now:
-        when = f"on {end:%Y-%m-%d}" if end else "already, or is not valid yet"
-        return failed("door certificate", f"{file} has expired {when}: no caller accepts it")
-    days = f"{file}, {(end - now).days} days left"
-    soon = f"{days}; after a renewal restart kuma-sync, it is read at start only"
-    return warning("door certificate", soon) if end - now < ENDS_SOON else ok("door certificate", days)
+def _certificate(file: Path, validity: tuple[datetime, datetime] | None, now: datetime) -> Finding:
+    begin, end = validity or (now, now)
+    if now < begin:
+        return failed("door certificate", f"{file} is not valid before {begin:%Y-%m-%d}: no caller accepts it")
+    if end <= now:
+        return failed("door certificate", f"{file} has expired on {end:%Y-%m-%d}: no caller accepts it")
+    days = days_left(end, now)
+    soon = f"{file}, {days}; after a renewal restart kuma-sync, it is read at start only"
+    return warning("door certificate", soon) if end - now < EXPIRES_SOON else ok("door certificate", f"{file}, {days}")
 
 
-def end_of(cert_file: Path, key_file: Path | None) -> datetime | None:
-    """Return when a certificate ends; None for one that is not valid now.
-
-    The ssl module tells it only of a verified certificate: so we make a handshake in memory that trusts it.
-    """
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(cert_file, key_file)
-    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
-    client.verify_flags = ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-    client.load_verify_locations(cert_file)
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = (
-        client.wrap_bio(to_client, to_server),
-        server.wrap_bio(to_server, to_client, server_side=True),
-    )
-    for side in (*sides, *sides):
-        try:
-            side.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-        except ssl.SSLError:
-            return None
-    shown = sides[0].getpeercert() or {}
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(shown["notAfter"])), UTC)
+def days_left(end: datetime, now: datetime) -> str:
+    """Say how long a certificate is valid."""
+    return f"{(end - now).days} days left" if end > now else f"expired on {end:%Y-%m-%d}"

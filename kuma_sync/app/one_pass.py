@@ -16,16 +16,16 @@ from functools import partial
 import structlog
 
 from kuma_sync.app.build import build, open_store, utc_now
-from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.pass_progress import Follower
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.maintenance import CLOSE, Maintenance
 from kuma_sync.settings import Settings
 from kuma_sync.store import Put, Tx
 from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.queue import WAITING
-from kuma_sync.store.read_models import AlertState
+from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.monitor import Heart
 from kuma_sync.sync.runtime.runner import Runtime

@@ -18,6 +18,7 @@ from kuma_sync.core.comments import due
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, Create, FindFirst, Nothing, Step, Upsert
 from kuma_sync.core.transitions import absent, without_find
@@ -66,9 +67,12 @@ class Stored:
         return Stored(work=replace(self.work, link=link), read=replace(self.read, link=link))
 
 
-def load_stored(tx: Tx, alert_id: AlertId) -> DeliveryState | None:
-    """Return a stored alert; None where there is no such one."""
-    return load_states([alert_id], tx)[0]
+def load_stored(tx: Tx, alert_id: AlertId, privacy: Privacy) -> DeliveryState | None:
+    """Return a stored alert as it would be sent; None where there is no such one."""
+    work = load_states([alert_id], tx)[0]
+    if work is None or work.contents is None:
+        return work
+    return replace(work, contents=privacy.hidden(work.contents))
 
 
 def as_if_in(work: DeliveryState, target: str) -> DeliveryState:
@@ -77,13 +81,22 @@ def as_if_in(work: DeliveryState, target: str) -> DeliveryState:
     return work if link.target == target else replace(work, link=Link(alert_id=link.alert_id, target=target))
 
 
-async def with_contents(settings: Settings, work: DeliveryState) -> Stored:
-    """Read from KUMA what was delivered and forgotten here; raise RemoteError."""
+async def with_contents(
+    settings: Settings, work: DeliveryState, privacy: Privacy, reader: ContentsReader | None = None
+) -> Stored:
+    """Read from KUMA what was delivered and forgotten here; raise RemoteError.
+
+    Without a `reader`, which a daemon has, by a connection of its own.
+    """
     contents = None
     if work.lacks_contents:
         profile = _profile(settings, work.link.target)
         step = work.step(capabilities(profile, to_irp=settings.close.to_irp))
-        contents = await _read(settings, work.alert_id, needed=not (isinstance(step, Compare | Upsert) and work.plain))
+        needed = not (isinstance(step, Compare | Upsert) and work.plain)
+        if reader is None:
+            contents = await _read(settings, work.alert_id, privacy, needed=needed)
+        else:
+            contents = await reader.read(work.alert_id, needed=needed)
     return Stored(work=work, read=work if contents is None else work.with_contents(contents))
 
 
@@ -312,8 +325,8 @@ def _place_of_get(shown: list[Rendered]) -> int:
     return next((place for place, one in enumerate(shown) if one.operation in FOLLOW_GET), len(shown))
 
 
-async def _read(settings: Settings, alert_id: AlertId, *, needed: bool) -> Contents | None:
+async def _read(settings: Settings, alert_id: AlertId, privacy: Privacy, *, needed: bool) -> Contents | None:
     async with AsyncExitStack() as stack:
         remotes = await open_remotes(settings, utc_now, Limits(), stack)
-        reader = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events)
+        reader = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, privacy=privacy)
         return await reader.read(alert_id, needed=needed)

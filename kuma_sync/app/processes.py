@@ -59,8 +59,16 @@ def running(store: Store, tx: Tx) -> Running:
     A file's lock ends with its process, so it tells at once. On a server, and where this user may not look at the lock,
     a process counts as dead when it was silent for DEAD_AFTER.
     """
+    return _judged(tx, held=store.is_held())
+
+
+def running_beside(tx: Tx) -> Running:
+    """Return who works on the store, as a daemon sees it that holds the file itself."""
+    return _judged(tx, held=None)
+
+
+def _judged(tx: Tx, *, held: bool | None) -> Running:
     heard = tx.heartbeats.heard()
-    held = store.is_held()
     fresh = [one for one in heard if held is not False and one.silent <= DEAD_AFTER]
     gone = [one for one in heard if one not in fresh]
     return Running(

@@ -32,6 +32,7 @@ from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
 from kuma_sync.sync.remote.maintenance import Pausable
 from kuma_sync.sync.remote.rate import RateLimiter, RetryContext, Traffic
+from kuma_sync.telemetry.certificates import Certificates
 from kuma_sync.telemetry.health import Part, part_of
 from kuma_sync.transport import Endpoint, RemoteClient
 from kuma_sync.transport.auth import read_again
@@ -109,21 +110,27 @@ def credentials(section: IrpSection) -> Credentials:
 
 
 async def open_remotes(
-    settings: Settings, clock: Callable[[], datetime], limits: Limits, stack: AsyncExitStack
+    settings: Settings,
+    clock: Callable[[], datetime],
+    limits: Limits,
+    stack: AsyncExitStack,
+    certificates: Certificates | None = None,
 ) -> Remotes:
-    """Make the client of KUMA and those of all targets; `stack` closes them.
+    """Make the client of KUMA and those of all targets; `stack` closes them. The ends of `certificates` are noted.
 
     Raise ConfigError. Where there are several targets, one that is wrong in itself stops alone.
     """
-    kuma_client = RemoteClient(kuma_endpoint(settings.kuma, limits), clock=clock)
+    certificates = certificates or Certificates()
+    endpoint = replace(kuma_endpoint(settings.kuma, limits), certified=certificates.of("kuma"))
+    kuma_client = RemoteClient(endpoint, clock=clock)
     stack.push_async_callback(kuma_client.aclose)
     kuma = settings.kuma
-    others = RemoteClient(replace(kuma_endpoint(settings.kuma, limits), connections=limits.passed_at_once), clock=clock)
+    others = RemoteClient(replace(endpoint, connections=limits.passed_at_once), clock=clock)
     stack.push_async_callback(others.aclose)
     targets, broken = dict[str, Target](), dict(settings.broken)
     for name in settings.irps:
         try:
-            targets[name] = await open_target(name, settings, clock, limits, stack)
+            targets[name] = await open_target(name, settings, clock, limits, stack, certificates)
         except ConfigError as error:
             if not settings.several:
                 raise
@@ -147,14 +154,20 @@ async def open_remotes(
 
 
 async def open_target(
-    name: str, settings: Settings, clock: Callable[[], datetime], limits: Limits, stack: AsyncExitStack
+    name: str,
+    settings: Settings,
+    clock: Callable[[], datetime],
+    limits: Limits,
+    stack: AsyncExitStack,
+    certificates: Certificates | None = None,
 ) -> Target:
     """Make the client of one target; `stack` closes it. Raise ConfigError."""
     section = settings.irps[name]
     profile, warnings = checked_profile(section, key_of(name))
     irp = None
     if profile.mode == "push":
-        client = RemoteClient(irp_endpoint(section, name), clock=clock)
+        certified = (certificates or Certificates()).of(part_of("irp", name))
+        client = RemoteClient(replace(irp_endpoint(section, name), certified=certified), clock=clock)
         stack.push_async_callback(client.aclose)
         irp = IrpClient(
             client=client,
@@ -205,6 +218,12 @@ def irp_endpoint(section: IrpSection, name: str = IRP) -> Endpoint:
         deadline=read_timeout * 2,
         connections=section.concurrency + 2,
     )
+
+
+def certified_parts(settings: Settings) -> set[Part]:
+    """Return the remotes that show a certificate, by their parts."""
+    addresses = {"kuma": settings.kuma.url} | {part_of("irp", name): irp.url for name, irp in settings.irps.items()}
+    return {part for part, url in addresses.items() if url.startswith("https:")}
 
 
 def _address_now(proxy: Secret) -> str:

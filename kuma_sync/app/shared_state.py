@@ -18,6 +18,7 @@ from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.recorder import Swept
 from kuma_sync.sync.remote.maintenance import Paused
 from kuma_sync.sync.remote.rate import RetryAfter
+from kuma_sync.telemetry.certificates import Certificates
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 
@@ -38,6 +39,7 @@ class SharedState:
     limits: Limits = field(default_factory=Limits)
     health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
     metrics: Metrics = field(default_factory=Metrics)
+    certificates: Certificates = field(default_factory=Certificates)
     waiters: Waiters = field(default_factory=lambda: Waiters(most=0))
     """Callers of the close API that wait for KUMA's answer."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
 
+from kuma_sync.app.hiding import unlocked
 from kuma_sync.app.identity import routing_of
 from kuma_sync.app.remotes import MEND, usable_profile
+from kuma_sync.app.standing import HOW_TO_ROUTE, held_counts, unrouted_held
 from kuma_sync.cli.options import (
     Order,
     Unfinished,
@@ -23,16 +26,16 @@ from kuma_sync.cli.options import (
 )
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
-from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
-from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more, by_direction
+from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more
 from kuma_sync.cli.tables import ALERT, Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError, StoreUnavailable
 from kuma_sync.core.routing import UNROUTED
+from kuma_sync.kuma.parse import parse_alert
 from kuma_sync.settings import Settings, types
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.dialect import batches
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 from kuma_sync.sync import operator
 
 AT_ONCE = 500
@@ -154,9 +157,15 @@ def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
             done = operator.retry(tx, wanted, by=by)
             pieces = {piece.digest for piece in tx.rejects.waiting()}
         routing = routing_of(settings)
+        parse = partial(
+            parse_alert,
+            with_events=True,
+            max_events=settings.poll.max_events,
+            privacy=unlocked(store, settings.privacy),
+        )
         for name in sorted(pieces.intersection(wanted)):
             # One after the other: a piece may be as large as poll.max_alert_size, and there may be many.
-            if operator.read_again(store, name, by=by, routing=routing, max_events=settings.poll.max_events):
+            if operator.read_again(store, name, by=by, routing=routing, parse=parse):
                 done.append(name)
         _tell(done, "back on the queue", nothing="Nothing is parked.")
         say_if_it_waits(store, done)
@@ -205,7 +214,7 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
                 dropped, known = operator.dropped_among(tx, wanted), len(tx.links.many(wanted))
             else:
                 # All that have a link and are not dropped; links are heavy, and there may be very many.
-                wanted = _seen_since(tx, since)
+                wanted = operator.seen_since(tx, since)
                 dropped, known = [], len(wanted)
             described = [f"{plain(name)}: {_described(tx, name)}, was dropped" for name in dropped]
             unrouted = set(tx.links.unrouted())
@@ -270,21 +279,11 @@ def _overwritten(settings: Settings, count: int) -> str:
     )
 
 
-def _seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
-    unrouted = set(tx.links.unrouted())
-    ids = [alert_id for alert_id in tx.links.all_ids() if alert_id not in unrouted]
-    if since is None:
-        return ids
-    snapshots = tx.alerts.snapshots(ids)
-    seen = {alert_id: snapshot.alert.last_seen for alert_id, snapshot in snapshots.items()}
-    return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
-
-
 def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[str]) -> None:
     with opened_store(settings) as store:
         with store.reading() as tx:
             wanted = all_named(tx, texts)
-            held = [one for one in tx.overview.held() if one.what in kinds and (not texts or one.id in wanted)]
+            held = [one for one in tx.waiting.held() if one.what in kinds and (not texts or one.id in wanted)]
             unrouted = set(tx.links.unrouted())
         if held:
             if order.is_seen_first:
@@ -305,7 +304,7 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
 
 
 def _show_held(held: Sequence[Held]) -> None:
-    counts = ", ".join(f"{count} {what}" for what, count in by_direction(held).items())
+    counts = ", ".join(map(str, held_counts(held)))
     show_line(f"{len(held)} held by the brake: {counts}")
     rows = [[one.id, f"{one.what} in {SIDES[one.towards]}", one.name] for one in held[:MOST_SHOWN]]
     show_table([ALERT, "what", Column("name", least=12)], rows, indent="  ")

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from kuma_sync.app.diagnostics import findings
+from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.local_diagnostics import Finding, Verdict
 from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
 from kuma_sync.cli.completion import offer_targets
@@ -102,11 +103,12 @@ def render(config: Path | None, as_json: bool, target: str | None, alert: str | 
 async def _stored(settings: Settings, text: str, target: str | None) -> Sequence[Rendered]:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         alert_id = AlertId(looked_for(tx, text))
-        stored = load_stored(tx, alert_id)
+        privacy = rules_now(tx, settings.privacy)
+        stored = load_stored(tx, alert_id, privacy)
     if stored is None:
         raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
     stored = stored if target is None else as_if_in(stored, target)
-    return stored_requests(settings, await with_contents(settings, stored))
+    return stored_requests(settings, await with_contents(settings, stored, privacy))
 
 
 def _masked(request: Rendered) -> Rendered:

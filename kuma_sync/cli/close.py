@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from kuma_sync.app.remotes import MEND, usable_profile
+from kuma_sync.app.close_order import CloseOrder, Way, not_asked, way_of
 from kuma_sync.cli.options import Unfinished, actor, as_option, config_option, examples
 from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
-from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link
-from kuma_sync.core.routing import NO_ROUTE
-from kuma_sync.irp.validate import capabilities
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.jobs import JobState
@@ -26,22 +23,6 @@ from kuma_sync.sync import operator
 
 LONGEST_WAIT = 60.0
 LOOK_AGAIN = 0.25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseOrder:
-    """One order to close: the alert, and whether it is to be closed in KUMA and in the IRP."""
-
-    alert_id: AlertId
-    to_kuma: bool
-    to_irp: bool
-
-    def left_open(self, link: Link | None) -> list[str]:
-        """Name the sides that are still to be closed."""
-        in_kuma = self.to_kuma and (link is None or not link.alert_closed)
-        given_up = link is None or link.given_up
-        in_irp = self.to_irp and not given_up and link is not None and not link.incident_closed
-        return [side for side, waits in (("KUMA", in_kuma), ("the IRP", in_irp)) if waits]
 
 
 def _reason(_context: click.Context, _parameter: click.Parameter, text: str) -> Reason:
@@ -76,7 +57,7 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
         raise Unfinished("closing is switched off in both directions (close.to_kuma, close.to_irp)")
     with opened_store(settings) as store:
         with store.reading() as tx:
-            way = _way(settings, _known(tx, text).target)
+            way = way_of(settings, _known(tx, text).target)
         with store.writing() as tx:
             link = _known(tx, text)
             request, to_irp = replace(asked, alert_id=link.alert_id), way.may
@@ -95,30 +76,6 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
             if blocked:
                 raise Unfinished(blocked)
             show_line("Closed.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
-    """Whether the incidents of a target may be closed; `why` not, or why not now."""
-
-    may: bool
-    why: str = ""
-
-
-def _way(settings: Settings, target: str) -> Way:
-    """Tell whether we may close incidents of a target. A broken one may have its closings: they wait for it."""
-    if not settings.close.to_irp:
-        return Way(may=False, why="it stays open: close.to_irp is off")
-    if target == NO_ROUTE:
-        return Way(may=False, why="nothing is done: no route takes it, so it has no incident")
-    if target not in settings.named:
-        return Way(may=False, why=f"nothing is done: its target {target} is not configured")
-    try:
-        profile = usable_profile(settings, target)
-    except ConfigError as error:
-        return Way(may=True, why=f"target {target} cannot be used: {error}{MEND}")
-    may = capabilities(profile, to_irp=True).may_close
-    return Way(may=may, why="" if may else f"it stays open: the profile {profile.name} cannot close")
 
 
 def _known(tx: Tx, text: str) -> Link:
@@ -141,21 +98,9 @@ def _not_told(link: Link, way: Way) -> str:
 def _told(order: CloseOrder, link: Link, reason: Reason | None, way: Way) -> str:
     sides = order.left_open(link)
     where = " and ".join(f"in {side}" for side in sides)
-    left_out = [f"in {side} {why}" for side, why in _not_asked(link, way) if side not in sides]
+    left_out = [f"in {side} {why}" for side, why in not_asked(link, way) if side not in sides]
     told = "".join(f"; {one}" for one in left_out)
     return f"{order.alert_id} will be closed {where}{told}, reason {link.close_reason or str(reason)!r}."
-
-
-def _not_asked(link: Link, way: Way) -> list[tuple[str, str]]:
-    """Say of each side why it would not be asked."""
-    in_kuma = "it is closed already" if link.alert_closed else "it stays open: close.to_kuma is off"
-    if link.incident_closed:
-        in_irp = "it is closed already"
-    elif link.given_up:
-        in_irp = "nothing is done: it was dropped or ignored"
-    else:
-        in_irp = way.why
-    return [("KUMA", in_kuma), ("the IRP", in_irp)]
 
 
 def _wait(store: Store, order: CloseOrder, *, daemon: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.diagnostics import judge
+from kuma_sync.app.judgement import judge
 from kuma_sync.cli.completion import offer_from
 from kuma_sync.cli.options import (
     Unfinished,

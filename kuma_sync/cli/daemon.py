@@ -11,12 +11,12 @@ import click
 
 from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
+from kuma_sync.app.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.dry_run import show_dry_run
 from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import complain, progress_width
 from kuma_sync.cli.progress import ERASE, progress
 from kuma_sync.cli.session import command_settings, read_settings, run_async
-from kuma_sync.cli.standing import HOW_TO_ROUTE, unrouted_held
 from kuma_sync.cli.tables import show_line
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits

@@ -1,12 +1,13 @@
-"""`db`: the store's schema, its retention, and the KUMA and IRP it belongs to."""
+"""`db`: the store's schema, its backup and copy, its retention, and the KUMA and IRP it belongs to."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from kuma_sync.app.build import open_store
+from kuma_sync.app.build import open_store, utc_now
 from kuma_sync.app.identity import meant, routing_of
 from kuma_sync.app.processes import refuse_moved, running
 from kuma_sync.cli.completion import offer_targets
@@ -24,21 +25,24 @@ from kuma_sync.cli.options import (
 )
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, opened_store, run_async
-from kuma_sync.cli.tables import plain, show_line
-from kuma_sync.core.errors import StoreHeld
-from kuma_sync.settings import Settings
+from kuma_sync.cli.tables import bytes_of, plain, show_line
+from kuma_sync.core.errors import StoreError, StoreHeld
+from kuma_sync.settings import Secret, Settings, sqlite_path
+from kuma_sync.settings.addresses import store_address, take_password
 from kuma_sync.settings.types import show_duration
-from kuma_sync.store import Identity, Store, Tx, migrate
+from kuma_sync.store import Identity, Store, Tx, migrate, store_url
+from kuma_sync.store.backup import back_up
 from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.store.targets import Remaining
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.housekeeping import prune as prune_old
+from kuma_sync.telemetry import logs
 
 
 @click.group()
 @group_config_option
 def db() -> None:
-    """Upgrade the store's schema, show it, prune or rebind the store."""
+    """Upgrade the store's schema, show it; back the store up, copy it, prune or rebind it."""
 
 
 @db.command(epilog=examples("kuma-sync db upgrade"))
@@ -64,6 +68,30 @@ def prune(config: Path | None, said: str | None) -> None:
 
 
 @db.command(epilog=examples("kuma-sync db rebind --dry-run", "kuma-sync db rebind --target north"))
+@config_option
+@click.argument("file", type=click.Path(path_type=Path))
+def backup(config: Path | None, file: Path) -> None:
+    """Copy the store into a new FILE, as it is at this moment; a daemon may go on meanwhile."""
+    _backup(command_settings(config, remotes=False), file)
+
+
+@db.command()
+@config_option
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="Holds the password of the role in URL; else libpq's own ways count (PGPASSFILE).",
+)
+@click.argument("url")
+def copy(config: Path | None, url: str, password_file: Path | None) -> None:
+    """Copy the whole store from SQLite into an empty PostgreSQL database, URL; no daemon may run on either.
+
+    URL is written as store.url is: postgresql://user@host/database. The SQLite file stays as it is.
+    """
+    _copy(command_settings(config, remotes=False), url, password_file)
+
+
+@db.command()
 @config_option
 @as_option
 @yes_option
@@ -122,6 +150,61 @@ async def _pruned(store: Store, settings: Settings, by: str) -> int:
     finally:
         await store.aclose()
     return removed
+
+
+def _backup(settings: Settings, file: Path) -> None:
+    path = sqlite_path(settings.store.url)
+    if not path:
+        raise click.UsageError("The store is in PostgreSQL: `pg_dump --encoding=UTF8` backs it up while daemons run.")
+    with opened_store(settings, any_owner=True, any_schema=True, untouched=True) as store:
+        schema = migrate.check(store)
+        try:
+            size = back_up(store, Path(path), file)
+        except FileExistsError:
+            raise Unfinished(f"{file} exists already and stays as it is") from None
+    show_line(f"The store is in {file} as it was at this moment: {bytes_of(size)}, schema {schema}.")
+
+
+def _copy(settings: Settings, url: str, password_file: Path | None) -> None:
+    if not sqlite_path(settings.store.url):
+        raise click.UsageError("The store is in PostgreSQL already: pg_dump and pg_restore move it to another server.")
+    target = _server(url, password_file)
+    try:
+        with ExitStack() as stack:
+            with opened_store(settings, any_owner=True):
+                pass  # it is there, and its schema is ours
+            store = open_store(settings)
+            stack.enter_context(store.hold())
+            stack.callback(store.close)  # closed before it is let go
+            if migrate.check(target) not in (None, migrate.head()):
+                raise StoreError("the database to copy into has tables of an older kuma-sync; give an empty one")
+            migrate.upgrade(target)
+            migrate.assure_writable(target)
+            counts = store.move_to(target)
+    finally:
+        target.close()
+    rows, tables = sum(counts.values()), sum(map(bool, counts.values()))
+    show_line(
+        f"{rows} rows of {tables} tables copied, {counts['alerts']} alerts among them, and counted on both sides. The "
+        f"SQLite file is as it was: move it away, set store.url to the new address, and start the daemon."
+    )
+
+
+def _server(url: str, password_file: Path | None) -> Store:
+    """Return the store to copy into. Raise UsageError."""
+    try:
+        bare, inside = take_password(store_address(url))
+    except ValueError as error:
+        raise click.UsageError(f"URL: {error}") from None
+    if sqlite_path(bare):
+        raise click.UsageError("URL names a file; `kuma-sync db backup FILE` copies the store into one.")
+    try:
+        word = password_file.read_text(encoding="utf-8").removesuffix("\n") if password_file else inside
+    except (OSError, UnicodeError) as error:
+        raise click.UsageError(f"--password-file: {password_file} cannot be read: {type(error).__name__}") from None
+    password = Secret(word)
+    logs.hide(word)
+    return Store(store_url(bare), clock=utc_now, password=password if word else None)
 
 
 def _rebind(settings: Settings, order: Order) -> None:

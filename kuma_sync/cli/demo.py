@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,12 @@ from kuma_sync.sim.irp import Incident, IrpSim
 from kuma_sync.sim.kuma import KumaSim
 from kuma_sync.sim.server import SimServer
 from kuma_sync.sim.story import play
+from kuma_sync.web.console.passwords import hashed
 
 DOOR_TOKEN = "demo-door-token"  # noqa: S105  # of a demo on loopback, printed on the screen
+USER = "demo"
+"""Who signs in at the console, as an operator."""
+
 LONGEST_STOP = 15.0
 CONFIG = """\
 [kuma]
@@ -60,6 +65,10 @@ url = "sqlite:///{folder}/demo.db"
 listen = "{listen}"
 [web.tokens]
 irp-command = "{door_token}"
+[web.console]
+enabled = true
+[web.console.users]
+{user} = "{password_hash}"
 [log]
 format = "json"
 """
@@ -77,12 +86,16 @@ DEEDS = ("made in the IRP", "updated there", "closed in KUMA", "closed in the IR
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The daemon's folder, its HTTP address, and the two remotes as (address, token)."""
+    """The daemon's folder, its HTTP address, and the two remotes as (address, token).
+
+    `password` is of the console's only user, and new for each demo: it may listen to the whole network.
+    """
 
     folder: Path
     listen: str
     kuma: tuple[str, str]
     irp: tuple[str, str]
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
 
     @property
     def config(self) -> Path:
@@ -105,6 +118,8 @@ class Place:
             folder=self.folder,
             listen=self.listen,
             door_token=DOOR_TOKEN,
+            user=USER,
+            password_hash=hashed(self.password),
         )
         self.config.touch(mode=0o600)
         self.config.write_text(text, encoding="utf-8")
@@ -264,7 +279,8 @@ class _Demo:
         say("and the real daemon stands between them. Some things will go wrong; that is the point.\n")
         say(f"  KUMA        {place.kuma[0]}")
         say(f"  IRP         {place.irp[0]}")
-        say(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}\n")
+        say(f"  the daemon  http://{place.listen}/readyz, its log in {place.log}")
+        say(f"  its console http://{place.listen}/ : sign in as {USER} with the password {place.password}\n")
 
     async def _until(self, stop: asyncio.Event, daemon: Daemon, work: Coroutine[Any, Any, object]) -> None:
         """Run a coroutine until it ends, Ctrl-C comes, or the daemon dies."""
@@ -331,6 +347,7 @@ class _Demo:
         listing = f"curl -s -H 'Authorization: Bearer {kuma_token}' '{kuma}/api/v1/alerts/?status=new'"
         closing = f"curl -i -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/api/v1/alerts/close"
         say("\nThe day is over; everything stays up until Ctrl-C. Things to try from another terminal:\n")
+        say(f"  the console: http://{place.listen}/ ({USER}, {place.password})")
         say(f"  curl -s http://{place.listen}/readyz")
         say(f"  curl -s -H 'Authorization: Bearer {DOOR_TOKEN}' http://{place.listen}/metrics")
         say(f"  kuma-sync status -c {place.config}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kuma_sync.app.dry_run import DryRun, Planned, PlannedClosing, TargetPlan, dry_pass
+from kuma_sync.app.standing import HOW_TO_ROUTE, held_counts
 from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.out import complain, say
 from kuma_sync.cli.progress import progress
-from kuma_sync.cli.standing import HOW_TO_ROUTE
-from kuma_sync.cli.status import MOST_SHOWN, by_direction, show_unrouted
+from kuma_sync.cli.status import MOST_SHOWN, show_unrouted
 from kuma_sync.cli.tables import ALERT, Column, plain, show_json, show_line, show_table
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings
@@ -53,7 +53,7 @@ def _show(found: DryRun) -> None:
         _show_closings(found.kuma)
     if found.held:
         say()
-        counts = ", ".join(f"{count} {what}" for what, count in by_direction(found.held).items())
+        counts = ", ".join(map(str, held_counts(found.held)))
         show_line(f"{len(found.held)} would be held by the brake: {counts}")
         rows = [[one.id, f"to {one.what}", one.name] for one in found.held[:MOST_SHOWN]]
         show_table([ALERT, "what", _NAME], rows, indent="  ")

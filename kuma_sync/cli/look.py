@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
 import click
 
+from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import load_stored
+from kuma_sync.app.processes import running
+from kuma_sync.app.reasons import reasons
+from kuma_sync.app.standing import HOW_TO_ROUTE
 from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
 from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
 from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
-from kuma_sync.cli.standing import HOW_TO_ROUTE
-from kuma_sync.cli.status import SIDES, TOWARDS, ParkedJob, parked_jobs
+from kuma_sync.cli.status import SIDES, why_of
 from kuma_sync.cli.tables import (
     ALERT,
     Column,
@@ -35,13 +38,13 @@ from kuma_sync.cli.tables import (
 )
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.incident import Incident
-from kuma_sync.core.link import Link
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.settings import Settings
-from kuma_sync.store import AuditEntry, Job, Tx
+from kuma_sync.store import Job, Tx
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.read_models import AlertState, Held, Row
+from kuma_sync.store.read_models.overview import AlertState, Row
+from kuma_sync.store.read_models.story import AlertView, LinkView, story
+from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob, QueueName
 
 LONGEST = 300
 """Characters of a field's value that are shown."""
@@ -52,46 +55,10 @@ PAGE = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinkView:
-    """A link as it is shown: digests are counted, not listed."""
+class Looked(AlertView):
+    """All facts about one alert: also why it is where it is, and what the IRP says of it where it was asked."""
 
-    target: str
-    incident: Incident | None
-    doubt: str | None
-    events_sent: int
-    alert_closed: bool
-    incident_closed: bool
-    close_origin: str | None
-    close_reason: str
-    close_comment: str
-    held_create: bool
-    held_close: bool
-    ignored: bool
-    dropped: bool
-    gone: bool
-    missed: bool
-    left_to_analysts: list[str]
-    comments_owed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertView:
-    """All facts about one alert; of a parked piece only `parked_because`."""
-
-    id: str
-    now: datetime
-    state: str
-    alert: Alert | None = None
-    events_seen: int = 0
-    oversize: bool = False
-    link: LinkView | None = None
-    deliveries: list[Job]
-    closes: list[Job]
-    parked_because: str = ""
-    parked_size: int | None = None
-    held: list[Held]
-    unrouted: bool
-    history: list[AuditEntry]
+    why: list[str]
     live: Live | None = None
 
 
@@ -184,7 +151,7 @@ def _page(settings: Settings, asked: Asked, limit: int | None) -> Page:
 
 def _without_alert(tx: Tx) -> list[Row]:
     """Return parked jobs without an alert here: pieces of KUMA's answer, and closings of unknown ids."""
-    parked = {job.id: job for job in parked_jobs(tx)}
+    parked = {job.id: job for job in tx.waiting.parked()}
     known = tx.alerts.snapshots([AlertId(name) for name in parked])
     return [_parked_row(job) for name, job in parked.items() if AlertId(name) not in known]
 
@@ -200,8 +167,8 @@ def _parked_row(job: ParkedJob) -> Row:
         last_seen=None,
         incident_id=None,
         incident_number="",
-        towards=TOWARDS[job.queue],
-        reason=job.why,
+        towards=job.towards,
+        reason=why_of(job),
     )
 
 
@@ -233,36 +200,18 @@ def _why(row: Row) -> list[object]:
     return [" and ".join(SIDES[side] for side in row.towards.split(", ")) if row.towards else " ", row.reason or " "]
 
 
-def _view(settings: Settings, text: str) -> AlertView:
+def _view(settings: Settings, text: str) -> Looked:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        name = looked_for(tx, text)
-        alert_id = AlertId(name)
-        snapshot = tx.alerts.snapshots([alert_id]).get(alert_id)
-        link = tx.links.get(alert_id)
-        # Something without a link may be parked, too: a piece of KUMA's answer, or a closing of an unknown id.
-        parked = next((job for job in parked_jobs(tx) if job.id == name), None)
-        return AlertView(
-            id=name,
-            now=tx.now,
-            state=tx.overview.state(alert_id) or (AlertState.PARKED if parked else "unknown to KUMA's reads so far"),
-            alert=snapshot.alert if snapshot else None,
-            events_seen=len(snapshot.event_ids) if snapshot else 0,
-            oversize=snapshot.oversize if snapshot else False,
-            link=_link_view(link) if link else None,
-            deliveries=tx.delivery.jobs(name),
-            closes=tx.closes.jobs(name),
-            parked_because=parked.reason if parked else "",
-            parked_size=parked.size if parked else None,
-            held=[one for one in tx.overview.held() if one.id == name],
-            unrouted=name in tx.links.unrouted(),
-            history=tx.audit.history(name),
-        )
+        view = story(tx, looked_for(tx, text))
+        known = {field.name: getattr(view, field.name) for field in fields(view)}
+        why = [one.said.english(tx.now) for one in reasons(tx, running(store, tx), view.id)]
+        return Looked(**known, why=why)
 
 
 async def _looked(settings: Settings, alert_id: AlertId) -> Live:
     """Ask the IRP; raise Unfinished where it is out of reach."""
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        work = load_stored(tx, alert_id)
+        work = load_stored(tx, alert_id, rules_now(tx, settings.privacy))
     if work is None:
         raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
     try:
@@ -276,28 +225,13 @@ def _raw(settings: Settings, text: str) -> bytes:
     with opened_store(settings, untouched=True) as store, store.reading() as tx:
         name = looked_for(tx, text)
         raw = tx.rejects.body(name)
+        privacy = rules_now(tx, settings.privacy)
     if raw is None:
         raise Unfinished(f"{name} is no parked piece of KUMA's answer: only those are kept as they came")
-    return raw
+    return privacy.hidden_piece(raw)
 
 
-def _link_view(link: Link) -> LinkView:
-    flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone", "missed")
-    return LinkView(
-        target=link.target,
-        incident=link.incident,
-        doubt=link.doubt.value if link.doubt else None,
-        events_sent=len(link.sent.events),
-        close_origin=link.close_origin.value if link.close_origin else None,
-        close_reason=link.close_reason,
-        close_comment=link.close_comment,
-        left_to_analysts=sorted(link.sent.theirs),
-        comments_owed=len(link.owed),
-        **{name: getattr(link, name) for name in flags},
-    )
-
-
-def _show(view: AlertView) -> None:
+def _show(view: Looked) -> None:
     when = beside(view.now)
     show_line(f"{plain(view.id)}  ", State(view.state))
     show_pairs([("parked because", view.parked_because)])
@@ -306,6 +240,8 @@ def _show(view: AlertView) -> None:
     show_pairs([(f"held towards {SIDES[one.towards]}", one.reason) for one in view.held])
     if view.unrouted:
         show_pairs([("held", f"{UNROUTED}; {HOW_TO_ROUTE}")])
+    for sentence in view.why:
+        show_line(f"  {sentence}")
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:
@@ -324,7 +260,8 @@ def _show(view: AlertView) -> None:
 
 def _show_jobs(view: AlertView) -> None:
     when = beside(view.now)
-    for queue, jobs in (("delivery", view.deliveries), ("close", view.closes)):
+    queues: dict[QueueName, list[Job]] = {"delivery": view.deliveries, "close": view.closes}
+    for queue, jobs in queues.items():
         for job in jobs:
             due = f", due {when(job.due)}" if job.state is JobState.PENDING else ""
             tried = f", {job.attempts} failed attempts" if job.attempts else ""

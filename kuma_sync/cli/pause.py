@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -11,10 +11,11 @@ from kuma_sync.app.processes import running
 from kuma_sync.cli.completion import offer_parts
 from kuma_sync.cli.options import actor, as_option, config_option, examples, json_option
 from kuma_sync.cli.session import command_settings, opened_store
-from kuma_sync.cli.tables import moment, plain, show_json, show_line
+from kuma_sync.cli.tables import plain, show_json, show_line
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
+from kuma_sync.core.moments import moment
 from kuma_sync.settings import Settings, types
-from kuma_sync.store import Tx
+from kuma_sync.sync import operator
 
 
 def _length(_context: click.Context, _parameter: click.Parameter, text: str | None) -> timedelta | None:
@@ -57,9 +58,7 @@ def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> N
     """End the pause of PART: what waited is done at once."""
     settings, by = command_settings(config, remotes=False), actor(said)
     with opened_store(settings) as store, store.writing() as tx:
-        ended = tx.pauses.end(part)
-        if ended is not None:
-            tx.audit.note(by, "resume", detail=part)
+        ended = operator.resume(tx, part, by=by)
     if ended is None:
         _assure_known(settings, part, "resume")
     if as_json:
@@ -77,7 +76,7 @@ def _assure_known(settings: Settings, part: str, what: str) -> None:
 def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, as_json: bool) -> None:
     with opened_store(settings) as store:
         with store.writing() as tx:
-            begun = _begin(tx, part, until=None if length is None else tx.now + length, by=by)
+            begun = operator.pause(tx, part, until=None if length is None else tx.now + length, by=by)
         if as_json:
             show_json({"part": part, "paused": True, "since": begun.since, "until": begun.until, "by": begun.by})
             return
@@ -87,12 +86,6 @@ def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, 
             works = running(store, tx).daemon
         if not works:
             show_line("No daemon is running: the next one obeys it.")
-
-
-def _begin(tx: Tx, part: str, *, until: datetime | None, by: str) -> Maintenance:
-    begun = tx.pauses.begin(part, until=until, by=by)
-    tx.audit.note(by, "pause", detail=begun.reason)
-    return begun
 
 
 def _since(ended: Maintenance) -> str:

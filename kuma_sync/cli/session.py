@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from kuma_sync.app.build import open_store
 from kuma_sync.app.identity import meant
-from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import running
 from kuma_sync.app.takeover import refuse_another
+from kuma_sync.app.usable_store import assure_usable
 from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.errors import ConfigError

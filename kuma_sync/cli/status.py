@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,14 +10,15 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.flow import flow, flowing
 from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
 from kuma_sync.app.processes import Running, running
+from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import NobodyReads, say
 from kuma_sync.cli.session import command_settings, opened_store, store_settings
-from kuma_sync.cli.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.cli.tables import (
     Column,
     ago_first,
@@ -28,20 +28,21 @@ from kuma_sync.cli.tables import (
     show_json,
     show_line,
     show_table,
-    span,
     with_state,
 )
 from kuma_sync.cli.watch import watch
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.core.moments import span
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.window import Cursor
 from kuma_sync.settings import Settings
-from kuma_sync.store import Identity, PassRecord, Tx
-from kuma_sync.store.jobs import Depth, JobState
+from kuma_sync.store import Identity, PassRecord
+from kuma_sync.store.jobs import Depth
 from kuma_sync.store.migrate import check
 from kuma_sync.store.queue import QueueCounts
-from kuma_sync.store.read_models import AlertState, Held, Named, QueueName
+from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.store.read_models.waiting import Held, Named, ParkedJob, QueueName
 
 MOST_SHOWN = 10
 REFRESHED_EVERY = 5
@@ -59,26 +60,6 @@ EPILOG = examples(
 )
 
 SIDES = {"irp": "the IRP", "kuma": "KUMA"}
-TOWARDS = {"delivery": "irp", "close": "kuma"}
-"""Where each queue's jobs go."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParkedJob:
-    """A parked alert, or a parked piece of KUMA's answer that is no alert; and why.
-
-    `size` is a piece's length in bytes; None for an alert.
-    """
-
-    id: str
-    queue: str
-    reason: str
-    size: int | None = None
-
-    @property
-    def why(self) -> str:
-        """Return the reason as a table shows it, with a piece's size."""
-        return self.reason if self.size is None else f"{self.reason} ({bytes_of(self.size)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +68,7 @@ class Status:
 
     now: datetime
     verdict: Verdict
+    flow: str
     standing: list[str]
     running: Running
     refused: str
@@ -153,7 +135,7 @@ def _look(settings: Settings, refused: str) -> Status:
     with opened_store(settings, any_owner=True, untouched=True) as store:
         schema = check(store)
         with store.reading() as tx:
-            parked, held, unrouted = parked_jobs(tx), tx.overview.held(), tx.overview.unrouted()
+            parked, held, unrouted = tx.waiting.parked(), tx.waiting.held(), tx.waiting.unrouted()
             paused = tx.pauses.all()
             running_now = running(store, tx)
             identity = tx.targets.identity()
@@ -165,7 +147,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 refused=refused,
                 files=file_troubles(settings.store),
                 parked=len(parked),
-                held=by_direction(held),
+                held=held,
                 unrouted=len(unrouted),
                 paused=paused,
             )
@@ -173,7 +155,8 @@ def _look(settings: Settings, refused: str) -> Status:
             return Status(
                 now=tx.now,
                 verdict=judged.verdict,
-                standing=judged.lines,
+                flow=flow(flowing(tx, running_now)).english(tx.now),
+                standing=[line.english(tx.now) for line in judged.lines],
                 running=running_now,
                 refused=refused,
                 store=settings.store.url,
@@ -207,26 +190,15 @@ def _of_another(settings: Settings, owner: Identity | None, running_now: Running
     return ""
 
 
-def parked_jobs(tx: Tx) -> list[ParkedJob]:
-    """Return everything that is parked: deliveries, closings, and pieces that are no alerts."""
-    queues = (("delivery", tx.delivery), ("close", tx.closes))
-    jobs = [(name, job) for name, queue in queues for job in queue.jobs(states=[JobState.PARKED])]
-    pieces = [
-        ParkedJob(id=one.digest, queue="delivery", reason=one.reason, size=one.size) for one in tx.rejects.waiting()
-    ]
-    return [ParkedJob(id=job.subject, queue=name, reason=job.reason) for name, job in jobs] + pieces
-
-
-def by_direction(held: Sequence[Held]) -> dict[str, int]:
-    """Count what the brake holds by kind and direction."""
-    counts = Counter((one.what, one.towards) for one in held)
-    return {f"to {what} in {SIDES[towards]}": count for (what, towards), count in sorted(counts.items())}
+def why_of(job: ParkedJob) -> str:
+    """Return the reason as a table shows it, with a piece's size."""
+    return job.reason if job.size is None else f"{job.reason} ({bytes_of(job.size)})"
 
 
 def _show(found: Status) -> None:
     when = beside(found.now)
     owner = found.identity
-    for line in found.standing:
+    for line in (*found.standing, found.flow):
         show_line(*with_state(line))
     say()
     show_line(f"store     {found.store}, schema {plain(found.schema)}", indent=LABEL)
@@ -299,7 +271,7 @@ def _show_parked(found: Status) -> None:
     show_line(f"{len(found.parked)} parked; `kuma-sync retry --all` when the reason is gone, or retry or drop one:")
     show_table(
         [Column("id", least=9), Column("towards", spared=1), Column("reason", wraps=True)],
-        [[job.id, SIDES[TOWARDS[job.queue]], job.why] for job in found.parked[:MOST_SHOWN]],
+        [[job.id, SIDES[job.towards], why_of(job)] for job in found.parked[:MOST_SHOWN]],
         indent="  ",
     )
     and_more(len(found.parked), "parked")

@@ -10,12 +10,12 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
 from kuma_sync.cli.out import is_coloured, say, say_bytes, say_coloured, say_json, terminal_width
-from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.moments import moment, rfc3339, since
 from kuma_sync.core.text import printable
 
 _SAID = re.compile(
@@ -150,19 +150,6 @@ def plain(value: object) -> str:
             return printable(" ".join(str(value).split()))
 
 
-def moment(when: datetime) -> str:
-    """Write a time in UTC, to the second."""
-    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def span(seconds: float) -> str:
-    """Write a length of time in its largest sensible unit."""
-    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
 def bytes_of(size: int) -> str:
     """Write a number of bytes in its largest sensible unit."""
     for length, unit in ((1 << 20, "MB"), (1 << 10, "KB")):
@@ -187,18 +174,6 @@ def ago_first(now: datetime) -> Callable[[datetime | None], str]:
 
     def written(when: datetime | None) -> str:
         return "never" if when is None else f"{ago(when)}, {moment(when)}"
-
-    return written
-
-
-def since(now: datetime) -> Callable[[datetime | None], str]:
-    """Return a writer of a time's distance from `now`, such as "5 min ago"."""
-
-    def written(when: datetime | None) -> str:
-        if when is None:
-            return "never"
-        seconds = (now - when).total_seconds()
-        return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
 
     return written
 

@@ -12,6 +12,9 @@ from enum import Enum, auto
 
 from kuma_sync.core.retry import RetryPolicy, backoff
 
+OUT_OF_SERVICE = "out of service"
+"""How the reason of a pause begins that an outage is the cause of, and that ends with it."""
+
 
 class Ends(Enum):
     """Which success closes an open breaker."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum, StrEnum, auto
 
 from kuma_sync.core.alert import Alert, AlertId, AlertSnapshot, Observation, first_snapshot
+from kuma_sync.core.privacy import Privacy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,19 @@ class Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A piece of KUMA's answer that is no alert: no object, or without a usable id. `raw` is kept as it came."""
+    """A piece of KUMA's answer that is no alert: no object, or without a usable id. `raw` is kept as it came, as far as
+    privacy allows."""
 
     digest: str
     reason: str
     raw: bytes
+
+    @classmethod
+    def piece(cls, digest: str, reason: str, raw: bytes, privacy: Privacy) -> Rejected:
+        """Return a piece as it may be kept."""
+        kept = privacy.hidden_piece(raw)
+        lost = "; not kept, for [privacy] cannot be applied to it" if raw and not kept else ""
+        return cls(digest=digest, reason=reason + lost, raw=kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

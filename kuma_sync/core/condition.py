@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from kuma_sync.core.sentence import Sentence, sentence
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
@@ -23,6 +25,26 @@ Condition = tuple[Trouble, ...]
 """Everything that is not well; nothing of it when all is."""
 
 CONFIGURATION, REFUSED = "configuration", "refused"
+
+
+_PARTS = {
+    "store": sentence("store"),
+    "kuma": sentence("KUMA"),
+    "irp": sentence("IRP"),
+    "poll": sentence("reading KUMA"),
+    "delivery": sentence("delivery to the IRP"),
+    "close": sentence("closing in KUMA"),
+    CONFIGURATION: sentence("configuration"),
+}
+_PARTS_OF_A_TARGET = {"irp": sentence("IRP %(target)s"), "delivery": sentence("delivery to %(target)s")}
+
+
+def part_named(part: str) -> Sentence:
+    """Name a part for people: `irp:north` is the IRP north."""
+    name, _, target = part.partition(":")
+    if target and name in _PARTS_OF_A_TARGET:
+        return replace(_PARTS_OF_A_TARGET[name], values={"target": target})
+    return _PARTS.get(part) or sentence("%(name)s", name=part)
 
 
 def went_on(before: Condition, now: Sequence[Trouble]) -> Condition:

@@ -8,6 +8,7 @@ KumaSyncError
 │   ├── ValueRefused       it works, but takes no value of this row: its neighbours go on
 │   ├── NewerSchema        written by a newer version
 │   └── StoreHeld          another daemon holds it
+├── UsedAlready            a form of the console was sent a second time: nothing is done
 ├── ClaimLost              somebody else owns this job or this lease now: let go of it, write nothing
 └── RemoteError            KUMA or the IRP
     ├── Transient          try again later; `ambiguous` when the effect may have happened
@@ -96,6 +97,10 @@ class StoreHeld(StoreError):
 
 class ClaimLost(KumaSyncError):
     """The lease on a job, or the leader's lease, went to somebody else meanwhile."""
+
+
+class UsedAlready(KumaSyncError):
+    """This form of the console was sent before; nothing is done a second time."""
 
 
 class TooManyWait(KumaSyncError):

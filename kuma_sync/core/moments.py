@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -75,6 +76,31 @@ def form_of(value: object) -> str:
 def rfc3339(moment: datetime) -> str:
     """Write a time as RFC 3339 in UTC with Z; fractions only where there are some."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def moment(when: datetime) -> str:
+    """Write a time in UTC, to the second."""
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def span(seconds: float) -> str:
+    """Write a length of time in its largest sensible unit."""
+    for length, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def since(now: datetime) -> Callable[[datetime | None], str]:
+    """Return a writer of a time's distance from `now`, such as "5 min ago"."""
+
+    def written(when: datetime | None) -> str:
+        if when is None:
+            return "never"
+        seconds = (now - when).total_seconds()
+        return f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+
+    return written
 
 
 def before(moment: datetime, by: timedelta) -> datetime:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from kuma_sync.core.alert import Alert, AlertId, Contents, JsonObject, Observation, take_contents
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.moments import EPOCH, read_moment
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.text import fit
 from kuma_sync.kuma.tolerant_json import load, takes_long
 
@@ -38,31 +39,34 @@ class Parsed:
     left_out: tuple[str, ...] = ()
 
 
-def parse_alert(raw: bytes, *, with_events: bool, max_events: int) -> Parsed | Rejected:
+def parse_alert(raw: bytes, *, with_events: bool, max_events: int, privacy: Privacy) -> Parsed | Rejected:
     """Read one element of the alerts array (KUMA help 222254, 269916); never raise.
 
     Without `with_events` (a listing) there are no contents. `max_events` 0 keeps all. Rejected only if it is no
-    object or has no usable id; anything else malformed is left out.
+    object or has no usable id; anything else malformed is left out. What `privacy` hides is hidden from here on.
     """
     left_out: list[str] = []
     try:
         value = load(raw, left_out)
     except ValueError:
-        return _rejected(raw, "not valid JSON")
+        return _rejected(raw, "not valid JSON", privacy)
     if not isinstance(value, dict):
-        return _rejected(raw, "not an object")
+        return _rejected(raw, "not an object", privacy)
     alert_id = usable_id(value.get("id"))
     if alert_id is None:
-        return _rejected(raw, "no usable id")
+        return _rejected(raw, "no usable id", privacy)
+    if privacy.on:
+        privacy.hide_in_alert(value)
     fields = _Fields(value, left_out)
     alert = _alert(alert_id, fields)
     contents = _contents(fields, max_events) if with_events else None
     return Parsed(seen=Observation(alert=alert, contents=contents), left_out=tuple(left_out))
 
 
-async def parse_in_turns(raw: bytes, *, with_events: bool, max_events: int) -> Parsed | Rejected:
+async def parse_in_turns(raw: bytes, *, with_events: bool, max_events: int, privacy: Privacy) -> Parsed | Rejected:
     """Do what parse_alert does, without keeping the event loop from its other work for long."""
-    return await in_turns(raw, partial(parse_alert, raw, with_events=with_events, max_events=max_events))
+    parse = partial(parse_alert, raw, with_events=with_events, max_events=max_events, privacy=privacy)
+    return await in_turns(raw, parse)
 
 
 async def in_turns(raw: bytes, work: Callable[[], _T]) -> _T:
@@ -208,5 +212,6 @@ def _moment(value: str | float) -> datetime | None:
         return None
 
 
-def _rejected(raw: bytes, reason: str) -> Rejected:
-    return Rejected(digest="sha256:" + hashlib.sha256(raw).hexdigest(), reason=reason, raw=raw)
+def _rejected(raw: bytes, reason: str, privacy: Privacy) -> Rejected:
+    digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+    return Rejected.piece(digest, reason, raw, privacy)

@@ -15,7 +15,8 @@ from kuma_sync.settings.load import (
 )
 from kuma_sync.settings.paths import Places, places_of
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.sections import SECTIONS, Section, Settings, secret_keys
+from kuma_sync.settings.section import Section
+from kuma_sync.settings.sections import SECTIONS, Settings, secret_keys
 from kuma_sync.settings.warnings import secrets_of
 
 __all__ = [

@@ -43,6 +43,15 @@ def check_proxy(text: str) -> None:
         raise ValueError('expected a proxy address such as "http://proxy.example.com:3128"')
 
 
+def check_receiver(text: str) -> None:
+    """Raise ValueError if it is no whole address of a receiver of notifications, path and parameters included."""
+    parts = _split(text)
+    if "://" not in text or parts.scheme not in _WEB_PORTS or parts.fragment:
+        raise ValueError('expected a whole address such as "https://alarms.example.com/hook?key=..."')
+    if "@" in parts.netloc or not text.isascii():
+        raise ValueError("must not hold a user, a password, or characters that are no ASCII (percent-encode those)")
+
+
 def mask_proxy(text: str) -> str:
     """Return a proxy's address without its user and password."""
     parts = _split(text)

@@ -16,9 +16,11 @@ from pydantic_settings import InitSettingsSource, PydanticBaseSettingsSource
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings.addresses import sqlite_path
 from kuma_sync.settings.broken import lacking_files, sentence, without_files
+from kuma_sync.settings.origins import named_in
 from kuma_sync.settings.paths import SYSTEM_WIDE, here, places_of
 from kuma_sync.settings.secret import Secret
-from kuma_sync.settings.sections import SECTIONS, IrpSection, Section, Settings, StoreSection
+from kuma_sync.settings.section import Section
+from kuma_sync.settings.sections import SECTIONS, IrpSection, Settings, StoreSection
 from kuma_sync.settings.sources import Environment, TomlFile, from_environment, misspelt
 from kuma_sync.settings.targets import key_of
 from kuma_sync.settings.types import GIVEN, Given
@@ -94,6 +96,8 @@ def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alo
         environment.origins["store.password"] = environment.origins["store.url"]
     settings._places = places
     settings._former_store = _former_store(store, settings)
+    settings._file = places.beside / path.name if path else None
+    settings._origins = {**named_in(files[0].toml_data if files else {}), **environment.origins}
     settings._warnings = cautions(settings, path, environment.origins, env)
     return Reading(settings=settings, sections=sections, irps=irps)
 

@@ -14,11 +14,21 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, ValidationInfo, WithJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from kuma_sync.settings.addresses import check_proxy, mask_proxy
+from kuma_sync.settings.addresses import check_proxy, check_receiver, mask_proxy
 from kuma_sync.settings.secret import MASK, Secret
 from kuma_sync.settings.types import GIVEN, file_of, out_of_reach, table
 
 FILE = "_file"
+_ARGON2 = re.compile(
+    r"\$argon2(?:id|i|d)\$v=\d{1,3}\$m=(?P<memory>\d{1,9}),t=(?P<times>\d{1,6}),p=\d{1,4}\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
+)
+_MOST_MEMORY = 128 * 1024
+"""KB that one look at a password may take."""
+
+_MOST_TIMES = 20
+
+LONGEST_NAME = 64
+"""Characters of the name of a console's user."""
 Check = Callable[[str], None]
 
 
@@ -137,9 +147,28 @@ def _one_line(text: str) -> None:
         raise ValueError(f"expected one line of printable characters{_odd(text)}")
 
 
+def is_user(name: str) -> bool:
+    """Tell whether a text can be the name of a console's user."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
+
+
+def _password_hash(text: str) -> None:
+    """Raise ValueError for what is no hash of Argon2, or for one that would take too much memory or time."""
+    found = _ARGON2.fullmatch(text)
+    if found is None:
+        raise ValueError("expected an argon2 hash; `kuma-sync console-user` asks for the password and prints the line")
+    if int(found["memory"]) > _MOST_MEMORY or int(found["times"]) > _MOST_TIMES:
+        raise ValueError(f"expected a hash of at most {_MOST_MEMORY >> 10} MB and {_MOST_TIMES} passes")
+
+
 def _proxy(text: str) -> None:
     if text:
         check_proxy(text)
+
+
+def _receiver(text: str) -> None:
+    if text:
+        check_receiver(text)
 
 
 def _odd(text: str) -> str:
@@ -184,11 +213,19 @@ Proxy = Annotated[
     PlainSerializer(lambda secret: mask_proxy(secret.reveal()) if secret else ""),
     _SCHEMA,
 ]
+Receiver = Annotated[Secret, _secret(_receiver), _MASKED, _SCHEMA]
+"""The whole address of a receiver of notifications: a path or a parameter of it is what opens the receiver's door."""
 _TOKEN = _Entry(
     word="token",
     is_name=lambda name: 0 < len(name) <= 64 and name.isprintable(),
     name="a name of at most 64 printable characters",
     check=_one_word,
+)
+_HASH = _Entry(
+    word="password",
+    is_name=is_user,
+    name=f"a name of at most {LONGEST_NAME} printable characters",
+    check=_password_hash,
 )
 _NAMED = _Entry(
     word="secret",
@@ -198,4 +235,5 @@ _NAMED = _Entry(
 )
 _Secrets = Mapping[str, Annotated[Secret, _SCHEMA]]
 DoorTokens = Annotated[_Secrets, _by_name(_TOKEN), PlainSerializer(_masked_by_name)]
+PasswordHashes = Annotated[_Secrets, _by_name(_HASH), PlainSerializer(_masked_by_name)]
 NamedSecrets = Annotated[_Secrets, _by_name(_NAMED), PlainSerializer(_masked_by_name)]

@@ -9,19 +9,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SerializerFunctionWrapHandler,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,64 +20,21 @@ from kuma_sync.core.routing import IRP
 from kuma_sync.settings import secrets as hidden
 from kuma_sync.settings import types
 from kuma_sync.settings.addresses import take_password
+from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.settings.passthrough import Allowed
 from kuma_sync.settings.paths import Places, places_of
+from kuma_sync.settings.privacy import PrivacySection
 from kuma_sync.settings.secret import Secret
 from kuma_sync.settings.secrets import FILE
+from kuma_sync.settings.section import Section, written
 from kuma_sync.settings.targets import IrpUrl, NameExpression, RouteTarget, TargetName, mode_of
 
 PREFIX = "kuma_sync_"
 _TWICE = "is given twice, here and inside store.url; keep one"
 
 
-def _default(written: Any) -> Any:
-    """Return a field whose default is text as operators write it; it is read like any other value."""
-    return Field(default=written)
-
-
 def _section() -> Any:
     return Field(default_factory=dict)
-
-
-class Section(BaseModel):
-    """The base of all sections: frozen, no unknown keys, and errors that never show the value."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        hide_input_in_errors=True,
-        arbitrary_types_allowed=True,
-        str_strip_whitespace=True,
-    )
-
-    @classmethod
-    def secret_keys(cls) -> tuple[str, ...]:
-        """Return the keys that hold secrets; each has its `<key>_file` beside it."""
-        return tuple(name for name, field in cls.model_fields.items() if field.annotation is Secret)
-
-    @classmethod
-    def secret_tables(cls) -> tuple[str, ...]:
-        """Return the keys that hold secrets by name; each name has its `<name>_file` beside it."""
-        tables = {name: get_args(field.annotation) for name, field in cls.model_fields.items()}
-        return tuple(name for name, kinds in tables.items() if kinds and Secret in get_args(kinds[-1]))
-
-    @classmethod
-    def key_names(cls) -> tuple[str, ...]:
-        """Return the keys, each secret once."""
-        files = {f"{key}{FILE}" for key in cls.secret_keys()}
-        return tuple(name for name in cls.model_fields if name not in files)
-
-    @model_serializer(mode="wrap")
-    def _one_form(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Show every secret in the form in which it is given: asterisks, or its file's path."""
-        shown: dict[str, Any] = written(self)
-        for key in self.secret_keys():
-            path = getattr(self, key).path
-            if path:
-                shown[f"{key}{FILE}"] = str(path)
-            del shown[key if path else f"{key}{FILE}"]
-        return shown
 
 
 class KumaSection(Section):
@@ -95,7 +42,7 @@ class KumaSection(Section):
 
     url: types.KumaUrl
     token_file: hidden.SecretFile = ""
-    token: hidden.RequiredToken = _default("")
+    token: hidden.RequiredToken = written("")
     api_version: Annotated[Literal["v1", "v2", "v2.1", "v3"], types.Lower] = "v1"
     instance: types.KeyPart = "kuma"
     web_url: types.OptionalWebUrl = ""
@@ -104,14 +51,14 @@ class KumaSection(Section):
     ] = ("new",)
     tenants: Annotated[tuple[types.NonEmpty, ...], types.Words] = ()
     with_affected: bool = True
-    ca_file: types.OptionalFile = _default("")
+    ca_file: types.OptionalFile = written("")
     verify_tls: bool = True
-    client_cert: types.OptionalFile = _default("")
-    client_key: types.ClientKey = _default("")
+    client_cert: types.OptionalFile = written("")
+    client_key: types.ClientKey = written("")
     proxy_file: hidden.SecretFile = ""
-    proxy: hidden.Proxy = _default("")
-    connect_timeout: types.PositiveDuration = _default("10s")
-    read_timeout: types.PositiveDuration = _default("2m")
+    proxy: hidden.Proxy = written("")
+    connect_timeout: types.PositiveDuration = written("10s")
+    read_timeout: types.PositiveDuration = written("2m")
     write_back: bool = False
 
     @property
@@ -123,14 +70,14 @@ class KumaSection(Section):
 class PollSection(Section):
     """How often KUMA is read, how far back, and how much of an alert is passed on."""
 
-    interval: types.PositiveDuration = _default("30s")
+    interval: types.PositiveDuration = written("30s")
     strategy: Annotated[Literal["incremental", "full"], types.Lower] = "incremental"
-    overlap: types.Duration = _default("30m")
-    sweep_interval: types.PositiveDuration = _default("10m")
+    overlap: types.Duration = written("30m")
+    sweep_interval: types.PositiveDuration = written("10m")
     unseen: Annotated[Literal["open", "all", "none"], types.Lower] = "open"
-    ignore_before: types.Moment = _default("")
+    ignore_before: types.Moment = written("")
     max_events: types.Whole = 1000
-    max_alert_size: types.Size = _default("32MB")
+    max_alert_size: types.Size = written("32MB")
 
 
 class IrpSection(Section):
@@ -139,25 +86,25 @@ class IrpSection(Section):
     profile: types.ProfileName = "security-vision"
     url: IrpUrl = ""
     token_file: hidden.SecretFile = ""
-    token: hidden.IrpToken = _default("")
+    token: hidden.IrpToken = written("")
     username: str = ""
     password_file: hidden.SecretFile = ""
-    password: hidden.Password = _default("")
-    ca_file: types.OptionalFile = _default("")
+    password: hidden.Password = written("")
+    ca_file: types.OptionalFile = written("")
     verify_tls: bool = True
-    client_cert: types.OptionalFile = _default("")
-    client_key: types.ClientKey = _default("")
+    client_cert: types.OptionalFile = written("")
+    client_key: types.ClientKey = written("")
     proxy_file: hidden.SecretFile = ""
-    proxy: hidden.Proxy = _default("")
-    connect_timeout: types.PositiveDuration = _default("10s")
-    read_timeout: types.PositiveDuration = _default("30s")
+    proxy: hidden.Proxy = written("")
+    connect_timeout: types.PositiveDuration = written("10s")
+    read_timeout: types.PositiveDuration = written("30s")
     concurrency: types.Share = 8
     rate_limit: types.Rate = 0
     find_first: Annotated[Literal["auto", "always"], types.Lower] = "auto"
-    repeat_for: types.Duration = _default("15m")
-    expect_every: types.OptionalDuration = _default("10m")
-    options: types.Options = _default({"organization": ""})
-    secrets: hidden.NamedSecrets = _default({})
+    repeat_for: types.Duration = written("15m")
+    expect_every: types.OptionalDuration = written("10m")
+    options: types.Options = written({"organization": ""})
+    secrets: hidden.NamedSecrets = written({})
 
     @field_validator("token")
     @classmethod
@@ -193,16 +140,16 @@ class CloseSection(Section):
     to_kuma: bool = True
     to_irp: bool = True
     watch: bool = True
-    watch_interval: types.PositiveDuration = _default("1m")
-    default_reason: types.OptionalReason = _default("responded")
-    reasons: Annotated[Mapping[str, types.CloseReason], types.Table] = _default({"False positive": "incorrect data"})
+    watch_interval: types.PositiveDuration = written("1m")
+    default_reason: types.OptionalReason = written("responded")
+    reasons: Annotated[Mapping[str, types.CloseReason], types.Table] = written({"False positive": "incorrect data"})
 
 
 class RetrySection(Section):
     """How long to wait between attempts."""
 
-    base: types.PositiveDuration = _default("2s")
-    max: types.PositiveDuration = _default("10m")
+    base: types.PositiveDuration = written("2s")
+    max: types.PositiveDuration = written("10m")
 
     @field_validator("max")
     @classmethod
@@ -230,8 +177,8 @@ class StoreSection(Section):
 
     url: types.StoreUrl = "sqlite:///kuma-sync.db"
     password_file: hidden.SecretFile = ""
-    password: hidden.StorePassword = _default("")
-    retention: types.PositiveDuration = _default("90d")
+    password: hidden.StorePassword = written("")
+    retention: types.PositiveDuration = written("90d")
 
     @model_validator(mode="before")
     @classmethod
@@ -249,7 +196,7 @@ class StoreSection(Section):
 class RunSection(Section):
     """The daemon as a process."""
 
-    grace: types.Duration = _default("20s")
+    grace: types.Duration = written("20s")
 
 
 class PassthroughSection(Section):
@@ -263,19 +210,29 @@ class WebSection(Section):
 
     listen: types.ListenAddress = "127.0.0.1:8484"
     metrics_token_file: hidden.SecretFile = ""
-    metrics_token: hidden.Token = _default("")
+    metrics_token: hidden.Token = written("")
     metrics_public: bool = False
-    cert_file: types.OptionalFile = _default("")
-    key_file: types.DoorKey = _default("")
-    tokens: hidden.DoorTokens = _default({})
-    passthrough: PassthroughSection = _default({"allow": []})
+    cert_file: types.OptionalFile = written("")
+    key_file: types.DoorKey = written("")
+    tokens: hidden.DoorTokens = written({})
+    passthrough: PassthroughSection = written({"allow": []})
+    console: ConsoleSection = written({})
+
+
+class NotifySection(Section):
+    """Who is told that all goes well, and who that something needs a human."""
+
+    heartbeat_url_file: hidden.SecretFile = ""
+    heartbeat_url: hidden.Receiver = written("")
+    webhook_url_file: hidden.SecretFile = ""
+    webhook_url: hidden.Receiver = written("")
 
 
 class LogSection(Section):
     """The log's level and form."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], types.Lower] = "info"
-    format: Annotated[Literal["auto", "console", "json"], types.Lower] = "auto"
+    format: Annotated[Literal["auto", "console", "json", "ecs"], types.Lower] = "auto"
 
 
 class Settings(BaseSettings):
@@ -303,13 +260,17 @@ class Settings(BaseSettings):
     store: StoreSection = _section()
     run: RunSection = _section()
     web: WebSection = _section()
+    notify: NotifySection = _section()
     log: LogSection = _section()
+    privacy: PrivacySection = _section()
 
     _warnings: tuple[str, ...] = PrivateAttr(default=())
     _places: Places = PrivateAttr(default_factory=lambda: places_of(None, {}))
     _former_store: Path | None = PrivateAttr(default=None)
     _plain: bool = PrivateAttr(default=True)
     _broken: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _file: Path | None = PrivateAttr(default=None)
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -332,6 +293,16 @@ class Settings(BaseSettings):
     def places(self) -> Places:
         """Return where the relative paths in it lead."""
         return self._places
+
+    @property
+    def file(self) -> Path | None:
+        """Return the file it was read from; None where the environment alone gives it."""
+        return self._file
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Return where keys come from, by dotted key: the variable's name, or "" for the file; others are defaults."""
+        return self._origins
 
     @property
     def former_store(self) -> Path | None:

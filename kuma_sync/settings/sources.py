@@ -18,12 +18,13 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
-from kuma_sync.settings.sections import PREFIX, SECTIONS, IrpSection, Section, Settings
+from kuma_sync.settings.section import Section
+from kuma_sync.settings.sections import PREFIX, SECTIONS, IrpSection, Settings
 from kuma_sync.settings.targets import same_name
 from kuma_sync.settings.toml import parse_toml
 from kuma_sync.settings.types import table as parsed_table
 
-_TABLES = ("web.tokens", "web.passthrough", "irp.options", "irp.secrets", "close.reasons")
+_TABLES = ("web.tokens", "web.passthrough", "web.console", "irp.options", "irp.secrets", "close.reasons")
 _SURE = 0.8
 """How similar to a key a misspelt variable must be; others may belong to other programs."""
 
@@ -31,6 +32,17 @@ _SURE = 0.8
 logging.getLogger("pydantic_settings").addFilter(lambda _record: False)
 
 Tree = dict[str, Any]
+_CONSOLE = ["web", "console"]
+
+
+def _joined(one: Tree, other: Tree) -> Tree:
+    """Return both trees as one; a table that is in both is joined, another value of `other` wins."""
+    both = {key: _joined(one[key], other[key]) for key in one.keys() & other.keys() if _tables(one[key], other[key])}
+    return {**one, **other, **both}
+
+
+def _tables(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
 
 
 class Environment(EnvSettingsSource):
@@ -64,15 +76,15 @@ class Environment(EnvSettingsSource):
             path.append(_entry(path, part, table))
             table = table.get(path[-1], {})
         self.origins[".".join(path)] = name
-        if path[0] == "targets":
+        if path[0] == "targets" or path[:2] == _CONSOLE:
             self._put(path, value)
         else:
-            self._sections[path[0]] = {}
+            self._sections.setdefault(path[0], {})
             self._meant[PREFIX + "__".join(path)] = value
 
     def _put(self, path: list[str], value: Any) -> None:
-        """Put a value below `targets`, one table deeper than the library reads; a whole target is JSON."""
-        if len(path) == len(("targets", "north")):
+        """Put a value below `targets` or the console, deeper than the library reads; a whole table is JSON."""
+        if len(path) == len(("targets", "north")) or path == [*_CONSOLE, "oidc"]:
             with suppress(ValueError):  # the section says what it expects
                 value = parsed_table(value)
         table = self._sections
@@ -85,7 +97,7 @@ class Environment(EnvSettingsSource):
 
     def __call__(self) -> Tree:
         """Return the library's result and the sections that it does not know, which are then refused."""
-        return {**self._sections, **super().__call__()}
+        return _joined(self._sections, super().__call__())
 
 
 class TomlFile(TomlConfigSettingsSource):
@@ -117,6 +129,8 @@ def _secrets_give_way(table: Any, given: Any, section: type[Section]) -> None:
         _give_way(table, given, section.secret_keys())
         for key in section.secret_tables():
             _give_way(table.get(key), given.get(key), None)
+        for key, inner in section.inner_kinds().items():
+            _secrets_give_way(table.get(key), given.get(key), inner)
 
 
 def _give_way(table: Any, given: Any, secrets: Collection[str] | None) -> None:
@@ -180,7 +194,8 @@ def _key_of_target(text: str) -> str:
 
 def _levels(parts: list[str]) -> list[str]:
     """Return section, key and entry, with the target's name after the first of `targets`; an entry may hold `__`."""
-    deepest = len(("targets", "north", "options")) if parts[0] == "targets" else len(("irp", "options"))
+    deeper = parts[0] == "targets" or parts[:2] == _CONSOLE
+    deepest = len(("targets", "north", "options")) if deeper else len(("irp", "options"))
     return parts[:deepest] + (["__".join(parts[deepest:])] if len(parts) > deepest else [])
 
 
@@ -199,6 +214,10 @@ def _entry(path: list[str], name: str, known: Iterable[str]) -> str:
             return _alike(name, known) or name.replace("_", "-")
         case ["targets", _, *below]:
             return _entry([IRP, *below], name, known)
+        case ["web", "console"]:
+            return name
+        case ["web", "console", key] if key in ("users", "roles"):
+            return _one_form_of(name, known, new="-") if key == "users" else _alike(name, known) or name
         case [section, key] if section in SECTIONS and key in SECTIONS[section].secret_tables():
             # A name of ours for a caller is like one in a host's name, a name in a template has no "-".
             return _alike(name, known) or _one_form_of(name, known, new="-" if section == "web" else "_")

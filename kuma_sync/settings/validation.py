@@ -115,6 +115,9 @@ def problem_of(found: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigEr
         case "other_missing":
             sentence = f"is required, because {dotted(path)} is set"
             path[-1] = found["ctx"]["other"]
+        case "needed_beside":
+            beside = dotted([*path[:-1], found["ctx"]["other"]])
+            sentence = f"is required, because {beside} is set"
         case kind:
             sentence = expected(found)
             path[-1] += FILE if kind in {"secret_file", "secret_path"} else ""
@@ -129,7 +132,7 @@ def _place(location: Sequence[str | int]) -> list[str]:
     path = [part for part in location if isinstance(part, str) and part != "[key]"]
     if location[:1] == ("route",) and len(location) > 1:
         path[0] = f"route[{int(location[1]) + 1}]"
-    return path[: _DEEPEST + (path[:1] == ["targets"])]
+    return path[: _DEEPEST + (path[:1] == ["targets"] or path[:2] == ["web", "console"])]
 
 
 def dotted(path: Sequence[str]) -> str:

@@ -15,7 +15,8 @@ from kuma_sync.core.routing import IRP
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
 from kuma_sync.settings.secret import SECRET_NAME, Secret
-from kuma_sync.settings.sections import SECTIONS, IrpSection, KumaSection, Section, Settings
+from kuma_sync.settings.section import Section
+from kuma_sync.settings.sections import SECTIONS, IrpSection, KumaSection, Settings
 from kuma_sync.settings.sources import misspelt
 
 _PROXY = re.compile(r"(kuma|irp|targets\.[^.]+)\.proxy")
@@ -37,6 +38,7 @@ def cautions(
         *_connections(settings),
         *_door_tokens(settings),
         *_without_effect(settings),
+        *_of_the_console(settings),
         *_files(settings, system_wide.parent),
         *_inline(settings, path, origins, system_wide.parent),
         *misspelt(env).values(),
@@ -54,12 +56,18 @@ def _connections(settings: Settings) -> Iterator[str]:
                 f"{name}.verify_tls: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; "
                 f"set {name}.ca_file instead"
             )
+    for key in settings.notify.secret_keys():
+        parts = urlsplit(getattr(settings.notify, key).reveal())
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+            yield f"notify.{key}: http:// sends it unencrypted; use https://"
     web, asking = settings.web, [name for name, irp in _irps(settings) if irp.pulls]
     if asking and not web.listen:
         yield f"web.listen: there is no door, and {', '.join(asking)} would have to ask there for its alerts"
     if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
         open_ = (
-            "tokens arrive unencrypted"
+            "the console's passwords arrive unencrypted"
+            if web.console.enabled
+            else "tokens arrive unencrypted"
             if web.tokens or web.metrics_token or asking
             else "is open to the network without TLS"
         )
@@ -68,8 +76,31 @@ def _connections(settings: Settings) -> Iterator[str]:
 
 def _without_effect(settings: Settings) -> Iterator[str]:
     """Yield keys that have no effect beside the others."""
+    if settings.web.passthrough.allow and settings.privacy.rules().on:
+        yield (
+            "privacy: does not reach what KUMA answers to the calls of web.passthrough: they are passed on as they are"
+        )
     if settings.kuma.write_back and not settings.kuma.writes_back:
         yield 'kuma.write_back: is off: only with kuma.api_version = "v3" can an alert be given a comment'
+
+
+def _of_the_console(settings: Settings) -> Iterator[str]:
+    """Yield what keeps people out of the console, or lets the wrong ones in."""
+    console = settings.web.console
+    if not console.enabled:
+        return
+    ways = console.users or console.user_header or console.oidc.issuer
+    if not settings.web.listen:
+        yield "web.console.enabled: there is no door (web.listen is empty), and so no console"
+    elif not ways:
+        yield "web.console: nobody can sign in; `kuma-sync console-user` makes a line for [web.console.users]"
+    if console.oidc.issuer and not (console.oidc.operators or console.oidc.viewers):
+        yield "web.console.oidc: nobody who signs in there may see anything; name groups in operators or viewers"
+    if urlsplit(console.oidc.issuer).scheme == "http" and not is_loopback(urlsplit(console.oidc.issuer).hostname or ""):
+        yield "web.console.oidc.issuer: http:// lets others on the way sign in as anybody; use https://"
+    if not console.user_header:
+        for name in console.roles.keys() - console.users.keys():
+            yield f"web.console.roles.{name}: there is no such user in [web.console.users]"
 
 
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:
@@ -127,6 +158,8 @@ def _secrets_in(place: str, section: Section) -> Iterator[tuple[str, Secret]]:
     for key in section.secret_tables():
         for name, secret in getattr(section, key).items():
             yield f"{place}.{key}.{name}", secret
+    for key, inner in section.inner():
+        yield from _secrets_in(f"{place}.{key}", inner)
 
 
 def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[tuple[str, Secret]]:

@@ -39,6 +39,7 @@ class SimTls:
         *,
         wrong_name: bool = False,
         expired: bool = False,
+        days: int = 30,
     ) -> SimTls:
         """Write a new CA and a certificate for `names` into `directory`; SimError where it cannot.
 
@@ -51,7 +52,7 @@ class SimTls:
                 "TLS for the simulators needs trustme: `pip install trustme`, where kuma-sync is installed"
             ) from error
         authority = trustme.CA()
-        end = utc_now() - timedelta(days=1) if expired else utc_now() + timedelta(days=30)
+        end = utc_now() - timedelta(days=1) if expired else utc_now() + timedelta(days=days)
         identities = ("elsewhere.invalid",) if wrong_name else names
         leaf = authority.issue_cert(*identities, not_before=end - timedelta(days=60), not_after=end)
         folder = Path(directory)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, func, or_, select, text, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId, AlertSnapshot, Contents, Fingerprint
+from kuma_sync.core.words import words_of
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.links import in_order
@@ -84,6 +85,7 @@ def as_row(item: Shown, now: datetime, sweep: int) -> dict[str, Any]:
         "shown_at": now,
         "sweep": sweep,
         "recheck": item.recheck,
+        "words": words_of(alert, item.contents),
     }
 
 
@@ -285,6 +287,7 @@ class Alerts:
         fresh["sweep"] = case((insert.excluded.sweep > stored.sweep, insert.excluded.sweep), else_=stored.sweep)
         if shape is Shape.LISTING:
             fresh["recheck"] = or_(stored.recheck, insert.excluded.recheck)
+            fresh.pop("words")  # a listing shows neither hosts nor users; its contents are read soon
         return insert.on_conflict_do_update(index_elements=["id"], set_=fresh)
 
 

@@ -61,6 +61,19 @@ class Audit:
         rows = self._connection.execute(select(table).order_by(table.c.id.desc()).limit(limit))
         return [_pass(row) for row in rows.mappings()]
 
+    def passes_before(self, row_id: int | None, limit: int, *, kind: str = "") -> list[tuple[int, PassRecord]]:
+        """Return the passes that were noted before a row, all or those of a kind, newest first, each with its row's id.
+
+        None means from the newest on.
+        """
+        table = schema.passes
+        query = select(table).order_by(table.c.id.desc()).limit(limit)
+        if row_id is not None:
+            query = query.where(table.c.id < row_id)
+        if kind:
+            query = query.where(table.c.kind == kind)
+        return [(row["id"], _pass(row)) for row in self._connection.execute(query).mappings()]
+
     def last_pass_by_kind(self) -> list[PassRecord]:
         """Return the latest pass of every kind."""
         table = schema.passes

@@ -52,6 +52,14 @@ class Lists:
     affected_lists: Text
 
 
+def as_json(value: Any) -> bytes:
+    """Write a part of an item."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which KUMA may send
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
 NO_AFFECTED = b'"affectedAssets":[],"affectedAccounts":[]}'
 """What follows an item's events where nothing is affected, or nobody asked for it."""
 
@@ -271,7 +279,7 @@ class Handouts:
 
     def _put(self, item: Handout, before: Row[Any] | None) -> None:
         lists = item.lists or (NOTHING if before is None else None)
-        digest = before.lists_digest if lists is None and before is not None else _digest(lists or NOTHING)
+        digest = before.lists_digest if lists is None and before is not None else lists_digest(lists or NOTHING)
         same = before is not None and (before.digest, before.lists_digest) == (item.head.digest, digest)
         if before is not None and same and before.target == item.target and not item.anew:
             return
@@ -359,7 +367,8 @@ def _sizes(lists: Lists) -> Mapping[str, int]:
     return dict(zip(_SIZES, (lists.events.size, lists.affected.size, lists.affected_lists.size), strict=True))
 
 
-def _digest(lists: Lists) -> bytes:
+def lists_digest(lists: Lists) -> bytes:
+    """Return what stands for an item's lists: equal for equal ones."""
     return hashlib.blake2b(lists.events.digest + lists.affected.digest, digest_size=16).digest()
 
 

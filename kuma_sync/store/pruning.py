@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, exists, func, or_, select, true, tuple_
 
 from kuma_sync.store import schema
+from kuma_sync.store.activity import KEPT, Activity
 
 PASSES_KEPT = timedelta(days=7)
 
@@ -59,7 +60,7 @@ class Pruning:
         return Pruned(removed=len(old), reached=looked_at[-1] if len(looked_at) == AT_ONCE else None)
 
     def records(self, before: datetime, *, now: datetime) -> None:
-        """Remove old passes, audit lines that belong to no alert here, and dropped pieces that were no alerts."""
+        """Remove old passes and slots, audit lines of no alert here, dropped pieces, and ended sessions."""
         passes, audit, parked = schema.passes, schema.audit, schema.parked
         newest = select(func.max(passes.c.id)).group_by(passes.c.kind)
         known = exists().where(schema.links.c.alert_id == audit.c.alert_id)
@@ -68,6 +69,9 @@ class Pruning:
         )
         self._connection.execute(delete(audit).where(audit.c.at < before, ~known))
         self._connection.execute(delete(parked).where(parked.c.last_seen < before, parked.c.dropped))
+        for table in (schema.console_sessions, schema.console_tokens):
+            self._connection.execute(delete(table).where(table.c.expires_at < now))
+        Activity(self._connection).forget(now - KEPT)
 
     def _settled(self, before: datetime, after: Mark | None) -> list[Mark]:
         links = schema.links.c

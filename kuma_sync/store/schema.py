@@ -57,6 +57,17 @@ REPEATABLE = text("(first_handed_at IS NOT NULL AND NOT ended)")
 SETTLED = text("(alert_closed OR incident_closed OR gone OR ignored OR dropped)")
 """Links that may be pruned one day."""
 
+GIVEN_UP = text("(ignored OR dropped)")
+"""Links for which nothing is done."""
+
+MISSED = text("missed")
+"""Links of alerts that were closed before they were ever read."""
+
+GONE = text("gone")
+"""Links whose alerts KUMA no longer has."""
+
+NUMBERED = text("incident_number <> ''")
+
 
 def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
@@ -94,7 +105,10 @@ alerts = Table(
     Column("shown_at", UtcTime, nullable=False),
     Column("sweep", BigInteger, nullable=False, server_default="0"),
     _flag("recheck"),
-    Index("ix_alerts_last_seen", "last_seen"),
+    _words("words"),
+    Index("ix_alerts_last_seen", "last_seen", "id", "words"),
+    Index("ix_alerts_first_seen", "first_seen", "id"),
+    Index("ix_alerts_words", "words", "id"),
     Index("ix_alerts_recheck", "last_seen", postgresql_where=text("recheck"), sqlite_where=text("recheck")),
 )
 
@@ -142,6 +156,16 @@ links = Table(
     Index("ix_links_open", "alert_id", postgresql_where=OPEN, sqlite_where=OPEN),
     Index("ix_links_held", "alert_id", postgresql_where=HELD, sqlite_where=HELD),
     Index("ix_links_unrouted", "alert_id", postgresql_where=UNROUTED, sqlite_where=UNROUTED),
+    Index("ix_links_given_up", "alert_id", postgresql_where=GIVEN_UP, sqlite_where=GIVEN_UP),
+    Index("ix_links_missed", "alert_id", postgresql_where=MISSED, sqlite_where=MISSED),
+    Index("ix_links_gone", "alert_id", postgresql_where=GONE, sqlite_where=GONE),
+    Index(
+        "ix_links_incident_number",
+        "incident_number",
+        postgresql_where=NUMBERED,
+        sqlite_where=NUMBERED,
+        postgresql_using="hash",  # a number may be of any length, and other indexes take no long row
+    ),
     Index("ix_links_unresolved", "alert_id", postgresql_where=UNRESOLVED, sqlite_where=UNRESOLVED),
     Index("ix_links_unshown", "alert_id", postgresql_where=UNSHOWN, sqlite_where=UNSHOWN),
     Index("ix_links_settled", "changed_at", "alert_id", postgresql_where=SETTLED, sqlite_where=SETTLED),
@@ -306,6 +330,21 @@ audit = Table(
     _words("detail"),
 )
 
+activity = Table(
+    "activity",
+    metadata,
+    Column("slot", UtcTime, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("arrived", BigInteger, nullable=False, server_default="0"),
+    Column("changed", BigInteger, nullable=False, server_default="0"),
+    Column("delivered", BigInteger, nullable=False, server_default="0"),
+    Column("waited", Float, nullable=False, server_default="0"),
+    Column("longest", Float, nullable=False, server_default="0"),
+    Column("closed", BigInteger, nullable=False, server_default="0"),
+    Column("failed", BigInteger, nullable=False, server_default="0"),
+)
+
 lease = Table(
     "lease",
     metadata,
@@ -313,6 +352,33 @@ lease = Table(
     Column("owner", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
+)
+
+console_keys = Table(
+    "console_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("made_at", UtcTime, nullable=False),
+)
+
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("name", Words, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("role", Text, nullable=False, server_default=""),
+    Column("proof", Text, nullable=False),
+    Column("begun_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False, index=True),
+)
+
+console_tokens = Table(
+    "console_tokens",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("expires_at", UtcTime, nullable=False, index=True),
 )
 
 heartbeats = Table(

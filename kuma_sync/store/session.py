@@ -16,22 +16,32 @@ from sqlalchemy import URL, Connection, Engine
 from kuma_sync.core.errors import StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store import postgres, schema, sqlite
+from kuma_sync.store.activity import Activity
 from kuma_sync.store.alerts import Alerts
 from kuma_sync.store.attempt import TOO_LATE, Attempt, StoreLimits
 from kuma_sync.store.audit import Audit
+from kuma_sync.store.console import ConsoleRows
 from kuma_sync.store.copies import Heartbeats, Lease
-from kuma_sync.store.copying import copy_rows
+from kuma_sync.store.copying import copy_rows, move_rows
 from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile, held, looked_at
 from kuma_sync.store.handouts import Handouts
+from kuma_sync.store.hiding import Hiding
 from kuma_sync.store.jobs import Depth
+from kuma_sync.store.keys import Keys
 from kuma_sync.store.links import Links
+from kuma_sync.store.notified import Notified
 from kuma_sync.store.pauses import Pauses
 from kuma_sync.store.pruning import Pruning
 from kuma_sync.store.queue import DurableQueue, QueueCounts
-from kuma_sync.store.read_models import Overview, QueueName
+from kuma_sync.store.read_models.activity import History
+from kuma_sync.store.read_models.closings import ClosingRows
+from kuma_sync.store.read_models.groups import Groups
+from kuma_sync.store.read_models.overview import Overview
+from kuma_sync.store.read_models.search import Search
+from kuma_sync.store.read_models.waiting import QueueName, Waiting
 from kuma_sync.store.rejects import Rejects
 from kuma_sync.store.targets import Targets
 from kuma_sync.store.transactions import OnFile, OnServer, connected, transaction
@@ -55,10 +65,20 @@ class Tx:
     rejects: Rejects
     lease: Lease
     heartbeats: Heartbeats
+    notified: Notified
     handouts: Handouts
     pauses: Pauses
     write_backs: WriteBacks
+    keys: Keys
+    hiding: Hiding
+    console: ConsoleRows
     overview: Overview
+    waiting: Waiting
+    groups: Groups
+    closings: ClosingRows
+    search: Search
+    activity: Activity
+    happened: History
     pruning: Pruning
 
     def queues(self) -> dict[QueueName, QueueCounts]:
@@ -189,6 +209,12 @@ class Store:
         with self._begun(Attempt(self._interrupt), writes=True) as connection:
             yield connection
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Open a transaction that only reads, and sees one moment; nothing limits its time."""
+        with self._begun(Attempt(self._interrupt), writes=False) as connection:
+            yield connection
+
     def copy_to(self, other: Store) -> None:
         """Copy the rows that a pass goes by, as one transaction sees them, into an empty store of the same schema."""
         with (
@@ -196,6 +222,17 @@ class Store:
             other._begun(Attempt(other._interrupt), writes=True) as copy,
         ):
             copy_rows(source, copy)
+
+    def move_to(self, other: Store) -> dict[str, int]:
+        """Copy every row into an empty store of the same schema on PostgreSQL; return how many, by table.
+
+        Nobody writes to either meanwhile, and the source stays as it is.
+        """
+        with (
+            self._begun(Attempt(self._interrupt), writes=True) as source,
+            other._begun(Attempt(other._interrupt), writes=True) as copy,
+        ):
+            return move_rows(source, copy)
 
     @contextmanager
     def _watched(self) -> Iterator[Attempt]:
@@ -262,9 +299,19 @@ class Store:
             rejects=Rejects(connection, now),
             lease=Lease(connection, lease_clock),
             heartbeats=Heartbeats(connection, lease_clock),
+            notified=Notified(connection),
             handouts=Handouts(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
+            keys=Keys(connection, now),
+            hiding=Hiding(connection),
+            console=ConsoleRows(connection, now),
             overview=Overview(connection),
+            waiting=Waiting(connection),
+            groups=Groups(connection),
+            closings=ClosingRows(connection, now),
+            search=Search(connection),
+            activity=Activity(connection),
+            happened=History(connection, now),
             pruning=Pruning(connection),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from kuma_sync.core.notices import Patience
 from kuma_sync.store import StoreLimits
 
 MB = 1024 * 1024
@@ -34,6 +35,35 @@ class Restarts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeLimits:
+    """How `[notify]` tells."""
+
+    patience: Patience = field(default_factory=Patience)
+    """How long a trouble must last, and be gone."""
+
+    looked_every: timedelta = timedelta(seconds=5)
+    """The pace of looks at what is wrong."""
+
+    beats_apart: timedelta = timedelta(minutes=1)
+    """How far apart a dead man's switch is asked at least."""
+
+    beat_waits: timedelta = timedelta(seconds=10)
+    """A round that succeeded so much too early waits for its minute; one that is earlier is left out."""
+
+    deadline: timedelta = timedelta(seconds=10)
+    """How long a receiver may take. Less than half of `lease`: whoever tells is the one that may."""
+
+    lease: timedelta = timedelta(seconds=30)
+    """How long another copy waits for one that tells no more."""
+
+    first_wait: timedelta = timedelta(seconds=5)
+    """The wait after a message that was not taken; it doubles."""
+
+    longest_wait: timedelta = timedelta(minutes=5)
+    """The longest wait between two trials of a message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """All limits of one process. The standard values are those of the program as it is delivered.
 
@@ -45,6 +75,9 @@ class Limits:
 
     restarts: Restarts = field(default_factory=Restarts)
     """How a loop that raised is started again."""
+
+    notices: NoticeLimits = field(default_factory=NoticeLimits)
+    """How `[notify]` tells."""
 
     # What a dead copy leaves to the others
 
@@ -87,6 +120,9 @@ class Limits:
     late: timedelta = timedelta(seconds=1)
     """How much too late the process may wake up on a busy machine; later, it was frozen or its loop blocked."""
 
+    quiet: timedelta = timedelta(minutes=1)
+    """How long no delivery, or no closing, may have failed before that counts as over in the log."""
+
     # How often it is looked
 
     observed_every: timedelta = timedelta(seconds=5)
@@ -124,6 +160,9 @@ class Limits:
 
     house_kept_every: timedelta = timedelta(hours=1)
     """The pace of pruning."""
+
+    activity_noted: timedelta = timedelta(minutes=1)
+    """The pace at which it is noted how much happened: where something did, one transaction of a few rows."""
 
     heartbeat: timedelta = timedelta(seconds=20)
     """How often a process is heard in the store at least; one row is written. A third of what makes it count as dead

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from kuma_sync.core import retargeting, transitions
@@ -14,12 +15,13 @@ from kuma_sync.core.comparison import Rejected, diff
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Doubt, Ignored, Link, Sought
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Routing
-from kuma_sync.kuma.parse import Parsed, parse_alert
+from kuma_sync.kuma.parse import Parsed
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx, put_of
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.locks import Stop, lock
-from kuma_sync.store.read_models import Held
+from kuma_sync.store.read_models.waiting import Held
 from kuma_sync.sync.closing.intake import accept
 
 
@@ -45,14 +47,16 @@ def retry(tx: Tx, subjects: Collection[str], *, by: str) -> list[str]:
     return sorted(done)
 
 
-def read_again(store: Store, digest: str, *, routing: Routing, by: str, max_events: int) -> bool:
+def read_again(
+    store: Store, digest: str, *, routing: Routing, by: str, parse: Callable[[bytes], Parsed | Rejected]
+) -> bool:
     """Try a parked piece of KUMA's answer once more as an alert; false where it waits no more, or still is none.
 
     One piece, and no transaction while it is parsed: it may be large, and a daemon beside must not wait for that.
     """
     with store.reading() as tx:
         raw = tx.rejects.body(digest)
-    parsed = None if raw is None else parse_alert(raw, with_events=True, max_events=max_events)
+    parsed = None if raw is None else parse(raw)
     if parsed is None or isinstance(parsed, Rejected):
         return False
     try:
@@ -147,6 +151,17 @@ def _move(tx: Tx, link: Link, anew: Link, *, by: str) -> None:
         tx.delivery.put([put_of(anew)])
 
 
+def seen_since(tx: Tx, since: datetime | None) -> list[AlertId]:
+    """Return the alerts with a route, neither ignored nor dropped, that KUMA last saw since then; None: all of them."""
+    unrouted = set(tx.links.unrouted())
+    ids = [alert_id for alert_id in tx.links.all_ids() if alert_id not in unrouted]
+    if since is None:
+        return ids
+    snapshots = tx.alerts.snapshots(ids)
+    seen = {alert_id: snapshot.alert.last_seen for alert_id, snapshot in snapshots.items()}
+    return [alert_id for alert_id in ids if (moment := seen.get(alert_id)) is not None and moment >= since]
+
+
 def dropped_among(tx: Tx, ids: Sequence[AlertId]) -> list[AlertId]:
     """Return which of these alerts were dropped."""
     links = tx.links.many(ids)
@@ -158,7 +173,7 @@ def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[st
 
     What it holds since it was shown stays held: nobody agreed to that.
     """
-    going = set(tx.overview.held())
+    going = set(tx.waiting.held())
     going &= going if what is None else set(what)
     marks = _kinds(one for one in going if one.towards == "irp")
     released = set()
@@ -173,6 +188,21 @@ def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[st
     for subject in sorted(released):
         tx.audit.note(by, "release", subject)
     return sorted(released)
+
+
+def pause(tx: Tx, part: str, *, until: datetime | None, by: str) -> Maintenance:
+    """Ask a part nothing until then, or until it is resumed. One that is paused already gets another end."""
+    begun = tx.pauses.begin(part, until=until, by=by)
+    tx.audit.note(by, "pause", detail=begun.reason)
+    return begun
+
+
+def resume(tx: Tx, part: str, *, by: str) -> Maintenance | None:
+    """End the pause of a part; return it, None where there was none."""
+    ended = tx.pauses.end(part)
+    if ended is not None:
+        tx.audit.note(by, "resume", detail=part)
+    return ended
 
 
 def _kinds(held: Iterable[Held]) -> dict[str, set[str]]:

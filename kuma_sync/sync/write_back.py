@@ -73,8 +73,8 @@ class WriteBackLoop:
         except RemoteError as error:
             await self._failed(one, error)
             return isinstance(error, Permanent)
-        if self._trouble.ends():
-            log.info("write_back_recovered")
+        if failures := self._trouble.ends():
+            log.info("write_back_recovered", failures=failures)
         await self._store.write(partial(_done, one, "written_back", comment_of(one.incident)))
         return True
 

@@ -66,7 +66,8 @@ class PartState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """The verdict with its parts. Parked and held jobs are counted, but do not make it worse.
+    """The verdict with its parts. Parked and held jobs are counted by target, `kuma` for those towards KUMA, but do not
+    make it worse.
 
     `refused` says why the configuration on disk was refused ("key: what is wrong"). It does not make the verdict worse,
     but the next start will fail.
@@ -74,9 +75,19 @@ class Readiness:
 
     ready: bool
     parts: dict[Part, PartState]
-    parked: int = 0
-    held: int = 0
+    parked_by_target: Mapping[str, int] = field(default_factory=dict)
+    held_by_target: Mapping[str, int] = field(default_factory=dict)
     refused: str = ""
+
+    @property
+    def parked(self) -> int:
+        """Count what is parked."""
+        return sum(self.parked_by_target.values())
+
+    @property
+    def held(self) -> int:
+        """Count what is held."""
+        return sum(self.held_by_target.values())
 
     @property
     def starting(self) -> bool:
@@ -115,8 +126,8 @@ class Health:
         self._on_success = on_success
         self._parts: dict[Part, _Known] = {part: _Known(moved=monotonic(), worked=monotonic()) for part in PARTS}
         self._loops: dict[str, _Loop] = {}
-        self._parked = 0
-        self._held = 0
+        self._parked: Mapping[str, int] = {}
+        self._held: Mapping[str, int] = {}
         self._refused = ""
         self._unserved: set[Part] = set()
         self._maintained: dict[Part, str] = {}
@@ -196,8 +207,8 @@ class Health:
         """Note that a piece of a part's work was done, or that none waits."""
         self._parts[part].worked = self._now()
 
-    def backlog(self, *, parked: int, held: int) -> None:
-        """Note how many jobs wait for a human."""
+    def backlog(self, *, parked: Mapping[str, int], held: Mapping[str, int]) -> None:
+        """Note how many jobs wait for a human, by target; those towards KUMA by `kuma`."""
         self._parked, self._held = parked, held
 
     def maintained(self, reasons: Mapping[Part, str]) -> None:
@@ -244,7 +255,13 @@ class Health:
         """Judge all parts as they are now."""
         parts = {part: self._judge(part, known) for part, known in self._parts.items()}
         ready = all(part.ready for part in parts.values())
-        return Readiness(ready=ready, parts=parts, parked=self._parked, held=self._held, refused=self._refused)
+        return Readiness(
+            ready=ready,
+            parts=parts,
+            parked_by_target=self._parked,
+            held_by_target=self._held,
+            refused=self._refused,
+        )
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
         # The doors are open before the first runtime is at work, and while one takes over from another.

@@ -8,13 +8,16 @@ parameters (aiosqlite) and arguments (stamina).
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
+from ecs_logging import StructlogFormatter
 
+from kuma_sync import __version__
 from kuma_sync.core.text import printable, printable_json
 from kuma_sync.telemetry import console as console_lines
 from kuma_sync.telemetry.outlet import Outlet, Repeats, is_journal, takes_colour, with_priority
@@ -22,19 +25,15 @@ from kuma_sync.telemetry.redact import first_line, hide, redact, safe_traceback
 
 __all__ = ["configure", "hide", "tell_repeats"]
 
+Format = Literal["auto", "console", "json", "ecs"]
+
 log = structlog.get_logger(__name__)
 
 _SILENT = ("stamina", "uvicorn.access")
 """stamina's own hook logs arguments of the calls it retries; and there is no access log."""
 
 
-def configure(
-    *,
-    level: str = "info",
-    format: Literal["auto", "console", "json"] = "auto",
-    stream: TextIO | None = None,
-    over: str = "",
-) -> None:
+def configure(*, level: str = "info", format: Format = "auto", stream: TextIO | None = None, over: str = "") -> None:
     """Send all log lines to `stream` (stderr) as `format`; may be called again, the last call wins.
 
     Where that is systemd's journal, every line carries its priority. `over` is written before each line: on a terminal
@@ -56,7 +55,7 @@ def configure(
     )
     tell_repeats(everything=True)
     handler = logging.StreamHandler(_outlet(stream))
-    formatter = _formatter(console=console, colors=console and takes_colour(stream))
+    formatter = _formatter("console" if console else format, colours=console and takes_colour(stream))
     handler.setFormatter(_Prioritised(formatter) if is_journal(stream) else _Over(formatter, over))
     handler.addFilter(_repeats)
     root = logging.getLogger()
@@ -117,20 +116,17 @@ class _Over(logging.Formatter):
         return self._before + self._inner.format(record)
 
 
-def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
-    written: list[Any]
-    if console:
-        time, written = (
-            console_lines.LOCAL_TIME,
-            [
-                _shown,
-                console_lines.without_our_logger,
-                console_lines.renderer(colours=colors),
-            ],
-        )
-    else:
-        time = structlog.processors.TimeStamper(fmt="iso", utc=True)
-        written = [structlog.processors.JSONRenderer(ensure_ascii=False), _json_shown]
+def _formatter(format: Format, *, colours: bool) -> logging.Formatter:
+    time: Any = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shown: list[Any]
+    match format:
+        case "console":
+            time = console_lines.LOCAL_TIME
+            shown = [_shown, console_lines.without_our_logger, console_lines.renderer(colours=colours)]
+        case "ecs":
+            shown = [_as_ecs, StructlogFormatter(ensure_ascii=False), _json_shown]
+        case _:
+            shown = [structlog.processors.JSONRenderer(ensure_ascii=False), _json_shown]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[first_line],
         processors=[
@@ -140,9 +136,43 @@ def _formatter(*, console: bool, colors: bool) -> logging.Formatter:
             safe_traceback,
             time,
             redact,
-            *written,
+            *shown,
         ],
     )
+
+
+def _as_ecs(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put the fields of a line where the Elastic Common Schema has them, as a structlog processor.
+
+    Ours are below `kuma_sync`, each of one kind over all lines: an index refuses a field that is now text, now a list.
+    """
+    name, level = str(event.pop("event", "")), str(event.pop("level", "info"))
+    failure = event.pop("reason", event.pop("problem", ""))
+    ecs: dict[str, Any] = {
+        "@timestamp": event.pop("timestamp", None),
+        "log.level": level,
+        "log.logger": event.pop("logger", ""),
+        "event": f"{name}: {failure}" if failure else name,
+        "event.action": name,
+        "event.dataset": "kuma-sync",
+        "service.name": "kuma-sync",
+        "service.version": __version__,
+    }
+    if failure and level in ("warning", "error", "critical"):
+        ecs["error.message"] = str(failure)
+    if kind := event.pop("error", ""):
+        ecs["error.type"] = str(kind)
+    if "exception" in event:
+        ecs["error.stack_trace"] = event.pop("exception")
+    ours = {key.replace(".", "_"): _one_kind(value) for key, value in event.items()}
+    if failure:
+        ours["reason"] = str(failure)
+    return {**ecs, **({"kuma_sync": ours} if ours else {})}
+
+
+def _one_kind(value: Any) -> Any:
+    """Return a value as an index takes it: numbers, truths and lists stay, a table becomes JSON text."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 def _shown(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -59,16 +59,32 @@ class Metrics:
         self.clock_skew_seconds = self._gauge("clock_skew_seconds", "KUMA's clock less ours.")
         self.breaker_open = self._gauge("breaker_open", "1 while a side is paused.", "remote", TARGET)
         self.maintenance = self._gauge("paused", "1 while an operator has paused a part.", "part", TARGET)
+        self.certificate_expires = self._gauge(
+            "certificate_expires_timestamp_seconds", "When a certificate expires that was shown.", "remote", TARGET
+        )
         self.brake_held = self._gauge("brake_held", "What the brake holds, and alerts without a route.")
+        self.ready = self._gauge("ready", "1 while the process is ready, as `/readyz` says.")
         self.config_refused = self._gauge("config_refused", "1 while the configuration on disk is refused.")
         self._gauge("build_info", "1, with the version.", "version").labels(version=version).set(1)
         self._targets: Sequence[str] = ()
+        self._longest: dict[str, float] = {}
         self.expect_targets([IRP])
 
     def expect_targets(self, targets: Sequence[str]) -> None:
         """Take over which targets there are; a label names the target unless there is the plain one alone."""
         self._targets = targets
         self._start_at_zero()
+
+    def delivered(self, target: str, seconds: float) -> None:
+        """Note that a change reached an IRP so many seconds after the read that saw it."""
+        self.end_to_end_seconds.labels(target=target).observe(seconds)
+        if seconds > self._longest.get(target, 0.0):
+            self._longest[target] = seconds
+
+    def take_longest(self) -> dict[str, float]:
+        """Return the longest of these times by target since the last call: a histogram does not keep it."""
+        longest, self._longest = self._longest, {}
+        return longest
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -111,3 +127,14 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"kuma_sync_{name}", meaning, labels, registry=self.registry, buckets=buckets)
+
+
+def sums(metric: Counter | Histogram, suffix: str, label: str, **wanted: str) -> dict[str, float]:
+    """Sum a metric's series up by the values of a label; `wanted` are values of other labels."""
+    found: dict[str, float] = {}
+    for family in metric.collect():
+        for sample in family.samples:
+            if sample.name.endswith(suffix) and wanted.items() <= sample.labels.items():
+                name = sample.labels[label]
+                found[name] = found.get(name, 0.0) + sample.value
+    return found

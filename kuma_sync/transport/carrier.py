@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,7 @@ import httpx
 from yarl import URL
 
 from kuma_sync.core.errors import ConfigError
+from kuma_sync.transport.certificates import end_of_certificate
 from kuma_sync.transport.endpoint import Endpoint, proxy_now, tls_context
 
 KEPT_ALIVE = 4.0
@@ -106,6 +108,7 @@ class Connections(httpx.AsyncBaseTransport):
         endpoint = self._endpoint
         session = aiohttp.ClientSession(
             connector=_Connector(
+                certified=endpoint.certified,
                 limit=endpoint.connections,
                 keepalive_timeout=KEPT_ALIVE,
                 ssl=self._tls or True,
@@ -131,8 +134,24 @@ class Connections(httpx.AsyncBaseTransport):
 class _Connector(aiohttp.TCPConnector):
     """Takes a kept connection only where nothing came over it since.
 
-    What came is the remote's goodbye, or an answer to nothing, which would pass for the answer to the next request.
+    What came is the remote's goodbye, or an answer to nothing, which would pass for the answer to the next request. Of
+    the certificate that a new connection shows, `certified` hears when it expires.
     """
+
+    def __init__(self, *, certified: Callable[[datetime], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._certified = certified
+        self._shown = b""
+
+    async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109  # aiohttp's own
+        made = await super()._create_connection(req, traces, timeout)
+        tls = made.transport.get_extra_info("ssl_object") if made.transport is not None else None
+        shown = tls.getpeercert(binary_form=True) if tls is not None else None
+        if shown and shown != self._shown:
+            self._shown = shown
+            if (end := end_of_certificate(shown)) is not None:
+                self._certified(end)
+        return made
 
     async def _get(self, key: Any, traces: Any) -> Any:
         while (kept := await super()._get(key, traces)) is not None:

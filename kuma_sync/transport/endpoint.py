@@ -6,6 +6,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,8 @@ class Endpoint:
     """One remote (`kuma` or `irp`): `url` is the base without a trailing slash; times are seconds.
 
     `read_timeout` is between two bytes, `deadline` for a whole request. `proxy` tells its address, user and password in
-    it, as it is now; it is asked again when the proxy refuses us.
+    it, as it is now; it is asked again when the proxy refuses us. `certified` hears when the certificate expires that
+    the remote showed on a new connection. Without `own_ca` there is no `ca_file` to advise.
     """
 
     remote: str
@@ -33,6 +35,8 @@ class Endpoint:
     read_timeout: float = 30
     deadline: float = 60
     connections: int = 8
+    certified: Callable[[datetime], None] = lambda _end: None
+    own_ca: bool = True
 
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:

@@ -56,7 +56,7 @@ def _failure(error: Exception, call: Call) -> RemoteError:
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             return call.failed("the proxy refused the connection", sent=False)
         case aiohttp.ClientConnectorError():
-            return call.failed(_connect_words(error.__cause__ or error, endpoint.remote), sent=False)
+            return call.failed(_connect_words(error.__cause__ or error, endpoint), sent=False)
         case UnusableToken():
             summary = "the token holds what no HTTP header can carry"
             return AccessDenied(remote=endpoint.remote, operation=call.operation, summary=summary)
@@ -83,11 +83,11 @@ def _broken_words(error: Exception, endpoint: Endpoint) -> str:
             return "connection broken"
 
 
-def _connect_words(error: BaseException, remote: str) -> str:
+def _connect_words(error: BaseException, endpoint: Endpoint) -> str:
     for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
-                return _certificate_words(cause, remote)
+                return _certificate_words(cause, endpoint)
             case ssl.SSLError(reason=reason) if speaks_no_tls(reason):
                 return "no TLS is spoken there (http://, or another port?)"
             case ssl.SSLError(reason=reason):
@@ -99,12 +99,12 @@ def _connect_words(error: BaseException, remote: str) -> str:
     return "no connection"
 
 
-def _certificate_words(error: ssl.SSLCertVerificationError, remote: str) -> str:
+def _certificate_words(error: ssl.SSLCertVerificationError, endpoint: Endpoint) -> str:
     if error.verify_code in _OTHER_NAMES:
         return "certificate is for another host name"
     if error.verify_code == _CERTIFICATE_EXPIRED:
         return "certificate has expired"
-    return f"certificate not trusted (set {remote}.ca_file)"
+    return "certificate not trusted" + (f" (set {endpoint.remote}.ca_file)" if endpoint.own_ca else "")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

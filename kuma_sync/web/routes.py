@@ -31,6 +31,9 @@ from kuma_sync.web.responses import (
 )
 
 API_VERSIONS = ("v1", "v2", "v2.1", "v3")
+Pages = ASGIApp
+"""The console, as the doors see it."""
+
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -43,10 +46,12 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     gives: Gives | None = None,
     passes: Callable[[], Passes | None] = lambda: None,
     serves: Callable[[], str] = str,
+    console: Callable[[], Pages | None] = lambda: None,
 ) -> Starlette:
     """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
 
-    `gives` has the alerts for targets that poll us; `passes` is called where a call may be passed on to KUMA.
+    `gives` has the alerts for targets that poll us; `passes` is called where a call may be passed on to KUMA, `console`
+    for what is no call of KUMA's (None: it is off).
     """
 
     async def livez(_request: Request) -> Response:
@@ -75,15 +80,20 @@ def build_app(  # noqa: PLR0913  # what each door answers from
         exception_handlers={Refused: on_refused, HTTPException: on_http_error},
     )
     app.router.redirect_slashes = False
-
-    app.router.default = _anything_else(rules, passes)
+    app.router.default = _anything_else(rules, passes, console)
     return app
 
 
-def _anything_else(rules: Callable[[], AccessRules], passes: Callable[[], Passes | None]) -> ASGIApp:
+def _anything_else(
+    rules: Callable[[], AccessRules], passes: Callable[[], Passes | None], console: Callable[[], Pages | None]
+) -> ASGIApp:
     """Return the door for every path that no other one takes."""
 
     async def anything_else(scope: Scope, receive: Receive, send: Send) -> None:
+        pages = None if scope["path"].startswith("/api/") else console()
+        if pages is not None:
+            await pages(scope, receive, send)
+            return
         await pass_on(scope, receive, send, rules=rules(), passes=passes())
 
     return anything_else

@@ -10,17 +10,19 @@ import logging
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import structlog
 import tomli_w
 from forked import Forked, command, fork
+from preloaded import for_shell
+from stores import migrated
 
 from kuma_sync.cli import main
 from kuma_sync.sim.irp import IrpSim
@@ -76,13 +78,8 @@ async def ask(*words: str) -> Answered:
 
 async def shell(*words: str, env: Mapping[str, str] | None = None) -> Answered:
     """Run a command in a process of its own, which begins with the libraries loaded."""
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
-        err.touch()
-        process = fork(out, _typed_into, str(err), words, env={**os.environ, **(env or {})})
-        async with asyncio.timeout(60):
-            code = await process.wait()
-        return Answered(code=code, out=out.read_text(), err=err.read_text())
+    code, out, err = await forked.ended(*words, env={**os.environ, **(env or {})})
+    return Answered(code=code, out=out, err=err)
 
 
 async def afresh(*words: str, **kwargs: Any) -> Answered:
@@ -90,18 +87,16 @@ async def afresh(*words: str, **kwargs: Any) -> Answered:
     return await ended(await started(*words, **kwargs))
 
 
-def _typed_into(err: str, words: Sequence[str]) -> None:
-    os.dup2(os.open(err, os.O_WRONLY | os.O_APPEND), 2)
-    command(*words)
-
-
 async def started(
     *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, unprivileged: bool = False
 ) -> asyncio.subprocess.Process:
-    """Start a command in a process of its own; an `unprivileged` one must keep to permissions, even as root."""
-    drop = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if unprivileged and os.geteuid() == 0 else ()
+    """Start a command in a process of its own; an `unprivileged` one must keep to permissions, even as root.
+
+    Only that one is a new interpreter; what stands for another one hands signals on to it.
+    """
+    drop = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "kuma_sync")
     return await asyncio.create_subprocess_exec(
-        *(*drop, sys.executable, "-m", "kuma_sync", *words),
+        *(*(drop if unprivileged and os.geteuid() == 0 else for_shell()), *words),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -167,12 +162,19 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path, *, tls: SimTls | None = None, **tables: Any) -> AsyncIterator[World]:
-    """Start both simulators and write a configuration; `tables` are keys that differ from it."""
+async def world(folder: Path, *, tls: SimTls | None = None, made: bool = True, **tables: Any) -> AsyncIterator[World]:
+    """Start both simulators and write a configuration; `tables` are keys that differ from it.
+
+    There is an empty store with our schema, unless it is not yet `made`.
+    """
     kuma, irp = KumaSim(token=KUMA_TOKEN), IrpSim(token=IRP_TOKEN)
     async with SimServer(kuma.app, tls=tls) as kuma_server, SimServer(irp.app, tls=tls) as irp_server:
         written = merged(usual(folder, kuma_server.url, irp_server.url), tables)
         write_config(folder / "config.toml", written)
+        store = folder / "store.db"
+        if made and written["store"]["url"] == f"sqlite:///{store}":
+            store.touch(mode=0o600)
+            store.write_bytes(migrated())
         yield World(kuma=kuma, irp=irp, folder=folder, tables=written)
 
 

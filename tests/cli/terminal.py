@@ -19,7 +19,7 @@ from pathlib import Path
 
 from forked import command, fork
 
-QUESTION = re.compile(r"\[y/N\]: ?$")
+QUESTION = re.compile(r"(\[y/N\]|Password|again): ?$")
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[[0-9;]+m")
 CTRL_C = b"\x03"

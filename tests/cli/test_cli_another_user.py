@@ -138,7 +138,7 @@ async def test_files_of_another_than_the_folders_owner_are_told_by_status() -> N
 async def test_a_store_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
-        async with world(tmp_path) as w:
+        async with world(tmp_path, made=False) as w:
             assert (await ask("run", "--once", *w.c)).code == 0
     finally:
         os.umask(before)

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 from addresses import somewhere
+from plain_http import plain_client
 from prompt import (
     IRP_TOKEN,
     KUMA_TOKEN,
@@ -45,7 +46,7 @@ def everything_fails(faults: Faults) -> None:
 async def knocked(door: str) -> str:
     """Knock at every door, rightly and wrongly; return all that was answered."""
     answers = list[httpx.Response]()
-    async with httpx.AsyncClient(base_url=door, trust_env=False, timeout=20) as client:
+    async with plain_client(door, timeout=20) as client:
         for token in (WEB_TOKEN, METRICS_TOKEN, f"{WEB_TOKEN}x", ""):
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             for path in ("/metrics", "/readyz", "/livez", f"/{WEB_TOKEN}"):

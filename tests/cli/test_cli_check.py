@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
@@ -47,7 +48,7 @@ def line(answer: Answered, what: str) -> str:
 
 
 async def test_all_is_well_and_nothing_was_made_or_changed(tmp_path: Path) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, made=False) as w:
         w.kuma.raise_alert()
 
         answer = await shell("check", *w.c)
@@ -177,7 +178,7 @@ async def test_kaspersky_xdr_is_recognised_and_refused_with_a_sentence(tmp_path:
 @pytest.mark.parametrize(
     ("made", "trusted", "said"),
     [
-        ({}, True, "ok: trusted"),
+        ({}, True, "ok: trusted, 29 days left"),
         ({}, False, "failed: certificate not trusted (set kuma.ca_file)"),
         ({"expired": True}, True, "failed: certificate has expired; it must be renewed on that side"),
         (
@@ -267,7 +268,10 @@ async def test_an_unchecked_certificate_is_warned_about(tmp_path: Path) -> None:
         answer = await ask("check", *w.c)
 
     assert answer.code == 0
-    assert line(answer, "IRP certificate") == "warning: not checked (irp.verify_tls = false)"
+    (end,) = re.findall(
+        r"warning: not checked \(irp.verify_tls = false\), expired on (\S+)", line(answer, "IRP certificate")
+    )
+    assert datetime.fromisoformat(end).date() < datetime.now(UTC).date()
     assert "CERTIFICATES ARE NOT CHECKED" in answer.out
 
 
@@ -295,7 +299,7 @@ async def test_a_door_whose_certificate_run_would_refuse_is_refused_here_too(tmp
     [
         (13, "warning: {}, 12 days left; after a renewal restart kuma-sync, it is read at start only"),
         (15, "ok: {}, 14 days left"),
-        (-1, "failed: {} has expired already, or is not valid yet: no caller accepts it"),
+        (-1, "failed: {} has expired on {end:%Y-%m-%d}: no caller accepts it"),
     ],
 )
 @pytest.mark.parametrize("apart", [True, False])
@@ -311,8 +315,19 @@ async def test_the_doors_certificate_tells_its_days(tmp_path: Path, days: int, s
     async with world(tmp_path, web={"listen": "127.0.0.1:0", **files}) as w:
         answer = await ask("check", *w.c)
 
-    assert line(answer, "door certificate") == said.format(tmp_path / "door.pem")
+    assert line(answer, "door certificate") == said.format(tmp_path / "door.pem", end=end)
     assert answer.code == (1 if days < 0 else 0)
+
+
+async def test_a_remotes_certificate_that_ends_soon_is_a_warning(tmp_path: Path) -> None:
+    tls = SimTls.make(tmp_path / "tls", days=10)
+    ca = {"ca_file": str(tls.ca_file)}
+
+    async with world(tmp_path, tls=tls, kuma=ca, irp=ca) as w:
+        answer = await ask("check", *w.c)
+
+    soon = "warning: trusted, 9 days left: it must be renewed on that side"
+    assert (answer.code, line(answer, "KUMA certificate"), line(answer, "IRP certificate")) == (0, soon, soon)
 
 
 async def test_the_doors_port_is_free_ours_or_somebody_elses(tmp_path: Path) -> None:
@@ -421,7 +436,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("left_behind", ["nothing", "no WAL mode", "a log", "an empty file"])
 async def test_a_file_is_read_byte_for_byte_as_it_is(tmp_path: Path, left_behind: str) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, made=False) as w:
         if left_behind == "an empty file":
             (tmp_path / "store.db").touch()
         else:

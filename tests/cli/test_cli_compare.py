@@ -48,8 +48,8 @@ async def north(w: World) -> AsyncIterator[tuple[IrpSim, tuple[str, str]]]:
         yield irp, w.configured(targets={"north": target}, route=[{"priorities": ["critical"], "target": "north"}])
 
 
-async def test_sides_that_agree_are_told_with_their_numbers(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_sides_that_agree_are_told_with_their_numbers(tmp_path: Path, either_url: str) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         await with_alerts(w, "alert-1", "alert-2", "alert-3")
         w.kuma.close("alert-3", "responded")
         assert (await ask("run", "--once", *w.c)).code == 0
@@ -66,8 +66,8 @@ async def test_sides_that_agree_are_told_with_their_numbers(tmp_path: Path, data
     assert len(w.irp.writes) == writes
 
 
-async def test_each_kind_of_disagreement_is_named_with_its_ids(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_each_kind_of_disagreement_is_named_with_its_ids(tmp_path: Path, either_url: str) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         names = ["alert-lost", "alert-twice", "alert-grown", "alert-half", "alert-other-half", "alert-well"]
         await with_alerts(w, *names)
         w.irp.delete(incident(w, "alert-lost").id)

@@ -29,7 +29,7 @@ def deeds(found: dict[str, object], deed: str) -> set[str]:
 
 
 async def test_an_absent_store_is_neither_needed_nor_made(tmp_path: Path) -> None:
-    async with world(tmp_path) as w:
+    async with world(tmp_path, made=False) as w:
         alerts = [w.kuma.raise_alert(name=f"R{number:03}") for number in range(12)]
         before = kuma_state(w)
 
@@ -44,8 +44,8 @@ async def test_an_absent_store_is_neither_needed_nor_made(tmp_path: Path) -> Non
         assert kuma_state(w) == before
 
 
-async def test_the_trial_says_what_the_pass_then_does(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_the_trial_says_what_the_pass_then_does(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         grown, closed, assigned, quiet = (w.kuma.raise_alert() for _ in range(4))
         assert (await ask("run", "--once", *w.c)).code == 0
         w.kuma.grow(grown, 2)

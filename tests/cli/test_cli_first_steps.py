@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from addresses import somewhere
+from preloaded import for_shell
 from prompt import ask, daemon, ended, until, world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +53,12 @@ def surroundings(**env: str) -> dict[str, str]:
 
 
 async def bash(script: str, folder: Path, **env: str) -> tuple[int, str]:
+    quick = folder / "quick"
+    quick.mkdir(exist_ok=True)
+    (quick / "kuma-sync").write_text(f'#!/bin/sh\nexec {shlex.join(for_shell())} "$@"\n')
+    (quick / "kuma-sync").chmod(0o755)
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-euo", "pipefail", "-c", script),
+        *("bash", "-euo", "pipefail", "-c", f"PATH={shlex.quote(str(quick))}:$PATH\n{script}"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -69,7 +75,7 @@ async def simulator(line: str, listen: str, folder: Path) -> AsyncIterator[str]:
     words = [*line.split(), "--listen", listen]
     assert words[0] == "kuma-sync"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kuma_sync", *words[1:]),
+        *(*for_shell(), *words[1:]),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=surroundings(),

@@ -34,9 +34,9 @@ async def test_alerts_are_shown_a_page_at_a_time_with_how_many_more(tmp_path: Pa
     assert len(as_json) == PAGE + 8
 
 
-async def test_held_rows_say_why_and_in_which_direction_in_every_list(tmp_path: Path, database_url: str) -> None:
+async def test_held_rows_say_why_and_in_which_direction_in_every_list(tmp_path: Path, either_url: str) -> None:
     brake = {"max_new": 4, "max_closed_percent": 1, "min_alerts": 1}
-    async with world(tmp_path, brake=brake, store={"url": database_url}) as w:
+    async with world(tmp_path, brake=brake, store={"url": either_url}) as w:
         to_irp, to_kuma, *_ = [w.kuma.raise_alert() for _ in range(4)]
         assert await passed(w) == 0
         w.kuma.close(to_irp)
@@ -69,8 +69,8 @@ async def test_held_rows_say_why_and_in_which_direction_in_every_list(tmp_path: 
     assert f"held towards the IRP  {CREATE_HELD}" in shown[2]
 
 
-async def test_parked_rows_say_why_and_in_which_direction_in_every_list(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_parked_rows_say_why_and_in_which_direction_in_every_list(tmp_path: Path, either_url: str) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         to_kuma, refused = w.kuma.raise_alert(), w.kuma.raise_alert(name="refused")
         w.irp.knobs.reject_titles = "refused"
         assert await passed(w) == 1

@@ -26,8 +26,8 @@ async def passed(w: World) -> int:
     return (await ask("run", "--once", *w.c)).code
 
 
-async def test_alerts_are_listed_by_state_and_shown_with_their_history(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_alerts_are_listed_by_state_and_shown_with_their_history(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         opened, closed = w.kuma.raise_alert(name="Вход \x1b[31m ночью"), w.kuma.raise_alert()
         assert await passed(w) == 0
         w.kuma.close(closed)
@@ -53,8 +53,8 @@ async def test_alerts_are_listed_by_state_and_shown_with_their_history(database_
         assert (await ask("alerts", "--state", "held", *w.c)).out == "No alerts are held.\n"
 
 
-async def test_the_status_is_one_screen_and_json(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_the_status_is_one_screen_and_json(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         w.kuma.raise_alert()
         w.kuma.knobs.strays = ["not an alert"]
         assert await passed(w) == 1
@@ -306,8 +306,8 @@ async def test_a_stored_alerts_requests_are_rendered_with_contents_read_from_kum
         assert unreachable.sentence == "kuma-sync: kuma read: connection refused"
 
 
-async def test_an_alert_is_named_by_its_id_or_its_beginning_in_any_case(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_an_alert_is_named_by_its_id_or_its_beginning_in_any_case(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         alert_id = w.kuma.raise_alert()
         assert await passed(w) == 0
         capitals = alert_id.upper()
@@ -323,9 +323,9 @@ async def test_an_alert_is_named_by_its_id_or_its_beginning_in_any_case(database
         assert f"{alert_id}: dropped." in dropped.out
 
 
-async def test_the_spelling_that_was_typed_wins_over_another_case(database_url: str, tmp_path: Path) -> None:
+async def test_the_spelling_that_was_typed_wins_over_another_case(either_url: str, tmp_path: Path) -> None:
     small, large = "aaaa0000-0000-4000-8000-000000000001", "AAAA0000-0000-4000-8000-000000000001"
-    async with world(tmp_path, store={"url": database_url}) as w, opened(database_url) as store:
+    async with world(tmp_path, store={"url": either_url}) as w, opened(either_url) as store:
         with store.writing() as tx:
             for each in (small, large, "AAAA0000-0000-4000-8000-000000000002"):
                 accept(tx, CloseRequest(alert_id=AlertId(each), reason=Reason.RESPONDED, origin=Origin.IRP))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from addresses import somewhere
+from preloaded import for_shell
 from prompt import World, ask, until, world
 from stores import opened
 
@@ -28,8 +29,8 @@ FULL = "kuma-sync: standard output cannot be written: no space left on device"
 
 
 async def in_shell(line: str, *words: str) -> tuple[int, str, str]:
-    """Run a shell's line, in which KUMA_SYNC stands for the command."""
-    command = shlex.join([sys.executable, "-m", "kuma_sync"])
+    """Run a shell's line, in which KUMA_SYNC stands for the command; an interpreter where a stream is closed."""
+    command = shlex.join([sys.executable, "-m", "kuma_sync"] if ">&-" in line else for_shell())
     process = await asyncio.create_subprocess_exec(
         *("bash", "-o", "pipefail", "-c", line.replace("KUMA_SYNC", command), "bash", *words),
         stdout=asyncio.subprocess.PIPE,

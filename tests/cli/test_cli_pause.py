@@ -10,8 +10,8 @@ from prompt import ask, daemon, until, world
 from stores import opened
 
 
-async def test_a_pause_is_told_by_status_and_ended_by_resume(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w, opened(database_url) as store:
+async def test_a_pause_is_told_by_status_and_ended_by_resume(tmp_path: Path, either_url: str) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w, opened(either_url) as store:
         begun = await ask("pause", "kuma", "--for", "2h", "--as", "anna", "--json", *w.c)
         again = await ask("pause", "kuma", *w.c)
         status = await ask("status", *w.c)
@@ -49,8 +49,8 @@ async def test_a_part_that_there_is_not_is_refused_with_those_there_are(tmp_path
     assert "must be longer than zero" in none.sentence
 
 
-async def test_check_names_what_is_paused_and_asks_there_all_the_same(tmp_path: Path, database_url: str) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w, opened(database_url):
+async def test_check_names_what_is_paused_and_asks_there_all_the_same(tmp_path: Path, either_url: str) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w, opened(either_url):
         await ask("pause", "kuma", *w.c)
         await ask("pause", "irp", "--for", "2h", *w.c)
         checked = await ask("check", *w.c)

@@ -49,9 +49,9 @@ async def measured(w: World, words: str) -> tuple[Answered, int]:
         tracemalloc.stop()
 
 
-async def test_who_only_looks_reads_no_piece_and_is_told_its_size(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
-        digest, *_others = await park(database_url, [noise(number) for number in range(2)])
+async def test_who_only_looks_reads_no_piece_and_is_told_its_size(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
+        digest, *_others = await park(either_url, [noise(number) for number in range(2)])
         looks = ["status", "status --json", "alerts", "alerts --json --state parked", f"show {digest}"]
         for words in looks:
             await ask(*words.split(), *w.c)
@@ -64,10 +64,10 @@ async def test_who_only_looks_reads_no_piece_and_is_told_its_size(database_url: 
         assert (str(LARGE) if words == "status --json" else "4.0 MB") in answer.out
 
 
-async def test_a_piece_is_printed_as_it_came_when_it_is_asked_for(database_url: str, tmp_path: Path) -> None:
+async def test_a_piece_is_printed_as_it_came_when_it_is_asked_for(either_url: str, tmp_path: Path) -> None:
     raw = b'{"name": "\xff\x00\x1b[31m\n"}'
-    async with world(tmp_path, store={"url": database_url}) as w:
-        (digest,) = await park(database_url, [raw])
+    async with world(tmp_path, store={"url": either_url}) as w:
+        (digest,) = await park(either_url, [raw])
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "kuma_sync", "show", "--raw", digest, *w.c), stdout=asyncio.subprocess.PIPE
         )
@@ -116,11 +116,11 @@ async def test_what_is_no_piece_has_nothing_to_print_as_it_came(sqlite_url: str,
     assert both.code == 2
 
 
-async def test_pieces_are_tried_again_one_after_the_other(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
-        digests = await park(database_url, [noise(0)])
+async def test_pieces_are_tried_again_one_after_the_other(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
+        digests = await park(either_url, [noise(0)])
         _answer, of_one = await measured(w, f"retry {digests[0]}")
-        await park(database_url, [*(noise(number) for number in range(4)), ALERT])
+        await park(either_url, [*(noise(number) for number in range(4)), ALERT])
         answer, of_all = await measured(w, "retry --all")
         shown = await ask("alerts", "--json", *w.c)
 

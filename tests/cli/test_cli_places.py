@@ -14,8 +14,8 @@ from prompt import World, ask, daemon, shell, until, world
 
 from kuma_sync.app.build import open_store
 from kuma_sync.app.identity import meant
-from kuma_sync.app.lifecycle import assure_usable
 from kuma_sync.app.processes import refuse_second
+from kuma_sync.app.usable_store import assure_usable
 from kuma_sync.core.errors import ConfigError, StoreHeld, StoreUnavailable
 from kuma_sync.settings import load
 from kuma_sync.store.file import StoreFile, held

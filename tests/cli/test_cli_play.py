@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prompt import ended, started, typed
 
@@ -72,6 +73,40 @@ async def test_ctrl_c_ends_the_demo_with_the_comparison() -> None:
 
     assert answer.code == 0, answer.out + answer.err
     assert "  both sides agree" in answer.out.splitlines()
+
+
+@pytest.mark.timeout(200)
+async def test_the_demo_prints_a_sign_in_that_opens_its_console() -> None:
+    process = await started("demo")
+    assert process.stdout is not None
+    async with asyncio.timeout(90):
+        while not (line := (await process.stdout.readline()).decode()).startswith("  its console"):
+            continue
+        found = re.search(r"(http://[\d.:]+)/ : sign in as (\w+) with the password (\S+)", line)
+        assert found, line
+        while not (seen := await signed_in(*found.groups())):
+            await asyncio.sleep(0.1)
+
+    process.send_signal(signal.SIGINT)
+    answer = await ended(process)
+
+    assert answer.code == 0, answer.out + answer.err
+    assert "Sign out" in seen
+    assert f"({found[2]}, {found[3]})" not in answer.err
+
+
+async def signed_in(base: str, name: str, password: str) -> str:
+    """Sign in at a console and return the first page; "" while it is not there yet."""
+    async with httpx.AsyncClient(base_url=base, trust_env=False, follow_redirects=True) as client:
+        try:
+            page = await client.get("/sign-in")
+        except httpx.TransportError:
+            return ""
+        token = re.search(r'name="token" value="([^"]+)"', page.text)
+        if token is None:
+            return ""
+        answer = await client.post("/sign-in", data={"token": token[1], "name": name, "password": password})
+        return answer.text
 
 
 async def test_a_simulated_kuma_serves_what_it_was_given_and_fails_when_told_to(tmp_path: Path) -> None:

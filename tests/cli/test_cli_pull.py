@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from addresses import somewhere
+from plain_http import plain_client
 from prompt import Answered, World, ask, daemon, world
 
 from kuma_sync.core.routing import IRP
@@ -39,7 +40,7 @@ async def with_a_bank(folder: Path, *, expect_every: str = "10m", **tables: Any)
 def at_the_door(w: World) -> httpx.AsyncClient:
     """Return a client with the bank's token."""
     address, headers = f"http://{w.tables['web']['listen']}", {"Authorization": f"Bearer {TOKEN}"}
-    return httpx.AsyncClient(base_url=address, headers=headers, trust_env=False)
+    return plain_client(address, headers=headers)
 
 
 def line(answer: Answered, what: str) -> str:
@@ -73,7 +74,7 @@ async def _answered(door: httpx.AsyncClient) -> httpx.Response:
 
 
 async def test_check_says_what_to_enter_there_and_that_it_never_asked(tmp_path: Path) -> None:
-    async with with_a_bank(tmp_path) as w:
+    async with with_a_bank(tmp_path, made=False) as w:
         new = await ask("check", *w.c)
         await two_alerts(w)
         read = await ask("check", *w.c)

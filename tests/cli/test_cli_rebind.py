@@ -100,8 +100,8 @@ async def test_a_rebind_says_when_incidents_are_to_be_looked_for(tmp_path: Path)
     assert "resync" not in again.out
 
 
-async def test_a_rebind_is_refused_while_a_daemon_works_on_the_store(database_url: str, tmp_path: Path) -> None:
-    async with world(tmp_path, store={"url": database_url}) as w:
+async def test_a_rebind_is_refused_while_a_daemon_works_on_the_store(either_url: str, tmp_path: Path) -> None:
+    async with world(tmp_path, store={"url": either_url}) as w:
         async with daemon(w) as process:
             before = await owner(w)
             refused = await ask("db", "rebind", *w.configured(irp=MOVED))

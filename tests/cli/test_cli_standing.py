@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
 from builders import NOW
 
 from kuma_sync.app.processes import Running
-from kuma_sync.cli.standing import Facts, Standing, Verdict, standing
+from kuma_sync.app.standing import Facts, Verdict, standing
 from kuma_sync.core.condition import Condition, Trouble
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.store import Heartbeat, Process
+from kuma_sync.store.read_models.waiting import Held
+
+HELD = Held(id="a", what="close", towards="irp", reason="brake", name="n")
 
 STARTED = NOW - timedelta(hours=3)
 
@@ -30,9 +33,18 @@ def a_heartbeat(
     )
 
 
-def judged(running: Running, **facts: object) -> Standing:
-    known = Facts(now=NOW, store="sqlite:////var/lib/kuma-sync/kuma-sync.db", running=running, held={})
-    return standing(replace(known, **facts))  # type: ignore[arg-type]  # each test names the facts it has
+@dataclass(frozen=True)
+class Judged:
+    """The verdict, and its lines as a command says them."""
+
+    verdict: Verdict
+    lines: list[str]
+
+
+def judged(running: Running, **facts: object) -> Judged:
+    known = Facts(now=NOW, store="sqlite:////var/lib/kuma-sync/kuma-sync.db", running=running)
+    found = standing(replace(known, **facts))  # type: ignore[arg-type]  # each test names the facts it has
+    return Judged(verdict=found.verdict, lines=[line.english(NOW) for line in found.lines])
 
 
 def of(*troubles: tuple[str, str, str]) -> list[str]:
@@ -105,7 +117,7 @@ def test_a_start_and_a_standby_are_no_trouble() -> None:
         ({"refused": "poll.intervall: is not a known key"}, "configuration on disk refused: poll.intervall: is not a"),
         ({"files": ["kuma cannot write to its folder /x"]}, "store NOT WRITABLE: kuma cannot write to its folder /x"),
         ({"parked": 3}, "3 parked: `kuma-sync alerts --state parked`"),
-        ({"held": {"to close in the IRP": 50}}, "50 held by the brake (50 to close in the IRP): `kuma-sync alerts"),
+        ({"held": [HELD] * 50}, "50 held by the brake (50 to close in the IRP): `kuma-sync alerts"),
     ],
 )
 def test_what_waits_for_a_human_needs_a_look(facts: dict[str, object], line: str) -> None:

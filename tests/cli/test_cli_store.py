@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,18 +94,28 @@ async def test_a_role_without_a_schema_is_told_so_by_everybody(new_postgres_url:
         assert "Traceback" not in answer.err
 
 
-@pytest.mark.parametrize("durable", [True, False])
-async def test_check_warns_of_a_server_that_may_lose_what_it_acknowledged(tmp_path: Path, durable: bool) -> None:
+@contextmanager
+def durable_server() -> Iterator[str]:
+    """Run a server that writes to the disk at every commit; that of the tests does not."""
     binaries = postgres.debian_binaries()
     if binaries is None:
         pytest.skip("needs Debian's PostgreSQL")
-    server = postgres.Server(binaries, durable=durable)
+    server = postgres.Server(binaries, durable=True)
     try:
         server.start()
-        async with world(tmp_path, store={"url": server.url}) as w:
-            answer = await ask("check", *w.c)
+        yield server.url
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_check_warns_of_a_server_that_may_lose_what_it_acknowledged(
+    tmp_path: Path, durable: bool, request: pytest.FixtureRequest
+) -> None:
+    with ExitStack() as stack:
+        url = stack.enter_context(durable_server()) if durable else request.getfixturevalue("postgres_url")
+        async with world(tmp_path, store={"url": url}) as w:
+            answer = await ask("check", *w.c)
 
     assert answer.code == 0
     assert any("fsync off" in line for line in answer.lines("warning")) is not durable

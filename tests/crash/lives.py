@@ -17,9 +17,9 @@ from forked import fork
 from stage import Stage, change_profile, let_leases_run_out, staged
 
 from kuma_sync.app.build import RuntimeBuilder, open_store, utc_now
-from kuma_sync.app.lifecycle import make_ready
 from kuma_sync.app.remotes import Remotes, open_remotes
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
 from kuma_sync.sync import failpoint

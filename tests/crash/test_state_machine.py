@@ -278,7 +278,7 @@ class Owned(BothSides):
 
 
 RULES = settings(
-    max_examples=20,
+    max_examples=12,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,

@@ -175,7 +175,7 @@ class Windows(RuleBasedStateMachine):
 
 
 Windows.TestCase.settings = settings(
-    max_examples=10,
+    max_examples=6,
     stateful_step_count=20,
     deadline=None,
     derandomize=True,

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -19,6 +20,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import preloaded
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -30,11 +33,14 @@ PLACES = (
 )
 
 SYSTEMCTL = """\
-#!{python}
+#!{python} -IS
 import os, pathlib, shutil, signal, subprocess, sys, time
+sys.path.append({beside!r})
+import preloaded
 here = pathlib.Path({here!r})
 drop_in = here / "etc/systemd/system/kuma-sync.service.d/override.conf"
 unit = (here / "unit").read_text() + (drop_in.read_text() if drop_in.exists() else "")
+nothing = os.open(os.devnull, os.O_RDWR)
 pid, log, state = here / "pid", here / "daemon.log", here / "var/lib/kuma-sync"
 values = lambda key: [line.partition("=")[2] for line in unit.splitlines() if line.startswith(key + "=")]
 
@@ -59,14 +65,22 @@ def start():
     before = log.stat().st_size if log.exists() else 0
     with log.open("ab") as out:
         env = environment() | {{"CREDENTIALS_DIRECTORY": str(here / "credentials")}}
-        daemon = subprocess.Popen(values("ExecStart")[0].split(), cwd=state, env=env, stdout=out, stderr=out,
-                                  stdin=subprocess.DEVNULL, start_new_session=True)
-    pid.write_text(str(daemon.pid))
+        program, *words = values("ExecStart")[0].split()
+        assert os.access(program, os.X_OK), program
+        said = out.fileno()
+        daemon, _ = preloaded.begun({server!r}, words, env=env, cwd=str(state), fds=(nothing, said, said), session=True)
+    pid.write_text(str(daemon))
     until = time.monotonic() + 30
     while b'"started"' not in log.read_bytes()[before:]:
-        if daemon.poll() is not None or time.monotonic() > until:
+        if not alive() or time.monotonic() > until:
             sys.exit("kuma-sync.service failed, see " + str(log))
         time.sleep(0.05)
+    while seen() == 3 and time.monotonic() < until:  # it says that it started a moment before its first heartbeat
+        time.sleep(0.05)
+
+def seen():
+    streams = nothing, nothing, nothing
+    return preloaded.told(preloaded.begun({server!r}, ["status"], env=environment(), cwd=str(state), fds=streams)[1])
 
 def stop():
     if alive():
@@ -96,7 +110,7 @@ for act in acts[verb]:
 """
 
 EDITOR = """\
-#!{python}
+#!{python} -IS
 import pathlib, re, sys, time
 path, here = pathlib.Path(sys.argv[1]), pathlib.Path({here!r})
 if (here / "not-yet").exists():
@@ -203,11 +217,14 @@ async def machine(root: Path, *, kuma: str, irp: str, tokens: tuple[str, str]) -
     """Set a machine up, installed as the unit's header says and not started; what runs at the end is killed."""
     for folder in (*PLACES, "/opt/kuma-sync/bin", "/bin"):
         (root / folder[1:]).mkdir(parents=True)
-    one = Machine(root=root)
-    _script(root / "opt/kuma-sync/bin/kuma-sync", f'#!/bin/sh\nexec {sys.executable} -m kuma_sync "$@"\n')
+    one, named = Machine(root=root), {"python": sys.executable, "here": str(root)}
+    _script(root / "opt/kuma-sync/bin/kuma-sync", f'#!/bin/sh\nexec {shlex.join(preloaded.for_shell())} "$@"\n')
     _script(root / "opt/kuma-sync/bin/pip", f'#!/bin/sh\necho "$(umask): $@" >> {root}/pip.log\n')
-    _script(root / "bin/systemctl", SYSTEMCTL.format(python=sys.executable, here=str(root)))
-    _script(root / "bin/editor", EDITOR.format(python=sys.executable, here=str(root)))
+    _script(
+        root / "bin/systemctl",
+        SYSTEMCTL.format(**named, beside=str(Path(preloaded.__file__).parent), server=preloaded.server()),
+    )
+    _script(root / "bin/editor", EDITOR.format(**named))
     # There is no mount namespace here: the credentials' folder is where it is said to be.
     (root / "unit").write_text(one.here(UNIT).replace("/proc/$MAINPID/root", ""), encoding="utf-8")
     for name, token in zip(("kuma-token", "irp-token"), tokens, strict=True):
@@ -257,7 +274,7 @@ def _end(pid: Path) -> None:
     number = int(pid.read_text(encoding="ascii"))
     until = time.monotonic() + 10
     while Path(f"/proc/{number}/cmdline").exists() and time.monotonic() < until:
-        if b"kuma_sync" not in Path(f"/proc/{number}/cmdline").read_bytes():
+        if b"preloaded" not in Path(f"/proc/{number}/cmdline").read_bytes():
             return
         os.kill(number, signal.SIGKILL)
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kuma_client_sockets import a_client
 
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.window import Query, ReadKind
 from kuma_sync.kuma.array_splitter import BRACKETS, ELEMENTS, ArraySplitter
 from kuma_sync.kuma.client import Element, KumaClient
@@ -53,7 +54,7 @@ def counted(value: object) -> tuple[int, int]:
     return commas, 1 + sum(one[1] for one in inner)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(TREES, st.integers(1, 20))
 def test_what_stands_in_texts_does_not_count(tree, times):
     value = [tree] * (1000 * times)
@@ -129,7 +130,7 @@ async def test_the_event_loop_turns_while_a_long_element_is_parsed(raw):
 
     turning = asyncio.create_task(turn())
     await asyncio.sleep(0)
-    found = await parse_in_turns(raw, with_events=True, max_events=1000)
+    found = await parse_in_turns(raw, with_events=True, max_events=1000, privacy=Privacy())
     turning.cancel()
 
     assert isinstance(found, Parsed | Rejected)

@@ -49,7 +49,7 @@ def outcome(parse, raw: bytes) -> str:
         return "no JSON"
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=150)
 @given(TREES, st.sampled_from([b"", b" ", b"\xff", b"]", b"\xef\xbb\xbf"]), st.booleans())
 def test_both_parsers_make_the_same_of_everything(tree, more, behind):
     text = tree.encode(errors="surrogatepass")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kuma_sync.core.alert import Alert, AlertId, Contents, first_snapshot
 from kuma_sync.core.comparison import Rejected
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.kuma.parse import Parsed, parse_alert
 
 WHOLE = {
@@ -36,7 +37,7 @@ WHOLE = {
 
 def parsed(value: object, *, with_events: bool = True, max_events: int = 0) -> Parsed:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    found = parse_alert(raw, with_events=with_events, max_events=max_events)
+    found = parse_alert(raw, with_events=with_events, max_events=max_events, privacy=Privacy())
     assert isinstance(found, Parsed)
     return found
 
@@ -128,7 +129,7 @@ def test_null_absent_and_empty_are_the_same(empty):
     ],
 )
 def test_only_what_is_no_object_or_has_no_id_is_rejected(raw, reason):
-    found = parse_alert(raw, with_events=True, max_events=0)
+    found = parse_alert(raw, with_events=True, max_events=0, privacy=Privacy())
 
     assert found == Rejected(digest="sha256:" + hashlib.sha256(raw).hexdigest(), reason=reason, raw=raw)
 
@@ -274,7 +275,7 @@ JSON = st.recursive(
 @settings(deadline=None)
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()), st.booleans(), st.integers(0, 3))
 def test_nothing_makes_it_raise_and_what_it_returns_can_be_stored(raw, with_events, max_events):
-    found = parse_alert(raw, with_events=with_events, max_events=max_events)
+    found = parse_alert(raw, with_events=with_events, max_events=max_events, privacy=Privacy())
 
     if isinstance(found, Parsed):
         json.dumps(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kuma_sync.kuma.array_splitter import STEP, ArraySplitter, NotAnArray
 from kuma_sync.kuma.element_cache import KEY, Element, ElementCache
 
-RELAXED = settings(deadline=None, derandomize=True, max_examples=400)
+RELAXED = settings(deadline=None, derandomize=True, max_examples=150)
 ID = '{"id":"5f0c2a3e-6b1d-4a77-9c55-2b7f0e4d1a0%d","tenantID":"1a2b3c4d",'
 PLAIN = st.sampled_from(["", "a", '"', "\\", "{", "}", "[", "]", ",", "Ж", "😀", '},{"id":"', "\\u005c", "\n"])
 TEXT = st.lists(PLAIN, max_size=6).map("".join)

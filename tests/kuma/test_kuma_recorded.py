@@ -8,6 +8,7 @@ from datetime import datetime
 
 from recorded import RECORDED, needs_recorded
 
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.kuma.array_splitter import ArraySplitter
 from kuma_sync.kuma.parse import Parsed, parse_alert
 
@@ -23,7 +24,7 @@ def test_recorded_alerts_are_read_field_for_field():
     assert splitter.complete
     assert len(elements) == len(expected) == 20
     for element, alert in zip(elements, expected, strict=True):
-        found = parse_alert(element.raw or b"", with_events=True, max_events=0)
+        found = parse_alert(element.raw or b"", with_events=True, max_events=0, privacy=Privacy())
         assert isinstance(found, Parsed)
         assert found.left_out == ()
         assert element.alert_id_hint() == found.seen.alert.id == alert["id"]

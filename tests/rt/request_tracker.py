@@ -164,7 +164,7 @@ class Tracker:
     def client(self) -> httpx.Client:
         """Return a client of an analyst's: RT's own administrator, as the package makes it."""
         login = ("root", "password")
-        return httpx.Client(base_url=f"{self.url}/REST/2.0", auth=login, trust_env=False, timeout=120)
+        return httpx.Client(base_url=f"{self.url}/REST/2.0", auth=login, trust_env=False, verify=False, timeout=120)
 
     def furnish(self) -> None:
         """Make the database, the custom field and the token."""

@@ -24,6 +24,7 @@ from kuma_sync.settings import (
     secret_keys,
     to_toml,
 )
+from kuma_sync.settings.console import ConsoleSection, OidcSection
 from kuma_sync.settings.sections import IrpSection, RouteSection
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,17 @@ MASK = "**********"
 ADDRESSES = {"KUMA_SYNC_KUMA__URL": "kuma", "KUMA_SYNC_IRP__URL": "sv", "KUMA_SYNC_KUMA__TOKEN": "t"}
 
 
+TABLES: dict[str, type[Section]] = {**SECTIONS, "web.console": ConsoleSection, "web.console.oidc": OidcSection}
+"""The tables that the example and the page have, those inside a section too."""
+
+
 def written_default(section: str, key: str) -> Any:
     """What a model's default looks like in a file."""
-    field = SECTIONS[section].model_fields[key]
-    if field.is_required() or key in secret_keys(section):
+    field = TABLES[section].model_fields[key]
+    if f"{section}.{key}" in TABLES:
+        inner = f"{section}.{key}"
+        return {name: written_default(inner, name) for name in TABLES[inner].key_names()}
+    if field.is_required() or key in TABLES[section].secret_keys():
         return ""
     return list(field.default) if isinstance(field.default, tuple) else field.default
 
@@ -45,7 +53,8 @@ def all_keys() -> list[tuple[str, str]]:
 
 
 def test_the_sections_are_those_of_the_contract() -> None:
-    assert list(SECTIONS) == ["kuma", "poll", "irp", "close", "retry", "brake", "store", "run", "web", "log"]
+    named = "kuma poll irp close retry brake store run web notify log privacy"
+    assert list(SECTIONS) == named.split()
     assert all(issubclass(model, Section) for model in SECTIONS.values())
 
 
@@ -67,11 +76,11 @@ def test_the_example_has_no_other_keys_and_explains_each_in_a_comment() -> None:
     assert unexplained == ['"False positive" = "incorrect data"']
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", TABLES)
 def test_the_example_mentions_the_file_form_of_every_secret(section: str) -> None:
     body = example_text().split(f"\n[{section}]")[1].split("\n[")[0]
 
-    assert all(f"# {key}_file = " in body for key in secret_keys(section))
+    assert all(f"# {key}_file = " in body for key in TABLES[section].secret_keys())
 
 
 def test_the_example_loads_once_addresses_and_token_are_filled_in(
@@ -91,6 +100,7 @@ def test_the_example_loads_with_all_that_is_commented_out_in_it(tmp_path: Path) 
     tables, values = tomllib.loads(text), tomllib.loads(text)
     values["web"].pop("tokens")  # an empty one is refused
     values["irp"].pop("secrets")
+    values["web"]["console"].pop("users")
     file = tmp_path / "config.toml"
     file.write_text(tomli_w.dumps(values), encoding="utf-8")
 
@@ -120,16 +130,18 @@ def test_the_example_is_found_in_a_wheel_and_in_a_checkout(tmp_path: Path) -> No
     assert (beside, example_text(package=package)) == ("beside", "inside")
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", TABLES)
 def test_the_page_has_one_table_a_section_with_every_key_and_its_default(section: str) -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     body = page.split(f"\n## [{section}]\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (?:`(.+?)`|(required)) \| .+ \|$", body, re.MULTILINE)
 
-    assert [key for key, *_ in rows] == list(SECTIONS[section].key_names())
+    assert [key for key, *_ in rows] == list(TABLES[section].key_names())
     for key, default, required in rows:
         if required:
             assert f"{section}.{key}" in REQUIRED | {"kuma.token"}
+        elif f"{section}.{key}" in TABLES:
+            assert default == "{}", "its own table has them"
         else:
             assert tomllib.loads(f"x = {default}")["x"] == written_default(section, key)
 
@@ -144,7 +156,10 @@ def canaries(tmp_path: Path) -> tuple[Settings, list[str]]:
         for key in secret_keys(section):
             bird = f"canary-{section}-{key}"
             birds.append(bird)
-            lines.append(f'{key} = "{f"http://user:{bird}@proxy:3128" if key == "proxy" else bird}"')
+            forms = {"proxy": f"http://user:{bird}@proxy:3128"} | {
+                f"{what}_url": f"https://alarms.example.com/{bird}" for what in ("heartbeat", "webhook")
+            }
+            lines.append(f'{key} = "{forms.get(key, bird)}"')
         for table in model.secret_tables():
             (tmp_path / f"{table}-file").write_text(f"canary-{table}-file")
             birds += [f"canary-{table}-inline", f"canary-{table}-file"]
@@ -168,7 +183,7 @@ def test_no_secret_is_in_anything_that_is_shown(tmp_path: Path) -> None:
         ]
     )
 
-    assert len(birds) == 11
+    assert len(birds) == 13
     assert "canary" not in shown
     assert 'token = "**********"' in shown
     assert 'proxy = "http://**********@proxy:3128"' in shown

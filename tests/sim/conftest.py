@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from plain_http import plain_client
 
 from kuma_sync.sim.irp import IrpSim
 from kuma_sync.sim.kuma import KumaSim
@@ -41,7 +42,7 @@ def reach() -> Reach:
     async def open_door(sim: KumaSim | IrpSim) -> AsyncIterator[httpx.AsyncClient]:
         async with SimServer(sim.app) as server:
             headers = {"authorization": f"Bearer {sim.token}"}
-            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=10, trust_env=False) as client:
+            async with plain_client(server.url, headers=headers, timeout=10) as client:
                 yield client
 
     return open_door

@@ -20,6 +20,7 @@ import tomli_w
 from addresses import somewhere
 from kuma.rest import KumaRestAPI
 from kuma.rest.errors import APIError
+from plain_http import plain_client
 
 from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.settings import load
@@ -77,15 +78,13 @@ async def pulled(folder: Path, database: str) -> AsyncIterator[Door]:
         config.chmod(0o600)
         daemon = Daemon(load(config, {}), reload=lambda: load(config, {}), env={})
         working = asyncio.create_task(daemon.run())
-        async with httpx.AsyncClient(
-            base_url=f"http://{listen}", headers={"Authorization": f"Bearer {token}"}, trust_env=False
-        ) as client:
+        async with plain_client(f"http://{listen}", headers={"Authorization": f"Bearer {token}"}) as client:
 
             async def filled(number: int) -> list[str]:
                 ids = [sim.raise_alert(events=2) for _ in range(number)]
                 async with asyncio.timeout(60):
                     while await shown(client, ids) < number:
-                        await asyncio.sleep(0.05)
+                        await asyncio.sleep(0.3)
                 return ids
 
             async def closings(number: int) -> list[tuple[str, str]]:

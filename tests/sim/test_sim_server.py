@@ -14,6 +14,7 @@ import time
 import httpx
 import pytest
 from addresses import an_address
+from plain_http import plain_client
 
 from kuma_sync.sim.content import read_alerts
 from kuma_sync.sim.irp import IrpSim
@@ -33,7 +34,7 @@ async def test_a_stop_is_quick_with_idle_hanging_and_streaming_connections(until
     headers = {"authorization": f"Bearer {kuma.token}"}
     paths = ("/api/v1/users/whoami", "/api/v1/alerts/close", "/api/v1/alerts/?withEvents")
 
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False) as client:
+    async with plain_client(server.url, headers=headers) as client:
         await client.get("/_sim/state")
         asked = [client.post(path) if "close" in path else client.get(path) for path in paths]
         gathered = asyncio.gather(*asked, return_exceptions=True)
@@ -51,7 +52,7 @@ async def test_a_server_comes_back_on_its_port_and_leaves_signals_alone():
     handler = signal.getsignal(signal.SIGTERM)
     server = SimServer(KumaSim().app, listen=f"{an_address()[0]}:0")
 
-    async with server, httpx.AsyncClient(trust_env=False) as client:
+    async with server, plain_client() as client:
         url = server.url
         first = await client.get(url)
         await server.stop()
@@ -276,7 +277,7 @@ async def test_a_client_that_leaves_inside_its_request_is_no_error_and_has_no_ef
         await writer.drain()
         await until(lambda: sim.requests)
         writer.transport.abort()
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with plain_client() as client:
             alive = await client.get(f"{server.url}/_sim/state", headers={"authorization": f"Bearer {sim.token}"})
 
     assert alive.status_code == 200

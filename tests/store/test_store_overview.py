@@ -16,7 +16,7 @@ from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.link import Link
 from kuma_sync.store import Lane, PassRecord, Put, Shape, Shown, Store, Tx
-from kuma_sync.store.read_models import AlertState, Row
+from kuma_sync.store.read_models.overview import AlertState, Row
 
 A = AlertId("a")
 LEASE = timedelta(seconds=60)
@@ -179,6 +179,8 @@ async def test_a_row_says_what_is_known_and_why_it_is_parked(database_url: str) 
                     last_seen=an_alert().last_seen,
                     incident_id=an_incident().id,
                     incident_number=an_incident().number,
+                    tenant=an_alert().tenant_name,
+                    first_seen=an_alert().first_seen,
                     towards="kuma",
                     reason="422",
                 )

@@ -257,7 +257,7 @@ def test_whatever_is_done_the_rows_are_what_the_rules_say(migrated_file: Path) -
     run_state_machine_as_test(
         QueueMachine,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=30,
             deadline=None,
             database=None,

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +17,8 @@ from random import Random
 import httpx
 import psycopg
 from addresses import somewhere
+from forked import ended
+from plain_http import plain_client
 from postgres import Server
 from robots import OPTIONS, Schedule
 from routes import PUSHED, ROBOT, Routes
@@ -161,20 +161,16 @@ class Environment:
 
     async def command(self, *arguments: str) -> str:
         """Run one of our commands beside the daemons; return what it printed."""
-        words = [sys.executable, "-m", "kuma_sync", *arguments, "-c", str(self.daemons[0].config)]
-        process = await asyncio.create_subprocess_exec(
-            *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
-        )
-        out, err = await process.communicate()
+        code, out, err = await ended(*arguments, "-c", str(self.daemons[0].config), env=ENVIRONMENT)
         judged = arguments[0] == "status" and out  # its exit code says how it stands
-        if process.returncode and not judged:
-            raise RuntimeError(f"{arguments} ended with {process.returncode}: {err.decode()[-500:]}")
-        return out.decode()
+        if code and not judged:
+            raise RuntimeError(f"{arguments} ended with {code}: {err[-500:]}")
+        return out
 
     def client(self, daemon: Daemon) -> httpx.AsyncClient:
         """Return a client of a daemon's doors that may pass them."""
         headers = {"Authorization": f"Bearer {DOOR_TOKEN}"}
-        return httpx.AsyncClient(base_url=f"http://{daemon.listen}", headers=headers, trust_env=False, timeout=5)
+        return plain_client(f"http://{daemon.listen}", headers=headers, timeout=5)
 
     def events(self) -> Counter[str]:
         """Count the lines of all logs by event."""

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from forked import Forked, command, fork
+
 FAKETIME = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("KUMA_SYNC_")}
 FILES = 1024
@@ -39,7 +41,7 @@ class Daemon:
     faked: bool = False
     held: bool = False
     """It is not started again as long as this is set."""
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | Forked | None = None
     starts: int = 0
     kills: int = 0
     begun: int = 0
@@ -120,24 +122,27 @@ class Daemon:
                 found.append(json.loads(text))
         return found
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self) -> asyncio.subprocess.Process | Forked:
         self.starts += 1
         self.begun = self.size()
-        command = [sys.executable, "-m", "kuma_sync", "run", "-c", str(self.config)]
-        environment = dict(ENVIRONMENT)
-        if self.faked:
-            environment |= {
-                "LD_PRELOAD": str(FAKETIME),
-                "FAKETIME_TIMESTAMP_FILE": str(self.clock),
-                "FAKETIME_CACHE_DURATION": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                "NO_FAKE_STAT": "1",
-            }
-        with self.log.open("a") as file:
-            process = await asyncio.create_subprocess_exec(*command, stdout=file, stderr=file, env=environment)
+        words = ["run", "-c", str(self.config)]
+        process = await self._under_faketime(words) if self.faked else fork(self.log, command, *words, env=ENVIRONMENT)
         with contextlib.suppress(ProcessLookupError):
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
         return process
+
+    async def _under_faketime(self, words: list[str]) -> asyncio.subprocess.Process:
+        """Start an interpreter, for a library is loaded before all others by nothing else."""
+        environment = ENVIRONMENT | {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self.clock),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+        words = [sys.executable, "-m", "kuma_sync", *words]
+        with self.log.open("a") as file:
+            return await asyncio.create_subprocess_exec(*words, stdout=file, stderr=file, env=environment)
 
 
 def replace(file: Path, text: str) -> None:

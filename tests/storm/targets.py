@@ -17,6 +17,7 @@ from random import Random
 import httpx
 from environment import REPEAT_FOR, ROBOT_TOKEN, Environment
 from kinds import AWAY, BROKEN_PROFILE, CUT_OFF, DEAD, HUNG, NONSENSE, REFUSING, ROUTE
+from plain_http import plain_client
 from processes import START, Processes
 from routes import NORTH, PLAIN, PUSHED, ROBOT, TENANTS, WANDERER
 from supervised import replace, until
@@ -171,7 +172,7 @@ class Targets:
         """Wait until a daemon would show these alerts to the robot; asking by id changes nothing."""
         query = "".join(f"&id={alert_id}" for alert_id in alerts)
         deadline = time.monotonic() + START / 3
-        async with httpx.AsyncClient(headers=_headers(), trust_env=False, timeout=5) as client:
+        async with plain_client(headers=_headers(), timeout=5) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(httpx.TransportError):
                     answer = await client.get(f"http://{listen}{COMMAND}{query}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ from kuma_sync.core.link import (
     Sought,
     State,
 )
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.routing import IGNORE, NO_ROUTE, Route, Routing
+from kuma_sync.kuma.parse import parse_alert
 from kuma_sync.store import Lane, Put, Shape, Shown, Tx
 from kuma_sync.store.handouts import Handout, Text
 from kuma_sync.store.targets import Remaining
@@ -215,5 +218,6 @@ async def _read_again(url: str, routing: Routing, *links: Link) -> tuple[Link | 
     piece = Rejected(digest="d", reason="why", raw=b'{"id": "a", "name": "n", "status": "new"}')
     async with opened(url) as store:
         await store.write(lambda tx: (known(tx, *links), tx.rejects.park([piece])))
-        assert operator.read_again(store, "d", routing=routing, by="me", max_events=0)
+        whole = partial(parse_alert, with_events=True, max_events=0, privacy=Privacy())
+        assert operator.read_again(store, "d", routing=routing, by="me", parse=whole)
         return await store.read(lambda tx: (tx.links.get(A), tx.delivery.jobs()))

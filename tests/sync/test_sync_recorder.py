@@ -11,6 +11,7 @@ from kuma_sync.core.alert import AlertId, Observation, first_snapshot
 from kuma_sync.core.comparison import Wanted
 from kuma_sync.core.link import Link
 from kuma_sync.core.plan import Brake
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.recording import RecordSettings
 from kuma_sync.core.routing import Routing
 from kuma_sync.core.steps import TargetCapabilities
@@ -43,7 +44,7 @@ async def test_an_alert_whose_contents_are_refused_does_not_count_as_shown_by_th
         await store.write(store_it)
         leadership = await LeaderLease(store, owner="me", ttl=timedelta(minutes=1)).take()
         assert leadership is not None
-        recorder = Recorder(store=store, rules=RULES, max_events=0, swept=Swept(), wake=lambda: None)
+        recorder = Recorder(store=store, rules=RULES, max_events=0, privacy=Privacy(), swept=Swept(), wake=lambda: None)
         round_ = Round(
             leadership=leadership, cursor=Cursor(born_at=NOW), began_at=NOW, to_irp=frozenset({"irp"}), sweep=7
         )

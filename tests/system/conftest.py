@@ -12,10 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from debian import Machine, lacking, unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+FIGURES: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures for docs/deployment.md."""
+    for line in FIGURES:
+        terminalreporter.write_line(line)
 
 
 def assured(missing: list[str]) -> None:

@@ -59,7 +59,16 @@ class Containers:
         """Call podman; what it prints is in `stdout`, errors too."""
         (self.folder / "containers.conf").write_text("[containers]\ndefault_ulimits = []\n", encoding="utf-8")
         env = {**os.environ, "CONTAINERS_CONF": f"{self.folder}/containers.conf"}
-        fixed = ["--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "crun", "--log-level", "fatal"]
+        fixed = [
+            "--cgroup-manager",
+            "cgroupfs",
+            "--events-backend",
+            "file",
+            "--runtime",
+            "crun",
+            "--log-level",
+            "fatal",
+        ]
         return subprocess.run(
             ["unshare", "--mount", "sh", "-e", "-c", PODMAN, "podman", *self._storage, *fixed, *words],
             env=env,

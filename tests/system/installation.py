@@ -105,7 +105,9 @@ class Installation:
         units = " ".join([self.unit, self._side("kuma"), self._side("irp")])
         self.machine.run(f"systemctl kill -s CONT {units}; systemctl stop {units}; systemctl reset-failed {units}")
         self.machine.run(f"rm -rf /etc/systemd/system/{self.unit}.d; systemctl daemon-reload")
-        self.machine.run("find /var/lib/kuma-sync -mindepth 1 -delete; journalctl --rotate; journalctl --vacuum-time=1s")
+        self.machine.run(
+            "find /var/lib/kuma-sync -mindepth 1 -delete; journalctl --rotate; journalctl --vacuum-time=1s"
+        )
 
     def _side(self, side: str) -> str:
         return f"sim-{side}{self.name and '-' + self.name}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import assured
+from conftest import FIGURES, assured
 from containers import Containers, lacking
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,7 +135,9 @@ def test_it_is_not_much_larger_than_its_base(image: Image) -> None:
     size, layers = image.containers.size(image.name)
     base, base_layers = image.containers.size(image.base)
 
-    print(f"image {size / 1e6:.0f} MB, {(size - base) / 1e6:.1f} MB in {layers - base_layers} layers over its base")
+    FIGURES.append(
+        f"image: {size / 1e6:.0f} MB, of these {(size - base) / 1e6:.1f} MB in {layers - base_layers} layers over its base"
+    )
     assert size - base <= ALLOWED
 
 
@@ -146,7 +148,9 @@ def test_it_works_without_any_right_and_is_healthy(site: Site) -> None:
     with containers.running("works", *site.options, image=site.image.name) as name:
         until(site.agrees, lambda: containers.podman("logs", name).stdout)
         health = containers.podman("healthcheck", "run", name)
-        rights = containers.inside(name, "sh", "-c", "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/1/status").stdout
+        rights = containers.inside(
+            name, "sh", "-c", "id -u; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/1/status"
+        ).stdout
         written = containers.inside(name, "touch", "/opt/kuma-sync/x")
         told = containers.inside(name, "kuma-sync", "status").stdout
         healthy = containers.state(name, "Health.Status")

@@ -173,7 +173,7 @@ def test_a_standby_copy_that_no_longer_looks_is_not_ready() -> None:
 def test_parked_and_held_jobs_are_counted_and_ready() -> None:
     health = healthy(Clock())
 
-    health.backlog(parked=3, held=40)
+    health.backlog(parked={"irp": 3}, held={"irp": 30, "kuma": 10})
 
     readiness = health.ready()
     assert (readiness.ready, readiness.parked, readiness.held) == (True, 3, 40)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
+from kuma_sync import __version__
 from kuma_sync.core.errors import Permanent, StoreUnavailable
 from kuma_sync.settings import Secret, load
 from kuma_sync.telemetry import logs, redact
@@ -196,3 +197,71 @@ def test_a_secret_of_the_configuration_never_shows_in_a_debug_line() -> None:
 
     assert "kuma" in lines(stream)[0]["settings"]
     assert SECRET not in stream.getvalue()
+
+
+def test_an_ecs_line_has_its_fields_where_the_schema_has_them() -> None:
+    stream = configured(style="ecs")
+
+    our_logger().warning("delivery_failed", alert_id="a-1", target="north", reason="answered 503", attempts=2)
+
+    (line,) = lines(stream)
+    assert line.pop("@timestamp").endswith("Z")
+    assert line.pop("ecs.version")
+    assert (
+        line.pop("log.level") == "warning"
+    )  # the library leaves it so, first in the line: both forms are the schema's
+    assert line == {
+        "message": "delivery_failed: answered 503",
+        "log": {"logger": "kuma_sync.test"},
+        "event": {"action": "delivery_failed", "dataset": "kuma-sync"},
+        "service": {"name": "kuma-sync", "version": __version__},
+        "error": {"message": "answered 503"},
+        "kuma_sync": {"alert_id": "a-1", "target": "north", "reason": "answered 503", "attempts": 2},
+    }
+
+
+def test_an_ecs_line_of_an_exception_is_one_line_with_its_frames() -> None:
+    stream = configured(style="ecs")
+
+    try:
+        fail(ValueError(SECRET))
+    except ValueError as error:
+        our_logger().exception("job_failed", error=type(error).__name__)
+
+    (line,) = lines(stream)
+    assert line["error"]["type"] == "ValueError"
+    assert "in fail" in line["error"]["stack_trace"]
+    assert SECRET not in stream.getvalue()
+
+
+def test_secrets_and_odd_signs_are_masked_in_ecs_lines_too() -> None:
+    stream = configured(style="ecs")
+    logs.hide(SECRET)
+
+    our_logger().error("side_paused", reason=f"at {SECRET}\x1b[31m\u202e", token="another", table={"a.b": SECRET})
+    logging.getLogger("another.library").warning("it said %s", SECRET)
+
+    ours, foreign = lines(stream)
+    assert SECRET not in stream.getvalue()
+    assert "another" not in json.dumps(ours)
+    assert "\x1b" not in stream.getvalue()
+    assert isinstance(ours["kuma_sync"]["table"], str)
+    assert foreign["log"]["logger"] == "another.library"
+
+
+def test_no_field_of_ours_can_break_an_ecs_line() -> None:
+    """A name that the schema has, or one with a point, would clash with a field of another kind."""
+    stream = configured(style="ecs")
+
+    our_logger().info("odd", log="text", message="text", **{"log.level": "x", "error.message": 5, "service": [1]})
+
+    (line,) = lines(stream)
+    assert line["log.level"] == "info"
+    assert line["message"] == "odd"
+    assert line["kuma_sync"] == {
+        "log": "text",
+        "message": "text",
+        "log_level": "x",
+        "error_message": 5,
+        "service": [1],
+    }

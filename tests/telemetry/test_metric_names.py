@@ -26,6 +26,7 @@ CONTRACT = {
     "breaker_open": {"remote"},
     "brake_held": set(),
     "config_refused": set(),
+    "ready": set(),
     "build_info": {"version"},
 }
 

@@ -66,7 +66,7 @@ class Irp(Protocol):
 async def walk(stage: Stage, irp: Irp) -> None:
     """Create, grow, close both ways, with an end of the process in each of them; then both sides agree."""
     stage.configure(**irp.settings)
-    sizes = [2] * 10 + [MANY] * 2
+    sizes = [2] * 8 + [MANY] * 2
     raised = [stage.kuma.raise_alert(events=size, tenant=TENANTS[n % 2]) for n, size in enumerate(sizes)]
     grown, closed, wrong, wrong_meanwhile = (raised[place : place + 2] for place in range(0, 8, 2))
 

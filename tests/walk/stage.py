@@ -21,11 +21,13 @@ import httpx
 import tomli_w
 from addresses import somewhere
 from forked import Forked, command, fork
+from plain_http import plain_client
 
 from kuma_sync.app.build import build, open_store
-from kuma_sync.app.lifecycle import Daemon, make_ready
+from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.shared_state import SharedState
+from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link
 from kuma_sync.irp.load import profile_text
@@ -57,15 +59,19 @@ QUICK: Tables = {
 
 
 async def eventually(condition: Callable[[], Awaitable[T] | T], *, within: float = 15.0) -> T:
-    """Wait until a condition holds and return what it said; fail when it does not hold in time."""
+    """Wait until a condition holds and return what it said; fail when it does not hold in time.
+
+    A condition that takes long is looked at less often: looking leaves time for what is waited for.
+    """
     deadline = time.monotonic() + within
     while True:
+        began = time.monotonic()
         said = condition()
         value = await said if inspect.isawaitable(said) else said
         if value:
             return value
         assert time.monotonic() < deadline, f"never became true: {inspect.getsource(condition).strip()}"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(min(max(0.02, 2 * (time.monotonic() - began)), 0.2, within / 20))
 
 
 @dataclass(kw_only=True)
@@ -162,9 +168,7 @@ class Stage:
         running = asyncio.create_task(daemon.run())
         headers = {"Authorization": "Bearer door-token"}
         try:
-            async with httpx.AsyncClient(
-                base_url=f"http://{listen}", headers=headers, trust_env=False, timeout=40
-            ) as client:
+            async with plain_client(f"http://{listen}", headers=headers, timeout=40) as client:
                 await eventually(lambda: _ready(client, running))
                 yield client
         finally:

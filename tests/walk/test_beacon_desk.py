@@ -10,6 +10,7 @@ import httpx
 import pytest
 from addresses import somewhere
 from beacon_desk import COOKIE, BeaconDesk
+from plain_http import plain_client
 
 from kuma_sync.sim.server import SimServer
 from kuma_sync.sim.values import whole_second
@@ -19,7 +20,7 @@ from kuma_sync.sim.values import whole_second
 async def signed_in(desk: BeaconDesk) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         SimServer(desk.app, listen=somewhere()) as server,
-        httpx.AsyncClient(base_url=server.url, trust_env=False, verify=False) as client,
+        plain_client(server.url) as client,
     ):
         answer = await client.post("/session", data={"user": desk.user, "secret": desk.token})
         assert (answer.status_code, answer.content, set(client.cookies)) == (204, b"", {COOKIE})

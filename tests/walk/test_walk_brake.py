@@ -47,9 +47,9 @@ async def held_in_metrics(runtime: Runtime) -> tuple[float | None, ...]:
 
 
 async def test_a_round_that_would_close_too_many_incidents_holds_them_all_until_released(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, either_url) as stage, stage.runtime() as runtime:
         ids = await many(stage, runtime, 20)
         for alert_id in ids[:10]:
             stage.kuma.close(alert_id, "responded")

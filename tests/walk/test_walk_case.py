@@ -70,9 +70,9 @@ async def test_a_lost_store_doubles_nothing_where_keys_are_stored_in_capitals(tm
 
 @pytest.mark.parametrize("named_by", ["both", "id", "key"])
 async def test_closed_incidents_are_known_by_ids_and_keys_in_capitals(
-    tmp_path: Path, database_url: str, named_by: str
+    tmp_path: Path, either_url: str, named_by: str
 ) -> None:
-    async with staged(tmp_path, database_url) as stage:
+    async with staged(tmp_path, either_url) as stage:
         _name_by(stage, named_by)
         alert_id = stage.kuma.raise_alert()
         async with stage.runtime() as runtime:

@@ -382,8 +382,8 @@ async def test_an_irp_whose_find_shows_everything_joins_nothing_wrongly(tmp_path
     assert stage.agrees(), stage.verdict()
 
 
-async def test_what_grows_while_its_create_is_in_flight_follows_as_an_update(tmp_path: Path, database_url: str) -> None:
-    async with staged(tmp_path, database_url) as stage:
+async def test_what_grows_while_its_create_is_in_flight_follows_as_an_update(tmp_path: Path, either_url: str) -> None:
+    async with staged(tmp_path, either_url) as stage:
         alert_id = stage.kuma.raise_alert()
         late = stage.irp.faults.add("delay", method="POST", match=CREATE, seconds=0.6)
         async with stage.working():

@@ -25,7 +25,7 @@ IRPS = {
 
 @pytest.mark.parametrize("opened", IRPS.values(), ids=IRPS)
 async def test_incidents_follow_their_alerts_and_back_though_the_process_is_killed(
-    tmp_path: Path, database_url: str, opened: Callable[[Stage], AbstractAsyncContextManager[Irp]]
+    tmp_path: Path, either_url: str, opened: Callable[[Stage], AbstractAsyncContextManager[Irp]]
 ) -> None:
-    async with staged(tmp_path, database_url) as stage, opened(stage) as irp:
+    async with staged(tmp_path, either_url) as stage, opened(stage) as irp:
         await walk(stage, irp)

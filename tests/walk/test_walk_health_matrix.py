@@ -179,12 +179,12 @@ async def _observed(copy: Copy, watchdog: Watchdog, expected: Said) -> Said:
     """Wait until the doors say what is expected, then see whether they keep saying so; return what they said."""
     deadline = time.monotonic() + 2 * INTERVAL + LIVE + LATE
     while await _doors(copy) != (expected.livez, expected.readyz) and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
     watchdog.fed()
     answers, until = set[tuple[int, int]](), time.monotonic() + HOLD
     while time.monotonic() < until:
         answers.add(await _doors(copy))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
     livez, readyz = (max(codes) if len(set(codes)) == 1 else -1 for codes in zip(*answers, strict=True))
     return Said(livez=livez, readyz=readyz, fed=watchdog.fed() > 0)
 

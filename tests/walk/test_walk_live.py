@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
+from forked import ended
 from owned import owning
 from stage import Stage, change_profile, staged, until_rest
 
@@ -15,14 +14,7 @@ from kuma_sync.sync.runtime.single_pass import once
 
 async def shown(stage: Stage, alert_id: str, *more: str) -> tuple[int, str, str]:
     """Run `show --live`; return its exit code, what it printed, and what it complained of."""
-    asked = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kuma_sync", "show", alert_id, "--live", *more, "-c", str(stage.config)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, complained = await asked.communicate()
-    assert asked.returncode is not None
-    return asked.returncode, out.decode(), complained.decode()
+    return await ended("show", alert_id, "--live", *more, "-c", str(stage.config))
 
 
 async def an_edited_incident(stage: Stage) -> str:

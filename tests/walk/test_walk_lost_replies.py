@@ -24,10 +24,10 @@ def raised(stage: Stage, number: int) -> list[str]:
 
 
 async def test_of_a_hundred_creates_every_twentieth_reply_is_lost_and_none_is_doubled(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
     metrics = Metrics()
-    async with staged(tmp_path, database_url) as stage, stage.runtime(metrics) as runtime:
+    async with staged(tmp_path, either_url) as stage, stage.runtime(metrics) as runtime:
         await begun(runtime)
         lost = stage.irp.faults.add("reset_after", method="POST", match=CREATE, every=20)
         ids = raised(stage, 100)

@@ -1,13 +1,12 @@
-"""Hundreds of alerts over several pages, by `run --once` and by the daemon, in either order, on both databases."""
+"""Hundreds of alerts over several pages, by `run --once` and then by the daemon."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from stage import Child, Stage, eventually, staged
 
-ALERTS = 620
+ALERTS = 300
 SWEEP = "status=new&timestampField=firstSeen&page=1"
 
 
@@ -73,24 +72,8 @@ async def test_hundreds_of_alerts_are_carried_by_complete_passes_and_then_by_the
         assert await stage.run_once() == 0
         happenings = [await complete_passes_carry_what_happens(stage, ids[:17])]
         async with stage.daemon() as daemon:
-            happenings.append(await the_daemon_carries_what_happens(stage, daemon, ids[300:317]))
+            happenings.append(await the_daemon_carries_what_happens(stage, daemon, ids[260:277]))
 
     listed = [query for query in stage.queries() if query.startswith("withEvents&withAffected&status=new&page=")]
-    assert [query[-1] for query in listed] == ["1", "2", "3", "4"], "the first read of a store, and only that, is full"
-    assert_carried(stage, *happenings)
-
-
-@pytest.mark.timeout(600)  # a machine that does other things as well may carry a handful a second
-async def test_hundreds_of_alerts_are_carried_by_the_daemon_and_then_by_complete_passes(
-    tmp_path: Path, postgres_url: str
-) -> None:
-    async with staged(tmp_path, postgres_url) as stage:
-        raise_alerts(stage)
-        ids = list(stage.kuma.alerts)
-
-        async with stage.daemon() as daemon:
-            await eventually(lambda: len(stage.irp.incidents) == ALERTS, within=240)
-            happenings = [await the_daemon_carries_what_happens(stage, daemon, ids[:17])]
-        happenings.append(await complete_passes_carry_what_happens(stage, ids[300:317]))
-
+    assert [query[-1] for query in listed] == ["1", "2", "3"], "the first read of a store, and only that, is full"
     assert_carried(stage, *happenings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
+from plain_http import plain_client
 from stage import Stage, ask, eventually, polled, staged, tell
 
 from kuma_sync.core.alert import AlertId
@@ -14,7 +14,8 @@ from kuma_sync.sync.delivery.handler import EVENT
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.runner import Runtime
 
-CONTENTS_IN_WORK = Limits().contents_in_work
+CONTENTS_IN_WORK = Limits().contents_in_work // 8
+LIMITS = Limits(contents_in_work=CONTENTS_IN_WORK)
 
 
 def raise_large(stage: Stage) -> str:
@@ -28,7 +29,7 @@ def raise_large(stage: Stage) -> str:
 async def test_reading_goes_on_while_large_alerts_wait_for_an_irp_that_hangs(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll={"max_events": 0}) as stage:
         hanging = stage.irp.faults.add("hang", method="POST")
-        async with stage.working() as runtime:
+        async with stage.working(limits=LIMITS) as runtime:
             for _ in range(3):
                 raise_large(stage)
             await eventually(lambda: hanging.waiting)
@@ -44,7 +45,7 @@ async def test_reading_goes_on_while_large_alerts_wait_for_an_irp_that_hangs(tmp
 
 
 async def test_contents_that_are_read_again_take_room_as_stored_ones_do(tmp_path: Path, sqlite_url: str) -> None:
-    async with staged(tmp_path, sqlite_url) as stage, stage.runtime() as runtime:
+    async with staged(tmp_path, sqlite_url) as stage, stage.runtime(limits=LIMITS) as runtime:
         large = [stage.kuma.raise_alert(events=CONTENTS_IN_WORK // EVENT) for _ in range(3)]
         small = [stage.kuma.raise_alert(events=3) for _ in range(3)]
         await polled(runtime)
@@ -75,6 +76,6 @@ async def all_run(runtime: Runtime, number: int) -> bool:
 
 
 async def whoami(stage: Stage) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with plain_client() as client:
         headers = {"Authorization": f"Bearer {stage.kuma.token}"}
         assert (await client.get(f"{stage.kuma_server.url}/api/v1/users/whoami", headers=headers)).status_code == 200

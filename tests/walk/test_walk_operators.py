@@ -284,9 +284,9 @@ async def test_a_resync_of_a_reopened_incident_closes_neither_side_again(tmp_pat
 
 
 async def test_what_is_settled_is_forgotten_after_its_time_unless_kuma_still_shows_it(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, store={"retention": "300ms"}) as stage:
+    async with staged(tmp_path, either_url, store={"retention": "300ms"}) as stage:
         closed, gone = (stage.kuma.raise_alert(seen=ago(hours=2)) for _ in range(2))
         still_open = stage.kuma.raise_alert()
         stage.configure(kuma={"statuses": ["new", "closed"]})

@@ -25,11 +25,11 @@ def posts(stage: Stage) -> int:
 
 
 async def test_an_outage_of_the_irp_burns_no_attempts_and_its_end_lets_everything_go_on(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
     metrics = Metrics()
     async with staged(
-        tmp_path, database_url, irp={"concurrency": IN_FLIGHT}, retry={"base": "200ms", "max": "10m"}
+        tmp_path, either_url, irp={"concurrency": IN_FLIGHT}, retry={"base": "200ms", "max": "10m"}
     ) as stage:
         stage.irp.faults.add("status", code=503)
         for _ in range(ALERTS):

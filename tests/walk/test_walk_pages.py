@@ -19,8 +19,8 @@ def appear(stage: Stage, number: int, *, minutes: float = 60) -> list[str]:
 
 async def test_every_alert_arrives_though_kumas_pages_hold_fewer_than_250(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
-        stage.kuma.knobs.page_size = 100
-        ids = appear(stage, 350)
+        stage.kuma.knobs.page_size = 60
+        ids = appear(stage, 150)
         code = await stage.run_once()
 
     assert code == 0
@@ -33,12 +33,12 @@ async def test_a_page_that_is_short_because_a_row_was_hidden_ends_no_first_read(
 ) -> None:
     async with staged(tmp_path, sqlite_url) as stage:
         stage.kuma.knobs.past_end_null = past_end_null
-        ids = appear(stage, 400)
+        ids = appear(stage, 260)
         hidden = ids[17]
         stage.kuma.knobs.hidden = {hidden}
         await stage.passes()
 
-    assert len(stage.irp.incidents) == 399
+    assert len(stage.irp.incidents) == 259
     assert stage.incidents(hidden) == []
 
 
@@ -103,7 +103,7 @@ async def test_what_left_unread_behind_a_page_with_many_hidden_rows_becomes_an_i
 
 async def test_the_size_of_pages_may_shrink_while_the_daemon_runs(tmp_path: Path, sqlite_url: str) -> None:
     async with staged(tmp_path, sqlite_url, poll=SWEEPLESS) as stage, stage.runtime() as runtime:
-        appear(stage, 300, minutes=600)
+        appear(stage, 100, minutes=600)
         await polled(runtime)
         stage.kuma.knobs.page_size = 20
         await polled(runtime, sweep=True)
@@ -111,7 +111,7 @@ async def test_the_size_of_pages_may_shrink_while_the_daemon_runs(tmp_path: Path
         await runtime.poller.poll_once()
         await runtime.targets["irp"].deliveries.drain()
 
-    assert len(stage.irp.incidents) == 350
+    assert len(stage.irp.incidents) == 150
 
 
 async def test_a_page_that_cannot_hold_all_ids_asked_for_makes_no_alert_gone(tmp_path: Path, sqlite_url: str) -> None:

@@ -77,10 +77,10 @@ class Turns:
 
 
 async def test_paused_kuma_gets_no_request_and_readiness_stays(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, either_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = Turns(monkeypatch)
-    async with staged(tmp_path, database_url) as stage, stage.door(limits=QUICK) as door:
+    async with staged(tmp_path, either_url) as stage, stage.door(limits=QUICK) as door:
         stage.kuma.raise_alert(id="before")
         await eventually(lambda: stage.incidents("before"))
         pause(stage, "kuma")

@@ -90,7 +90,7 @@ async def test_connector_that_stopped_asking_is_told_of_until_it_asks_again(tmp_
 async def test_connector_that_breaks_every_answer_off_is_told_of_too(
     tmp_path: Path, sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    irp = {**PULL, "token": "token-of-irp", "expect_every": "1s"}
+    irp = {**PULL, "token": "token-of-irp", "expect_every": "3s"}
     async with staged(tmp_path, sqlite_url, irp=irp) as stage, stage.door() as client:
         raised = [stage.kuma.raise_alert(events=150) for _ in range(30)]
         all_of_them = "/api/v1/alerts?id=" + "&id=".join(raised)

@@ -23,9 +23,9 @@ async def recorded(tmp_path: Path, database: str, *, alerts: int = 20) -> AsyncI
 
 
 async def test_twenty_recorded_alerts_become_incidents_with_every_field_and_event(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with recorded(tmp_path, database_url) as stage:
+    async with recorded(tmp_path, either_url) as stage:
         await stage.passes()
 
     assert len(stage.irp.incidents) == len(stage.kuma.alerts) == 20

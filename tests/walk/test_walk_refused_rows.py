@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from sqlite3 import connect
 
@@ -13,10 +14,14 @@ import psycopg
 from stage import ask, eventually, leases_run_out, link_of, parked, polled, staged, state_of, until_rest
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.routing import Routing
+from kuma_sync.kuma.parse import parse_alert
 from kuma_sync.sim.values import Json
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.single_pass import once
+
+WHOLE = partial(parse_alert, with_events=True, max_events=1000, privacy=Privacy())
 
 
 @asynccontextmanager
@@ -79,8 +84,8 @@ async def test_an_alert_that_the_database_refused_is_delivered_when_it_is_retrie
             await polled(runtime)
             (piece,) = await ask(runtime, lambda tx: tx.rejects.waiting())
             assert piece.digest == f"refused:{alert_id}"
-            in_vain = operator.read_again(runtime.store, piece.digest, routing=Routing(), by="cli", max_events=1000)
-        taken = operator.read_again(runtime.store, piece.digest, routing=Routing(), by="cli", max_events=1000)
+            in_vain = operator.read_again(runtime.store, piece.digest, routing=Routing(), by="cli", parse=WHOLE)
+        taken = operator.read_again(runtime.store, piece.digest, routing=Routing(), by="cli", parse=WHOLE)
         await until_rest(runtime)
         left = await ask(runtime, lambda tx: tx.rejects.waiting())
 

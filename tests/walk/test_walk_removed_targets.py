@@ -62,9 +62,9 @@ def says(logs: list[dict[str, object]], event: str) -> list[dict[str, object]]:
 
 
 async def test_a_target_is_not_removed_while_a_closed_alert_waits_for_its_incident(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with two(tmp_path, database_url) as w:
+    async with two(tmp_path, either_url) as w:
         await w.server.stop()
         w.alert("a")
         await w.stage.passes()
@@ -79,9 +79,9 @@ async def test_a_target_is_not_removed_while_a_closed_alert_waits_for_its_incide
 
 
 async def test_a_target_that_never_worked_is_not_removed_while_alerts_wait_for_it(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with two(tmp_path, database_url) as w:
+    async with two(tmp_path, either_url) as w:
         w.break_north()
         w.alert("a")
         await w.stage.passes()
@@ -159,9 +159,9 @@ async def test_a_route_that_comes_while_an_alert_is_read_takes_it(tmp_path: Path
 
 
 async def test_a_complete_sweep_sends_alerts_to_the_routes_that_take_them_by_now(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with two(tmp_path, database_url) as w, w.stage.runtime() as runtime:
+    async with two(tmp_path, either_url) as w, w.stage.runtime() as runtime:
         w.alert("a")
         runtime.health.expect_targets(runtime.targets)
         await runtime.poller.poll_once(sweep=True)
@@ -321,7 +321,7 @@ async def test_the_brake_measures_a_targets_list_of_closed_incidents_by_its_own_
         await w.stage.passes(2)
 
         async with w.stage.runtime() as runtime:
-            held = await ask(runtime, lambda tx: {one.id for one in tx.overview.held()})
+            held = await ask(runtime, lambda tx: {one.id for one in tx.waiting.held()})
 
     assert held == set(names)
     assert w.stage.kuma.closes == []

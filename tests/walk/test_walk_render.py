@@ -15,6 +15,7 @@ from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_c
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.retry import Park, RetryAt
 from kuma_sync.core.steps import Step
 from kuma_sync.sync import operator
@@ -51,9 +52,9 @@ class Compared:
     async def look(self, alert_id: str) -> list[Rendered]:
         """Return what `render` shows now."""
         settings = self.stage.settings()
-        work = await ask(self.runtime, lambda tx: load_stored(tx, AlertId(alert_id)))
+        work = await ask(self.runtime, lambda tx: load_stored(tx, AlertId(alert_id), Privacy()))
         assert work is not None
-        return stored_requests(settings, await with_contents(settings, work))
+        return stored_requests(settings, await with_contents(settings, work, Privacy()))
 
     @property
     def operations(self) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 from addresses import somewhere
+from plain_http import plain_client
 from stage import Stage, eventually, staged
 
 SILENT = 600
@@ -27,7 +28,7 @@ async def start(stage: Stage, log: Path) -> asyncio.subprocess.Process:
 
 
 async def answer(listen: str, path: str) -> int:
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with plain_client(timeout=5) as client:
         with suppress(httpx.TransportError):
             return (await client.get(f"http://{listen}{path}")).status_code
     return 0

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from addresses import somewhere
 from mounts import bound
+from plain_http import plain_client
 from stage import Child, Stage, eventually, staged
 
 TOKEN = "door-token"
@@ -55,7 +56,7 @@ async def at_work(stage: Stage) -> AsyncIterator[tuple[Child, ClosingIntake]]:
     listen = somewhere()
     stage.configure(web={"listen": listen, "tokens": {"irp": TOKEN}})
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(headers=headers, trust_env=False, timeout=40) as client:
+    async with plain_client(headers=headers, timeout=40) as client:
         door = ClosingIntake(listen=listen, client=client)
         child = stage.start()
         await eventually(door.is_ready)

@@ -20,7 +20,7 @@ from kuma_sync.sync.closing.requests import put_order
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.sync.runtime.single_pass import once
 
-ALERTS = 25
+ALERTS = 15
 
 SWITCHES: dict[str, Callable[[Stage], int]] = {
     "to_kuma": lambda stage: sum(request.path.endswith("/alerts/close") for request in stage.kuma.requests),

@@ -25,9 +25,9 @@ async def history(runtime: Runtime, alert_id: str) -> list[str]:
 
 
 async def test_each_alert_is_given_its_incident_once_also_after_updates_and_a_restart(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, either_url: str
 ) -> None:
-    async with staged(tmp_path, database_url, kuma=V3) as stage:
+    async with staged(tmp_path, either_url, kuma=V3) as stage:
         for number in range(12):
             stage.kuma.raise_alert(id=f"a{number:02}")
         async with stage.working(limits=QUICK) as runtime:
@@ -102,10 +102,8 @@ async def test_a_comment_whose_answers_are_lost_is_not_written_again_and_again(t
     assert [detail for detail in told if "written" in detail] == ["connection broken; it may have been written"]
 
 
-async def test_a_crash_between_answer_and_store_repeats_a_comment_once_at_most(
-    tmp_path: Path, database_url: str
-) -> None:
-    async with staged(tmp_path, database_url, kuma=V3) as stage:
+async def test_a_crash_between_answer_and_store_repeats_a_comment_once_at_most(tmp_path: Path, either_url: str) -> None:
+    async with staged(tmp_path, either_url, kuma=V3) as stage:
         stage.kuma.raise_alert(id="a")
         async with stage.working(limits=QUICK):
             await eventually(lambda: stage.kuma.comments)

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from plain_http import plain_client
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer, Reason
@@ -64,7 +65,7 @@ async def door(intake: Intake, *, to_kuma: bool = True) -> AsyncIterator[httpx.A
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(app, listener, stop=stop))
         try:
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+            async with plain_client(url, timeout=20) as client:
                 yield client
         finally:
             stop.set()

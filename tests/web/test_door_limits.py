@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trustme
+from plain_http import plain_client
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -75,7 +76,7 @@ async def test_health_is_told_while_more_say_nothing_than_may_be_connected() -> 
     doors = Doors()
     with capture_logs() as logs:
         async with asyncio.timeout(20), door(doors.app(), DoorLimits(most=20, silence=2.0)) as port:
-            async with connected(port, 60) as silent, httpx.AsyncClient(trust_env=False) as client:
+            async with connected(port, 60) as silent, plain_client() as client:
                 answers = [await client.get(f"http://127.0.0.1:{port}{path}") for path in ("/livez", "/readyz")]
                 await asyncio.gather(*(peer[0].read() for peer in silent[:40]))
             await until(lambda: any(line["event"] == "door_has_room" for line in logs))
@@ -133,7 +134,7 @@ async def test_an_answer_that_takes_its_time_is_waited_for() -> None:
         return Response("done")
 
     app = Starlette(routes=[Route("/", slow, methods=["POST"])])
-    async with asyncio.timeout(20), door(app, SHORT) as port, httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.timeout(20), door(app, SHORT) as port, plain_client() as client:
         answer = await client.post(f"http://127.0.0.1:{port}/", content=b"x" * 1000)
 
     assert answer.text == "done"
@@ -187,7 +188,7 @@ async def test_a_process_without_free_files_says_so_once_and_goes_on_answering()
     )
     assert child.stdout is not None
     port = int(await child.stdout.readline())
-    async with asyncio.timeout(30), connected(port, 100), httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with asyncio.timeout(30), connected(port, 100), plain_client(timeout=20) as client:
         answers = [await client.get(f"http://127.0.0.1:{port}/") for _ in range(3)]
     out, err = await child.communicate(b"stop")
 

@@ -16,6 +16,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from plain_http import plain_client
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -69,7 +70,7 @@ async def served(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(app, listener, stop=stop))
         try:
-            async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
+            async with plain_client(url, timeout=20) as client:
                 yield client
         finally:
             stop.set()
@@ -98,7 +99,7 @@ async def test_readiness_tells_every_part() -> None:
         for part in PARTS:
             doors.health.succeeded(part)
         doors.health.off("close")
-        doors.health.backlog(parked=2, held=5)
+        doors.health.backlog(parked={"irp": 2}, held={"irp": 5})
         doors.clock.now += 7
         ready = await client.get("/readyz")
         doors.health.failed("irp", "the IRP answers 502")
@@ -215,7 +216,7 @@ async def test_a_stop_lets_a_request_in_work_finish() -> None:
 
     listener = bind("127.0.0.1:0")
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(trust_env=False) as client:
+    async with asyncio.TaskGroup() as tasks, plain_client() as client:
         serving = tasks.create_task(serve(Starlette(routes=[Route("/", slow)]), listener, stop=stop))
         asking = tasks.create_task(client.get(url))
         await entered.wait()
@@ -232,7 +233,7 @@ async def test_a_cancelled_server_leaves_no_socket_behind() -> None:
     listener = bind("127.0.0.1:0")
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     serving = asyncio.ensure_future(serve(Doors().app(), listener, stop=asyncio.Event()))
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+    async with plain_client(f"http://{address}") as client:
         await client.get("/livez")
 
         serving.cancel()

@@ -10,7 +10,7 @@ import structlog
 from kuma_sync.core import transitions
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
-from kuma_sync.core.errors import Permanent, RemoteError
+from kuma_sync.core.errors import Permanent, RemoteError, Transient
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.retry import Bounce, Park, RetryAt
@@ -23,6 +23,7 @@ from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.queue.leased_job import LeasedJob, persist
 from kuma_sync.sync.remote.gate import GateClosed
 from kuma_sync.sync.remote.gates import Asking, RemoteGates
+from kuma_sync.sync.troubles import Spell
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -50,6 +51,7 @@ class CloseAlert:
         self._waiters = waiters
         self._metrics = metrics
         self._closings = closings
+        self._spell = Spell(quiet=self._pace.limits.quiet)
 
     async def handle(self, job: LeasedJob) -> RetryAt | Bounce | Park | None:
         """Close one alert."""
@@ -68,6 +70,8 @@ class CloseAlert:
         except RemoteError as error:
             return await self._failed(job, order, error)
         failpoint("close_answered")
+        if failures := self._spell.ends():
+            log.info("closings_recovered", failures=failures)
         self._metrics.closes.labels(result="closed" if by_us else "already_closed").inc()
         log.info("alert_closed", alert_id=order.alert_id, reason=order.reason.value, by_us=by_us)
         told = order.reason.value if by_us else f"{order.reason.value}; it was closed already"
@@ -118,7 +122,8 @@ class CloseAlert:
 
     async def _failed(self, job: LeasedJob, order: CloseRequest, error: RemoteError) -> RetryAt | Bounce | Park | None:
         self._metrics.closes.labels(result="refused" if isinstance(error, Permanent) else "failed").inc()
-        log.warning("close_failed", alert_id=order.alert_id, reason=error.summary)
+        if not isinstance(error, Transient) or self._spell.begins(error.summary):
+            log.warning("close_failed", alert_id=order.alert_id, reason=error.summary)
         if isinstance(error, KumaRefusal) and error.answer.status in FINAL and self._waiters.waits(order.alert_id):
             # Whoever waits hears KUMA's word and decides: the job has done its part.
             await persist(job, partial(self._give_up, job, order, error.summary))

@@ -15,6 +15,7 @@ from kuma_sync.core.errors import NotAllowed, Permanent, Transient
 from kuma_sync.core.incident import external_key
 from kuma_sync.core.link import DeliveredState, Link
 from kuma_sync.core.ownership import EMPTY, to_look_at
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.steps import (
     AddEvents,
     Close,
@@ -171,10 +172,12 @@ class ContentsReader:
         *,
         kuma: KumaClient,
         max_events: int,
+        privacy: Privacy,
         admit: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
     ) -> None:
         self._kuma = kuma
         self._max_events = max_events
+        self._privacy = privacy
         self._admit = admit
 
     async def read(self, alert_id: AlertId, *, needed: bool = True) -> Contents | None:
@@ -205,7 +208,9 @@ class ContentsReader:
         async with self._admit(), aclosing(self._kuma.read(query)) as items:
             async for item in items:
                 if isinstance(item, Element) and item.raw is not None:
-                    alert = await parse_in_turns(item.raw, with_events=True, max_events=self._max_events)
+                    alert = await parse_in_turns(
+                        item.raw, with_events=True, max_events=self._max_events, privacy=self._privacy
+                    )
                     if isinstance(alert, Parsed) and alert.seen.alert.id == alert_id:
                         found = alert.seen.contents
         return found

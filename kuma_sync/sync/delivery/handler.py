@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 
-from kuma_sync.core.errors import RemoteError
+from kuma_sync.core.errors import RemoteError, Transient
 from kuma_sync.core.retry import Bounce, Park, RetryAt
 from kuma_sync.core.steps import Compare, Create, Offer, Step, Upsert, to_be_closed
 from kuma_sync.sync.delivery.context import ContentsReader
@@ -16,6 +16,7 @@ from kuma_sync.sync.failpoint import failpoint
 from kuma_sync.sync.queue.leased_job import LeasedJob
 from kuma_sync.sync.remote.gate import GateClosed
 from kuma_sync.sync.remote.rate import RetryContext
+from kuma_sync.sync.troubles import Spell
 from kuma_sync.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ class Deliver:
         self._contents = contents
         self._pace = pace
         self._metrics = metrics
+        self._spell = Spell(quiet=pace.limits.quiet)
 
     async def handle(self, job: LeasedJob) -> RetryAt | Bounce | Park | None:
         """Bring the incident of one alert up to date."""
@@ -84,12 +86,14 @@ class Deliver:
             if outcome.deferred:
                 work = replace(work, link=outcome.become(work.link))
                 continue
+            if failures := self._spell.ends():
+                log.info("deliveries_recovered", failures=failures)
             work = await self._unit_of_work.commit(job, work, outcome)
             failpoint("link_committed")
         if not self._steps.reaches:
             return None
         waited = self._pace.clock() - job.claim.put_at
-        self._metrics.end_to_end_seconds.labels(target=self._target).observe(max(waited.total_seconds(), 0.0))
+        self._metrics.delivered(self._target, max(waited.total_seconds(), 0.0))
         return None
 
     async def _decided(self, job: LeasedJob, work: DeliveryState) -> tuple[DeliveryState, Step]:
@@ -116,5 +120,7 @@ class Deliver:
         return not work.plain or (patient and to_be_closed(work.link))
 
     def _failed(self, job: LeasedJob, error: RemoteError) -> RetryAt | Bounce | Park:
-        log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)
+        # One that is refused is this alert's matter; one that fails otherwise is the remote's, and told once.
+        if not isinstance(error, Transient) or self._spell.begins(error.summary):
+            log.warning("delivery_failed", alert_id=job.claim.subject, operation=error.operation, reason=error.summary)
         return self._pace.after(error, attempts=job.claim.attempts + 1)

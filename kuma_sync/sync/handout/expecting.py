@@ -17,6 +17,8 @@ from kuma_sync.telemetry.health import Health, part_of
 log = structlog.get_logger(__name__)
 
 SLOWEST = timedelta(seconds=5)
+NOBODY_ASKED = "nobody asked for alerts"
+"""How the reason begins for which such a target is not well."""
 
 
 class Expecting:
@@ -63,7 +65,7 @@ class Expecting:
             return
         last = f"the last time was {asked_at:%Y-%m-%d %H:%M:%S} UTC" if asked_at else "nobody ever did"
         seconds = f"{silent.total_seconds():.0f} s"
-        problem = f"nobody asked for alerts for {seconds}, or took no whole answer (expect_every); {last}"
+        problem = f"{NOBODY_ASKED} for {seconds}, or took no whole answer (expect_every); {last}"
         if not self._missed:
             log.error("nobody_asks", target=name, reason=problem)
         self._missed = True

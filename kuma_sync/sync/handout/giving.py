@@ -136,9 +136,8 @@ class Giving:
         if not fresh:
             return
         self.metrics.handed_out.labels(target=target).inc(len(fresh))
-        seconds = self.metrics.end_to_end_seconds.labels(target=target)
         for out in fresh:
-            seconds.observe(max((now - out.put_out_at).total_seconds(), 0.0))
+            self.metrics.delivered(target, max((now - out.put_out_at).total_seconds(), 0.0))
         log.info("handed_out", target=target, count=len(fresh))
 
     async def _note_asked(self, target: str) -> None:

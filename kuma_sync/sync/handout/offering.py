@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from kuma_sync.core import budget, transitions
 from kuma_sync.core.alert import Contents, JsonObject
@@ -16,7 +14,7 @@ from kuma_sync.core.link import DeliveredState, Link, Offered
 from kuma_sync.core.retry import Bounce, RetryAt
 from kuma_sync.core.steps import Offer, Step, unsent
 from kuma_sync.kuma.parse import read_scalars
-from kuma_sync.store.handouts import Handout, Lists, Text
+from kuma_sync.store.handouts import Handout, Lists, Text, as_json
 from kuma_sync.sync.delivery.unit_of_work import Change, DeliveryState, DeliveryUnitOfWork
 from kuma_sync.sync.queue.leased_job import LeasedJob
 from kuma_sync.sync.remote.gate import GateClosed
@@ -72,7 +70,7 @@ def handout(target: str, work: DeliveryState, step: Offer) -> Handout:
     alert = work.snapshot.alert
     shown = as_closed(alert, work.link.close_reason) if step.closed else alert
     raw: JsonObject = work.contents.raw if work.contents is not None else {}
-    head = _json(item(shown, raw, read_scalars(raw, alert.id) if raw else None))
+    head = as_json(item(shown, raw, read_scalars(raw, alert.id) if raw else None))
     return Handout(
         alert=shown,
         target=target,
@@ -84,18 +82,11 @@ def handout(target: str, work: DeliveryState, step: Offer) -> Handout:
 
 def _lists(contents: Contents) -> Lists:
     return Lists(
-        events=Text.of(_json(list(contents.events))),
+        events=Text.of(as_json(list(contents.events))),
         affected=_affected(contents.accounts, with_hosts(contents.assets, lists=False)),
         affected_lists=_affected(contents.accounts, with_hosts(contents.assets, lists=True)),
     )
 
 
 def _affected(accounts: Sequence[JsonObject], assets: Sequence[JsonObject]) -> Text:
-    return Text.of(b'"affectedAssets":%s,"affectedAccounts":%s}' % (_json(list(assets)), _json(list(accounts))))
-
-
-def _json(value: Any) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which KUMA may send
-        return json.dumps(value, separators=(",", ":")).encode()
+    return Text.of(b'"affectedAssets":%s,"affectedAccounts":%s}' % (as_json(list(assets)), as_json(list(accounts))))

@@ -10,6 +10,7 @@ from functools import partial
 from kuma_sync.core.alert import AlertId, Observation
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.errors import ValueRefused
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.recording import Known, Recording, RecordSettings, concerned, decide
 from kuma_sync.kuma.client import Element
 from kuma_sync.kuma.parse import Parsed, parse_in_turns
@@ -100,12 +101,13 @@ class Recorder:
     What else belongs to such a transaction is done by `also`.
     """
 
-    def __init__(  # one keyword an ingredient, given once, in the composition root
+    def __init__(  # noqa: PLR0913  one keyword an ingredient, given once, in the composition root
         self,
         *,
         store: Store,
         rules: RecordSettings,
         max_events: int,
+        privacy: Privacy,
         swept: Swept,
         wake: Callable[[], None],
         also: Callable[[Tx, Recording], None] = _nothing_else,
@@ -114,6 +116,7 @@ class Recorder:
         self._store = store
         self._rules = rules
         self._max_events = max_events
+        self._privacy = privacy
         self.wake = wake
         self._rejects = KnownRejects()
         self._left_alone = LeftAlone()
@@ -158,7 +161,7 @@ class Recorder:
         if shape is Shape.CONTENTS:
             round_.leave_contents(large)
         else:
-            no_alerts += map(too_large, large)
+            no_alerts += [too_large(element, self._privacy) for element in large]
             read.shows(AlertId(hint) for element in large if (hint := element.alert_id_hint()))
         read.seen += count
         for item in seen.values():
@@ -199,7 +202,9 @@ class Recorder:
 
     async def _parsed(self, element: Element, shape: Shape) -> Parsed | Rejected:
         whole = shape is Shape.CONTENTS
-        return await parse_in_turns(element.raw or b"", with_events=whole, max_events=self._max_events)
+        return await parse_in_turns(
+            element.raw or b"", with_events=whole, max_events=self._max_events, privacy=self._privacy
+        )
 
     async def _write_all(self, batch: _Batch, shape: Shape, read: Pass, round_: Round) -> None:
         """Write a batch; where the database refuses it as a whole, one alert after the other.

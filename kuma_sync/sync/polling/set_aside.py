@@ -10,16 +10,17 @@ from kuma_sync.core.alert import AlertId, Contents, Observation
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.errors import ValueRefused
 from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.kuma.client import Element
 from kuma_sync.store import Tx
 
 REMEMBERED = 10_000
 
 
-def too_large(element: Element) -> Rejected:
+def too_large(element: Element, privacy: Privacy) -> Rejected:
     """Return the rejection of a listing's element that is too large even without its events."""
     reason = f"too {'many values' if element.crowded else 'large'} even without events: {element.size} bytes"
-    return Rejected(digest=f"sha256:{element.digest.hex()}", reason=reason, raw=element.head)
+    return Rejected.piece(f"sha256:{element.digest.hex()}", reason, element.head, privacy)
 
 
 REFUSED = "refused:"

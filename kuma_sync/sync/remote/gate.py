@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from kuma_sync.core import breaker
-from kuma_sync.core.breaker import Closed, Ends, Waits
+from kuma_sync.core.breaker import OUT_OF_SERVICE, Closed, Ends, Waits
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
@@ -83,6 +83,7 @@ class RemoteGate:
         self._auth = auth or AuthProbe()
         self._breaker: breaker.Breaker = Closed()
         self._passes = Passes()
+        self._failures = 0
 
     @property
     def paused(self) -> str | None:
@@ -258,6 +259,7 @@ class RemoteGate:
             self.go_on()
 
     async def _learn(self, error: RemoteError, *, reads: bool = False, subject: str | None = "") -> None:
+        self._failures += 1
         match error:
             case AccessDenied():
                 await self._judge(error)
@@ -269,7 +271,7 @@ class RemoteGate:
                 # The error itself goes on: whether its effect may have happened matters to whoever sent it.
                 self._breaker, trips = breaker.failed(self._breaker, trips_after=self._trips_after)
                 if trips:
-                    self.stand_still(f"out of service: {error.summary}", ends=Ends.OUTAGE)
+                    self.stand_still(f"{OUT_OF_SERVICE}: {error.summary}", ends=Ends.OUTAGE)
                 elif not self._fail_again():
                     self._health.failed(self.remote, error.summary)
             case _:
@@ -312,7 +314,7 @@ class RemoteGate:
             await self._auth.probe()
         except Transient as error:
             await self._learn(error)
-            raise self._closed(f"out of service: {error.summary}") from None
+            raise self._closed(f"{OUT_OF_SERVICE}: {error.summary}") from None
         except RemoteError:
             # It answers. Whether it lets us in, the request itself will tell.
             return
@@ -348,7 +350,8 @@ class RemoteGate:
         if reads and known is not None and known.ends is Ends.WRITE:
             return
         if known is not None:
-            log.info("side_resumed", remote=self.remote)
+            log.info("side_resumed", remote=self.remote, failures=self._failures)
+        self._failures = 0
         self._breaker = breaker.closed(self._breaker)
         still = next((gate.paused for gate in self._family if gate.paused is not None), None)
         if still is None:

@@ -15,6 +15,7 @@ import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
 from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
+from kuma_sync.core.maintenance import KUMA
 from kuma_sync.core.routing import IRP, NO_ROUTE, UNROUTED
 from kuma_sync.store import Process, Store, Tx
 from kuma_sync.store.copies import FORGOTTEN_AFTER
@@ -47,6 +48,7 @@ async def observe(
     for part, gate in gates.items():
         remote, target = split_part(part)
         metrics.breaker_open.labels(remote=remote, target=target).set_function(partial(_unwell, gate))
+    metrics.ready.set_function(lambda: float(health.ready().ready))
     while True:
         try:
             await store.write(lambda _tx: None)  # a store that can be read may yet refuse every write
@@ -68,7 +70,6 @@ def _unwell(gate: RemoteGate) -> float:
 async def look(store: Store, *, health: Health, metrics: Metrics, targets: Sequence[str] = (IRP,)) -> None:
     """Read depths, ages and counts once."""
     seen = await store.read(_standing)
-    parked = seen.rejected
     deliveries = {(part_of("delivery", name), name): seen.deliveries.get(name, QueueCounts()) for name in targets}
     for (part, target), counts in {**deliveries, ("close", ""): seen.closes}.items():
         labels = {"queue": split_part(part)[0], "target": target}
@@ -91,10 +92,11 @@ async def look(store: Store, *, health: Health, metrics: Metrics, targets: Seque
     nowhere = seen.deliveries.get(NO_ROUTE, QueueCounts())
     unrouted = metrics.queue_depth.labels(queue="delivery", state=Depth.HELD, target=UNROUTED)
     unrouted.set(nowhere.jobs.get(Depth.HELD, 0))
-    every = [*seen.deliveries.values(), seen.closes]
-    parked += sum(counts.jobs.get(Depth.PARKED, 0) for counts in every)
-    held = sum(counts.jobs.get(Depth.HELD, 0) for counts in every)
-    metrics.brake_held.set(held)
+    every = {**seen.deliveries, KUMA: seen.closes}
+    parked = {name: counts.jobs.get(Depth.PARKED, 0) for name, counts in every.items()}
+    parked[targets[0]] = parked.get(targets[0], 0) + seen.rejected
+    held = {name: counts.jobs.get(Depth.HELD, 0) for name, counts in every.items()}
+    metrics.brake_held.set(sum(held.values()))
     health.backlog(parked=parked, held=held)
 
 

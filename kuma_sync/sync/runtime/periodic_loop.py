@@ -118,8 +118,8 @@ class Polling:
             log.debug("polled", reads=[read.query.kind.value for read in round_.passes])
 
     def _went_well(self) -> None:
-        if self._trouble.ends():
-            log.info("poll_recovered")
+        if failures := self._trouble.ends():
+            log.info("poll_recovered", failures=failures)
         self._health.succeeded("poll")
 
     def _failed(self, reason: str) -> None:
@@ -160,6 +160,6 @@ class Watching:
             self._ring()  # a round that failed may have found closings before
         if trouble and self._trouble.begins(trouble):
             log.warning("watch_failed", reason=trouble)
-        elif not trouble and self._trouble.ends():
-            log.info("watch_recovered")
+        elif not trouble and (failures := self._trouble.ends()):
+            log.info("watch_recovered", failures=failures)
         self._health.trouble("close", self._name, f"{self._name}: {trouble}" if trouble else "")

@@ -13,10 +13,12 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.errors import StoreUnavailable
+from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.routing import IRP, Routing
 from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
+from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease
@@ -67,12 +69,14 @@ class Runtime:
 
     identity: Identity
     routing: Routing
+    privacy: Privacy
     targets: Mapping[str, TargetRuntime]
     broken: Mapping[str, str]
     store: Store
     poller: Poller
     closes: Worker
     kuma: RemoteGate
+    contents: ContentsReader
     passing: Passing
     leader: LeaderLease
     housekeeping: Housekeeping

@@ -6,9 +6,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+    union_all,
+)
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
@@ -16,6 +29,7 @@ from kuma_sync.core.routing import NO_ROUTE, UNROUTED
 from kuma_sync.core.text import incident_spellings
 from kuma_sync.store import schema
 from kuma_sync.store.jobs import JobState
+from kuma_sync.store.read_models.waiting import Named, both
 
 _SUBJECTS = (
     schema.alerts.c.id,
@@ -24,8 +38,6 @@ _SUBJECTS = (
     schema.close_queue.c.subject,
 )
 """The columns that hold ids an operator may give."""
-
-QueueName = Literal["delivery", "close"]
 
 
 class AlertState(StrEnum):
@@ -54,30 +66,12 @@ class Row:
     last_seen: datetime | None
     incident_id: str | None
     incident_number: str
+    tenant: str = ""
+    first_seen: datetime | None = None
     towards: str = ""
     """The direction of what waits for a human: irp, kuma, or both; empty where nothing waits."""
     reason: str = ""
     """Why it waits for a human."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """Something that the brake holds: the `create` of an incident, or a `close` towards KUMA or the IRP."""
-
-    id: str
-    what: Literal["create", "close"]
-    towards: Literal["irp", "kuma"]
-    reason: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """An alert by its name."""
-
-    id: str
-    name: str
-    last_seen: datetime | None
 
 
 class Overview:
@@ -88,28 +82,41 @@ class Overview:
 
     def counts(self, target: str | None = None) -> dict[AlertState, int]:
         """Count the alerts, all or those of a target, by state."""
-        state = _state()
-        query = _joined(state, func.count()).group_by(state)
-        if target is not None:
-            query = query.where(schema.links.c.target == target)
-        rows = self._connection.execute(query)
+        if target is None:
+            return self._by_indexes()
+        state = state_of()
+        rows = self._connection.execute(
+            _joined(state, func.count()).where(schema.links.c.target == target).group_by(state)
+        )
         found = {name: count for name, count in rows}
         return {name: found.get(name, 0) for name in AlertState}
+
+    def _by_indexes(self) -> dict[AlertState, int]:
+        """Count all alerts without reading each: by indexes of their links' marks, as if none had a job.
+
+        Those that have one, or are held, are read then, and counted where they belong.
+        """
+        marks = {name: count for name, count in self._connection.execute(_MARKS)}
+        routed_open = marks["all"] - marks["settled"] - (marks["unrouted"] - marks["unrouted settled"])
+        found = {
+            AlertState.MISSED: marks["missed"],
+            AlertState.IGNORED: marks["given up"] - marks["missed"],
+            AlertState.HELD: marks["unrouted"],
+            AlertState.GONE: marks["gone"],
+            AlertState.CLOSED: marks["settled"] - marks["given up"] - marks["gone"] - marks["unrouted settled"],
+            AlertState.OPEN: routed_open,
+        }
+        for marked, state, count in self._connection.execute(_EXCEPTIONS):
+            found[AlertState(marked)] -= count
+            found[AlertState(state)] = found.get(AlertState(state), 0) + count
+        return {name: max(found.get(name, 0), 0) for name in AlertState}
 
     def rows(
         self, *, state: AlertState | None = None, target: str | None = None, limit: int | None = None
     ) -> list[Row]:
         """List alerts, all or those in a state or of a target, the latest lastSeen first."""
-        alerts, links, chosen = schema.alerts, schema.links, _state()
-        columns = (
-            alerts,
-            links.c.target,
-            links.c.incident_id,
-            links.c.incident_number,
-            chosen.label("state"),
-            *_stops(),
-        )
-        query = _joined(*columns).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
+        alerts, links, chosen = schema.alerts, schema.links, state_of()
+        query = _joined(*_columns()).order_by(alerts.c.last_seen.desc().nulls_last(), alerts.c.id).limit(limit)
         if state is not None:
             query = query.where(chosen == state)
         if target is not None:
@@ -118,42 +125,9 @@ class Overview:
 
     def state(self, alert_id: AlertId) -> AlertState | None:
         """Return one alert's state."""
-        found = self._connection.execute(_joined(_state()).where(schema.alerts.c.id == alert_id))
+        found = self._connection.execute(_joined(state_of()).where(schema.alerts.c.id == alert_id))
         state = found.scalar_one_or_none()
         return None if state is None else AlertState(state)
-
-    def held(self) -> list[Held]:
-        """Return all that the brake holds, by alert."""
-        alerts, links, closes = schema.alerts, schema.links, schema.close_queue
-        marked = self._connection.execute(
-            select(links.c.alert_id, links.c.held_create, links.c.held_close, alerts.c.name)
-            .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
-            .where(schema.HELD)
-        )
-        found = []
-        for row in marked:
-            if row.held_create:
-                found.append(_held(row.alert_id, row.name, "create", "irp", CREATE_HELD))
-            if row.held_close:
-                found.append(_held(row.alert_id, row.name, "close", "irp", CLOSING_HELD))
-        jobs = self._connection.execute(
-            select(closes.c.subject, closes.c.reason, alerts.c.name)
-            .select_from(closes.outerjoin(alerts, alerts.c.id == closes.c.subject))
-            .where(closes.c.state == JobState.HELD)
-        )
-        found += [_held(row.subject, row.name, "close", "kuma", _and(CLOSING_HELD, row.reason)) for row in jobs]
-        return sorted(found, key=lambda one: (one.id, one.towards, one.what))
-
-    def unrouted(self) -> list[Named]:
-        """Return the alerts that no route takes, by id: they are held until a route does, and `release` frees none."""
-        alerts, links = schema.alerts, schema.links
-        rows = self._connection.execute(
-            select(links.c.alert_id, alerts.c.name, alerts.c.last_seen)
-            .select_from(links.outerjoin(alerts, alerts.c.id == links.c.alert_id))
-            .where(schema.UNROUTED)
-            .order_by(links.c.alert_id)
-        )
-        return [Named(id=row.alert_id, name=row.name or "", last_seen=row.last_seen) for row in rows]
 
     def by_incident(self, text: str) -> list[str]:
         """Return the alerts whose incident has this id or number; if there is none, compare without case."""
@@ -207,7 +181,22 @@ def _in(*states: JobState) -> ColumnElement[bool]:
     return or_(*(_queued(table, states) for table in (schema.delivery_queue, schema.close_queue)))
 
 
-def _state() -> ColumnElement[str]:
+def rows_of(connection: Connection, ids: Sequence[str]) -> list[Row]:
+    """Return the rows of these alerts, in their order."""
+    query = _joined(*_columns()).where(schema.alerts.c.id.in_(ids))
+    rows = {row.id: _row(row) for row in connection.execute(query)}
+    return [rows[alert_id] for alert_id in ids if alert_id in rows]
+
+
+def _columns() -> tuple[Any, ...]:
+    alerts, links = schema.alerts.c, schema.links.c
+    mine = (alerts.id, alerts.name, alerts.priority, alerts.status, alerts.tenant_name, alerts.first_seen)
+    its = (alerts.last_seen, links.target, links.incident_id, links.incident_number)
+    return (*mine, *its, state_of().label("state"), *_stops())
+
+
+def state_of() -> ColumnElement[str]:
+    """Return an alert's state as an expression over alerts and links."""
     links = schema.links.c
     return case(
         (_in(JobState.PARKED), AlertState.PARKED),
@@ -238,6 +227,54 @@ def _stops() -> list[ColumnElement[Any]]:
     ]
 
 
+def _marked_state() -> ColumnElement[str]:
+    """Return the state that an alert would have without a job, and with nothing held."""
+    links = schema.links.c
+    return case(
+        (links.missed, AlertState.MISSED),
+        (or_(links.ignored, links.dropped), AlertState.IGNORED),
+        (links.target == NO_ROUTE, AlertState.HELD),
+        (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
+        (links.gone, AlertState.GONE),
+        else_=AlertState.OPEN,
+    )
+
+
+def _counted(name: str, *conditions: Any) -> Select[Any]:
+    columns: tuple[Any, ...] = (literal(name).label("name"), func.count().label("links"))
+    return select(*columns).select_from(schema.links).where(*conditions)
+
+
+_CLOSED = or_(schema.links.c.alert_closed, schema.links.c.incident_closed)
+
+# One statement, so that all its parts see the same moment.
+_MARKS = union_all(
+    _counted("all"),
+    _counted("settled", schema.SETTLED),
+    _counted("given up", schema.GIVEN_UP),
+    _counted("missed", schema.MISSED),
+    _counted("unrouted", schema.UNROUTED),
+    _counted("unrouted settled", schema.UNROUTED, or_(_CLOSED, schema.links.c.gone)),
+    _counted("gone", schema.GONE, _marked_state() == AlertState.GONE),
+)
+
+_SPECIAL = union(
+    select(schema.delivery_queue.c.subject.label("id")),
+    select(schema.close_queue.c.subject),
+    select(schema.links.c.alert_id).where(schema.HELD),
+).subquery("special")
+
+_EXCEPTIONS = (
+    select(_marked_state().label("marked"), state_of().label("state"), func.count())
+    .select_from(
+        _SPECIAL.join(schema.alerts, schema.alerts.c.id == _SPECIAL.c.id).join(
+            schema.links, schema.links.c.alert_id == _SPECIAL.c.id
+        )
+    )
+    .group_by("marked", "state")
+)
+
+
 def _joined(*columns: Any) -> Select[Any]:
     return select(*columns).select_from(schema.alerts.join(schema.links, schema.links.c.alert_id == schema.alerts.c.id))
 
@@ -249,7 +286,7 @@ def _row(row: Any) -> Row:
         *([("irp", CREATE_HELD)] if row.held_create else []),
         *([("irp", CLOSING_HELD)] if row.held_close else []),
         *([("kuma", row.parked_kuma)] if row.parked_kuma is not None else []),
-        *([("kuma", _and(CLOSING_HELD, row.held_kuma))] if row.held_kuma is not None else []),
+        *([("kuma", both(CLOSING_HELD, row.held_kuma))] if row.held_kuma is not None else []),
     ]
     return Row(
         alert_id=AlertId(row.id),
@@ -261,16 +298,8 @@ def _row(row: Any) -> Row:
         last_seen=row.last_seen,
         incident_id=row.incident_id,
         incident_number=row.incident_number or "",
+        tenant=row.tenant_name,
+        first_seen=row.first_seen,
         towards=", ".join(dict.fromkeys(side for side, _why in stops)),
         reason="; ".join(why for _side, why in stops),
     )
-
-
-def _and(reason: str, more: str | None) -> str:
-    return f"{reason}; {more}" if more else reason
-
-
-def _held(
-    id_: str, name: str | None, what: Literal["create", "close"], towards: Literal["irp", "kuma"], reason: str
-) -> Held:
-    return Held(id=id_, what=what, towards=towards, reason=reason, name=name or "")

@@ -1,0 +1,196 @@
+"""What an order of the console is about: found in the store, and said in words before and after it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from kuma_sync.core.alert import AlertId
+from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.store import Tx
+from kuma_sync.store.read_models.groups import Member
+from kuma_sync.store.read_models.waiting import Held, ParkedJob
+from kuma_sync.sync import operator
+from kuma_sync.web.console.orders import (
+    MOST_SHOWN,
+    Choice,
+    Drop,
+    Forecast,
+    Item,
+    NothingDone,
+    Release,
+    Resync,
+    Retry,
+    agreed_on,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The subjects of an order, what it would do, and how to say what it did to so many of them.
+
+    `pieces` are those that are no alerts; `held` is what the brake keeps of them.
+    """
+
+    ids: Sequence[str]
+    forecast: Forecast
+    told: Callable[[int], Sentence]
+    pieces: Sequence[str] = ()
+    held: Sequence[Held] = ()
+
+
+def chosen(tx: Tx, order: Retry | Drop | Release | Resync) -> Chosen:
+    """Find what an order is about; raise NothingDone where that is nothing."""
+    match order:
+        case Retry(choice=choice):
+            return _to_retry(_parked(tx, choice))
+        case Drop(choice=choice):
+            return _to_drop(tx, choice)
+        case Release(choice=choice):
+            return _to_release(_held(tx, choice))
+        case Resync():
+            return _to_resync(tx, order)
+
+
+def _parked(tx: Tx, choice: Choice) -> Sequence[ParkedJob]:
+    if choice.group:
+        return [one for one in _members(tx, choice.group) if isinstance(one, ParkedJob)]
+    if choice.everything:
+        return tx.waiting.parked()
+    return [job for one in choice.ids for job in tx.waiting.parked(one)]
+
+
+def _held(tx: Tx, choice: Choice) -> Sequence[Held]:
+    if choice.group:
+        return [one for one in _members(tx, choice.group) if isinstance(one, Held)]
+    if choice.everything:
+        return tx.waiting.held()
+    return [held for one in choice.ids for held in tx.waiting.held(one)]
+
+
+def _members(tx: Tx, key: str) -> Sequence[Member]:
+    group = tx.groups.named(key)
+    return [] if group is None else tx.groups.members(group, limit=group.count).items
+
+
+def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
+    if not parked:
+        raise NothingDone(sentence("Nothing of this is parked any more."))
+    pieces = [one.id for one in parked if one.size is not None]
+    return Chosen(
+        ids=_once(one.id for one in parked),
+        pieces=pieces,
+        forecast=Forecast(
+            says=counted("One parked job is tried again.", "%(count)d parked jobs are tried again.", len(parked)),
+            remarks=(sentence("What fails again in the same way is parked again."),),
+            items=_items((one.id, one.name) for one in parked),
+            count=len(parked),
+        ),
+        told=lambda count: counted("One alert is back on the queue.", "%(count)d alerts are back on the queue.", count),
+    )
+
+
+def _to_drop(tx: Tx, choice: Choice) -> Chosen:
+    names = _names_to_drop(tx, choice)
+    if not names:
+        raise NothingDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
+    return Chosen(
+        ids=list(names),
+        forecast=Forecast(
+            says=counted("One alert is given up.", "%(count)d alerts are given up.", len(names)),
+            remarks=(
+                sentence("No incident, no update and no closing any more, whatever becomes of the alert in KUMA."),
+                sentence("Only the order to send it anew takes an alert up again; a piece that is no alert is lost."),
+            ),
+            items=_items(names.items()),
+            count=len(names),
+            binding=True,
+            agreed=agreed_on(names),
+        ),
+        told=lambda count: counted("One alert was given up.", "%(count)d alerts were given up.", count),
+    )
+
+
+def _names_to_drop(tx: Tx, choice: Choice) -> dict[str, str]:
+    """Return what may be dropped, with its name: what is parked, and of alerts named by their ids any."""
+    names = {one.id: one.name for one in _parked(tx, choice)}
+    others = [AlertId(one) for one in choice.ids if one not in names]
+    dropped = set(operator.dropped_among(tx, others))
+    known = tx.alerts.snapshots([one for one in others if one not in dropped])
+    return names | {str(alert_id): snapshot.alert.name for alert_id, snapshot in known.items()}
+
+
+def _to_release(held: Sequence[Held]) -> Chosen:
+    if not held:
+        raise NothingDone(sentence("The brake holds nothing of this any more."))
+    return Chosen(
+        ids=_once(one.id for one in held),
+        held=held,
+        forecast=Forecast(
+            says=sentence("What the brake holds is let go: %(parts)s.", parts=_by_kind(held)),
+            remarks=(sentence("It is carried out at once and cannot be called back."),),
+            items=_items((one.id, one.name) for one in held),
+            count=len(held),
+            binding=True,
+            agreed=agreed_on(f"{one.id} {one.what} {one.towards}" for one in held),
+        ),
+        told=lambda count: counted("One alert was released.", "%(count)d alerts were released.", count),
+    )
+
+
+def _by_kind(held: Sequence[Held]) -> tuple[Sentence, ...]:
+    counts = Counter((one.what, one.towards) for one in held)
+    return tuple(_SAID[kind](count) for kind, count in sorted(counts.items()))
+
+
+_SAID: dict[tuple[str, str], Callable[[int], Sentence]] = {
+    ("create", "irp"): lambda n: counted("one incident is created", "%(count)d incidents are created", n),
+    ("close", "irp"): lambda n: counted("one incident is closed", "%(count)d incidents are closed", n),
+    ("close", "kuma"): lambda n: counted("one alert is closed in KUMA", "%(count)d alerts are closed in KUMA", n),
+}
+
+
+def _to_resync(tx: Tx, order: Resync) -> Chosen:
+    choice = order.choice
+    ids = list(choice.ids) or operator.seen_since(tx, order.since)
+    known = tx.links.many([AlertId(one) for one in ids[:MOST_SHOWN]])
+    if not known:
+        raise NothingDone(sentence("There is no such alert here."))
+    dropped = operator.dropped_among(tx, list(known)) if choice.ids else []
+    names = tx.alerts.snapshots(list(known))
+    again = counted(
+        "It was dropped, and is taken up again.",
+        "%(count)d of them were dropped, and are taken up again.",
+        len(dropped),
+    )
+    return Chosen(
+        ids=ids,
+        forecast=Forecast(
+            says=counted(
+                "The incident of one alert is looked for, then sent anew.",
+                "The incidents of %(count)d alerts are looked for, then sent anew.",
+                len(ids),
+            ),
+            remarks=(
+                *([again] if dropped else []),
+                sentence("All fields that we send are written, over what analysts wrote in them."),
+            ),
+            items=_items((one, names[one].alert.name if one in names else "") for one in known),
+            count=len(ids),
+        ),
+        told=lambda count: counted(
+            "One alert will be looked for and fully updated.",
+            "%(count)d alerts will be looked for and fully updated.",
+            count,
+        ),
+    )
+
+
+def _items(named: Iterable[tuple[str, str]]) -> tuple[Item, ...]:
+    first = dict(named)
+    return tuple(Item(id=id_, name=name) for id_, name in list(first.items())[:MOST_SHOWN])
+
+
+def _once(ids: Iterable[str]) -> list[str]:
+    return sorted(set(ids))

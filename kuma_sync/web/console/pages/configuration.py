@@ -1,0 +1,39 @@
+"""The page Configuration: what is in force, secrets masked, and where each value comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kuma_sync.settings.origins import Key, Source, keys_of
+from kuma_sync.web.console.console import Console
+from kuma_sync.web.console.words import N_
+
+SOURCES = {Source.FILE: N_("file"), Source.ENVIRONMENT: N_("environment"), Source.DEFAULT: N_("default")}
+
+
+async def configuration(request: Request, console: Console) -> Response:
+    """Show the configuration; with `all` also what has its default value."""
+    settings, everything = console.behind.settings(), request.query_params.get("all") == "1"
+    keys = keys_of(settings)
+    shown = [key for key in keys if everything or key.source is not Source.DEFAULT]
+    words = console.words(request)
+    values = {
+        "sections": list(_by_section(shown)),
+        "sources": {source: words.text(msgid) for source, msgid in SOURCES.items()},
+        "everything": everything,
+        "left_out": len(keys) - len(shown),
+        "file": str(settings.file or ""),
+        "warnings": settings.warnings,
+        "broken": settings.broken,
+        "refused": console.behind.health.ready().refused,
+    }
+    return console.page(request, "configuration.html", N_("Configuration"), values=values)
+
+
+def _by_section(keys: Iterable[Key]) -> Iterable[tuple[str, list[Key]]]:
+    for section, found in groupby(keys, key=lambda key: key.name.rpartition(".")[0]):
+        yield section, list(found)

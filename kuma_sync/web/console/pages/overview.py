@@ -1,0 +1,145 @@
+"""The first page: does it work, what is wrong, what waits for a person, and what happened in the last 24 hours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kuma_sync.core.condition import part_named
+from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
+from kuma_sync.core.sentence import Sentence
+from kuma_sync.store import PassRecord, Tx
+from kuma_sync.store.activity import SLOT
+from kuma_sync.store.jobs import Depth
+from kuma_sync.store.queue import QueueCounts
+from kuma_sync.store.read_models.activity import Slot
+from kuma_sync.store.read_models.groups import Group
+from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.telemetry.health import PartState, split_part
+from kuma_sync.web.console.charts import Chart, Point, drawn
+from kuma_sync.web.console.console import Console
+from kuma_sync.web.console.pages.passes import how, what_of
+from kuma_sync.web.console.pages.waiting import target_named, titled
+from kuma_sync.web.console.words import N_
+
+DEPTHS = {
+    Depth.PENDING: N_("due"),
+    Depth.POSTPONED: N_("postponed"),
+    Depth.BACKOFF: N_("tried again later"),
+    Depth.RUNNING: N_("under way"),
+    Depth.HELD: N_("held"),
+    Depth.PARKED: N_("parked"),
+}
+"""The states of jobs in a queue."""
+
+STEP = 6 * SLOT
+"""Half an hour: 48 bars are still told apart on a phone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What one look at the store shows."""
+
+    slots: Sequence[Slot]
+    counts: Mapping[AlertState, int]
+    queues: Mapping[str, QueueCounts]
+    groups: Sequence[Group]
+    paused: Sequence[Maintenance]
+    passes: Sequence[PassRecord]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of the daemon as it is shown; `pauses` is what an operator may pause of it, "" for nothing."""
+
+    name: Sentence
+    state: PartState
+    pauses: str
+    paused: Maintenance | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Titled:
+    """A chart with its title (a msgid), and the sum of it; None where a sum means nothing."""
+
+    key: str
+    title: str
+    chart: Chart
+    total: float | None
+    seconds: bool = False
+
+
+async def overview(request: Request, console: Console) -> Response:
+    """Show the page."""
+    seen = await console.store.read(_look)
+    standing = await console.source.overall()
+    values = {
+        "standing": standing,
+        "parts": _parts(console, seen.paused),
+        "charts": charts(seen.slots),
+        "seen": seen,
+        "depths": [depth for depth in Depth if any(queue.jobs.get(depth) for queue in seen.queues.values())],
+        "titled": titled,
+        "target_named": target_named,
+        "states": [state for state in AlertState if seen.counts.get(state)],
+        "depth_words": DEPTHS,
+        "what_of": what_of,
+        "how": how,
+        "now": console.behind.clock(),
+    }
+    return console.page(request, "overview.html", N_("Overview"), values=values, refresh=True)
+
+
+def _look(tx: Tx) -> Seen:
+    return Seen(
+        slots=tx.happened.slots(length=STEP),
+        counts=tx.overview.counts(),
+        queues={**tx.delivery.counts(), "kuma": tx.closes.total()},
+        groups=tx.groups.all(),
+        paused=tx.pauses.all(),
+        passes=tx.audit.last_pass_by_kind(),
+    )
+
+
+def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
+    by_part = {one.part: one for one in paused}
+    shown = []
+    for name, state in console.behind.health.ready().parts.items():
+        pauses = _pausable(name)
+        shown.append(Part(name=part_named(name), state=state, pauses=pauses, paused=by_part.get(pauses)))
+    return shown
+
+
+def _pausable(part: str) -> str:
+    name, target = split_part(part)
+    return {"kuma": KUMA, "close": CLOSE, "irp": target}.get(name, "")
+
+
+def charts(slots: Sequence[Slot]) -> list[Titled]:
+    """Draw what happened."""
+    counted: Sequence[tuple[str, str, Callable[[Slot], float | None]]] = (
+        ("arrived", N_("New alerts"), lambda slot: slot.kuma.arrived),
+        ("delivered", N_("Deliveries"), lambda slot: slot.irps.delivered),
+        ("closed", N_("Closings, both ways"), lambda slot: slot.kuma.closed + slot.irps.closed),
+    )
+    found = [
+        Titled(key=key, title=title, chart=_drawn(slots, value), total=sum(value(slot) or 0 for slot in slots))
+        for key, title, value in counted
+    ]
+    slowest = _drawn(slots, lambda slot: slot.longest)
+    return [
+        *found,
+        Titled(key="longest", title=N_("Slowest delivery, in seconds"), chart=slowest, total=None, seconds=True),
+    ]
+
+
+def _drawn(slots: Sequence[Slot], value: Callable[[Slot], float | None]) -> Chart:
+    return drawn([Point(at=slot.start, value=value(slot)) for slot in slots], step=_step(slots))
+
+
+def _step(slots: Sequence[Slot]) -> timedelta:
+    return slots[1].start - slots[0].start if len(slots) > 1 else STEP

@@ -1,0 +1,89 @@
+"""What waits for a human: grouped by its reason, and the members of one group page by page."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kuma_sync.core.routing import IRP
+from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.store import Tx
+from kuma_sync.store.read_models.groups import Group, Kind, Members
+from kuma_sync.web.console.console import Console
+from kuma_sync.web.console.words import N_
+
+EXAMPLES = 3
+PAGE = 50
+
+
+async def waiting(request: Request, console: Console) -> Response:
+    """Show the groups, the largest first."""
+    groups = await console.store.read(lambda tx: tx.groups.all(examples=EXAMPLES))
+    values = {
+        "groups": groups,
+        "titled": titled,
+        "parked": sum(group.count for group in groups if group.kind.parked),
+        "held": sum(group.count for group in groups if group.kind.held),
+    }
+    return console.page(request, "waiting.html", N_("Parked and held"), values=values, refresh=True)
+
+
+async def group(request: Request, console: Console) -> Response:
+    """Show the members of one group."""
+    key, after = request.path_params["key"], request.query_params.get("after") or None
+    found = await console.store.read(partial(_members, key=key, after=after))
+    if found is None:
+        raise HTTPException(404)
+    group, members = found
+    values = {"group": group, "members": members, "titled": titled, "after": after}
+    return console.page(request, "group.html", N_("Parked and held"), values=values)
+
+
+def _members(tx: Tx, *, key: str, after: str | None) -> tuple[Group, Members] | None:
+    group = tx.groups.named(key)
+    if group is None:
+        return None
+    try:
+        return group, tx.groups.members(group, after=after, limit=PAGE)
+    except ValueError:  # somebody wrote the address by hand
+        return group, tx.groups.members(group, limit=PAGE)
+
+
+def target_named(target: str) -> Sentence:
+    """Name a target for people; the plain one has no name of its own."""
+    return sentence("the IRP") if target == IRP else sentence("%(target)s", target=target)
+
+
+def titled(group: Group) -> Sentence:
+    """Say what waits in a group."""
+    count, target = group.count, target_named(group.target)
+    match group.kind:
+        case Kind.DELIVERY:
+            return counted(
+                "One parked delivery to %(target)s", "%(count)d parked deliveries to %(target)s", count, target=target
+            )
+        case Kind.CLOSING:
+            return counted("One parked closing in KUMA", "%(count)d parked closings in KUMA", count)
+        case Kind.PIECE:
+            return counted("One parked piece of KUMA's answer", "%(count)d parked pieces of KUMA's answer", count)
+        case Kind.HELD_CREATE:
+            return counted(
+                "One incident held back from %(target)s",
+                "%(count)d incidents held back from %(target)s",
+                count,
+                target=target,
+            )
+        case Kind.HELD_CLOSE:
+            return counted(
+                "One closing held back from %(target)s",
+                "%(count)d closings held back from %(target)s",
+                count,
+                target=target,
+            )
+        case Kind.HELD_CLOSING:
+            return counted("One closing held back from KUMA", "%(count)d closings held back from KUMA", count)
+        case Kind.UNROUTED:
+            return counted("One alert that no route takes", "%(count)d alerts that no route takes", count)

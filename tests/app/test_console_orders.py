@@ -1,0 +1,292 @@
+"""The console's orders on a real store: foreseen, carried out once for a form, and only on what was agreed to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import a_link, an_alert, an_incident
+from stores import Clock, opened
+
+from kuma_sync.app.console_actions import Actions
+from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
+from kuma_sync.core.closing import Reason
+from kuma_sync.core.comparison import Rejected
+from kuma_sync.core.errors import UsedAlready
+from kuma_sync.settings import Settings, load
+from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
+from kuma_sync.store.jobs import JobState
+from kuma_sync.web.console.orders import (
+    Changed,
+    Choice,
+    Close,
+    Drop,
+    NothingDone,
+    Order,
+    Pause,
+    Release,
+    Resume,
+    Resync,
+    Retry,
+    Signed,
+)
+
+CONFIG = """\
+[kuma]
+url = "https://kuma.example.com"
+token = "k"
+[irp]
+url = "https://sv.example.com"
+token = "i"
+[store]
+url = "sqlite:///x.db"
+"""
+
+
+@dataclass
+class Ordering:
+    """A store and the console's orders on it."""
+
+    store: Store
+    actions: Actions
+    clock: Clock
+    rung: list[str]
+
+    def signed(self, order: Order, **more: Any) -> Signed:
+        """Sign an order with a form of its own."""
+        return Signed(
+            order=order, by="console:anna", token=os.urandom(8), until=self.clock() + timedelta(hours=1), **more
+        )
+
+    async def agreed(self, order: Order) -> Signed:
+        """Sign an order after a look at what it would do."""
+        return self.signed(order, agreed=(await self.actions.foresee(order)).agreed)
+
+    async def carries_out(self, order: Order) -> str:
+        """Agree to an order and have it carried out; return what was told."""
+        return str(await self.actions.carry_out(await self.agreed(order)))
+
+    def ask(self, question: Callable[[Tx], Any]) -> Any:
+        """Ask the store."""
+        with self.store.reading() as tx:
+            return question(tx)
+
+
+@asynccontextmanager
+async def ordering(url: str, folder: Path) -> AsyncIterator[Ordering]:
+    clock, rung = Clock(), list[str]()
+    async with opened(url, clock=clock) as store:
+        settings = settings_in(folder)
+        actions = Actions(store, settings=lambda: settings, ring=lambda: rung.append("ring"))
+        yield Ordering(store=store, actions=actions, clock=clock, rung=rung)
+
+
+def settings_in(folder: Path) -> Settings:
+    path = folder / "config.toml"
+    path.write_text(CONFIG)
+    path.chmod(0o600)
+    return load(path, {})
+
+
+def keep(tx: Tx, *ids: str, **marks: Any) -> None:
+    for alert_id in ids:
+        snapshot = AlertSnapshot(alert=an_alert(id=AlertId(alert_id), name=f"rule {alert_id}"))
+        shown = Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None, contents=Contents())
+        tx.alerts.save([shown], now=tx.now, sweep=0)
+        tx.links.add([a_link(alert_id=AlertId(alert_id), **marks)], now=tx.now)
+
+
+def park(tx: Tx, *ids: str, reason: str = "422") -> None:
+    for alert_id in ids:
+        tx.delivery.put([Put(subject=alert_id, lane=Lane.CREATE)])
+        (claim,) = tx.delivery.claim(1, owner="w", lease=timedelta(seconds=60))
+        tx.delivery.park(claim, reason)
+
+
+def waiting(tx: Tx) -> list[str]:
+    return sorted(job.subject for job in tx.delivery.jobs(states=[JobState.PENDING]))
+
+
+async def test_a_retry_of_all_says_how_many_and_puts_them_all_back(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        names = [f"a{number:03}" for number in range(130)]
+        with here.store.writing() as tx:
+            keep(tx, *names)
+            park(tx, *names)
+
+        foreseen = await here.actions.foresee(Retry(choice=Choice(everything=True)))
+        told = await here.carries_out(Retry(choice=Choice(everything=True)))
+
+        assert (foreseen.count, foreseen.more) == (130, 120)
+        assert str(foreseen.says) == "130 parked jobs are tried again."
+        assert [one.name for one in foreseen.items] == [f"rule {name}" for name in names[:10]]
+        assert told == "130 alerts are back on the queue."
+        assert here.ask(waiting) == names
+        assert here.ask(lambda tx: {one.actor for one in tx.audit.history("a129")}) == {"console:anna"}
+        assert here.rung
+
+
+async def test_a_group_is_tried_again_and_others_stay_parked(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b", "c")
+            park(tx, "a", "b", reason="422 no such tenant")
+            park(tx, "c", reason="409 exists")
+        group = next(one for one in here.ask(lambda tx: tx.groups.all()) if one.count == 2)
+
+        await here.carries_out(Retry(choice=Choice(group=group.key)))
+
+        assert here.ask(waiting) == ["a", "b"]
+        assert [one.id for one in here.ask(lambda tx: tx.waiting.parked())] == ["c"]
+
+
+async def test_a_form_that_was_used_does_nothing_more(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a")
+            park(tx, "a")
+        signed = await here.agreed(Retry(choice=Choice(ids=("a",))))
+        await here.actions.carry_out(signed)
+        with here.store.writing() as tx:
+            (claim,) = tx.delivery.claim(1, owner="w", lease=timedelta(seconds=60))
+            tx.delivery.park(claim, "422 once more")
+
+        with pytest.raises(UsedAlready):
+            await here.actions.carry_out(signed)
+
+        assert here.ask(waiting) == []
+
+
+async def test_nothing_is_dropped_that_was_not_shown(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b")
+            park(tx, "a")
+        signed = await here.agreed(Drop(choice=Choice(everything=True)))
+        with here.store.writing() as tx:
+            park(tx, "b")
+
+        with pytest.raises(Changed):
+            await here.actions.carry_out(signed)
+        before = here.ask(lambda tx: [one.id for one in tx.waiting.parked()])
+        told = await here.carries_out(Drop(choice=Choice(everything=True)))
+
+        assert before == ["a", "b"]
+        assert told == "2 alerts were given up."
+        assert here.ask(lambda tx: (tx.links.get(AlertId("a")).dropped, tx.links.get(AlertId("b")).dropped))
+
+
+async def test_an_alert_that_is_not_parked_may_be_dropped_by_its_id_and_taken_up_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", incident=an_incident())
+
+        await here.carries_out(Drop(choice=Choice(ids=("a",))))
+        with pytest.raises(NothingDone, match="dropped already"):
+            await here.actions.foresee(Drop(choice=Choice(ids=("a",))))
+        foreseen = await here.actions.foresee(Resync(choice=Choice(ids=("a",))))
+        told = await here.carries_out(Resync(choice=Choice(ids=("a",))))
+
+        assert "taken up again" in " ".join(map(str, foreseen.remarks))
+        assert told == "One alert will be looked for and fully updated."
+        assert here.ask(waiting) == ["a"]
+
+
+async def test_a_piece_that_is_no_alert_is_dropped_and_is_no_alert_at_another_try(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            tx.rejects.park([Rejected(digest="d" * 64, raw=b"[1]", reason="not an object")])
+
+        tried = await here.carries_out(Retry(choice=Choice(everything=True)))
+        await here.carries_out(Drop(choice=Choice(ids=("d" * 64,))))
+
+        assert tried == "0 alerts are back on the queue."
+        assert here.ask(lambda tx: tx.waiting.parked()) == []
+
+
+async def test_a_release_names_what_it_lets_go_and_leaves_what_came_later(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b", held_create=True)
+            keep(tx, "c")
+            tx.closes.put([Put(subject="c", lane=Lane.CLOSE, held=True)])
+
+        foreseen = await here.actions.foresee(Release(choice=Choice(everything=True)))
+        await here.carries_out(Release(choice=Choice(ids=("a",))))
+        told = await here.carries_out(Release(choice=Choice(everything=True)))
+
+        assert str(foreseen.says) == (
+            "What the brake holds is let go: one alert is closed in KUMA, 2 incidents are created."
+        )
+        assert told == "2 alerts were released."
+        assert here.ask(waiting) == ["a", "b"]
+        with pytest.raises(NothingDone, match="holds nothing"):
+            await here.actions.foresee(Release(choice=Choice(everything=True)))
+
+
+async def test_a_closing_says_which_sides_and_needs_a_reason(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", incident=an_incident())
+
+        foreseen = await here.actions.foresee(Close(alert_id="a"))
+        with pytest.raises(NothingDone, match="reason"):
+            await here.actions.carry_out(here.signed(Close(alert_id="a")))
+        await here.actions.carry_out(here.signed(Close(alert_id="a", reason=Reason.INCORRECT_DATA, comment="a test")))
+
+        assert str(foreseen.says) == "The alert is closed in KUMA, and its incident in the IRP."
+        (job,) = here.ask(lambda tx: tx.closes.jobs("a"))
+        assert (job.payload or {})["by"] == "console:anna"
+        assert (job.payload or {})["reason"] == "incorrect data"
+        assert here.ask(lambda tx: tx.links.get(AlertId("a")).close_comment) == "a test"
+
+
+async def test_an_alert_that_is_closed_on_both_sides_cannot_be_closed(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", incident=an_incident(), alert_closed=True, incident_closed=True)
+
+        with pytest.raises(NothingDone, match="it is closed already"):
+            await here.actions.foresee(Close(alert_id="a"))
+        with pytest.raises(NothingDone, match="no alert"):
+            await here.actions.foresee(Close(alert_id="nobody"))
+
+
+async def test_a_part_is_paused_for_a_time_and_resumed(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        told = str(await here.actions.carry_out(here.signed(Pause(part="irp", length=timedelta(hours=2)))))
+        (paused,) = here.ask(lambda tx: tx.pauses.all())
+        resumed = await here.carries_out(Resume(part="irp"))
+
+        assert told.startswith("irp is paused until ")
+        assert paused.until == here.clock() + timedelta(hours=2)
+        assert paused.by == "console:anna"
+        assert resumed == "irp goes on."
+        with pytest.raises(NothingDone, match="not paused"):
+            await here.actions.foresee(Resume(part="irp"))
+        with pytest.raises(NothingDone, match="nothing called"):
+            await here.actions.foresee(Pause(part="elsewhere"))
+
+
+async def test_a_resync_of_all_since_a_time_leaves_older_alerts_alone(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b")
+        seen = an_alert().last_seen
+
+        with pytest.raises(NothingDone):
+            await here.actions.foresee(Resync(choice=Choice(everything=True), since=seen + timedelta(seconds=1)))
+        foreseen = await here.actions.foresee(Resync(choice=Choice(everything=True), since=seen))
+
+        assert foreseen.count == 2
+        assert str(foreseen.says) == "The incidents of 2 alerts are looked for, then sent anew."
