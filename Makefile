@@ -71,5 +71,8 @@ DEB_PYTHON ?= /usr/bin/python3
 deb: setup ## the Debian package, into build: make deb [DEB_PYTHON=/usr/bin/python3], that of the Debian it is for
 	@$(BIN)/python deploy/deb/build.py build --python $(DEB_PYTHON)
 
+bundle: setup ## the archive for machines without a network, into build, for the Python of the environment
+	@PYTHON=$(CURDIR)/$(BIN)/python deploy/offline/build.sh build
+
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -54,7 +54,8 @@ class Installation:
             self.machine.does(f"{run} sim {side} {listen} {options}")
             self.machine.until(f"ss -Hltn 'sport = :{self._ports()[side]}'", bool)
             secrets = f"/etc/kuma-sync/{self.name}"
-            self.machine.does(f"install -d {secrets}; umask 077; cat > {secrets}/{side}-token", text=self._token(side))
+            kept = f"install -d {secrets}; umask 077; cat > {secrets}/{side}-token"
+            self.machine.does(kept, text=self._token(side))
         self.configured(CONFIG.format(**self._ports()))
 
     def configured(self, text: str) -> None:

@@ -135,9 +135,8 @@ def test_it_is_not_much_larger_than_its_base(image: Image) -> None:
     size, layers = image.containers.size(image.name)
     base, base_layers = image.containers.size(image.base)
 
-    FIGURES.append(
-        f"image: {size / 1e6:.0f} MB, of these {(size - base) / 1e6:.1f} MB in {layers - base_layers} layers over its base"
-    )
+    over = f"{(size - base) / 1e6:.1f} MB in {layers - base_layers} layer(s) over its base"
+    FIGURES.append(f"image: {size / 1e6:.0f} MB, of these {over}")
     assert size - base <= ALLOWED
 
 
