@@ -1,4 +1,4 @@
-"""An installation inside a machine: two simulators on its loopback, a configuration, tokens, and a unit between them."""
+"""An installation inside a machine: two simulators on its loopback, a configuration, tokens, and the service."""
 
 from __future__ import annotations
 

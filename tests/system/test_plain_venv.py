@@ -22,7 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive, as `make bundle` builds it."""
     assured([tool for tool in ("unshare", "ip") if not shutil.which(tool)] if os.geteuid() == 0 else ["root"])
     folder = tmp_path_factory.mktemp("bundle")
-    return Path(run("sh", str(ROOT / "deploy/offline/build.sh"), str(folder), PYTHON=sys.executable).strip())
+    return Path(run("sh", str(ROOT / "deploy/offline/build.sh"), str(folder), PYTHON=sys.executable).split()[-1])
 
 
 @pytest.fixture
