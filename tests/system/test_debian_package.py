@@ -134,6 +134,21 @@ def test_an_upgrade_leaves_a_stopped_service_stopped(running: Installation, newe
     assert machine.has(running.unit, "ActiveState") == "inactive"
 
 
+def test_the_store_of_a_service_that_was_installed_from_the_sources_is_found(running: Installation) -> None:
+    machine, own = running.machine, "/etc/systemd/system/kuma-sync.service"
+    machine.does(f"systemctl stop {running.unit}")
+    machine.does(f"cat > {own}; systemctl daemon-reload", text=(ROOT / "deploy/kuma-sync.service").read_text())
+    running.started()
+    before = machine.does("stat -c %F /var/lib/kuma-sync").strip()
+
+    machine.does(f"systemctl stop {running.unit}; rm {own}; systemctl daemon-reload")
+    running.raises(2)
+    running.started()
+
+    assert (before, machine.does("stat -c %F /var/lib/kuma-sync").strip()) == ("symbolic link", "directory")
+    assert machine.does("stat -c %U /var/lib/kuma-sync/kuma-sync.db").strip() == "kuma-sync"
+
+
 def test_after_a_removal_configuration_and_store_are_still_there(running: Installation, package: Path) -> None:
     machine = running.machine
     machine.does(f"systemctl enable -q {running.unit}")
