@@ -96,8 +96,8 @@ class Machine:
         )
 
     def brought(self, file: Path) -> None:
-        """Copy a file into root's folder."""
-        shutil.copy(file, self.root / "root")
+        """Copy a file to /srv."""
+        shutil.copy(file, self.root / "srv")
 
     def does(self, command: str, *, text: str = "") -> str:
         """Run a line of shell that must succeed."""

@@ -16,7 +16,7 @@ from installation import Installation
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL = "apt-get install -qq -y -o Dpkg::Use-Pty=0"
 # What dpkg, apt and the journal write for every package. The accounts stay, as Debian's policy has it.
-NOT_OURS = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/var/log", "/var/lib/systemd", "/run", "/tmp", "/root")
+NOT_OURS = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/var/log", "/var/lib/systemd", "/run", "/tmp", "/root", "/srv")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def bare(machine: Machine) -> Machine:
 def running(bare: Machine, package: Path) -> Iterator[Installation]:
     """The package installed, and its service at work."""
     bare.brought(package)
-    bare.does(f"{INSTALL} /root/{package.name}")
+    bare.does(f"{INSTALL} /srv/{package.name}")
     service = Installation(machine=bare)
     service.prepared()
     service.started()
@@ -70,7 +70,7 @@ def test_the_same_sources_give_the_same_bytes(package: Path, tmp_path: Path) -> 
 
 def test_it_is_installed_with_all_that_belongs_to_it_and_does_not_start(bare: Machine, package: Path) -> None:
     bare.brought(package)
-    told = bare.does(f"umask 077; {INSTALL} /root/{package.name}")
+    told = bare.does(f"umask 077; {INSTALL} /srv/{package.name}")
     checked = bare.run("CREDENTIALS_DIRECTORY=/etc/kuma-sync kuma-sync config check")
 
     assert "arning" not in told, told
@@ -110,7 +110,7 @@ def test_an_upgrade_keeps_the_configuration_and_restarts_only_what_ran(running: 
     machine.brought(newer)
 
     running.raises(5)
-    told = machine.does(f"{INSTALL} /root/{newer.name}")
+    told = machine.does(f"{INSTALL} /srv/{newer.name}")
     running.raises(5)
     running.agrees()
 
@@ -129,7 +129,7 @@ def test_an_upgrade_leaves_a_stopped_service_stopped(running: Installation, newe
     machine.does(f"systemctl stop {running.unit}")
     machine.brought(newer)
 
-    machine.does(f"{INSTALL} /root/{newer.name}")
+    machine.does(f"{INSTALL} /srv/{newer.name}")
 
     assert machine.has(running.unit, "ActiveState") == "inactive"
 
@@ -156,7 +156,7 @@ def test_after_a_removal_configuration_and_store_are_still_there(running: Instal
     machine.does("apt-get remove -qq -y kuma-sync")
     left = machine.does("ls /etc/kuma-sync /var/lib/kuma-sync").split()
     gone = machine.run("ls -d /opt/kuma-sync /usr/bin/kuma-sync /etc/systemd/system/*/kuma-sync.service 2> /dev/null")
-    machine.does(f"{INSTALL} /root/{package.name}")
+    machine.does(f"{INSTALL} /srv/{package.name}")
     machine.does(f"systemctl enable --now -q {running.unit}")
     running.agrees()
 
@@ -167,7 +167,7 @@ def test_after_a_removal_configuration_and_store_are_still_there(running: Instal
 def test_a_purge_leaves_nothing_but_the_user(bare: Machine, package: Path) -> None:
     bare.brought(package)
     before = files(bare)
-    bare.does(f"{INSTALL} /root/{package.name}")
+    bare.does(f"{INSTALL} /srv/{package.name}")
     service = Installation(machine=bare)
     service.prepared()
     service.started()

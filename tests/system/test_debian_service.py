@@ -17,7 +17,7 @@ EXPOSURE_ALLOWED = 12  # tenths
 def installed(machine: Machine, package: Path) -> Machine:
     """The machine with the package."""
     machine.brought(package)
-    machine.does(f"apt-get install -qq -y /root/{package.name}")
+    machine.does(f"apt-get install -qq -y /srv/{package.name}")
     return machine
 
 
