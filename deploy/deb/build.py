@@ -191,7 +191,7 @@ def _packed(tree: Path, version: str, python: str, into: Path) -> Path:
         (control / name).chmod(0o755)
     _plain(tree)
     package = into / f"kuma-sync_{values['version']}_{architecture}.deb"
-    _run("dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "-z3", "--build", tree, package)
+    _run("dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zzstd", "-z9", "--build", tree, package)
     return package
 
 

@@ -16,7 +16,17 @@ from installation import Installation
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL = "apt-get install -qq -y -o Dpkg::Use-Pty=0"
 # What dpkg, apt and the journal write for every package. The accounts stay, as Debian's policy has it.
-NOT_OURS = ("/var/lib/dpkg", "/var/lib/apt", "/var/cache", "/var/log", "/var/lib/systemd", "/run", "/tmp", "/root", "/srv")
+NOT_OURS = (
+    "/var/lib/dpkg",
+    "/var/lib/apt",
+    "/var/cache",
+    "/var/log",
+    "/var/lib/systemd",
+    "/run",
+    "/tmp",
+    "/root",
+    "/srv",
+)
 
 
 @pytest.fixture
