@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from debian import Machine, lacking, unpacked
+from debian import Machine, lacking, packed, unpacked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,8 +48,16 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A booted Debian of the same release as this one, without a network."""
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The archive of a Debian of the same release as this one."""
     assured(lacking())
-    with unpacked(tmp_path_factory.mktemp("machine")) as root, Machine.booted(root) as booted:
+    archive = packed(tmp_path_factory.mktemp("debian"))
+    yield archive
+    archive.unlink()
+
+
+@pytest.fixture(scope="session")
+def machine(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A booted Debian without a network."""
+    with unpacked(debian, tmp_path_factory.mktemp("machine")) as root, Machine.booted(root) as booted:
         yield booted

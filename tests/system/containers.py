@@ -10,10 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian import release, sources
-
-TOOLS = ("mmdebstrap", "buildah", "podman", "crun", "unshare")
-BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+TOOLS = ("buildah", "podman", "crun", "unshare")
 # crun takes neither this machine's older tree of control groups, nor limits that it may not raise.
 PODMAN = """\
 mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
@@ -36,23 +33,18 @@ class Containers:
     def _storage(self) -> list[str]:
         return [*("--root", f"{self.folder}/storage", "--runroot", f"{self.folder}/run"), "--storage-driver", "overlay"]
 
-    def based(self) -> str:
-        """Make a base image like python:3-slim of this machine's Debian; return its name."""
-        archive = self.folder / "base.tar"
-        hook = 'chroot "$1" ln -s python3 /usr/bin/python'
-        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}"]
-        _done([*words, f"--customize-hook={hook}", release(), str(archive), *map(str, sources())])
+    def based(self, archive: Path) -> str:
+        """Make a base image like python:3-slim of an unpacked Debian's archive; return its name."""
         _done(["podman", *self._storage, "import", "--quiet", str(archive), "localhost/python:slim"])
-        archive.unlink()
         return "localhost/python:slim"
 
-    def built(self, sources_: Path, base: str) -> str:
+    def built(self, sources: Path, base: str) -> str:
         """Build the image; return its name. pip is configured as it is on this machine."""
         trusted = [path for path in ("/etc/ssl/certs", "/etc/pip.conf") if Path(path).exists()]
         mounts = [word for path in trusted for word in ("--volume", f"{path}:{path}:ro")]
         words = ["buildah", *self._storage, "bud", "--isolation", "chroot", "--pull-never", "--format", "docker"]
         name = "localhost/kuma-sync:test"
-        _done([*words, *mounts, "--build-arg", f"PYTHON_IMAGE={base}", "--tag", name, str(sources_)])
+        _done([*words, *mounts, "--build-arg", f"PYTHON_IMAGE={base}", "--tag", name, str(sources)])
         return name
 
     def podman(self, *words: str, within: float = 60) -> subprocess.CompletedProcess[str]:

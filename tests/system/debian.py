@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("python3", "systemd-sysv", "dbus", "procps", "iproute2", "man-db", "bash-completion")
+PACKAGES = (
+    *("python3", "python3-venv", "ca-certificates"),
+    *("systemd-sysv", "dbus", "procps", "iproute2", "man-db", "bash-completion"),
+)
 TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "dpkg-deb", "tar")
 # This machine's own tree of control groups may be an older one, which newer systemds do not take.
 BOOT = """\
@@ -26,30 +29,44 @@ exec systemd-nspawn --quiet --directory "$1" --boot --register=no --keep-unit --
 def lacking() -> list[str]:
     """Name what is not here."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
-    if not missing and not sources():
+    if not missing and not _sources():
         missing = ["the sources of Debian's packages in /etc/apt"]
     return missing if os.geteuid() == 0 else ["root"]
 
 
-def sources() -> list[Path]:
+def _sources() -> list[Path]:
     """Return the files that say where this machine has Debian's packages from."""
     apt = Path("/etc/apt")
     return [path for path in (apt / "sources.list", apt / "sources.list.d/debian.sources") if path.is_file()]
 
 
-def release() -> str:
+def _release() -> str:
     """Return the name of the Debian that runs here."""
     lines = Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)["VERSION_CODENAME"]
 
 
+def packed(folder: Path) -> Path:
+    """Make an archive of a Debian of the release that runs here, with what a machine and an image's base need."""
+    archive = folder / "debian.tar"
+    hook = 'chroot "$1" ln -s python3 /usr/bin/python'
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+    made = subprocess.run(
+        [*words, f"--customize-hook={hook}", _release(), str(archive), *map(str, _sources())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    return archive
+
+
 @contextmanager
-def unpacked(folder: Path) -> Iterator[Path]:
+def unpacked(archive: Path, folder: Path) -> Iterator[Path]:
     """Give the root folder of a new machine."""
     root = folder / "root"
-    words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}", release(), str(root)]
-    made = subprocess.run([*words, *map(str, sources())], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
+    root.mkdir()
+    subprocess.run(["tar", "-C", str(root), "-xf", str(archive)], check=True)
     (root / "etc/hostname").write_text("system-test\n", encoding="utf-8")
     try:
         yield root

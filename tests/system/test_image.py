@@ -88,10 +88,10 @@ def until(holds: Callable[[], bool], told: Callable[[], str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+def image(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     assured(lacking())
     containers = Containers(folder=tmp_path_factory.mktemp("containers"))
-    base = containers.based()
+    base = containers.based(debian)
     yield Image(containers=containers, name=containers.built(ROOT, base), base=base)
     containers.podman("rmi", "--all", "--force")
     shutil.rmtree(containers.folder, ignore_errors=True)
