@@ -129,6 +129,8 @@ def _documents(tree: Path) -> None:
     _compressed((ROOT / "CHANGELOG.md").read_bytes(), doc / "changelog.gz")
     (doc / "copyright").write_text(COPYRIGHT, encoding="utf-8")
     shutil.copy(ROOT / "config.example.toml", doc / "examples" / "config.toml")
+    for alarms in ("grafana", "prometheus"):
+        shutil.copytree(ROOT / "deploy" / alarms, doc / "examples" / alarms)
     shutil.copy(ROOT / "README.md", doc)
     shutil.copytree(ROOT / "docs", doc / "docs", ignore=shutil.ignore_patterns("adr", "pictures"))
 
