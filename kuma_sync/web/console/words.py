@@ -156,8 +156,8 @@ class Words:
         self._plural: Callable[[str, str, int], str] = translations.ungettext
 
     def text(self, msgid: str) -> str:
-        """Translate a text of ours."""
-        return self._text(msgid)
+        """Translate a text of ours; one that is none stays as it is, and must be escaped."""
+        return self._text(msgid) if msgid else ""  # a catalogue has its own description there
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
