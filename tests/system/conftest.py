@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from debian import Machine, lacking, packed, unpacked
@@ -57,7 +58,11 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def machine(debian: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A booted Debian without a network."""
-    with unpacked(debian, tmp_path_factory.mktemp("machine")) as root, Machine.booted(root) as booted:
+def machine(debian: Path) -> Iterator[Machine]:
+    """A booted Debian without a network; not in pytest's folder, which later runs clean up: it has mounts in it."""
+    with (
+        TemporaryDirectory(prefix="kuma-sync-machine-") as folder,
+        unpacked(debian, Path(folder)) as root,
+        Machine.booted(root) as booted,
+    ):
         yield booted
