@@ -19,8 +19,8 @@ from babel.support import NullTranslations, Translations
 from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 
-from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.sentence import Scalar, Sentence
+from kuma_sync.core.moments import read_moment, rfc3339
+from kuma_sync.core.sentence import Scalar, Sentence, sentence
 from kuma_sync.core.text import printable
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
@@ -34,6 +34,9 @@ _UTC = ZoneInfo("UTC")
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _QUOTED = re.compile(r"`([^`<>]+)`")
 """A command or a key in a sentence."""
+
+_PAUSED = re.compile(r"an operator paused (?P<part>\S+) until (?P<until>.+)")
+"""How the parts say that somebody paused them (core/maintenance)."""
 
 _DASH = Markup("–")
 
@@ -156,8 +159,8 @@ class Words:
         self._plural: Callable[[str, str, int], str] = translations.ungettext
 
     def text(self, msgid: str) -> str:
-        """Translate a text of ours."""
-        return self._text(msgid)
+        """Translate a text of ours; one that is none stays as it is, and must be escaped."""
+        return self._text(msgid) if msgid else ""  # a catalogue has its own description there
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
@@ -166,6 +169,10 @@ class Words:
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
+        paused = _PAUSED.fullmatch(text)
+        if paused is not None:
+            until = read_moment(paused["until"])
+            return self.sentence(_paused(paused["part"], until))
         return shown("; ".join(self._text(part) if part in FOREIGN else part for part in text.split("; ")))
 
     def when(self, moment: datetime | None) -> Markup:
@@ -240,6 +247,12 @@ class Words:
                 return escape(self.span(value))
             case _:
                 return shown(value)
+
+
+def _paused(part: str, until: datetime | None) -> Sentence:
+    if until is None:
+        return sentence("an operator paused %(part)s until it is resumed", part=part)
+    return sentence("an operator paused %(part)s until %(until)s", part=part, until=until)
 
 
 def shown(text: object) -> Markup:

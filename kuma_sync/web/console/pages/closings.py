@@ -72,7 +72,7 @@ def unknown(parts: Mapping[str, PartState]) -> list[Sentence]:
         if side not in ("kuma", "irp") or state.state not in (State.FAILING, State.PAUSED):
             continue
         where = sentence("KUMA") if side == "kuma" else target_named(target)
-        values: dict[str, Value] = {"where": where, "why": state.reason or state.state.value}
+        values: dict[str, Value] = {"where": where, "why": _why(state)}
         if state.age_seconds is None:
             found.append(sentence("What was closed in %(where)s is not known: %(why)s", **values))
         else:
@@ -81,3 +81,7 @@ def unknown(parts: Mapping[str, PartState]) -> list[Sentence]:
                 sentence("What was closed in %(where)s is not known for %(away)s: %(why)s", **values, away=away)
             )
     return found
+
+
+def _why(state: PartState) -> Value:
+    return sentence("an operator paused it") if state.maintenance else state.reason or state.state.value

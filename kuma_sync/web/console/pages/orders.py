@@ -14,6 +14,7 @@ from starlette.responses import Response
 from kuma_sync.core.closing import Reason, parse_reason
 from kuma_sync.core.sentence import Sentence, sentence
 from kuma_sync.settings import types
+from kuma_sync.telemetry.health import PartState, State, split_part
 from kuma_sync.web.console.access import NotDone, next_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.orders import (
@@ -31,6 +32,7 @@ from kuma_sync.web.console.orders import (
     Retry,
     Signed,
 )
+from kuma_sync.web.console.pages.waiting import target_named
 from kuma_sync.web.console.words import N_
 
 NOTHING = N_("Nothing was done")
@@ -125,6 +127,7 @@ async def _asked(request: Request, console: Console, verb: Verb, get: Get, *, ch
         "grave": verb.grave or (isinstance(order, Resync) and order.choice.everything),
         "forecast": forecast,
         "changed": changed,
+        "away": away(console.behind.health.ready().parts) if isinstance(order, Retry | Release | Resync) else [],
         "action": request.url.path,
         "fields": _fields(verb, get, forecast),
         "back": next_of(_first(get, "back")),
@@ -189,3 +192,16 @@ VERBS: Mapping[str, Verb] = {
         title=N_("Resume"), button=N_("Resume"), read=lambda get, _: Resume(part=_first(get, "part")), keeps=("part",)
     ),
 }
+
+
+def away(parts: Mapping[str, PartState]) -> list[Sentence]:
+    """Say which IRPs are out of reach: what is ordered for them waits."""
+    return [
+        sentence(
+            "%(where)s is out of reach now: %(why)s. What you order waits until it is back.",
+            where=target_named(split_part(name)[1]),
+            why=state.reason or state.state.value,
+        )
+        for name, state in parts.items()
+        if split_part(name)[0] == "irp" and state.state in (State.FAILING, State.PAUSED)
+    ]
