@@ -184,7 +184,7 @@ class Words:
         )
 
     def at(self, moment: datetime) -> Markup:
-        """Write a time within a text (since, until, at): exactly, and how far away it is: `14:37:34 UTC (in 2 hours)`."""
+        """Write a time within a text (since, until, at): exactly, then how far away: `14:37:34 UTC (in 2 hours)`."""
         own, away = self._clock(moment, self._zone), self.ago(moment)
         written = "{} UTC ({})" if self._zone.key == "UTC" else f"{{}} ({self._clock(moment, _UTC)} UTC, {{}})"
         return Markup('<time datetime="{}">{}</time>').format(rfc3339(moment), written.format(own, away))

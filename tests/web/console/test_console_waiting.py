@@ -50,9 +50,7 @@ async def test_alerts_without_a_route_offer_nothing_to_press(tmp_path: Path, sql
     assert "/orders/resync" not in pages[2].text
 
 
-@pytest.mark.parametrize(
-    ("filters", "offered"), [("", True), ("?sort=name&order=up", True), ("?seen=7d", True), ("?q=rule", False)]
-)
+@pytest.mark.parametrize(("filters", "offered"), [("", True), ("?sort=name&order=up", True), ("?q=rule", False)])
 async def test_all_alerts_are_sent_anew_whatever_their_order(
     tmp_path: Path, sqlite_url: str, filters: str, offered: bool
 ) -> None:

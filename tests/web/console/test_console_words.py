@@ -116,7 +116,10 @@ def test_that_somebody_paused_a_part_is_told_in_the_viewers_language() -> None:
 
     said = [re.sub(r"<[^>]+>", "", words("ru").reason(one.reason)) for one in (until, replace(until, until=None))]
 
-    assert said == ["оператор приостановил kuma до 12:49:06 UTC (через 2 часа)", "оператор приостановил kuma до продолжения"]
+    assert said == [
+        "оператор приостановил kuma до 12:49:06 UTC (через 2 часа)",
+        "оператор приостановил kuma до продолжения",
+    ]
 
 
 def test_a_time_of_another_day_or_year_has_its_date() -> None:

@@ -60,9 +60,7 @@ async def group(request: Request, console: Console) -> Response:
     return console.page(request, "group.html", N_("Parked and held"), values=values)
 
 
-def _members(
-    tx: Tx, *, key: str, after: str | None
-) -> tuple[Group, Members, Mapping[AlertId, AlertSnapshot]] | None:
+def _members(tx: Tx, *, key: str, after: str | None) -> tuple[Group, Members, Mapping[AlertId, AlertSnapshot]] | None:
     group = tx.groups.named(key)
     if group is None:
         return None
