@@ -228,7 +228,7 @@ def _show(found: Status) -> None:
         "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"),
         indent=LABEL,
     )
-    show_line("last 24 h " + ", ".join(f"{count} {what}" for what, count in found.last_day.items()), indent=LABEL)
+    show_line("last 24 h " + ", ".join(f"{what} {count}" for what, count in found.last_day.items()), indent=LABEL)
     say()
     _show_reads(found)
     _show_queues(found)

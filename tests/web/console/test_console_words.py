@@ -204,3 +204,10 @@ def test_the_catalogue_is_compiled_once_and_quickly() -> None:
 def _request(headers: dict[str, str], cookies: dict[str, str] | None = None) -> Any:
     make: Callable[..., Any] = SimpleNamespace
     return make(headers=headers, cookies=cookies or {})
+
+
+def test_a_sentence_names_the_button_where_a_command_names_the_order() -> None:
+    said = sentence("%(what)s It waits for `release`.", what="`retry` of somebody.")
+
+    assert words().sentence(said) == "<code>retry</code> of somebody. It waits for “Release”."
+    assert "«Отпустить»" in words("ru").sentence(said)
