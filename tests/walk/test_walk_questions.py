@@ -167,6 +167,8 @@ async def test_the_console_and_a_command_answer_ten_questions(tmp_path: Path, sq
         assert (code, out.partition(".")[0]) == (0, "irp: goes on")
         here.stage.kuma.token = "a-renewed-token"
         await here.answers("8")
+        for language, reader in here.readers.items():
+            await here.page_says(reader, "/", {"en": "KUMA stopped", "ru": "KUMA стоит"}[language])
         (tmp_path / "kuma-token").write_text("a-renewed-token\n")
         for language, reader in here.readers.items():
             await here.page_says(reader, "/", {"en": "Alerts flow: ", "ru": "Алерты передаются: "}[language])

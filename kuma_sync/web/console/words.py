@@ -68,6 +68,7 @@ STATES: dict[str, tuple[str, str]] = {
     "ok": ("good", N_("well")),
     "failing": ("bad", N_("failing")),
     "paused": ("warn", N_("paused")),
+    "stopped": ("bad", N_("stopped")),
     "off": ("quiet", N_("off")),
     "standby": ("quiet", N_("standby")),
     "starting": ("busy", N_("starting")),
