@@ -55,8 +55,14 @@ def questions(language: str) -> dict[str, Question]:
     found = {}
     for part in re.split(r"^## ", PAGES_OF[language].read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         number = part.partition(".")[0]
-        menu, said = re.search(r"^\*\w+:\* \*\*(.+?)\*\*", part, re.MULTILINE), re.findall(r"^> (.+)$", part, re.MULTILINE)
-        command, output = re.search(r"```bash\nkuma-sync (.+)\n```", part), re.search(r"```output\n(.*?)```", part, re.DOTALL)
+        menu, said = (
+            re.search(r"^\*\w+:\* \*\*(.+?)\*\*", part, re.MULTILINE),
+            re.findall(r"^> (.+)$", part, re.MULTILINE),
+        )
+        command, output = (
+            re.search(r"```bash\nkuma-sync (.+)\n```", part),
+            re.search(r"```output\n(.*?)```", part, re.DOTALL),
+        )
         assert menu and said and command and output, part
         found[number] = Question(
             number=number,

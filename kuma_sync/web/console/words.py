@@ -35,6 +35,7 @@ _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _QUOTED = re.compile(r"`([^`<>]+)`")
 """A command or a key in a sentence."""
 
+
 def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
     """Mark a text for translation and return it as it is."""
     return text
