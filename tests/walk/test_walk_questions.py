@@ -55,23 +55,19 @@ def questions(language: str) -> dict[str, Question]:
     found = {}
     for part in re.split(r"^## ", PAGES_OF[language].read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         number = part.partition(".")[0]
-        menu, said = (
-            re.search(r"^\*\w+:\* \*\*(.+?)\*\*", part, re.MULTILINE),
-            re.findall(r"^> (.+)$", part, re.MULTILINE),
-        )
-        command, output = (
-            re.search(r"```bash\nkuma-sync (.+)\n```", part),
-            re.search(r"```output\n(.*?)```", part, re.DOTALL),
-        )
-        assert menu and said and command and output, part
         found[number] = Question(
             number=number,
-            menu=menu[1],
-            says=" ".join(said),
-            command=tuple(command[1].split()),
-            output=[line for line in output[1].splitlines() if line != "…"],
+            menu=_the(r"^\*\w+:\* \*\*(.+?)\*\*", part),
+            says=_the(r"^> (.+)$", part),
+            command=tuple(_the(r"^```bash\nkuma-sync (.+)\n```$", part).split()),
+            output=[line for line in _the(r"^```output\n((?s:.*?))```$", part).splitlines() if line != "…"],
         )
     return found
+
+
+def _the(pattern: str, part: str) -> str:
+    (found,) = re.findall(pattern, part, re.MULTILINE)
+    return str(found)
 
 
 def shape(text: str) -> str:
