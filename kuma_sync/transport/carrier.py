@@ -147,9 +147,9 @@ class _Connector(aiohttp.TCPConnector):
         made = await super()._create_connection(req, traces, timeout)
         tls = made.transport.get_extra_info("ssl_object") if made.transport is not None else None
         shown = tls.getpeercert(binary_form=True) if tls is not None else None
-        if shown and shown != self._shown:
+        if tls is not None and shown and shown != self._shown:
             self._shown = shown
-            if (end := end_of_certificate(shown)) is not None:
+            if (end := end_of_certificate(tls)) is not None:
                 self._certified(end)
         return made
 

@@ -647,7 +647,7 @@ async def test_what_is_too_long_for_postgresql_is_not_taken_for_a_store_out_of_r
 async def test_a_refused_row_is_no_store_out_of_reach_and_shows_no_values(
     database_url: str,
 ) -> None:
-    nameless = AlertSnapshot(alert=an_alert(name=None, assignee=SECRET))
+    nameless = AlertSnapshot(alert=an_alert(rule_id=None, assignee=SECRET))
     async with opened(database_url) as store:
         shown = Shown(snapshot=nameless, shape=Shape.LISTING, digest=None)
         with pytest.raises(ValueRefused, match="the database takes no such value: ") as refusal:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.sim.server import SimServer, SimTls
 from kuma_sync.transport import Endpoint, RemoteClient
-from kuma_sync.transport.certificates import end_of_certificate, validity_of_file
+from kuma_sync.transport.certificates import end_of_unverified, validity_of_file
 from kuma_sync.transport.response import Outgoing
 
 APP = Starlette(routes=[Route("/", lambda _request: PlainTextResponse("well"))])
@@ -74,6 +74,6 @@ def test_what_is_no_certificate_ends_never(tmp_path: Path) -> None:
     file = tmp_path / "none.pem"
     file.write_text("none")
 
-    assert end_of_certificate(b"none") is None
+    assert end_of_unverified(b"none") is None
     assert validity_of_file(file) is None
     assert validity_of_file(tmp_path / "missing.pem") is None

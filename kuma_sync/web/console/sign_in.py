@@ -54,7 +54,8 @@ class SignIn:
         wanted = _wanted(form.get("next"))
         await self._refuse_too_many(request, name)
         if not await self._is_right(rules, name, form.get("password")):
-            log.info("sign_in_refused", address=peer_of(request), user=name if name in rules.users else "unknown")
+            user = name if name in rules.users else "unknown"
+            log.info("sign_in_refused", address=peer_of(request), user=user, reason="the name or the password is wrong")
             why = sentence("The name or the password is wrong.")
             return self.page(request, console, wanted, name=name, why=why, status=403)
         self._throttle.right((name, peer_of(request)))
