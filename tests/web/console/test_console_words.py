@@ -148,7 +148,12 @@ def test_values_in_a_templates_own_text_are_shown_the_same_way(tmp_path: Path) -
     parts = {"file": "<i>\u202e\x1b", "refused": "", "broken": {}, "warnings": (), "everything": True, "sections": ()}
     frame = dict.fromkeys(("menu", "viewer", "leaves", "refresh", "here", "address", "nonce", "orders"), "")
     page = rendered(
-        "en", "configuration.html", {**frame, **parts, "left_out": 0, "title": "x", "preferences": words().preferences}
+        "en",
+        "configuration.html",
+        {
+            **{**frame, **parts, "left_out": 0, "title": "x", "preferences": words().preferences},
+            **{"sentence": words().sentence, "restart": sentence("all is well")},
+        },
     )
 
     assert "The file is &lt;i&gt;\\u202e\\x1b." in page
