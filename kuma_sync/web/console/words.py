@@ -38,12 +38,24 @@ _QUOTED = re.compile(r"`([^`<>]+)`")
 _PAUSED = re.compile(r"an operator paused (?P<part>\S+) until (?P<until>.+)")
 """How the parts say that somebody paused them (core/maintenance)."""
 
-_DASH = Markup("–")
-
 
 def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
     """Mark a text for translation and return it as it is."""
     return text
+
+
+BUTTONS = {
+    "retry": N_("Try again"),
+    "drop": N_("Give up"),
+    "release": N_("Release"),
+    "resync": N_("Send anew"),
+    "resume": N_("Resume"),
+}
+"""What the buttons of the console are called that order what the commands order."""
+
+_ORDER = re.compile(rf"`({'|'.join(BUTTONS)})`")
+
+_DASH = Markup("–")
 
 
 STATES: dict[str, tuple[str, str]] = {
@@ -60,6 +72,7 @@ STATES: dict[str, tuple[str, str]] = {
     "ok": ("good", N_("well")),
     "failing": ("bad", N_("failing")),
     "paused": ("warn", N_("paused")),
+    "stopped": ("bad", N_("stopped")),
     "off": ("quiet", N_("off")),
     "standby": ("quiet", N_("standby")),
     "starting": ("busy", N_("starting")),
@@ -234,10 +247,14 @@ class Words:
 
     def _template(self, said: Sentence) -> Markup:
         if not said.plural:
-            return escape(self._text(said.text))
+            return self._with_buttons(self._text(said.text))
         count = said.values["count"]
         assert isinstance(count, int)  # noqa: S101  # `counted` takes nothing else
-        return escape(self._plural(said.text, said.plural, count))
+        return self._with_buttons(self._plural(said.text, said.plural, count))
+
+    def _with_buttons(self, text: str) -> Markup:
+        """Name the button where `show` names the command."""
+        return escape(_ORDER.sub(lambda found: f"“{self._text(BUTTONS[found[1]])}”", text))
 
     def _scalar(self, value: Scalar) -> Markup:
         match value:

@@ -19,7 +19,7 @@ from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models.activity import Slot
 from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
-from kuma_sync.telemetry.health import PartState, split_part
+from kuma_sync.telemetry.health import PartState, State, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
@@ -60,6 +60,13 @@ class Part:
     state: PartState
     pauses: str
     paused: Maintenance | None
+
+    @property
+    def shown(self) -> str:
+        """Return its state as a badge says it: "paused" is an operator's word, "stopped" the daemon's own doing."""
+        if self.paused or self.state.maintenance:
+            return "paused"
+        return "stopped" if self.state.state is State.PAUSED else self.state.state.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
