@@ -111,11 +111,7 @@ class _Standing:
 
 
 def _standing(tx: Tx) -> _Standing:
-    deliveries = tx.delivery.counts()
-    for target, count in tx.links.held_by_target().items():
-        held = QueueCounts(jobs={Depth.HELD: count})
-        deliveries[target] = deliveries.get(target, QueueCounts()).plus(held)
-    return _Standing(deliveries=deliveries, closes=tx.closes.total(), rejected=tx.rejects.count(), now=tx.now)
+    return _Standing(deliveries=tx.deliveries(), closes=tx.closes.total(), rejected=tx.rejects.count(), now=tx.now)
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:

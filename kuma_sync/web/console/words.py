@@ -57,6 +57,8 @@ STATES: dict[str, tuple[str, str]] = {
     "ok": ("good", N_("well")),
     "failing": ("bad", N_("failing")),
     "paused": ("warn", N_("paused")),
+    "away": ("bad", N_("out of reach")),
+    "waiting": ("busy", N_("waiting")),
     "off": ("quiet", N_("off")),
     "standby": ("quiet", N_("standby")),
     "starting": ("busy", N_("starting")),

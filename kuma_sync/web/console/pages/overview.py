@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from kuma_sync.core.condition import part_named
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
-from kuma_sync.core.sentence import Sentence
+from kuma_sync.core.sentence import Sentence, sentence
 from kuma_sync.store import PassRecord, Tx
 from kuma_sync.store.activity import SLOT
 from kuma_sync.store.jobs import Depth
@@ -19,7 +19,7 @@ from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models.activity import Slot
 from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
-from kuma_sync.telemetry.health import PartState, split_part
+from kuma_sync.telemetry.health import PartState, State, part_of, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
@@ -36,8 +36,14 @@ DEPTHS = {
 }
 """The states of jobs in a queue."""
 
+ALWAYS = {Depth.PENDING, Depth.HELD, Depth.PARKED}
+"""The states that are shown even where nothing is in them."""
+
 STEP = 6 * SLOT
 """Half an hour: 48 bars are still told apart on a phone."""
+
+
+LOOKING = sentence("looking for closed incidents in the IRP")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +60,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the daemon as it is shown; `pauses` is what an operator may pause of it, "" for nothing."""
+    """A part of the daemon as it is shown, `word` for its state; `pauses` is what an operator may pause of it, "" for nothing."""
 
     name: Sentence
+    word: str
     state: PartState
     pauses: str
     paused: Maintenance | None
@@ -75,14 +82,15 @@ class Titled:
 
 async def overview(request: Request, console: Console) -> Response:
     """Show the page."""
+    standing = await console.source.overall()  # first: it stores what is not counted yet
     seen = await console.store.read(_look)
-    standing = await console.source.overall()
     values = {
         "standing": standing,
+        "refused": bool(console.behind.health.ready().refused),
         "parts": _parts(console, seen.paused),
         "charts": charts(seen.slots),
         "seen": seen,
-        "depths": [depth for depth in Depth if any(queue.jobs.get(depth) for queue in seen.queues.values())],
+        "depths": [one for one in Depth if one in ALWAYS or any(queue.jobs.get(one) for queue in seen.queues.values())],
         "titled": titled,
         "target_named": target_named,
         "states": [state for state in AlertState if seen.counts.get(state)],
@@ -98,20 +106,44 @@ def _look(tx: Tx) -> Seen:
     return Seen(
         slots=tx.happened.slots(length=STEP),
         counts=tx.overview.counts(),
-        queues={**tx.delivery.counts(), "kuma": tx.closes.total()},
+        queues={**_towards_irps(tx), "kuma": tx.closes.total()},
         groups=tx.groups.all(),
         paused=tx.pauses.all(),
         passes=tx.audit.last_pass_by_kind(),
     )
 
 
+def _towards_irps(tx: Tx) -> dict[str, QueueCounts]:
+    """Count what waits for each target there is; what a target has yet to fetch is due."""
+    known = {name: QueueCounts() for name in tx.targets.joined()}
+    unfetched = {name: QueueCounts(jobs={Depth.PENDING: count}) for name, count in tx.handouts.waiting().items()}
+    found = known | tx.deliveries()
+    return {name: counts.plus(unfetched.get(name, QueueCounts())) for name, counts in found.items()}
+
+
 def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
     by_part = {one.part: one for one in paused}
-    shown = []
-    for name, state in console.behind.health.ready().parts.items():
-        pauses = _pausable(name)
-        shown.append(Part(name=part_named(name), state=state, pauses=pauses, paused=by_part.get(pauses)))
+    parts, shown = console.behind.health.ready().parts, []
+    for name, state in parts.items():
+        pauses, (kind, target) = _pausable(name), split_part(name)
+        away = kind == "delivery" and state.state is State.OK and not parts[part_of("irp", target)].ready
+        watch, _, why = state.reason.partition(": ")
+        looks = kind == "close" and split_part(watch)[0] == "watch"
+        shown.append(
+            Part(
+                name=LOOKING if looks else part_named(name),
+                word="waiting" if away else _word(state),
+                state=replace(state, reason=why) if looks else state,
+                pauses=pauses,
+                paused=by_part.get(pauses),
+            )
+        )
     return shown
+
+
+def _word(state: PartState) -> str:
+    """Name a state; what stopped by itself must not look as if a colleague had paused it."""
+    return "away" if state.state is State.PAUSED and not state.maintenance else state.state.value
 
 
 def _pausable(part: str) -> str:

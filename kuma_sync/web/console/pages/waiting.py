@@ -23,6 +23,7 @@ async def waiting(request: Request, console: Console) -> Response:
     """Show the groups, the largest first."""
     groups = await console.store.read(lambda tx: tx.groups.all(examples=EXAMPLES))
     values = {
+        "standing": await console.source.overall(),
         "groups": groups,
         "titled": titled,
         "parked": sum(group.count for group in groups if group.kind.parked),
