@@ -10,9 +10,9 @@ from kuma_sync.app.decisions import wait_for_a_person
 from kuma_sync.app.processes import Running
 from kuma_sync.app.pullers import Puller, pullers
 from kuma_sync.app.standing import own_troubles
-from kuma_sync.core.condition import CONFIGURATION, Trouble, part_named
+from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
-from kuma_sync.core.routing import NO_ROUTE
+from kuma_sync.core.routing import IRP, NO_ROUTE
 from kuma_sync.core.sentence import Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Depth
@@ -128,16 +128,16 @@ def _unfetched(facts: Flowing, troubles: Sequence[Trouble]) -> Iterator[Sentence
     for one in facts.polling:
         if one.target in paused or not (one.target in missed or (one.waiting and one.asked_at is None)):
             continue
+        irp = sentence("The IRP") if one.target == IRP else sentence("The IRP %(target)s", target=one.target)
         if one.asked_at is None:
             said = sentence(
-                "The IRP %(target)s has never fetched its alerts: it must ask us. Look at its connector and its token",
-                target=one.target,
+                "%(irp)s has never fetched its alerts: it must ask us. Look at its connector and its token",
+                irp=irp,
             )
         else:
             said = sentence(
-                "The IRP %(target)s has fetched no alerts since %(asked)s: it must ask us. Look at its connector and "
-                "its token",
-                target=one.target,
+                "%(irp)s has fetched no alerts since %(asked)s: it must ask us. Look at its connector and its token",
+                irp=irp,
                 asked=one.asked_at,
             )
         yield _and_waiting(said, one.waiting)
@@ -148,22 +148,23 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
     if known:
         first = min(known, key=lambda one: one.since)
         yield sentence(
-            "The configuration on disk is refused since %(since)s: %(reason)s. The one before works on; do not restart "
-            "until it is mended",
+            "The configuration on disk is refused since %(since)s, the one before works on. Do not restart until it is "
+            "mended: %(reason)s",
             since=first.since,
             reason=first.reason,
         )
     elif facts.refused:
         yield sentence(
-            "The configuration on disk is refused: %(reason)s. The one before works on; do not restart until it is "
-            "mended",
+            "The configuration on disk is refused, the one before works on. Do not restart until it is mended: "
+            "%(reason)s",
             reason=facts.refused,
         )
 
 
 def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
     name, target = split_part(trouble.part)
-    age, reason = facts.now - trouble.since, trouble.reason or trouble.state
+    part, why = told_apart(trouble.part, trouble.reason)
+    age, reason = facts.now - trouble.since, why or trouble.state
     match name:
         case "store":
             return sentence("Nothing flows: the store is not well for %(age)s: %(reason)s", age=age, reason=reason)
@@ -173,16 +174,7 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
                 age=age,
                 reason=reason,
             )
-        case "close" if split_part(reason.partition(": ")[0])[0] == "watch":
-            watch, _, why = reason.partition(": ")
-            return sentence(
-                "What was closed in the IRP %(target)s is not known for %(age)s; it is looked for again by itself: "
-                "%(reason)s",
-                target=split_part(watch)[1],
-                age=age,
-                reason=why,
-            )
-        case "close":
+        case "close" if why == trouble.reason:
             said = sentence(
                 "Closings in KUMA stand still for %(age)s, and are tried again by themselves: %(reason)s",
                 age=age,
@@ -199,10 +191,7 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
             return _and_waiting(said, _waiting(facts, target))
         case _:
             return sentence(
-                "Not all is well: %(part)s for %(age)s: %(reason)s",
-                part=part_named(trouble.part),
-                age=age,
-                reason=reason,
+                "Not well for %(age)s, and tried again: %(part)s: %(reason)s", part=part, age=age, reason=reason
             )
 
 

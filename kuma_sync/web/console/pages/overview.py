@@ -9,9 +9,9 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kuma_sync.core.condition import part_named
+from kuma_sync.core.condition import told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
-from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.core.sentence import Sentence
 from kuma_sync.store import PassRecord, Tx
 from kuma_sync.store.activity import SLOT
 from kuma_sync.store.jobs import Depth
@@ -43,9 +43,6 @@ STEP = 6 * SLOT
 """Half an hour: 48 bars are still told apart on a phone."""
 
 
-LOOKING = sentence("looking for closed incidents in the IRP")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What one look at the store shows."""
@@ -60,7 +57,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the daemon as it is shown, `word` for its state; `pauses` is what an operator may pause of it, "" for nothing."""
+    """A part of the daemon as it is shown, `word` for its state.
+
+    `pauses` is what an operator may pause of it, "" for nothing.
+    """
 
     name: Sentence
     word: str
@@ -127,13 +127,12 @@ def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
     for name, state in parts.items():
         pauses, (kind, target) = _pausable(name), split_part(name)
         away = kind == "delivery" and state.state is State.OK and not parts[part_of("irp", target)].ready
-        watch, _, why = state.reason.partition(": ")
-        looks = kind == "close" and split_part(watch)[0] == "watch"
+        named, why = told_apart(name, state.reason)
         shown.append(
             Part(
-                name=LOOKING if looks else part_named(name),
+                name=named,
                 word="waiting" if away else _word(state),
-                state=replace(state, reason=why) if looks else state,
+                state=replace(state, reason=why),
                 pauses=pauses,
                 paused=by_part.get(pauses),
             )
