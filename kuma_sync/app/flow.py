@@ -245,7 +245,9 @@ def _well(facts: Flowing) -> Sentence:
     if not irps.delivered:
         return sentence("Alerts flow: %(came)s", came=came)
     within = timedelta(seconds=max(irps.longest, 1))
-    return sentence("Alerts flow: %(came)s, all delivered within %(within)s", came=came, within=within)
+    return sentence(
+        "Alerts flow: %(came)s, all delivered; the longest wait in the queue was %(within)s", came=came, within=within
+    )
 
 
 def _quiet(facts: Flowing, waiting: int) -> Sentence:

@@ -63,9 +63,11 @@ def group(kind: Kind, count: int, *, oldest: datetime | None = AGO) -> Group:
 def test_when_all_is_well_it_says_how_many_came_and_how_fast_they_were_delivered() -> None:
     told = Counts(delivered=14, waited=20, longest=3.2)
 
-    assert said(lately=lately(12, irp=told)) == "Alerts flow: 12 new in the last hour, all delivered within 3 s"
+    assert said(lately=lately(12, irp=told)) == (
+        "Alerts flow: 12 new in the last hour, all delivered; the longest wait in the queue was 3 s"
+    )
     assert said(lately=lately(1, irp=replace(told, longest=0.1))).endswith(
-        "1 new in the last hour, all delivered within 1 s"
+        "1 new in the last hour, all delivered; the longest wait in the queue was 1 s"
     )
 
 
