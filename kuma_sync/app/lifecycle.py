@@ -67,20 +67,18 @@ class Daemon:
         self._limits = limits = limits or Limits()
         self._settings = settings
         self._reload = reload
-        self._stop = asyncio.Event()
-        self._hup = asyncio.Event()
+        self._stop, self._hup = asyncio.Event(), asyncio.Event()
         self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
         self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
         metrics = Metrics()
         self._callers = DoorLimits(most=most_connections())
-        most_waiting = min(limits.waiting_callers, self._callers.most // 2)
         self._shared = SharedState(
             store=open_store(settings, limits=limits.store),
             limits=limits,
             health=Health(monotonic=time.monotonic, on_success=self._succeeded),
             metrics=metrics,
             certificates=Certificates(metrics),
-            waiters=Waiters(most=most_waiting),
+            waiters=Waiters(most=min(limits.waiting_callers, self._callers.most // 2)),
         )
         self._notifications = Notifications(self._shared, settings.notify)
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
