@@ -10,17 +10,20 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 COPY requirements.lock requirements-dev.lock ./
 RUN python -m venv /opt/kuma-sync \
- && /opt/kuma-sync/bin/pip install --require-hashes -r requirements.lock
+ && /opt/kuma-sync/bin/pip install --no-compile --require-hashes -r requirements.lock
 # What builds the wheel is held to its lock as well; it stays behind in this stage.
 RUN awk '/^[a-z]/ { wanted = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove-classifiers)==/ } wanted' requirements-dev.lock > build.lock \
  && python -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes -r build.lock
+COPY deploy/slim.sh deploy/
 COPY pyproject.toml README.md config.example.toml ./
 COPY migrations migrations
 COPY kuma_sync kuma_sync
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
- && /opt/kuma-sync/bin/pip install --no-deps --no-index /wheel/*.whl \
- && /opt/kuma-sync/bin/pip uninstall --yes pip
+ && /opt/kuma-sync/bin/pip install --no-compile --no-deps --no-index /wheel/*.whl \
+ && deploy/slim.sh /opt/kuma-sync/lib/python3*/site-packages \
+ && rm /opt/kuma-sync/bin/pip* \
+ && /opt/kuma-sync/bin/python -m compileall -q /opt/kuma-sync/lib
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="kuma-sync" \

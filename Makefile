@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 # What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check test storm demo bench man words lock clean
+.PHONY: help setup check test system storm demo bench man words deb bundle lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -31,6 +31,10 @@ check: setup ## format, lint, types, layers, documents against code
 
 test: setup ## every test, a minute's storm among them, on SQLite and on a real PostgreSQL
 	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
+
+# As root, on Debian; SYSTEM_TESTS=required fails where something is missing, instead of saying what and going on.
+system: setup ## install for real: the package under a booted systemd, the image under podman (root)
+	SYSTEM_TESTS=$${SYSTEM_TESTS:-run} $(BIN)/pytest -p no:randomly --timeout 900 --durations 5 tests/system $(ARGS)
 
 MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json] [ARGS="--only 'store file'"]
@@ -62,6 +66,13 @@ lock: setup ## pin the requirements anew (hashes, no index addresses)
 
 man: setup ## the manual pages, from the text of --help, into build/man
 	$(BIN)/python deploy/man.py build/man
+
+DEB_PYTHON ?= /usr/bin/python3
+deb: setup ## the Debian package, into build: make deb [DEB_PYTHON=/usr/bin/python3], that of the Debian it is for
+	@$(BIN)/python deploy/deb/build.py build --python $(DEB_PYTHON)
+
+bundle: setup ## the archive for machines without a network, into build, for the Python of the environment
+	@PYTHON=$(CURDIR)/$(BIN)/python deploy/offline/build.sh build
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -22,11 +22,12 @@ SECRET_PATH = "/hook/canary-9f31"
 
 @dataclass(kw_only=True)
 class Received:
-    """What came, and how it is answered: by `status`, or never while it `hangs`."""
+    """What came, and how it is answered: by `status` and what it `says`, or never while it `hangs`."""
 
     url: str = ""
     status: int = 200
     hangs: bool = False
+    says: bytes = b""
     asked: list[str] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
 
@@ -43,7 +44,7 @@ class Received:
             self.told.append(json.loads(body))
         if 300 <= self.status < 400:
             return RedirectResponse("/elsewhere", status_code=self.status)
-        return Response(status_code=self.status)
+        return Response(self.says, status_code=self.status)
 
 
 @asynccontextmanager

@@ -228,7 +228,12 @@ def test_every_make_target_that_is_written_down_exists() -> None:
 
 def test_both_readmes_give_the_same_commands() -> None:
     english, russian = (
-        {line.split("#")[0].strip() for _kind, block in fences(read(ROOT / file)) for line in block.splitlines()}
+        {
+            line.split("#")[0].strip()
+            for kind, block in fences(read(ROOT / file))
+            if kind != "text"  # a picture
+            for line in block.splitlines()
+        }
         for file in ("README.md", "README.ru.md")
     )
 
@@ -581,8 +586,74 @@ def leads_somewhere(path: Path, link: str) -> bool:
     target = (path.parent / file).resolve() if file else path
     if not target.exists() or not anchor:
         return target.exists()
-    titles = re.findall(r"^#+ (.+)$", read(target), flags=re.MULTILINE)
-    return anchor in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return anchor in anchors(read(target))
+
+
+def anchors(text: str) -> list[str]:
+    """Return the anchors of a page's headings: the one that a line before it gives, else the one GitHub makes."""
+    outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r'^(?:<a id="([\w-]+)"></a>\n\n)?#+ (.+)$', outside, flags=re.MULTILINE)
+    return [given or re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for given, title in found]
+
+
+# Two languages
+
+
+BOTH = {one: ROOT / "docs" / f"{one}.ru.md" for one in ("console", "operations")}
+
+
+@pytest.mark.parametrize("page", sorted(BOTH))
+def test_both_languages_have_the_same_sections_under_the_same_anchors(page: str) -> None:
+    english, russian = anchors(read(ROOT / "docs" / f"{page}.md")), anchors(read(BOTH[page]))
+
+    assert len(english) > 8
+    assert russian[1:] == english[1:]
+
+
+@pytest.mark.parametrize("page", sorted(BOTH))
+def test_both_languages_have_the_same_commands(page: str) -> None:
+    english, russian = (
+        [(kind, without_comments(block)) for kind, block in fences(read(path))]
+        for path in (ROOT / "docs" / f"{page}.md", BOTH[page])
+    )
+
+    assert english
+    assert russian == english
+
+
+def without_comments(block: str) -> list[str]:
+    return [re.sub(r"(^|\s)# .*", "", line).rstrip() for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("page", sorted(BOTH))
+def test_both_languages_have_the_same_rows_in_their_tables(page: str) -> None:
+    english, russian = (
+        re.findall(r"^\|[^-].*\|$", read(path), flags=re.MULTILINE)
+        for path in (ROOT / "docs" / f"{page}.md", BOTH[page])
+    )
+
+    assert len(russian) == len(english) > 10
+
+
+def test_both_runbooks_name_the_same_events_sentences_and_metrics_in_the_same_order() -> None:
+    english, russian = (first_column(read(path)) for path in (RUNBOOK, BOTH["operations"]))
+
+    assert len(english) > 100
+    assert russian == english
+
+
+def test_the_russian_runbook_leaves_out_no_command_key_or_word_of_the_program() -> None:
+    english, russian = (set(inline(read(path))) for path in (RUNBOOK, BOTH["operations"]))
+
+    assert len(english) > 300
+    assert english - russian == set()
+
+
+def test_both_readmes_have_as_many_sections_and_rows() -> None:
+    english, russian = (read(ROOT / file) for file in ("README.md", "README.ru.md"))
+
+    for pattern in (r"^#+ ", r"^\|"):
+        assert len(re.findall(pattern, russian, re.MULTILINE)) == len(re.findall(pattern, english, re.MULTILINE))
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:

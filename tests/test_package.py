@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -64,15 +65,29 @@ def test_the_wheel_holds_all_that_the_program_reads_at_run_time(wheel: Path) -> 
     migrations = {
         f"kuma_sync/migrations/{path.relative_to(ROOT / 'migrations')}" for path in ROOT.glob("migrations/**/*.py")
     }
-    profiles = {str(path.relative_to(ROOT)) for path in ROOT.glob("kuma_sync/irp/profiles/*.toml")}
-    modules = {str(path.relative_to(ROOT)) for path in ROOT.glob("kuma_sync/**/*.py")}
-    folders = ("templates/*.html", "static/*.*", "locale/*/LC_MESSAGES/*.po")
-    console = {str(path.relative_to(ROOT)) for one in folders for path in ROOT.glob(f"kuma_sync/web/console/{one}")}
+    package = {
+        str(path.relative_to(ROOT))
+        for path in ROOT.glob("kuma_sync/**/*")
+        if path.is_file() and path.parent.name != "__pycache__"
+    }
 
     assert len(migrations) > 1
-    assert profiles
-    assert len(console) > 10
-    assert (migrations | profiles | modules | console | {"kuma_sync/config.example.toml"}) - names == set()
+    assert {Path(name).suffix for name in package} >= {".py", ".toml", ".html", ".css", ".po"}
+    assert (migrations | package | {"kuma_sync/config.example.toml"}) - names == set()
+
+
+def test_the_archive_of_the_sources_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path), "-t"]
+    subprocess.run([*build, "sdist"], cwd=ROOT, check=True, capture_output=True)
+    with tarfile.open(tmp_path / f"kuma_sync-{__version__}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    unpacked = tmp_path / f"kuma_sync-{__version__}"
+    subprocess.run([*build, "wheel"], cwd=unpacked, check=True, capture_output=True)
+    (again,) = tmp_path.glob("*.whl")
+
+    assert again.read_bytes() == wheel.read_bytes()
+    wanted = ("Makefile", "Dockerfile", ".dockerignore", ".ci/run", "requirements.lock", "deploy/deb/build.py")
+    assert [name for name in (*wanted, "tests/test_package.py") if not (unpacked / name).is_file()] == []
 
 
 def test_the_wheel_holds_nothing_else(wheel: Path) -> None:

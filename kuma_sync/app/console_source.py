@@ -82,8 +82,11 @@ class Source:
             raise NothingDone(sentence("No request can be shown: %(why)s.", why=str(error))) from None
 
     async def live(self, alert_id: str) -> Live:
-        """Ask the IRP what the incident holds now; raise NothingDone where it cannot be asked."""
+        """Ask the IRP what the incident holds now; raise NothingDone where it cannot be asked, or is paused."""
         work = await self._work(alert_id)
+        for paused in await self._store.read(lambda tx: tx.pauses.all()):
+            if paused.part == work.link.target:
+                raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=paused.reason))
         try:
             return await look(self._settings(), work)
         except KumaSyncError as error:

@@ -199,11 +199,14 @@ def _maintained(one: Maintenance, facts: Flowing) -> Sentence:
     count = _jobs(facts.closes) if one.part in (KUMA, CLOSE) else _waiting(facts, one.part)
     if one.until is None:
         said = sentence(
-            "%(by)s paused %(part)s at %(since)s until it is resumed", part=one.part, by=one.by, since=one.since
+            "%(part)s is paused (by %(by)s; begun %(since)s; until somebody resumes it)",
+            part=one.part,
+            by=one.by,
+            since=one.since,
         )
     else:
         said = sentence(
-            "%(by)s paused %(part)s at %(since)s until %(until)s",
+            "%(part)s is paused (by %(by)s; begun %(since)s; ends %(until)s)",
             part=one.part,
             by=one.by,
             since=one.since,

@@ -42,6 +42,7 @@ from kuma_sync.store import Identity, PassRecord
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.migrate import check
 from kuma_sync.store.queue import QueueCounts
+from kuma_sync.store.read_models.activity import A_DAY, Slot
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.waiting import Held, Named, ParkedJob, QueueName
 
@@ -79,6 +80,7 @@ class Status:
     cursor: Cursor
     reads: list[PassRecord]
     alerts: dict[AlertState, int]
+    last_day: dict[str, int]
     queues: dict[QueueName, QueueCounts]
     targets: dict[str, QueueCounts]
     parked: list[ParkedJob]
@@ -166,6 +168,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 cursor=tx.cursor.read(),
                 reads=tx.audit.last_pass_by_kind(),
                 alerts=tx.overview.counts(),
+                last_day=_happened(tx.happened.last(A_DAY)),
                 queues=tx.queues(),
                 targets=tx.delivery.counts(),
                 parked=parked,
@@ -174,6 +177,16 @@ def _look(settings: Settings, refused: str) -> Status:
                 polling=pullers(tx),
                 paused=paused,
             )
+
+
+def _happened(day: Slot) -> dict[str, int]:
+    """Count what happened, as the charts of the console do."""
+    return {
+        "new alerts": day.kuma.arrived,
+        "changed": day.kuma.changed,
+        "deliveries": day.irps.delivered,
+        "closings": day.kuma.closed + day.irps.closed,
+    }
 
 
 def _of_another(settings: Settings, owner: Identity | None, running_now: Running) -> str:
@@ -216,6 +229,7 @@ def _show(found: Status) -> None:
         "alerts    " + (", ".join(f"{count} {state}" for state, count in found.alerts.items() if count) or "none"),
         indent=LABEL,
     )
+    show_line("last 24 h " + ", ".join(f"{what} {count}" for what, count in found.last_day.items()), indent=LABEL)
     say()
     _show_reads(found)
     _show_queues(found)

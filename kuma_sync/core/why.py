@@ -221,9 +221,9 @@ def _because(said: Sentence, reason: str) -> Sentence:
 def _maintained(one: Maintenance) -> Why:
     values: dict[str, Value] = {"part": one.part, "by": one.by, "since": one.since}
     if one.until is None:
-        said = sentence("%(by)s paused %(part)s at %(since)s: it waits for `resume`.", **values)
+        said = sentence("%(part)s is paused (by %(by)s; begun %(since)s): it waits for `resume`.", **values)
     else:
-        said = sentence("%(by)s paused %(part)s at %(since)s until %(until)s.", **values, until=one.until)
+        said = sentence("%(part)s is paused (by %(by)s; begun %(since)s; ends %(until)s).", **values, until=one.until)
     return Why(said=said, press=(Press.RESUME,), part=one.part)
 
 

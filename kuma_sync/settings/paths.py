@@ -43,15 +43,19 @@ class Places:
         return tuple(dict.fromkeys((self.state / path, self.beside / path)))
 
 
-def places_of(path: Path | None, env: Mapping[str, str]) -> Places:
+def places_of(path: Path | None, env: Mapping[str, str], *, system_state: Path = SYSTEM_STATE) -> Places:
     """Return the places of the configuration at `path`: systemd's state directory, else ours, else its own folder.
 
-    Without a file, paths from the environment are taken from the current folder.
+    Ours has a folder for each installation of the template unit. Without a file, paths from the environment are taken
+    from the current folder.
     """
     beside = Path(os.path.abspath(path)).parent if path else here()  # noqa: PTH100  # ".." must go, links must stay
     state = Path(env.get(STATE_DIRECTORY, "").partition(":")[0])
     if not state.is_absolute():
-        state = SYSTEM_STATE if path and beside.is_relative_to(SYSTEM_WIDE.parent) else beside
+        state = beside
+        if path and beside.is_relative_to(SYSTEM_WIDE.parent):
+            own = system_state / path.stem
+            state = own if beside == SYSTEM_WIDE.parent and path.suffix and may_exist(own) else system_state
     return Places(state=state, beside=beside, env=env)
 
 

@@ -88,7 +88,6 @@ def make_answer(response: httpx.Response, body: bytes, call: Call, now: datetime
     )
 
 
-LARGEST_ANSWER = 64 * 1024 * 1024
 _REDIRECTS = 3
 
 _HEADERS = {"User-Agent": f"kuma-sync/{__version__}", "Accept": "application/json", "Accept-Encoding": ACCEPTED}
@@ -217,8 +216,8 @@ async def _whole_body(response: httpx.Response, call: Call) -> bytes:
     body = bytearray()
     async for piece in Body(response):
         body += piece
-        if len(body) > LARGEST_ANSWER:
-            raise call.failed(f"answer larger than {LARGEST_ANSWER >> 20} MB")
+        if len(body) > call.endpoint.largest:
+            raise call.failed(f"answer larger than {call.endpoint.largest >> 20} MB")
     return bytes(body)
 
 

@@ -21,7 +21,8 @@ class Endpoint:
 
     `read_timeout` is between two bytes, `deadline` for a whole request. `proxy` tells its address, user and password in
     it, as it is now; it is asked again when the proxy refuses us. `certified` hears when the certificate expires that
-    the remote showed on a new connection. Without `own_ca` there is no `ca_file` to advise.
+    the remote showed on a new connection. Without `own_ca` there is no `ca_file` to advise. `largest` counts bytes of a
+    whole answer, unpacked.
     """
 
     remote: str
@@ -37,6 +38,7 @@ class Endpoint:
     connections: int = 8
     certified: Callable[[datetime], None] = lambda _end: None
     own_ca: bool = True
+    largest: int = 64 << 20
 
 
 def tls_context(endpoint: Endpoint) -> ssl.SSLContext:

@@ -17,6 +17,9 @@ from kuma_sync.transport.response import Answer, Outgoing
 _CONNECT = 5.0
 """Seconds for a connection; a receiver that is away must not take the time of one whole request."""
 
+_LARGEST = 1 << 20
+"""Bytes of an answer, of which nothing but the status is looked at."""
+
 
 class Receiver:
     """One receiver. `name` is the key of its address; `patience` is how many seconds a whole request may take.
@@ -81,6 +84,7 @@ class Receiver:
                 deadline=self._patience,
                 connections=1,
                 own_ca=False,
+                largest=_LARGEST,
             )
             self._client, self._used = RemoteClient(endpoint, clock=self._clock), address
         return self._client

@@ -82,10 +82,15 @@ def pictures(request: pytest.FixtureRequest) -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def here(loop: LoopThread, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A day with some of everything, and the daemon that lives through it."""
+def here(
+    loop: LoopThread, browser: Browser, tmp_path_factory: pytest.TempPathFactory, pictures: Path | None
+) -> Iterator[Scene]:
+    """A day with some of everything, and the daemon that lives through it. Pictures need charts that show something."""
     opened = day(tmp_path_factory.mktemp("day"))
-    yield loop.run(opened.__aenter__())
+    scene = loop.run(opened.__aenter__())
+    if pictures:
+        loop.run(scene.noted())
+    yield scene
     loop.run(opened.__aexit__(None, None, None))
 
 

@@ -17,6 +17,7 @@ from two_targets import Two, two
 
 from kuma_sync.app.build import open_store
 from kuma_sync.store import Store
+from kuma_sync.store.read_models.activity import A_DAY
 
 OPERATOR, VIEWER = ("anna", "correct horse battery"), ("viktor", "staple and paper clip")
 
@@ -60,6 +61,15 @@ class Scene:
     async def until(self, *, within: float = 40, **wanted: int) -> None:
         """Wait until so many alerts are in these states."""
         await eventually(lambda: wanted.items() <= self.counts().items(), within=within)
+
+    async def noted(self) -> None:
+        """Wait until the daemon has noted what happened, which it does every minute."""
+
+        def happened() -> int:
+            with self.store.reading() as tx:
+                return tx.happened.last(A_DAY).kuma.arrived
+
+        await eventually(happened, within=90)
 
 
 @cache

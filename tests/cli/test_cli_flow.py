@@ -182,7 +182,7 @@ def test_a_pause_says_who_and_how_many_wait() -> None:
     paused = Maintenance(part="north", since=AGO, until=None, by="anna")
 
     assert said(paused=[paused], deliveries={"north": waiting(2)}) == (
-        "anna paused north at 2026-01-15 11:46:00Z, 14 min ago until it is resumed; 2 wait"
+        "north is paused (by anna; begun 2026-01-15 11:46:00Z, 14 min ago; until somebody resumes it); 2 wait"
     )
     assert said(paused=[replace(paused, until=AGO)]).startswith("Alerts flow")
 

@@ -143,10 +143,10 @@ def test_a_pause_of_an_operator_is_told_with_who_and_until_when() -> None:
     for_ever = Maintenance(part="north", since=AGO, until=None, by="anna")
     (found,) = judged({"target": "north"}, delivery=a_job(), paused=[for_ever])
 
-    assert str(found.said) == "anna paused north at 2026-01-15 11:46:00Z: it waits for `resume`."
+    assert str(found.said) == "north is paused (by anna; begun 2026-01-15 11:46:00Z): it waits for `resume`."
     assert (found.press, found.part) == ((Press.RESUME,), "north")
     timed, over = replace(for_ever, until=SOON), replace(for_ever, until=AGO)
-    assert said({"target": "north"}, delivery=a_job(), paused=[timed])[0].endswith("until 2026-01-15 12:02:00Z.")
+    assert said({"target": "north"}, delivery=a_job(), paused=[timed])[0].endswith("ends 2026-01-15 12:02:00Z).")
     assert "anna" not in said({"target": "north"}, delivery=a_job(), paused=[over])[0]
     assert "anna" not in said(delivery=a_job(), paused=[for_ever])[0]
     assert "anna" in said(closing=a_job(), paused=[replace(for_ever, part="close")])[0]

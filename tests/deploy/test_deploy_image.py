@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,14 @@ def copied_from_the_tree() -> set[str]:
 def test_the_build_keeps_to_what_every_builder_knows() -> None:
     assert "<<" not in DOCKERFILE
     assert not re.search(r"--link|--network|--start-interval|--mount", DOCKERFILE)
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+
+    judged = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+
+    assert (judged.returncode, judged.stdout, judged.stderr) == (0, "", "")
 
 
 def test_the_base_is_the_same_in_both_stages_and_can_be_chosen() -> None:

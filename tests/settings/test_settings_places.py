@@ -56,6 +56,17 @@ def test_a_system_wide_configuration_has_its_state_in_var_lib(name: str) -> None
     assert places_of(Path("/etc/kuma-sync-north") / name, {}).state != Path("/var/lib/kuma-sync")
 
 
+def test_an_installation_of_the_template_unit_has_its_state_in_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "north").mkdir()
+
+    def state(name: str) -> Path:
+        return places_of(Path("/etc/kuma-sync") / name, {}, system_state=tmp_path).state
+
+    assert state("north.toml") == tmp_path / "north"
+    assert state("south.toml") == tmp_path, "no service made it a folder"
+    assert state("north/config.toml") == tmp_path
+
+
 def test_without_a_file_the_current_folder_is_the_only_one(elsewhere: Path) -> None:
     assert load(None, GOOD).store.url == f"sqlite:///{elsewhere}/kuma-sync.db"
 

@@ -239,7 +239,17 @@ async def test_what_comes_while_one_turns_pages_moves_no_row(database_url: str) 
 
 
 @pytest.mark.parametrize(
-    "text", ["nonsense", "W10", "WzUwLCJzIiwieCIsImEiXQ", "WzAsInQiLCJ4IiwiYSJd", "WzAsICJzIiwgIngiLCAiYSJd", "ß"]
+    "text",
+    [
+        "nonsense",
+        "W10",
+        "WzUwLCJzIiwieCIsImEiXQ",
+        "WzAsInQiLCJ4IiwiYSJd",
+        "WzAsICJzIiwgIngiLCAiYSJd",
+        "ß",
+        "W1tb" * 9999,
+    ],
+    ids=lambda text: text[:20],
 )
 async def test_a_position_that_is_none_is_refused(database_url: str, text: str) -> None:
     async with opened(database_url) as store:

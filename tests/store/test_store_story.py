@@ -92,5 +92,5 @@ async def test_what_waits_for_a_paused_target_names_the_operator(database_url: s
         with store.reading() as tx:
             words = said(tx, A)
 
-    assert words[0].startswith("anna paused irp at ")
+    assert words[0].startswith("irp is paused (by anna; begun ")
     assert words[1] == "No daemon runs: nothing is sent before it does."

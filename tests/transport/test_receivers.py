@@ -62,6 +62,13 @@ async def test_one_that_never_answers_takes_no_longer_than_its_time() -> None:
         assert time.monotonic() - began < 5
 
 
+async def test_one_that_answers_without_end_takes_no_memory() -> None:
+    async with receiver() as server, ours(Secret(server.url)) as one:
+        server.says, server.status = b"x" * (2 << 20), 500
+
+        assert await refusal(one) == "answer larger than 1 MB"
+
+
 async def test_one_that_is_not_there_is_a_failure() -> None:
     async with ours(Secret(f"http://{somewhere()}/canary")) as one:
         assert await refusal(one) == "connection refused"

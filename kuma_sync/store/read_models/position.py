@@ -38,7 +38,7 @@ def read_position(text: str) -> Position | None:
         return None
     try:
         segment, kind, value, alert_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise ValueError("not a position in a list") from None
     key = read_moment(value) if kind == "t" else value
     numbered = isinstance(segment, int) and 0 <= segment < MOST_SEGMENTS

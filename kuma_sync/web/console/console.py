@@ -96,6 +96,8 @@ class Console:
 
         Besides `values` a template has `viewer`, `orders` (may this viewer order?), `csrf(path)` (the hidden field of a
         form sent there), `when`, `ago`, `span`, `number`, `sentence`, `state`, `shown`, `nonce`, and `_`, `ngettext`.
+
+        Only texts that stand in the template itself go through `_`, which takes them for HTML: others are `translated`.
         """
         words, viewer = self.words(request), viewer_of(request)
         shared = {
@@ -173,4 +175,5 @@ class Console:
             "reason": words.reason,
             "state": words.state,
             "shown": shown,
+            "translated": words.text,
         }

@@ -14,6 +14,7 @@ from itsdangerous import BadSignature
 from starlette.requests import Request
 
 from kuma_sync.core.sentence import sentence
+from kuma_sync.core.text import fit
 from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits, NotDone, Viewer, viewer_of
@@ -78,18 +79,22 @@ class Forms:
         if body is None or hangs_up(request):
             raise NotDone(413, _NOTHING, sentence("The form is too large, or did not come whole."))
         try:
-            fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+            found = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
         except ValueError:
             raise NotDone(400, _NOTHING, sentence("What was sent is no form.")) from None
+        fields = {name: [fit(text) for text in texts] for name, texts in found.items()}
         viewer, text = viewer_of(request), fields.pop(TOKEN, [""])[0]
-        until = self._judged(text, viewer, request.url.path)
+        digest, until = self._judged(text, viewer, request.url.path)
         by = viewer.by if viewer else ""
-        return Form(by=by, fields=fields, digest=hashlib.sha256(text.encode()).digest(), until=until)
+        return Form(by=by, fields=fields, digest=digest, until=until)
 
-    def _judged(self, text: str, viewer: Viewer | None, path: str) -> datetime:
-        """Return until when a token works; raise NotDone where it does not."""
+    def _judged(self, text: str, viewer: Viewer | None, path: str) -> tuple[bytes, datetime]:
+        """Return what stands for a token, and until when it works; raise NotDone where it does not.
+
+        One token has several spellings, for the last sign of its signature has bits that count for nothing.
+        """
         try:
-            key, meant, _nonce, until = self._sessions.signer(_FORM).loads(text)
+            key, meant, nonce, until = self._sessions.signer(_FORM).loads(text)
         except (BadSignature, ValueError, TypeError):
             raise _not_ours() from None
         if not hmac.compare_digest(str(key).encode(), (viewer.key if viewer else "").encode()) or meant != path:
@@ -98,7 +103,7 @@ class Forms:
         if end <= self._clock():
             why = sentence("The page was open for too long. Open it again, then repeat what you wanted to do.")
             raise NotDone(403, _NOTHING, why)
-        return end
+        return hashlib.sha256(str(nonce).encode()).digest(), end
 
     def _refuse_other_sites(self, request: Request) -> None:
         """Raise NotDone for a form that a browser sends from another site's page."""

@@ -28,6 +28,7 @@ _ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "E
 """Signatures that only the provider can make; never `none`, nor those made with the client's own secret."""
 
 _LONGEST = 300
+_LARGEST = 1 << 20
 
 
 class NotVouched(KumaSyncError):
@@ -151,6 +152,7 @@ class Provider(AsyncOpenIDMixin):  # type: ignore[misc]  # Authlib has no types
             connect_timeout=seconds,
             read_timeout=seconds,
             deadline=seconds,
+            largest=_LARGEST,
         )
         client = RemoteClient(endpoint, clock=self._clock)
         try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kuma_sync.core.text import fit
 from kuma_sync.web.console.words import shown, translations_of
 
 _HERE = Path(__file__).parent
@@ -25,6 +27,7 @@ _POLICY = (
     "default-src 'none'; style-src 'self' 'nonce-{nonce}'; script-src 'self' 'nonce-{nonce}'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+_NO_NUL = quote(fit("\0")).encode()
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -107,10 +110,11 @@ def nonce_of(request: HTTPConnection) -> str:
 
 
 def guarded(app: ASGIApp) -> ASGIApp:
-    """Return the application with the headers that every answer of the console has."""
+    """Return the application with the headers that every answer has, and an address that every store can look for."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         nonce = secrets.token_urlsafe(16)
+        scope = {**scope, "path": fit(scope["path"]), "query_string": scope["query_string"].replace(b"%00", _NO_NUL)}
         scope.setdefault("state", {})["nonce"] = nonce
         headers = _HEADERS | {"Content-Security-Policy": _POLICY.format(nonce=nonce)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -31,6 +32,11 @@ def _wanted(text: str) -> str:
     return "/" if wanted.startswith(SIGN_IN) else wanted
 
 
+def _key(request: Request, name: str) -> bytes:
+    """Return what stands for a user at an address: a stranger chooses the name, and thousands of them are kept."""
+    return hashlib.sha256(f"{peer_of(request)} {name}".encode()).digest()
+
+
 class SignIn:
     """The sign-in page and what it sends."""
 
@@ -52,13 +58,14 @@ class SignIn:
         form = await console.forms.received(request)
         rules, name = console.rules(), form.get("name").strip()
         wanted = _wanted(form.get("next"))
-        await self._refuse_too_many(request, name)
+        key = _key(request, name)
+        self._refuse_too_many(request, key)
         if not await self._is_right(rules, name, form.get("password")):
             user = name if name in rules.users else "unknown"
             log.info("sign_in_refused", address=peer_of(request), user=user, reason="the name or the password is wrong")
             why = sentence("The name or the password is wrong.")
             return self.page(request, console, wanted, name=name, why=why, status=403)
-        self._throttle.right((name, peer_of(request)))
+        self._throttle.right(key)
         response = RedirectResponse(wanted, 303)
         await console.sessions.begin(request, response, Known(name=name, source=LOCAL), form.spend)
         log.info("signed_in", user=name, address=peer_of(request))
@@ -72,8 +79,8 @@ class SignIn:
             await console.sessions.end(request, response, viewer, form.spend)
         return response
 
-    async def _refuse_too_many(self, request: Request, name: str) -> None:
-        wait = self._throttle.tried((name, peer_of(request)))
+    def _refuse_too_many(self, request: Request, key: bytes) -> None:
+        wait = self._throttle.tried(key)
         if wait is None:
             return
         if wait.first:

@@ -35,12 +35,24 @@ _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _QUOTED = re.compile(r"`([^`<>]+)`")
 """A command or a key in a sentence."""
 
-_DASH = Markup("–")
-
 
 def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
     """Mark a text for translation and return it as it is."""
     return text
+
+
+BUTTONS = {
+    "retry": N_("Try again"),
+    "drop": N_("Give up"),
+    "release": N_("Release"),
+    "resync": N_("Send anew"),
+    "resume": N_("Resume"),
+}
+"""What the buttons of the console are called that order what the commands order."""
+
+_ORDER = re.compile(rf"`({'|'.join(BUTTONS)})`")
+
+_DASH = Markup("–")
 
 
 STATES: dict[str, tuple[str, str]] = {
@@ -57,8 +69,8 @@ STATES: dict[str, tuple[str, str]] = {
     "ok": ("good", N_("well")),
     "failing": ("bad", N_("failing")),
     "paused": ("warn", N_("paused")),
-    "away": ("bad", N_("out of reach")),
     "waiting": ("busy", N_("waiting")),
+    "stopped": ("bad", N_("stopped")),
     "off": ("quiet", N_("off")),
     "standby": ("quiet", N_("standby")),
     "starting": ("busy", N_("starting")),
@@ -162,8 +174,8 @@ class Words:
         self._plural: Callable[[str, str, int], str] = translations.ungettext
 
     def text(self, msgid: str) -> str:
-        """Translate a text of ours."""
-        return self._text(msgid)
+        """Translate a text of ours; one that is none stays as it is, and must be escaped."""
+        return self._text(msgid) if msgid else ""  # a catalogue has its own description there
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
@@ -227,10 +239,14 @@ class Words:
 
     def _template(self, said: Sentence) -> Markup:
         if not said.plural:
-            return escape(self._text(said.text))
+            return self._with_buttons(self._text(said.text))
         count = said.values["count"]
         assert isinstance(count, int)  # noqa: S101  # `counted` takes nothing else
-        return escape(self._plural(said.text, said.plural, count))
+        return self._with_buttons(self._plural(said.text, said.plural, count))
+
+    def _with_buttons(self, text: str) -> Markup:
+        """Name the button where `show` names the command."""
+        return escape(_ORDER.sub(lambda found: f"“{self._text(BUTTONS[found[1]])}”", text))
 
     def _scalar(self, value: Scalar) -> Markup:
         match value:

@@ -103,6 +103,18 @@ async def test_a_form_without_a_token_of_ours_does_nothing(tmp_path: Path, sqlit
     assert orders == []
 
 
+async def test_another_spelling_of_a_used_token_does_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    async with ordering(tmp_path, sqlite_url) as (console, anna):
+        token = await anna.token(ORDER, ORDER)
+        block = signs.index(token[-1]) & ~3
+        answers = [await anna.sends(ORDER, {"token": token[:-1] + sign}) for sign in signs[block : block + 4]]
+        orders = await orders_in(console)
+
+    assert [answer.status_code for answer in answers] == [303, 403, 403, 403]
+    assert len(orders) == 1
+
+
 async def test_a_form_that_was_open_for_more_than_an_hour_does_nothing(tmp_path: Path, sqlite_url: str) -> None:
     async with ordering(tmp_path, sqlite_url) as (console, anna):
         old, fresh = await anna.token(ORDER, ORDER), ""

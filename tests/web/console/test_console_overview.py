@@ -90,7 +90,7 @@ async def test_an_irp_out_of_reach_is_not_told_as_a_colleagues_pause(tmp_path: P
         console.health.trouble("close", "watch", "watch: answered 503")
         page = text_of(await anna.sees("/"))
 
-    assert "IRP out of reach" in page
+    assert "IRP stopped" in page
     assert "delivery to the IRP waiting" in page
     assert "looking for closed incidents in the IRP failing" in page
     assert "closing in KUMA failing" not in page

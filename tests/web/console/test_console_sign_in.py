@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
@@ -67,6 +69,20 @@ async def test_wrong_passwords_sent_at_once_are_counted_all_the_same(tmp_path: P
         answers = await asyncio.gather(*(visitor.sends("/sign-in", {**fields, "token": token}) for token in tokens))
 
     assert sorted(answer.status_code for answer in answers) == [403] * 5 + [429] * 3
+
+
+async def test_long_names_of_strangers_take_no_memory(tmp_path: Path, sqlite_url: str) -> None:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+        token = await visitor.token("/sign-in", "/sign-in")
+        tracemalloc.start()
+        for number in range(20):
+            fields = {"name": f"{number}" + "x" * 50_000, "password": "wrong", "token": token}
+            assert (await visitor.sends("/sign-in", fields)).status_code == 403
+        gc.collect()
+        kept, _peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert kept < 700_000
 
 
 def test_tries_are_forgotten_after_a_minute_and_after_a_right_password() -> None:

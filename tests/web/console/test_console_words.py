@@ -148,7 +148,12 @@ def test_values_in_a_templates_own_text_are_shown_the_same_way(tmp_path: Path) -
     parts = {"file": "<i>\u202e\x1b", "refused": "", "broken": {}, "warnings": (), "everything": True, "sections": ()}
     frame = dict.fromkeys(("menu", "viewer", "leaves", "refresh", "here", "address", "nonce", "orders"), "")
     page = rendered(
-        "en", "configuration.html", {**frame, **parts, "left_out": 0, "title": "x", "preferences": words().preferences}
+        "en",
+        "configuration.html",
+        {
+            **{**frame, **parts, "left_out": 0, "title": "x", "preferences": words().preferences},
+            **{"sentence": words().sentence, "restart": sentence("all is well")},
+        },
     )
 
     assert "The file is &lt;i&gt;\\u202e\\x1b." in page
@@ -204,3 +209,10 @@ def test_the_catalogue_is_compiled_once_and_quickly() -> None:
 def _request(headers: dict[str, str], cookies: dict[str, str] | None = None) -> Any:
     make: Callable[..., Any] = SimpleNamespace
     return make(headers=headers, cookies=cookies or {})
+
+
+def test_a_sentence_names_the_button_where_a_command_names_the_order() -> None:
+    said = sentence("%(what)s It waits for `release`.", what="`retry` of somebody.")
+
+    assert words().sentence(said) == "<code>retry</code> of somebody. It waits for “Release”."
+    assert "«Отпустить»" in words("ru").sentence(said)

@@ -8,11 +8,17 @@ from itertools import groupby
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kuma_sync.core.sentence import sentence
 from kuma_sync.settings.origins import Key, Source, keys_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.words import N_
 
 SOURCES = {Source.FILE: N_("file"), Source.ENVIRONMENT: N_("environment"), Source.DEFAULT: N_("default")}
+
+RESTART = sentence(
+    "kuma-sync can be restarted at any time: work under way is finished first or done after the start, and nothing is "
+    "lost. If the file was changed since, `kuma-sync config check` on the server says whether it will be taken."
+)
 
 
 async def configuration(request: Request, console: Console) -> Response:
@@ -29,6 +35,7 @@ async def configuration(request: Request, console: Console) -> Response:
         "file": str(settings.file or ""),
         "warnings": settings.warnings,
         "broken": settings.broken,
+        "restart": RESTART,
         "refused": console.behind.health.ready().refused,
     }
     return console.page(request, "configuration.html", N_("Configuration"), values=values)

@@ -57,16 +57,25 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the daemon as it is shown, `word` for its state.
+    """A part of the daemon as it is shown. `pauses` is what an operator may pause of it, "" for nothing.
 
-    `pauses` is what an operator may pause of it, "" for nothing.
+    `waits`: it is well, and can do nothing while the IRP is away.
     """
 
     name: Sentence
-    word: str
     state: PartState
+    waits: bool
     pauses: str
     paused: Maintenance | None
+
+    @property
+    def shown(self) -> str:
+        """Return its state as a badge says it: "paused" is an operator's word, "stopped" the daemon's own doing."""
+        if self.paused or self.state.maintenance:
+            return "paused"
+        if self.waits:
+            return "waiting"
+        return "stopped" if self.state.state is State.PAUSED else self.state.state.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,18 +140,13 @@ def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
         shown.append(
             Part(
                 name=named,
-                word="waiting" if away else _word(state),
                 state=replace(state, reason=why),
+                waits=away,
                 pauses=pauses,
                 paused=by_part.get(pauses),
             )
         )
     return shown
-
-
-def _word(state: PartState) -> str:
-    """Name a state; what stopped by itself must not look as if a colleague had paused it."""
-    return "away" if state.state is State.PAUSED and not state.maintenance else state.state.value
 
 
 def _pausable(part: str) -> str:
