@@ -94,6 +94,16 @@ async def test_an_irp_out_of_reach_is_not_told_as_a_colleagues_pause(tmp_path: P
     assert "delivery to the IRP waiting" in page
     assert "looking for closed incidents in the IRP failing" in page
     assert "closing in KUMA failing" not in page
+    assert "Pause closing in KUMA" in page
+
+
+async def test_an_irp_that_never_asked_has_no_last_success(tmp_path: Path, sqlite_url: str) -> None:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+        works(console)
+        console.health.presumed("irp")
+        page = text_of(await anna.sees("/"))
+
+    assert "IRP well – Pause IRP" in page
 
 
 async def test_nothing_parked_is_not_green_while_something_else_is_wrong(tmp_path: Path, sqlite_url: str) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kuma_sync.core.condition import told_apart
+from kuma_sync.core.condition import part_named, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.sentence import Sentence
 from kuma_sync.store import PassRecord, Tx
@@ -59,10 +59,12 @@ class Seen:
 class Part:
     """A part of the daemon as it is shown. `pauses` is what an operator may pause of it, "" for nothing.
 
-    `waits`: it is well, and can do nothing while the IRP is away.
+    `waits`: it is well, and can do nothing while the IRP is away. `whole` names the part that a pause is of, also where
+    `name` names the piece of it that fails.
     """
 
     name: Sentence
+    whole: Sentence
     state: PartState
     waits: bool
     pauses: str
@@ -140,6 +142,7 @@ def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
         shown.append(
             Part(
                 name=named,
+                whole=part_named(name),
                 state=replace(state, reason=why),
                 waits=away,
                 pauses=pauses,
