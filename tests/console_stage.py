@@ -22,6 +22,7 @@ from kuma_sync.app.console_actions import Actions
 from kuma_sync.app.console_source import Source
 from kuma_sync.settings import Settings, load
 from kuma_sync.store import Store
+from kuma_sync.sync.runtime.activity import ActivityLog
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.web.console.access import ConsoleLimits
@@ -60,10 +61,17 @@ class OpenConsole:
     console: dict[str, Any] = field(default_factory=dict)
     health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
     ready: bool = True
+    metrics: Metrics = field(default_factory=Metrics)
+    activity: ActivityLog = field(init=False)
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
+        self.activity = ActivityLog(self.store, self.metrics, owner="vm:1:a", clock=self.clock)
         self.configure()
+
+    async def note(self) -> None:
+        """Store what the process did, as a daemon does before it answers."""
+        await self.activity.note()
 
     def configure(self, **keys: Any) -> None:
         """Change keys of [web.console], as a reload does."""
@@ -142,7 +150,7 @@ async def console_at(
                 ready=lambda: found.ready,
                 store=store,
                 health=found.health,
-                source=Source(store, settings=lambda: found.settings, reader=lambda: None),
+                source=Source(store, settings=lambda: found.settings, reader=lambda: None, note=found.note),
                 actions=Actions(store, settings=lambda: found.settings, ring=lambda: None),
                 clock=clock,
                 limits=limits or ConsoleLimits(),

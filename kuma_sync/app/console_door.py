@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -21,7 +21,7 @@ _ROOM = "kuma_sync.web.console"
 class FromDaemon:
     """What of the daemon stands behind the console; the functions are called anew each time.
 
-    `ring` wakes the workers, for there is something new on the queues.
+    `ring` wakes the workers, for there is something new on the queues; `note` stores what was done and is not stored.
     """
 
     settings: Callable[[], Settings]
@@ -30,6 +30,7 @@ class FromDaemon:
     health: Health
     reader: Callable[[], ContentsReader | None]
     ring: Callable[[], None]
+    note: Callable[[], Awaitable[None]]
 
 
 class ConsoleDoor:
@@ -63,7 +64,7 @@ class ConsoleDoor:
             store=daemon.store,
             health=daemon.health,
             clock=utc_now,
-            source=source.Source(daemon.store, settings=daemon.settings, reader=daemon.reader),
+            source=source.Source(daemon.store, settings=daemon.settings, reader=daemon.reader, note=daemon.note),
             actions=actions.Actions(daemon.store, settings=daemon.settings, ring=daemon.ring),
         )
         made: Pages = app.console_app(behind)

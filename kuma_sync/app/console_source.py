@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
-from kuma_sync.app.flow import flow, flowing
+from kuma_sync.app.flow import flowing, told, wrong
 from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.live import Live, look
 from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_contents
@@ -28,17 +28,27 @@ from kuma_sync.web.console.source import Overall, Told, Tone
 
 
 class Source:
-    """Answers the console from the store. What was delivered and forgotten here is read through the daemon's gate."""
+    """Answers the console from the store. What was delivered and forgotten here is read through the daemon's gate.
+
+    `note` stores what this process did and has not stored yet: it is counted before a question is answered.
+    """
 
     def __init__(
-        self, store: Store, *, settings: Callable[[], Settings], reader: Callable[[], ContentsReader | None]
+        self,
+        store: Store,
+        *,
+        settings: Callable[[], Settings],
+        reader: Callable[[], ContentsReader | None],
+        note: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._settings = settings
         self._reader = reader
+        self._note = note
 
     async def overall(self) -> Overall:
         """Tell how it stands."""
+        await self._note()
         return await self._store.read(partial(_overall, where=self._settings().store.url))
 
     async def told(self, alert_id: str) -> Told | None:
@@ -91,15 +101,16 @@ class Source:
 
 
 def _overall(tx: Tx, *, where: str) -> Overall:
-    """Judge it as `status` does. Parts that fail, what is paused and what waits for a person are told elsewhere."""
+    """Judge it as `status` does. What else is wrong follows the first sentence."""
     running = running_beside(tx)
     if not running.daemon:  # its first heartbeat is yet to come
         return Overall(tone="warn", first=sentence("The daemon is starting."))
     facts = flowing(tx, running)
+    first, *more = told(facts)
     known_well = replace(running, daemons=tuple(replace(one, condition=()) for one in running.daemons))
     lines = standing(Facts(now=tx.now, store=where, running=known_well)).lines
-    tone: Tone = "bad" if _stands_still(running) else "warn" if facts.stopped or facts.paused else "good"
-    return Overall(tone=tone, first=flow(facts), more=lines)
+    tone: Tone = "bad" if _stands_still(running) else "warn" if wrong(facts) else "good"
+    return Overall(tone=tone, first=first, more=[*more, *lines])
 
 
 def _stands_still(running: Running) -> bool:

@@ -15,7 +15,6 @@ from kuma_sync.app.build import utc_now
 from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import (
     Finding,
-    Puller,
     check_door,
     check_store,
     days_left,
@@ -24,6 +23,7 @@ from kuma_sync.app.local_diagnostics import (
     stored_pullers,
     warning,
 )
+from kuma_sync.app.pullers import Puller
 from kuma_sync.app.remotes import (
     Remotes,
     Target,

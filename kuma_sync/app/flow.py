@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from kuma_sync.app.decisions import wait_for_a_person
 from kuma_sync.app.processes import Running
+from kuma_sync.app.pullers import Puller, pullers
 from kuma_sync.app.standing import own_troubles
-from kuma_sync.core.condition import Trouble
+from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
-from kuma_sync.core.routing import NO_ROUTE
+from kuma_sync.core.routing import IRP, NO_ROUTE
 from kuma_sync.core.sentence import Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING, QueueCounts
 from kuma_sync.store.read_models.activity import Slot
+from kuma_sync.store.read_models.groups import Group
+from kuma_sync.store.read_models.overview import AlertState
+from kuma_sync.sync.handout.expecting import NOBODY_ASKED
 from kuma_sync.telemetry.health import State, split_part
 
 SLOW = timedelta(minutes=5)
@@ -23,44 +28,70 @@ SLOW = timedelta(minutes=5)
 
 AN_HOUR = timedelta(hours=1)
 
+YOUNG = timedelta(minutes=1)
+"""While a daemon is younger, that it counted nothing tells nothing: what it did is stored now and then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flowing:
-    """What the sentence is made of. `deliveries` are the queues of the targets; `lately` is the last hour."""
+    """What the sentence is made of. `deliveries` are the queues of the targets; `lately` is the last hour.
+
+    `stopped` is what waits for a person, `alerts` how many are in each state. `refused`: why the configuration on disk
+    cannot be read, where that is known though no daemon said it.
+    """
 
     now: datetime
     running: Running
     deliveries: Mapping[str, QueueCounts]
     closes: QueueCounts
-    stopped: int
-    """Alerts that wait for a human."""
+    stopped: Sequence[Group] = ()
+    alerts: Mapping[AlertState, int] = field(default_factory=dict)
+    polling: Sequence[Puller] = ()
     paused: Sequence[Maintenance]
     lately: Slot
+    refused: str = ""
 
 
-def flowing(tx: Tx, running: Running) -> Flowing:
+def flowing(tx: Tx, running: Running, *, refused: str = "") -> Flowing:
     """Read the facts."""
-    deliveries, closes = tx.delivery.counts(), tx.closes.total()
-    every = [*deliveries.values(), closes]
-    stopped = sum(counts.jobs.get(depth, 0) for counts in every for depth in (Depth.PARKED, Depth.HELD))
     return Flowing(
         now=tx.now,
         running=running,
-        deliveries=deliveries,
-        closes=closes,
-        stopped=stopped + tx.rejects.count() + sum(tx.links.held_by_target().values()),
+        deliveries=tx.delivery.counts(),
+        closes=tx.closes.total(),
+        stopped=tx.groups.all(),
+        alerts=tx.overview.counts(),
+        polling=pullers(tx),
         paused=tx.pauses.all(),
         lately=tx.happened.last(AN_HOUR),
+        refused=refused,
     )
 
 
 def flow(facts: Flowing) -> Sentence:
     """Say the worst of what keeps alerts from flowing; else how they flow."""
+    return told(facts)[0]
+
+
+def told(facts: Flowing) -> list[Sentence]:
+    """Say all that keeps alerts from flowing, the worst first; only where nothing does, how they flow."""
+    return wrong(facts) or [_well(facts)]
+
+
+def wrong(facts: Flowing) -> list[Sentence]:
+    """Say all that keeps alerts from flowing, or will, the worst first."""
     if not facts.running.daemon:
-        return _and_waiting(sentence("Nothing flows: no daemon runs"), _waiting(facts, *facts.deliveries))
+        return [_and_waiting(sentence("Nothing flows: no daemon runs"), _waiting(facts, *facts.deliveries))]
     if facts.running.mute:
-        return sentence("Nobody knows whether alerts flow: the daemon says nothing")
-    return next(_stops(facts), None) or _slow(facts) or _well(facts)
+        return [sentence("Nobody knows whether alerts flow: the daemon says nothing")]
+    waits = wait_for_a_person(facts.stopped, facts.alerts)
+    found = [*_stops(facts), *([waits] if waits else []), *_refused(facts)]
+    slow = None if found else _slow(facts)
+    return [slow] if slow else found
+
+
+_FIRST = ("store", "kuma", "poll", "irp", "delivery")
+_THEN = ("close",)
 
 
 def _stops(facts: Flowing) -> Iterator[Sentence]:
@@ -70,18 +101,70 @@ def _stops(facts: Flowing) -> Iterator[Sentence]:
         for one in own_troubles(heartbeat.condition)
         if one.state in (State.FAILING, State.PAUSED)
     ]
-    for name in ("store", "kuma", "poll", "irp", "delivery", "close"):
-        ours = [one for one in troubles if split_part(one.part)[0] == name]
+    names = [split_part(one.part)[0] for one in troubles]
+    yield from _of_parts(facts, troubles, _FIRST)
+    yield from _unfetched(facts, troubles)
+    yield from (_maintained(one, facts) for one in facts.paused if one.lasts(facts.now))
+    yield from _of_parts(
+        facts, troubles, (*_THEN, *(name for name in dict.fromkeys(names) if name not in _FIRST + _THEN))
+    )
+
+
+def _of_parts(facts: Flowing, troubles: Sequence[Trouble], names: Sequence[str]) -> Iterator[Sentence]:
+    for name in names:
+        ours = [one for one in troubles if split_part(one.part)[0] == name and not _unasked(one)]
         if ours:
             yield _stopped(min(ours, key=lambda one: one.since), facts)
-    for maintained in facts.paused:
-        if maintained.lasts(facts.now):
-            yield _maintained(maintained, facts)
+
+
+def _unasked(trouble: Trouble) -> bool:
+    """Tell whether a target that polls us does not: only its own side can mend that."""
+    return trouble.reason.startswith(NOBODY_ASKED)
+
+
+def _unfetched(facts: Flowing, troubles: Sequence[Trouble]) -> Iterator[Sentence]:
+    paused = {one.part for one in facts.paused if one.lasts(facts.now)}
+    missed = {split_part(one.part)[1] for one in troubles if _unasked(one)}
+    for one in facts.polling:
+        if one.target in paused or not (one.target in missed or (one.waiting and one.asked_at is None)):
+            continue
+        irp = sentence("The IRP") if one.target == IRP else sentence("The IRP %(target)s", target=one.target)
+        if one.asked_at is None:
+            said = sentence(
+                "%(irp)s has never fetched its alerts: it must ask us. Look at its connector and its token",
+                irp=irp,
+            )
+        else:
+            said = sentence(
+                "%(irp)s has fetched no alerts since %(asked)s: it must ask us. Look at its connector and its token",
+                irp=irp,
+                asked=one.asked_at,
+            )
+        yield _and_waiting(said, one.waiting)
+
+
+def _refused(facts: Flowing) -> Iterator[Sentence]:
+    known = [one for heartbeat in facts.running.daemons for one in heartbeat.condition if one.part == CONFIGURATION]
+    if known:
+        first = min(known, key=lambda one: one.since)
+        yield sentence(
+            "The configuration on disk is refused since %(since)s, the one before works on. Do not restart until it is "
+            "mended: %(reason)s",
+            since=first.since,
+            reason=first.reason,
+        )
+    elif facts.refused:
+        yield sentence(
+            "The configuration on disk is refused, the one before works on. Do not restart until it is mended: "
+            "%(reason)s",
+            reason=facts.refused,
+        )
 
 
 def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
     name, target = split_part(trouble.part)
-    age, reason = facts.now - trouble.since, trouble.reason or trouble.state
+    part, why = told_apart(trouble.part, trouble.reason)
+    age, reason = facts.now - trouble.since, why or trouble.state
     match name:
         case "store":
             return sentence("Nothing flows: the store is not well for %(age)s: %(reason)s", age=age, reason=reason)
@@ -91,14 +174,14 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
                 age=age,
                 reason=reason,
             )
-        case "close":
+        case "close" if why == trouble.reason:
             said = sentence(
                 "Closings in KUMA stand still for %(age)s, and are tried again by themselves: %(reason)s",
                 age=age,
                 reason=reason,
             )
             return _and_waiting(said, _jobs(facts.closes))
-        case _:
+        case "irp" | "delivery":
             said = sentence(
                 "Deliveries to %(target)s stand still for %(age)s, and are tried again by themselves: %(reason)s",
                 target=target,
@@ -106,6 +189,10 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
                 reason=reason,
             )
             return _and_waiting(said, _waiting(facts, target))
+        case _:
+            return sentence(
+                "Not well for %(age)s, and tried again: %(part)s: %(reason)s", part=part, age=age, reason=reason
+            )
 
 
 def _maintained(one: Maintenance, facts: Flowing) -> Sentence:
@@ -147,11 +234,10 @@ def _slow(facts: Flowing) -> Sentence | None:
 
 def _well(facts: Flowing) -> Sentence:
     new, irps = facts.lately.kuma.arrived, facts.lately.irps
+    waiting = _waiting(facts, *facts.deliveries) + sum(one.waiting for one in facts.polling)
     if not new and not irps.delivered:
-        return sentence("Alerts flow: nothing new in the last hour")
+        return _quiet(facts, waiting)
     came = counted("%(count)d new in the last hour", "%(count)d new in the last hour", new)
-    within = timedelta(seconds=max(irps.longest, 1))
-    waiting = _waiting(facts, *facts.deliveries)
     if waiting:
         return counted(
             "Alerts flow: %(came)s, %(count)d is on its way",
@@ -159,17 +245,21 @@ def _well(facts: Flowing) -> Sentence:
             waiting,
             came=came,
         )
-    if facts.stopped:
-        return counted(
-            "Alerts flow: %(came)s, delivered within %(within)s; %(count)d waits for you",
-            "Alerts flow: %(came)s, delivered within %(within)s; %(count)d wait for you",
-            facts.stopped,
-            came=came,
-            within=within,
-        )
     if not irps.delivered:
         return sentence("Alerts flow: %(came)s", came=came)
-    return sentence("Alerts flow: %(came)s, all delivered within %(within)s", came=came, within=within)
+    within = timedelta(seconds=max(irps.longest, 1))
+    return sentence(
+        "Alerts flow: %(came)s, all delivered; the longest wait in the queue was %(within)s", came=came, within=within
+    )
+
+
+def _quiet(facts: Flowing, waiting: int) -> Sentence:
+    if waiting:
+        return counted("Alerts flow: %(count)d is on its way", "Alerts flow: %(count)d are on their way", waiting)
+    started = [one.process.started_at for one in facts.running.daemons]
+    if started and facts.now - max(started) < YOUNG:
+        return sentence("Alerts flow")
+    return sentence("Alerts flow: nothing new in the last hour")
 
 
 def _waiting(facts: Flowing, *targets: str) -> int:

@@ -67,24 +67,23 @@ class Daemon:
         self._limits = limits = limits or Limits()
         self._settings = settings
         self._reload = reload
-        self._stop = asyncio.Event()
-        self._hup = asyncio.Event()
+        self._stop, self._hup = asyncio.Event(), asyncio.Event()
         self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
         self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
         metrics = Metrics()
         self._callers = DoorLimits(most=most_connections())
-        most_waiting = min(limits.waiting_callers, self._callers.most // 2)
         self._shared = SharedState(
             store=open_store(settings, limits=limits.store),
             limits=limits,
             health=Health(monotonic=time.monotonic, on_success=self._succeeded),
             metrics=metrics,
             certificates=Certificates(metrics),
-            waiters=Waiters(most=most_waiting),
+            waiters=Waiters(most=min(limits.waiting_callers, self._callers.most // 2)),
         )
         self._notifications = Notifications(self._shared, settings.notify)
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
+        self._activity: ActivityLog | None = None
         self._console = ConsoleDoor(
             FromDaemon(
                 settings=lambda: self._settings,
@@ -93,6 +92,7 @@ class Daemon:
                 health=self._shared.health,
                 reader=lambda: None if self._runtime is None else self._runtime.contents,
                 ring=self._ring,
+                note=self._note,
             )
         )
         self._intake = ClosingIntake(
@@ -143,7 +143,7 @@ class Daemon:
                         clock=utc_now,
                         limits=self._limits,
                     )
-                    activity = ActivityLog(
+                    self._activity = activity = ActivityLog(
                         self._shared.store, self._shared.metrics, owner=self._shared.owner, clock=utc_now
                     )
                     noting = partial(activity.keep, every=self._limits.activity_noted)
@@ -335,6 +335,10 @@ class Daemon:
     def _ring(self) -> None:
         if self._runtime is not None:
             self._runtime.closes.bell.ring()
+
+    async def _note(self) -> None:
+        if self._activity is not None:
+            await self._activity.note()
 
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()

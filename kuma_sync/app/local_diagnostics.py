@@ -18,12 +18,13 @@ from pathlib import Path
 from kuma_sync.app.build import open_store, utc_now
 from kuma_sync.app.identity import served
 from kuma_sync.app.processes import refuse_moved
+from kuma_sync.app.pullers import Puller, pullers
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.settings.sections import StoreSection, WebSection
-from kuma_sync.store import Identity, Store, Tx, is_held, store_file, store_url
+from kuma_sync.store import Identity, Store, is_held, store_file, store_url
 from kuma_sync.store.migrate import assure_writable, cautions, check, head
 from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
 from kuma_sync.transport.certificates import validity_of_file
@@ -169,29 +170,6 @@ def _problems(file: Path, folder: os.stat_result) -> Iterator[str]:
     yield from strangers(file)
     if file.exists() and file.stat().st_mode & stat.S_IROTH and folder.st_mode & stat.S_IXOTH:
         yield f"{file.name} can be read by every user of this machine, and holds events; chmod o-r it"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Puller:
-    """A target that polls us: when it last asked, and how many alerts wait to be handed out."""
-
-    target: str
-    asked_at: datetime | None = None
-    waiting: int = 0
-
-    @property
-    def waits(self) -> str:
-        """Say how many alerts wait."""
-        return f"{self.waiting or 'no'} alert{'s wait' if self.waiting > 1 else ' waits'}"
-
-
-def pullers(tx: Tx) -> list[Puller]:
-    """Return how the targets that poll us stand."""
-    names = [name for name, irp in tx.targets.joined().items() if not irp.irp_url]
-    if not names:
-        return []
-    asked, waiting = tx.targets.asked_at(), tx.handouts.waiting()
-    return [Puller(target=name, asked_at=asked.get(name), waiting=waiting.get(name, 0)) for name in names]
 
 
 def stored_pullers(settings: Settings) -> dict[str, Puller] | None:

@@ -28,6 +28,7 @@ def reasons(tx: Tx, running: Running, name: str) -> list[Why]:
             piece=pieces[0] if pieces else "",
             troubles=[one for heartbeat in running.daemons for one in heartbeat.condition],
             paused=tx.pauses.all(),
+            unfetched=tx.handouts.lacks(alert_id),
             running=running.daemon,
         )
     )

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from kuma_sync.app.processes import Running
-from kuma_sync.core.condition import CONFIGURATION, Trouble, part_named
+from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.sentence import Sentence, Value, counted, sentence
 from kuma_sync.store import Heartbeat
@@ -179,12 +179,8 @@ def _trouble(trouble: Trouble) -> Sentence:
     if trouble.part == CONFIGURATION:
         said = _refused(trouble.reason)
     else:
-        said = sentence(
-            "%(part)s %(state)s: %(reason)s",
-            part=part_named(trouble.part),
-            state=trouble.state.upper(),
-            reason=trouble.reason,
-        )
+        part, reason = told_apart(trouble.part, trouble.reason)
+        said = sentence("%(part)s %(state)s: %(reason)s", part=part, state=trouble.state.upper(), reason=reason)
     return sentence("%(trouble)s (since %(since)s)", trouble=said, since=trouble.since)
 
 

@@ -12,8 +12,9 @@ import click
 
 from kuma_sync.app.flow import flow, flowing
 from kuma_sync.app.identity import meant
-from kuma_sync.app.local_diagnostics import Puller, file_troubles, pullers
+from kuma_sync.app.local_diagnostics import file_troubles
 from kuma_sync.app.processes import Running, running
+from kuma_sync.app.pullers import Puller, pullers
 from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, examples, json_option
@@ -143,7 +144,7 @@ def _look(settings: Settings, refused: str) -> Status:
             return Status(
                 now=tx.now,
                 verdict=judged.verdict,
-                flow=flow(flowing(tx, running_now)).english(tx.now),
+                flow=flow(flowing(tx, running_now, refused=refused)).english(tx.now),
                 standing=[line.english(tx.now) for line in judged.lines],
                 running=running_now,
                 refused=refused,

@@ -47,6 +47,19 @@ def part_named(part: str) -> Sentence:
     return _PARTS.get(part) or sentence("%(name)s", name=part)
 
 
+_WATCH = re.compile(r"watch(?::(?P<target>[^:\s]+))?: (?P<why>.*)", re.DOTALL)
+
+
+def told_apart(part: str, reason: str) -> tuple[Sentence, str]:
+    """Name what fails, and why: looking for what the IRP closed is of the part `close`, and no trouble of KUMA."""
+    looking = _WATCH.fullmatch(reason) if part == "close" else None
+    if looking is None:
+        return part_named(part), reason
+    if looking["target"] is None:
+        return sentence("looking for closed incidents in the IRP"), looking["why"]
+    return sentence("looking for closed incidents in %(target)s", target=looking["target"]), looking["why"]
+
+
 def went_on(before: Condition, now: Sequence[Trouble]) -> Condition:
     """Return the troubles there are now; one that was there before keeps the time since when."""
     known = {(one.part, one.state): one.since for one in before}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from kuma_sync.core.alert import AlertId
 
-CREATE_HELD = "its create is beyond brake.max_new"
-CLOSING_HELD = "its closing is beyond brake.max_closed_percent"
+CREATE_HELD = "more new at once than brake.max_new allows"
+CLOSING_HELD = "more closed at once than brake.max_closed_percent allows"
 """Why the brake holds something, as it is told to a human."""
 
 

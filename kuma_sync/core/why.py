@@ -67,6 +67,8 @@ class Circumstances:
     troubles: Sequence[Trouble] = ()
     paused: Sequence[Maintenance] = ()
     running: bool = True
+    unfetched: bool = False
+    """It was put out for an IRP that polls us, which has not fetched it since it changed."""
 
 
 def why(facts: Circumstances) -> list[Why]:
@@ -82,9 +84,7 @@ def why(facts: Circumstances) -> list[Why]:
         found.append(Why(said=sentence("KUMA no longer has this alert. Nothing is closed because of that.")))
     if found:
         return found
-    return (
-        [_at_rest(link, facts.snapshot)] if link is not None else [Why(said=sentence("Nothing is known of it here."))]
-    )
+    return [_at_rest(link, facts)] if link is not None else [Why(said=sentence("Nothing is known of it here."))]
 
 
 def _piece(reason: str) -> Why:
@@ -227,8 +227,12 @@ def _maintained(one: Maintenance) -> Why:
     return Why(said=said, press=(Press.RESUME,), part=one.part)
 
 
-def _at_rest(link: Link, snapshot: AlertSnapshot | None) -> Why:
+def _at_rest(link: Link, facts: Circumstances) -> Why:
     """Say where an alert is that has no job, and is not held."""
+    snapshot = facts.snapshot
+    if facts.unfetched and not link.incident_closed:
+        said = sentence("It was not fetched yet: it waits until %(target)s asks us for its alerts.", target=link.target)
+        return Why(said=said)
     if link.alert_closed or link.incident_closed:
         return Why(said=_closed(link))
     if isinstance(link.live, Offered):

@@ -265,6 +265,11 @@ class Handouts:
         )
         return {target: count for target, count in rows}
 
+    def lacks(self, alert_id: AlertId) -> bool:
+        """Tell whether an alert was put out, and its target was not shown it since it changed."""
+        query = select(_ROWS.c.alert_id).where(_ROWS.c.alert_id == alert_id, to_be_shown())
+        return self._connection.execute(query).first() is not None
+
     def sweep(self) -> None:
         """Remove replaced bytes and pages that no answer needs any more."""
         self._connection.execute(delete(_BODIES).where(_BODIES.c.replaced_at < self._now - KEPT))

@@ -86,6 +86,14 @@ class Tx:
         held = QueueCounts(jobs={Depth.HELD: len(self.links.held())})
         return {"delivery": self.delivery.total().plus(held), "close": self.closes.total().plus(QueueCounts())}
 
+    def deliveries(self) -> dict[str, QueueCounts]:
+        """Count the jobs towards each target; what the brake keeps from it, or no route takes, counts as held."""
+        found = self.delivery.counts()
+        for target, count in self.links.held_by_target().items():
+            held = QueueCounts(jobs={Depth.HELD: count})
+            found[target] = found.get(target, QueueCounts()).plus(held)
+        return found
+
 
 class Store:
     """The state of everything, in SQLite or PostgreSQL.

@@ -161,7 +161,7 @@ class Limits:
     house_kept_every: timedelta = timedelta(hours=1)
     """The pace of pruning."""
 
-    activity_noted: timedelta = timedelta(minutes=1)
+    activity_noted: timedelta = timedelta(seconds=10)
     """The pace at which it is noted how much happened: where something did, one transaction of a few rows."""
 
     heartbeat: timedelta = timedelta(seconds=20)

@@ -159,6 +159,11 @@ class Health:
         known.succeeded = known.moved = self._now()
         self._on_success(part)
 
+    def presumed(self, part: Part) -> None:
+        """Take a part for well that nothing has asked yet; that is no success, and has no age."""
+        self._set(part, State.OK).moved = self._now()
+        self._on_success(part)
+
     def moved_on(self, part: Part) -> None:
         """Note progress in a long piece of work, so that the part does not count as late."""
         self._parts[part].moved = self._now()

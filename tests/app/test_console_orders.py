@@ -324,7 +324,11 @@ async def test_an_irp_that_is_paused_is_not_asked_for_a_look_either(database_url
         with here.store.writing() as tx:
             keep(tx, "a", target="irp", incident=an_incident())
         await here.carries_out(Pause(part="irp"))
-        source = Source(here.store, settings=lambda: settings_in(tmp_path), reader=lambda: None)
+        source = Source(here.store, settings=lambda: settings_in(tmp_path), reader=lambda: None, note=_nothing)
 
         with pytest.raises(NothingDone, match="The IRP cannot be asked: an operator paused irp"):
             await source.live("a")
+
+
+async def _nothing() -> None:
+    """Store nothing: no daemon did anything here."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import pytest
 from builders import NOW
 
-from kuma_sync.app.flow import Flowing, flow
+from kuma_sync.app.flow import Flowing, flow, told
 from kuma_sync.app.processes import Running
+from kuma_sync.app.pullers import Puller
 from kuma_sync.core.condition import Trouble
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.store import Heartbeat, Process
@@ -17,13 +19,15 @@ from kuma_sync.store.activity import Counts
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models.activity import Slot
+from kuma_sync.store.read_models.groups import Group, Kind
+from kuma_sync.store.read_models.overview import AlertState
 
 AGO = NOW - timedelta(minutes=14)
 NOTHING = Slot(start=NOW, kuma=Counts(), targets={})
 
 
 def running(*troubles: tuple[str, str, str]) -> Running:
-    process = Process(owner="vm:1:x", host="vm", pid=1, version="0.1.0", started_at=NOW, single_pass=False)
+    process = Process(owner="vm:1:x", host="vm", pid=1, version="0.1.0", started_at=AGO, single_pass=False)
     condition = tuple(Trouble(part=part, state=state, reason=why, since=AGO) for part, state, why in troubles)
     return Running(daemons=(Heartbeat(process=process, heard_at=NOW, silent=timedelta(), condition=condition),))
 
@@ -36,25 +40,34 @@ def waiting(count: int, *, since: timedelta = timedelta()) -> QueueCounts:
     return QueueCounts(jobs={Depth.BACKOFF: count}, oldest=NOW - since)
 
 
-def said(*troubles: tuple[str, str, str], **facts: object) -> str:
+def facts_of(*troubles: tuple[str, str, str], **facts: object) -> Flowing:
     known = Flowing(
         now=NOW,
         running=running(*troubles),
         deliveries=dict[str, QueueCounts](),
         closes=QueueCounts(),
-        stopped=0,
         paused=(),
         lately=NOTHING,
     )
-    return flow(replace(known, **facts)).english(NOW)  # type: ignore[arg-type]  # each test names the facts it has
+    return replace(known, **facts)  # type: ignore[arg-type]  # each test names the facts it has
+
+
+def said(*troubles: tuple[str, str, str], **facts: object) -> str:
+    return flow(facts_of(*troubles, **facts)).english(NOW)
+
+
+def group(kind: Kind, count: int, *, oldest: datetime | None = AGO) -> Group:
+    return Group(key=kind, kind=kind, target="irp", reason="", count=count, oldest=oldest, reasons=())
 
 
 def test_when_all_is_well_it_says_how_many_came_and_how_fast_they_were_delivered() -> None:
     told = Counts(delivered=14, waited=20, longest=3.2)
 
-    assert said(lately=lately(12, irp=told)) == "Alerts flow: 12 new in the last hour, all delivered within 3 s"
+    assert said(lately=lately(12, irp=told)) == (
+        "Alerts flow: 12 new in the last hour, all delivered; the longest wait in the queue was 3 s"
+    )
     assert said(lately=lately(1, irp=replace(told, longest=0.1))).endswith(
-        "1 new in the last hour, all delivered within 1 s"
+        "1 new in the last hour, all delivered; the longest wait in the queue was 1 s"
     )
 
 
@@ -70,17 +83,81 @@ def test_what_is_on_its_way_is_not_called_delivered() -> None:
     )
 
 
-def test_what_waits_for_a_human_is_not_called_delivered() -> None:
-    told = lately(12, irp=Counts(delivered=9, waited=9, longest=2))
+def test_what_the_brake_holds_is_the_first_thing_said_with_how_many_of_how_many() -> None:
+    alerts = {AlertState.HELD: 35, AlertState.OPEN: 4, AlertState.PENDING: 1, AlertState.CLOSED: 100}
 
-    assert said(lately=told, stopped=3).endswith("12 new in the last hour, delivered within 2 s; 3 wait for you")
+    assert said(lately=lately(40), stopped=[group(Kind.HELD_CREATE, 35)], alerts=alerts) == (
+        "35 of 40 open alerts wait for a person: 35 held by the brake since 2026-01-15 11:46:00Z, 14 min ago (look, "
+        "then release or drop)"
+    )
 
 
-def test_everything_parked_does_not_look_as_if_all_were_delivered() -> None:
-    sentence = said(lately=lately(12), stopped=12)
+def test_alerts_without_a_route_and_parked_ones_are_said_too_and_alerts_do_not_flow() -> None:
+    alerts = {AlertState.HELD: 9, AlertState.PARKED: 1, AlertState.OPEN: 3}
+    both = [group(Kind.UNROUTED, 9), group(Kind.DELIVERY, 1)]
 
-    assert "all delivered" not in sentence
-    assert sentence.endswith("12 wait for you")
+    assert said(lately=lately(12), stopped=both, alerts=alerts) == (
+        "10 of 13 open alerts wait for a person: 9 without a route (the configuration needs one), 1 parked (try it "
+        "again, or give it up)"
+    )
+
+
+def test_a_parked_piece_that_is_no_alert_waits_for_a_person_too() -> None:
+    assert said(stopped=[group(Kind.PIECE, 1)]) == "1 parked (try it again, or give it up)"
+
+
+def test_a_refused_configuration_is_said_with_its_time_and_that_a_restart_would_fail() -> None:
+    assert said(("configuration", "refused", "poll.intervall: unknown key")) == (
+        "The configuration on disk is refused since 2026-01-15 11:46:00Z, 14 min ago, the one before works on. "
+        "Do not restart until it is mended: poll.intervall: unknown key"
+    )
+    assert said(refused="poll.intervall: unknown key").endswith("until it is mended: poll.intervall: unknown key")
+
+
+@pytest.mark.parametrize("part", ["store", "kuma", "poll", "irp", "delivery", "close", "irp:north", "another"])
+def test_while_any_part_fails_it_is_never_said_that_alerts_flow(part: str) -> None:
+    assert "Alerts flow" not in said((part, "failing", "x"), lately=lately(2))
+
+
+def test_all_that_is_wrong_is_told_the_worst_first() -> None:
+    facts = facts_of(("irp", "paused", "503"), ("configuration", "refused", "x"), stopped=[group(Kind.HELD_CREATE, 2)])
+
+    assert [str(one).split(" ")[0] for one in told(facts)] == ["Deliveries", "2", "The"]
+
+
+def test_an_irp_that_polls_us_and_never_asked_must_be_looked_at_there() -> None:
+    asks = Puller(target="irp", waiting=12)
+    reason = ("irp", "failing", "nobody asked for alerts for 14 s")
+
+    for troubles in ([], [reason]):
+        assert said(*troubles, polling=[asks]) == (
+            "The IRP has never fetched its alerts: it must ask us. Look at its connector and its token; 12 wait"
+        )
+    assert said(reason, polling=[replace(asks, asked_at=AGO)]) == (
+        "The IRP has fetched no alerts since 2026-01-15 11:46:00Z, 14 min ago: it must ask us. Look at its "
+        "connector and its token; 12 wait"
+    )
+
+
+def test_what_is_to_be_fetched_is_on_its_way() -> None:
+    sentence = said(lately=lately(3), polling=[Puller(target="irp", waiting=3, asked_at=NOW)])
+
+    assert sentence == "Alerts flow: 3 new in the last hour, 3 are on their way"
+
+
+def test_closings_in_the_irp_that_cannot_be_looked_for_are_no_trouble_of_kuma() -> None:
+    assert said(("close", "failing", "watch:north: answered 503")) == (
+        "Not well for 14 min, and tried again: looking for closed incidents in north: answered 503"
+    )
+
+
+def test_in_its_first_minute_a_daemon_does_not_claim_that_nothing_came() -> None:
+    young = running()
+    process = replace(young.daemons[0].process, started_at=NOW - timedelta(seconds=20))
+    fresh = replace(young, daemons=(replace(young.daemons[0], process=process),))
+
+    assert said(running=fresh) == "Alerts flow"
+    assert said(running=fresh, deliveries={"irp": waiting(12)}) == "Alerts flow: 12 are on their way"
 
 
 def test_a_target_that_stands_still_is_named_with_its_reason_and_what_waits() -> None:

@@ -42,7 +42,11 @@ def judged(link: dict[str, Any] | None = None, **facts: Any) -> list[Why]:
         ({"ignored": True, "target": "ignore"}, "A route says that it is ignored.", ()),
         ({"ignored": True}, "It is older than poll.ignore_before.", ()),
         ({"target": ""}, "No route takes it, and there is no [irp].", (Press.ROUTE,)),
-        ({"held_create": True}, "The brake holds its incident: its create is beyond brake.max_new.", (Press.RELEASE,)),
+        (
+            {"held_create": True},
+            "The brake holds its incident: more new at once than brake.max_new allows.",
+            (Press.RELEASE,),
+        ),
         ({"alert_closed": True, "held_close": True}, "The brake holds the closing of its", (Press.RELEASE,)),
         ({}, "It has no incident, and no job is queued for it", (Press.RESYNC,)),
         ({"incident": an_incident()}, "Its incident is out of date, and no job is queued", (Press.RESYNC,)),
@@ -53,6 +57,12 @@ def test_without_a_job_the_link_tells_why(link: dict[str, Any], sentence: str, p
 
     assert str(found.said).startswith(sentence)
     assert found.press == press
+
+
+def test_an_alert_that_waits_to_be_fetched_says_so() -> None:
+    assert said({"target": "robot"}, unfetched=True) == [
+        "It was not fetched yet: it waits until robot asks us for its alerts."
+    ]
 
 
 def test_an_alert_that_was_delivered_says_so() -> None:

@@ -6,14 +6,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from builders import a_link
 from plans import plans
 from stores import Clock, opened
 
-from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.alert import Alert, AlertId, AlertSnapshot, Contents
 from kuma_sync.core.handout import Asked
+from kuma_sync.core.link import Offered
 from kuma_sync.settings.expressions import Expression
-from kuma_sync.store import Store
+from kuma_sync.store import Shape, Shown, Store
 from kuma_sync.store.handouts import NOTHING, Handout, Out, Text
+from kuma_sync.store.read_models import search
+from kuma_sync.store.read_models.overview import AlertState
 
 NEW = Asked(statuses=frozenset({"new"}))
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,6 +56,30 @@ async def test_each_target_is_shown_its_own(database_url: str) -> None:
 
         assert [out.alert_id for out in listed(store)] == ["a"]
         assert [out.alert_id for out in listed(store, "south")] == ["b"]
+
+
+async def test_an_alert_that_was_not_fetched_yet_is_no_open_one(database_url: str) -> None:
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            snapshot = AlertSnapshot(alert=an_item("a").alert)
+            shown = Shown(snapshot=snapshot, shape=Shape.LISTING, digest=None, contents=Contents())
+            tx.alerts.save([shown], now=tx.now, sweep=0)
+            link = replace(a_link(alert_id=AlertId("a"), target="north"), state=Offered())
+            tx.links.add([link], now=tx.now)
+        put(store, an_item("a"))
+        before = states(store)
+        deliver(store, listed(store))
+
+        assert before == (AlertState.PENDING, {AlertState.PENDING: 1}, 1, True)
+        assert states(store) == (AlertState.OPEN, {AlertState.OPEN: 1}, 0, False)
+
+
+def states(store: Store) -> tuple[AlertState | None, dict[AlertState, int], int | None, bool]:
+    """Return an alert's state, the counts, how many a search for waiting ones finds, and whether its IRP lacks it."""
+    with store.reading() as tx:
+        counts = {state: count for state, count in tx.overview.counts().items() if count}
+        pending = tx.search.page(search.Asked(filter=search.Filter(state=AlertState.PENDING)))
+        return tx.overview.state(AlertId("a")), counts, len(pending.rows), tx.handouts.lacks(AlertId("a"))
 
 
 async def test_what_changed_while_it_was_sent_is_shown_again(database_url: str) -> None:

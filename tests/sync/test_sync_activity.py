@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
@@ -63,6 +64,16 @@ async def test_what_was_noted_is_not_noted_again_and_a_quiet_minute_writes_nothi
 
         assert first.kuma.arrived == 3
         assert noted(store).targets == {}
+
+
+async def test_several_who_note_at_once_note_it_once(database_url: str) -> None:
+    metrics = Metrics()
+    async with opened(database_url, clock=Clock(NOON)) as store:
+        log = ActivityLog(store, metrics, owner="vm:1:a", clock=Clock(NOON))
+        work(metrics)
+        await asyncio.gather(*(log.note() for _ in range(5)))
+
+        assert noted(store).kuma.arrived == 3
 
 
 async def test_what_a_store_that_is_away_did_not_take_is_noted_later_and_nothing_is_raised(database_url: str) -> None:

@@ -166,3 +166,22 @@ async def test_beats_that_fail_on_and_on_end_what_they_speak_for(postgres_url: s
 async def rename(store: Store, column: str, name: str) -> None:
     with store.engine.begin() as connection:
         connection.execute(text(f"ALTER TABLE heartbeats RENAME COLUMN {column} TO {name}"))
+
+
+async def test_an_outage_keeps_its_age_over_an_operators_pause(database_url: str) -> None:
+    health = Health(monotonic=time.monotonic)
+    async with opened(database_url) as store:
+        heart = a_heart(store, health=health)
+        health.paused("irp", "503")
+        await heart.beat()
+        (before,) = [one for one in (await heard(store))[0].condition if one.part == "irp"]
+        health.maintained({"irp": "paused by anna"})
+        await heart.beat()
+        await heart.beat()
+        under = [one for one in (await heard(store))[0].condition if one.part == "irp"]
+        health.maintained({})
+        await heart.beat()
+        (after,) = [one for one in (await heard(store))[0].condition if one.part == "irp"]
+
+    assert under == []
+    assert after == before

@@ -23,7 +23,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from kuma_sync.core.alert import AlertId
+from kuma_sync.core.alert import CLOSED, AlertId
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.routing import NO_ROUTE, UNROUTED
 from kuma_sync.core.text import incident_spellings
@@ -172,6 +172,10 @@ class Overview:
         return sorted(found)[:limit]
 
 
+UNFETCHED = select(schema.handouts.c.alert_id).where(schema.PENDING, schema.handouts.c.status != CLOSED)
+"""Alerts that an IRP which polls us has not fetched since they changed; what is closed by now is not counted."""
+
+
 def _queued(table: Any, states: Sequence[JobState] = ()) -> ColumnElement[bool]:
     condition = table.c.subject == schema.alerts.c.id
     return exists().where(and_(condition, table.c.state.in_(states)) if states else condition)
@@ -205,6 +209,7 @@ def state_of() -> ColumnElement[str]:
         (or_(links.ignored, links.dropped), AlertState.IGNORED),
         (links.target == NO_ROUTE, AlertState.HELD),
         (_in(JobState.PENDING, JobState.RUNNING), AlertState.PENDING),
+        (UNFETCHED.where(schema.handouts.c.alert_id == schema.alerts.c.id).exists(), AlertState.PENDING),
         (or_(links.alert_closed, links.incident_closed), AlertState.CLOSED),
         (links.gone, AlertState.GONE),
         else_=AlertState.OPEN,
@@ -262,6 +267,7 @@ _SPECIAL = union(
     select(schema.delivery_queue.c.subject.label("id")),
     select(schema.close_queue.c.subject),
     select(schema.links.c.alert_id).where(schema.HELD),
+    UNFETCHED,
 ).subquery("special")
 
 _EXCEPTIONS = (

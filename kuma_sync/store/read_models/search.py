@@ -30,7 +30,7 @@ from kuma_sync.core.text import alert_spellings, fit, incident_spellings
 from kuma_sync.core.words import searched
 from kuma_sync.store import schema
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.read_models.overview import AlertState, Row, rows_of, state_of
+from kuma_sync.store.read_models.overview import UNFETCHED, AlertState, Row, rows_of, state_of
 from kuma_sync.store.read_models.position import Position, read_position
 from kuma_sync.store.read_models.walk import Segment, Walk, joined
 
@@ -325,7 +325,7 @@ _BY_STATE: dict[AlertState, list[Select[Any]]] = {
     AlertState.HELD: [*_jobs(JobState.HELD), _marked(schema.HELD), _marked(schema.UNROUTED)],
     AlertState.MISSED: [_marked(schema.MISSED)],
     AlertState.IGNORED: [_marked(schema.GIVEN_UP)],
-    AlertState.PENDING: _jobs(JobState.PENDING, JobState.RUNNING),
+    AlertState.PENDING: [*_jobs(JobState.PENDING, JobState.RUNNING), UNFETCHED],
     AlertState.GONE: [_marked(schema.GONE)],
 }
 """For states that few alerts are in: those that may be in it, by indexes alone."""

@@ -26,6 +26,7 @@ class ActivityLog:
         self._noted: Growth = totals(metrics)
         self._longest: dict[str, float] = {}
         self._since = clock()
+        self._one = asyncio.Lock()
 
     async def keep(self, *, every: timedelta) -> None:
         """Note at this pace, for ever."""
@@ -34,7 +35,11 @@ class ActivityLog:
             await self.note()
 
     async def note(self) -> None:
-        """Note what happened since the last time."""
+        """Note what happened since the last time. Several may ask at once: what one notes no other notes again."""
+        async with self._one:
+            await self._add()
+
+    async def _add(self) -> None:
         for target, seconds in self._metrics.take_longest().items():
             self._longest[target] = max(seconds, self._longest.get(target, 0.0))
         now, slot = totals(self._metrics), slot_of(self._since)

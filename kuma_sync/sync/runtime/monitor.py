@@ -111,11 +111,7 @@ class _Standing:
 
 
 def _standing(tx: Tx) -> _Standing:
-    deliveries = tx.delivery.counts()
-    for target, count in tx.links.held_by_target().items():
-        held = QueueCounts(jobs={Depth.HELD: count})
-        deliveries[target] = deliveries.get(target, QueueCounts()).plus(held)
-    return _Standing(deliveries=deliveries, closes=tx.closes.total(), rejected=tx.rejects.count(), now=tx.now)
+    return _Standing(deliveries=tx.deliveries(), closes=tx.closes.total(), rejected=tx.rejects.count(), now=tx.now)
 
 
 async def report(systemd: Systemd, health: Health, pulse: Pulse, limits: Limits) -> None:
@@ -171,6 +167,7 @@ class Heart:
         self._health = health
         self._clock = clock
         self._condition: Condition = ()
+        self._before: Condition = ()
         self._said: Condition | None = None
         self._said_at = 0.0
 
@@ -201,7 +198,10 @@ class Heart:
 
     async def beat(self) -> None:
         """Say how it is, if that is news or was not said for long. Raise StoreUnavailable."""
-        self._condition = went_on(self._condition, condition(self._health, self._clock()))
+        self._condition = went_on(self._before, condition(self._health, self._clock()))
+        # What fails under an operator's pause is not told, but an outage does not begin anew with its end.
+        paused = {name for name, part in self._health.ready().parts.items() if part.maintenance}
+        self._before = (*self._condition, *(one for one in self._before if one.part in paused))
         old = time.monotonic() - self._said_at > self._limits.heartbeat.total_seconds()
         if self._said is not None and not old and same(self._said, self._condition):
             return

@@ -246,7 +246,7 @@ def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
     for name, target in runtime.targets.items():
         if not target.asked:
             # Nothing but deliveries speaks to it: what nobody asked is not unwell.
-            health.succeeded(part_of("irp", name))
+            health.presumed(part_of("irp", name))
     for name, problem in runtime.broken.items():
         for part in ("irp", "delivery"):
             health.failed(part_of(part, name), problem)

@@ -72,6 +72,7 @@ STATES: dict[str, tuple[str, str]] = {
     "ok": ("good", N_("well")),
     "failing": ("bad", N_("failing")),
     "paused": ("warn", N_("paused")),
+    "waiting": ("busy", N_("waiting")),
     "stopped": ("bad", N_("stopped")),
     "off": ("quiet", N_("off")),
     "standby": ("quiet", N_("standby")),
@@ -88,7 +89,11 @@ FOREIGN = (
     *(N_("low"), N_("medium"), N_("high"), N_("critical")),
     *(N_("new"), N_("assigned"), N_("escalated")),
     *(N_("responded"), N_("incorrect data"), N_("incorrect correlation rule")),
-    *(N_("its create is beyond brake.max_new"), N_("its closing is beyond brake.max_closed_percent"), N_("no route")),
+    *(
+        N_("more new at once than brake.max_new allows"),
+        N_("more closed at once than brake.max_closed_percent allows"),
+        N_("no route"),
+    ),
     *(N_("as it was sent"), N_("edited in the IRP"), N_("left to the analysts"), N_("not known what was sent")),
 )
 """Words that come from elsewhere, and are known: KUMA's priorities, statuses and reasons; whose a field is."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kuma_sync.core.condition import part_named
+from kuma_sync.core.condition import part_named, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.sentence import Sentence
 from kuma_sync.store import PassRecord, Tx
@@ -19,7 +19,7 @@ from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models.activity import Slot
 from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
-from kuma_sync.telemetry.health import PartState, State, split_part
+from kuma_sync.telemetry.health import PartState, State, part_of, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
@@ -35,6 +35,9 @@ DEPTHS = {
     Depth.PARKED: N_("parked"),
 }
 """The states of jobs in a queue."""
+
+ALWAYS = {Depth.PENDING, Depth.HELD, Depth.PARKED}
+"""The states that are shown even where nothing is in them."""
 
 STEP = 6 * SLOT
 """Half an hour: 48 bars are still told apart on a phone."""
@@ -54,10 +57,16 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the daemon as it is shown; `pauses` is what an operator may pause of it, "" for nothing."""
+    """A part of the daemon as it is shown. `pauses` is what an operator may pause of it, "" for nothing.
+
+    `waits`: it is well, and can do nothing while the IRP is away. `whole` names the part that a pause is of, also where
+    `name` names the piece of it that fails.
+    """
 
     name: Sentence
+    whole: Sentence
     state: PartState
+    waits: bool
     pauses: str
     paused: Maintenance | None
 
@@ -66,6 +75,8 @@ class Part:
         """Return its state as a badge says it: "paused" is an operator's word, "stopped" the daemon's own doing."""
         if self.paused or self.state.maintenance:
             return "paused"
+        if self.waits:
+            return "waiting"
         return "stopped" if self.state.state is State.PAUSED else self.state.state.value
 
 
@@ -82,14 +93,15 @@ class Titled:
 
 async def overview(request: Request, console: Console) -> Response:
     """Show the page."""
+    standing = await console.source.overall()  # first: it stores what is not counted yet
     seen = await console.store.read(_look)
-    standing = await console.source.overall()
     values = {
         "standing": standing,
+        "refused": bool(console.behind.health.ready().refused),
         "parts": _parts(console, seen.paused),
         "charts": charts(seen.slots),
         "seen": seen,
-        "depths": [depth for depth in Depth if any(queue.jobs.get(depth) for queue in seen.queues.values())],
+        "depths": [one for one in Depth if one in ALWAYS or any(queue.jobs.get(one) for queue in seen.queues.values())],
         "titled": titled,
         "unrouted": UNROUTED,
         "target_named": target_named,
@@ -106,19 +118,38 @@ def _look(tx: Tx) -> Seen:
     return Seen(
         slots=tx.happened.slots(length=STEP),
         counts=tx.overview.counts(),
-        queues={**tx.delivery.counts(), "kuma": tx.closes.total()},
+        queues={**_towards_irps(tx), "kuma": tx.closes.total()},
         groups=tx.groups.all(),
         paused=tx.pauses.all(),
         passes=tx.audit.last_pass_by_kind(),
     )
 
 
+def _towards_irps(tx: Tx) -> dict[str, QueueCounts]:
+    """Count what waits for each target there is; what a target has yet to fetch is due."""
+    known = {name: QueueCounts() for name in tx.targets.joined()}
+    unfetched = {name: QueueCounts(jobs={Depth.PENDING: count}) for name, count in tx.handouts.waiting().items()}
+    found = known | tx.deliveries()
+    return {name: counts.plus(unfetched.get(name, QueueCounts())) for name, counts in found.items()}
+
+
 def _parts(console: Console, paused: Sequence[Maintenance]) -> list[Part]:
     by_part = {one.part: one for one in paused}
-    shown = []
-    for name, state in console.behind.health.ready().parts.items():
-        pauses = _pausable(name)
-        shown.append(Part(name=part_named(name), state=state, pauses=pauses, paused=by_part.get(pauses)))
+    parts, shown = console.behind.health.ready().parts, []
+    for name, state in parts.items():
+        pauses, (kind, target) = _pausable(name), split_part(name)
+        away = kind == "delivery" and state.state is State.OK and not parts[part_of("irp", target)].ready
+        named, why = told_apart(name, state.reason)
+        shown.append(
+            Part(
+                name=named,
+                whole=part_named(name),
+                state=replace(state, reason=why),
+                waits=away,
+                pauses=pauses,
+                paused=by_part.get(pauses),
+            )
+        )
     return shown
 
 

@@ -31,14 +31,24 @@ async def waiting(request: Request, console: Console) -> Response:
     """Show the groups, the largest first."""
     groups = await console.store.read(lambda tx: tx.groups.all(examples=EXAMPLES))
     values = {
+        "standing": await console.source.overall(),
         "groups": groups,
         "titled": titled,
         "unrouted": UNROUTED,
         "parked": sum(group.count for group in groups if group.kind.parked),
         "held": sum(group.count for group in groups if group.kind.held),
         "several": several(groups),
+        "limits": _limits(console),
     }
     return console.page(request, "waiting.html", N_("Parked and held"), values=values, refresh=True)
+
+
+def _limits(console: Console) -> dict[str, str]:
+    """Return the brake's limits as the configuration has them now, by the kind of what is held because of them."""
+    brake = console.behind.settings().brake
+    closed = f"brake.max_closed_percent = {brake.max_closed_percent}"
+    created = {Kind.HELD_CREATE.value: f"brake.max_new = {brake.max_new}"}
+    return created | {kind.value: closed for kind in (Kind.HELD_CLOSE, Kind.HELD_CLOSING)}
 
 
 async def group(request: Request, console: Console) -> Response:
