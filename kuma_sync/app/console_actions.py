@@ -101,6 +101,8 @@ class Actions:
             first = False
         for piece in found.pieces if isinstance(order, Retry) else ():
             done |= await self._read_again(piece, by=signed.by)
+        if isinstance(order, Resync) and not done:
+            raise NothingDone(sentence("Nothing was sent: meanwhile no route takes what you chose, or it was dropped."))
         return found.told(len(done))
 
     def _on_some(

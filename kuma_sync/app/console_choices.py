@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from kuma_sync.core.alert import AlertId
+from kuma_sync.core.link import Link, Offered
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.sentence import Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.read_models.groups import Member
@@ -153,12 +155,14 @@ _SAID: dict[tuple[str, str], Callable[[int], Sentence]] = {
 
 def _to_resync(tx: Tx, order: Resync) -> Chosen:
     choice = order.choice
-    ids = list(choice.ids) or operator.seen_since(tx, order.since)
+    ids, stay = _sendable(tx, choice.ids) if choice.ids else (operator.seen_since(tx, order.since), [])
     known = tx.links.many([AlertId(one) for one in ids[:MOST_SHOWN]])
     if not known:
-        raise NothingDone(sentence("There is no such alert here."))
-    dropped = operator.dropped_among(tx, list(known)) if choice.ids else []
+        raise NothingDone(_not_sent(stay[0]) if stay else sentence("There is no such alert here."))
     names = tx.alerts.snapshots(list(known))
+    fetched = all(isinstance(link.live, Offered) for link in known.values())
+    words = _FETCHED if fetched else _SENT
+    dropped = operator.dropped_among(tx, ids) if choice.ids else []
     again = counted(
         "It was dropped, and is taken up again.",
         "%(count)d of them were dropped, and are taken up again.",
@@ -167,24 +171,80 @@ def _to_resync(tx: Tx, order: Resync) -> Chosen:
     return Chosen(
         ids=ids,
         forecast=Forecast(
-            says=counted(
-                "The incident of one alert is looked for, then sent anew.",
-                "The incidents of %(count)d alerts are looked for, then sent anew.",
-                len(ids),
-            ),
-            remarks=(
-                *([again] if dropped else []),
-                sentence("All fields that we send are written, over what analysts wrote in them."),
-            ),
+            says=words.says(len(ids)),
+            remarks=(*([again] if dropped else []), *_stay(stay), *words.remarks),
             items=_items((one, names[one].alert.name if one in names else "") for one in known),
             count=len(ids),
         ),
-        told=lambda count: counted(
-            "One alert will be looked for and fully updated.",
-            "%(count)d alerts will be looked for and fully updated.",
-            count,
-        ),
+        told=words.told,
     )
+
+
+def _sendable(tx: Tx, named: Sequence[str]) -> tuple[list[AlertId], list[Link]]:
+    """Return which of these alerts can be sent, and the links of the others that are known."""
+    links, targets = tx.links.many([AlertId(one) for one in named]), tx.targets.names()
+    going = [key for key, link in links.items() if operator.goes_somewhere(link, targets, dropped=True)]
+    return going, [link for key, link in links.items() if key not in going]
+
+
+def _stay(links: Sequence[Link]) -> list[Sentence]:
+    if not links:
+        return []
+    return [
+        counted(
+            "One of them is not sent: no route takes it.",
+            "%(count)d of them are not sent: no route takes them.",
+            len(links),
+        )
+    ]
+
+
+def _not_sent(link: Link) -> Sentence:
+    if link.target == IGNORE:
+        return sentence("Not sent: a route says that it is ignored.")
+    if link.target == NO_ROUTE:
+        return sentence(
+            "Not sent: no route takes it. Nothing for you to press: it goes by itself once the administrator has added "
+            "a route for it."
+        )
+    return sentence("Not sent: its target %(target)s is no longer configured.", target=link.target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sending:
+    """How it is said that so many alerts are to be sent, and that they will be."""
+
+    says: Callable[[int], Sentence]
+    told: Callable[[int], Sentence]
+    remarks: Sequence[Sentence]
+
+
+_SENT = _Sending(
+    says=lambda n: counted(
+        "The incident of one alert is looked for, then sent anew.",
+        "The incidents of %(count)d alerts are looked for, then sent anew.",
+        n,
+    ),
+    told=lambda n: counted(
+        "One alert will be looked for and fully updated.",
+        "%(count)d alerts will be looked for and fully updated.",
+        n,
+    ),
+    remarks=(sentence("All fields that we send are written, over what analysts wrote in them."),),
+)
+_FETCHED = _Sending(
+    says=lambda n: counted(
+        "One alert is put out anew, for the IRP to fetch.",
+        "%(count)d alerts are put out anew, for the IRP to fetch.",
+        n,
+    ),
+    told=lambda n: counted(
+        "One alert will be put out anew: the IRP gets it when it asks.",
+        "%(count)d alerts will be put out anew: the IRP gets them when it asks.",
+        n,
+    ),
+    remarks=(sentence("Nothing is sent: this IRP asks us for its alerts."),),
+)
 
 
 def _items(named: Iterable[tuple[str, str]]) -> tuple[Item, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from kuma_sync.cli.tables import ALERT, Column, Piece, State, plain, show_json, 
 from kuma_sync.core.agreement import Judged
 from kuma_sync.settings import Settings
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote import gate
 
 
 @click.command(
@@ -39,12 +42,25 @@ def compare(limits: Limits | None, config: Path | None, as_json: bool, target: s
     settings = command_settings(config)
     if target is not None and target not in settings.named:
         raise click.UsageError(f"there is no target {target!r}: expected {', '.join(settings.named)}")
-    found = run_async(_compared, settings, Asked(target=target, closed=closed), limits)
+    with _gate_silent():
+        found = run_async(_compared, settings, Asked(target=target, closed=closed), limits)
     if as_json:
         show_json({"agrees": found.agrees, **asdict(found)})
     else:
         _show(found)
     raise SystemExit(0 if found.agrees else 1)
+
+
+@contextmanager
+def _gate_silent() -> Iterator[None]:
+    """Keep the gate's words out of stderr: the result says which side could not be asked, and why."""
+    logger = logging.getLogger(gate.__name__)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 async def _compared(settings: Settings, asked: Asked, limits: Limits | None) -> Comparison:
@@ -85,6 +101,8 @@ def _verdict(found: Comparison) -> Sequence[Piece]:
         return "the sides ", State("DISAGREE")
     if found.complete:
         return "both sides ", State("agree")
+    if not found.agreeing:
+        return ["NOTHING could be compared"]
     return ["NOT ALL could be compared; what was compared agrees"]
 
 

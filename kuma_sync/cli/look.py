@@ -17,9 +17,9 @@ from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import HOW_TO_ROUTE
 from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
-from kuma_sync.cli.out import say
+from kuma_sync.cli.out import complain, say
 from kuma_sync.cli.progress import progress
-from kuma_sync.cli.session import command_settings, looked_for, opened_store, run_async
+from kuma_sync.cli.session import command_settings, looked_for, opened_store, readable_settings, run_async
 from kuma_sync.cli.status import SIDES, why_of
 from kuma_sync.cli.tables import (
     ALERT,
@@ -80,15 +80,15 @@ class Looked(AlertView):
 )
 def alerts(config: Path | None, as_json: bool, state: str | None, target: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
-    settings = command_settings(config, remotes=False)
+    settings, refused = _settings(config)
     asked = Asked(state=AlertState(state) if state else None, target=target)
-    page = _page(settings, asked, limit or (None if as_json else PAGE))
+    page = _page(settings, asked, limit or (None if as_json else PAGE), any_owner=refused)
     if as_json:
         show_json(page.rows)
     elif not page.rows:
         say(f"No alerts{f' of target {target}' if target else ''}{f' are {state}' if state else ''}.")
     else:
-        _show_rows(page, targets=settings.several)
+        _show_rows(page, targets=settings.several or refused)
         if page.more and limit is None:
             among = "".join(f" --{name} {value}" for name, value in (("state", state), ("target", target)) if value)
             say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
@@ -110,8 +110,8 @@ def show(config: Path | None, as_json: bool, raw: bool, live: bool, alert: str) 
     if raw:
         show_raw(_raw(command_settings(config, remotes=False), alert))
         return
-    settings = command_settings(config, remotes=live)
-    view = _view(settings, alert)
+    settings, refused = (command_settings(config), False) if live else _settings(config)
+    view = _view(settings, alert, any_owner=refused)
     if live:
         with progress("asking the IRP"):
             view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
@@ -138,8 +138,16 @@ class Page:
     more: int
 
 
-def _page(settings: Settings, asked: Asked, limit: int | None) -> Page:
-    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+def _settings(config: Path | None) -> tuple[Settings, bool]:
+    """Return the configuration; if it is refused, what names the store, and complain: that much can be looked at."""
+    settings, refused = readable_settings(config)
+    if refused:
+        complain(f"the configuration on disk is refused: {refused}; what follows is what the store holds")
+    return settings, bool(refused)
+
+
+def _page(settings: Settings, asked: Asked, limit: int | None, *, any_owner: bool) -> Page:
+    with opened_store(settings, any_owner=any_owner, untouched=True) as store, store.reading() as tx:
         rows = tx.overview.rows(state=asked.state, target=asked.target, limit=limit)
         counts = tx.overview.counts(asked.target)
         total = sum(counts.values()) if asked.state is None else counts[asked.state]
@@ -200,8 +208,8 @@ def _why(row: Row) -> list[object]:
     return [" and ".join(SIDES[side] for side in row.towards.split(", ")) if row.towards else " ", row.reason or " "]
 
 
-def _view(settings: Settings, text: str) -> Looked:
-    with opened_store(settings, untouched=True) as store, store.reading() as tx:
+def _view(settings: Settings, text: str, *, any_owner: bool) -> Looked:
+    with opened_store(settings, any_owner=any_owner, untouched=True) as store, store.reading() as tx:
         view = story(tx, looked_for(tx, text))
         known = {field.name: getattr(view, field.name) for field in fields(view)}
         why = [one.said.english(tx.now) for one in reasons(tx, running(store, tx), view.id)]

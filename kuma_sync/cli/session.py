@@ -58,6 +58,20 @@ def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
     return settings
 
 
+def readable_settings(config: Path | None) -> tuple[Settings, str]:
+    """Return the configuration and ''. If it is broken: only the part that names the store, and the error.
+
+    A running daemon goes on with the configuration that it started with.
+    """
+    try:
+        settings = command_settings(config, remotes=False)
+        meant(settings)
+    except ConfigError as error:
+        settings = store_settings(config, error)
+        return settings, str(error)
+    return settings, ""
+
+
 @contextmanager
 def opened_store(
     settings: Settings, *, any_owner: bool = False, any_schema: bool = False, untouched: bool = False

@@ -19,7 +19,7 @@ from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import NobodyReads, say
-from kuma_sync.cli.session import command_settings, opened_store, store_settings
+from kuma_sync.cli.session import opened_store, readable_settings
 from kuma_sync.cli.tables import (
     Column,
     ago_first,
@@ -107,9 +107,9 @@ def status(config: Path | None, as_json: bool, every: float | None) -> None:
     if every is not None:
         if as_json:
             raise click.UsageError("Say --json or --watch, not both.")
-        watch(lambda: _show(_look(*_readable_settings(config))), every=every)
+        watch(lambda: _show(_look(*readable_settings(config))), every=every)
         return
-    settings, refused = _readable_settings(config)
+    settings, refused = readable_settings(config)
     found = _look(settings, refused)
     # With `status | head -1`, too, the exit code must always be that of the verdict.
     with suppress(NobodyReads):
@@ -118,20 +118,6 @@ def status(config: Path | None, as_json: bool, every: float | None) -> None:
         else:
             _show(found)
     raise SystemExit(found.verdict.exit_code)
-
-
-def _readable_settings(config: Path | None) -> tuple[Settings, str]:
-    """Return the configuration and ''. If it is broken: only the part that names the store, and the error.
-
-    A running daemon goes on with the configuration that it started with.
-    """
-    try:
-        settings = command_settings(config, remotes=False)
-        meant(settings)
-    except ConfigError as error:
-        settings = store_settings(config, error)
-        return settings, str(error)
-    return settings, ""
 
 
 def _look(settings: Settings, refused: str) -> Status:

@@ -97,7 +97,7 @@ def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) ->
     """
     links = lock(tx, links=ids).links
     targets = tx.targets.names()
-    wanted = [key for key in ids if key in links and _goes_somewhere(links[key], targets, dropped=dropped)]
+    wanted = [key for key in ids if key in links and goes_somewhere(links[key], targets, dropped=dropped)]
     for alert_id in wanted:
         again = links[alert_id].dropped
         tx.links.change(alert_id, transitions.taken_up if again else transitions.resynced, now=tx.now)
@@ -107,7 +107,8 @@ def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) ->
     return wanted
 
 
-def _goes_somewhere(link: Link, targets: Collection[str], *, dropped: bool) -> bool:
+def goes_somewhere(link: Link, targets: Collection[str], *, dropped: bool) -> bool:
+    """Tell whether an alert can be sent at all: it has a target that is there (`targets` names those)."""
     nowhere = link.target in (NO_ROUTE, IGNORE) or (targets and link.target not in targets)
     return not nowhere and (dropped or not link.dropped)
 

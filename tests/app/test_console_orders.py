@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.errors import UsedAlready
+from kuma_sync.core.link import Offered
 from kuma_sync.settings import Settings, load
 from kuma_sync.store import Lane, Put, Shape, Shown, Store, Tx
 from kuma_sync.store.jobs import JobState
@@ -291,6 +292,31 @@ async def test_a_resync_of_all_since_a_time_leaves_older_alerts_alone(database_u
 
         assert foreseen.count == 2
         assert str(foreseen.says) == "The incidents of 2 alerts are looked for, then sent anew."
+
+
+async def test_an_alert_that_no_route_takes_is_not_sent_anew_and_it_says_so(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "lost", target="")
+            keep(tx, "sent")
+
+        with pytest.raises(NothingDone, match=r"^Not sent: no route takes it\. Nothing for you to press"):
+            await here.actions.foresee(Resync(choice=Choice(ids=("lost",))))
+        both = await here.actions.foresee(Resync(choice=Choice(ids=("lost", "sent"))))
+
+        assert (both.count, [item.id for item in both.items]) == (1, ["sent"])
+        assert "One of them is not sent: no route takes it." in [str(one) for one in both.remarks]
+
+
+async def test_what_an_irp_fetches_is_put_out_anew_and_not_sent(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a")
+            tx.links.save(replace(a_link(alert_id=AlertId("a")), state=Offered()), now=tx.now)
+        order = Resync(choice=Choice(ids=("a",)))
+
+        assert str((await here.actions.foresee(order)).says).startswith("One alert is put out anew")
+        assert await here.carries_out(order) == "One alert will be put out anew: the IRP gets it when it asks."
 
 
 async def _nothing() -> None:

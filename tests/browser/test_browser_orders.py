@@ -26,17 +26,15 @@ WORDS = {
         "close": "Close",
         "pause": "Pause",
         "resume": "Resume",
-        "go on": "Go on",
     },
     "ru": {
         "retry": "Повторить",
-        "drop": "Снять",
+        "drop": "Отказаться от алерта",
         "release": "Отпустить",
         "resync": "Отправить заново",
         "close": "Закрыть",
         "pause": "Приостановить",
         "resume": "Продолжить",
-        "go on": "Дальше",
     },
 }
 
@@ -67,7 +65,7 @@ class Hand:
         page = self.visitor.page
         await page.wait_for_url("**/orders/**")
         await page.locator("main form button").click()
-        await page.locator("main").get_by_role("link", name=self.word("go on")).click()
+        await page.locator("main a.button.strong").click()
         await page.wait_for_load_state()
 
     def ask(self, question: Callable[[Tx], Any]) -> Any:

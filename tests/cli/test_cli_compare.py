@@ -192,3 +192,16 @@ async def test_an_unknown_target_is_refused(tmp_path: Path) -> None:
         2,
         "kuma-sync compare: there is no target 'north': expected irp",
     )
+
+
+async def test_where_the_irp_cannot_be_asked_at_all_nothing_was_compared(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.raise_alert(id="alert-1")
+        await ask("run", "--once", *w.c)
+        w.irp.faults.add("status", code=503)
+
+        answer = await ask("compare", *w.c)
+
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1] == "NOTHING could be compared"
+    assert answer.err == ""

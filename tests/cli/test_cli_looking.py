@@ -146,3 +146,19 @@ async def test_times_are_said_as_they_lie_before_now_beside_the_exact_ones(tmp_p
     assert re.search(f"last seen +{exact_and_ago}", shown.out)
     assert re.search(rf"{exact_and_ago} +kuma-sync +created", shown.out)
     assert re.search(f"last complete sweep {exact_and_ago}", status.out)
+
+
+async def test_while_the_configuration_is_refused_the_store_can_be_looked_at(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        alert_id = w.kuma.raise_alert()
+        assert await passed(w) == 0
+        w.config.write_text(w.config.read_text() + "\n[brake]\nmax_newest = 5\n")
+
+        listed, shown = await ask("alerts", *w.c), await ask("show", alert_id, *w.c)
+        live = await ask("show", "--live", alert_id, *w.c)
+
+    assert (listed.code, shown.code, live.code) == (0, 0, 2)
+    assert alert_id in listed.out
+    assert alert_id in shown.out
+    for answer in (listed, shown):
+        assert "the configuration on disk is refused: brake.max_newest: " in answer.sentence

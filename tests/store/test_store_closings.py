@@ -66,3 +66,25 @@ async def test_closings_of_the_last_day_are_listed_the_latest_first(database_url
             found = tx.closings.all(limit=10)
 
     assert [(one.id, one.name, one.action) for one in found.done] == [("b", "rule b", "close_refused")]
+
+
+async def test_a_closing_that_was_done_names_who_ordered_it(database_url: str) -> None:
+    async with opened(database_url) as store:
+        with store.writing() as tx:
+            keep(tx, "a")
+            keep(tx, "b")
+            close(tx, "a")
+            tx.audit.note("kuma-sync", "closed_in_kuma", "a", "incorrect data")
+            tx.audit.note("irp", "incident_closed", "a", "Resolved")
+            tx.audit.note("kuma", "alert_closed", "b", "responded")
+            tx.audit.note("kuma-sync", "incident_closed", "b", "responded")
+
+        with store.reading() as tx:
+            found = tx.closings.all(limit=10)
+
+    assert [(one.id, one.action, one.ordered_by) for one in reversed(found.done)] == [
+        ("a", "closed_in_kuma", "console:anna"),
+        ("a", "incident_closed", "irp"),
+        ("b", "alert_closed", "kuma"),
+        ("b", "incident_closed", "kuma"),
+    ]

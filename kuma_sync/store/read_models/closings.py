@@ -18,6 +18,12 @@ DAY = timedelta(days=1)
 DONE = ("closed_in_kuma", "close_refused", "incident_closed", "alert_closed")
 """What the history says of a closing that was carried out, refused, or seen."""
 
+OURS = "kuma-sync"
+"""Who the history names where the daemon itself did something."""
+
+_ORDERS = ("close_ordered", "alert_closed")
+"""What makes the daemon close the other side."""
+
 _LANES = (Lane.CLOSE, Lane.STOPPED_CLOSE)
 
 
@@ -40,7 +46,7 @@ class ClosingJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosingDone:
-    """A line of the history about a closing."""
+    """A line of the history about a closing. `actor` did it, `ordered_by` wanted it, as far as the history says."""
 
     at: datetime
     id: str
@@ -48,6 +54,7 @@ class ClosingDone:
     action: str
     actor: str
     detail: str
+    ordered_by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +98,17 @@ class ClosingRows:
 
     def _done(self, limit: int) -> list[ClosingDone]:
         audit = schema.audit
-        query = with_name(audit.c.alert_id, audit).where(audit.c.at > self._now - DAY, audit.c.action.in_(DONE))
+        orders = audit.alias("orders")
+        ordered = (
+            select(orders.c.actor)
+            .where(orders.c.alert_id == audit.c.alert_id, orders.c.action.in_(_ORDERS), orders.c.id < audit.c.id)
+            .order_by(orders.c.id.desc())
+            .limit(1)
+            .scalar_subquery()
+            .label("ordered_by")
+        )
+        query = with_name(audit.c.alert_id, audit, ordered)
+        query = query.where(audit.c.at > self._now - DAY, audit.c.action.in_(DONE))
         rows = self._connection.execute(query.order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit))
         return [
             ClosingDone(
@@ -101,6 +118,7 @@ class ClosingRows:
                 action=row.action,
                 actor=row.actor,
                 detail=row.detail,
+                ordered_by=(row.ordered_by if row.actor == OURS else None) or row.actor,
             )
             for row in rows
         ]

@@ -166,6 +166,7 @@ class Console:
             "preferences": words.preferences,
             "nonce": nonce_of(request),
             "when": words.when,
+            "at": words.at,
             "ago": words.ago,
             "span": words.span,
             "exactly": words.exactly,

@@ -19,8 +19,8 @@ from babel.support import NullTranslations, Translations
 from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 
-from kuma_sync.core.moments import rfc3339
-from kuma_sync.core.sentence import Scalar, Sentence
+from kuma_sync.core.moments import read_moment, rfc3339
+from kuma_sync.core.sentence import Scalar, Sentence, sentence
 from kuma_sync.core.text import printable
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
@@ -34,6 +34,9 @@ _UTC = ZoneInfo("UTC")
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _QUOTED = re.compile(r"`([^`<>]+)`")
 """A command or a key in a sentence."""
+
+_PAUSED = re.compile(r"an operator paused (?P<part>\S+) until (?P<until>.+)")
+"""How the parts say that somebody paused them (core/maintenance)."""
 
 
 def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
@@ -61,7 +64,7 @@ STATES: dict[str, tuple[str, str]] = {
     "missed": ("warn", N_("missed")),
     "ignored": ("quiet", N_("ignored")),
     "dropped": ("quiet", N_("dropped")),
-    "pending": ("busy", N_("waiting")),
+    "pending": ("busy", N_("pending")),
     "running": ("busy", N_("under way")),
     "closed": ("quiet", N_("closed")),
     "gone": ("warn", N_("gone")),
@@ -184,6 +187,10 @@ class Words:
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
+        paused = _PAUSED.fullmatch(text)
+        if paused is not None:
+            until = read_moment(paused["until"])
+            return self.sentence(_paused(paused["part"], until))
         return shown("; ".join(self._text(part) if part in FOREIGN else part for part in text.split("; ")))
 
     def when(self, moment: datetime | None) -> Markup:
@@ -193,6 +200,12 @@ class Words:
         return Markup('<time datetime="{}">{} <span class="exact">{}</span></time>').format(
             rfc3339(moment), self.ago(moment), self.exactly(moment)
         )
+
+    def at(self, moment: datetime) -> Markup:
+        """Write a time within a text (since, until, at): exactly, then how far away: `14:37:34 UTC (in 2 hours)`."""
+        own, away = self._clock(moment, self._zone), self.ago(moment)
+        written = "{} UTC ({})" if self._zone.key == "UTC" else f"{{}} ({self._clock(moment, _UTC)} UTC, {{}})"
+        return Markup('<time datetime="{}">{}</time>').format(rfc3339(moment), written.format(own, away))
 
     def ago(self, moment: datetime) -> Markup:
         """Write how long ago a time was, or how far ahead it is."""
@@ -251,11 +264,17 @@ class Words:
     def _scalar(self, value: Scalar) -> Markup:
         match value:
             case datetime():
-                return self.when(value)
+                return self.at(value)
             case timedelta():
                 return escape(self.span(value))
             case _:
                 return shown(value)
+
+
+def _paused(part: str, until: datetime | None) -> Sentence:
+    if until is None:
+        return sentence("an operator paused %(part)s until it is resumed", part=part)
+    return sentence("an operator paused %(part)s until %(until)s", part=part, until=until)
 
 
 def shown(text: object) -> Markup:

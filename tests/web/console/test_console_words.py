@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 from markupsafe import Markup
 
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.sentence import counted, sentence
 from kuma_sync.web.console.rendering import rendered
 from kuma_sync.web.console.words import (
@@ -93,6 +95,31 @@ def test_a_time_is_told_in_the_viewers_zone_with_utc_beside_it(zone: str, writte
 
     assert re.sub(r"<[^>]+>", "", said) == written
     assert 'datetime="2026-11-29T10:46:06Z"' in said
+
+
+@pytest.mark.parametrize(
+    ("language", "zone", "written"),
+    [
+        ("en", "UTC", "Paused until 12:49:06 UTC (in 2 hours)."),
+        ("en", "Europe/Moscow", "Paused until 15:49:06 (12:49:06 UTC, in 2 hours)."),
+    ],
+)
+def test_within_a_sentence_a_time_comes_before_how_far_away_it_is(language: str, zone: str, written: str) -> None:
+    said = words(language, zone).sentence(sentence("Paused until %(until)s.", until=NOW + timedelta(hours=2)))
+
+    assert re.sub(r"<[^>]+>", "", said) == written
+    assert 'datetime="2026-11-29T12:49:06Z"' in said
+
+
+def test_that_somebody_paused_a_part_is_told_in_the_viewers_language() -> None:
+    until = Maintenance(part="kuma", since=NOW, until=NOW + timedelta(hours=2), by="anna")
+
+    said = [re.sub(r"<[^>]+>", "", words("ru").reason(one.reason)) for one in (until, replace(until, until=None))]
+
+    assert said == [
+        "оператор приостановил kuma до 12:49:06 UTC (через 2 часа)",
+        "оператор приостановил kuma до продолжения",
+    ]
 
 
 def test_a_time_of_another_day_or_year_has_its_date() -> None:

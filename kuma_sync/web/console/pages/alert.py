@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kuma_sync.core.alert import JsonObject, event_time
+from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.text import printable
 from kuma_sync.irp.context import alert_url
 from kuma_sync.web.console.console import Console
@@ -76,6 +77,7 @@ async def alert(request: Request, console: Console) -> Response:
         "told": told,
         "story": story,
         "line": time_line(story),
+        "nowhere": (NO_ROUTE, IGNORE),
         "kuma_url": alert_url(web_url, story.alert) if story.alert is not None else "",
         "irp_url": _web(story.link.incident.url) if story.link is not None and story.link.incident is not None else "",
         "wanted": wanted if wanted in LOOKS else "",

@@ -46,6 +46,11 @@ class Wanted:
     fields: Mapping[str, str]
     asked: Asked
 
+    @property
+    def chooses(self) -> bool:
+        """Tell whether it leaves out others than those seen before some time."""
+        return bool(self.fields.keys() - {"seen", "sort", "order"})
+
     def address(self, **more: str | None) -> str:
         """Return the address of this filter, with other values for some of its parameters."""
         chosen = {name: value for name, value in {**self.fields, **more}.items() if value}

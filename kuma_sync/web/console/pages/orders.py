@@ -14,6 +14,7 @@ from starlette.responses import Response
 from kuma_sync.core.closing import Reason, parse_reason
 from kuma_sync.core.sentence import Sentence, sentence
 from kuma_sync.settings import types
+from kuma_sync.telemetry.health import PartState, State, split_part
 from kuma_sync.web.console.access import NotDone, next_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.orders import (
@@ -31,6 +32,7 @@ from kuma_sync.web.console.orders import (
     Retry,
     Signed,
 )
+from kuma_sync.web.console.pages.waiting import target_named
 from kuma_sync.web.console.words import N_
 
 NOTHING = N_("Nothing was done")
@@ -52,6 +54,14 @@ REASONS = {
     Reason.INCORRECT_DATA: N_("incorrect data"),
     Reason.INCORRECT_RULE: N_("incorrect correlation rule"),
 }
+
+BACK = {
+    "/alerts/": N_("Back to the alert"),
+    "/alerts": N_("Back to the alerts"),
+    "/waiting": N_("Back to what is parked and held"),
+    "/closings": N_("Back to the closings"),
+}
+"""Where the button after an order leads, by how its address begins; elsewhere to the overview."""
 
 Get = Callable[[str], Sequence[str]]
 """Returns all values of a parameter or field."""
@@ -92,7 +102,16 @@ async def orders(request: Request, console: Console) -> Response:
     except Changed:
         return await _asked(request, console, verb, form.all, changed=True)
     back = next_of(_first(form.all, "back"))
-    return console.page(request, "ordered.html", verb.title, values={"said": said, "back": back})
+    return console.page(request, "ordered.html", verb.title, values={**_after(signed.order, back), "said": said})
+
+
+def _after(order: Order, back: str) -> dict[str, str]:
+    """Return where a page leads once an order was given: back to where it was ordered, and to the alert."""
+    path = back.partition("?")[0]
+    words = next((words for start, words in BACK.items() if path.startswith(start)), N_("Back to the overview"))
+    choice = getattr(order, "choice", None)
+    one = order.alert_id if isinstance(order, Close) else choice.ids[0] if choice and len(choice.ids) == 1 else ""
+    return {"back": back, "back_to": words, "about": one}
 
 
 async def _asked(request: Request, console: Console, verb: Verb, get: Get, *, changed: bool = False) -> Response:
@@ -105,8 +124,10 @@ async def _asked(request: Request, console: Console, verb: Verb, get: Get, *, ch
         "verb": verb,
         "order": order,
         "kind": type(order).__name__.lower(),
+        "grave": verb.grave or (isinstance(order, Resync) and order.choice.everything),
         "forecast": forecast,
         "changed": changed,
+        "away": away(console.behind.health.ready().parts) if isinstance(order, Retry | Release | Resync) else [],
         "action": request.url.path,
         "fields": _fields(verb, get, forecast),
         "back": next_of(_first(get, "back")),
@@ -171,3 +192,16 @@ VERBS: Mapping[str, Verb] = {
         title=N_("Resume"), button=N_("Resume"), read=lambda get, _: Resume(part=_first(get, "part")), keeps=("part",)
     ),
 }
+
+
+def away(parts: Mapping[str, PartState]) -> list[Sentence]:
+    """Say which IRPs are out of reach: what is ordered for them waits."""
+    return [
+        sentence(
+            "%(where)s is out of reach now: %(why)s. What you order waits until it is back.",
+            where=target_named(split_part(name)[1]),
+            why=state.reason or state.state.value,
+        )
+        for name, state in parts.items()
+        if split_part(name)[0] == "irp" and state.state in (State.FAILING, State.PAUSED)
+    ]

@@ -23,7 +23,7 @@ from kuma_sync.telemetry.health import PartState, State, part_of, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
-from kuma_sync.web.console.pages.waiting import target_named, titled
+from kuma_sync.web.console.pages.waiting import UNROUTED, target_named, titled
 from kuma_sync.web.console.words import N_
 
 DEPTHS = {
@@ -103,6 +103,7 @@ async def overview(request: Request, console: Console) -> Response:
         "seen": seen,
         "depths": [one for one in Depth if one in ALWAYS or any(queue.jobs.get(one) for queue in seen.queues.values())],
         "titled": titled,
+        "unrouted": UNROUTED,
         "target_named": target_named,
         "states": [state for state in AlertState if seen.counts.get(state)],
         "depth_words": DEPTHS,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kuma_sync.core.alert import AlertId, AlertSnapshot
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.sentence import Sentence, counted, sentence
 from kuma_sync.store import Tx
@@ -18,6 +21,11 @@ from kuma_sync.web.console.words import N_
 EXAMPLES = 3
 PAGE = 50
 
+UNROUTED = N_(
+    "Nothing for you to press. Tell the administrator: a route is needed for these alerts. Then they go by themselves."
+)
+"""What is to be done about alerts that no route takes."""
+
 
 async def waiting(request: Request, console: Console) -> Response:
     """Show the groups, the largest first."""
@@ -26,9 +34,11 @@ async def waiting(request: Request, console: Console) -> Response:
         "standing": await console.source.overall(),
         "groups": groups,
         "titled": titled,
+        "unrouted": UNROUTED,
         "parked": sum(group.count for group in groups if group.kind.parked),
         "held": sum(group.count for group in groups if group.kind.held),
         "limits": _limits(console),
+        "several": several(groups),
     }
     return console.page(request, "waiting.html", N_("Parked and held"), values=values, refresh=True)
 
@@ -47,19 +57,34 @@ async def group(request: Request, console: Console) -> Response:
     found = await console.store.read(partial(_members, key=key, after=after))
     if found is None:
         raise HTTPException(404)
-    group, members = found
-    values = {"group": group, "members": members, "titled": titled, "after": after}
+    group, members, snapshots = found
+    values = {
+        "group": group,
+        "members": members,
+        "alerts": {str(alert_id): snapshot.alert for alert_id, snapshot in snapshots.items()},
+        "reasons_differ": len(group.reasons) > 1,
+        "titled": titled,
+        "unrouted": UNROUTED,
+        "after": after,
+    }
     return console.page(request, "group.html", N_("Parked and held"), values=values)
 
 
-def _members(tx: Tx, *, key: str, after: str | None) -> tuple[Group, Members] | None:
+def _members(tx: Tx, *, key: str, after: str | None) -> tuple[Group, Members, Mapping[AlertId, AlertSnapshot]] | None:
     group = tx.groups.named(key)
     if group is None:
         return None
     try:
-        return group, tx.groups.members(group, after=after, limit=PAGE)
+        members = tx.groups.members(group, after=after, limit=PAGE)
     except ValueError:  # somebody wrote the address by hand
-        return group, tx.groups.members(group, limit=PAGE)
+        members = tx.groups.members(group, limit=PAGE)
+    return group, members, tx.alerts.snapshots([AlertId(member.id) for member in members.items])
+
+
+def several(groups: Sequence[Group]) -> list[str]:
+    """Return what is in more than one group, `parked` or `held`: only then an order about all of it says more."""
+    counts = Counter("parked" if group.kind.parked else "held" if group.kind.held else "" for group in groups)
+    return [what for what in ("parked", "held") if counts[what] > 1]
 
 
 def target_named(target: str) -> Sentence:
