@@ -319,6 +319,10 @@ async def test_what_an_irp_fetches_is_put_out_anew_and_not_sent(database_url: st
         assert await here.carries_out(order) == "One alert will be put out anew: the IRP gets it when it asks."
 
 
+async def _nothing() -> None:
+    """Store nothing: no daemon did anything here."""
+
+
 async def test_an_irp_that_is_paused_is_not_asked_for_a_look_either(database_url: str, tmp_path: Path) -> None:
     async with ordering(database_url, tmp_path) as here:
         with here.store.writing() as tx:

@@ -37,8 +37,8 @@ async def waiting(request: Request, console: Console) -> Response:
         "unrouted": UNROUTED,
         "parked": sum(group.count for group in groups if group.kind.parked),
         "held": sum(group.count for group in groups if group.kind.held),
-        "several": several(groups),
         "limits": _limits(console),
+        "several": several(groups),
     }
     return console.page(request, "waiting.html", N_("Parked and held"), values=values, refresh=True)
 
