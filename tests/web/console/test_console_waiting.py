@@ -34,7 +34,7 @@ async def test_a_group_shows_priority_and_tenant_and_says_its_reason_once(tmp_pa
         group = await anna.sees(f"/waiting/{group_on(waiting.text)}")
 
     assert waiting.text.count("/orders/release?") == 1
-    assert text_of(group).count("its create is beyond brake.max_new") == 1
+    assert text_of(group).count("more new at once than brake.max_new allows") == 1
     assert text_of(group).count("critical Kazan") == 2
 
 
