@@ -173,7 +173,9 @@ async def test_the_console_and_a_command_answer_ten_questions(tmp_path: Path, sq
             await here.page_says(reader, "/", {"en": "KUMA stopped", "ru": "KUMA стоит"}[language])
         (tmp_path / "kuma-token").write_text("a-renewed-token\n")
         for language, reader in here.readers.items():
-            await here.page_says(reader, "/", {"en": "Alerts flow: ", "ru": "Алерты передаются: "}[language])
+            await here.page_says(
+                reader, "/", {"en": "1 of 2 open alerts waits", "ru": "1 из открытых алертов"}[language]
+            )
         code, out, _err = await ended("check", "-c", str(here.stage.config))
         assert "ok KUMA token" in shape(out)
 
