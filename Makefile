@@ -30,8 +30,7 @@ check: setup ## format, lint, types, layers, documents against code
 	$(BIN)/pytest -q -p no:randomly tests/test_docs.py tests/test_architecture.py
 
 test: setup ## every test, a minute's storm among them, on SQLite and on a real PostgreSQL
-	$(BIN)/pytest -n 4 --dist worksteal --ignore=tests/crash/test_state_machine.py $(ARGS)
-	$(if $(ARGS),,$(BIN)/pytest -q tests/crash/test_state_machine.py) # by itself: late in a worker its store was found locked
+	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
 
 # As root, on Debian; SYSTEM_TESTS=required fails where something is missing, instead of saying what and going on.
 system: setup ## install for real: the package under a booted systemd, the image under podman (root)

@@ -24,13 +24,15 @@ class Witness:
     """What happened that an oracle must know: nobody tells the program.
 
     `recorded` are the alerts the store ever knew, `vanished` those that KUMA once had no more; `titles` what analysts
-    wrote into incidents; `reasons` what KUMA may be told of an incident's closings, by alert.
+    wrote into incidents; `reasons` what KUMA may be told of an incident's closings, by alert; `unheard` alerts whose
+    new name came too late for their incident: an analyst had closed it.
     """
 
     recorded: set[str] = field(default_factory=set)
     vanished: set[str] = field(default_factory=set)
     titles: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, set[str]] = field(default_factory=dict)
+    unheard: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,9 @@ def judge_rest(stage: Stage, memory: Memory, witness: Witness) -> None:
 
     seen = compare(stage.kuma, stage.irp)
     assert seen.doubled == []
-    # What grew unseen before an operator closed both sides is not told to a closed incident.
-    assert _alerts(seen.differing) <= {
-        id_ for id_, link in memory.links.items() if link.close_origin is Origin.OPERATOR
-    }
+    # What grew unseen before an operator closed both sides is not told to a closed incident, nor is a late name.
+    by_operator = {id_ for id_, link in memory.links.items() if link.close_origin is Origin.OPERATOR}
+    assert _alerts(seen.differing) <= by_operator | witness.unheard
     assert _alerts(seen.open_mismatch) <= memory.parked
     for alert_id, link in memory.links.items():
         incident = stage.incident(alert_id)

@@ -7,7 +7,6 @@ two sides' memories are new. So a life costs milliseconds.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
@@ -122,7 +121,7 @@ class House:
         self.stage.irp = IrpSim(token="irp-token", clock=clock)
         for socket, side in zip(self._sockets, (self.stage.kuma, self.stage.irp), strict=True):
             socket.side = side
-        _empty(self._folder / "store.db", like=self._empty)
+        _copy(self._empty, self._folder / "store.db")
         return self.stage
 
     def begin_life(self) -> Runtime:
@@ -187,23 +186,6 @@ def _copy(source: Path, target: Path) -> None:
     """Make one database what another one is, though it is open: a store that was closed cannot be opened again."""
     with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(target)) as other:
         whole.backup(other)
-
-
-def _empty(store: Path, *, like: Path) -> None:
-    """Give every table the rows of an empty store's; copying the file would wait for ever for a dead one's reader."""
-    with closing(sqlite3.connect(store, timeout=20, isolation_level=None)) as open_store:
-        open_store.execute("ATTACH ? AS fresh", (str(like),))
-        found = open_store.execute("SELECT name FROM fresh.sqlite_master WHERE type = 'table'").fetchall()
-        try:
-            open_store.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            gc.collect()  # what a dead one's frames still hold
-            open_store.execute("BEGIN IMMEDIATE")
-        for (name,) in found:
-            if not name.startswith("sqlite_stat"):
-                open_store.execute(f'DELETE FROM main."{name}"')
-                open_store.execute(f'INSERT INTO main."{name}" SELECT * FROM fresh."{name}"')
-        open_store.execute("COMMIT")
 
 
 @contextmanager

@@ -149,6 +149,7 @@ class BothSides(RuleBasedStateMachine):
             return
         alert_id = incident.external_id.rpartition(":")[2]
         self.irp.analyst_close(incident.id, resolution)
+        self._too_late(self.kuma.alerts.get(alert_id), incident)
         self.witness.reasons.setdefault(alert_id, set()).add(RESOLUTIONS[resolution])
         if door:
             self._ordered(alert_id, RESOLUTIONS[resolution], Origin.IRP)
@@ -246,6 +247,11 @@ class BothSides(RuleBasedStateMachine):
     def _memory(self) -> Memory:
         return remember(self.house.store)
 
+    def _too_late(self, alert: Json | None, incident: Incident) -> None:
+        """Note a name that a closed incident is not told any more."""
+        if alert and incident.status == "closed" and incident.fields["title"] != alert["name"]:
+            self.witness.unheard.add(alert["id"])
+
     def _alert(self, which: int, *statuses: str) -> Json:
         fitting = [alert for alert in self.kuma.alerts.values() if not statuses or alert["status"] in statuses]
         return fitting[which % len(fitting)] if fitting else {}
@@ -264,6 +270,9 @@ class Owned(BothSides):
     def an_alert_is_renamed(self, which: int) -> None:
         if alert := self._alert(which, "new", "assigned"):
             self.kuma.edit(alert["id"], name=f"renamed {len(self.kuma.requests)}")
+            for incident in self.irp.incidents.values():
+                if incident.external_id.endswith(alert["id"]):
+                    self._too_late(alert, incident)
 
     @rule(which=ANY)
     def an_analyst_edits_while_we_write(self, which: int) -> None:
