@@ -109,7 +109,7 @@ async def test_an_alert_is_sent_anew_then_closed_with_a_reason_and_a_comment(
     manner: Manner, browser: Browser, ordered: Scene, signed: dict[str, Any]
 ) -> None:
     async with hand(browser, ordered, manner, signed) as anna:
-        alert_id = ordered.stage.kuma.raise_alert(events=1)
+        alert_id = ordered.stage.kuma.raise_alert(name="R014. Sent anew, then closed", tenant="Main", events=1)
         await eventually(lambda: anna.ask(lambda tx: tx.overview.state(AlertId(alert_id))) == "open", within=40)
         page = anna.visitor.page
 
