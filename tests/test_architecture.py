@@ -53,6 +53,15 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+# Tests
+
+
+def test_no_two_modules_of_tests_share_a_name() -> None:
+    names = [path.stem for path in TESTS if path.stem not in {"conftest", "__init__"}]
+    twice = {one for one in names if names.count(one) > 1}
+    assert not twice, f"pytest imports modules of tests by name alone, so one hides the other: {twice}"
+
+
 # Layers
 
 

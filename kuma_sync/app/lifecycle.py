@@ -67,7 +67,7 @@ class Daemon:
         self._limits = limits = limits or Limits()
         self._settings = settings
         self._reload = reload
-        self._stop, self._hup = asyncio.Event(), asyncio.Event()
+        self._stop, self._hup, self._store_away = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._systemd = Systemd(env, monotonic_ns=time.monotonic_ns)
         self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
         metrics = Metrics()
@@ -128,21 +128,20 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 if door is not None:
                     group.create_task(self._serve(door, closed), name="door")
+                heart = Heart(
+                    self._shared.store,
+                    self._shared.process(),
+                    health=self._shared.health,
+                    clock=utc_now,
+                    limits=self._limits,
+                )
                 beside = [
+                    group.create_task(self._tell_start(heart), name="start"),
                     group.create_task(self._report(), name="report"),
                     group.create_task(self._notifications.run(), name="notifications"),
                     group.create_task(self._intake.look_out(), name="look-out"),
                 ]
-                self._systemd.ready()
-                log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
                 if await self._make_ready(runtime):
-                    heart = Heart(
-                        self._shared.store,
-                        self._shared.process(),
-                        health=self._shared.health,
-                        clock=utc_now,
-                        limits=self._limits,
-                    )
                     self._activity = activity = ActivityLog(
                         self._shared.store, self._shared.metrics, owner=self._shared.owner, clock=utc_now
                     )
@@ -156,6 +155,19 @@ class Daemon:
                 for task in beside:
                     task.cancel()
             log.info("stopped")
+
+    async def _tell_start(self, heart: Heart) -> None:
+        """Tell that the daemon is up once `status` sees it, or the store is away: waiting for that may take long."""
+        seen = [asyncio.ensure_future(event.wait()) for event in (heart.tried, self._store_away, self._stop)]
+        within = self._limits.begun_within.total_seconds()
+        try:
+            await asyncio.wait(seen, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in seen:
+                one.cancel()
+        if not self._stop.is_set():
+            self._systemd.ready()
+        log.info("started", listen=self._settings.web.listen, store=self._settings.store.url)
 
     async def _last_note(self, activity: ActivityLog) -> None:
         with contextlib.suppress(TimeoutError):
@@ -196,6 +208,7 @@ class Daemon:
                 raise
             except StoreUnavailable as error:
                 self._shared.health.failed("store", str(error))
+                self._store_away.set()
                 outage.lasts(error)
                 if await happens(self._stop, within=self._limits.store_tried_again.total_seconds()):
                     return False

@@ -164,6 +164,9 @@ class Limits:
     activity_noted: timedelta = timedelta(seconds=10)
     """The pace at which it is noted how much happened: where something did, one transaction of a few rows."""
 
+    begun_within: timedelta = timedelta(seconds=15)
+    """When the service manager is told that we are up, at the latest: making the store ready may take longer."""
+
     heartbeat: timedelta = timedelta(seconds=20)
     """How often a process is heard in the store at least; one row is written. A third of what makes it count as dead
     (DEAD_AFTER, which other processes go by)."""

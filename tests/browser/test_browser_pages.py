@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import PAGES, QUESTIONS
+from console_pages import PAGES, QUESTIONS
 from playwright.async_api import Browser
 from scene import OPERATOR, SECRETS, Scene
 from visitor import NARROW, WIDE, Manner, visiting

@@ -25,6 +25,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.settings import Settings
 from kuma_sync.sim.values import Json
 from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.runtime.monitor import Heart
 from kuma_sync.sync.runtime.runner import Runtime
 
 
@@ -278,6 +279,30 @@ async def test_a_refused_reload_shows_in_metric_readiness_and_systemd_until_one_
     assert fine == again == (200, None, 0.0)
     assert refused == (200, sentence, 1.0)
     assert status.endswith(f"configuration on disk refused: {sentence}")
+
+
+@pytest.mark.parametrize(("within", "told"), [(timedelta(minutes=5), False), (timedelta(0), True)])
+async def test_the_service_manager_is_told_of_the_start_once_other_processes_see_it(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch, within: timedelta, told: bool
+) -> None:
+    may_beat, beat = asyncio.Event(), Heart.beat
+
+    async def held_back(heart: Heart) -> None:
+        await may_beat.wait()
+        await beat(heart)
+
+    monkeypatch.setattr(Heart, "beat", held_back)
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{folder}/notify")
+        manager.setblocking(False)
+        limits, env = Limits(begun_within=within), {"NOTIFY_SOCKET": f"{folder}/notify"}
+        async with staged(tmp_path, sqlite_url) as stage, stage.door(env=env, limits=limits) as client:
+            await eventually(lambda: is_ready(client))
+            before = heard(manager, "READY=1")
+            may_beat.set()
+            after = before or await eventually(lambda: heard(manager, "READY=1"))
+
+    assert (bool(before), bool(after)) == (told, True)
 
 
 async def shown(client: httpx.AsyncClient) -> tuple[int, str | None, float]:

@@ -170,6 +170,8 @@ class Heart:
         self._before: Condition = ()
         self._said: Condition | None = None
         self._said_at = 0.0
+        self.tried = asyncio.Event()
+        """Set once the first beat was written, or the store was found away."""
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
@@ -194,6 +196,7 @@ class Heart:
         while not over.is_set():
             with contextlib.suppress(StoreUnavailable):
                 await self.beat()
+            self.tried.set()
             await happens(over, within=self._limits.heartbeat_looked_for.total_seconds())
 
     async def beat(self) -> None:
