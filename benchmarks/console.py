@@ -1,8 +1,9 @@
-"""What the console's reads cost over a store of 100,000 alerts with 1,000 parked jobs, and whether work minds them.
+"""What the console's pages cost over a store of 100,000 alerts with 1,000 parked jobs, and whether work minds them.
 
-Every page's read is run in turns, as the console does it, in this process: on SQLite its CPU is that of the database,
-too. Then new alerts are polled and delivered over the same store, in turns while nobody looks and while as many people
-look as refresh the overview twice a second; the IRP answers in 20 ms, 32 requests are in flight.
+Every page is fetched in turns from a real `kuma-sync run` whose parts are paused: its CPU is that of the whole process,
+on SQLite with that of the database. Then new alerts go from KUMA to the IRP over the same store, in turns while nobody
+looks and while as many people look as refresh the overview twice a second; the IRP answers in 20 ms, 32 requests are in
+flight.
 """
 
 from __future__ import annotations
@@ -11,21 +12,26 @@ import argparse
 import asyncio
 import contextlib
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from database import database, server
 from figures import Figure, Report, parser, ratios, say
-from stage import Remotes, configure, fetch, servers, shared
+from stage import Remotes, answers, configure, daemon, fetch, free_port, servers, shared, until
 
 LATENCY = 0.02
 OFTEN = 0.5
 """Seconds between two looks: twenty people whose page is refreshed every ten seconds."""
+
+LOOKER = {"X-Remote-User": "bench", "Accept": "text/html"}
 
 ALERTS = """
 INSERT INTO alerts (id, name, words, priority, status, tenant_name, event_ids, affected, fingerprint, contents_digest,
@@ -80,149 +86,150 @@ def fill(store: Any, *, alerts: int, parked: int, closed: str = "n % 10 > 1") ->
             connection.execute(text("VACUUM ANALYZE"))
 
 
-Look = Callable[[Any], object]
-
-
-def looks(alerts: int) -> dict[str, Look]:
-    """Return the reads of the pages, each a function of a transaction."""
-    from kuma_sync.core.moments import EPOCH  # noqa: PLC0415  # as above
-    from kuma_sync.store.read_models.overview import AlertState  # noqa: PLC0415
-    from kuma_sync.store.read_models.search import Asked, Filter, Sort  # noqa: PLC0415
-    from kuma_sync.store.read_models.story import story  # noqa: PLC0415
-
-    def alerts_page(**wanted: Any) -> Look:
-        sort = wanted.pop("sort", Sort.LAST_SEEN)
-        return lambda tx: tx.search.page(Asked(filter=Filter(**wanted), sort=sort))
-
-    def later_page(tx: Any) -> object:
-        first = tx.search.page(Asked())
-        return tx.search.page(Asked(after=first.next))
-
-    def group(tx: Any) -> object:
-        return [tx.groups.members(one, limit=50) for one in tx.groups.all()[:1]]
-
+def pages(alerts: int) -> dict[str, str]:
+    """Return the pages' addresses."""
+    states = ("parked", "held", "ignored", "pending", "closed", "gone", "open")
+    searches = {
+        "a host": f"q=ws-{alerts - 1}.corp",
+        "no such host": "q=nobody+at+all",
+        "an incident": f"q=INC-{alerts // 2}",
+        "target, tenant and priority": "target=north&tenant=Tenant+0&priority=high",
+        "the last hour": "seen=1h",
+        **{state: f"state={state}" for state in states},
+        **{f"by {sort}": f"sort={sort.replace(' ', '+')}" for sort in ("first seen", "name", "priority", "state")},
+    }
     return {
-        "overview": overview,
-        "alerts": alerts_page(),
-        "alerts, next page": later_page,
-        "alerts: a host": alerts_page(text=f"ws-{alerts - 1}.corp"),
-        "alerts: no such host": alerts_page(text="nobody at all"),
-        "alerts: an incident": alerts_page(text=f"INC-{alerts // 2}"),
-        "alerts: target, tenant and priority": alerts_page(target="north", tenant="Tenant 0", priority="high"),
-        "alerts: an hour long ago": alerts_page(since=EPOCH, until=EPOCH + timedelta(hours=1)),
-        **{f"alerts: {state}": alerts_page(state=state) for state in AlertState},
-        **{f"alerts by {sort}": alerts_page(sort=sort) for sort in Sort},
-        "one alert": lambda tx: (story(tx, "old10"), tx.overview.state("old10")),
-        "parked and held": lambda tx: tx.groups.all(examples=3),
-        "a group": group,
-        "passes": lambda tx: tx.audit.last_passes(50),
+        "overview": "/",
+        "alerts": "/alerts",
+        **{f"alerts: {name}": f"/alerts?{query}" for name, query in searches.items()},
+        "one alert": "/alerts/old10",
+        "parked and held": "/waiting",
+        "closings": "/closings",
+        "passes": "/passes",
+        "configuration": "/configuration",
     }
 
 
-def overview(tx: Any) -> object:
-    """Read the first page."""
-    queues = (tx.delivery.counts(), tx.closes.total(), tx.waiting.unrouted())
-    counts = (tx.overview.counts(), tx.groups.all(), tx.rejects.count(), tx.links.held_by_target())
-    return queues, counts, tx.happened.slots(), tx.pauses.all(), tx.audit.last_pass_by_kind()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """The console of a daemon that runs."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def look(self, path: str) -> bytes:
+        """Return a page."""
+        return fetch(self.url + path, LOOKER)
+
+    def cpu(self) -> float:
+        """Return how many milliseconds of CPU the daemon's threads have used."""
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(one.read_text().split()[0]) for one in tasks) / 1e6
 
 
-def costs(store: Any, alerts: int, rounds: int) -> dict[str, float]:
-    """Return the median CPU of each page's read in milliseconds."""
+@contextmanager
+def console(remotes: Remotes, url: str, options: argparse.Namespace, *, paused: bool) -> Iterator[Console]:
+    """Let a daemon work on a full store while the block runs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, listen = Path(name), f"127.0.0.1:{free_port()}"
+        believing = {"enabled": True, "user_header": "X-Remote-User", "proxy_addresses": ["127.0.0.1"]}
+        tables = {
+            "poll": {"interval": "1s"},
+            "irp": {"concurrency": 32},
+            "targets": {"north": {"url": remotes.irp, "token": "x"}},
+            "route": [{"tenants": ["nobody's"], "target": "north"}],
+            "store": {"url": url or f"sqlite:///{folder}/s.db"},
+            "web": {"listen": listen, "console": believing},
+        }
+        config = configure(folder, remotes, tables)
+        asyncio.run(_filled(config, options, closed="n % 10 > 1" if paused else "true"))
+        for part in ("kuma", "irp", "north") if paused else ():
+            command = [sys.executable, "-m", "kuma_sync", "pause", part, "-c", str(config)]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # the program itself
+        with daemon(config) as process:
+            started = Console(process=process, url=f"http://{listen}")
+            until(lambda: answers(started.url + "/", LOOKER), within=60, process=process)
+            yield started
+
+
+async def _filled(config: Path, options: argparse.Namespace, *, closed: str) -> None:
+    async with shared() as wired:
+        runtime = await wired(config)
+        await asyncio.to_thread(fill, runtime.store, alerts=options.alerts, parked=options.parked, closed=closed)
+
+
+def costs(seen: Console, options: argparse.Namespace) -> dict[str, float]:
+    """Return the median CPU of each page in milliseconds."""
     taken: dict[str, list[float]] = {}
-    for number in range(rounds + 1):
-        for name, look in looks(alerts).items():
-            started = time.process_time()
-            with store.reading() as tx:
-                look(tx)
+    for number in range(options.turns + 1):
+        for name, path in pages(options.alerts).items():
+            before = seen.cpu()
+            seen.look(path)
             if number:
-                taken.setdefault(name, []).append((time.process_time() - started) * 1000)
+                taken.setdefault(name, []).append(seen.cpu() - before)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-@asynccontextmanager
-async def watched(store: Any, *, on: bool) -> AsyncIterator[None]:
+@contextmanager
+def watched(seen: Console, *, on: bool) -> Iterator[None]:
     """Let people look at the overview while the block runs."""
+    over = threading.Event()
 
-    async def watch() -> None:
-        while True:
-            await store.read(overview)
-            await asyncio.sleep(OFTEN)
+    def watch() -> None:
+        while not over.wait(OFTEN):
+            seen.look("/")
 
-    watching = asyncio.create_task(watch()) if on else None
+    watching = threading.Thread(target=watch)
+    if on:
+        watching.start()
     try:
         yield
     finally:
-        if watching is not None:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+        over.set()
+        if on:
+            watching.join()
 
 
-async def work(remotes: Remotes, url: str, options: argparse.Namespace, *, looked_at: bool) -> dict[str, float]:
-    """Poll and deliver new alerts over a full store; return how many a second were polled, and delivered."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        tables = {"irp": {"concurrency": 32}, "store": {"url": url or f"sqlite:///{folder}/s.db"}}
-        fetch(f"{remotes.irp}/_reset")
-        remotes.tell_kuma("show?count=0")
-        async with shared() as wired:
-            runtime = await wired(configure(folder, remotes, tables))
-            await asyncio.to_thread(fill, runtime.store, alerts=options.alerts, parked=options.parked, closed="true")
-            await runtime.poller.poll_once(sweep=True)
-            remotes.tell_kuma(f"outage?count={3 * 3600 + options.new}")
-            remotes.tell_kuma(f"show?count={options.new}")
-            async with watched(runtime.store, on=looked_at):
-                started = time.perf_counter()
-                await runtime.poller.poll_once(sweep=True)
-                polled = time.perf_counter()
-                await runtime.targets["irp"].deliveries.drain()
-                ended = time.perf_counter()
-        if remotes.made()["made"] != options.new:
-            raise RuntimeError("not every alert became an incident")
-        return {"polls": options.new / (polled - started), "deliveries": options.new / (ended - polled)}
+def work(seen: Console, remotes: Remotes, options: argparse.Namespace, *, looked_at: bool) -> float:
+    """Show new alerts in KUMA; return how many a second became incidents."""
+    fetch(f"{remotes.irp}/_reset")
+    with watched(seen, on=looked_at):
+        remotes.tell_kuma(f"outage?count={3 * 3600 + options.new}")
+        started = time.perf_counter()
+        remotes.tell_kuma(f"show?count={options.new}")
+        until(lambda: remotes.made()["made"] >= options.new, within=300, process=seen.process)
+        took = time.perf_counter() - started
+    if remotes.made()["made"] != options.new:
+        raise RuntimeError("not one incident for every alert")
+    return float(options.new / took)
 
 
-async def read(url: str, remotes: Remotes, options: argparse.Namespace) -> dict[str, float]:
-    """Measure the pages' reads over a full store."""
-    with tempfile.TemporaryDirectory() as name:
-        tables = {"store": {"url": url or f"sqlite:///{name}/s.db"}}
-        async with shared() as wired:
-            runtime = await wired(configure(Path(name), remotes, tables))
-            await asyncio.to_thread(fill, runtime.store, alerts=options.alerts, parked=options.parked)
-            return await asyncio.to_thread(costs, runtime.store, options.alerts, options.turns)
-
-
-def pages(kind: str, found: dict[str, float], options: argparse.Namespace) -> Figure:
+def dearest(kind: str, found: dict[str, float], options: argparse.Namespace) -> Figure:
     """Judge the dearest page."""
     worst = max(found, key=lambda name: found[name])
     usual = statistics.median(found.values())
     return Figure(
-        name=f"dearest read of the console: {options.alerts:,} alerts, {options.parked:,} parked, {kind}: our CPU",
+        name=f"dearest page of the console: {options.alerts:,} alerts, {options.parked:,} parked, {kind}: our CPU",
         wanted=50,
         at_least=False,
         unit=" ms",
         got=found[worst],
-        baseline=f"{worst}; the median of {len(found)} reads is {usual:.1f} ms",
+        baseline=f"{worst}; the median of {len(found)} pages is {usual:.1f} ms",
     )
 
 
-def judged(kind: str, rounds: list[tuple[dict[str, float], dict[str, float]]]) -> list[Figure]:
+def undisturbed(kind: str, rounds: list[tuple[float, float]]) -> Figure:
     """Judge the work beside people who look."""
-    figures = []
-    for what in ("polls", "deliveries"):
-        got, spread = ratios([seen[what] for _alone, seen in rounds], [alone[what] for alone, _seen in rounds])
-        alone = statistics.median(one[what] for one, _seen in rounds)
-        figures.append(
-            Figure(
-                name=f"{what} while the overview is read twice a second, against nobody looking, on {kind}",
-                wanted=0.9,
-                at_least=True,
-                got=got,
-                spread=spread,
-                baseline=f"{alone:.0f}/s alone",
-            )
-        )
-    return figures
+    got, spread = ratios([seen for _alone, seen in rounds], [alone for alone, _seen in rounds])
+    alone = statistics.median(one for one, _seen in rounds)
+    return Figure(
+        name=f"alerts from KUMA to the IRP while the overview is fetched twice a second, against nobody, on {kind}",
+        wanted=0.9,
+        at_least=True,
+        got=got,
+        spread=spread,
+        baseline=f"{alone:.0f}/s alone",
+    )
 
 
 def main() -> None:
@@ -231,34 +238,38 @@ def main() -> None:
     made.add_argument("--alerts", type=int, default=100_000)
     made.add_argument("--parked", type=int, default=1_000)
     made.add_argument("--new", type=int, default=2_000, help="new alerts that are polled and delivered")
-    made.add_argument("--turns", type=int, default=9, help="times that every page is read")
+    made.add_argument("--turns", type=int, default=9, help="times that every page is fetched")
     made.add_argument("--postgres", default="", metavar="URL", help="a maintenance database; else a server is started")
     options = made.parse_args()
     if options.quick:
         options.alerts, options.parked, options.new, options.turns, options.rounds = 2_000, 100, 100, 1, 1
     figures: list[Figure] = []
     details: dict[str, object] = {}
-    with server(options.postgres) as maintenance, servers(latency=LATENCY) as remotes:
+    with server(options.postgres) as maintenance:
         for kind in ("SQLite", *(["PostgreSQL"] if maintenance else [])):
 
-            def fresh(kind: str = kind) -> Any:
+            def fresh(kind: str = kind) -> AbstractContextManager[str]:
                 return database(maintenance or "") if kind == "PostgreSQL" else contextlib.nullcontext("")
 
-            with fresh() as url:
-                found = asyncio.run(read(url, remotes, options))
+            with fresh() as url, servers() as remotes, console(remotes, url, options, paused=True) as seen:
+                found = costs(seen, options)
             for name, cost in found.items():
                 say(f"{kind}: {name}: {cost:.1f} ms")
-            figures.append(pages(kind, found, options))
+            figures.append(dearest(kind, found, options))
             details[f"console on {kind}"] = {name: round(cost, 1) for name, cost in found.items()}
             rounds = []
             for _ in range(options.rounds):
                 taken = []
                 for looked_at in (False, True):
-                    with fresh() as url:
-                        taken.append(asyncio.run(work(remotes, url, options, looked_at=looked_at)))
+                    with (
+                        fresh() as url,
+                        servers(latency=LATENCY) as remotes,
+                        console(remotes, url, options, paused=False) as seen,
+                    ):
+                        taken.append(work(seen, remotes, options, looked_at=looked_at))
                 rounds.append((taken[0], taken[1]))
                 say(f"{kind}: {taken}")
-            figures += judged(kind, rounds)
+            figures.append(undisturbed(kind, rounds))
     Report(figures=figures, details=details).publish(options.json)
 
 

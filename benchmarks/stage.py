@@ -47,9 +47,10 @@ class Remotes:
         return answer
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, headers: Mapping[str, str] | None = None) -> bytes:
     """Return what a URL answers."""
-    with _OPENER.open(url, timeout=60) as answer:
+    asked = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310  # our own servers
+    with _OPENER.open(asked, timeout=60) as answer:
         return bytes(answer.read())
 
 
@@ -143,10 +144,10 @@ def until(condition: Callable[[], bool], *, within: float, process: subprocess.P
         time.sleep(0.05)
 
 
-def answers(url: str) -> bool:
+def answers(url: str, headers: Mapping[str, str] | None = None) -> bool:
     """Tell whether a URL answers 200."""
     with contextlib.suppress(OSError):
-        return bool(fetch(url) is not None)
+        return bool(fetch(url, headers) is not None)
     return False
 
 
