@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.core.sentence import N_, Sentence, sentence
 from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import SIGN_IN, ConsoleLimits, NotDone, next_of, viewer_of
@@ -20,7 +20,6 @@ from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.passwords import verified
 from kuma_sync.web.console.sessions import LOCAL, Known, peer_of
 from kuma_sync.web.console.throttle import Throttle
-from kuma_sync.web.console.words import N_
 
 log = structlog.get_logger(__name__)
 
