@@ -180,7 +180,9 @@ def _trouble(trouble: Trouble) -> Sentence:
         said = _refused(trouble.reason)
     else:
         part, reason = told_apart(trouble.part, trouble.reason)
-        said = sentence("%(part)s %(state)s: %(reason)s", part=part, state=trouble.state.upper(), reason=Cause(reason))
+        # Paused is what an operator did: a side that the daemon asks no more by its own decision stands still.
+        state = "STOPPED" if trouble.state == State.PAUSED else trouble.state.upper()
+        said = sentence("%(part)s %(state)s: %(reason)s", part=part, state=state, reason=Cause(reason))
     return sentence("%(trouble)s (since %(since)s)", trouble=said, since=trouble.since)
 
 
