@@ -35,6 +35,10 @@ class Received:
         """Return event, severity and target of what was taken."""
         return [(one["event"], one["severity"], one["target"]) for one in self.told]
 
+    def switched(self) -> int:
+        """Count how often it was asked, as a dead man's switch is."""
+        return sum(one.startswith("GET ") for one in self.asked)
+
     async def answer(self, request: Request) -> Response:
         body = await request.body()
         self.asked.append(f"{request.method} {request.url.path}?{request.url.query}")

@@ -95,7 +95,7 @@ async def build(
             key, _, problem = remotes.broken[name].partition(": ")
             raise ConfigError(key, problem)
     warnings = [warning for target in remotes.targets.values() for warning in target.warnings]
-    for warning in (*settings.warnings, *warnings):
+    for warning in (*map(str, settings.warnings), *warnings):
         log.warning("configuration", problem=warning)
     for name, problem in remotes.broken.items():
         log.error("target_stopped", target=name, problem=problem)

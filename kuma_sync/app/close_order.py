@@ -9,7 +9,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.link import Link
 from kuma_sync.core.routing import NO_ROUTE
-from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.core.sentence import Cause, Sentence, sentence
 from kuma_sync.irp.validate import capabilities
 from kuma_sync.settings import Settings
 
@@ -49,9 +49,10 @@ def way_of(settings: Settings, target: str) -> Way:
     try:
         profile = usable_profile(settings, target)
     except ConfigError as error:
-        problem = f"{error}{MEND}"
+        problem = Cause(f"{error}{MEND}")
         return Way(
-            may=True, why=sentence("target %(target)s cannot be used: %(problem)s", target=target, problem=problem)
+            may=True,
+            why=sentence("target %(target)s cannot be used: %(problem)s", target=target, problem=problem),
         )
     if capabilities(profile, to_irp=True).may_close:
         return Way(may=True)

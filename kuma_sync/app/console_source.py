@@ -16,7 +16,7 @@ from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import Facts, own_troubles, standing
 from kuma_sync.core.alert import AlertId, JsonObject
 from kuma_sync.core.errors import KumaSyncError
-from kuma_sync.core.sentence import sentence
+from kuma_sync.core.sentence import Cause, sentence
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.read_models.story import story
@@ -66,7 +66,7 @@ class Source:
             try:
                 contents = await reader.read(work.alert_id)
             except KumaSyncError as error:
-                raise NothingDone(sentence("KUMA cannot be asked for them: %(why)s.", why=str(error))) from None
+                raise NothingDone(sentence("KUMA cannot be asked for them: %(why)s.", why=Cause(str(error)))) from None
         if contents is None:
             raise NothingDone(sentence("KUMA has them no more, or they are above the size limit."))
         return list(contents.events)
@@ -79,18 +79,18 @@ class Source:
             stored = await with_contents(settings, work, privacy, self._reader())
             return await asyncio.to_thread(stored_requests, settings, stored)
         except KumaSyncError as error:
-            raise NothingDone(sentence("No request can be shown: %(why)s.", why=str(error))) from None
+            raise NothingDone(sentence("No request can be shown: %(why)s.", why=Cause(str(error)))) from None
 
     async def live(self, alert_id: str) -> Live:
         """Ask the IRP what the incident holds now; raise NothingDone where it cannot be asked, or is paused."""
         work = await self._work(alert_id)
         for paused in await self._store.read(lambda tx: tx.pauses.all()):
             if paused.part == work.link.target:
-                raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=paused.reason))
+                raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=Cause(paused.reason)))
         try:
             return await look(self._settings(), work)
         except KumaSyncError as error:
-            raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=str(error))) from None
+            raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=Cause(str(error)))) from None
 
     async def _work(self, alert_id: str) -> DeliveryState:
         section = self._settings().privacy

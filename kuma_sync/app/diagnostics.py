@@ -64,7 +64,7 @@ async def findings(settings: Settings, source: str, *, told: Callable[[str], Non
         certificates = Certificates()
         remotes = await open_remotes(settings, utc_now, Limits(), stack, certificates)
         yield ok("configuration", source)
-        for problem in settings.warnings:
+        for problem in map(str, settings.warnings):
             yield warning("configuration", problem)
         told("looking at the store and the HTTP door")
         for finding in _here(settings, remotes):

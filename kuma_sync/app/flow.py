@@ -13,7 +13,7 @@ from kuma_sync.app.standing import own_troubles
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.routing import IRP, NO_ROUTE
-from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.core.sentence import Cause, Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING, QueueCounts
@@ -151,20 +151,20 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
             "The configuration on disk is refused since %(since)s, the one before works on. Do not restart until it is "
             "mended: %(reason)s",
             since=first.since,
-            reason=first.reason,
+            reason=Cause(first.reason),
         )
     elif facts.refused:
         yield sentence(
             "The configuration on disk is refused, the one before works on. Do not restart until it is mended: "
             "%(reason)s",
-            reason=facts.refused,
+            reason=Cause(facts.refused),
         )
 
 
 def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
     name, target = split_part(trouble.part)
     part, why = told_apart(trouble.part, trouble.reason)
-    age, reason = facts.now - trouble.since, why or trouble.state
+    age, reason = facts.now - trouble.since, Cause(why or trouble.state)
     match name:
         case "store":
             return sentence("Nothing flows: the store is not well for %(age)s: %(reason)s", age=age, reason=reason)

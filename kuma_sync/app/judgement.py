@@ -29,7 +29,7 @@ class Judgement:
 def judge(reading: Reading) -> Judgement:
     """Judge a configuration as a daemon does at its start or reload."""
     problems = list(reading.error.lines) if reading.error else []
-    warnings = list(reading.settings.warnings) if reading.settings else []
+    warnings = [str(one) for one in reading.settings.warnings] if reading.settings else []
     for trial in _trials(reading):
         try:
             warnings += trial()

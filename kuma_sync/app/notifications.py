@@ -1,4 +1,4 @@
-"""`[notify]` as the daemon has it: from its start to its end, over reloads, beside everything and in nobody's way."""
+"""`[notify]` as the daemon has it, over reloads and beside everything, and as a single pass has it, at its end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from kuma_sync.app.build import utc_now
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.settings import Secret
 from kuma_sync.settings.sections import NotifySection
+from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.runtime.notifying import DeadMansSwitch, Knowledge, Notifier
+from kuma_sync.sync.runtime.pass_notices import ask_the_switch, tell
 from kuma_sync.sync.runtime.supervisor import supervise
 from kuma_sync.transport.receiver import Receiver
 
@@ -23,13 +25,7 @@ class Notifications:
     """The dead man's switch and the notifier that are configured now, if any."""
 
     def __init__(self, shared: SharedState, section: NotifySection) -> None:
-        self._knowledge = Knowledge(
-            store=shared.store,
-            owner=shared.owner,
-            health=shared.health,
-            certificates=shared.certificates,
-            clock=utc_now,
-        )
+        self._knowledge = _knowledge(shared)
         self._section = section
         self._limits = shared.limits
         self._is_open = False
@@ -68,10 +64,12 @@ class Notifications:
         loops: dict[str, Callable[[], Awaitable[None]]] = {}
         async with AsyncExitStack() as stack:
             if section.heartbeat_url:
-                self._switch = DeadMansSwitch(self._receiver("heartbeat_url", section.heartbeat_url, stack), notices)
+                self._switch = DeadMansSwitch(
+                    _receiver("heartbeat_url", section.heartbeat_url, self._limits, stack), notices
+                )
                 loops["dead man's switch"] = self._switch.run
             if section.webhook_url:
-                receiver = self._receiver("webhook_url", section.webhook_url, stack)
+                receiver = _receiver("webhook_url", section.webhook_url, self._limits, stack)
                 self._notifier = Notifier(receiver, self._knowledge, notices)
                 self._notifier.is_open = self._is_open
                 loops["notifier"] = self._notifier.run
@@ -87,11 +85,32 @@ class Notifications:
                 if tasks:
                     await asyncio.wait(tasks)
 
-    def _receiver(self, key: str, address: Secret, stack: AsyncExitStack) -> Receiver:
-        patience = self._limits.notices.deadline.total_seconds()
-        receiver = Receiver(f"notify.{key}", address, patience=patience, clock=self._knowledge.clock)
-        stack.push_async_callback(receiver.aclose)
-        return receiver
+
+async def told_once(shared: SharedState, section: NotifySection, *, complete: bool) -> None:
+    """Ask and tell after a single pass; the dead man's switch is asked only where it was `complete`."""
+    async with AsyncExitStack() as stack:
+        if section.heartbeat_url and complete:
+            await ask_the_switch(_receiver("heartbeat_url", section.heartbeat_url, shared.limits, stack))
+        if section.webhook_url:
+            webhook = _receiver("webhook_url", section.webhook_url, shared.limits, stack)
+            await tell(webhook, _knowledge(shared), shared.limits.notices)
+
+
+def _knowledge(shared: SharedState) -> Knowledge:
+    return Knowledge(
+        store=shared.store,
+        owner=shared.owner,
+        health=shared.health,
+        certificates=shared.certificates,
+        clock=utc_now,
+    )
+
+
+def _receiver(key: str, address: Secret, limits: Limits, stack: AsyncExitStack) -> Receiver:
+    patience = limits.notices.deadline.total_seconds()
+    receiver = Receiver(f"notify.{key}", address, patience=patience, clock=utc_now)
+    stack.push_async_callback(receiver.aclose)
+    return receiver
 
 
 def _addresses(section: NotifySection) -> tuple[tuple[str, object], ...]:

@@ -16,6 +16,7 @@ from functools import partial
 import structlog
 
 from kuma_sync.app.build import build, open_store, utc_now
+from kuma_sync.app.notifications import told_once
 from kuma_sync.app.pass_progress import Follower
 from kuma_sync.app.processes import refuse_second
 from kuma_sync.app.shared_state import SharedState
@@ -27,7 +28,7 @@ from kuma_sync.store.jobs import Depth, JobState
 from kuma_sync.store.queue import WAITING
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.sync.limits import Limits
-from kuma_sync.sync.runtime.monitor import Heart
+from kuma_sync.sync.runtime.monitor import Heart, look
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.sync.runtime.single_pass import once
 
@@ -98,6 +99,9 @@ async def complete_pass(
     )
     async with heart.beating(), _followed(runtime, told) as begun:
         troubles = await once(runtime, stop=stop, grace=settings.run.grace, told=begun)
+        if not stop.is_set():
+            await look(shared.store, health=shared.health, metrics=shared.metrics, targets=runtime.names)
+            await told_once(shared, settings.notify, complete=not troubles and runtime.kuma.maintenance is None)
     return await shared.store.read(partial(_outcome, tuple(troubles), tuple(shared.paused.all(utc_now()))))
 
 

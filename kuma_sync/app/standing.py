@@ -11,7 +11,7 @@ from enum import StrEnum
 from kuma_sync.app.processes import Running
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import Maintenance
-from kuma_sync.core.sentence import Sentence, Value, counted, sentence
+from kuma_sync.core.sentence import Cause, Sentence, Value, counted, sentence
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
 from kuma_sync.store.read_models.waiting import Held
@@ -73,7 +73,7 @@ def standing(facts: Facts) -> Standing:
             told = told or (one.part == CONFIGURATION and one.reason == facts.refused)
     if facts.refused and not told:
         troubles.append(_refused(facts.refused))
-    troubles += [sentence("store NOT WRITABLE: %(trouble)s", trouble=trouble) for trouble in facts.files]
+    troubles += [sentence("store NOT WRITABLE: %(trouble)s", trouble=Cause(trouble)) for trouble in facts.files]
     troubles += _waiting(facts)
     verdict = Verdict.LOOK if troubles else Verdict.WORKS
     return Standing(verdict=verdict if running.daemon else Verdict.NOT_RUNNING, lines=lines + troubles)
@@ -180,12 +180,14 @@ def _trouble(trouble: Trouble) -> Sentence:
         said = _refused(trouble.reason)
     else:
         part, reason = told_apart(trouble.part, trouble.reason)
-        said = sentence("%(part)s %(state)s: %(reason)s", part=part, state=trouble.state.upper(), reason=reason)
+        # Paused is what an operator did: a side that the daemon asks no more by its own decision stands still.
+        state = "STOPPED" if trouble.state == State.PAUSED else trouble.state.upper()
+        said = sentence("%(part)s %(state)s: %(reason)s", part=part, state=state, reason=Cause(reason))
     return sentence("%(trouble)s (since %(since)s)", trouble=said, since=trouble.since)
 
 
 def _refused(reason: str) -> Sentence:
-    return sentence("configuration on disk refused: %(reason)s", reason=reason)
+    return sentence("configuration on disk refused: %(reason)s", reason=Cause(reason))
 
 
 def _waiting(facts: Facts) -> list[Sentence]:

@@ -61,9 +61,16 @@ def told_apart(part: str, reason: str) -> tuple[Sentence, str]:
 
 
 def went_on(before: Condition, now: Sequence[Trouble]) -> Condition:
-    """Return the troubles there are now; one that was there before keeps the time since when."""
-    known = {(one.part, one.state): one.since for one in before}
-    return tuple(replace(one, since=known.get((one.part, one.state), one.since)) for one in now)
+    """Return the troubles there are now; one that was there before keeps the time since when.
+
+    A part that fails, and is then asked no more for that, is in the same trouble.
+    """
+    known = {(one.part, _kind(one)): one.since for one in before}
+    return tuple(replace(one, since=known.get((one.part, _kind(one)), one.since)) for one in now)
+
+
+def _kind(trouble: Trouble) -> str:
+    return "failing" if trouble.state == "paused" else trouble.state
 
 
 def same(one: Condition, other: Condition) -> bool:

@@ -5,7 +5,7 @@ Nothing is queued: what is still to be told is the difference between what is se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -126,6 +126,9 @@ class Patience:
         return min(self.calm * doubled, self.longest_calm)
 
 
+_NONE = Patience(stuck=timedelta(), brief=timedelta(), calm=timedelta())
+
+
 def taken_up(lasting: Mapping[Key, Sighting], told: Mapping[Key, Told], *, now: datetime) -> dict[Key, Sighting]:
     """Return the troubles that last for whoever begins to tell: what was told by then counts as seen now."""
     earlier = {key: Sighting(notice=one.notice, first=now, last=now) for key, one in told.items() if one.lasts}
@@ -166,6 +169,19 @@ def untold(
         and not (key in told and told[key].lasts)
     ]
     return ended + sorted(begun, key=lambda notice: (notice.severity is not Severity.CRITICAL, notice.since))
+
+
+def of_a_pass(
+    seen: Iterable[Notice], told: Mapping[Key, Told], *, judged: Callable[[Notice], bool], now: datetime
+) -> list[Notice]:
+    """Return what is to be told after a single pass: all that it met, for it takes no second look.
+
+    A trouble that was told before is over only where the pass has `judged` that: it may not have asked that side.
+    """
+    lasting = {key: one.notice for key, one in told.items() if one.lasts and not judged(one.notice)}
+    lasting |= {notice.key: notice for notice in seen}
+    sightings = {key: Sighting(notice=notice, first=now, last=now) for key, notice in lasting.items()}
+    return untold(sightings, told, now=now, patience=_NONE)
 
 
 def after_telling(told: Mapping[Key, Told], notice: Notice, *, now: datetime, patience: Patience) -> Told:

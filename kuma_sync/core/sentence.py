@@ -14,10 +14,22 @@ from typing import TypeAlias
 
 from kuma_sync.core.moments import moment, since, span
 
-Value: TypeAlias = "str | int | float | datetime | timedelta | Sentence | tuple[Sentence, ...]"
+Value: TypeAlias = "str | int | float | datetime | timedelta | Cause | Sentence | tuple[Sentence, ...]"
 """What may stand in a sentence: also other sentences; several of them are separated by commas."""
 
-Scalar = str | datetime | timedelta
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something failed, as it was written down: in English where it is ours, in its own words where it is not."""
+
+    text: str
+
+    def __bool__(self) -> bool:
+        """Tell whether there is one."""
+        return bool(self.text)
+
+
+Scalar = str | datetime | timedelta | Cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +58,11 @@ class Sentence:
         has a plural); `show` writes texts from elsewhere, times and lengths of time. Both may return Markup.
         """
         return translate(self) % {name: _said(value, translate, show) for name, value in self.values.items()}
+
+
+def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
+    """Mark a text for translation and return it as it is."""
+    return text
 
 
 def sentence(text: str, **values: Value) -> Sentence:
@@ -80,5 +97,7 @@ def _shown(value: Scalar, now: datetime | None = None) -> str:
             return moment(value) if now is None else f"{moment(value)}, {since(now)(value)}"
         case timedelta():
             return span(value.total_seconds())
+        case Cause():
+            return value.text
         case _:
             return value

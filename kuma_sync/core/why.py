@@ -14,7 +14,7 @@ from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.routing import IGNORE, IRP, NO_ROUTE
-from kuma_sync.core.sentence import Sentence, Value, counted, sentence
+from kuma_sync.core.sentence import Cause, Sentence, Value, counted, sentence
 
 
 class Press(StrEnum):
@@ -90,7 +90,7 @@ def why(facts: Circumstances) -> list[Why]:
 def _piece(reason: str) -> Why:
     said = sentence(
         "This piece of KUMA's answer is no alert: %(reason)s. `retry` reads it once more, `drop` gives it up.",
-        reason=reason,
+        reason=Cause(reason),
     )
     return Why(said=said, press=(Press.RETRY, Press.DROP))
 
@@ -157,7 +157,7 @@ def _parked(job: Waits, to: Sentence) -> Why:
         "changes.",
         max(job.attempts, 1),
         to=to,
-        reason=job.reason or sentence("no reason is known"),
+        reason=Cause(job.reason) or sentence("no reason is known"),
     )
     return Why(said=said, press=(Press.RETRY, Press.DROP))
 
@@ -187,7 +187,7 @@ def _on_its_way(facts: Circumstances, job: Waits, way: _Way) -> Iterator[Why]:
             to=way.to,
             part=part_named(trouble.part),
             since=trouble.since,
-            reason=trouble.reason or trouble.state,
+            reason=Cause(trouble.reason or trouble.state),
         )
         yield Why(said=said)
     elif job.attempts:
@@ -205,7 +205,7 @@ def _failed(job: Waits, way: _Way, now: datetime) -> Sentence:
         "%(to)s failed %(count)d times, the last time: %(reason)s.",
         job.attempts,
         to=way.to,
-        reason=job.reason or sentence("no reason is known"),
+        reason=Cause(job.reason) or sentence("no reason is known"),
     )
     if job.due <= now:
         return sentence("%(failed)s It is tried again now.", failed=failed)
@@ -215,7 +215,7 @@ def _failed(job: Waits, way: _Way, now: datetime) -> Sentence:
 def _because(said: Sentence, reason: str) -> Sentence:
     if not reason:
         return sentence("%(said)s.", said=said)
-    return sentence("%(said)s: %(reason)s.", said=said, reason=reason)
+    return sentence("%(said)s: %(reason)s.", said=said, reason=Cause(reason))
 
 
 def _maintained(one: Maintenance) -> Why:

@@ -87,7 +87,8 @@ def _read(path: Path | None, env: Mapping[str, str], *, remotes: bool, store_alo
     given = Given(places=places, remotes=remotes)
     settings, sections, irps = copy_context().run(_validated, given, (init, environment, *files), environment)
     if settings is None:
-        problems = _in_order(environment.problems, misspelt(env))
+        unread = {key: str(said) for key, said in misspelt(env).items()}
+        problems = _in_order(environment.problems, unread)
         return Reading(error=_one_error(problems), sections=sections, irps=irps)
     if ambiguous := list(ambiguous_tokens(settings)):
         return Reading(error=_one_error(ambiguous), sections=sections, irps=irps)

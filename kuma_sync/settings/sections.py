@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kuma_sync.core.plan import Brake
 from kuma_sync.core.routing import IRP
+from kuma_sync.core.sentence import Sentence
 from kuma_sync.settings import secrets as hidden
 from kuma_sync.settings import types
 from kuma_sync.settings.addresses import take_password
@@ -264,7 +265,7 @@ class Settings(BaseSettings):
     log: LogSection = _section()
     privacy: PrivacySection = _section()
 
-    _warnings: tuple[str, ...] = PrivateAttr(default=())
+    _warnings: tuple[Sentence, ...] = PrivateAttr(default=())
     _places: Places = PrivateAttr(default_factory=lambda: places_of(None, {}))
     _former_store: Path | None = PrivateAttr(default=None)
     _plain: bool = PrivateAttr(default=True)
@@ -285,7 +286,7 @@ class Settings(BaseSettings):
         return tree
 
     @property
-    def warnings(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[Sentence, ...]:
         """Return the warnings, a sentence each."""
         return self._warnings
 

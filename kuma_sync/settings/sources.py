@@ -16,6 +16,7 @@ from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
+from kuma_sync.core.sentence import Sentence, sentence
 from kuma_sync.settings.paths import read_text
 from kuma_sync.settings.secrets import FILE
 from kuma_sync.settings.section import Section
@@ -159,7 +160,7 @@ def from_environment(env: Mapping[str, str]) -> bool:
     return any(_parts(name) for name in env)
 
 
-def misspelt(env: Mapping[str, str]) -> dict[str, str]:
+def misspelt(env: Mapping[str, str]) -> dict[str, Sentence]:
     """Return a sentence for each misspelt variable that was not read, by the dotted key that it resembles."""
     found = {}
     for name in sorted(env):
@@ -167,7 +168,11 @@ def misspelt(env: Mapping[str, str]) -> dict[str, str]:
         if key:
             dotted = f"{section}.{key}".replace("__", ".")
             right = f"{PREFIX}{section}__{key}".upper()
-            found[dotted] = f"the environment variable {name} is not read; write {right}, with two underscores"
+            found[dotted] = sentence(
+                "the environment variable %(name)s is not read; write %(right)s, with two underscores",
+                name=name,
+                right=right,
+            )
     return found
 
 

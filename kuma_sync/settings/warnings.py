@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
+from kuma_sync.core.sentence import Sentence, sentence
 from kuma_sync.settings.addresses import host_and_port, is_loopback, proxy_password
 from kuma_sync.settings.paths import CREDENTIALS, SYSTEM_WIDE
 from kuma_sync.settings.secret import SECRET_NAME, Secret
@@ -32,7 +33,7 @@ def cautions(
     env: Mapping[str, str],
     *,
     system_wide: Path = SYSTEM_WIDE,
-) -> tuple[str, ...]:
+) -> tuple[Sentence, ...]:
     """Return one sentence for each thing an operator should change; `origins` are the keys the environment gave."""
     return (
         *_connections(settings),
@@ -45,62 +46,75 @@ def cautions(
     )
 
 
-def _connections(settings: Settings) -> Iterator[str]:
+def _connections(settings: Settings) -> Iterator[Sentence]:
     sides: list[tuple[str, KumaSection | IrpSection]] = [("kuma", settings.kuma), *_irps(settings)]
     for name, side in sides:
         parts = urlsplit(side.url)
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            yield f"{name}.url: http:// sends the token and the alerts unencrypted; use https://"
+            key = f"{name}.url"
+            yield sentence("%(key)s: http:// sends the token and the alerts unencrypted; use https://", key=key)
         if not side.verify_tls:
-            yield (
-                f"{name}.verify_tls: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; "
-                f"set {name}.ca_file instead"
+            yield sentence(
+                "%(key)s: CERTIFICATES ARE NOT CHECKED, whoever is on the way reads token and alerts; set %(file)s "
+                "instead",
+                key=name + ".verify_tls",
+                file=name + ".ca_file",
             )
     for key in settings.notify.secret_keys():
         parts = urlsplit(getattr(settings.notify, key).reveal())
         if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-            yield f"notify.{key}: http:// sends it unencrypted; use https://"
+            yield sentence("%(key)s: http:// sends it unencrypted; use https://", key="notify." + key)
     web, asking = settings.web, [name for name, irp in _irps(settings) if irp.pulls]
     if asking and not web.listen:
-        yield f"web.listen: there is no door, and {', '.join(asking)} would have to ask there for its alerts"
-    if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
-        open_ = (
-            "the console's passwords arrive unencrypted"
-            if web.console.enabled
-            else "tokens arrive unencrypted"
-            if web.tokens or web.metrics_token or asking
-            else "is open to the network without TLS"
+        yield sentence(
+            "web.listen: there is no door, and %(targets)s would have to ask there for its alerts",
+            targets=", ".join(asking),
         )
-        yield f"web.listen: {open_}; set web.cert_file, or put a proxy with TLS in front"
+    if web.listen and not web.cert_file and not is_loopback(host_and_port(web.listen)[0]):
+        yield _open_door(settings)
 
 
-def _without_effect(settings: Settings) -> Iterator[str]:
+def _open_door(settings: Settings) -> Sentence:
+    web = settings.web
+    if web.console.enabled:
+        open_ = sentence("the console's passwords arrive unencrypted")
+    elif web.tokens or web.metrics_token or any(irp.pulls for _name, irp in _irps(settings)):
+        open_ = sentence("tokens arrive unencrypted")
+    else:
+        open_ = sentence("is open to the network without TLS")
+    return sentence("web.listen: %(what)s; set web.cert_file, or put a proxy with TLS in front", what=open_)
+
+
+def _without_effect(settings: Settings) -> Iterator[Sentence]:
     """Yield keys that have no effect beside the others."""
     if settings.web.passthrough.allow and settings.privacy.rules().on:
-        yield (
+        yield sentence(
             "privacy: does not reach what KUMA answers to the calls of web.passthrough: they are passed on as they are"
         )
     if settings.kuma.write_back and not settings.kuma.writes_back:
-        yield 'kuma.write_back: is off: only with kuma.api_version = "v3" can an alert be given a comment'
+        yield sentence('kuma.write_back: is off: only with kuma.api_version = "v3" can an alert be given a comment')
 
 
-def _of_the_console(settings: Settings) -> Iterator[str]:
+def _of_the_console(settings: Settings) -> Iterator[Sentence]:
     """Yield what keeps people out of the console, or lets the wrong ones in."""
     console = settings.web.console
     if not console.enabled:
         return
     ways = console.users or console.user_header or console.oidc.issuer
     if not settings.web.listen:
-        yield "web.console.enabled: there is no door (web.listen is empty), and so no console"
+        yield sentence("web.console.enabled: there is no door (web.listen is empty), and so no console")
     elif not ways:
-        yield "web.console: nobody can sign in; `kuma-sync console-user` makes a line for [web.console.users]"
+        yield sentence("web.console: nobody can sign in; `kuma-sync console-user` makes a line for [web.console.users]")
     if console.oidc.issuer and not (console.oidc.operators or console.oidc.viewers):
-        yield "web.console.oidc: nobody who signs in there may see anything; name groups in operators or viewers"
+        yield sentence(
+            "web.console.oidc: nobody who signs in there may see anything; name groups in operators or viewers"
+        )
     if urlsplit(console.oidc.issuer).scheme == "http" and not is_loopback(urlsplit(console.oidc.issuer).hostname or ""):
-        yield "web.console.oidc.issuer: http:// lets others on the way sign in as anybody; use https://"
+        yield sentence("web.console.oidc.issuer: http:// lets others on the way sign in as anybody; use https://")
     if not console.user_header:
         for name in console.roles.keys() - console.users.keys():
-            yield f"web.console.roles.{name}: there is no such user in [web.console.users]"
+            key = f"web.console.roles.{name}"
+            yield sentence("%(key)s: there is no such user in [web.console.users]", key=key)
 
 
 def _irps(settings: Settings) -> Iterator[tuple[str, IrpSection]]:
@@ -128,16 +142,23 @@ def ambiguous_tokens(settings: Settings) -> Iterator[ConfigError]:
             yield ConfigError(key, f"is the same token as {other}: an IRP that polls us needs one of its own")
 
 
-def _door_tokens(settings: Settings) -> Iterator[str]:
+def _door_tokens(settings: Settings) -> Iterator[Sentence]:
     door = _at_the_door(settings)
     for key, token in door.items():
         if len(token) < SHORTEST_TOKEN:
-            short = f"is shorter than {SHORTEST_TOKEN} characters and may be guessed"
-            yield f"{key}: {short}; `openssl rand -hex 32` makes one"
+            yield sentence(
+                "%(key)s: is shorter than %(count)s characters and may be guessed; `openssl rand -hex 32` makes one",
+                key=key,
+                count=SHORTEST_TOKEN,
+            )
     seen: dict[str, str] = {}
     for key, token in door.items():
         if token in seen:
-            yield f"{key}: is the same token as {seen[token]}: who calls cannot be told apart; give each its own"
+            yield sentence(
+                "%(key)s: is the same token as %(other)s: who calls cannot be told apart; give each its own",
+                key=key,
+                other=seen[token],
+            )
         seen.setdefault(token, key)
 
 
@@ -175,7 +196,7 @@ def _secret_options(place: str, node: Any, *, secret: bool = False) -> Iterator[
             yield place, Secret(node)
 
 
-def _files(settings: Settings, services: Path) -> Iterator[str]:
+def _files(settings: Settings, services: Path) -> Iterator[Sentence]:
     keys = (
         ("kuma.client_key", settings.kuma.client_key),
         *((f"{place}.client_key", irp.client_key) for place, irp in _irps(settings)),
@@ -183,18 +204,29 @@ def _files(settings: Settings, services: Path) -> Iterator[str]:
     )
     for key, file in (*((f"{key}_file", secret.path) for key, secret in _kept(settings)), *keys):
         if file and _world_readable(file):
-            handed = f'; the service gets it by LoadCredential= in the unit, and "${{{CREDENTIALS}}}/{file.name}" here'
-            advice = f"chmod o-r it{handed if file.is_relative_to(services) else ''}"
-            yield f"{key}: {file} can be read by every user of this machine; {advice}"
+            known = {"key": key, "file": str(file), "name": f"${{{CREDENTIALS}}}/{file.name}"}
+            if file.is_relative_to(services):
+                yield sentence(
+                    "%(key)s: %(file)s can be read by every user of this machine; chmod o-r it; the service gets it by "
+                    'LoadCredential= in the unit, and "%(name)s" here',
+                    **known,
+                )
+            else:
+                yield sentence("%(key)s: %(file)s can be read by every user of this machine; chmod o-r it", **known)
 
 
-def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str], services: Path) -> Iterator[str]:
+def _inline(settings: Settings, path: Path | None, origins: Mapping[str, str], services: Path) -> Iterator[Sentence]:
     if not path or not _world_readable(path):
         return
     inside = [key for key, secret in _kept(settings) if not secret.path and not _from_outside(key, origins)]
     if inside:
-        to_do = "chmod o-r it" if _is_ours_alone(path, services) else _moved_out(inside)
-        yield f"{path} holds secrets ({', '.join(inside)}) and can be read by every user of this machine; {to_do}"
+        to_do = sentence("chmod o-r it") if _is_ours_alone(path, services) else _moved_out(inside)
+        yield sentence(
+            "%(file)s holds secrets (%(keys)s) and can be read by every user of this machine; %(to_do)s",
+            file=str(path),
+            keys=", ".join(inside),
+            to_do=to_do,
+        )
 
 
 def _is_ours_alone(path: Path, services: Path) -> bool:
@@ -202,13 +234,13 @@ def _is_ours_alone(path: Path, services: Path) -> bool:
     return not path.absolute().is_relative_to(services) and path.stat().st_uid == os.geteuid()
 
 
-def _moved_out(inside: list[str]) -> str:
+def _moved_out(inside: list[str]) -> Sentence:
     """Say where to move secrets out of a file that must stay readable; options have no `_file` form."""
-    tables = dict.fromkeys(found[0] for key in inside if (found := _OPTIONS.match(key)))
-    files = [f"{key}_file" for key in inside if not _OPTIONS.match(key)]
-    places = [f"them into files of their own ({', '.join(files)})"] if files else []
-    places += [f"those of {' and '.join(tables)} into environment variables"] if tables else []
-    return f"put {', '.join(places)}; no chmod: the service must read this file as another user"
+    tables = ", ".join(dict.fromkeys(found[0] for key in inside if (found := _OPTIONS.match(key))))
+    files = ", ".join(f"{key}_file" for key in inside if not _OPTIONS.match(key))
+    places = [sentence("them into files of their own (%(files)s)", files=files)] if files else []
+    places += [sentence("those of %(tables)s into environment variables", tables=tables)] if tables else []
+    return sentence("put %(places)s; no chmod: the service must read this file as another user", places=tuple(places))
 
 
 def _kept(settings: Settings) -> Iterator[tuple[str, Secret]]:

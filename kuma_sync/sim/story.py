@@ -77,7 +77,7 @@ class _Day:
     async def growth(self) -> None:
         if alert := self._fresh_alert(delivered=False):
             new = self.kuma.grow(alert["id"], self.random.randint(1, 3))
-            self.tell(f"KUMA: {alert['name']!r} fires again, {len(new)} more events")
+            self.tell(f"KUMA: {alert['name']!r} fires again, {len(new)} more event{'s' * (len(new) > 1)}")
 
     async def priority(self) -> None:
         if alert := self._fresh_alert(delivered=False):

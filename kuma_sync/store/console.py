@@ -1,19 +1,24 @@
-"""What the console keeps in the store for all copies of the daemon: its key, who is signed in, forms that were used."""
+"""What the console keeps in the store for all copies: its key, who is signed in, used forms, tries with a password."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from kuma_sync.core.errors import UsedAlready
 from kuma_sync.store import schema
-from kuma_sync.store.dialect import insert_into
+from kuma_sync.store.dialect import LeaseClock, insert_into
 from kuma_sync.store.keys import Keys
 
 _SIGNING = "signing"
-_SESSIONS, _TOKENS = schema.console_sessions, schema.console_tokens
+_SESSIONS, _TOKENS, _TRIES = schema.console_sessions, schema.console_tokens, schema.console_tries
+_NUMBER = 2
+"""Bytes of a try's number, which follow the digest of its key."""
+
+_FORGOTTEN_AT_ONCE = 20
+"""Tries that no longer count and are removed where one is added: so their number stays that of those which count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +41,10 @@ class SessionRow:
 class ConsoleRows:
     """The console's tables, inside one transaction."""
 
-    def __init__(self, connection: Connection, now: datetime) -> None:
+    def __init__(self, connection: Connection, now: datetime, lease_clock: LeaseClock) -> None:
         self._connection = connection
         self._now = now
+        self._lease_clock = lease_clock
         self._keys = Keys(connection, now)
 
     def key(self) -> bytes | None:
@@ -71,3 +77,36 @@ class ConsoleRows:
         insert = insert_into(self._connection, _TOKENS).values(values).on_conflict_do_nothing()
         if self._connection.execute(insert.returning(_TOKENS.c.digest)).first() is None:
             raise UsedAlready("this form was used already")
+
+    def tried(self, key: bytes, *, most: int, within: timedelta) -> timedelta | None:
+        """Count a try by its key's digest; return the wait that is due instead where `most` of them count already.
+
+        A try counts for `within`, by the clock that all copies share.
+        """
+        now = self._lease_clock.now()
+        self._forget_some(now)
+        until = now + within
+        # One from the future was made before a clock was set back.
+        free = or_(_TRIES.c.expires_at <= now, _TRIES.c.expires_at > until)
+        for number in range(most):
+            row = {"digest": key + number.to_bytes(_NUMBER, "big"), "expires_at": until}
+            insert = insert_into(self._connection, _TRIES).values(row)
+            take = insert.on_conflict_do_update(index_elements=["digest"], set_={"expires_at": until}, where=free)
+            if self._connection.execute(take.returning(_TRIES.c.digest)).first() is not None:
+                return None
+        first: datetime = self._connection.execute(select(func.min(_TRIES.c.expires_at)).where(_of(key))).scalar_one()
+        return first - now
+
+    def forget_tries(self, key: bytes) -> None:
+        """Count no try of a key any more: the last one was right."""
+        self._connection.execute(delete(_TRIES).where(_of(key)))
+
+    def _forget_some(self, now: datetime) -> None:
+        few = select(_TRIES.c.digest).where(_TRIES.c.expires_at <= now).limit(_FORGOTTEN_AT_ONCE)
+        # Two copies that remove the same rows in different orders would wait for each other.
+        old = few.with_for_update(skip_locked=True)
+        self._connection.execute(delete(_TRIES).where(_TRIES.c.digest.in_(old.scalar_subquery())))
+
+
+def _of(key: bytes) -> ColumnElement[bool]:
+    return _TRIES.c.digest.between(key + b"\x00" * _NUMBER, key + b"\xff" * _NUMBER)

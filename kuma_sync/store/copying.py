@@ -21,6 +21,8 @@ _LEFT_OUT = frozenset(
         schema.console_keys,
         schema.console_sessions,
         schema.console_tokens,
+        schema.console_tries,
+        schema.notified,
     )
 )
 """Tables that tell what happened, and who works on the store: no decision goes by them. But digests go by a key."""

@@ -242,7 +242,9 @@ def held(file: StoreFile) -> Iterator[None]:
             _lock(itself)
             file.pin()
         except BlockingIOError:
-            raise StoreHeld(f"another kuma-sync daemon holds {file.path}") from None
+            raise StoreHeld(
+                f"another kuma-sync daemon holds {file.path}: stop it first, or let it do the work"
+            ) from None
         except OSError as error:
             raise StoreUnavailable(f"the store is out of reach: {file.path}: {error.strerror}") from None
         file.assure_sound()

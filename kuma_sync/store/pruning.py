@@ -11,6 +11,8 @@ from kuma_sync.store import schema
 from kuma_sync.store.activity import KEPT, Activity
 
 PASSES_KEPT = timedelta(days=7)
+ENDS_KEPT = timedelta(days=7)
+"""How long it is remembered that the end of a trouble was told; whoever tells forgets it sooner (core/notices)."""
 
 AT_ONCE = 200
 """Links looked at in one transaction: this takes some milliseconds, and both databases use their indexes."""
@@ -60,7 +62,9 @@ class Pruning:
         return Pruned(removed=len(old), reached=looked_at[-1] if len(looked_at) == AT_ONCE else None)
 
     def records(self, before: datetime, *, now: datetime) -> None:
-        """Remove old passes and slots, audit lines of no alert here, dropped pieces, and ended sessions."""
+        """Remove old passes and slots, audit lines of no alert here, dropped pieces, what the console and `[notify]`
+        need no more.
+        """
         passes, audit, parked = schema.passes, schema.audit, schema.parked
         newest = select(func.max(passes.c.id)).group_by(passes.c.kind)
         known = exists().where(schema.links.c.alert_id == audit.c.alert_id)
@@ -69,8 +73,9 @@ class Pruning:
         )
         self._connection.execute(delete(audit).where(audit.c.at < before, ~known))
         self._connection.execute(delete(parked).where(parked.c.last_seen < before, parked.c.dropped))
-        for table in (schema.console_sessions, schema.console_tokens):
+        for table in (schema.console_sessions, schema.console_tokens, schema.console_tries):
             self._connection.execute(delete(table).where(table.c.expires_at < now))
+        self._connection.execute(delete(schema.notified).where(schema.notified.c.over_at < now - ENDS_KEPT))
         Activity(self._connection).forget(now - KEPT)
 
     def _settled(self, before: datetime, after: Mark | None) -> list[Mark]:

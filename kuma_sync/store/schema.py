@@ -32,7 +32,6 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 NOT_RUNNING = text("state <> 'running'")
 """The partial index's condition; literal, because PostgreSQL cannot match a bound one against the index."""
 
-
 OPEN = text("NOT alert_closed AND NOT ignored AND NOT dropped")
 """Open links: KUMA may still change their alerts, so a sweep must account for them. Literal for the same reason."""
 
@@ -73,12 +72,12 @@ def _flag(name: str) -> Column[bool]:
     return Column(name, Boolean, nullable=False, server_default=text("false"))
 
 
+def _count(name: str, kind: type[Integer] = BigInteger) -> Column[int]:
+    return Column(name, kind, nullable=False, server_default="0")
+
+
 def _words(name: str) -> Column[str]:
     return Column(name, Words, nullable=False, server_default="")
-
-
-def _target() -> Column[str]:
-    return Column("target", Text, nullable=False, server_default="irp")
 
 
 alerts = Table(
@@ -124,7 +123,7 @@ links = Table(
     "links",
     metadata,
     Column("alert_id", Text, primary_key=True),
-    _target(),
+    Column("target", Text, nullable=False, server_default="irp"),
     Column("incident_id", Text, index=True),
     _words("incident_number"),
     _words("incident_url"),
@@ -178,7 +177,7 @@ def _queue(name: str) -> Table:
         metadata,
         Column("id", RowId, primary_key=True, autoincrement=True),
         Column("subject", Text, nullable=False),
-        _target(),
+        Column("target", Text, nullable=False, server_default="irp"),
         Column("state", Text, nullable=False),
         Column("lane", Integer, nullable=False),
         Column("due", UtcTime, nullable=False),
@@ -235,6 +234,8 @@ targets = Table(
     Column("asked_at", UtcTime),
 )
 
+_PIECES = ("head", "events", "affected", "affected_lists")
+
 handouts = Table(
     "handouts",
     metadata,
@@ -252,10 +253,7 @@ handouts = Table(
     Column("last_seen", UtcTime),
     Column("digest", LargeBinary, nullable=False),
     Column("lists_digest", LargeBinary, nullable=False),
-    Column("head_size", BigInteger, nullable=False),
-    Column("events_size", BigInteger, nullable=False),
-    Column("affected_size", BigInteger, nullable=False),
-    Column("affected_lists_size", BigInteger, nullable=False),
+    *(Column(f"{piece}_size", BigInteger, nullable=False) for piece in _PIECES),
     Index("ix_handouts_pending", "target", "status", "put_out_at", postgresql_where=PENDING, sqlite_where=PENDING),
     Index("ix_handouts_repeated", "target", "first_handed_at", postgresql_where=REPEATABLE, sqlite_where=REPEATABLE),
 )
@@ -276,10 +274,7 @@ handout_bodies = Table(
     metadata,
     Column("alert_id", Text, primary_key=True),
     Column("version", BigInteger, primary_key=True),
-    Column("head", LargeBinary, nullable=False),
-    Column("events", LargeBinary, nullable=False),
-    Column("affected", LargeBinary, nullable=False),
-    Column("affected_lists", LargeBinary, nullable=False),
+    *(Column(piece, LargeBinary, nullable=False) for piece in _PIECES),
     Column("replaced_at", UtcTime),
     Index("ix_handout_bodies_replaced", "replaced_at", postgresql_where=_REPLACED, sqlite_where=_REPLACED),
 )
@@ -309,13 +304,8 @@ passes = Table(
     Column("started_at", UtcTime, nullable=False, index=True),
     Column("seconds", Float, nullable=False),
     _flag("complete"),
-    Column("pages", Integer, nullable=False, server_default="0"),
-    Column("bytes", BigInteger, nullable=False, server_default="0"),
-    Column("seen", Integer, nullable=False, server_default="0"),
-    Column("appeared", Integer, nullable=False, server_default="0"),
-    Column("changed", Integer, nullable=False, server_default="0"),
-    Column("left", Integer, nullable=False, server_default="0"),
-    Column("rejected", Integer, nullable=False, server_default="0"),
+    _count("bytes"),
+    *(_count(name, Integer) for name in ("pages", "seen", "appeared", "changed", "left", "rejected")),
     _words("error"),
 )
 
@@ -336,13 +326,9 @@ activity = Table(
     Column("slot", UtcTime, primary_key=True),
     Column("owner", Text, primary_key=True),
     Column("target", Text, primary_key=True),
-    Column("arrived", BigInteger, nullable=False, server_default="0"),
-    Column("changed", BigInteger, nullable=False, server_default="0"),
-    Column("delivered", BigInteger, nullable=False, server_default="0"),
     Column("waited", Float, nullable=False, server_default="0"),
     Column("longest", Float, nullable=False, server_default="0"),
-    Column("closed", BigInteger, nullable=False, server_default="0"),
-    Column("failed", BigInteger, nullable=False, server_default="0"),
+    *(_count(name) for name in ("arrived", "changed", "delivered", "closed", "failed")),
 )
 
 lease = Table(
@@ -374,11 +360,29 @@ console_sessions = Table(
     Column("expires_at", UtcTime, nullable=False, index=True),
 )
 
-console_tokens = Table(
-    "console_tokens",
+
+def _digests_for_a_while(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("digest", LargeBinary, primary_key=True),
+        Column("expires_at", UtcTime, nullable=False, index=True),
+    )
+
+
+console_tokens = _digests_for_a_while("console_tokens")
+console_tries = _digests_for_a_while("console_tries")
+
+notified = Table(
+    "notified",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),
-    Column("expires_at", UtcTime, nullable=False, index=True),
+    Column("event", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("severity", Text, nullable=False),
+    Column("text", Words, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("over_at", UtcTime),
+    Column("times", Integer, nullable=False),
 )
 
 heartbeats = Table(

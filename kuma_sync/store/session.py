@@ -313,7 +313,7 @@ class Store:
             write_backs=WriteBacks(connection, now),
             keys=Keys(connection, now),
             hiding=Hiding(connection),
-            console=ConsoleRows(connection, now),
+            console=ConsoleRows(connection, now, lease_clock),
             overview=Overview(connection),
             waiting=Waiting(connection),
             groups=Groups(connection),

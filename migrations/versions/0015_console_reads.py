@@ -1,4 +1,4 @@
-"""What the console reads: how much happened, by five minutes, and the words by which an alert is found."""
+"""What the console reads (what happened, the words that find an alert), wrong passwords, and what `[notify]` told."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,6 +16,8 @@ AT_ONCE = 1000
 
 def upgrade() -> None:
     _activity()
+    _tries()
+    _notified()
     op.add_column("alerts", sa.Column("words", Words(), nullable=False, server_default=""))
     _fill_words()
     op.drop_index("ix_alerts_last_seen", "alerts")
@@ -65,4 +67,28 @@ def _activity() -> None:
             for name in counts
         ),
         sa.PrimaryKeyConstraint("slot", "owner", "target", name="pk_activity"),
+    )
+
+
+def _tries() -> None:
+    op.create_table(
+        "console_tries",
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", UtcTime(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name="pk_console_tries"),
+    )
+    op.create_index("ix_console_tries_expires_at", "console_tries", ["expires_at"])
+
+
+def _notified() -> None:
+    op.create_table(
+        "notified",
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("severity", sa.Text(), nullable=False),
+        sa.Column("text", Words(), nullable=False),
+        sa.Column("since", UtcTime(), nullable=False),
+        sa.Column("over_at", UtcTime()),
+        sa.Column("times", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("event", "target", name="pk_notified"),
     )

@@ -93,7 +93,7 @@ def test_a_single_pass_is_no_daemon() -> None:
 
 def test_a_paused_side_is_told_with_its_reason_and_since_when() -> None:
     assert of(("irp", "paused", "token refused (answered 401)")) == [
-        f"IRP PAUSED: token refused (answered 401) {SINCE}"
+        f"IRP STOPPED: token refused (answered 401) {SINCE}"
     ]
     assert of(("kuma", "failing", "connection refused")) == [f"KUMA FAILING: connection refused {SINCE}"]
 
@@ -102,7 +102,7 @@ def test_what_only_follows_from_a_side_that_is_away_is_not_told_twice() -> None:
     away = ("kuma", "paused", "out of service: connection refused")
 
     assert of(away, ("poll", "failing", "connection refused")) == [
-        f"KUMA PAUSED: out of service: connection refused {SINCE}"
+        f"KUMA STOPPED: out of service: connection refused {SINCE}"
     ]
     assert len(of(away, ("poll", "failing", "the page was cut short"))) == 2
 
@@ -146,7 +146,7 @@ def test_of_several_copies_each_has_its_line_and_its_troubles_are_told_apart() -
         "pid 1, version 0.1.0, vm)",
         "pid 2, version 0.1.0, vm); stands by, another copy reads",
     ]
-    assert found.lines[2] == f"vm pid 2: IRP PAUSED: token refused {SINCE}"
+    assert found.lines[2] == f"vm pid 2: IRP STOPPED: token refused {SINCE}"
 
 
 def test_a_daemon_that_says_nothing_needs_a_look() -> None:

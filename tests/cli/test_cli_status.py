@@ -107,10 +107,10 @@ async def test_a_refused_token_is_told(tmp_path: Path, sqlite_url: str) -> None:
         w.irp.token = "another"
         w.kuma.raise_alert()
         async with running(*w.c):
-            answer = await told(w.c, lambda one: "IRP PAUSED" in one.out)
+            answer = await told(w.c, lambda one: "IRP STOPPED" in one.out)
 
     assert answer.code == 1
-    assert "\nIRP PAUSED: token refused" in answer.out
+    assert "\nIRP STOPPED: token refused" in answer.out
 
 
 async def test_a_kuma_out_of_reach_is_told(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ async def test_a_second_daemon_on_the_same_file_refuses_to_start(tmp_path: Path)
         second, once, status = await shell("run", *w.c), await ask("run", "--once", *w.c), await ask("status", *w.c)
 
         assert second.code == once.code == 1
-        assert second.err.splitlines()[-1] == f"kuma-sync: another kuma-sync daemon holds {tmp_path}/store.db"
+        held = f"another kuma-sync daemon holds {tmp_path}/store.db: stop it first, or let it do the work"
+        assert second.err.splitlines()[-1] == f"kuma-sync: {held}"
         assert status.code == 0
 
 

@@ -27,9 +27,15 @@ def test_a_trouble_that_goes_on_keeps_the_time_since_when() -> None:
 
 
 def test_a_part_in_another_state_is_in_it_since_now() -> None:
-    before = (Trouble(part="irp", state="failing", reason="token refused", since=NOW),)
+    before = (Trouble(part="irp", state="starting", reason="", since=NOW),)
 
     assert went_on(before, [paused()])[0].since == LATER
+
+
+def test_a_side_that_failed_and_is_then_asked_no_more_keeps_the_time_since_when() -> None:
+    before = (Trouble(part="irp", state="failing", reason="connection refused", since=NOW),)
+
+    assert went_on(before, [paused(reason="out of service: connection refused")])[0].since == NOW
 
 
 def test_what_is_over_is_gone() -> None:

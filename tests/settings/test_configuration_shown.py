@@ -179,7 +179,7 @@ def test_no_secret_is_in_anything_that_is_shown(tmp_path: Path) -> None:
             to_toml(settings),
             json.dumps(masked(settings)),
             json.dumps(json_schema()),
-            *settings.warnings,
+            *map(str, settings.warnings),
         ]
     )
 

@@ -294,7 +294,7 @@ def test_what_should_not_stay_so_earns_a_warning(tmp_path: Path) -> None:
         "KUMA_SYNC_WEB__TOKENS__SV": "abc",
     }
 
-    warnings = loaded(tmp_path, env=env).warnings
+    warnings = tuple(map(str, loaded(tmp_path, env=env).warnings))
 
     assert [warning.split(":")[0] for warning in warnings] == [
         "kuma.url",
@@ -308,7 +308,7 @@ def test_what_should_not_stay_so_earns_a_warning(tmp_path: Path) -> None:
 def test_a_short_token_of_the_door_and_one_that_is_there_twice_earn_warnings(tmp_path: Path) -> None:
     toml = "[web]\nmetrics_token = 'canary-of-the-door'\n[web.tokens]\na = 'canary-of-doors'\nb = 'canary-of-the-door'"
 
-    warnings = loaded(tmp_path, toml).warnings
+    warnings = tuple(map(str, loaded(tmp_path, toml).warnings))
 
     assert warnings == (
         "web.tokens.a: is shorter than 16 characters and may be guessed; `openssl rand -hex 32` makes one",
@@ -328,7 +328,7 @@ def test_a_short_token_of_the_door_and_one_that_is_there_twice_earn_warnings(tmp
     ],
 )
 def test_a_variable_with_one_underscore_is_told_with_its_right_name(tmp_path: Path, name: str, right: str) -> None:
-    (warning,) = loaded(tmp_path, env={name: "canary"}).warnings
+    (warning,) = map(str, loaded(tmp_path, env={name: "canary"}).warnings)
 
     assert warning == f"the environment variable {name} is not read; write {right}, with two underscores"
 
@@ -354,7 +354,7 @@ def test_plain_http_on_loopback_is_silent(tmp_path: Path, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.evil.example.com:1", "128.0.0.1:1", "localhost.example.com:1", "[::2]:1"])
 def test_plain_http_to_what_only_looks_like_loopback_is_not(tmp_path: Path, host: str) -> None:
-    (warning,) = loaded(tmp_path, env={"KUMA_SYNC_KUMA__URL": f"http://{host}"}).warnings
+    (warning,) = map(str, loaded(tmp_path, env={"KUMA_SYNC_KUMA__URL": f"http://{host}"}).warnings)
 
     assert warning.startswith("kuma.url:")
 
@@ -364,7 +364,7 @@ def test_secrets_in_a_configuration_that_everyone_can_read_earn_a_warning(tmp_pa
     file.write_text("[irp]\ntoken = 'canary'\nproxy = 'http://u:canary@proxy:1'")
     file.chmod(0o644)
 
-    warnings = load(file, GOOD).warnings
+    warnings = tuple(map(str, load(file, GOOD).warnings))
 
     assert warnings == (
         f"{file} holds secrets (irp.token, irp.proxy) and can be read by every user of this machine; chmod o-r it",
@@ -377,7 +377,7 @@ def test_secrets_in_the_services_configuration_are_to_go_into_files(tmp_path: Pa
     file.write_text(f"[store]\nurl = 'postgresql://u:canary@h/d'\n[irp]\ntoken = 'canary'\n{options}")
     file.chmod(0o644)
 
-    (warning,) = cautions(load(file, GOOD), file, {"kuma.token": ""}, {}, system_wide=file)
+    (warning,) = map(str, cautions(load(file, GOOD), file, {"kuma.token": ""}, {}, system_wide=file))
 
     assert warning == (
         f"{file} holds secrets (irp.token, store.password, irp.options.api_key) and can be read by every user of this "
@@ -393,7 +393,7 @@ def test_secrets_in_a_configuration_of_another_user_earn_no_advice_that_locks_us
     file.chmod(0o644)
     os.chown(file, 12345, 12345)
 
-    (warning,) = load(file, GOOD).warnings
+    (warning,) = map(str, load(file, GOOD).warnings)
 
     assert warning.endswith(
         "put them into files of their own (irp.token_file); no chmod: the service must read this file as another user"
@@ -406,7 +406,7 @@ def test_a_secrets_file_of_the_service_is_closed_and_handed_to_it_by_systemd(tmp
     secret.chmod(0o644)
     settings = loaded(tmp_path, env={"KUMA_SYNC_IRP__TOKEN_FILE": str(secret)})
 
-    (warning,) = cautions(settings, None, {}, {}, system_wide=tmp_path / "config.toml")
+    (warning,) = map(str, cautions(settings, None, {}, {}, system_wide=tmp_path / "config.toml"))
 
     assert warning == (
         f"irp.token_file: {secret} can be read by every user of this machine; chmod o-r it; the service gets it by "
@@ -434,7 +434,7 @@ def test_a_password_in_the_file_is_told_though_the_environment_gives_the_address
     file.write_text("[store]\npassword = 'canary'\n[web.tokens]\nproxy = '[canary-of-the-door'")
     file.chmod(0o644)
 
-    (warning,) = load(file, {**GOOD, "KUMA_SYNC_STORE__URL": "postgresql://u@h/d"}).warnings
+    (warning,) = map(str, load(file, {**GOOD, "KUMA_SYNC_STORE__URL": "postgresql://u@h/d"}).warnings)
 
     assert "holds secrets (store.password, web.tokens.proxy)" in warning
 

@@ -174,7 +174,7 @@ def test_a_reload_names_the_users_that_changed_and_no_hash(tmp_path: Path) -> No
 def test_what_keeps_people_out_or_lets_the_wrong_ones_in_earns_a_warning(
     tmp_path: Path, text: str, warning: str
 ) -> None:
-    warnings = configured(tmp_path, f"[web.console]\nenabled = true\n{text}").warnings
+    warnings = tuple(map(str, configured(tmp_path, f"[web.console]\nenabled = true\n{text}").warnings))
 
     assert [one[: len(warning)] for one in warnings] == [warning] * bool(warning)
 
@@ -182,6 +182,6 @@ def test_what_keeps_people_out_or_lets_the_wrong_ones_in_earns_a_warning(
 def test_a_console_in_the_open_warns_of_passwords_on_the_way(tmp_path: Path) -> None:
     text = f'[web]\nlisten = "0.0.0.0:8484"\n[web.console]\nenabled = true\nusers.anna = "{HASH}"'
 
-    warnings = configured(tmp_path, text).warnings
+    warnings = tuple(map(str, configured(tmp_path, text).warnings))
 
     assert [one for one in warnings if one.startswith("web.listen: the console's passwords arrive unencrypted")]

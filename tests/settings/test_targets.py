@@ -272,7 +272,7 @@ def test_a_wrong_variable_of_a_target_is_one_sentence(tmp_path: Path, env: dict[
 def test_a_variable_of_a_target_with_one_underscore_is_told_with_its_right_name(tmp_path: Path) -> None:
     variable = {"KUMA_SYNC_TARGETS_NORTH_TOKEN_FILE": "canary"}
 
-    (warning,) = loaded(tmp_path, "[targets.north]\nurl = 'n'", variable).warnings
+    (warning,) = map(str, loaded(tmp_path, "[targets.north]\nurl = 'n'", variable).warnings)
 
     assert "write KUMA_SYNC_TARGETS__NORTH__TOKEN_FILE, with two underscores" in warning
 
@@ -284,7 +284,7 @@ def test_what_should_not_stay_so_in_a_target_earns_a_warning_with_its_name(tmp_p
     files = "token_file = 'token'\nclient_cert = 'cert.pem'\nclient_key = 'key.pem'"
     target = f"url = 'http://n.example.com'\nverify_tls = false\n{files}"
 
-    warnings = loaded(tmp_path, f"[targets.north]\n{target}").warnings
+    warnings = tuple(map(str, loaded(tmp_path, f"[targets.north]\n{target}").warnings))
 
     assert [warning.partition(":")[0] for warning in warnings] == [
         "targets.north.url",
@@ -302,7 +302,7 @@ def test_a_targets_secrets_in_a_file_that_everyone_can_read_earn_a_warning(tmp_p
     )
     file.chmod(0o644)
 
-    (warning,) = load(file, KUMA).warnings
+    (warning,) = map(str, load(file, KUMA).warnings)
     given = load(
         file, {**KUMA, "KUMA_SYNC_TARGETS__NORTH__TOKEN": "t", "KUMA_SYNC_TARGETS__NORTH__OPTIONS": '{"pwd": "x"}'}
     )
@@ -466,7 +466,7 @@ def test_an_irp_that_asks_us_needs_a_token_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_short_token_that_opens_the_door_earns_a_warning(tmp_path: Path) -> None:
-    (warning,) = loaded(tmp_path, f"[targets.north]\n{PULL}token = 'short'").warnings
+    (warning,) = map(str, loaded(tmp_path, f"[targets.north]\n{PULL}token = 'short'").warnings)
 
     assert warning.startswith("targets.north.token: is shorter than 16 characters and may be guessed")
 
@@ -529,8 +529,8 @@ def test_the_schema_describes_a_target_as_it_describes_irp() -> None:
 def test_irp_that_asks_us_where_there_is_no_door_is_warned_of() -> None:
     asks = {"KUMA_SYNC_IRP__PROFILE": "security-vision-pull", "KUMA_SYNC_IRP__TOKEN": "t" * 32}
 
-    (warning,) = load(None, {**KUMA, **asks, "KUMA_SYNC_WEB__LISTEN": ""}).warnings
-    (open_to_all,) = load(None, {**KUMA, **asks, "KUMA_SYNC_WEB__LISTEN": "0.0.0.0:8484"}).warnings
+    (warning,) = map(str, load(None, {**KUMA, **asks, "KUMA_SYNC_WEB__LISTEN": ""}).warnings)
+    (open_to_all,) = map(str, load(None, {**KUMA, **asks, "KUMA_SYNC_WEB__LISTEN": "0.0.0.0:8484"}).warnings)
 
     assert warning == "web.listen: there is no door, and irp would have to ask there for its alerts"
     assert open_to_all.startswith("web.listen: tokens arrive unencrypted")

@@ -7,10 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from stores import Clock, opened
 
 from kuma_sync.core.errors import UsedAlready
+from kuma_sync.store import Tx
 from kuma_sync.store.console import SessionRow
+from kuma_sync.store.schema import console_tries
+
+MINUTE = timedelta(minutes=1)
 
 
 async def test_all_copies_get_the_same_key(database_url: str) -> None:
@@ -69,6 +74,53 @@ async def test_an_order_that_fails_does_not_spend_its_form(database_url: str) ->
         with pytest.raises(LookupError):
             await store.write(lambda tx: (tx.console.spend(b"form", until=until), {}["nothing"]))
         await store.write(lambda tx: tx.console.spend(b"form", until=until))
+
+
+async def test_a_try_counts_for_a_minute_and_beyond_five_comes_a_wait(sqlite_url: str) -> None:
+    clock = Clock()
+
+    def tried(tx: Tx) -> timedelta | None:
+        return tx.console.tried(b"anna", most=5, within=MINUTE)
+
+    async with opened(sqlite_url, clock=clock) as store:
+        first = await store.write(tried)
+        clock.advance(seconds=20)
+        others = [await store.write(tried) for _ in range(4)]
+        sixth = await store.write(tried)
+        another = await store.write(lambda tx: tx.console.tried(b"victor", most=5, within=MINUTE))
+        clock.advance(seconds=40)
+        late = [await store.write(tried) for _ in range(2)]
+        clock.advance(hours=-1)
+        set_back = await store.write(tried)
+        await store.write(lambda tx: tx.console.forget_tries(b"anna"))
+        forgotten = [await store.write(tried) for _ in range(6)]
+
+    assert [first, *others, another] == [None] * 6
+    assert sixth == timedelta(seconds=40)
+    assert late == [None, timedelta(seconds=20)], "one counts no more, the others do"
+    assert set_back is None, "what is from the future counts for nothing"
+    assert forgotten == [None] * 5 + [MINUTE]
+
+
+async def test_tries_at_once_from_several_copies_are_counted_once_each(database_url: str) -> None:
+    clock = Clock()
+    async with opened(database_url, clock=clock) as one, opened(database_url, clock=clock) as other:
+        tries = (store.write(lambda tx: tx.console.tried(b"anna", most=5, within=MINUTE)) for store in (one, other) * 6)
+        waits = await asyncio.gather(*tries)
+
+    assert waits.count(None) == 5
+
+
+async def test_no_more_tries_are_kept_than_count(sqlite_url: str) -> None:
+    clock = Clock()
+
+    async with opened(sqlite_url, clock=clock) as store:
+        for number in range(50):
+            clock.advance(seconds=10)
+            await store.write(lambda tx, key=b"%d" % number: tx.console.tried(key, most=5, within=MINUTE))
+        kept = await store.read(lambda tx: tx.console._connection.execute(select(console_tries)).all())
+
+    assert len(kept) == 6
 
 
 async def test_a_trial_pass_copies_no_session(tmp_path: Path, sqlite_url: str) -> None:

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble
-from kuma_sync.core.notices import Notice
-from kuma_sync.sync.runtime.noticing import of_backlog, of_certificates, of_conditions
+from kuma_sync.core.notices import Event, Notice, Severity
+from kuma_sync.sync.runtime.noticing import is_judged, of_backlog, of_certificates, of_conditions
+from kuma_sync.telemetry.health import Health
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -87,3 +88,22 @@ def test_a_certificate_is_told_fourteen_days_before_its_end(days: int, severity:
     ends = {"irp:north": NOON + timedelta(days=days), "kuma": NOON + timedelta(days=15)}
 
     assert said(list(of_certificates(ends, NOON))) == [("certificate_expires", severity, "north")]
+
+
+def test_a_pass_judges_only_the_sides_that_it_asked() -> None:
+    health = Health(monotonic=lambda: 0.0)
+    health.expect_targets(["irp", "north", "south"])
+    health.succeeded("irp")
+    health.failed("irp:north", "answered 503")
+    health.maintained({"kuma": "an operator paused kuma"})
+    parts = health.ready().parts
+
+    def judged(event: Event, target: str) -> bool:
+        notice = Notice(event=event, severity=Severity.CRITICAL, text="", target=target, since=NOON)
+        return is_judged(notice, parts, {"kuma": NOON})
+
+    assert [name for name in ("irp", "north", "south", "kuma", "gone") if judged(Event.STUCK, name)] == ["irp", "gone"]
+    assert [name for name in ("irp", "kuma", "door") if judged(Event.CERTIFICATE, name)] == ["kuma"]
+    assert [event.value for event in Event if judged(event, "south")] == [
+        *("parked", "held", "configuration_refused", "store_unavailable")
+    ]

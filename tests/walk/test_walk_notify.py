@@ -143,3 +143,23 @@ async def test_the_dead_mans_switch_hears_of_good_rounds_alone(tmp_path: Path, s
 
     assert {one.split()[0] for one in hook.asked} == {"GET"}
     assert copy.says("poll_recovered")[0]["failures"] >= 1
+
+
+async def test_passes_from_a_timer_tell_once_and_ask_the_switch_when_complete(tmp_path: Path, sqlite_url: str) -> None:
+    async with receiver() as hook, staged(tmp_path, sqlite_url, close={"to_kuma": False}) as stage:
+        stage.configure(notify={"webhook_url": hook.url, "heartbeat_url": hook.url})
+        good = refuse_the_token(stage)
+        codes = [await stage.run_once() for _ in range(2)]
+        refused = hook.events()
+        stage.kuma.faults.add("status", code=500)
+        asked = hook.switched()
+        codes.append(await stage.run_once())
+        assert hook.switched() == asked, "KUMA was not read"
+        stage.kuma.faults.clear()
+        stage.irp.token = good
+        codes += [await stage.run_once() for _ in range(2)]
+
+    assert refused == [PAUSED], "told once"
+    assert hook.events() == [PAUSED, ("stuck", "critical", "kuma"), *sorted([RESUMED, ("stuck", "ok", "kuma")])]
+    assert codes == [1, 1, 1, 0, 0]
+    assert hook.switched() > asked

@@ -148,7 +148,7 @@ async def test_with_another_version_it_is_off_and_warns(tmp_path: Path, sqlite_u
     async with staged(tmp_path, sqlite_url, kuma={"api_version": "v1", "write_back": True}) as stage:
         stage.kuma.raise_alert(id="a")
         await stage.passes(2)
-        warnings = stage.settings().warnings
+        warnings = [*map(str, stage.settings().warnings)]
 
         assert stage.incidents("a")
         assert [one for one in stage.kuma.requests if one.path.endswith("/comment")] == []

@@ -12,7 +12,7 @@ from kuma_sync.core.maintenance import KUMA
 from kuma_sync.core.notices import Event, Key, Notice, Severity
 from kuma_sync.core.routing import IRP, NO_ROUTE, UNROUTED
 from kuma_sync.sync.handout.expecting import NOBODY_ASKED
-from kuma_sync.telemetry.health import Part, State, part_of, split_part
+from kuma_sync.telemetry.health import Part, PartState, State, part_of, split_part
 
 STORE = "store"
 EXPIRES_SOON = timedelta(days=14)
@@ -60,6 +60,21 @@ def of_certificates(ends: Mapping[Part, datetime], now: datetime) -> Iterator[No
             told = f"the certificate of {_named(target or name)} {expires} on {end:%Y-%m-%d}"
             severity = Severity.CRITICAL if end <= now else Severity.WARNING
             yield replace(_notice(Event.CERTIFICATE, target or name, told, now), severity=severity)
+
+
+def is_judged(notice: Notice, parts: Mapping[Part, PartState], ends: Mapping[Part, datetime]) -> bool:
+    """Tell whether a process that has just begun knows if this trouble is over: who was not asked may still be out."""
+    side = KUMA if notice.target == KUMA else part_of("irp", notice.target)
+    match notice.event:
+        case Event.PARKED | Event.HELD | Event.CONFIGURATION | Event.STORE:
+            return True
+        case Event.CERTIFICATE:
+            return side in ends
+        case Event.NOBODY_ASKS:
+            return False
+        case Event.STUCK | Event.PAUSED:
+            state = parts.get(side)  # None: that target is configured no more
+            return state is None or (state.state is State.OK and state.age_seconds is not None)
 
 
 def _notice(event: Event, target: str, text: str, since: datetime) -> Notice:

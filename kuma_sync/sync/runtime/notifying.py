@@ -60,6 +60,17 @@ class Sent(Protocol):
         """Tell something; raise RemoteError."""
 
 
+def message_of(notice: Notice) -> dict[str, str]:
+    """Return what a webhook is sent."""
+    return {
+        "event": notice.event.value,
+        "severity": notice.severity.value,
+        "text": masked(notice.words),
+        "target": notice.target,
+        "since": rfc3339(notice.since.replace(microsecond=0)),
+    }
+
+
 class DeadMansSwitch:
     """Asks a receiver after rounds that succeeded, at most once a minute."""
 
@@ -238,15 +249,8 @@ class Notifier:
 
     async def _told(self, notice: Notice) -> bool:
         """Tell this; say whether it was taken."""
-        message = {
-            "event": notice.event.value,
-            "severity": notice.severity.value,
-            "text": masked(notice.words),
-            "target": notice.target,
-            "since": rfc3339(notice.since.replace(microsecond=0)),
-        }
         try:
-            await self._receiver.send(message)
+            await self._receiver.send(message_of(notice))
         except RemoteError as error:
             if self._trouble.begins(error.summary):
                 log.warning("notification_failed", to="webhook_url", reason=error.summary)

@@ -225,6 +225,9 @@ def expect_targets(runtime: Runtime) -> None:
     """Have the parts of these targets judged, and their metrics shown."""
     runtime.health.expect_targets(runtime.names)
     runtime.metrics.expect_targets(runtime.names)
+    for name, problem in runtime.broken.items():
+        for part in ("irp", "delivery"):
+            runtime.health.failed(part_of(part, name), problem)
 
 
 def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
@@ -247,6 +250,3 @@ def _expect(runtime: Runtime, periodic: Sequence[PeriodicLoop]) -> None:
         if not target.asked:
             # Nothing but deliveries speaks to it: what nobody asked is not unwell.
             health.presumed(part_of("irp", name))
-    for name, problem in runtime.broken.items():
-        for part in ("irp", "delivery"):
-            health.failed(part_of(part, name), problem)

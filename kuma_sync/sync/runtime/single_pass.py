@@ -69,7 +69,7 @@ async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doin
     async with runtime.leader.kept():
         if runtime.kuma.maintenance is None:
             doing.begin("reading KUMA")
-            troubles += await _read(partial(sweep, runtime), stop, runtime)
+            troubles += await _read_kuma(runtime, stop)
         watches = {
             name: watch for name, watch in runtime.watches.items() if runtime.targets[name].gate.maintenance is None
         }
@@ -77,11 +77,30 @@ async def _pass(runtime: Runtime, stop: asyncio.Event, troubles: list[str], doin
             doing.begin(f"asking {', '.join('the IRP' if name == IRP else name for name in watches)} what was closed")
         # All at once: none waits for a slow one.
         async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(_read(partial(_watch, one), stop, runtime)) for one in watches.values()]
+            asked = [group.create_task(_read_closed(runtime, name, stop)) for name in watches]
         for watch in asked:
             troubles += watch.result()
     await _drain(runtime, stop, troubles, doing)
     await _write_back(runtime, stop)
+
+
+async def _read_kuma(runtime: Runtime, stop: asyncio.Event) -> list[str]:
+    """Read KUMA, and say in the process's health how that went."""
+    found = await _read(partial(sweep, runtime), stop, runtime)
+    if found and runtime.leader.ours:
+        runtime.health.failed("poll", found[0].removeprefix("kuma: "))
+    elif not found and not stop.is_set():
+        runtime.health.succeeded("poll")
+    return found
+
+
+async def _read_closed(runtime: Runtime, target: str, stop: asyncio.Event) -> list[str]:
+    """Ask a target what was closed there, and say in the process's health how that went."""
+    found = await _read(partial(_watch, runtime.watches[target]), stop, runtime)
+    if found:
+        part = part_of("watch", target)
+        runtime.health.trouble("close", part, f"{part}: {found[0]}")
+    return found
 
 
 async def _read(read: Callable[[], Awaitable[list[str]]], stop: asyncio.Event, runtime: Runtime) -> list[str]:

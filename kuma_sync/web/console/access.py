@@ -71,12 +71,12 @@ class ConsoleLimits:
     """How long a form that was shown may be sent."""
 
     wrong: int = 5
-    """Wrong passwords of one user from one address within `wrong_within`; then a wait."""
+    """Wrong passwords of one user from one address within `wrong_within`, in all copies together; then a wait."""
 
     wrong_within: timedelta = timedelta(minutes=1)
 
     remembered: int = 10_000
-    """Users and addresses whose wrong passwords are counted; then the oldest are forgotten."""
+    """Users and addresses that must wait, as each copy remembers them: of more the oldest are looked up anew."""
 
     passwords_waiting: int = 8
     """Sign-ins that wait for their turn: one password is verified at a time, for each takes 20 MB and a processor."""

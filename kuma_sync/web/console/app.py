@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from kuma_sync.core.errors import StoreError, UsedAlready
-from kuma_sync.core.sentence import sentence
+from kuma_sync.core.sentence import N_, Cause, sentence
 from kuma_sync.web.console.access import SIGN_IN, NotDone, Role
 from kuma_sync.web.console.console import Behind, Console, MenuItem
 from kuma_sync.web.console.forms import used_already
@@ -31,7 +31,6 @@ from kuma_sync.web.console.preferences import choose, show_choices
 from kuma_sync.web.console.provider_sign_in import BACK, THERE, ProviderSignIn
 from kuma_sync.web.console.rendering import guarded, static
 from kuma_sync.web.console.sign_in import SignIn
-from kuma_sync.web.console.words import N_
 from kuma_sync.web.responses import on_http_error
 
 Answer = Callable[[Request, Console], Awaitable[Response]]
@@ -136,7 +135,7 @@ def _handlers(console: Console) -> dict[type[Exception], Callable[[Request, Exce
         return console.turned_away(request, used_already())
 
     async def no_store(request: Request, error: Exception) -> Response:
-        why = sentence("The store cannot be used now: %(reason)s.", reason=str(error))
+        why = sentence("The store cannot be used now: %(reason)s.", reason=Cause(str(error)))
         lost = sentence(
             "Nothing is lost: alerts and closings wait until it is back. This page can be opened again then."
         )

@@ -13,13 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 from itsdangerous import BadSignature
 from starlette.requests import Request
 
-from kuma_sync.core.sentence import sentence
+from kuma_sync.core.sentence import N_, sentence
 from kuma_sync.core.text import fit
 from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits, NotDone, Viewer, viewer_of
 from kuma_sync.web.console.sessions import Sessions, through_proxy
-from kuma_sync.web.console.words import N_
 from kuma_sync.web.responses import hangs_up, read_body
 
 TOKEN = "token"  # noqa: S105  # a field's name

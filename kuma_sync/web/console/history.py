@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from kuma_sync.core.sentence import N_
 from kuma_sync.store.read_models.story import AlertView
-from kuma_sync.web.console.words import N_
 
 DEEDS: dict[str, tuple[str, str]] = {
     "alert_closed": ("quiet", N_("KUMA closed the alert")),

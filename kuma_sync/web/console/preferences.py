@@ -5,10 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from kuma_sync.core.sentence import N_
 from kuma_sync.web.console.access import next_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.sessions import is_secure
-from kuma_sync.web.console.words import LANGUAGE, LANGUAGES, N_, THEME, THEMES, ZONE, zones
+from kuma_sync.web.console.words import LANGUAGE, LANGUAGES, THEME, THEMES, ZONE, zones
 
 _YEAR = 365 * 86400
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from kuma_sync.core.errors import RemoteError
-from kuma_sync.core.sentence import sentence
+from kuma_sync.core.sentence import N_, Cause, sentence
 from kuma_sync.settings.console import ConsoleSection, OidcSection
 from kuma_sync.settings.secrets import is_user
 from kuma_sync.web.console.access import NotDone, Role, next_of
@@ -21,7 +21,6 @@ from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.provider import Asked, NotVouched, Provider, why_not
 from kuma_sync.web.console.sessions import OIDC, Known, is_secure, peer_of, through_proxy
 from kuma_sync.web.console.sign_in import SignIn
-from kuma_sync.web.console.words import N_
 
 log = structlog.get_logger(__name__)
 
@@ -91,7 +90,7 @@ class ProviderSignIn:
     def _away(self, request: Request, console: Console, error: RemoteError | NotVouched, wanted: str) -> Response:
         """Say on the sign-in page, where local users can still sign in, that the provider did not do it."""
         log.warning("sign_in_provider_failed", reason=why_not(error))
-        why = sentence("Your organization's provider signed nobody in: %(reason)s.", reason=why_not(error))
+        why = sentence("Your organization's provider signed nobody in: %(reason)s.", reason=Cause(why_not(error)))
         return self._sign_in.page(request, console, wanted, why=why, status=503)
 
 

@@ -12,14 +12,14 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.core.sentence import N_, Sentence, sentence
 from kuma_sync.settings.console import ConsoleSection
+from kuma_sync.store import Tx
 from kuma_sync.web.console.access import SIGN_IN, ConsoleLimits, NotDone, next_of, viewer_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.passwords import verified
 from kuma_sync.web.console.sessions import LOCAL, Known, peer_of
 from kuma_sync.web.console.throttle import Throttle
-from kuma_sync.web.console.words import N_
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +41,10 @@ class SignIn:
     """The sign-in page and what it sends."""
 
     def __init__(self, limits: ConsoleLimits, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._throttle = Throttle(limits, monotonic=monotonic)
+        self._limits = limits
+        self._throttle = Throttle(limits.remembered, monotonic=monotonic)
         self._one = asyncio.Semaphore(1)
         self._waiting = 0
-        self._most_waiting = limits.passwords_waiting
 
     async def show(self, request: Request, console: Console) -> Response:
         """Show the page."""
@@ -59,15 +59,21 @@ class SignIn:
         rules, name = console.rules(), form.get("name").strip()
         wanted = _wanted(form.get("next"))
         key = _key(request, name)
-        self._refuse_too_many(request, key)
-        if not await self._is_right(rules, name, form.get("password")):
+        async with self._turn(key):
+            await self._count(request, console, key)
+            right = await _is_right(rules, name, form.get("password"))
+        if not right:
             user = name if name in rules.users else "unknown"
             log.info("sign_in_refused", address=peer_of(request), user=user, reason="the name or the password is wrong")
             why = sentence("The name or the password is wrong.")
             return self.page(request, console, wanted, name=name, why=why, status=403)
-        self._throttle.right(key)
         response = RedirectResponse(wanted, 303)
-        await console.sessions.begin(request, response, Known(name=name, source=LOCAL), form.spend)
+
+        def known(tx: Tx) -> None:
+            form.spend(tx)
+            tx.console.forget_tries(key)
+
+        await console.sessions.begin(request, response, Known(name=name, source=LOCAL), known)
         log.info("signed_in", user=name, address=peer_of(request))
         return response
 
@@ -79,33 +85,31 @@ class SignIn:
             await console.sessions.end(request, response, viewer, form.spend)
         return response
 
-    def _refuse_too_many(self, request: Request, key: bytes) -> None:
-        wait = self._throttle.tried(key)
-        if wait is None:
-            return
-        if wait.first:
+    async def _count(self, request: Request, console: Console, key: bytes) -> None:
+        """Count a try, before it is judged: many may come at once, and to several copies."""
+        most, within = self._limits.wrong, self._limits.wrong_within
+        wait = await console.store.write(lambda tx: tx.console.tried(key, most=most, within=within))
+        if wait is not None:
             log.warning("sign_in_throttled", address=peer_of(request))
-        why = sentence("Too many wrong passwords. Wait %(seconds)s s, then try again.", seconds=int(wait.seconds) + 1)
-        raise NotDone(429, N_("Not signed in"), why, retry_after=wait.seconds)
+            self._throttle.stop(key, wait.total_seconds())
+            self._refuse_too_many(key)
 
-    async def _is_right(self, rules: ConsoleSection, name: str, password: str) -> bool:
-        """Judge a password in a thread, one at a time: each takes 20 MB and a processor for a moment."""
-        secret = rules.users.get(name)
-        like = next(iter(rules.users.values()), None)
-        async with self._turn():
-            known = None if secret is None else secret.reveal()
-            return await asyncio.to_thread(
-                verified, known, password[:_LONGEST_PASSWORD], like=like.reveal() if like else ""
-            )
+    def _refuse_too_many(self, key: bytes) -> None:
+        if seconds := self._throttle.wait(key):
+            why = sentence("Too many wrong passwords. Wait %(seconds)s s, then try again.", seconds=int(seconds) + 1)
+            raise NotDone(429, N_("Not signed in"), why, retry_after=seconds)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        if self._waiting >= self._most_waiting:
+    async def _turn(self, key: bytes) -> AsyncIterator[None]:
+        """Wait for a turn: one password is counted and judged at a time. Raise NotDone for whoever must wait longer."""
+        self._refuse_too_many(key)
+        if self._waiting >= self._limits.passwords_waiting:
             why = sentence("Many people sign in at this moment. Try again in a few seconds.")
             raise NotDone(503, N_("Not signed in"), why, retry_after=2)
         self._waiting += 1
         try:
             async with self._one:
+                self._refuse_too_many(key)
                 yield
         finally:
             self._waiting -= 1
@@ -131,3 +135,10 @@ class SignIn:
             "proxied": bool(rules.user_header),
         }
         return console.page(request, "sign_in.html", N_("Sign in"), status=status, values=values)
+
+
+async def _is_right(rules: ConsoleSection, name: str, password: str) -> bool:
+    """Judge a password in a thread: it takes 20 MB and a processor for a moment."""
+    secret, like = rules.users.get(name), next(iter(rules.users.values()), None)
+    known = None if secret is None else secret.reveal()
+    return await asyncio.to_thread(verified, known, password[:_LONGEST_PASSWORD], like=like.reveal() if like else "")

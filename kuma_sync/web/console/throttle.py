@@ -1,57 +1,29 @@
-"""Wrong passwords, counted for each user and address: after too many of them nobody may try for a while."""
+"""Who must wait, for too many wrong passwords were tried: known here, a flood of tries costs the store nothing."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-
-from kuma_sync.web.console.access import ConsoleLimits
-
-
-@dataclass(slots=True)
-class _Tries:
-    at: deque[float] = field(default_factory=deque)
-    told: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """How many seconds to wait before the next try; `first` of this key since it last could try."""
-
-    seconds: float
-    first: bool
 
 
 class Throttle:
-    """Counts tries by key; `monotonic` counts seconds.
+    """Remembers who must wait; `monotonic` counts seconds, and of more than `remembered` the oldest are forgotten."""
 
-    It must be told of a try before the try is judged: many may come at once.
-    """
-
-    def __init__(self, limits: ConsoleLimits, *, monotonic: Callable[[], float]) -> None:
-        self._most = limits.wrong
-        self._within = limits.wrong_within.total_seconds()
-        self._remembered = limits.remembered
+    def __init__(self, remembered: int, *, monotonic: Callable[[], float]) -> None:
+        self._remembered = remembered
         self._now = monotonic
-        self._tries: OrderedDict[Hashable, _Tries] = OrderedDict()
+        self._until: OrderedDict[Hashable, float] = OrderedDict()
 
-    def tried(self, key: Hashable) -> Wait | None:
-        """Count a try; return the wait that is due instead, None where it may be judged."""
-        now = self._now()
-        tries = self._tries.setdefault(key, _Tries())
-        self._tries.move_to_end(key)
-        while len(self._tries) > self._remembered:
-            self._tries.popitem(last=False)
-        while tries.at and now - tries.at[0] >= self._within:
-            tries.at.popleft()
-        if len(tries.at) >= self._most:
-            first, tries.told = not tries.told, True
-            return Wait(seconds=self._within - (now - tries.at[0]), first=first)
-        tries.at.append(now)
-        tries.told = False
-        return None
+    def wait(self, key: Hashable) -> float:
+        """Return how many seconds somebody must wait; 0 for whoever may try."""
+        left = self._until.get(key, 0.0) - self._now()
+        if left <= 0:
+            self._until.pop(key, None)
+        return max(left, 0.0)
 
-    def right(self, key: Hashable) -> None:
-        """Forget the tries: the last one was right."""
-        self._tries.pop(key, None)
+    def stop(self, key: Hashable, seconds: float) -> None:
+        """Let somebody wait for so many seconds from now."""
+        self._until[key] = self._now() + seconds
+        self._until.move_to_end(key)
+        while len(self._until) > self._remembered:
+            self._until.popitem(last=False)

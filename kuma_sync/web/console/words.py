@@ -19,9 +19,10 @@ from babel.support import NullTranslations, Translations
 from markupsafe import Markup, escape
 from starlette.requests import HTTPConnection
 
-from kuma_sync.core.moments import read_moment, rfc3339
-from kuma_sync.core.sentence import Scalar, Sentence, sentence
+from kuma_sync.core.moments import rfc3339
+from kuma_sync.core.sentence import N_, Cause, Scalar, Sentence
 from kuma_sync.core.text import printable
+from kuma_sync.web.console.reasons import recognised
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 THEMES = ("auto", "light", "dark")
@@ -34,15 +35,6 @@ _UTC = ZoneInfo("UTC")
 _ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]{1,30}(?:/[A-Za-z0-9_+-]{1,30}){0,2}")
 _QUOTED = re.compile(r"`([^`<>]+)`")
 """A command or a key in a sentence."""
-
-_PAUSED = re.compile(r"an operator paused (?P<part>\S+) until (?P<until>.+)")
-"""How the parts say that somebody paused them (core/maintenance)."""
-
-
-def N_(text: str) -> str:  # noqa: N802  # gettext's own name for it
-    """Mark a text for translation and return it as it is."""
-    return text
-
 
 BUTTONS = {
     "retry": N_("Try again"),
@@ -88,15 +80,9 @@ STATES: dict[str, tuple[str, str]] = {
 FOREIGN = (
     *(N_("low"), N_("medium"), N_("high"), N_("critical")),
     *(N_("new"), N_("assigned"), N_("escalated")),
-    *(N_("responded"), N_("incorrect data"), N_("incorrect correlation rule")),
-    *(
-        N_("more new at once than brake.max_new allows"),
-        N_("more closed at once than brake.max_closed_percent allows"),
-        N_("no route"),
-    ),
     *(N_("as it was sent"), N_("edited in the IRP"), N_("left to the analysts"), N_("not known what was sent")),
 )
-"""Words that come from elsewhere, and are known: KUMA's priorities, statuses and reasons; whose a field is."""
+"""Words that come from elsewhere, and are known: KUMA's priorities and statuses; whose a field is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,11 +173,8 @@ class Words:
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
-        paused = _PAUSED.fullmatch(text)
-        if paused is not None:
-            until = read_moment(paused["until"])
-            return self.sentence(_paused(paused["part"], until))
-        return shown("; ".join(self._text(part) if part in FOREIGN else part for part in text.split("; ")))
+        said = recognised(text)
+        return shown(text) if said is None else self.sentence(said)
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
@@ -267,14 +250,10 @@ class Words:
                 return self.at(value)
             case timedelta():
                 return escape(self.span(value))
+            case Cause():
+                return self.reason(value.text)
             case _:
                 return shown(value)
-
-
-def _paused(part: str, until: datetime | None) -> Sentence:
-    if until is None:
-        return sentence("an operator paused %(part)s until it is resumed", part=part)
-    return sentence("an operator paused %(part)s until %(until)s", part=part, until=until)
 
 
 def shown(text: object) -> Markup:

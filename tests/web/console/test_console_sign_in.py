@@ -17,7 +17,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits
 from kuma_sync.web.console.app import PAGES
-from kuma_sync.web.console.throttle import Throttle, Wait
+from kuma_sync.web.console.throttle import Throttle
 
 
 @pytest.mark.parametrize("path", [page.path for page in PAGES if "{" not in page.path])
@@ -85,26 +85,64 @@ async def test_long_names_of_strangers_take_no_memory(tmp_path: Path, sqlite_url
     assert kept < 700_000
 
 
-def test_tries_are_forgotten_after_a_minute_and_after_a_right_password() -> None:
-    now = 0.0
-    throttle = Throttle(ConsoleLimits(), monotonic=lambda: now)
+async def test_a_right_password_ends_the_count(tmp_path: Path, sqlite_url: str) -> None:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+        for _ in range(2):
+            for _ in range(4):
+                await visitor.signs_in("anna", "wrong")
+            async with console.visitor() as other:
+                assert (await other.signs_in("anna")).status_code == 303
 
-    assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
-    assert [throttle.tried("anna") for _ in range(2)] == [Wait(seconds=60, first=True), Wait(seconds=60, first=False)]
+
+async def test_two_copies_on_one_database_count_wrong_passwords_together(tmp_path: Path, postgres_url: str) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    async with (
+        console_at(tmp_path / "one", postgres_url) as one,
+        console_at(tmp_path / "other", postgres_url) as other,
+        one.visitor() as here,
+        other.visitor() as there,
+    ):
+        wrong = [await visitor.signs_in("anna", "wrong") for visitor in (here, there, here, there, here)]
+        sixth = [await visitor.signs_in("anna", PASSWORD) for visitor in (here, there)]
+
+    assert [answer.status_code for answer in wrong] == [403] * 5
+    assert [answer.status_code for answer in sixth] == [429] * 2
+
+
+async def test_once_somebody_must_wait_tries_cost_the_store_nothing(tmp_path: Path, sqlite_url: str) -> None:
+    async with console_at(tmp_path, sqlite_url) as console, console.visitor() as visitor:
+        for _ in range(6):
+            await visitor.signs_in("anna", "wrong")
+        await console.store.write(lambda tx: tx.pruning.records(console.clock(), now=console.clock.advance(hours=1)))
+        console.clock.advance(hours=-1)
+        for _ in range(10):
+            assert (await visitor.signs_in("anna", "wrong")).status_code == 429
+
+        assert await console.store.read(counted_tries) == 0
+
+
+def counted_tries(tx: Tx) -> int:
+    return int(tx.console._connection.execute(text("SELECT count(*) FROM console_tries")).scalar_one())
+
+
+def test_whoever_must_wait_may_try_again_after_that_time() -> None:
+    now = 0.0
+    throttle = Throttle(3, monotonic=lambda: now)
+
+    throttle.stop("anna", 60)
+    assert (throttle.wait("anna"), throttle.wait("victor")) == (60, 0)
     now = 60.0
-    assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
-    assert throttle.tried("anna") == Wait(seconds=60, first=True), "it is told once each time"
-    throttle.right("anna")
-    assert throttle.tried("anna") is None
+    assert throttle.wait("anna") == 0
 
 
 def test_a_throttle_remembers_no_more_than_it_may() -> None:
-    throttle = Throttle(ConsoleLimits(remembered=3), monotonic=lambda: 0.0)
+    throttle = Throttle(3, monotonic=lambda: 0.0)
 
     for name in range(100):
-        throttle.tried(name)
+        throttle.stop(name, 60)
 
-    assert len(throttle._tries) == 3
+    assert [name for name in range(100) if throttle.wait(name)] == [97, 98, 99]
 
 
 async def test_more_people_than_can_wait_are_asked_to_come_again(tmp_path: Path, sqlite_url: str) -> None:

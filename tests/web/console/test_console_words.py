@@ -118,7 +118,7 @@ def test_that_somebody_paused_a_part_is_told_in_the_viewers_language() -> None:
 
     assert said == [
         "оператор приостановил kuma до 12:49:06 UTC (через 2 часа)",
-        "оператор приостановил kuma до продолжения",
+        "оператор приостановил kuma до команды «Продолжить»",
     ]
 
 

@@ -13,12 +13,13 @@ from starlette.responses import Response
 
 from kuma_sync.core.alert import JsonObject, event_time
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
+from kuma_sync.core.sentence import N_
 from kuma_sync.core.text import printable
 from kuma_sync.irp.context import alert_url
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.history import time_line
 from kuma_sync.web.console.orders import NothingDone
-from kuma_sync.web.console.words import N_, Words
+from kuma_sync.web.console.words import Words
 
 MOST_EVENTS = 200
 """Events on the page; the newest of them."""

@@ -11,10 +11,10 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from kuma_sync.core.sentence import N_
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.search import COUNTED, PRIORITIES, Asked, Filter, Sort
 from kuma_sync.web.console.console import Console
-from kuma_sync.web.console.words import N_
 
 PAGE = 50
 LONGEST_TEXT = 200

@@ -9,13 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kuma_sync.core.plan import CLOSING_HELD
-from kuma_sync.core.sentence import Sentence, Value, sentence
+from kuma_sync.core.sentence import N_, Sentence, Value, sentence
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.closings import OURS, ClosingDone
 from kuma_sync.telemetry.health import PartState, State, split_part
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.waiting import target_named
-from kuma_sync.web.console.words import N_
 
 PAGE = 50
 

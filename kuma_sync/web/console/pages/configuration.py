@@ -8,10 +8,9 @@ from itertools import groupby
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kuma_sync.core.sentence import sentence
+from kuma_sync.core.sentence import N_, sentence
 from kuma_sync.settings.origins import Key, Source, keys_of
 from kuma_sync.web.console.console import Console
-from kuma_sync.web.console.words import N_
 
 SOURCES = {Source.FILE: N_("file"), Source.ENVIRONMENT: N_("environment"), Source.DEFAULT: N_("default")}
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kuma_sync.core.closing import Reason, parse_reason
-from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.core.sentence import N_, Cause, Sentence, sentence
 from kuma_sync.settings import types
 from kuma_sync.telemetry.health import PartState, State, split_part
 from kuma_sync.web.console.access import NotDone, next_of
@@ -33,7 +33,6 @@ from kuma_sync.web.console.orders import (
     Signed,
 )
 from kuma_sync.web.console.pages.waiting import target_named
-from kuma_sync.web.console.words import N_
 
 NOTHING = N_("Nothing was done")
 LONGEST_COMMENT = 4000
@@ -200,7 +199,7 @@ def away(parts: Mapping[str, PartState]) -> list[Sentence]:
         sentence(
             "%(where)s is out of reach now: %(why)s. What you order waits until it is back.",
             where=target_named(split_part(name)[1]),
-            why=state.reason or state.state.value,
+            why=Cause(state.reason or state.state.value),
         )
         for name, state in parts.items()
         if split_part(name)[0] == "irp" and state.state in (State.FAILING, State.PAUSED)

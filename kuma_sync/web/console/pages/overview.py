@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from kuma_sync.core.condition import part_named, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
-from kuma_sync.core.sentence import Sentence
+from kuma_sync.core.sentence import N_, Sentence
 from kuma_sync.store import PassRecord, Tx
 from kuma_sync.store.activity import SLOT
 from kuma_sync.store.jobs import Depth
@@ -24,7 +24,6 @@ from kuma_sync.web.console.charts import Chart, Point, drawn
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.pages.passes import how, what_of
 from kuma_sync.web.console.pages.waiting import UNROUTED, target_named, titled
-from kuma_sync.web.console.words import N_
 
 DEPTHS = {
     Depth.PENDING: N_("due"),

@@ -8,10 +8,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kuma_sync.core.sentence import Sentence, sentence
+from kuma_sync.core.sentence import N_, Sentence, sentence
 from kuma_sync.store import PassRecord, Tx
 from kuma_sync.web.console.console import Console
-from kuma_sync.web.console.words import N_
 
 ROWS = 50
 """Passes on one page."""

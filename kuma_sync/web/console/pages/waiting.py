@@ -12,11 +12,10 @@ from starlette.responses import Response
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot
 from kuma_sync.core.routing import IRP
-from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.core.sentence import N_, Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.read_models.groups import Group, Kind, Members
 from kuma_sync.web.console.console import Console
-from kuma_sync.web.console.words import N_
 
 EXAMPLES = 3
 PAGE = 50
