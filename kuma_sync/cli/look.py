@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.hiding import rules_now
-from kuma_sync.app.live import Live, look
-from kuma_sync.app.preview import load_stored
+from kuma_sync.app.live import look
+from kuma_sync.app.one_alert import load_stored
 from kuma_sync.app.processes import running
 from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import HOW_TO_ROUTE
@@ -28,7 +28,6 @@ from kuma_sync.cli.tables import (
     ago_first,
     beside,
     bytes_of,
-    cut,
     plain,
     show_json,
     show_line,
@@ -39,12 +38,16 @@ from kuma_sync.cli.tables import (
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.routing import IRP, UNROUTED
+from kuma_sync.core.text import cut
 from kuma_sync.settings import Settings
 from kuma_sync.store import Job, Tx
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.overview import AlertState, Row
 from kuma_sync.store.read_models.story import AlertView, LinkView, story
 from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob, QueueName
+from kuma_sync.sync.delivery.looking import Live
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.gate import GateClosed
 
 LONGEST = 300
 """Characters of a field's value that are shown."""
@@ -217,15 +220,18 @@ def _view(settings: Settings, text: str, *, any_owner: bool) -> Looked:
 
 
 async def _looked(settings: Settings, alert_id: AlertId) -> Live:
-    """Ask the IRP; raise Unfinished where it is out of reach."""
-    with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        work = load_stored(tx, alert_id, rules_now(tx, settings.privacy))
-    if work is None:
-        raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
-    try:
-        return await look(settings, work)
-    except RemoteError as error:
-        told = f"the IRP could not be asked what the incident holds now: {error.operation} {error.summary}"
+    """Ask the IRP; raise Unfinished where it is out of reach, or an operator paused it."""
+    with opened_store(settings, untouched=True) as store:
+        with store.reading() as tx:
+            work = load_stored(tx, alert_id, rules_now(tx, settings.privacy))
+        if work is None:
+            raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
+        try:
+            return await look(settings, store, work, Limits())
+        except GateClosed as closed:
+            told = f"the IRP was not asked what the incident holds now: {closed.summary}"
+        except RemoteError as error:
+            told = f"the IRP could not be asked what the incident holds now: {error.operation} {error.summary}"
     raise Unfinished(told)
 
 

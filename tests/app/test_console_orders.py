@@ -15,7 +15,6 @@ from builders import a_link, an_alert, an_incident
 from stores import Clock, opened
 
 from kuma_sync.app.console_actions import Actions
-from kuma_sync.app.console_source import Source
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.comparison import Rejected
@@ -317,22 +316,3 @@ async def test_what_an_irp_fetches_is_put_out_anew_and_not_sent(database_url: st
 
         assert str((await here.actions.foresee(order)).says).startswith("One alert is put out anew")
         assert await here.carries_out(order) == "One alert will be put out anew: the IRP gets it when it asks."
-
-
-async def _nothing() -> None:
-    """Store nothing: no daemon did anything here."""
-
-
-async def test_an_irp_that_is_paused_is_not_asked_for_a_look_either(database_url: str, tmp_path: Path) -> None:
-    async with ordering(database_url, tmp_path) as here:
-        with here.store.writing() as tx:
-            keep(tx, "a", target="irp", incident=an_incident())
-        await here.carries_out(Pause(part="irp"))
-        source = Source(here.store, settings=lambda: settings_in(tmp_path), reader=lambda: None, note=_nothing)
-
-        with pytest.raises(NothingDone, match="The IRP cannot be asked: an operator paused irp"):
-            await source.live("a")
-
-
-async def _nothing() -> None:
-    """Store nothing: no daemon did anything here."""

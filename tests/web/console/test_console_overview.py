@@ -97,6 +97,24 @@ async def test_an_irp_out_of_reach_is_not_told_as_a_colleagues_pause(tmp_path: P
     assert "Pause closing in KUMA" in page
 
 
+async def test_what_fails_under_a_pause_is_in_the_headline_and_with_its_part(tmp_path: Path, sqlite_url: str) -> None:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+        works(
+            console,
+            Trouble(part="irp", state="paused", reason="answered 503", since=console.clock.now, maintained=True),
+        )
+        with console.store.writing() as tx:
+            tx.pauses.begin("irp", until=None, by="console:anna")
+        console.health.paused("irp", "answered 503")
+        console.health.maintained({"irp": "an operator paused irp"})
+        page = await anna.sees("/")
+
+    text = text_of(page)
+    assert tone_of(page.text) == "warn"
+    assert text.index("irp is paused (by console:anna") < text.index("It also fails since") < text.index("Parts")
+    assert "IRP paused – an operator paused irp It also fails: answered 503" in text
+
+
 async def test_an_irp_that_never_asked_has_no_last_success(tmp_path: Path, sqlite_url: str) -> None:
     async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
         works(console)

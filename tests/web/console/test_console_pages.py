@@ -129,11 +129,14 @@ async def test_the_configuration_says_where_each_value_comes_from(tmp_path: Path
 async def test_the_configuration_tells_warnings_and_what_was_refused(tmp_path: Path, sqlite_url: str) -> None:
     async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
         console.configure(roles={"nobody": "viewer"})
+        console.health.refused("kuma.url: is not an address")
+        console.clock.advance(minutes=14)
         console.health.refused("kuma.url: cannot change while the daemon runs; restart it")
         page = await anna.sees("/configuration")
 
     assert "The configuration on disk was refused." in text_of(page)
     assert "kuma.url: cannot change while the daemon runs; restart it" in text_of(page)
+    assert re.search(r"It is refused since .*14 minutes ago", text_of(page))
     assert "web.console.roles.nobody: there is no such user" in text_of(page)
 
 
