@@ -38,8 +38,8 @@ class Verdict(StrEnum):
 class Facts:
     """The facts that the verdict is made of.
 
-    `refused` says why the configuration on disk cannot be read, `changed` when its file was changed last; `files` why the
-    store's files cannot be written.
+    `refused` says why the configuration on disk cannot be read, `changed` when its file was changed last; `files` why
+    the store's files cannot be written.
     `parked` counts jobs, `unrouted` alerts that no route takes; `held` is what the brake holds.
     """
 

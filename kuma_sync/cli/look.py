@@ -41,6 +41,7 @@ from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.core.text import cut
 from kuma_sync.settings import Settings
 from kuma_sync.store import Job, Tx
+from kuma_sync.store.handouts import HandedOut
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.overview import AlertState, Row
 from kuma_sync.store.read_models.story import AlertView, LinkView, story
@@ -259,7 +260,7 @@ def _show(view: Looked) -> None:
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:
-        _show_link(view.link)
+        _show_link(view.link, view.now)
     if view.live is not None:
         _show_live(view.live)
     _show_jobs(view)
@@ -326,7 +327,7 @@ def _show_alert(view: AlertView, alert: Alert) -> None:
     )
 
 
-def _show_link(link: LinkView) -> None:
+def _show_link(link: LinkView, now: datetime) -> None:
     incident = link.incident
     closed = " and ".join(name for name, on in (("alert", link.alert_closed), ("incident", link.incident_closed)) if on)
     marks = ("held_create", "held_close", "missed", "ignored", "dropped", "gone")
@@ -337,7 +338,8 @@ def _show_link(link: LinkView) -> None:
             ("id", incident.id if incident else "none yet"),
             ("number", incident.number if incident else ""),
             ("address", incident.url if incident else ""),
-            ("events sent", str(link.events_sent)),
+            ("handed out", _handed_out(link.handed_out, now) if link.handed_out else ""),
+            ("events handed out" if link.handed_out else "events sent", str(link.events_sent)),
             ("left to analysts", ", ".join(link.left_to_analysts)),
             ("comments to tell", str(link.comments_owed) if link.comments_owed else ""),
             ("in doubt", link.doubt),
@@ -348,3 +350,12 @@ def _show_link(link: LinkView) -> None:
             ("marks", ", ".join(mark.replace("_", " ") for mark in marks if getattr(link, mark))),
         ]
     )
+
+
+def _handed_out(out: HandedOut, now: datetime) -> str:
+    """Say what an IRP that polls us was given of an alert."""
+    when = beside(now)
+    if out.first_at is None:
+        return f"nothing yet; it was put out {when(out.put_out_at)}"
+    since = f"; not yet what changed {when(out.put_out_at)}" if out.lacks else ""
+    return f"first {when(out.first_at)}{since}"
