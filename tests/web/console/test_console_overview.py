@@ -47,7 +47,7 @@ async def test_what_is_held_is_the_headline_and_not_green(tmp_path: Path, sqlite
     for page in (overview, waiting):
         assert tone_of(page.text) == "warn"
         assert "2 of 2 open alerts wait for a person: 2 held by the brake since" in text_of(page)
-    assert "more new at once than brake.max_new allows (brake.max_new = 0)" in text_of(waiting)
+    assert "more new at once than brake.max_new allows The brake holds 2 new incidents" in text_of(waiting)
 
 
 async def test_a_refused_configuration_is_the_headline_with_a_link(tmp_path: Path, sqlite_url: str) -> None:
