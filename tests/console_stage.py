@@ -6,7 +6,6 @@ import asyncio
 import html
 import re
 import ssl
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from kuma_sync.app.console_source import Source
 from kuma_sync.settings import Settings, load
 from kuma_sync.store import Store
 from kuma_sync.sync.runtime.activity import ActivityLog
+from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.web.console.access import ConsoleLimits
@@ -59,13 +59,16 @@ class OpenConsole:
     clock: Clock
     url: str = ""
     console: dict[str, Any] = field(default_factory=dict)
-    health: Health = field(default_factory=lambda: Health(monotonic=time.monotonic))
+    health: Health = field(init=False)
     ready: bool = True
+    runtime: Runtime | None = None
+    """What a daemon would be at work with."""
     metrics: Metrics = field(default_factory=Metrics)
     activity: ActivityLog = field(init=False)
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
+        self.health = Health(monotonic=lambda: self.clock().timestamp())
         self.activity = ActivityLog(self.store, self.metrics, owner="vm:1:a", clock=self.clock)
         self.configure()
 
@@ -150,7 +153,7 @@ async def console_at(
                 ready=lambda: found.ready,
                 store=store,
                 health=found.health,
-                source=Source(store, settings=lambda: found.settings, reader=lambda: None, note=found.note),
+                source=Source(store, settings=lambda: found.settings, runtime=lambda: found.runtime, note=found.note),
                 actions=Actions(store, settings=lambda: found.settings, ring=lambda: None),
                 clock=clock,
                 limits=limits or ConsoleLimits(),

@@ -11,7 +11,15 @@ from functools import partial
 import structlog
 
 from kuma_sync.app.identity import identity, joined, routing_of
-from kuma_sync.app.remotes import Gatekeeper, Remotes, Target, TargetGates, open_remotes, options, retry_context
+from kuma_sync.app.remotes import (
+    Gatekeeper,
+    Remotes,
+    Target,
+    TargetGates,
+    open_remotes,
+    retry_context,
+    template_context,
+)
 from kuma_sync.app.shared_state import SharedState, new_owner
 from kuma_sync.core.comparison import Unseen, Wanted
 from kuma_sync.core.errors import ConfigError
@@ -26,6 +34,7 @@ from kuma_sync.sync.closing.to_kuma import CloseAlert
 from kuma_sync.sync.closing.watch import Watch, Watched
 from kuma_sync.sync.delivery.context import ContentsReader, TemplateContext
 from kuma_sync.sync.delivery.handler import Acts, Deliver
+from kuma_sync.sync.delivery.looking import IncidentLook
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.delivery.requests import Steps
 from kuma_sync.sync.delivery.unit_of_work import DeliveryUnitOfWork
@@ -188,7 +197,8 @@ class RuntimeBuilder:
             return self._puller(target, gates)
         proof = self._proof(target, gates)
         watches = self._settings.close.watch and target.irp.can("list_closed")
-        acts = partial(self._steps, target, target.irp, gates, proof)
+        context = template_context(self._settings, target.name, utc_now)
+        acts = partial(self._steps, target.irp, gates, proof, context)
         return TargetRuntime(
             name=target.name,
             profile=target.profile,
@@ -196,6 +206,7 @@ class RuntimeBuilder:
             find_always=target.capabilities.find_always,
             gate=gates.irp.whole,
             deliveries=self._deliveries(target, gates, acts, proof),
+            look=IncidentLook(target.irp, gates.irp, context, within=self._shared.limits.look_within),
             proof=proof,
             watch=self._watch(target, target.irp, gates, on=watches),
             asked=target.irp.can("probe") or watches,
@@ -293,7 +304,13 @@ class RuntimeBuilder:
         )
 
     def _steps(
-        self, target: Target, irp: IrpClient, gates: TargetGates, proof: Proof, *, unit_of_work: DeliveryUnitOfWork
+        self,
+        irp: IrpClient,
+        gates: TargetGates,
+        proof: Proof,
+        context: TemplateContext,
+        *,
+        unit_of_work: DeliveryUnitOfWork,
     ) -> Steps:
         return Steps(
             irp=irp,
@@ -301,7 +318,7 @@ class RuntimeBuilder:
             proof=proof,
             unit_of_work=unit_of_work,
             closings=self._closings,
-            context=template_context(self._settings, target.name),
+            context=context,
             metrics=self._shared.metrics,
         )
 
@@ -383,14 +400,3 @@ class RuntimeBuilder:
 def _ring(workers: Sequence[Worker]) -> None:
     for worker in workers:
         worker.bell.ring()
-
-
-def template_context(settings: Settings, target: str) -> TemplateContext:
-    """Return what a target's requests hold besides the alert."""
-    return TemplateContext(
-        target=target,
-        instance=settings.kuma.instance,
-        web_url=settings.kuma.web_url,
-        options=options(settings.irps[target]),
-        clock=utc_now,
-    )

@@ -10,8 +10,11 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.link import Link
 from kuma_sync.core.routing import NO_ROUTE
 from kuma_sync.core.sentence import Cause, Sentence, sentence
+from kuma_sync.core.steps import to_be_closed
 from kuma_sync.irp.validate import capabilities
 from kuma_sync.settings import Settings
+from kuma_sync.store import Tx
+from kuma_sync.store.jobs import JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,21 @@ class CloseOrder:
         given_up = link is None or link.given_up
         in_irp = self.to_irp and not given_up and link is not None and not link.incident_closed
         return [side for side, waits in (("KUMA", in_kuma), ("the IRP", in_irp)) if waits]
+
+
+def ordered_before(tx: Tx, order: CloseOrder, link: Link) -> bool:
+    """Tell whether all that an order would close is to be closed already. For an order its link is locked.
+
+    What is parked needs the order, and what the brake holds needs to be asked for once.
+    """
+    moving = (JobState.PENDING, JobState.RUNNING)
+    wanted = [job for job in tx.closes.jobs(link.alert_id, states=[JobState.HELD]) if job.reason]
+    waits = {
+        "KUMA": bool(wanted or tx.closes.jobs(link.alert_id, states=moving)),
+        "the IRP": to_be_closed(link) and bool(tx.delivery.jobs(link.alert_id, states=moving)),
+    }
+    left = order.left_open(link)
+    return bool(left) and all(waits[side] for side in left)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kuma_sync.app.done_before import done_to, done_to_any, orders_so_far, with_who
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.sentence import Sentence, counted, sentence
+from kuma_sync.settings import Settings
+from kuma_sync.settings.sections import BrakeSection
 from kuma_sync.store import Tx
 from kuma_sync.store.read_models.groups import Member
 from kuma_sync.store.read_models.waiting import Held, ParkedJob
 from kuma_sync.sync import operator
+from kuma_sync.web.console.concerned import closings_held, creates_held, remotes_concerned
 from kuma_sync.web.console.orders import (
     MOST_SHOWN,
     Choice,
@@ -42,17 +46,33 @@ class Chosen:
     held: Sequence[Held] = ()
 
 
-def chosen(tx: Tx, order: Retry | Drop | Release | Resync) -> Chosen:
+def chosen(tx: Tx, order: Retry | Drop | Release | Resync, settings: Settings) -> Chosen:
     """Find what an order is about; raise NothingDone where that is nothing."""
+    try:
+        return _chosen(tx, order, settings)
+    except NothingDone as nothing:
+        choice = order.choice
+        who = done_to(tx, choice.ids) if choice.ids else done_to_any(tx, type(order).__name__.lower())
+        raise NothingDone(with_who(nothing.says, who)) from None
+
+
+def _chosen(tx: Tx, order: Retry | Drop | Release | Resync, settings: Settings) -> Chosen:
     match order:
         case Retry(choice=choice):
-            return _to_retry(_parked(tx, choice))
+            return _agreed_so_far(tx, "retry", choice, _to_retry(_parked(tx, choice), settings))
         case Drop(choice=choice):
-            return _to_drop(tx, choice)
+            return _to_drop(tx, choice, settings)
         case Release(choice=choice):
-            return _to_release(_held(tx, choice))
+            return _to_release(_held(tx, choice), settings)
         case Resync():
-            return _to_resync(tx, order)
+            return _agreed_so_far(tx, "resync", order.choice, _to_resync(tx, order, settings))
+
+
+def _agreed_so_far(tx: Tx, action: str, choice: Choice, found: Chosen) -> Chosen:
+    """Let named alerts be agreed to as they are: not where somebody gave the same order since the page was shown."""
+    if not choice.ids:
+        return found
+    return replace(found, forecast=replace(found.forecast, agreed=orders_so_far(tx, action, choice.ids)))
 
 
 def _parked(tx: Tx, choice: Choice) -> Sequence[ParkedJob]:
@@ -76,7 +96,7 @@ def _members(tx: Tx, key: str) -> Sequence[Member]:
     return [] if group is None else tx.groups.members(group, limit=group.count).items
 
 
-def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
+def _to_retry(parked: Sequence[ParkedJob], settings: Settings) -> Chosen:
     if not parked:
         raise NothingDone(sentence("Nothing of this is parked any more."))
     pieces = [one.id for one in parked if one.size is not None]
@@ -85,7 +105,7 @@ def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
         pieces=pieces,
         forecast=Forecast(
             says=counted("One parked job is tried again.", "%(count)d parked jobs are tried again.", len(parked)),
-            remarks=(sentence("What fails again in the same way is parked again."),),
+            remarks=(*_concerned(settings, parked), sentence("What fails again in the same way is parked again.")),
             items=_items((one.id, one.name) for one in parked),
             count=len(parked),
         ),
@@ -93,8 +113,9 @@ def _to_retry(parked: Sequence[ParkedJob]) -> Chosen:
     )
 
 
-def _to_drop(tx: Tx, choice: Choice) -> Chosen:
-    names = _names_to_drop(tx, choice)
+def _to_drop(tx: Tx, choice: Choice, settings: Settings) -> Chosen:
+    parked = _parked(tx, choice)
+    names = _names_to_drop(tx, choice, parked)
     if not names:
         raise NothingDone(sentence("There is nothing to be dropped: it is unknown here, or was dropped already."))
     return Chosen(
@@ -102,6 +123,7 @@ def _to_drop(tx: Tx, choice: Choice) -> Chosen:
         forecast=Forecast(
             says=counted("One alert is given up.", "%(count)d alerts are given up.", len(names)),
             remarks=(
+                *_concerned(settings, parked),
                 sentence("No incident, no update and no closing any more, whatever becomes of the alert in KUMA."),
                 sentence("Only the order to send it anew takes an alert up again; a piece that is no alert is lost."),
             ),
@@ -114,16 +136,16 @@ def _to_drop(tx: Tx, choice: Choice) -> Chosen:
     )
 
 
-def _names_to_drop(tx: Tx, choice: Choice) -> dict[str, str]:
+def _names_to_drop(tx: Tx, choice: Choice, parked: Sequence[ParkedJob]) -> dict[str, str]:
     """Return what may be dropped, with its name: what is parked, and of alerts named by their ids any."""
-    names = {one.id: one.name for one in _parked(tx, choice)}
+    names = {one.id: one.name for one in parked}
     others = [AlertId(one) for one in choice.ids if one not in names]
     dropped = set(operator.dropped_among(tx, others))
     known = tx.alerts.snapshots([one for one in others if one not in dropped])
     return names | {str(alert_id): snapshot.alert.name for alert_id, snapshot in known.items()}
 
 
-def _to_release(held: Sequence[Held]) -> Chosen:
+def _to_release(held: Sequence[Held], settings: Settings) -> Chosen:
     if not held:
         raise NothingDone(sentence("The brake holds nothing of this any more."))
     return Chosen(
@@ -131,7 +153,11 @@ def _to_release(held: Sequence[Held]) -> Chosen:
         held=held,
         forecast=Forecast(
             says=sentence("What the brake holds is let go: %(parts)s.", parts=_by_kind(held)),
-            remarks=(sentence("It is carried out at once and cannot be called back."),),
+            remarks=(
+                *_limits(settings.brake, held),
+                *_concerned(settings, held),
+                sentence("It is carried out at once and cannot be called back."),
+            ),
             items=_items((one.id, one.name) for one in held),
             count=len(held),
             binding=True,
@@ -139,6 +165,16 @@ def _to_release(held: Sequence[Held]) -> Chosen:
         ),
         told=lambda count: counted("One alert was released.", "%(count)d alerts were released.", count),
     )
+
+
+def _limits(brake: BrakeSection, held: Sequence[Held]) -> list[Sentence]:
+    creates = sum(one.what == "create" for one in held)
+    said = [creates_held(brake, creates)] if creates else []
+    return said + ([closings_held(brake, len(held) - creates)] if len(held) > creates else [])
+
+
+def _concerned(settings: Settings, subjects: Iterable[ParkedJob | Held]) -> list[Sentence]:
+    return remotes_concerned(settings, [(one.towards, one.target) for one in subjects])
 
 
 def _by_kind(held: Sequence[Held]) -> tuple[Sentence, ...]:
@@ -153,13 +189,14 @@ _SAID: dict[tuple[str, str], Callable[[int], Sentence]] = {
 }
 
 
-def _to_resync(tx: Tx, order: Resync) -> Chosen:
+def _to_resync(tx: Tx, order: Resync, settings: Settings) -> Chosen:
     choice = order.choice
     ids, stay = _sendable(tx, choice.ids) if choice.ids else (operator.seen_since(tx, order.since), [])
     known = tx.links.many([AlertId(one) for one in ids[:MOST_SHOWN]])
     if not known:
         raise NothingDone(_not_sent(stay[0]) if stay else sentence("There is no such alert here."))
     names = tx.alerts.snapshots(list(known))
+    concerned = remotes_concerned(settings, [("irp", one.target) for one in known.values()]) if choice.ids else []
     fetched = all(isinstance(link.live, Offered) for link in known.values())
     words = _FETCHED if fetched else _SENT
     dropped = operator.dropped_among(tx, ids) if choice.ids else []
@@ -172,7 +209,7 @@ def _to_resync(tx: Tx, order: Resync) -> Chosen:
         ids=ids,
         forecast=Forecast(
             says=words.says(len(ids)),
-            remarks=(*([again] if dropped else []), *_stay(stay), *words.remarks),
+            remarks=(*([again] if dropped else []), *_stay(stay), *concerned, *words.remarks),
             items=_items((one, names[one].alert.name if one in names else "") for one in known),
             count=len(ids),
         ),

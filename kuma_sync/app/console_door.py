@@ -10,7 +10,7 @@ from importlib import import_module
 from kuma_sync.app.build import utc_now
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
-from kuma_sync.sync.delivery.context import ContentsReader
+from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.health import Health
 from kuma_sync.web.routes import Pages
 
@@ -28,7 +28,7 @@ class FromDaemon:
     ready: Callable[[], bool]
     store: Store
     health: Health
-    reader: Callable[[], ContentsReader | None]
+    runtime: Callable[[], Runtime | None]
     ring: Callable[[], None]
     note: Callable[[], Awaitable[None]]
 
@@ -64,7 +64,7 @@ class ConsoleDoor:
             store=daemon.store,
             health=daemon.health,
             clock=utc_now,
-            source=source.Source(daemon.store, settings=daemon.settings, reader=daemon.reader, note=daemon.note),
+            source=source.Source(daemon.store, settings=daemon.settings, runtime=daemon.runtime, note=daemon.note),
             actions=actions.Actions(daemon.store, settings=daemon.settings, ring=daemon.ring),
         )
         made: Pages = app.console_app(behind)

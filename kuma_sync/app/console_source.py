@@ -6,31 +6,39 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 from kuma_sync.app.flow import flowing, told, wrong
 from kuma_sync.app.hiding import rules_now
-from kuma_sync.app.live import Live, look
-from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_contents
+from kuma_sync.app.live import assure_asked
+from kuma_sync.app.one_alert import Newest, StoredAlert, load_packed, newest
+from kuma_sync.app.preview import Rendered, Stored, stored_requests, with_contents
 from kuma_sync.app.processes import Running, running_beside
 from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import Facts, own_troubles, standing
-from kuma_sync.core.alert import AlertId, JsonObject
-from kuma_sync.core.errors import KumaSyncError
-from kuma_sync.core.sentence import Cause, sentence
+from kuma_sync.core.alert import AlertId, Contents
+from kuma_sync.core.errors import ConfigError, KumaSyncError
+from kuma_sync.core.sentence import Cause, Sentence, sentence
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.read_models.story import story
-from kuma_sync.sync.delivery.context import ContentsReader
+from kuma_sync.sync.delivery.looking import Live, in_time
 from kuma_sync.sync.delivery.unit_of_work import DeliveryState
+from kuma_sync.sync.remote.gate import GateClosed
+from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.health import State
 from kuma_sync.web.console.orders import NothingDone
 from kuma_sync.web.console.source import Overall, Told, Tone
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 
 class Source:
-    """Answers the console from the store. What was delivered and forgotten here is read through the daemon's gate.
+    """Answers the console from the store. What is not there is asked through the daemon's gates, for a short time.
 
-    `note` stores what this process did and has not stored yet: it is counted before a question is answered.
+    `runtime` is None before the daemon works. `note` stores what this process did and has not stored yet: it is counted
+    before a question is answered.
     """
 
     def __init__(
@@ -38,13 +46,14 @@ class Source:
         store: Store,
         *,
         settings: Callable[[], Settings],
-        reader: Callable[[], ContentsReader | None],
+        runtime: Callable[[], Runtime | None],
         note: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
         self._settings = settings
-        self._reader = reader
+        self._runtime = runtime
         self._note = note
+        self._one_at_a_time = asyncio.Semaphore(1)  # several would be no faster, and each may take much memory
 
     async def overall(self) -> Overall:
         """Tell how it stands."""
@@ -55,49 +64,99 @@ class Source:
         """Tell of one alert, or of a parked piece; None where nothing is known of it."""
         return await self._store.read(partial(_told, name=alert_id))
 
-    async def events(self, alert_id: str) -> list[JsonObject]:
-        """Return the events that are passed on, in KUMA's order; raise NothingDone where they cannot be read."""
-        work = await self._work(alert_id)
-        contents = work.contents
-        if work.lacks_contents:
-            reader = self._reader()
-            if reader is None:
-                raise NothingDone(sentence("The daemon is starting: KUMA cannot be asked yet."))
-            try:
-                contents = await reader.read(work.alert_id)
-            except KumaSyncError as error:
-                raise NothingDone(sentence("KUMA cannot be asked for them: %(why)s.", why=Cause(str(error)))) from None
-        if contents is None:
+    async def events(self, alert_id: str, most: int) -> Newest:
+        """Return the newest of the events that are passed on; raise NothingDone where they cannot be read."""
+        stored = await self._stored(alert_id)
+        if not stored.lacks_contents:
+            found = await self._beside(stored.newest, most)
+        else:
+            contents = await self._read(stored.link.alert_id)
+            found = None if contents is None else await self._beside(newest, contents.events, most)
+        if found is None:
             raise NothingDone(sentence("KUMA has them no more, or they are above the size limit."))
-        return list(contents.events)
+        return found
 
     async def requests(self, alert_id: str) -> list[Rendered]:
         """Return the requests as they would be sent, secrets masked; raise NothingDone where there are none."""
         work, settings = await self._work(alert_id), self._settings()
         try:
-            privacy = await self._store.read(lambda tx: rules_now(tx, settings.privacy))
-            stored = await with_contents(settings, work, privacy, self._reader())
-            return await asyncio.to_thread(stored_requests, settings, stored)
+            stored = Stored(work=work, read=work)
+            if work.lacks_contents:
+                runtime = self._at_work()
+                reading = with_contents(settings, work, runtime.contents)
+                stored = await in_time(reading, remote="kuma", within=runtime.limits.look_within)
+            return await self._beside(stored_requests, settings, stored)
+        except GateClosed as closed:
+            raise NothingDone(_kuma_closed(closed)) from None
         except KumaSyncError as error:
             raise NothingDone(sentence("No request can be shown: %(why)s.", why=Cause(str(error)))) from None
 
     async def live(self, alert_id: str) -> Live:
-        """Ask the IRP what the incident holds now; raise NothingDone where it cannot be asked, or is paused."""
-        work = await self._work(alert_id)
-        for paused in await self._store.read(lambda tx: tx.pauses.all()):
-            if paused.part == work.link.target:
-                raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=Cause(paused.reason)))
+        """Ask the IRP what the incident holds now; raise NothingDone where it cannot be asked, or is not asked now."""
+        work, runtime = await self._work(alert_id), self._at_work()
+        target = work.link.target
         try:
-            return await look(self._settings(), work)
+            assure_asked(self._settings(), target)
+            if target not in runtime.looks:
+                raise ConfigError("", runtime.broken.get(target, "the configuration is just being read again"))
+            return await runtime.looks[target].look(work)
+        except GateClosed as closed:
+            raise NothingDone(_irp_closed(closed, target)) from None
         except KumaSyncError as error:
             raise NothingDone(sentence("The IRP cannot be asked: %(why)s.", why=Cause(str(error)))) from None
 
+    async def _read(self, alert_id: AlertId) -> Contents | None:
+        runtime = self._at_work()
+        try:
+            return await in_time(runtime.contents.read(alert_id), remote="kuma", within=runtime.limits.look_within)
+        except GateClosed as closed:
+            raise NothingDone(_kuma_closed(closed)) from None
+        except KumaSyncError as error:
+            raise NothingDone(sentence("KUMA cannot be asked for them: %(why)s.", why=Cause(str(error)))) from None
+
+    def _at_work(self) -> Runtime:
+        runtime = self._runtime()
+        if runtime is None:
+            raise NothingDone(sentence("The daemon is starting: neither KUMA nor an IRP can be asked yet."))
+        return runtime
+
     async def _work(self, alert_id: str) -> DeliveryState:
+        return await self._beside((await self._stored(alert_id)).unpacked)
+
+    async def _stored(self, alert_id: str) -> StoredAlert:
         section = self._settings().privacy
-        work = await self._store.read(lambda tx: load_stored(tx, AlertId(alert_id), rules_now(tx, section)))
-        if work is None:
+        found = await self._store.read(lambda tx: load_packed(tx, AlertId(alert_id), rules_now(tx, section)))
+        if found is None:
             raise NothingDone(sentence("There is no alert %(id)s here.", id=alert_id))
-        return work
+        return found
+
+    async def _beside(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do in a thread what takes long for a large alert."""
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def _irp_closed(closed: GateClosed, target: str) -> Sentence:
+    """Say why a target is not asked now."""
+    if closed.gate.maintenance is not None:
+        return sentence("The IRP is not asked: %(why)s.", why=Cause(closed.summary))
+    return sentence(
+        "Deliveries to %(target)s wait until %(until)s, so it is not asked now either: %(why)s.",
+        target=target,
+        until=closed.until,
+        why=Cause(closed.summary),
+    )
+
+
+def _kuma_closed(closed: GateClosed) -> Sentence:
+    """Say why KUMA is not asked now."""
+    if closed.gate.maintenance is not None:
+        return sentence("KUMA is not asked: %(why)s.", why=Cause(closed.summary))
+    return sentence(
+        "KUMA is asked nothing until %(until)s, so not for this alert either: %(why)s.",
+        until=closed.until,
+        why=Cause(closed.summary),
+    )
 
 
 def _overall(tx: Tx, *, where: str) -> Overall:

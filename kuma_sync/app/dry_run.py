@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kuma_sync.app.build import RuntimeBuilder, open_store, template_context, utc_now
+from kuma_sync.app.build import RuntimeBuilder, open_store, utc_now
 from kuma_sync.app.one_pass import at_once
 from kuma_sync.app.processes import refuse_second
-from kuma_sync.app.remotes import Remotes, open_remotes
+from kuma_sync.app.remotes import Remotes, open_remotes, template_context
 from kuma_sync.app.shared_state import SharedState
 from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.alert import AlertId
@@ -149,7 +149,7 @@ async def _plan(settings: Settings, runtime: Runtime, remotes: Remotes, troubles
         target = remotes.targets[name]
         forecaster = Forecaster(
             capabilities=target.capabilities,
-            context=template_context(settings, name),
+            context=template_context(settings, name, utc_now),
             draft=target.irp.draft if target.irp else _nothing_is_sent,
             clock=utc_now,
         )

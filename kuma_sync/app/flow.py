@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from kuma_sync.app.decisions import wait_for_a_person
 from kuma_sync.app.processes import Running
 from kuma_sync.app.pullers import Puller, pullers
-from kuma_sync.app.standing import own_troubles
+from kuma_sync.app.standing import and_failing, own_troubles
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.routing import IRP, NO_ROUTE
@@ -212,7 +212,7 @@ def _maintained(one: Maintenance, facts: Flowing) -> Sentence:
             since=one.since,
             until=one.until,
         )
-    return _and_waiting(said, count)
+    return and_failing(_and_waiting(said, count), one, facts.running)
 
 
 def _and_waiting(said: Sentence, count: int) -> Sentence:

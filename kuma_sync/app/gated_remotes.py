@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from kuma_sync.app.build import utc_now
 from kuma_sync.app.remotes import Gatekeeper, Remotes, open_remotes, retry_context
@@ -16,6 +17,7 @@ from kuma_sync.kuma.client import End, PageEnd
 from kuma_sync.kuma.parse import Parsed, parse_alert
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store
+from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import RemoteGate
 from kuma_sync.sync.remote.gates import RemoteGates
@@ -29,6 +31,12 @@ class GatedRemotes:
     kuma: RemoteGate
     gates: Mapping[str, RemoteGates]
     shared: SharedState
+
+    def contents(self, settings: Settings, privacy: Privacy) -> ContentsReader:
+        """Return what reads an alert's contents through the gate; `privacy` hides what it names."""
+        admit = partial(self.kuma.admit, reads=True)
+        most = settings.poll.max_events
+        return ContentsReader(kuma=self.remotes.kuma, max_events=most, privacy=privacy, admit=admit)
 
     async def listed(self, query: Query) -> AsyncGenerator[Alert | PageEnd | None, None]:
         """Read alerts without their contents, page by page; None stands for a piece that is no alert.

@@ -90,7 +90,7 @@ class Daemon:
                 ready=lambda: self._intake.open,
                 store=self._shared.store,
                 health=self._shared.health,
-                reader=lambda: None if self._runtime is None else self._runtime.contents,
+                runtime=lambda: self._runtime,
                 ring=self._ring,
                 note=self._note,
             )

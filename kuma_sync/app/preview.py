@@ -6,19 +6,17 @@ What an alert holds is read from KUMA where the store has delivered it already.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from kuma_sync.app.build import template_context, utc_now
+from kuma_sync.app.build import utc_now
 from kuma_sync.app.identity import routing_of
-from kuma_sync.app.remotes import open_remotes, options, usable_profile
-from kuma_sync.core.alert import AlertId, Contents, EventDigest
+from kuma_sync.app.remotes import options, template_context, usable_profile
+from kuma_sync.core.alert import EventDigest
 from kuma_sync.core.comments import due
 from kuma_sync.core.errors import ConfigError, Permanent
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Closing, DeliveredState, Link, Linked
-from kuma_sync.core.privacy import Privacy
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.steps import AddEvents, Close, Comment, Compare, Create, FindFirst, Nothing, Step, Upsert
 from kuma_sync.core.transitions import absent, without_find
@@ -33,11 +31,9 @@ from kuma_sync.irp.validate import capabilities, compile_profile
 from kuma_sync.settings import Settings
 from kuma_sync.settings.secret import MASK
 from kuma_sync.settings.targets import key_of
-from kuma_sync.store import Tx
 from kuma_sync.sync.delivery.context import OPERATIONS, ContentsReader, Request, after_update
 from kuma_sync.sync.delivery.forecast import NOT_YET
-from kuma_sync.sync.delivery.unit_of_work import DeliveryState, load_states
-from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.delivery.unit_of_work import DeliveryState
 from kuma_sync.telemetry.redact import redact
 
 NEXT = " (the next request)"
@@ -67,36 +63,19 @@ class Stored:
         return Stored(work=replace(self.work, link=link), read=replace(self.read, link=link))
 
 
-def load_stored(tx: Tx, alert_id: AlertId, privacy: Privacy) -> DeliveryState | None:
-    """Return a stored alert as it would be sent; None where there is no such one."""
-    work = load_states([alert_id], tx)[0]
-    if work is None or work.contents is None:
-        return work
-    return replace(work, contents=privacy.hidden(work.contents))
-
-
 def as_if_in(work: DeliveryState, target: str) -> DeliveryState:
     """Return a stored alert as if it went to this target; where it goes to another, it has no incident there."""
     link = work.link
     return work if link.target == target else replace(work, link=Link(alert_id=link.alert_id, target=target))
 
 
-async def with_contents(
-    settings: Settings, work: DeliveryState, privacy: Privacy, reader: ContentsReader | None = None
-) -> Stored:
-    """Read from KUMA what was delivered and forgotten here; raise RemoteError.
-
-    Without a `reader`, which a daemon has, by a connection of its own.
-    """
+async def with_contents(settings: Settings, work: DeliveryState, reader: ContentsReader) -> Stored:
+    """Read from KUMA what was delivered and forgotten here. Raise ConfigError, GateClosed or RemoteError."""
     contents = None
     if work.lacks_contents:
-        profile = _profile(settings, work.link.target)
-        step = work.step(capabilities(profile, to_irp=settings.close.to_irp))
+        step = work.step(capabilities(_profile(settings, work.link.target), to_irp=settings.close.to_irp))
         needed = not (isinstance(step, Compare | Upsert) and work.plain)
-        if reader is None:
-            contents = await _read(settings, work.alert_id, privacy, needed=needed)
-        else:
-            contents = await reader.read(work.alert_id, needed=needed)
+        contents = await reader.read(work.alert_id, needed=needed)
     return Stored(work=work, read=work if contents is None else work.with_contents(contents))
 
 
@@ -149,7 +128,7 @@ class _Renderer:
         self._capabilities = capabilities(profile, to_irp=settings.close.to_irp)
         self._incident = incident
         self._closing = replace(closing, incident=False)
-        self._context = template_context(settings, target)
+        self._context = template_context(settings, target, utc_now)
         self._profile = profile
         self._auth = shown(profile.auth)
 
@@ -323,10 +302,3 @@ def _note_of_update(link: Link, request: Request, due: Step) -> str:
 
 def _place_of_get(shown: list[Rendered]) -> int:
     return next((place for place, one in enumerate(shown) if one.operation in FOLLOW_GET), len(shown))
-
-
-async def _read(settings: Settings, alert_id: AlertId, privacy: Privacy, *, needed: bool) -> Contents | None:
-    async with AsyncExitStack() as stack:
-        remotes = await open_remotes(settings, utc_now, Limits(), stack)
-        reader = ContentsReader(kuma=remotes.kuma, max_events=settings.poll.max_events, privacy=privacy)
-        return await reader.read(alert_id, needed=needed)

@@ -27,6 +27,7 @@ from kuma_sync.kuma.passing import KumaPassage
 from kuma_sync.settings import Secret, Settings
 from kuma_sync.settings.sections import IrpSection, KumaSection
 from kuma_sync.settings.targets import key_of
+from kuma_sync.sync.delivery.context import TemplateContext
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.remote.gate import AuthProbe, RemoteGate
 from kuma_sync.sync.remote.gates import LANES, RemoteGates
@@ -102,6 +103,17 @@ def retry_context(settings: Settings, clock: Callable[[], datetime], limits: Lim
 def options(section: IrpSection) -> dict[str, str]:
     """Return the free values for the profile's templates."""
     return {name: value for name, value in section.options.items()}  # type: ignore[misc]  # JSON values pass through
+
+
+def template_context(settings: Settings, target: str, clock: Callable[[], datetime]) -> TemplateContext:
+    """Return what a target's requests hold besides the alert."""
+    return TemplateContext(
+        target=target,
+        instance=settings.kuma.instance,
+        web_url=settings.kuma.web_url,
+        options=options(settings.irps[target]),
+        clock=clock,
+    )
 
 
 def credentials(section: IrpSection) -> Credentials:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from kuma_sync.app.processes import Running
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
-from kuma_sync.core.maintenance import Maintenance
+from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.sentence import Cause, Sentence, Value, counted, sentence
 from kuma_sync.store import Heartbeat
 from kuma_sync.store.copies import DEAD_AFTER
@@ -38,7 +38,8 @@ class Verdict(StrEnum):
 class Facts:
     """The facts that the verdict is made of.
 
-    `refused` says why the configuration on disk cannot be read, `files` why the store's files cannot be written.
+    `refused` says why the configuration on disk cannot be read, `changed` when its file was changed last; `files` why
+    the store's files cannot be written.
     `parked` counts jobs, `unrouted` alerts that no route takes; `held` is what the brake holds.
     """
 
@@ -46,6 +47,7 @@ class Facts:
     store: str
     running: Running
     refused: str = ""
+    changed: datetime | None = None
     files: Sequence[str] = ()
     parked: int = 0
     held: Sequence[Held] = field(default=(), repr=False)
@@ -72,7 +74,7 @@ def standing(facts: Facts) -> Standing:
             troubles.append(sentence("%(who)s: %(what)s", who=_who(heartbeat), what=said) if several else said)
             told = told or (one.part == CONFIGURATION and one.reason == facts.refused)
     if facts.refused and not told:
-        troubles.append(_refused(facts.refused))
+        troubles.append(_unread(facts.refused, facts.changed))
     troubles += [sentence("store NOT WRITABLE: %(trouble)s", trouble=Cause(trouble)) for trouble in facts.files]
     troubles += _waiting(facts)
     verdict = Verdict.LOOK if troubles else Verdict.WORKS
@@ -117,22 +119,43 @@ def _not_running(facts: Facts) -> Sentence:
 def _paused(facts: Facts) -> list[Sentence]:
     """Say what an operator paused: no trouble, for somebody wants it."""
     return [
-        sentence(
-            "%(part)s PAUSED by %(by)s since %(since)s; until `kuma-sync resume %(part)s`",
-            part=one.part,
-            by=one.by,
-            since=one.since,
-        )
-        if one.until is None
-        else sentence(
-            "%(part)s PAUSED by %(by)s since %(since)s; until %(until)s, or `kuma-sync resume %(part)s`",
-            part=one.part,
-            by=one.by,
-            since=one.since,
-            until=one.until,
+        and_failing(
+            sentence(
+                "%(part)s PAUSED by %(by)s since %(since)s; until `kuma-sync resume %(part)s`",
+                part=one.part,
+                by=one.by,
+                since=one.since,
+            )
+            if one.until is None
+            else sentence(
+                "%(part)s PAUSED by %(by)s since %(since)s; until %(until)s, or `kuma-sync resume %(part)s`",
+                part=one.part,
+                by=one.by,
+                since=one.since,
+                until=one.until,
+            ),
+            one,
+            facts.running,
         )
         for one in facts.paused
     ]
+
+
+def and_failing(said: Sentence, paused: Maintenance, running: Running) -> Sentence:
+    """Add what fails of a part that is paused: its end alone will not let anything flow."""
+    own = {KUMA: (KUMA, "poll", CLOSE), CLOSE: (CLOSE,)}
+    parts = own.get(paused.part) or tuple(part_of(name, paused.part) for name in ("irp", "delivery"))
+    found = [one for heartbeat in running.daemons for one in heartbeat.condition if one.maintained]
+    ours = [one for one in found if one.part in parts]
+    if not ours:
+        return said
+    failing = min(ours, key=lambda one: (parts.index(one.part), one.since))
+    return sentence(
+        "%(said)s. It also fails since %(since)s: %(reason)s",
+        said=said,
+        since=failing.since,
+        reason=failing.reason or failing.state,
+    )
 
 
 def _silent(facts: Facts) -> list[Sentence]:
@@ -162,9 +185,12 @@ def _mute(facts: Facts) -> Sentence:
 
 
 def own_troubles(condition: Sequence[Trouble]) -> list[Trouble]:
-    """Return the troubles that are not just the result of KUMA or the IRP being away; a start or standby is none."""
+    """Return the troubles that are not just the result of KUMA or the IRP being away.
+
+    A start or standby is none, nor what fails of a part that an operator paused.
+    """
     sides = {one.part: one.reason for one in condition if split_part(one.part)[0] in ("kuma", "irp")}
-    return [one for one in condition if not _follows(one, sides)]
+    return [one for one in condition if not (one.maintained or _follows(one, sides))]
 
 
 def _follows(trouble: Trouble, sides: dict[str, str]) -> bool:
@@ -188,6 +214,14 @@ def _trouble(trouble: Trouble) -> Sentence:
 
 def _refused(reason: str) -> Sentence:
     return sentence("configuration on disk refused: %(reason)s", reason=Cause(reason))
+
+
+def _unread(reason: str, changed: datetime | None) -> Sentence:
+    """Say that no daemon was told to read what it would refuse: only the file can tell since when that is so."""
+    said = _refused(reason)
+    if changed is None:
+        return said
+    return sentence("%(refused)s; the file was changed at %(changed)s", refused=said, changed=changed)
 
 
 def _waiting(facts: Facts) -> list[Sentence]:

@@ -25,7 +25,7 @@ from kuma_sync.cli.options import (
     yes_option,
 )
 from kuma_sync.cli.progress import progress
-from kuma_sync.cli.session import all_named, command_settings, named, opened_store, say_if_it_waits
+from kuma_sync.cli.session import all_named, before_us, command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.status import MOST_SHOWN, SIDES, and_more
 from kuma_sync.cli.tables import ALERT, Column, plain, show_line, show_table
 from kuma_sync.core.alert import AlertId
@@ -169,9 +169,11 @@ def _retry(settings: Settings, by: str, texts: Sequence[str]) -> None:
                 done.append(name)
         _tell(done, "back on the queue", nothing="Nothing is parked.")
         say_if_it_waits(store, done)
-    left = [name for name in wanted if name not in done]
+        left = [name for name in wanted if name not in done]
+        with store.reading() as tx:
+            who = before_us(tx, left)
     if left:
-        raise Unfinished(f"not parked, or still no alert: {', '.join(left)}; `kuma-sync show` tells more")
+        raise Unfinished(f"not parked, or still no alert: {', '.join(left)}{who}; `kuma-sync show` tells more")
 
 
 def _drop(settings: Settings, order: Order, text: str) -> None:
@@ -179,9 +181,9 @@ def _drop(settings: Settings, order: Order, text: str) -> None:
         with store.reading() as tx:
             name = named(tx, text)
             what = _described(tx, name)
-            dropped_before = bool(operator.dropped_among(tx, [AlertId(name)]))
+            dropped_before, who = bool(operator.dropped_among(tx, [AlertId(name)])), before_us(tx, [name])
         if dropped_before:
-            raise Unfinished(f"{name} was dropped already; `kuma-sync resync {name}` takes it up again")
+            raise Unfinished(f"{name} was dropped already{who}; `kuma-sync resync {name}` takes it up again")
         if order.is_seen_first:
             show_line(f"{plain(name)}: {what}")
         if order.dry_run:
@@ -190,7 +192,7 @@ def _drop(settings: Settings, order: Order, text: str) -> None:
         agreed("Drop it: no incident, update or closing any more, whatever becomes of the alert?", yes=order.yes)
         with store.writing() as tx:
             if not operator.drop(tx, name, by=order.by):
-                raise Unfinished(f"{name} was dropped already")
+                raise Unfinished(f"{name} was dropped already{before_us(tx, [name])}")
     show_line(f"{plain(name)}: dropped. An alert can be taken up again: `kuma-sync resync {plain(name)}`.")
 
 
@@ -229,11 +231,17 @@ def _resync(settings: Settings, order: Order, texts: Sequence[str], since: datet
             agreed(f"Resync {len(wanted)} alerts?", yes=order.yes)
         if dropped:
             agreed("Take up again what was dropped?", yes=order.yes)
-        done = _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
-        _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+        done, waits = _taken_up(store, wanted, by=order.by, dropped=bool(dropped))
+        if done or not waits:
+            _tell(done, "will be found and fully updated", nothing="There is nothing to resync.")
+        _say_what_waits(store, waits)
         _say_without_route([] if texts else unrouted)
         say_if_it_waits(store, done)
-    _refuse([name for name in wanted if name not in done], unrouted, "no alert: {}; `kuma-sync show` tells what it is")
+    _refuse(
+        [name for name in wanted if name not in {*done, *waits}],
+        unrouted,
+        "no alert: {}; `kuma-sync show` tells what it is",
+    )
 
 
 def _say_without_route(unrouted: Collection[str]) -> None:
@@ -248,18 +256,34 @@ def _refuse(left: Sequence[str], unrouted: Collection[str], why: str) -> None:
         raise Unfinished(f"{names}: {UNROUTED}; {HOW_TO_ROUTE}" if routeless else why.format(names))
 
 
-def _taken_up(store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool) -> list[AlertId]:
-    done: list[AlertId] = []
+def _say_what_waits(store: Store, waits: Sequence[AlertId]) -> None:
+    """Say of which alerts the same was ordered before, and is yet to be done."""
+    if not waits:
+        return
+    with store.reading() as tx:
+        who = before_us(tx, waits)
+    what = plain(waits[0]) if len(waits) == 1 else f"{len(waits)} alerts"
+    show_line(f"{what}: a resync was ordered already, and is yet to be done{who}.")
+
+
+def _taken_up(
+    store: Store, wanted: Sequence[AlertId], *, by: str, dropped: bool
+) -> tuple[list[AlertId], list[AlertId]]:
+    """Order it; return the alerts taken up, and those of which it was ordered before and is yet to be done."""
+    done, waits = list[AlertId](), list[AlertId]()
     try:
         with progress("taking them up") as told:
             for some in batches(wanted, AT_ONCE):
                 with store.writing() as tx:
-                    done += operator.resync(tx, some, by=by, dropped=dropped)
+                    waiting = operator.resync_waits(tx, some)
+                    fresh = [one for one in some if one not in set(waiting)]
+                    done += operator.resync(tx, fresh, by=by, dropped=dropped)
+                waits += waiting
                 told(f"{len(done)} of {len(wanted)} taken up")
     except StoreUnavailable:
         show_line(f"{len(done)} of {len(wanted)} alerts were taken up before the store failed.")
         raise
-    return done
+    return done, waits
 
 
 def _overwritten(settings: Settings, count: int) -> str:
@@ -294,7 +318,8 @@ def _release(settings: Settings, order: Order, texts: Sequence[str], kinds: set[
             agreed(f"Release {len(held)}?", yes=order.yes)
             with store.writing() as tx:
                 released = operator.release(tx, by=order.by, what=held)
-            _tell(released, "released", nothing="The brake holds nothing of these any more.")
+                who = before_us(tx, sorted({one.id for one in held} - set(released)))
+            _tell(released, "released", nothing=f"The brake holds nothing of these any more{who}.")
             say_if_it_waits(store, released)
         elif not texts:
             show_line("The brake holds nothing.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,18 @@ from typing import Any
 import click
 
 from kuma_sync.app.diagnostics import findings
+from kuma_sync.app.gated_remotes import open_gated
 from kuma_sync.app.hiding import rules_now
 from kuma_sync.app.local_diagnostics import Finding, Verdict
-from kuma_sync.app.preview import Rendered, as_if_in, load_stored, sample_requests, stored_requests, with_contents
+from kuma_sync.app.one_alert import load_stored
+from kuma_sync.app.preview import (
+    Rendered,
+    Stored,
+    as_if_in,
+    sample_requests,
+    stored_requests,
+    with_contents,
+)
 from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
 from kuma_sync.cli.out import say, say_json
@@ -25,6 +35,7 @@ from kuma_sync.core.alert import AlertId
 from kuma_sync.core.errors import ConfigError
 from kuma_sync.core.routing import IRP
 from kuma_sync.settings import Settings, find_config
+from kuma_sync.sync.limits import Limits
 from kuma_sync.telemetry.redact import masked
 
 VERDICT_WIDTH = max(len(verdict.value) for verdict in Verdict)
@@ -101,14 +112,20 @@ def render(config: Path | None, as_json: bool, target: str | None, alert: str | 
 
 
 async def _stored(settings: Settings, text: str, target: str | None) -> Sequence[Rendered]:
-    with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        alert_id = AlertId(looked_for(tx, text))
-        privacy = rules_now(tx, settings.privacy)
-        stored = load_stored(tx, alert_id, privacy)
-    if stored is None:
-        raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
-    stored = stored if target is None else as_if_in(stored, target)
-    return stored_requests(settings, await with_contents(settings, stored, privacy))
+    with opened_store(settings, untouched=True) as store:
+        with store.reading() as tx:
+            alert_id = AlertId(looked_for(tx, text))
+            privacy = rules_now(tx, settings.privacy)
+            work = load_stored(tx, alert_id, privacy)
+        if work is None:
+            raise Unfinished(f"{alert_id} is no alert; `kuma-sync show {alert_id}` tells what it is")
+        work = work if target is None else as_if_in(work, target)
+        stored = Stored(work=work, read=work)
+        if work.lacks_contents:
+            async with AsyncExitStack() as stack:
+                gated = await open_gated(settings, store, Limits(), stack)
+                stored = await with_contents(settings, work, gated.contents(settings, privacy))
+    return stored_requests(settings, stored)
 
 
 def _masked(request: Rendered) -> Rendered:

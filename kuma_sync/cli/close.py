@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from kuma_sync.app.close_order import CloseOrder, Way, not_asked, way_of
+from kuma_sync.app.close_order import CloseOrder, Way, not_asked, ordered_before, way_of
 from kuma_sync.cli.options import Unfinished, actor, as_option, config_option, examples
-from kuma_sync.cli.session import command_settings, named, opened_store, say_if_it_waits
+from kuma_sync.cli.session import before_us, command_settings, named, opened_store, say_if_it_waits
 from kuma_sync.cli.tables import plain, show_line
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason, parse_reason
@@ -19,6 +19,7 @@ from kuma_sync.core.link import Link
 from kuma_sync.settings import Settings
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.jobs import JobState
+from kuma_sync.store.locks import lock
 from kuma_sync.sync import operator
 
 LONGEST_WAIT = 60.0
@@ -59,12 +60,17 @@ def _close(settings: Settings, text: str, asked: CloseRequest, wait: bool) -> No
         with store.reading() as tx:
             way = way_of(settings, _known(tx, text).target)
         with store.writing() as tx:
-            link = _known(tx, text)
-            request, to_irp = replace(asked, alert_id=link.alert_id), way.may
-            fresh = operator.order_close(tx, request, to_kuma=to_kuma, to_irp=to_irp)
+            alert_id = _known(tx, text).alert_id
+            link = lock(tx, links=[alert_id]).links[alert_id]
+            order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=way.may)
+            before = before_us(tx, [link.alert_id]) if ordered_before(tx, order, link) else None
+            request = replace(asked, alert_id=link.alert_id)
+            fresh = before is not None or operator.order_close(tx, request, to_kuma=to_kuma, to_irp=way.may)
             held = bool(tx.closes.jobs(link.alert_id, states=[JobState.HELD]))
-        order = CloseOrder(alert_id=link.alert_id, to_kuma=to_kuma, to_irp=to_irp)
-        show_line(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
+        if before is not None:
+            show_line(plain(f"{link.alert_id}: its closing was ordered already, and is on its way{before}."))
+        else:
+            show_line(plain(_told(order, link, asked.reason, way) if fresh else _not_told(link, way)))
         if held and not link.alert_closed:
             show_line("The brake holds its closing in KUMA: `kuma-sync release` lets it go.")
         blocked = f"the closing in the IRP waits: {way.why}" if way.may and way.why and fresh else ""

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 
 from kuma_sync.app.hiding import rules_now
-from kuma_sync.app.live import Live, look
-from kuma_sync.app.preview import load_stored
+from kuma_sync.app.live import look
+from kuma_sync.app.one_alert import load_stored
 from kuma_sync.app.processes import running
 from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import HOW_TO_ROUTE
@@ -28,7 +28,6 @@ from kuma_sync.cli.tables import (
     ago_first,
     beside,
     bytes_of,
-    cut,
     plain,
     show_json,
     show_line,
@@ -39,12 +38,17 @@ from kuma_sync.cli.tables import (
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import RemoteError
 from kuma_sync.core.routing import IRP, UNROUTED
+from kuma_sync.core.text import cut
 from kuma_sync.settings import Settings
 from kuma_sync.store import Job, Tx
+from kuma_sync.store.handouts import HandedOut
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.overview import AlertState, Row
 from kuma_sync.store.read_models.story import AlertView, LinkView, story
 from kuma_sync.store.read_models.waiting import TOWARDS, ParkedJob, QueueName
+from kuma_sync.sync.delivery.looking import Live
+from kuma_sync.sync.limits import Limits
+from kuma_sync.sync.remote.gate import GateClosed
 
 LONGEST = 300
 """Characters of a field's value that are shown."""
@@ -217,15 +221,18 @@ def _view(settings: Settings, text: str, *, any_owner: bool) -> Looked:
 
 
 async def _looked(settings: Settings, alert_id: AlertId) -> Live:
-    """Ask the IRP; raise Unfinished where it is out of reach."""
-    with opened_store(settings, untouched=True) as store, store.reading() as tx:
-        work = load_stored(tx, alert_id, rules_now(tx, settings.privacy))
-    if work is None:
-        raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
-    try:
-        return await look(settings, work)
-    except RemoteError as error:
-        told = f"the IRP could not be asked what the incident holds now: {error.operation} {error.summary}"
+    """Ask the IRP; raise Unfinished where it is out of reach, or an operator paused it."""
+    with opened_store(settings, untouched=True) as store:
+        with store.reading() as tx:
+            work = load_stored(tx, alert_id, rules_now(tx, settings.privacy))
+        if work is None:
+            raise Unfinished(f"{alert_id} is no alert: it has no incident that the IRP could be asked for")
+        try:
+            return await look(settings, store, work, Limits())
+        except GateClosed as closed:
+            told = f"the IRP was not asked what the incident holds now: {closed.summary}"
+        except RemoteError as error:
+            told = f"the IRP could not be asked what the incident holds now: {error.operation} {error.summary}"
     raise Unfinished(told)
 
 
@@ -253,7 +260,7 @@ def _show(view: Looked) -> None:
     if view.alert is not None:
         _show_alert(view, view.alert)
     if view.link is not None:
-        _show_link(view.link)
+        _show_link(view.link, view.now)
     if view.live is not None:
         _show_live(view.live)
     _show_jobs(view)
@@ -320,7 +327,7 @@ def _show_alert(view: AlertView, alert: Alert) -> None:
     )
 
 
-def _show_link(link: LinkView) -> None:
+def _show_link(link: LinkView, now: datetime) -> None:
     incident = link.incident
     closed = " and ".join(name for name, on in (("alert", link.alert_closed), ("incident", link.incident_closed)) if on)
     marks = ("held_create", "held_close", "missed", "ignored", "dropped", "gone")
@@ -331,7 +338,8 @@ def _show_link(link: LinkView) -> None:
             ("id", incident.id if incident else "none yet"),
             ("number", incident.number if incident else ""),
             ("address", incident.url if incident else ""),
-            ("events sent", str(link.events_sent)),
+            ("handed out", _handed_out(link.handed_out, now) if link.handed_out else ""),
+            ("events handed out" if link.handed_out else "events sent", str(link.events_sent)),
             ("left to analysts", ", ".join(link.left_to_analysts)),
             ("comments to tell", str(link.comments_owed) if link.comments_owed else ""),
             ("in doubt", link.doubt),
@@ -342,3 +350,12 @@ def _show_link(link: LinkView) -> None:
             ("marks", ", ".join(mark.replace("_", " ") for mark in marks if getattr(link, mark))),
         ]
     )
+
+
+def _handed_out(out: HandedOut, now: datetime) -> str:
+    """Say what an IRP that polls us was given of an alert."""
+    when = beside(now)
+    if out.first_at is None:
+        return f"nothing yet; it was put out {when(out.put_out_at)}"
+    since = f"; not yet what changed {when(out.put_out_at)}" if out.lacks else ""
+    return f"first {when(out.first_at)}{since}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kuma_sync.app.done_before import resumed
 from kuma_sync.app.processes import running
 from kuma_sync.cli.completion import offer_parts
 from kuma_sync.cli.options import actor, as_option, config_option, examples, json_option
@@ -59,12 +60,16 @@ def resume(config: Path | None, said: str | None, as_json: bool, part: str) -> N
     settings, by = command_settings(config, remotes=False), actor(said)
     with opened_store(settings) as store, store.writing() as tx:
         ended = operator.resume(tx, part, by=by)
+        who = None if ended else resumed(tx, part)
     if ended is None:
         _assure_known(settings, part, "resume")
     if as_json:
         show_json({"part": part, "paused": False, "was_paused": ended is not None})
         return
-    show_line(f"{plain(part)}: was not paused." if ended is None else f"{plain(part)}: goes on. {_since(ended)}.")
+    if ended is None:
+        show_line(f"{plain(part)}: was not paused{f' ({plain(str(who))})' if who else ''}.")
+    else:
+        show_line(f"{plain(part)}: goes on. {_since(ended)}.")
 
 
 def _assure_known(settings: Settings, part: str, what: str) -> None:
@@ -76,12 +81,15 @@ def _assure_known(settings: Settings, part: str, what: str) -> None:
 def _pause(settings: Settings, by: str, part: str, length: timedelta | None, *, as_json: bool) -> None:
     with opened_store(settings) as store:
         with store.writing() as tx:
+            before = tx.pauses.locked(part)
             begun = operator.pause(tx, part, until=None if length is None else tx.now + length, by=by)
         if as_json:
             show_json({"part": part, "paused": True, "since": begun.since, "until": begun.until, "by": begun.by})
             return
         end = f"until {moment(begun.until)}" if begun.until else f"until `kuma-sync resume {plain(part)}`"
         show_line(f"{plain(part)}: paused {end}. Nothing is lost; what comes meanwhile waits.")
+        if before is not None:
+            show_line(f"{_since(before)}; its end was {moment(before.until) if before.until else 'open'}.")
         with store.reading() as tx:
             works = running(store, tx).daemon
         if not works:

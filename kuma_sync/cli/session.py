@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kuma_sync.app.build import open_store
+from kuma_sync.app.done_before import done_to
 from kuma_sync.app.identity import meant
 from kuma_sync.app.processes import running
 from kuma_sync.app.takeover import refuse_another
@@ -115,6 +116,12 @@ def say_if_it_waits(store: Store, ordered: Sequence[str]) -> bool:
         return False
     show_line("No daemon is running: this waits on the queue until one does (`kuma-sync run`, or `run --once`).")
     return True
+
+
+def before_us(tx: Tx, names: Sequence[str]) -> str:
+    """Say in brackets who ordered something about the first of these lately; "" where nobody did."""
+    who = done_to(tx, names[:MOST_NAMED])
+    return "" if who is None else f" ({plain(str(who))})"
 
 
 def named(tx: Tx, text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -134,6 +134,7 @@ def _look(settings: Settings, refused: str) -> Status:
                 store=settings.store.url,
                 running=running_now,
                 refused=refused,
+                changed=_changed_at(settings.file),
                 files=file_troubles(settings.store),
                 parked=len(parked),
                 held=held,
@@ -163,6 +164,14 @@ def _look(settings: Settings, refused: str) -> Status:
                 polling=pullers(tx),
                 paused=paused,
             )
+
+
+def _changed_at(file: Path | None) -> datetime | None:
+    """Return when the configuration's file was changed last; None where there is none, or it cannot be looked at."""
+    try:
+        return None if file is None else datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+    except OSError:
+        return None
 
 
 def _happened(day: Slot) -> dict[str, int]:

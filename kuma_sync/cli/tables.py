@@ -92,11 +92,6 @@ def uncut(cells: Sequence[Sequence[Piece]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in texts]
 
 
-def cut(text: str, width: int) -> str:
-    """Return a text of at most so many characters; an ellipsis shows that there was more."""
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
-
-
 def show_line(*pieces: Piece, indent: int = 4) -> None:
     """Write one line; on a narrow terminal wrap it at words, cutting nothing; further lines are indented."""
     width = terminal_width()

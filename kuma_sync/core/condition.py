@@ -19,6 +19,8 @@ class Trouble:
     """As `/readyz` has it: failing, paused, starting, standby; of the configuration: refused."""
     reason: str
     since: datetime
+    maintained: bool = False
+    """Whether an operator paused that part meanwhile: it is no alarm, and nobody looks whether it is over."""
 
 
 Condition = tuple[Trouble, ...]
@@ -78,5 +80,5 @@ def same(one: Condition, other: Condition) -> bool:
     return [_said(trouble) for trouble in one] == [_said(trouble) for trouble in other]
 
 
-def _said(trouble: Trouble) -> tuple[str, str, str]:
-    return trouble.part, trouble.state, re.sub(r"\d+", "", trouble.reason)
+def _said(trouble: Trouble) -> tuple[str, str, str, bool]:
+    return trouble.part, trouble.state, re.sub(r"\d+", "", trouble.reason), trouble.maintained

@@ -15,6 +15,11 @@ def fit(text: str) -> str:
     return _UNFIT.sub("\ufffd", text)
 
 
+def cut(text: str, width: int) -> str:
+    """Return a text of at most so many characters; an ellipsis shows that there was more."""
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
 def printable(text: str, *, keep: str = "") -> str:
     """Escape characters that control a terminal, as `\\x1b` or `\\u202e`.
 

@@ -175,6 +175,7 @@ def _on_its_way(facts: Circumstances, job: Waits, way: _Way) -> Iterator[Why]:
     for one in facts.paused:
         if one.part in way.paused and one.lasts(facts.now):
             yield _maintained(one)
+            yield from _failing_beneath(facts, way)
             return
     if job.state == "running":
         yield Why(said=sentence("%(to)s is under way now.", to=way.to))
@@ -227,6 +228,19 @@ def _maintained(one: Maintenance) -> Why:
     return Why(said=said, press=(Press.RESUME,), part=one.part)
 
 
+def _failing_beneath(facts: Circumstances, way: _Way) -> Iterator[Why]:
+    """Say what fails besides of what is paused: the end of the pause alone will not let it pass."""
+    trouble = next((one for part in way.parts for one in facts.troubles if one.part == part and one.maintained), None)
+    if trouble is not None:
+        said = sentence(
+            "%(part)s also fails since %(since)s: %(reason)s.",
+            part=part_named(trouble.part),
+            since=trouble.since,
+            reason=trouble.reason or trouble.state,
+        )
+        yield Why(said=said)
+
+
 def _at_rest(link: Link, facts: Circumstances) -> Why:
     """Say where an alert is that has no job, and is not held."""
     snapshot = facts.snapshot
@@ -270,7 +284,7 @@ def _moves(job: Waits | None) -> bool:
 
 
 def _stops(trouble: Trouble) -> bool:
-    return trouble.state in ("failing", "paused")
+    return trouble.state in ("failing", "paused") and not trouble.maintained
 
 
 def _parts_of(target: str) -> tuple[str, ...]:

@@ -226,6 +226,11 @@ class Alerts:
         """Return an alert's stored contents; None when they were delivered, or never read."""
         return self.contents_of([alert_id]).get(alert_id)
 
+    def packed_contents(self, alert_id: AlertId) -> bytes | None:
+        """Return an alert's stored contents as they are stored: to unpack many events takes long (`store/types`)."""
+        row = self._connection.execute(_CONTENTS, {"b_ids": [alert_id]}).first()
+        return None if row is None else bytes(row.packed)
+
     def contents_of(self, ids: Collection[AlertId]) -> dict[AlertId, Contents]:
         """Return the stored contents of these alerts; none where they were delivered, or never read."""
         found: dict[AlertId, Contents] = {}

@@ -98,10 +98,29 @@ class Audit:
         """Return an alert's audit trail, oldest first."""
         table = schema.audit
         rows = self._connection.execute(select(table).where(table.c.alert_id == alert_id).order_by(table.c.id))
-        return [
-            AuditEntry(at=row.at, actor=row.actor, action=row.action, alert_id=row.alert_id, detail=row.detail)
-            for row in rows
-        ]
+        return [_entry(row) for row in rows]
+
+    def last(
+        self, *actions: str, alert_id: str | None = "", detail: str | None = None, since: datetime | None = None
+    ) -> AuditEntry | None:
+        """Return the latest line of these actions: about an alert, about none (""), or about any (None).
+
+        With `detail`, of the lines that have it; with `since`, of those written since then.
+        """
+        table = schema.audit
+        query = select(table).where(table.c.action.in_(actions))
+        if since is not None:
+            query = query.where(table.c.at >= since)
+        if alert_id is not None:
+            query = query.where(table.c.alert_id == alert_id)
+        if detail is not None:
+            query = query.where(table.c.detail == detail)
+        row = self._connection.execute(query.order_by(table.c.id.desc()).limit(1)).first()
+        return None if row is None else _entry(row)
+
+
+def _entry(row: Any) -> AuditEntry:
+    return AuditEntry(at=row.at, actor=row.actor, action=row.action, alert_id=row.alert_id, detail=row.detail)
 
 
 def _pass(row: Any) -> PassRecord:

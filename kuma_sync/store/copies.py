@@ -165,16 +165,18 @@ def _heartbeat(row: Any, now: datetime) -> Heartbeat:
     return Heartbeat(process=process, heard_at=row.heard_at, silent=silent, condition=condition)
 
 
-def _as_row(trouble: Trouble) -> dict[str, str]:
+def _as_row(trouble: Trouble) -> dict[str, str | bool]:
     return {
         "part": trouble.part,
         "state": trouble.state,
         "reason": trouble.reason,
         "since": rfc3339(trouble.since),
+        "maintained": trouble.maintained,
     }
 
 
-def _trouble(row: dict[str, str]) -> Trouble:
+def _trouble(row: dict[str, Any]) -> Trouble:
     # A newer version may write more keys: only known ones are read.
     since = read_moment(row.get("since")) or EPOCH
-    return Trouble(part=row.get("part", ""), state=row.get("state", ""), reason=row.get("reason", ""), since=since)
+    told = {name: row.get(name, "") for name in ("part", "state", "reason")}
+    return Trouble(**told, since=since, maintained=row.get("maintained") is True)

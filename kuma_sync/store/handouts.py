@@ -105,6 +105,19 @@ class Parts:
     affected: bytes | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOut:
+    """How far an alert came that was put out, last at `put_out_at`.
+
+    `first_at` is when an answer that showed it was first taken whole; None: not since it was first put out, or put out
+    anew. `lacks`: it was not shown since it changed.
+    """
+
+    put_out_at: datetime
+    first_at: datetime | None
+    lacks: bool
+
+
 _ROWS = schema.handouts
 _BODIES = schema.handout_bodies
 _PAGES = schema.handout_pages
@@ -264,6 +277,13 @@ class Handouts:
             .group_by(_ROWS.c.target)
         )
         return {target: count for target, count in rows}
+
+    def handed_out(self, alert_id: AlertId) -> HandedOut | None:
+        """Return how far an alert came; None where it was not put out."""
+        row = self._known([alert_id]).get(alert_id)
+        if row is None:
+            return None
+        return HandedOut(put_out_at=row.put_out_at, first_at=row.first_handed_at, lacks=self.lacks(alert_id))
 
     def lacks(self, alert_id: AlertId) -> bool:
         """Tell whether an alert was put out, and its target was not shown it since it changed."""

@@ -26,9 +26,20 @@ class Pauses:
         known = [Maintenance(part=row.part, since=row.since, until=row.until, by=row.by) for row in rows]
         return [one for one in known if one.lasts(self._now)]
 
+    def locked(self, part: str) -> Maintenance | None:
+        """Return the pause of a part, None where there is none; nobody else begins or ends one meanwhile.
+
+        Without a row to lock two who begin one at the same moment would both find none.
+        """
+        none = {"part": part, "since": self._now, "until": self._now, "by": ""}  # over as it begins
+        self._connection.execute(insert_into(self._connection, _TABLE).values(none).on_conflict_do_nothing())
+        row = self._connection.execute(select(_TABLE).where(_TABLE.c.part == part).with_for_update()).one()
+        known = Maintenance(part=row.part, since=row.since, until=row.until, by=row.by)
+        return known if known.lasts(self._now) else None
+
     def begin(self, part: str, *, until: datetime | None, by: str) -> Maintenance:
         """Pause a part; one that is paused already gets another end, and keeps its beginning."""
-        before = self._of(part)
+        before = self.locked(part)
         since = before.since if before is not None else self._now
         values = {"since": since, "until": until, "by": by}
         insert = insert_into(self._connection, _TABLE).values(part=part, **values)
@@ -37,9 +48,6 @@ class Pauses:
 
     def end(self, part: str) -> Maintenance | None:
         """Resume a part; return the pause that was ended, None where there was none."""
-        before = self._of(part)
+        before = self.locked(part)
         self._connection.execute(delete(_TABLE).where(_TABLE.c.part == part))
         return before
-
-    def _of(self, part: str) -> Maintenance | None:
-        return next((one for one in self.all() if one.part == part), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from kuma_sync.core.alert import Contents, EventDigest, event_digest
+from kuma_sync.core.alert import Contents, EventDigest, JsonObject, event_digest
 from kuma_sync.core.text import fit
 
 _FAST = 1
@@ -43,14 +43,49 @@ def _texts(contents: Contents) -> Iterator[bytes]:
 
 def unpack(packed: bytes) -> Contents:
     """Restore contents; the ids are those of the events kept. Older rows have no `raw`."""
+    value = json.loads(_text_of(packed))
+    return _contents(value["events"], value)
+
+
+def unpack_beside(packed: bytes) -> Contents:
+    """Do the same in a thread beside the event loop: `unpack` holds the interpreter's lock for all events at once."""
+    text = _text_of(packed)
+    events, at = list[JsonObject](), len(_EVENTS)
+    for event, behind in _each_event(text):
+        events.append(event)
+        at = behind
+    return _contents(events, json.loads("{" + text[at + len("],") :]))
+
+
+def unpack_events(packed: bytes) -> Iterator[JsonObject]:
+    """Restore the events alone, one after the other, in KUMA's order."""
+    return (event for event, _behind in _each_event(_text_of(packed)))
+
+
+_EVENTS = '{"events":['
+_DECODE = json.JSONDecoder().raw_decode
+
+
+def _text_of(packed: bytes) -> str:
     # Decoded first: json would keep the bytes beside the text.
-    value = json.loads(zlib.decompress(packed).decode("ascii"))
+    return zlib.decompress(packed).decode("ascii")
+
+
+def _each_event(text: str) -> Iterator[tuple[JsonObject, int]]:
+    """Yield the events, each with the place behind it."""
+    at = len(_EVENTS)
+    while text[at] != "]":
+        event, at = _DECODE(text, at + (text[at] == ","))
+        yield event, at
+
+
+def _contents(events: Sequence[JsonObject], rest: Mapping[str, Any]) -> Contents:
     return Contents(
-        events=tuple(value["events"]),
-        event_ids=frozenset(map(event_digest, value["events"])),
-        assets=tuple(value["assets"]),
-        accounts=tuple(value["accounts"]),
-        raw=value.get("raw", {}),
+        events=tuple(events),
+        event_ids=frozenset(map(event_digest, events)),
+        assets=tuple(rest["assets"]),
+        accounts=tuple(rest["accounts"]),
+        raw=rest.get("raw", {}),
     )
 
 

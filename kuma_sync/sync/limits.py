@@ -236,5 +236,8 @@ class Limits:
     waiting_callers: int = 200
     """Callers that may wait for KUMA's answer at once, each with a connection; never more than half of the door's."""
 
+    look_within: timedelta = timedelta(seconds=10)
+    """How long a person's look at one alert waits for KUMA or an IRP in all: its turn, and the answer."""
+
     contents_in_work: int = 6 * MB
     """Bytes of contents that are unpacked for deliveries at once, a single larger alert aside."""

@@ -77,17 +77,19 @@ def parked_subjects(tx: Tx) -> list[str]:
 
 
 def drop(tx: Tx, subject: str, *, by: str) -> bool:
-    """Give an alert (or a parked piece) up for good; false when it is unknown."""
+    """Give an alert (or a parked piece) up for good; false when it is unknown, or was given up before."""
+    alert_id = AlertId(subject)
     dropped = tx.rejects.drop(subject)
-    removed = lock(tx, deliveries=Stop(subject=subject), links=[AlertId(subject)]).stopped
-    link = tx.links.change(AlertId(subject), transitions.dropped, now=tx.now)
-    removed += tx.delivery.remove(subject) + tx.closes.clear(subject)
+    locked = lock(tx, deliveries=Stop(subject=subject), links=[alert_id])
+    link = locked.links.get(alert_id)
+    tx.links.change(alert_id, transitions.dropped, now=tx.now)
+    removed = locked.stopped + tx.delivery.remove(subject) + tx.closes.clear(subject)
     if link is not None:
-        tx.alerts.forget_contents(link.alert_id)
-    known = dropped or link is not None or removed > 0
-    if known:
+        tx.alerts.forget_contents(alert_id)
+    done = dropped or removed > 0 or (link is not None and not link.dropped)
+    if done:
         tx.audit.note(by, "drop", subject)
-    return known
+    return done
 
 
 def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) -> list[AlertId]:
@@ -105,6 +107,21 @@ def resync(tx: Tx, ids: Sequence[AlertId], *, by: str, dropped: bool = False) ->
     tx.delivery.put([Put(subject=key, lane=Lane.UPDATE, target=links[key].target) for key in wanted])
     tx.delivery.wake(wanted)
     return wanted
+
+
+def resync_waits(tx: Tx, ids: Collection[AlertId]) -> list[AlertId]:
+    """Lock these alerts' links; return those of which a resync was ordered before and is yet to be done."""
+    links = lock(tx, links=ids).links
+    return [
+        alert_id
+        for alert_id, link in links.items()
+        if not link.dropped and transitions.resynced(link) == link and _under_way(tx, alert_id)
+    ]
+
+
+def _under_way(tx: Tx, alert_id: AlertId) -> bool:
+    jobs = tx.delivery.jobs(alert_id, states=[JobState.PENDING, JobState.RUNNING])
+    return any(job.state is JobState.RUNNING or job.due <= tx.now for job in jobs)
 
 
 def goes_somewhere(link: Link, targets: Collection[str], *, dropped: bool) -> bool:
@@ -174,16 +191,17 @@ def release(tx: Tx, *, by: str, what: Collection[Held] | None = None) -> list[st
 
     What it holds since it was shown stays held: nobody agreed to that.
     """
-    going = set(tx.waiting.held())
-    going &= going if what is None else set(what)
+    meant = set(tx.waiting.held() if what is None else what)
+    links = lock(tx, links=[AlertId(one.id) for one in meant if one.towards == "irp"]).links
+    going = meant & set(tx.waiting.held())  # under the lock: somebody else may have released it just now
     marks = _kinds(one for one in going if one.towards == "irp")
     released = set()
-    links = lock(tx, links=[AlertId(subject) for subject in marks]).links
     for subject, kinds in sorted(marks.items()):
         become = partial(transitions.released, creates="create" in kinds, closings="close" in kinds)
         tx.links.change(AlertId(subject), become, now=tx.now)
         released.add(subject)
-    tx.delivery.put([Put(subject=key, lane=Lane.CREATE, target=link.target) for key, link in sorted(links.items())])
+    freed = [(key, link) for key, link in sorted(links.items()) if key in marks]
+    tx.delivery.put([Put(subject=key, lane=Lane.CREATE, target=link.target) for key, link in freed])
     closes = sorted(one.id for one in going if one.towards == "kuma")
     released |= set(tx.closes.wake(closes, states=[JobState.HELD]))
     for subject in sorted(released):

@@ -57,6 +57,8 @@ class PartState:
     reason: str = ""
     maintenance: bool = False
     """Whether an operator paused it: then it is not well, and yet ready."""
+    beneath: PartState | None = None
+    """What it was before that pause where it was not well then: nobody asks meanwhile whether it is better."""
 
     @property
     def ready(self) -> bool:
@@ -69,8 +71,8 @@ class Readiness:
     """The verdict with its parts. Parked and held jobs are counted by target, `kuma` for those towards KUMA, but do not
     make it worse.
 
-    `refused` says why the configuration on disk was refused ("key: what is wrong"). It does not make the verdict worse,
-    but the next start will fail.
+    `refused` says why the configuration on disk was refused ("key: what is wrong"), `refused_seconds` for how long it
+    is by now. It does not make the verdict worse, but the next start will fail.
     """
 
     ready: bool
@@ -78,6 +80,7 @@ class Readiness:
     parked_by_target: Mapping[str, int] = field(default_factory=dict)
     held_by_target: Mapping[str, int] = field(default_factory=dict)
     refused: str = ""
+    refused_seconds: float = 0.0
 
     @property
     def parked(self) -> int:
@@ -128,7 +131,7 @@ class Health:
         self._loops: dict[str, _Loop] = {}
         self._parked: Mapping[str, int] = {}
         self._held: Mapping[str, int] = {}
-        self._refused = ""
+        self._refused, self._refused_at = "", 0.0
         self._unserved: set[Part] = set()
         self._maintained: dict[Part, str] = {}
 
@@ -225,7 +228,12 @@ class Health:
         self._maintained = dict(reasons)
 
     def refused(self, problem: str) -> None:
-        """Note that the configuration on disk was refused, naming the key; "" when one was taken."""
+        """Note that the configuration on disk was refused, naming the key; "" when one was taken.
+
+        Refused again, for whatever reason, it is refused since the first time.
+        """
+        if not self._refused:
+            self._refused_at = self._now()
         self._refused = problem
 
     def expects(self, loop: str, within: timedelta) -> None:
@@ -266,6 +274,7 @@ class Health:
             parked_by_target=self._parked,
             held_by_target=self._held,
             refused=self._refused,
+            refused_seconds=self._now() - self._refused_at if self._refused else 0.0,
         )
 
     def _set(self, part: Part, state: State, reason: str = "") -> _Known:
@@ -278,7 +287,13 @@ class Health:
     def _judge(self, part: Part, known: _Known) -> PartState:
         age = None if known.succeeded is None else round(self._now() - known.succeeded, 1)
         if part in self._maintained and known.state is not State.OFF:
-            return PartState(state=State.PAUSED, age_seconds=age, reason=self._maintained[part], maintenance=True)
+            return PartState(
+                state=State.PAUSED,
+                age_seconds=age,
+                reason=self._maintained[part],
+                maintenance=True,
+                beneath=_failing(known, age),
+            )
         reason = "" if known.state is State.OFF else self._doubt(known)
         if reason:
             return PartState(state=State.FAILING, age_seconds=age, reason=reason)
@@ -294,3 +309,12 @@ class Health:
         if known.works_within is not None and idle > known.works_within and known.state in _READY:
             return f"nothing done for {idle:.0f} s, though work waits"
         return ""
+
+
+def _failing(known: _Known, age: float | None) -> PartState | None:
+    """Return what was wrong when it was asked last: silence is nothing wrong while an operator pauses it."""
+    if known.troubles:
+        return PartState(state=State.FAILING, age_seconds=age, reason=next(iter(known.troubles.values())))
+    if known.state in (State.FAILING, State.PAUSED):
+        return PartState(state=known.state, age_seconds=age, reason=known.reason)
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +16,6 @@ from builders import a_link, an_alert, an_incident
 from stores import Clock, opened
 
 from kuma_sync.app.console_actions import Actions
-from kuma_sync.app.console_source import Source
 from kuma_sync.core.alert import AlertId, AlertSnapshot, Contents
 from kuma_sync.core.closing import Reason
 from kuma_sync.core.comparison import Rejected
@@ -60,15 +60,15 @@ class Ordering:
     clock: Clock
     rung: list[str]
 
-    def signed(self, order: Order, **more: Any) -> Signed:
+    def signed(self, order: Order, *, by: str = "anna", **more: Any) -> Signed:
         """Sign an order with a form of its own."""
         return Signed(
-            order=order, by="console:anna", token=os.urandom(8), until=self.clock() + timedelta(hours=1), **more
+            order=order, by=f"console:{by}", token=os.urandom(8), until=self.clock() + timedelta(hours=1), **more
         )
 
-    async def agreed(self, order: Order) -> Signed:
+    async def agreed(self, order: Order, by: str = "anna") -> Signed:
         """Sign an order after a look at what it would do."""
-        return self.signed(order, agreed=(await self.actions.foresee(order)).agreed)
+        return self.signed(order, by=by, agreed=(await self.actions.foresee(order)).agreed)
 
     async def carries_out(self, order: Order) -> str:
         """Agree to an order and have it carried out; return what was told."""
@@ -209,10 +209,10 @@ async def test_a_piece_that_is_no_alert_is_dropped_and_is_no_alert_at_another_tr
         with here.store.writing() as tx:
             tx.rejects.park([Rejected(digest="d" * 64, raw=b"[1]", reason="not an object")])
 
-        tried = await here.carries_out(Retry(choice=Choice(everything=True)))
+        with pytest.raises(NothingDone, match="It was read once more, and still is no alert"):
+            await here.carries_out(Retry(choice=Choice(everything=True)))
         await here.carries_out(Drop(choice=Choice(ids=("d" * 64,))))
 
-        assert tried == "0 alerts are back on the queue."
         assert here.ask(lambda tx: tx.waiting.parked()) == []
 
 
@@ -319,20 +319,110 @@ async def test_what_an_irp_fetches_is_put_out_anew_and_not_sent(database_url: st
         assert await here.carries_out(order) == "One alert will be put out anew: the IRP gets it when it asks."
 
 
-async def _nothing() -> None:
-    """Store nothing: no daemon did anything here."""
+def parked(tx: Tx) -> None:
+    keep(tx, "a")
+    park(tx, "a")
 
 
-async def test_an_irp_that_is_paused_is_not_asked_for_a_look_either(database_url: str, tmp_path: Path) -> None:
+def held(tx: Tx) -> None:
+    keep(tx, "a", held_create=True)
+
+
+def made(tx: Tx) -> None:
+    keep(tx, "a", incident=an_incident())
+
+
+def paused(tx: Tx) -> None:
+    tx.pauses.begin("irp", until=None, by="console:viktor")
+
+
+ONE, ALL = Choice(ids=("a",)), Choice(everything=True)
+TWICE: list[tuple[Callable[[Tx], None], Order, str]] = [
+    (parked, Retry(choice=ONE), "had it tried again at"),
+    (parked, Retry(choice=ALL), "had it tried again at"),
+    (parked, Drop(choice=ONE), "gave it up at"),
+    (parked, Drop(choice=ALL), "gave it up at"),
+    (made, Drop(choice=ONE), "gave it up at"),
+    (held, Release(choice=ONE), "released it at"),
+    (held, Release(choice=ALL), "released it at"),
+    (made, Resync(choice=ONE), "had it sent anew at"),
+    (made, Resync(choice=ALL), "had it sent anew at"),
+    (made, Close(alert_id="a", reason=Reason.RESPONDED), "ordered its closing at"),
+    (made, Pause(part="irp", length=timedelta(hours=2)), "paused already"),
+    (paused, Resume(part="irp"), "resumed it at"),
+]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "one after the other"])
+@pytest.mark.parametrize(("given", "order", "said"), TWICE, ids=lambda one: type(one).__name__)
+async def test_of_two_who_order_the_same_the_second_is_told_who_did_it(
+    database_url: str, tmp_path: Path, given: Callable[[Tx], None], order: Order, said: str, together: bool
+) -> None:
     async with ordering(database_url, tmp_path) as here:
         with here.store.writing() as tx:
-            keep(tx, "a", target="irp", incident=an_incident())
-        await here.carries_out(Pause(part="irp"))
-        source = Source(here.store, settings=lambda: settings_in(tmp_path), reader=lambda: None, note=_nothing)
+            given(tx)
+        forms = [await here.agreed(order, by=by) for by in ("anna", "boris")]
 
-        with pytest.raises(NothingDone, match="The IRP cannot be asked: an operator paused irp"):
-            await source.live("a")
+        if together:
+            answers = await asyncio.gather(*map(here.actions.carry_out, forms), return_exceptions=True)
+        else:
+            answers = [await _answer(here, form) for form in forms]
+
+    refused = [one for one in answers if isinstance(one, NothingDone)]
+    first = next(form.by for form, one in zip(forms, answers, strict=True) if not isinstance(one, Exception))
+    assert len(refused) == 1, answers
+    assert f"{said}" in str(refused[0])
+    assert first in str(refused[0])
 
 
-async def _nothing() -> None:
-    """Store nothing: no daemon did anything here."""
+async def _answer(here: Ordering, form: Signed) -> object:
+    try:
+        return await here.actions.carry_out(form)
+    except NothingDone as nothing:
+        return nothing
+
+
+async def test_what_a_colleague_did_in_part_is_told_with_the_rest(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b", incident=an_incident())
+        everything = await here.agreed(Resync(choice=ALL))
+        await here.actions.carry_out(await here.agreed(Resync(choice=ONE), by="boris"))
+
+        told = str(await here.actions.carry_out(everything))
+
+    assert told.startswith("One alert will be looked for and fully updated. For one nothing was left to be done.")
+    assert "console:boris had it sent anew at" in told
+
+
+async def test_a_pause_that_was_seen_gets_another_end(database_url: str, tmp_path: Path) -> None:
+    async with ordering(database_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            paused(tx)
+        foreseen = await here.actions.foresee(Pause(part="irp", length=timedelta(hours=1)))
+        told = await here.carries_out(Pause(part="irp", length=timedelta(hours=1)))
+
+    assert "irp is paused already (by console:viktor" in str(foreseen.remarks[0])
+    assert told.startswith("irp is paused until ")
+
+
+async def test_the_page_that_asks_names_the_remotes_and_the_brakes_numbers(sqlite_url: str, tmp_path: Path) -> None:
+    async with ordering(sqlite_url, tmp_path) as here:
+        with here.store.writing() as tx:
+            keep(tx, "a", "b", held_create=True)
+            keep(tx, "c")
+            tx.closes.put([Put(subject="c", lane=Lane.CLOSE, held=True)])
+            keep(tx, "d", target="north")
+            tx.delivery.put([Put(subject="d", lane=Lane.CREATE, target="north")])
+            (claim,) = tx.delivery.claim(1, owner="w", lease=timedelta(seconds=60), target="north")
+            tx.delivery.park(claim, "422")
+        release = [str(one) for one in (await here.actions.foresee(Release(choice=ALL))).remarks]
+        retry = [str(one) for one in (await here.actions.foresee(Retry(choice=ALL))).remarks]
+
+    assert release[:3] == [
+        "The brake holds 2 new incidents; by now it has no limit for them (brake.max_new).",
+        "The brake holds one closing: where 10 or more come at once, it lets them through up to 30 % of what is open "
+        "(brake.min_alerts, brake.max_closed_percent).",
+        "It concerns KUMA (kuma.example.com:7223), the IRP (sv.example.com).",
+    ]
+    assert retry[0] == "It concerns the IRP north (not usable now)."

@@ -187,6 +187,32 @@ def test_a_pause_says_who_and_how_many_wait() -> None:
     assert said(paused=[replace(paused, until=AGO)]).startswith("Alerts flow")
 
 
+@pytest.mark.parametrize(
+    ("part", "troubles", "reason"),
+    [
+        ("north", [("irp:north", "503"), ("delivery:north", "nothing done"), ("irp", "other")], "503"),
+        ("north", [("delivery:north", "nothing done")], "nothing done"),
+        ("kuma", [("poll", "503"), ("close", "tenant")], "503"),
+        ("close", [("kuma", "503"), ("close", "tenant")], "tenant"),
+    ],
+)
+def test_what_fails_under_a_pause_is_told_behind_it(part: str, troubles: list[tuple[str, str]], reason: str) -> None:
+    paused = Maintenance(part=part, since=AGO, until=None, by="anna")
+    (heartbeat,) = running().daemons
+    condition = tuple(
+        Trouble(part=name, state="failing", reason=why, since=AGO, maintained=True) for name, why in troubles
+    )
+    beneath = Running(daemons=(replace(heartbeat, condition=condition),))
+    facts = facts_of(paused=[paused], running=beneath, deliveries={"north": waiting(2)})
+    count = "; 2 wait" if part == "north" else ""
+
+    assert [one.english(NOW) for one in told(facts)] == [
+        f"{part} is paused (by anna; begun 2026-01-15 11:46:00Z, 14 min ago; until somebody resumes it){count}. "
+        f"It also fails since 2026-01-15 11:46:00Z, 14 min ago: {reason}"
+    ]
+    assert "It also fails" not in said(paused=[replace(paused, part="south")], running=beneath)
+
+
 def test_jobs_that_wait_for_long_although_nothing_is_wrong_are_told() -> None:
     sentence = said(deliveries={"irp": waiting(4, since=timedelta(minutes=20))})
 

@@ -260,7 +260,10 @@ async def test_a_resync_finds_the_incident_and_sends_everything_again(sqlite_url
         assert [operation for operation, _, _ in sent] == ["update"]
         assert {"title", "severity", "events"} <= sent[0][2].keys()
         assert recent.lines(old) == []
-        assert every.out.splitlines()[-2] == since.out.splitlines()[-2] == "2 alerts will be found and fully updated."
+        assert every.lines(old) == [f"{old}: will be found and fully updated"]
+        assert f"{alert}: a resync was ordered already, and is yet to be done (operator:" in every.out
+        assert "2 alerts: a resync was ordered already" in since.out
+        assert (every.code, since.code) == (0, 0)
         assert await passed(w) == 0
         assert w.irp.doubled() == []
 
@@ -337,3 +340,27 @@ async def test_the_spelling_that_was_typed_wins_over_another_case(either_url: st
         assert exact == [small, large]
         assert beginning == small
         assert (several.code, "the beginning of several" in several.err) == (1, True)
+
+
+async def test_who_orders_what_was_ordered_before_is_told_who_did(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        alert = w.kuma.raise_alert()
+        assert await passed(w) == 0
+        words = {
+            "close": ("close", alert, "--reason", "responded"),
+            "pause": ("pause", "irp", "--for", "2h"),
+            "resume": ("resume", "irp"),
+            "drop": ("drop", "--yes", alert),
+        }
+        answers = {}
+        for name, order in words.items():
+            for who in ("anna", "boris"):
+                answers[name, who] = await ask(*order, "--as", who, *w.c)
+
+    assert {name for name, answer in answers.items() if answer.code} == {("drop", "boris")}
+    closing = " ".join(answers["close", "boris"].out.split())
+    assert "its closing was ordered already, and is on its way (operator:anna" in closing
+    assert "It was paused since" in answers["pause", "boris"].out
+    assert "by operator:anna" in answers["pause", "boris"].out
+    assert "irp: was not paused (operator:anna" in answers["resume", "boris"].out
+    assert "was dropped already (operator:anna" in answers["drop", "boris"].sentence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -127,6 +128,22 @@ async def test_status_shows_when_it_asked_last_and_what_waits_for_it(tmp_path: P
     assert told.json["polling"] == [{"target": "bank", "asked_at": None, "waiting": 1}]
     (line_after,) = after.lines("polls us  bank last asked ")
     assert line_after.endswith("; no alert waits to be handed out")
+
+
+async def test_show_says_what_was_handed_out_and_claims_nothing_sent(tmp_path: Path) -> None:
+    async with with_a_bank(tmp_path) as w:
+        await two_alerts(w)
+        before, told = await ask("show", "alert-bank", *w.c), await ask("show", "--json", "alert-bank", *w.c)
+        await bank_asks(w)
+        after, sent = await ask("show", "alert-bank", *w.c), await ask("show", "alert-main", *w.c)
+
+    assert "handed out         nothing yet; it was put out " in before.out
+    assert "events handed out  0" in before.out
+    assert "events sent" not in before.out + after.out
+    assert (told.json["link"]["events_sent"], told.json["link"]["handed_out"]["first_at"]) == (0, None)
+    assert re.search(r"handed out         first 20.*\n.*events handed out  [1-9]", after.out)
+    assert re.search(r"events sent +[1-9]", sent.out)
+    assert "handed out" not in sent.out
 
 
 async def test_alerts_of_one_target_are_listed_alone(tmp_path: Path) -> None:

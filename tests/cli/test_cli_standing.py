@@ -137,6 +137,19 @@ def test_a_refusal_that_the_daemon_and_the_disk_tell_alike_is_told_once() -> Non
     assert both.lines[1] == f"configuration on disk refused: {problem} {SINCE}"
 
 
+def test_a_file_that_no_daemon_was_told_to_read_says_when_it_was_changed() -> None:
+    problem, changed = "poll.intervall: is not a known key", NOW - timedelta(minutes=12)
+    told = Running(daemons=(a_heartbeat(("configuration", "refused", problem)),))
+
+    unread = judged(Running(daemons=(a_heartbeat(),)), refused=problem, changed=changed)
+    refused = judged(told, refused=problem, changed=changed)
+
+    assert unread.lines[1] == (
+        f"configuration on disk refused: {problem}; the file was changed at 2026-01-15 11:48:00Z, 12 min ago"
+    )
+    assert refused.lines[1] == f"configuration on disk refused: {problem} {SINCE}"
+
+
 def test_of_several_copies_each_has_its_line_and_its_troubles_are_told_apart() -> None:
     standby = a_heartbeat(("poll", "standby", ""), ("irp", "paused", "token refused"), pid=2)
 

@@ -159,6 +159,7 @@ async def test_a_configuration_refused_by_a_reload_is_told_and_so_is_its_end(
         process.send_signal(signal.SIGHUP)
         again = await told(w.c, works)
 
+    assert "; the file was changed at " in on_disk.out.split("\n\n")[0].replace("\n    ", " ")
     for answer in (on_disk, refused):
         assert answer.code == 1
         assert f"\nconfiguration on disk refused: {section}.{next(iter(keys))}: " in answer.out

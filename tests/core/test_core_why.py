@@ -152,6 +152,20 @@ def test_a_pause_of_an_operator_is_told_with_who_and_until_when() -> None:
     assert "anna" in said(closing=a_job(), paused=[replace(for_ever, part="close")])[0]
 
 
+def test_what_fails_under_a_pause_is_told_behind_it() -> None:
+    paused = Maintenance(part="north", since=AGO, until=None, by="anna")
+    trouble = Trouble(part="irp:north", state="paused", reason="answered 503", since=AGO, maintained=True)
+
+    told = said({"target": "north"}, delivery=a_job(), paused=[paused], troubles=[trouble])
+    of_another = said(delivery=a_job(), paused=[replace(paused, part="irp")], troubles=[trouble])
+
+    assert [one.split(" (")[0] for one in told] == [
+        "north is paused",
+        "IRP north also fails since 2026-01-15 11:46:00Z: answered 503.",
+    ]
+    assert len(of_another) == 1
+
+
 def test_both_ways_are_told_and_a_daemon_that_does_not_run() -> None:
     found = judged(delivery=a_job("parked", reason="422"), closing=a_job(), running=False)
 

@@ -8,7 +8,8 @@ from owned import AUDIT, COMMENT, MATCH, owning
 from stage import Stage, ask, change_profile, staged, until_rest
 
 from kuma_sync.app.dry_run import dry_pass
-from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_contents
+from kuma_sync.app.one_alert import load_stored
+from kuma_sync.app.preview import Rendered, stored_requests, with_contents
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.privacy import Privacy
 from kuma_sync.sync.runtime.runner import Runtime
@@ -25,7 +26,7 @@ async def carried(runtime: Runtime) -> None:
 async def rendered(stage: Stage, runtime: Runtime, alert_id: str) -> dict[str, Rendered]:
     work = await ask(runtime, lambda tx: load_stored(tx, AlertId(alert_id), Privacy()))
     assert work is not None
-    stored = await with_contents(stage.settings(), work, Privacy())
+    stored = await with_contents(stage.settings(), work, runtime.contents)
     return {one.operation: one for one in stored_requests(stage.settings(), stored)}
 
 

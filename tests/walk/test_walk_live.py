@@ -82,3 +82,29 @@ async def test_an_irp_out_of_reach_is_a_sentence_and_exit_code_1(tmp_path: Path,
 
     assert (code, out) == (1, "")
     assert complained.startswith("kuma-sync: the IRP could not be asked what the incident holds now: get answered 503")
+
+
+async def test_an_irp_that_an_operator_paused_is_not_asked(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = await an_edited_incident(stage)
+        await ended("pause", "irp", "-c", str(stage.config))
+        before = len(stage.irp.requests)
+        code, out, complained = await shown(stage, alert_id)
+
+    assert (code, out) == (1, "")
+    assert "was not asked what the incident holds now: an operator paused irp until" in complained
+    assert len(stage.irp.requests) == before
+
+
+async def test_a_kuma_that_an_operator_paused_is_not_asked_for_contents(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage:
+        alert_id = stage.kuma.raise_alert()
+        async with stage.runtime() as runtime:
+            await once(runtime)
+        await ended("pause", "kuma", "-c", str(stage.config))
+        before = len(stage.kuma.requests)
+        code, _, complained = await ended("render", alert_id, "-c", str(stage.config))
+
+    assert code == 1
+    assert "kuma is not asked: an operator paused kuma until" in complained
+    assert len(stage.kuma.requests) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from forked import ended
 from stage import Stage, ask, eventually, staged, tell
 from stores import Clock, opened
 from structlog.testing import capture_logs
@@ -159,6 +161,30 @@ async def test_a_paused_target_waits_alone_and_burns_no_attempt(
         *("ready", "paused"),
         "ok",
     )
+
+
+async def test_what_fails_under_a_pause_is_told_with_it_and_is_no_alarm(tmp_path: Path, sqlite_url: str) -> None:
+    async with staged(tmp_path, sqlite_url) as stage, stage.door(limits=QUICK) as door:
+        stage.irp.faults.add("status", code=503)
+        alert_id = stage.kuma.raise_alert()
+        failing = await eventually(lambda: state_of(door, "irp", "paused"))
+        pause(stage, "irp")
+        told = await eventually(lambda: _told_of(stage, "It also fails since"))
+        body = (await door.get("/readyz")).json()
+        shown = await ended("show", alert_id, "-c", str(stage.config))
+
+    assert "out of service" in failing["parts"]["irp"]["reason"]
+    assert re.search(r"^irp PAUSED by operator:anna since .*\. It also fails since .*: out of serv", told, re.MULTILINE)
+    assert re.search(r"^irp is paused \(by operator:anna; .*1 waits\. It also fails since .*503", told, re.MULTILINE)
+    assert (body["state"], "operator paused irp" in body["parts"]["irp"]["reason"]) == ("ready", True)
+    assert "IRP also fails since" in shown[1]
+
+
+async def _told_of(stage: Stage, wanted: str) -> str:
+    """Return what `status` prints, once it has these words and calls all well."""
+    code, out, _ = await ended("status", "-c", str(stage.config))
+    told = re.sub(r"\n +", " ", out)
+    return told if code == 0 and wanted in told else ""
 
 
 async def test_an_irp_that_polls_us_is_answered_while_it_is_paused_and_shown_nothing_new(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from stage import Stage, ask, change_profile, staged, tell, until_rest, without
 
-from kuma_sync.app.preview import Rendered, load_stored, stored_requests, with_contents
+from kuma_sync.app.one_alert import load_stored
+from kuma_sync.app.preview import Rendered, stored_requests, with_contents
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
@@ -54,7 +55,7 @@ class Compared:
         settings = self.stage.settings()
         work = await ask(self.runtime, lambda tx: load_stored(tx, AlertId(alert_id), Privacy()))
         assert work is not None
-        return stored_requests(settings, await with_contents(settings, work, Privacy()))
+        return stored_requests(settings, await with_contents(settings, work, self.runtime.contents))
 
     @property
     def operations(self) -> list[str]:

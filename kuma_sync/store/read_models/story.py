@@ -7,8 +7,9 @@ from datetime import datetime
 
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.incident import Incident
-from kuma_sync.core.link import Link
+from kuma_sync.core.link import Link, Offered
 from kuma_sync.store.audit import AuditEntry
+from kuma_sync.store.handouts import HandedOut
 from kuma_sync.store.jobs import Job
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.waiting import Held
@@ -19,7 +20,10 @@ UNKNOWN = "unknown to KUMA's reads so far"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkView:
-    """A link as it is shown: digests are counted, not listed."""
+    """A link as it is shown: digests are counted, not listed.
+
+    `handed_out` is of an alert for an IRP that polls us; before that took it `events_sent` is 0.
+    """
 
     target: str
     incident: Incident | None
@@ -38,6 +42,7 @@ class LinkView:
     missed: bool
     left_to_analysts: list[str]
     comments_owed: int
+    handed_out: HandedOut | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +79,7 @@ def story(tx: Tx, name: str) -> AlertView:
         alert=snapshot.alert if snapshot else None,
         events_seen=len(snapshot.event_ids) if snapshot else 0,
         oversize=snapshot.oversize if snapshot else False,
-        link=view_of(link) if link else None,
+        link=_view_of(tx, link) if link else None,
         deliveries=tx.delivery.jobs(name),
         closes=tx.closes.jobs(name),
         parked_because=parked.reason if parked else "",
@@ -85,18 +90,19 @@ def story(tx: Tx, name: str) -> AlertView:
     )
 
 
-def view_of(link: Link) -> LinkView:
-    """Return a link as it is shown."""
+def _view_of(tx: Tx, link: Link) -> LinkView:
+    out = tx.handouts.handed_out(link.alert_id) if isinstance(link.live, Offered) else None
     flags = ("alert_closed", "incident_closed", "held_create", "held_close", "ignored", "dropped", "gone", "missed")
     return LinkView(
         target=link.target,
         incident=link.incident,
         doubt=link.doubt.value if link.doubt else None,
-        events_sent=len(link.sent.events),
+        events_sent=0 if out is not None and out.first_at is None else len(link.sent.events),
         close_origin=link.close_origin.value if link.close_origin else None,
         close_reason=link.close_reason,
         close_comment=link.close_comment,
         left_to_analysts=sorted(link.sent.theirs),
         comments_owed=len(link.owed),
+        handed_out=out,
         **{name: getattr(link, name) for name in flags},
     )

@@ -86,6 +86,15 @@ class RemoteGates:
                 return await self.whole.ask(send, subject=None)
             return await self.whole.aside(send)
 
+    async def look(self, kind: str, send: Callable[[], Awaitable[T]]) -> T:
+        """Send a question that a person asks: never as the trial of a side or a kind that stands still.
+
+        Raise GateClosed or RemoteError.
+        """
+        self.assure_open(kind)  # before the wait for a place: it may be long
+        async with self.places:
+            return await self.kinds[kind].aside(lambda: self.whole.aside(send))
+
     def lane(self, gate: RemoteGate) -> Lane | None:
         """Return where jobs wait while this gate stands still; None where they need not change their lane."""
         if not gate.stands_still():

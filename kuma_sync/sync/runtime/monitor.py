@@ -167,7 +167,6 @@ class Heart:
         self._health = health
         self._clock = clock
         self._condition: Condition = ()
-        self._before: Condition = ()
         self._said: Condition | None = None
         self._said_at = 0.0
         self.tried = asyncio.Event()
@@ -201,10 +200,7 @@ class Heart:
 
     async def beat(self) -> None:
         """Say how it is, if that is news or was not said for long. Raise StoreUnavailable."""
-        self._condition = went_on(self._before, condition(self._health, self._clock()))
-        # What fails under an operator's pause is not told, but an outage does not begin anew with its end.
-        paused = {name for name, part in self._health.ready().parts.items() if part.maintenance}
-        self._before = (*self._condition, *(one for one in self._before if one.part in paused))
+        self._condition = went_on(self._condition, condition(self._health, self._clock()))
         old = time.monotonic() - self._said_at > self._limits.heartbeat.total_seconds()
         if self._said is not None and not old and same(self._said, self._condition):
             return
@@ -222,12 +218,22 @@ class Heart:
 
 
 def condition(health: Health, now: datetime) -> list[Trouble]:
-    """Return what is not well by a process's health, as far as it is not switched off, or paused by an operator."""
+    """Return what is not well by a process's health, as far as it is not switched off.
+
+    That an operator paused a part is not told here, but what fails beneath that is.
+    """
     readiness = health.ready()
+    parts = {name: part.beneath if part.maintenance else part for name, part in readiness.parts.items()}
     troubles = [
-        Trouble(part=name, state=part.state.value, reason=part.reason, since=now)
-        for name, part in readiness.parts.items()
-        if part.state not in (State.OK, State.OFF) and not part.maintenance
+        Trouble(
+            part=name,
+            state=part.state.value,
+            reason=part.reason,
+            since=now,
+            maintained=readiness.parts[name].maintenance,
+        )
+        for name, part in parts.items()
+        if part is not None and part.state not in (State.OK, State.OFF)
     ]
     if readiness.refused:
         troubles.append(Trouble(part=CONFIGURATION, state=REFUSED, reason=readiness.refused, since=now))

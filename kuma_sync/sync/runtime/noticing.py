@@ -26,7 +26,8 @@ def of_conditions(conditions: Iterable[Condition]) -> list[Notice]:
     found: dict[Key, Notice] = {}
     for condition in conditions:
         for trouble in condition:
-            if trouble.state not in (State.STARTING, State.STANDBY) and not _follows(trouble, condition):
+            beside = trouble.maintained or trouble.state in (State.STARTING, State.STANDBY)
+            if not (beside or _follows(trouble, condition)):
                 notice = _of_trouble(trouble)
                 known = found.get(notice.key, notice)
                 found[notice.key] = replace(known, since=min(known.since, notice.since))

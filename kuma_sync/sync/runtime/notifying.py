@@ -168,7 +168,9 @@ class Notifier:
         """Look once and tell one thing at most; say whether something was told."""
         knowledge, memory, patience = self._knowledge, self._memory, self._limits.patience
         now = knowledge.clock()
-        memory.condition = went_on(memory.condition, condition(knowledge.health, now))
+        # After an operator's pause what failed before it has its patience anew.
+        troubles = [one for one in condition(knowledge.health, now) if not one.maintained]
+        memory.condition = went_on(memory.condition, troubles)
         others = await self._agreed()
         blind = others is None and not (knowledge.store.local and self._agreed_before)
         readiness = knowledge.health.ready()

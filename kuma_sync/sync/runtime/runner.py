@@ -19,6 +19,7 @@ from kuma_sync.irp.profile import Profile
 from kuma_sync.store import Identity, Store
 from kuma_sync.sync.closing.watch import Watch
 from kuma_sync.sync.delivery.context import ContentsReader
+from kuma_sync.sync.delivery.looking import IncidentLook
 from kuma_sync.sync.delivery.proof import Proof
 from kuma_sync.sync.handout.expecting import Expecting
 from kuma_sync.sync.leader import LeaderLease
@@ -55,6 +56,7 @@ class TargetRuntime:
     gate: RemoteGate
     deliveries: Worker
     asked: bool
+    look: IncidentLook | None = None
     proof: Proof | None = None
     watch: Watch | None = None
     expecting: Expecting | None = None
@@ -103,6 +105,11 @@ class Runtime:
     def proofs(self) -> list[Proof]:
         """Return the proofs of the targets that have one."""
         return [target.proof for target in self.targets.values() if target.proof is not None]
+
+    @property
+    def looks(self) -> dict[str, IncidentLook]:
+        """Return what asks for a person what an incident holds, by target."""
+        return {name: target.look for name, target in self.targets.items() if target.look is not None}
 
     @property
     def watches(self) -> dict[str, Watch]:

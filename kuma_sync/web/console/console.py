@@ -11,7 +11,6 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from kuma_sync.core.sentence import Sentence
 from kuma_sync.settings import Settings
 from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.store import Store
@@ -114,33 +113,6 @@ class Console:
     async def received(self, request: Request) -> Form:
         """Read a form that orders something; raise NotDone where it may not be obeyed."""
         return await self.forms.received(request)
-
-    def confirm(  # noqa: PLR0913  # what a question needs
-        self,
-        request: Request,
-        title: str,
-        what: Sequence[Sentence],
-        *,
-        action: str,
-        button: str,
-        fields: Sequence[tuple[str, str]] = (),
-        back: str = "/",
-        grave: bool = False,
-    ) -> Response:
-        """Ask before an order: `what` names what will happen and to how many; the button sends `fields` to `action`.
-
-        `title` and `button` are msgids. `grave` marks what cannot be undone.
-        """
-        words = self.words(request)
-        values = {
-            "what": what,
-            "action": action,
-            "button": words.text(button),
-            "fields": fields,
-            "back": back,
-            "grave": grave,
-        }
-        return self.page(request, "confirm.html", title, values=values)
 
     def turned_away(self, request: Request, reason: NotDone) -> Response:
         """Say in words why something was not shown or not done."""

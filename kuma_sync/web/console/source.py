@@ -75,6 +75,15 @@ class Live(Protocol):
     def incidents(self) -> Sequence[Found]: ...
 
 
+class Events(Protocol):
+    """The newest of an alert's events, the latest first, and how many there are."""
+
+    @property
+    def events(self) -> Sequence[JsonObject]: ...
+    @property
+    def count(self) -> int: ...
+
+
 class ConsoleSource(Protocol):
     """What is asked of the daemon. The last three raise NothingDone where there is nothing to be shown."""
 
@@ -84,8 +93,8 @@ class ConsoleSource(Protocol):
     async def told(self, alert_id: str) -> Told | None:
         """Tell of one alert, or of a parked piece; None where nothing is known of it."""
 
-    async def events(self, alert_id: str) -> Sequence[JsonObject]:
-        """Return the events that are passed on, in KUMA's order."""
+    async def events(self, alert_id: str, most: int) -> Events:
+        """Return the newest of the events that are passed on."""
 
     async def requests(self, alert_id: str) -> Sequence[Request]:
         """Return the requests for it."""

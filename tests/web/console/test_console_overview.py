@@ -47,7 +47,7 @@ async def test_what_is_held_is_the_headline_and_not_green(tmp_path: Path, sqlite
     for page in (overview, waiting):
         assert tone_of(page.text) == "warn"
         assert "2 of 2 open alerts wait for a person: 2 held by the brake since" in text_of(page)
-    assert "more new at once than brake.max_new allows (brake.max_new = 0)" in text_of(waiting)
+    assert "more new at once than brake.max_new allows The brake holds 2 new incidents" in text_of(waiting)
 
 
 async def test_a_refused_configuration_is_the_headline_with_a_link(tmp_path: Path, sqlite_url: str) -> None:
@@ -95,6 +95,24 @@ async def test_an_irp_out_of_reach_is_not_told_as_a_colleagues_pause(tmp_path: P
     assert "looking for closed incidents in the IRP failing" in page
     assert "closing in KUMA failing" not in page
     assert "Pause closing in KUMA" in page
+
+
+async def test_what_fails_under_a_pause_is_in_the_headline_and_with_its_part(tmp_path: Path, sqlite_url: str) -> None:
+    async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
+        works(
+            console,
+            Trouble(part="irp", state="paused", reason="answered 503", since=console.clock.now, maintained=True),
+        )
+        with console.store.writing() as tx:
+            tx.pauses.begin("irp", until=None, by="console:anna")
+        console.health.paused("irp", "answered 503")
+        console.health.maintained({"irp": "an operator paused irp"})
+        page = await anna.sees("/")
+
+    text = text_of(page)
+    assert tone_of(page.text) == "warn"
+    assert text.index("irp is paused (by console:anna") < text.index("It also fails since") < text.index("Parts")
+    assert "IRP paused – an operator paused irp It also fails: answered 503" in text
 
 
 async def test_an_irp_that_never_asked_has_no_last_success(tmp_path: Path, sqlite_url: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from console_stage import OpenConsole, console_at, text_of
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kuma_sync.core.comparison import Rejected
 from kuma_sync.core.sentence import sentence
 from kuma_sync.settings import load
 from kuma_sync.store import PassRecord
@@ -82,16 +84,13 @@ async def test_text_from_elsewhere_is_shown_and_does_nothing(tmp_path: Path, sql
         values = {"why": [sentence("It is called %(name)s.", name=MALICIOUS)], "sign_in": False}
         return console.page(request, "refused.html", MALICIOUS, values=values)
 
-    async def asks(request: Request, console: Console) -> Response:
-        what = [sentence("Close %(name)s", name=MALICIOUS)]
-        return console.confirm(request, "Close", what, action="/x", button="Close", fields=[("id", MALICIOUS)])
-
-    pages = [Page(path="/", answer=shows), Page(path="/x", answer=asks), *PAGES[-2:]]
+    pages = [Page(path="/", answer=shows), *PAGES[1:]]
     async with console_at(tmp_path, sqlite_url, pages=pages) as console, console.signed_in() as anna:
         await console.store.write(lambda tx: tx.audit.note_pass(a_pass(1, kind=MALICIOUS, error=MALICIOUS)))
+        await console.store.write(lambda tx: tx.rejects.park([Rejected(digest=MALICIOUS, raw=b"1", reason="odd")]))
         console.health.refused(MALICIOUS)
         shown = [await anna.sees(path) for path in ("/", "/passes", "/configuration")]
-        question = await anna.sees("/x")
+        question = await anna.sees(f"/orders/drop?alert={quote(MALICIOUS)}")
 
     for answer in shown:
         assert "<script>alert" not in answer.text
@@ -99,7 +98,7 @@ async def test_text_from_elsewhere_is_shown_and_does_nothing(tmp_path: Path, sql
         assert "<script>alert(1)</script>" in text_of(answer)
         assert not set(text_of(answer)) & {"\u202e", "\x1b"}
         assert "\\u202egnp.exe\\x1b[31m{{ 7*7 }}" in text_of(answer)
-    hidden = re.findall(r'name="id" value="([^"]*)"', question.text)
+    hidden = re.findall(r'name="alert" value="([^"]*)"', question.text)
     assert hidden == [hidden[0]]
     assert "\u202e" in hidden[0], "what a form sends back must be what it was"
 
@@ -130,11 +129,14 @@ async def test_the_configuration_says_where_each_value_comes_from(tmp_path: Path
 async def test_the_configuration_tells_warnings_and_what_was_refused(tmp_path: Path, sqlite_url: str) -> None:
     async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
         console.configure(roles={"nobody": "viewer"})
+        console.health.refused("kuma.url: is not an address")
+        console.clock.advance(minutes=14)
         console.health.refused("kuma.url: cannot change while the daemon runs; restart it")
         page = await anna.sees("/configuration")
 
     assert "The configuration on disk was refused." in text_of(page)
     assert "kuma.url: cannot change while the daemon runs; restart it" in text_of(page)
+    assert re.search(r"It is refused since .*14 minutes ago", text_of(page))
     assert "web.console.roles.nobody: there is no such user" in text_of(page)
 
 

@@ -36,6 +36,9 @@ async def test_a_group_shows_priority_and_tenant_and_says_its_reason_once(tmp_pa
     assert waiting.text.count("/orders/release?") == 1
     assert text_of(group).count("more new at once than brake.max_new allows") == 1
     assert text_of(group).count("critical Kazan") == 2
+    for page in (waiting, group):
+        assert "The brake holds 2 new incidents; by now it has no limit for them (brake.max_new)." in text_of(page)
+    assert "It concerns the IRP (sv.example.com)." in text_of(group)
 
 
 async def test_alerts_without_a_route_offer_nothing_to_press(tmp_path: Path, sqlite_url: str) -> None:

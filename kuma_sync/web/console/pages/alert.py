@@ -14,11 +14,12 @@ from starlette.responses import Response
 from kuma_sync.core.alert import JsonObject, event_time
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.core.sentence import N_
-from kuma_sync.core.text import printable
+from kuma_sync.core.text import cut, printable
 from kuma_sync.irp.context import alert_url
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.history import time_line
 from kuma_sync.web.console.orders import NothingDone
+from kuma_sync.web.console.source import Events
 from kuma_sync.web.console.words import Words
 
 MOST_EVENTS = 200
@@ -26,6 +27,11 @@ MOST_EVENTS = 200
 
 LONGEST_BODY = 200_000
 """Characters of a request's body that are shown."""
+
+LONGEST_VALUE = 500
+"""Characters of one value that are shown in a table."""
+
+_JSON = json.JSONEncoder(ensure_ascii=False, indent=2)
 
 COLUMNS: Mapping[str, Sequence[str]] = {
     N_("Time"): ("Timestamp",),
@@ -61,7 +67,15 @@ NOTES = frozenset(
 
 LOOKS = ("events", "requests", "live")
 
-NO_LOOK: Mapping[str, Any] = {"nothing": None, "rows": (), "columns": (), "count": 0, "requests": (), "live": None}
+NO_LOOK: Mapping[str, Any] = {
+    "nothing": None,
+    "rows": (),
+    "columns": (),
+    "count": 0,
+    "requests": (),
+    "live": None,
+    "fields": (),
+}
 
 
 async def alert(request: Request, console: Console) -> Response:
@@ -93,12 +107,13 @@ async def _looked(console: Console, wanted: str, alert_id: str) -> dict[str, Any
     try:
         match wanted:
             case "events":
-                return _events(await console.source.events(alert_id))
+                return _events(await console.source.events(alert_id, MOST_EVENTS))
             case "requests":
                 requests = await console.source.requests(alert_id)
                 return {"requests": [(one, _body(one.body), one.note.endswith(NEXT)) for one in requests]}
             case "live":
-                return {"live": await console.source.live(alert_id)}
+                live = await console.source.live(alert_id)
+                return {"live": live, "fields": [(one, _value(one.value)) for one in live.fields]}
     except NothingDone as nothing:
         return {"nothing": nothing.says}
     return {}
@@ -109,19 +124,18 @@ def _note(words: Words, note: str) -> str:
     return words.text(said) if said in NOTES else said
 
 
-def _events(events: Sequence[JsonObject]) -> dict[str, Any]:
-    newest = sorted(events, key=event_time, reverse=True)[:MOST_EVENTS]
+def _events(found: Events) -> dict[str, Any]:
     return {
         "columns": list(COLUMNS),
-        "rows": [[_cell(event, names) for names in COLUMNS.values()] for event in newest],
-        "count": len(events),
+        "rows": [[_cell(event, names) for names in COLUMNS.values()] for event in found.events],
+        "count": found.count,
     }
 
 
 def _cell(event: JsonObject, names: Sequence[str]) -> Any:
     if names == ("Timestamp",):
         return _moment(event_time(event))
-    return next((str(event[name]) for name in names if event.get(name)), "")
+    return next((cut(str(event[name]), LONGEST_VALUE) for name in names if event.get(name)), "")
 
 
 def _moment(milliseconds: float) -> datetime | None:
@@ -134,8 +148,18 @@ def _moment(milliseconds: float) -> datetime | None:
 def _body(body: Mapping[str, object] | str | None) -> str:
     if body is None:
         return ""
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, indent=2)
-    return text if len(text) <= LONGEST_BODY else text[:LONGEST_BODY] + " …"
+    pieces, length = list[str](), 0
+    # Piece by piece: to write all of a large one would take seconds.
+    for piece in [body] if isinstance(body, str) else _JSON.iterencode(body):
+        pieces.append(piece)
+        length += len(piece)
+        if length > LONGEST_BODY:
+            return "".join(pieces)[:LONGEST_BODY] + " …"
+    return "".join(pieces)
+
+
+def _value(value: object) -> str:
+    return cut("" if value is None else str(value), LONGEST_VALUE)
 
 
 def _web(address: str) -> str:

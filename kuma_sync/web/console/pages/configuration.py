@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import groupby
 
 from starlette.requests import Request
@@ -25,7 +26,7 @@ async def configuration(request: Request, console: Console) -> Response:
     settings, everything = console.behind.settings(), request.query_params.get("all") == "1"
     keys = keys_of(settings)
     shown = [key for key in keys if everything or key.source is not Source.DEFAULT]
-    words = console.words(request)
+    words, readiness = console.words(request), console.behind.health.ready()
     values = {
         "sections": list(_by_section(shown)),
         "sources": {source: words.text(msgid) for source, msgid in SOURCES.items()},
@@ -35,7 +36,8 @@ async def configuration(request: Request, console: Console) -> Response:
         "warnings": settings.warnings,
         "broken": settings.broken,
         "restart": RESTART,
-        "refused": console.behind.health.ready().refused,
+        "refused": readiness.refused,
+        "since": console.behind.clock() - timedelta(seconds=readiness.refused_seconds),
     }
     return console.page(request, "configuration.html", N_("Configuration"), values=values)
 

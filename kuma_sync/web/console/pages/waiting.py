@@ -13,8 +13,10 @@ from starlette.responses import Response
 from kuma_sync.core.alert import AlertId, AlertSnapshot
 from kuma_sync.core.routing import IRP
 from kuma_sync.core.sentence import N_, Sentence, counted, sentence
+from kuma_sync.settings import Settings
 from kuma_sync.store import Tx
 from kuma_sync.store.read_models.groups import Group, Kind, Members
+from kuma_sync.web.console.concerned import closings_held, creates_held, remotes_concerned
 from kuma_sync.web.console.console import Console
 
 EXAMPLES = 3
@@ -36,18 +38,17 @@ async def waiting(request: Request, console: Console) -> Response:
         "unrouted": UNROUTED,
         "parked": sum(group.count for group in groups if group.kind.parked),
         "held": sum(group.count for group in groups if group.kind.held),
-        "limits": _limits(console),
+        "limit_of": partial(limit_of, console.behind.settings()),
         "several": several(groups),
     }
     return console.page(request, "waiting.html", N_("Parked and held"), values=values, refresh=True)
 
 
-def _limits(console: Console) -> dict[str, str]:
-    """Return the brake's limits as the configuration has them now, by the kind of what is held because of them."""
-    brake = console.behind.settings().brake
-    closed = f"brake.max_closed_percent = {brake.max_closed_percent}"
-    created = {Kind.HELD_CREATE.value: f"brake.max_new = {brake.max_new}"}
-    return created | {kind.value: closed for kind in (Kind.HELD_CLOSE, Kind.HELD_CLOSING)}
+def limit_of(settings: Settings, group: Group) -> Sentence | None:
+    """Say why the brake holds a group, with its numbers as the configuration has them now; None of other groups."""
+    if group.kind is Kind.HELD_CREATE:
+        return creates_held(settings.brake, group.count)
+    return closings_held(settings.brake, group.count) if group.kind.held else None
 
 
 async def group(request: Request, console: Console) -> Response:
@@ -57,7 +58,10 @@ async def group(request: Request, console: Console) -> Response:
     if found is None:
         raise HTTPException(404)
     group, members, snapshots = found
+    settings = console.behind.settings()
     values = {
+        "concerned": remotes_concerned(settings, [(group.kind.towards, group.target)]),
+        "limit": limit_of(settings, group),
         "group": group,
         "members": members,
         "alerts": {str(alert_id): snapshot.alert for alert_id, snapshot in snapshots.items()},
