@@ -64,7 +64,7 @@ async def test_results_that_have_nowhere_to_go_are_one_sentence(tmp_path: Path, 
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(("words", "code"), [("status", 3), ("config check", 0)])
+@pytest.mark.parametrize(("words", "code"), [("status --exit-code", 3), ("status", 0), ("config check", 0)])
 async def test_a_verdicts_exit_code_is_the_same_where_nobody_reads_on(tmp_path: Path, words: str, code: int) -> None:
     async with world(tmp_path) as w:
         await ask("run", "--once", *w.c)
