@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ async def console_at(
             rules=lambda: AccessRules(to_kuma=True),
             intake=None,  # type: ignore[arg-type]  # nobody closes anything here
             health=found.health,
-            render_metrics=Metrics().render,
+            render_metrics=partial(asyncio.to_thread, Metrics().render),
             console=lambda: app if found.settings.web.console.enabled else None,
         )
         stop, listener = asyncio.Event(), bind("127.0.0.1:0")

@@ -33,7 +33,7 @@ from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
 from kuma_sync.sync.polling.enqueue import route_anew
 from kuma_sync.sync.runtime.activity import ActivityLog
-from kuma_sync.sync.runtime.monitor import Heart, report
+from kuma_sync.sync.runtime.monitor import Heart, report, scraped
 from kuma_sync.sync.runtime.runner import Runtime, expect_targets, work
 from kuma_sync.sync.runtime.supervisor import happens, supervise
 from kuma_sync.sync.troubles import Outage
@@ -183,12 +183,24 @@ class Daemon:
             gives=self._giving,
             passes=lambda: None if self._runtime is None else self._runtime.passing,
             health=self._shared.health,
-            render_metrics=self._shared.metrics.render,
+            render_metrics=self._scraped,
             serves=lambda: served(self._settings),
             console=self._console,
         )
         files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
         await serve(app, door, stop=closed, limits=self._callers, **files)
+
+    async def _scraped(self) -> bytes:
+        shared, runtime = self._shared, self._runtime
+        if runtime is None:  # the store is not ready yet
+            return shared.metrics.render()
+        return await scraped(
+            shared.store,
+            health=shared.health,
+            metrics=shared.metrics,
+            targets=runtime.names,
+            within=self._limits.scraped_within,
+        )
 
     async def _make_ready(self, runtime: Runtime) -> bool:
         """Make the store ready; false when told to stop meanwhile."""

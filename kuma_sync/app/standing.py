@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code of `status`."""
+        """Return the exit code of `status --exit-code`."""
         return {Verdict.WORKS: 0, Verdict.LOOK: 1, Verdict.NOT_RUNNING: 3}[self]
 
 

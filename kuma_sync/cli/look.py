@@ -17,9 +17,9 @@ from kuma_sync.app.reasons import reasons
 from kuma_sync.app.standing import HOW_TO_ROUTE
 from kuma_sync.cli.completion import offer_targets
 from kuma_sync.cli.options import Unfinished, config_option, examples, json_option
-from kuma_sync.cli.out import complain, say
+from kuma_sync.cli.out import say
 from kuma_sync.cli.progress import progress
-from kuma_sync.cli.session import command_settings, looked_for, opened_store, readable_settings, run_async
+from kuma_sync.cli.session import command_settings, looked_for, looking, opened_store, run_async
 from kuma_sync.cli.status import SIDES, why_of
 from kuma_sync.cli.tables import (
     ALERT,
@@ -84,18 +84,13 @@ class Looked(AlertView):
 )
 def alerts(config: Path | None, as_json: bool, state: str | None, target: str | None, limit: int | None) -> None:
     """List alerts and their incidents, the latest first."""
-    settings, refused = _settings(config)
     asked = Asked(state=AlertState(state) if state else None, target=target)
-    page = _page(settings, asked, limit or (None if as_json else PAGE), any_owner=refused)
-    if as_json:
-        show_json(page.rows)
-    elif not page.rows:
-        say(f"No alerts{f' of target {target}' if target else ''}{f' are {state}' if state else ''}.")
-    else:
-        _show_rows(page, targets=settings.several or refused)
-        if page.more and limit is None:
-            among = "".join(f" --{name} {value}" for name, value in (("state", state), ("target", target)) if value)
-            say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
+    with looking(config) as (settings, refused):
+        page = _page(settings, asked, limit or (None if as_json else PAGE), any_owner=bool(refused))
+        if as_json:
+            show_json(page.rows)
+        else:
+            _show_page(page, asked, targets=settings.several or bool(refused), limited=limit is not None)
 
 
 @click.command(epilog=EXAMPLES)
@@ -114,15 +109,15 @@ def show(config: Path | None, as_json: bool, raw: bool, live: bool, alert: str) 
     if raw:
         show_raw(_raw(command_settings(config, remotes=False), alert))
         return
-    settings, refused = (command_settings(config), False) if live else _settings(config)
-    view = _view(settings, alert, any_owner=refused)
     if live:
+        settings = command_settings(config)
+        view = _view(settings, alert, any_owner=False)
         with progress("asking the IRP"):
             view = replace(view, live=run_async(_looked, settings, AlertId(view.id)))
-    if as_json:
-        show_json(view)
-    else:
-        _show(view)
+        _show(view, as_json=as_json)
+        return
+    with looking(config) as (settings, refused):
+        _show(_view(settings, alert, any_owner=bool(refused)), as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,14 +135,6 @@ class Page:
     now: datetime
     rows: list[Row]
     more: int
-
-
-def _settings(config: Path | None) -> tuple[Settings, bool]:
-    """Return the configuration; if it is refused, what names the store, and complain: that much can be looked at."""
-    settings, refused = readable_settings(config)
-    if refused:
-        complain(f"the configuration on disk is refused: {refused}; what follows is what the store holds")
-    return settings, bool(refused)
 
 
 def _page(settings: Settings, asked: Asked, limit: int | None, *, any_owner: bool) -> Page:
@@ -182,6 +169,19 @@ def _parked_row(job: ParkedJob) -> Row:
         towards=job.towards,
         reason=why_of(job),
     )
+
+
+def _show_page(page: Page, asked: Asked, *, targets: bool, limited: bool) -> None:
+    if not page.rows:
+        of = f" of target {asked.target}" if asked.target else ""
+        say(f"No alerts{of}{f' are {asked.state}' if asked.state else ''}.")
+        return
+    _show_rows(page, targets=targets)
+    if page.more and not limited:
+        among = "".join(
+            f" --{name} {value}" for name, value in (("state", asked.state), ("target", asked.target)) if value
+        )
+        say(f"… and {page.more} more: `kuma-sync alerts{among} --limit {len(page.rows) + page.more}`")
 
 
 def _show_rows(page: Page, *, targets: bool) -> None:
@@ -246,7 +246,14 @@ def _raw(settings: Settings, text: str) -> bytes:
     return privacy.hidden_piece(raw)
 
 
-def _show(view: Looked) -> None:
+def _show(view: Looked, *, as_json: bool) -> None:
+    if as_json:
+        show_json(view)
+    else:
+        _show_text(view)
+
+
+def _show_text(view: Looked) -> None:
     when = beside(view.now)
     show_line(f"{plain(view.id)}  ", State(view.state))
     show_pairs([("parked because", view.parked_because)])

@@ -17,7 +17,7 @@ from kuma_sync.app.takeover import refuse_another
 from kuma_sync.app.usable_store import assure_usable
 from kuma_sync.cli.options import Unfinished
 from kuma_sync.cli.tables import plain, show_line
-from kuma_sync.core.errors import ConfigError
+from kuma_sync.core.errors import ConfigError, StoreError
 from kuma_sync.core.text import alert_spellings
 from kuma_sync.settings import Settings, find_config, load, load_store, secrets_of
 from kuma_sync.store import Store, Tx
@@ -59,8 +59,8 @@ def store_settings(config: Path | None, wrong: ConfigError) -> Settings:
     return settings
 
 
-def readable_settings(config: Path | None) -> tuple[Settings, str]:
-    """Return the configuration and ''. If it is broken: only the part that names the store, and the error.
+def readable_settings(config: Path | None) -> tuple[Settings, ConfigError | None]:
+    """Return the configuration and None. If it is broken: only the part that names the store, and the error.
 
     A running daemon goes on with the configuration that it started with.
     """
@@ -68,9 +68,23 @@ def readable_settings(config: Path | None) -> tuple[Settings, str]:
         settings = command_settings(config, remotes=False)
         meant(settings)
     except ConfigError as error:
-        settings = store_settings(config, error)
-        return settings, str(error)
-    return settings, ""
+        return store_settings(config, error), error
+    return settings, None
+
+
+@contextmanager
+def looking(config: Path | None) -> Iterator[tuple[Settings, str]]:
+    """Give what a look at the store needs: the configuration, and why it is refused, or ''.
+
+    Where it is refused, the store can be looked at all the same; after that raise ConfigError.
+    """
+    settings, refused = readable_settings(config)
+    try:
+        yield settings, str(refused or "")
+    except StoreError as error:
+        raise refused or error from None
+    if refused:
+        raise ConfigError("", f"the configuration on disk is refused: {refused}; shown is what the store holds")
 
 
 @contextmanager

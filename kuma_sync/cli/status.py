@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,7 +20,7 @@ from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import NobodyReads, say
-from kuma_sync.cli.session import opened_store, readable_settings
+from kuma_sync.cli.session import looking, opened_store, readable_settings
 from kuma_sync.cli.tables import (
     Column,
     ago_first,
@@ -58,7 +59,9 @@ EPILOG = examples(
     "kuma-sync status",
     "kuma-sync status --watch 2",
     "kuma-sync status --json | jq .queues",
-    codes="0 it works, 1 it needs a look, 3 it does not run, 2 wrong usage or configuration.",
+    "kuma-sync status --exit-code > /dev/null || echo 'kuma-sync needs a look'",
+    codes="0 shown, 1 the store cannot be read, 2 wrong usage or configuration; with --exit-code also "
+    "1 it needs a look, 3 it does not run.",
 )
 
 SIDES = {"irp": "the IRP", "kuma": "KUMA"}
@@ -102,22 +105,29 @@ class Status:
     metavar="[SECONDS]",
     help=f"Show it again every so many seconds ({REFRESHED_EVERY}), on a terminal, until Ctrl-C.",
 )
-def status(config: Path | None, as_json: bool, every: float | None) -> None:
+@click.option("--exit-code", "judged", is_flag=True, help="Exit with 1 if it needs a look, with 3 if it does not run.")
+def status(config: Path | None, as_json: bool, every: float | None, judged: bool) -> None:
     """Say whether the daemon runs and what needs a look; show counts and queues."""
     if every is not None:
         if as_json:
             raise click.UsageError("Say --json or --watch, not both.")
-        watch(lambda: _show(_look(*readable_settings(config))), every=every)
+        watch(partial(_show_now, config), every=every)
         return
+    with looking(config) as (settings, refused):
+        found = _look(settings, refused)
+        # With `status --exit-code | head -1`, too, the exit code must always be that of the verdict.
+        with suppress(NobodyReads):
+            if as_json:
+                show_json(found)
+            else:
+                _show(found)
+        if judged:
+            raise SystemExit(found.verdict.exit_code)
+
+
+def _show_now(config: Path | None) -> None:
     settings, refused = readable_settings(config)
-    found = _look(settings, refused)
-    # With `status | head -1`, too, the exit code must always be that of the verdict.
-    with suppress(NobodyReads):
-        if as_json:
-            show_json(found)
-        else:
-            _show(found)
-    raise SystemExit(found.verdict.exit_code)
+    _show(_look(settings, str(refused or "")))
 
 
 def _look(settings: Settings, refused: str) -> Status:

@@ -128,6 +128,9 @@ class Limits:
     observed_every: timedelta = timedelta(seconds=5)
     """The pace of the gauges, of the store's trial write and of systemd's watchdog. Less than `silence`."""
 
+    scraped_within: timedelta = timedelta(seconds=2)
+    """How long a scrape waits for the store, before it shows what was seen last."""
+
     idle: timedelta = timedelta(seconds=1)
     """The pace of a worker's looks at its queue when no bell rings: other processes put jobs, too."""
 

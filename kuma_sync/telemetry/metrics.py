@@ -17,6 +17,9 @@ from kuma_sync.core.routing import IRP, UNROUTED
 TARGET = "target"
 """The label of what concerns one target. Alerts that no route takes have "no route" there, which names no target."""
 
+_OF_PULL = ("kuma_sync_handed_out", "kuma_sync_last_asked_timestamp_seconds")
+"""What there is for IRPs that poll us alone."""
+
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LONG_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
 
@@ -93,6 +96,8 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric of the targets that there are, with the label `target` where it says something.
 
+        What there is for IRPs that poll us alone always has it.
+
         Of a target that is gone the registry keeps the series: it goes on where the target comes back.
         """
         named = list(self._targets) != [IRP]
@@ -101,7 +106,7 @@ class Metrics:
         for metric in self.registry.collect():
             shown = Metric(metric.name, metric.documentation, metric.type)
             ours = [sample for sample in metric.samples if sample.labels.get(TARGET, "") in known]
-            shown.samples = [_without_target(sample, named=named) for sample in ours]
+            shown.samples = [_without_target(sample, named=named or metric.name in _OF_PULL) for sample in ours]
             yield shown
 
     def _start_at_zero(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -42,7 +42,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     rules: Callable[[], AccessRules],
     intake: Intake,
     health: Health,
-    render_metrics: Callable[[], bytes],
+    render_metrics: Callable[[], Awaitable[bytes]],
     gives: Gives | None = None,
     passes: Callable[[], Passes | None] = lambda: None,
     serves: Callable[[], str] = str,
@@ -63,7 +63,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
 
     async def metrics(request: Request) -> Response:
         refusal = _metrics_refusal(request, rules())
-        return refusal or Response(render_metrics(), media_type=_METRICS_TYPE)
+        return refusal or Response(await render_metrics(), media_type=_METRICS_TYPE)
 
     async def close(request: Request) -> Response:
         return await close_alert(request, rules(), intake)

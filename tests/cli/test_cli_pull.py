@@ -195,7 +195,7 @@ async def test_readyz_names_one_that_stopped_asking_until_it_asks_again(tmp_path
 async def needs_a_look(w: World) -> Answered:
     """Ask for the `status` until the daemon has said that something is not well."""
     async with asyncio.timeout(30):
-        while (answer := await ask("status", *w.c)).code != 1:
+        while (answer := await ask("status", "--exit-code", *w.c)).code != 1:
             await asyncio.sleep(0.1)
     return answer
 

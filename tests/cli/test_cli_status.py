@@ -13,7 +13,9 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from addresses import somewhere
 from forked import Forked, command, fork
+from plain_http import plain_client
 from prompt import NOWHERE, Answered, ask, ended, merged, started, world, write_config
 from sqlalchemy import text
 from stores import opened
@@ -37,7 +39,7 @@ async def told(config: tuple[str, ...], said: Callable[[Answered], bool], *, sec
     """Ask `status` until it says something."""
     last = time.monotonic() + seconds
     while True:
-        answer = await ask("status", *config)
+        answer = await ask("status", "--exit-code", *config)
         if said(answer):
             return answer
         assert time.monotonic() < last, answer
@@ -50,13 +52,13 @@ def works(answer: Answered) -> bool:
 
 async def test_a_daemon_that_runs_is_told_and_so_is_one_that_does_not(tmp_path: Path, database_url: str) -> None:
     async with world(tmp_path, store={"url": database_url}) as w:
-        before = await ask("status", *w.c)
+        before = await ask("status", "--exit-code", *w.c)
         async with running(*w.c) as process:
             during = await told(w.c, works)
             as_json = (await ask("status", "--json", *w.c)).json
             process.terminate()
             await process.wait()
-            after = await ask("status", *w.c)
+            after = await ask("status", "--exit-code", *w.c)
 
     assert (before.code, after.code) == (3, 3)
     assert before.out.splitlines()[0].startswith("NOT RUNNING: no daemon works on ")
@@ -67,13 +69,34 @@ async def test_a_daemon_that_runs_is_told_and_so_is_one_that_does_not(tmp_path: 
     assert [one["process"]["pid"] for one in as_json["running"]["daemons"]] == [process.pid]
 
 
+async def test_what_could_be_shown_ends_with_0_whatever_it_shows(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        w.kuma.knobs.strays = ["not an alert"]
+        assert (await ask("run", "--once", *w.c)).code == 1
+        plain, as_json = await ask("status", *w.c), await ask("status", "--json", *w.c)
+
+    assert "NOT RUNNING" in plain.out
+    assert "1 parked" in plain.out
+    assert (plain.code, as_json.code) == (0, 0)
+
+
+@pytest.mark.parametrize("words", ["status", "alerts", "show 5f0c2a3e"])
+async def test_a_refused_configuration_is_named_where_there_is_no_store_to_look_at(tmp_path: Path, words: str) -> None:
+    async with world(tmp_path) as w:
+        wrong = {"poll": {"interval": "soon"}, "store": {"url": f"sqlite:///{tmp_path}/none.db"}}
+        answer = await ask(*words.split(), *w.configured(**wrong))
+
+    assert answer.code == 2
+    assert answer.sentence.startswith("kuma-sync: poll.interval: expected a duration")
+
+
 async def test_a_killed_daemon_is_not_running_at_once_on_a_file(tmp_path: Path) -> None:
     async with world(tmp_path) as w, running(*w.c) as process:
         await told(w.c, works)
 
         process.kill()
         await process.wait()
-        answer = await ask("status", *w.c)
+        answer = await ask("status", "--exit-code", *w.c)
 
     assert answer.code == 3
     assert "NOT RUNNING" in answer.out
@@ -87,19 +110,37 @@ async def test_a_killed_daemon_is_not_running_a_minute_later_on_postgres(tmp_pat
 
         process.kill()
         await process.wait()
-        at_once, later = await ask("status", *w.c), {}
+        at_once, later = await ask("status", "--exit-code", *w.c), {}
         for seconds in (45, 61):
             async with opened(postgres_url) as store:
                 with store.engine.begin() as connection:
                     connection.execute(
                         text(f"UPDATE heartbeats SET heard_at = clock_timestamp() - interval '{seconds} seconds'")
                     )
-            later[seconds] = await ask("status", *w.c)
+            later[seconds] = await ask("status", "--exit-code", *w.c)
 
     assert at_once.code == 0, "nothing tells yet"
     assert later[45].code == 1
     assert re.search(rf"pid {process.pid} was not heard for (4[5-9]|5\d) s", later[45].out)
     assert later[61].code == 3
+
+
+async def test_a_scrape_shows_the_queue_of_that_moment(tmp_path: Path, sqlite_url: str) -> None:
+    listen = somewhere()
+    door = {"listen": listen, "metrics_public": True}
+    async with (
+        world(tmp_path, store={"url": sqlite_url}, web=door) as w,
+        running(*w.c),
+        plain_client(f"http://{listen}") as client,
+    ):
+        await told(w.c, works)
+        w.irp.faults.add("status", code=503, method="POST")
+        w.kuma.raise_alert()
+        while not w.irp.faults.fired:
+            await asyncio.sleep(0.02)
+        shown = (await client.get("/metrics")).text
+
+    assert sum(float(line.split()[-1]) for line in shown.splitlines() if 'depth{queue="delivery"' in line) == 1
 
 
 async def test_a_refused_token_is_told(tmp_path: Path, sqlite_url: str) -> None:
@@ -133,9 +174,9 @@ async def test_a_store_whose_folder_cannot_be_written_is_told(tmp_path: Path) ->
             pytest.skip("only root can give a file to another user")
         for path in (folder, *folder.iterdir()):
             os.chown(path, owner, owner)
-        fine = await ask("status", *w.c)
+        fine = await ask("status", "--exit-code", *w.c)
         folder.chmod(0o500)
-        answer = await ask("status", *w.c)
+        answer = await ask("status", "--exit-code", *w.c)
 
     assert "NOT WRITABLE" not in fine.out
     assert answer.out.splitlines()[1] == (
@@ -152,7 +193,7 @@ async def test_a_configuration_refused_by_a_reload_is_told_and_so_is_its_end(
         await told(w.c, works)
 
         write_config(w.config, merged(w.tables, tables))
-        on_disk = await ask("status", *w.c)
+        on_disk = await ask("status", "--exit-code", *w.c)
         process.send_signal(signal.SIGHUP)
         refused = await told(w.c, lambda one: "(since " in one.out.split("\n\n")[0])
         write_config(w.config, w.tables)
@@ -183,10 +224,10 @@ async def test_an_address_changed_on_disk_is_told_and_hides_no_daemon(tmp_path: 
         await told(w.c, works)
         write_config(w.config, merged(w.tables, {"irp": {"url": "http://127.0.0.1:2"}}))
 
-        during = await ask("status", *w.c)
+        during = await ask("status", "--exit-code", *w.c)
         process.kill()
         await process.wait()
-        after = await ask("status", *w.c)
+        after = await ask("status", "--exit-code", *w.c)
 
     assert during.code == 1
     assert during.out.startswith("daemon running since ")
@@ -199,7 +240,7 @@ async def test_a_file_that_is_no_toml_is_one_sentence(tmp_path: Path) -> None:
         assert (await ask("run", "--once", *w.c)).code == 0
         w.config.write_text("[kuma\n", encoding="utf-8")
 
-        answer = await ask("status", *w.c)
+        answer = await ask("status", "--exit-code", *w.c)
 
     assert answer.code == 2
     assert "is not valid TOML" in answer.sentence
@@ -207,7 +248,7 @@ async def test_a_file_that_is_no_toml_is_one_sentence(tmp_path: Path) -> None:
 
 async def test_what_the_brake_holds_is_told_in_the_first_lines(tmp_path: Path) -> None:
     async with with_held(tmp_path) as w:
-        answer = await ask("status", *w.c)
+        answer = await ask("status", "--exit-code", *w.c)
 
     counted = "2 to close in the IRP, 2 to close in KUMA, 3 to create in the IRP"
     assert answer.code == 3
@@ -241,7 +282,7 @@ async def test_a_frozen_daemon_is_told_as_silent_and_not_as_running(tmp_path: Pa
         await told(w.c, works)
         await frozen_and_silent(process, tmp_path / "store.db")
 
-        answer = await ask("status", *w.c)
+        answer = await ask("status", "--exit-code", *w.c)
         process.send_signal(signal.SIGCONT)
 
     assert answer.code == 1
@@ -293,6 +334,6 @@ async def test_a_look_leaves_no_file_beside_the_store(tmp_path: Path) -> None:
         assert (await ask("run", "--once", *w.c)).code == 0
         before = sorted(path.name for path in tmp_path.iterdir())
 
-        await ask("status", *w.c)
+        await ask("status", "--exit-code", *w.c)
 
         assert sorted(path.name for path in tmp_path.iterdir()) == before

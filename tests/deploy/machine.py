@@ -79,8 +79,8 @@ def start():
         time.sleep(0.05)
 
 def seen():
-    streams = nothing, nothing, nothing
-    return preloaded.told(preloaded.begun({server!r}, ["status"], env=environment(), cwd=str(state), fds=streams)[1])
+    streams, words = (nothing, nothing, nothing), ["status", "--exit-code"]
+    return preloaded.told(preloaded.begun({server!r}, words, env=environment(), cwd=str(state), fds=streams)[1])
 
 def stop():
     if alive():

@@ -167,7 +167,7 @@ def test_the_template_unit_runs_two_installations_side_by_side(installed: Machin
         installed.does(f"systemctl stop {south.unit}")
         north.raises(2)
         north.agrees()
-        told = {one.name: installed.run(f"kuma-sync status -c {one.config}") for one in (north, south)}
+        told = {one.name: installed.run(f"kuma-sync status --exit-code -c {one.config}") for one in (north, south)}
 
         assert installed.has(north.unit, "ActiveState") == "active"
         assert "daemon running since" in told["north"].stdout

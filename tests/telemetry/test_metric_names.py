@@ -90,6 +90,18 @@ def test_one_target_that_is_not_the_plain_one_is_named_and_shown_once() -> None:
     assert not [line for line in lines if 'target="irp"' in line]
 
 
+def test_what_an_irp_that_polls_asked_for_always_names_it() -> None:
+    metrics = Metrics()
+    metrics.expect_targets(["irp"])
+    metrics.handed_out.labels(target="irp").inc()
+    metrics.last_asked.labels(target="irp").set(5)
+
+    lines = series(metrics)
+
+    assert 'kuma_sync_handed_out_total{target="irp"} 1.0' in lines
+    assert 'kuma_sync_last_asked_timestamp_seconds{target="irp"} 5.0' in lines
+
+
 def test_a_target_that_is_gone_is_shown_no_more_and_goes_on_counting_when_it_is_back() -> None:
     metrics = Metrics()
     metrics.expect_targets(["irp", "north"])

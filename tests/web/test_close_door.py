@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -58,7 +59,7 @@ async def door(intake: Intake, *, to_kuma: bool = True) -> AsyncIterator[httpx.A
         rules=lambda: rules(to_kuma=to_kuma),
         intake=intake,
         health=Health(monotonic=lambda: 0.0),
-        render_metrics=lambda: b"",
+        render_metrics=partial(asyncio.to_thread, bytes),
     )
     stop, listener = asyncio.Event(), bind("127.0.0.1:0")
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"

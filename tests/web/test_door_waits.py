@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import httpx
@@ -75,7 +76,7 @@ async def door(url: str) -> AsyncIterator[Place]:
         rules=lambda: AccessRules(to_kuma=True, tokens={"sv": Secret("t0ken")}),
         intake=intake,
         health=Health(monotonic=lambda: 0.0),
-        render_metrics=Metrics().render,
+        render_metrics=partial(asyncio.to_thread, Metrics().render),
     )
     looking = asyncio.create_task(intake.look_out())
     try:

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -59,7 +60,7 @@ class Doors:
             rules=lambda: self.rules,
             intake=Intake(),
             health=self.health,
-            render_metrics=Metrics().render,
+            render_metrics=partial(asyncio.to_thread, Metrics().render),
         )
 
 

@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from kuma_sync.core.condition import CONFIGURATION, REFUSED, Condition, Trouble, same, went_on
-from kuma_sync.core.errors import StoreReplaced, StoreUnavailable
+from kuma_sync.core.errors import StoreError, StoreReplaced, StoreUnavailable
 from kuma_sync.core.maintenance import KUMA
 from kuma_sync.core.routing import IRP, NO_ROUTE, UNROUTED
 from kuma_sync.store import Process, Store, Tx
@@ -98,6 +98,16 @@ async def look(store: Store, *, health: Health, metrics: Metrics, targets: Seque
     held = {name: counts.jobs.get(Depth.HELD, 0) for name, counts in every.items()}
     metrics.brake_held.set(sum(held.values()))
     health.backlog(parked=parked, held=held)
+
+
+async def scraped(
+    store: Store, *, health: Health, metrics: Metrics, targets: Sequence[str], within: timedelta
+) -> bytes:
+    """Return the metrics as they are at this moment; as they were seen last where the store does not answer in time."""
+    with contextlib.suppress(StoreError, TimeoutError):
+        async with asyncio.timeout(within.total_seconds()):
+            await look(store, health=health, metrics=metrics, targets=targets)
+    return metrics.render()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
