@@ -25,7 +25,8 @@ from kuma_sync.settings import Settings
 from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.settings.sections import StoreSection, WebSection
 from kuma_sync.store import Identity, Store, is_held, store_file, store_url
-from kuma_sync.store.migrate import assure_writable, cautions, check, head
+from kuma_sync.store.migrate import assure_writable, cautions, check
+from kuma_sync.store.revisions import head
 from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
 from kuma_sync.transport.certificates import validity_of_file
 from kuma_sync.web.asking import Heard, door_address, hear

@@ -214,7 +214,7 @@ class Store:
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Open a transaction that may change the schema; nothing limits its time."""
-        with self._begun(Attempt(self._interrupt), writes=True) as connection:
+        with self._begun(Attempt(self._interrupt), writes=True, any_schema=True) as connection:
             yield connection
 
     @contextmanager
@@ -254,11 +254,17 @@ class Store:
             timer.cancel()
 
     @contextmanager
-    def _begun(self, attempt: Attempt, *, writes: bool) -> Iterator[Connection]:
-        patience = self._limits.lock
+    def _begun(self, attempt: Attempt, *, writes: bool, any_schema: bool = False) -> Iterator[Connection]:
         with (
             translated(),
-            transaction(self._engine, attempt, writes=writes, patience=patience, file=self._file) as connection,
+            transaction(
+                self._engine,
+                attempt,
+                writes=writes,
+                patience=self._limits.lock,
+                file=self._file,
+                any_schema=any_schema,
+            ) as connection,
         ):
             yield connection
 
