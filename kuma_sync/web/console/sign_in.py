@@ -17,9 +17,9 @@ from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.web.console.access import SIGN_IN, ConsoleLimits, NotDone, next_of, viewer_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.passwords import verified
-from kuma_sync.web.console.sessions import LOCAL, Known, peer_of
-from kuma_sync.web.console.throttle import Throttle
+from kuma_sync.web.console.sessions import LOCAL, Known
 from kuma_sync.web.console.words import N_
+from kuma_sync.web.throttle import Throttle, peer_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +41,9 @@ class SignIn:
     """The sign-in page and what it sends."""
 
     def __init__(self, limits: ConsoleLimits, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._throttle = Throttle(limits, monotonic=monotonic)
+        self._throttle = Throttle(
+            most=limits.wrong, within=limits.wrong_within, remembered=limits.remembered, monotonic=monotonic
+        )
         self._one = asyncio.Semaphore(1)
         self._waiting = 0
         self._most_waiting = limits.passwords_waiting

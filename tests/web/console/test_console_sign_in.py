@@ -17,7 +17,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits
 from kuma_sync.web.console.app import PAGES
-from kuma_sync.web.console.throttle import Throttle, Wait
+from kuma_sync.web.throttle import Throttle, Wait
 
 
 @pytest.mark.parametrize("path", [page.path for page in PAGES if "{" not in page.path])
@@ -87,7 +87,7 @@ async def test_long_names_of_strangers_take_no_memory(tmp_path: Path, sqlite_url
 
 def test_tries_are_forgotten_after_a_minute_and_after_a_right_password() -> None:
     now = 0.0
-    throttle = Throttle(ConsoleLimits(), monotonic=lambda: now)
+    throttle = Throttle(most=5, within=timedelta(minutes=1), remembered=10, monotonic=lambda: now)
 
     assert [throttle.tried("anna") for _ in range(5)] == [None] * 5
     assert [throttle.tried("anna") for _ in range(2)] == [Wait(seconds=60, first=True), Wait(seconds=60, first=False)]
@@ -99,7 +99,7 @@ def test_tries_are_forgotten_after_a_minute_and_after_a_right_password() -> None
 
 
 def test_a_throttle_remembers_no_more_than_it_may() -> None:
-    throttle = Throttle(ConsoleLimits(remembered=3), monotonic=lambda: 0.0)
+    throttle = Throttle(most=5, within=timedelta(minutes=1), remembered=3, monotonic=lambda: 0.0)
 
     for name in range(100):
         throttle.tried(name)

@@ -1,12 +1,17 @@
-"""Wrong passwords, counted for each user and address: after too many of them nobody may try for a while."""
+"""Wrong passwords and tokens, counted by who tries: after too many of them nobody may try for a while."""
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import IPv6Address, ip_address
 
-from kuma_sync.web.console.access import ConsoleLimits
+from starlette.requests import HTTPConnection
+
+_OF_ONE = 64
+"""Bits of an IPv6 address that name a network, in which a single machine may take any address."""
 
 
 @dataclass(slots=True)
@@ -24,15 +29,15 @@ class Wait:
 
 
 class Throttle:
-    """Counts tries by key; `monotonic` counts seconds.
+    """Counts tries by key: `most` of each `within` a time; `remembered` keys, the oldest are forgotten.
 
-    It must be told of a try before the try is judged: many may come at once.
+    It must be told of a try before a judgement that takes time: many may come at once. `monotonic` counts seconds.
     """
 
-    def __init__(self, limits: ConsoleLimits, *, monotonic: Callable[[], float]) -> None:
-        self._most = limits.wrong
-        self._within = limits.wrong_within.total_seconds()
-        self._remembered = limits.remembered
+    def __init__(self, *, most: int, within: timedelta, remembered: int, monotonic: Callable[[], float]) -> None:
+        self._most = most
+        self._within = within.total_seconds()
+        self._remembered = remembered
         self._now = monotonic
         self._tries: OrderedDict[Hashable, _Tries] = OrderedDict()
 
@@ -55,3 +60,19 @@ class Throttle:
     def right(self, key: Hashable) -> None:
         """Forget the tries: the last one was right."""
         self._tries.pop(key, None)
+
+
+def peer_of(request: HTTPConnection) -> str:
+    """Return the address of the direct peer, an IPv4 one in its own form."""
+    try:
+        address = ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+def network_of(peer: str) -> str:
+    """Return what stands for a caller: its address, or its network where it may have any address of that."""
+    address = ip_address(peer) if peer else None
+    return str(int(address) >> (128 - _OF_ONE)) if isinstance(address, IPv6Address) else peer
