@@ -58,6 +58,8 @@ class Daemon:
     Without `limits` it has the program's normal ones.
     """
 
+    _tls: ssl.SSLContext | None = None
+
     def __init__(
         self,
         settings: Settings,
@@ -74,7 +76,6 @@ class Daemon:
         self._pulse = Pulse(limit=limits.blocked, last_line=limits.last_line)
         metrics = Metrics()
         self._callers = DoorLimits(most=most_connections())
-        self._tls: ssl.SSLContext | None = None
         self._shared = SharedState(
             store=open_store(settings, limits=limits.store),
             limits=limits,

@@ -52,10 +52,9 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     console: Callable[[], Pages | None] = lambda: None,
     wrong_tokens: WrongTokens | None = None,
 ) -> Starlette:
-    """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
+    """Build the application; `rules` and `serves`, which identifies KUMA and the IRPs, are called at every request.
 
-    `gives` has the alerts for targets that poll us; `passes` is called where a call may be passed on to KUMA, `console`
-    for what is no call of KUMA's (None: it is off).
+    `passes` is called where a call may be passed on to KUMA, `console` for what is no call of KUMA's (None: it is off).
     """
 
     async def livez(_request: Request) -> Response:
@@ -74,8 +73,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
 
     app = Starlette(
         routes=[
-            Route("/livez", livez, methods=["GET"]),
-            Route("/healthz", livez, methods=["GET"]),
+            *(Route(path, livez, methods=["GET"]) for path in ("/livez", "/healthz")),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
             *(Route(f"/api/{version}/alerts/close", close, methods=["POST"]) for version in API_VERSIONS),
