@@ -1,4 +1,4 @@
-"""A newer copy of the daemon starts beside an older one on PostgreSQL: the older one ends, nothing is lost or doubled.
+"""A newer program beside an older one, and the older one put back: nothing is lost or doubled.
 
 The newer program is this one with one more migration.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from forked import ended
 from stage import Child, Stage, eventually, staged
 
 import kuma_sync
@@ -42,17 +43,22 @@ def newer_program(tmp_path: Path) -> Path:
     return folder
 
 
-@asynccontextmanager
-async def newer_daemon(program: Path, stage: Stage) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kuma_sync", "run", "-c", str(stage.config)),
+async def started(program: Path, stage: Stage, *words: str) -> asyncio.subprocess.Process:
+    """Start a command of another program."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kuma_sync", *words, "-c", str(stage.config)),
         cwd=program,  # where `-m` looks first
         env={**os.environ, "PYTHONPATH": str(program)},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
+
+
+@asynccontextmanager
+async def newer_daemon(program: Path, stage: Stage) -> AsyncIterator[None]:
+    process = await started(program, stage, "run")
     try:
-        yield process
+        yield
     finally:
         process.terminate()
         assert await process.wait() == 0
@@ -104,3 +110,33 @@ async def test_an_older_copy_ends_and_a_newer_one_goes_on(
     )
     assert stage.irp.doubled() == []
     assert {column for (column,) in on(new_postgres_url, "SELECT DISTINCT of_the_future FROM links")()} == {"x"}
+
+
+async def test_the_old_program_and_its_backup_put_back_lose_and_double_nothing(
+    tmp_path: Path, newer_program: Path, sqlite_url: str
+) -> None:
+    backup, store = tmp_path / "backup.db", tmp_path / "store.db"
+    async with staged(tmp_path, sqlite_url) as stage:
+        config = ("-c", str(stage.config))
+        raised = [stage.kuma.raise_alert() for _ in range(4)]
+        assert await stage.run_once() == 0
+        codes = [(await ended("db", "backup", str(backup), *config))[0]]
+        raised += [stage.kuma.raise_alert() for _ in range(4)]
+        stage.kuma.grow(raised[0])
+        stage.kuma.close(raised[1])
+        newer = await started(newer_program, stage, "run", "--once")
+        codes.append(await newer.wait())
+        refused = stage.start()
+        refused_code = await refused.ended()
+        for left in ("-wal", "-shm"):
+            store.with_name(f"{store.name}{left}").unlink(missing_ok=True)
+        shutil.copy(backup, store)
+        stage.kuma.close(raised[5])
+        codes.append((await ended("resync", "--all", "--yes", *config))[0])
+        codes.append((await ended("run", "--once", *config, env={**os.environ, "KUMA_SYNC_POLL__UNSEEN": "all"}))[0])
+        verdict = stage.verdict()
+
+    assert (codes, refused_code) == ([0, 0, 0, 0], 1)
+    assert "newer kuma-sync" in refused.log.read_text().splitlines()[-1]
+    assert verdict.endswith("both sides agree"), verdict
+    assert (len(stage.irp.incidents), stage.irp.doubled()) == (8, [])
