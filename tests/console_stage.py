@@ -25,6 +25,7 @@ from kuma_sync.sync.runtime.activity import ActivityLog
 from kuma_sync.sync.runtime.runner import Runtime
 from kuma_sync.telemetry.health import Health
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.web.certificate import door_tls
 from kuma_sync.web.console.access import ConsoleLimits
 from kuma_sync.web.console.app import PAGES, Page, console_app
 from kuma_sync.web.console.console import Behind
@@ -171,7 +172,7 @@ async def console_at(
         found.url = f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         cert_file, key_file = tls or (None, None)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(serve(doors, listener, stop=stop, cert_file=cert_file, key_file=key_file))
+            tasks.create_task(serve(doors, listener, stop=stop, tls=door_tls(cert_file, key_file)))
             try:
                 yield found
             finally:

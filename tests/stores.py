@@ -16,7 +16,8 @@ from alembic.config import Config
 from sqlalchemy.engine import Connection, Engine
 
 from kuma_sync.store import Store, StoreLimits, schema, store_url
-from kuma_sync.store.migrate import migrations_path, upgrade
+from kuma_sync.store.migrate import upgrade
+from kuma_sync.store.revisions import migrations_path
 from kuma_sync.store.transactions import OnServer
 
 

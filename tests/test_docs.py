@@ -46,6 +46,7 @@ PROFILES = ROOT / "docs" / "profiles.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 GUARANTEES = ROOT / "docs" / "guarantees.md"
+SECURITY = ROOT / "docs" / "security.md"
 
 CONTRACT_KEYS = {
     "kuma": "url token api_version instance web_url statuses tenants with_affected ca_file verify_tls client_cert "
@@ -470,13 +471,22 @@ def test_no_built_in_profile_claims_what_was_never_proven() -> None:
 # Guarantees
 
 
-def test_every_test_that_a_guarantee_names_exists() -> None:
-    named = set(re.findall(r"`([\w/]+\.py)::(\w+)`", read(GUARANTEES)))
+@pytest.mark.parametrize("page", [GUARANTEES, SECURITY], ids=["guarantees", "security"])
+def test_every_test_that_a_guarantee_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`([\w/]+\.py)::(\w+)`", read(page)))
 
     missing = {f"{path}::{test}" for path, test in named if test not in named_in(ROOT / "tests" / path)}
 
     assert len(named) > 60
     assert missing == set()
+
+
+def test_every_attack_names_its_tests() -> None:
+    rows = re.findall(r"^\| (.*) \| (.*) \| (.*) \|$", read(SECURITY), flags=re.MULTILINE)
+    attacks = [row for row in rows if not row[0].startswith("what somebody may")]
+
+    assert len(attacks) > 30
+    assert [attack for attack, _what, tests in attacks if not re.fullmatch(r"(`[\w/]+\.py::\w+`(, )?)+", tests)] == []
 
 
 def test_every_fault_names_its_tests() -> None:

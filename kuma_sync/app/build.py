@@ -54,20 +54,6 @@ from kuma_sync.sync.runtime.maintenance import MaintenanceWatch
 from kuma_sync.sync.runtime.runner import Runtime, TargetRuntime
 from kuma_sync.sync.write_back import WriteBackLoop
 from kuma_sync.telemetry.health import part_of
-from kuma_sync.web.responses import AccessRules
-
-
-def door_rules(settings: Settings) -> AccessRules:
-    """Return who may pass which door."""
-    return AccessRules(
-        to_kuma=settings.close.to_kuma,
-        pulls={name: section.token for name, section in settings.irps.items() if section.pulls},
-        tokens=settings.web.tokens,
-        allow=settings.web.passthrough.allow,
-        metrics_token=settings.web.metrics_token,
-        metrics_public=settings.web.metrics_public,
-    )
-
 
 log = structlog.get_logger(__name__)
 

@@ -25,9 +25,10 @@ from kuma_sync.settings import Settings, sqlite_path
 from kuma_sync.settings.paths import may_exist
 from kuma_sync.store import Job, Store, StoreLimits, Tx, store_url
 from kuma_sync.store.jobs import JobState
-from kuma_sync.store.migrate import check, head, outdated, upgrade
+from kuma_sync.store.migrate import check, outdated, upgrade
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.waiting import Held, Named
+from kuma_sync.store.revisions import head
 from kuma_sync.sync.closing.requests import read_order
 from kuma_sync.sync.delivery.forecast import Forecast, Forecaster
 from kuma_sync.sync.delivery.unit_of_work import load_states

@@ -15,7 +15,7 @@ from kuma_sync.settings.targets import key_of
 from kuma_sync.sync.limits import Limits
 from kuma_sync.transport import Endpoint
 from kuma_sync.transport.carrier import Connections
-from kuma_sync.web.server import assure_certificate
+from kuma_sync.web.certificate import door_tls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,5 +67,5 @@ def _login(section: IrpSection, key: str) -> Sequence[str]:
 
 
 def _door(section: WebSection) -> Sequence[str]:
-    assure_certificate(section.cert_file, section.key_file)
+    door_tls(section.cert_file, section.key_file)
     return ()

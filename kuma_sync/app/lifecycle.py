@@ -14,8 +14,9 @@ from functools import partial
 
 import structlog
 
-from kuma_sync.app.build import build, door_rules, open_store, pullers, utc_now
+from kuma_sync.app.build import build, open_store, pullers, utc_now
 from kuma_sync.app.console_door import ConsoleDoor, FromDaemon
+from kuma_sync.app.door import Door, door_rules
 from kuma_sync.app.hiding import obey
 from kuma_sync.app.identity import served
 from kuma_sync.app.notifications import Notifications
@@ -27,7 +28,6 @@ from kuma_sync.app.usable_store import make_ready
 from kuma_sync.core.errors import ConfigError, StoreReplaced, StoreUnavailable
 from kuma_sync.irp.profile import Profile
 from kuma_sync.settings import Settings, changed_keys, frozen_changes, secrets_of, waiting_changes
-from kuma_sync.settings.sections import WebSection
 from kuma_sync.sync.closing.intake import ClosingIntake, Waiters
 from kuma_sync.sync.handout.giving import Giving
 from kuma_sync.sync.limits import Limits
@@ -42,10 +42,10 @@ from kuma_sync.telemetry.certificates import DOOR, Certificates
 from kuma_sync.telemetry.health import Health, Part, split_part
 from kuma_sync.telemetry.metrics import Metrics
 from kuma_sync.telemetry.watchdog import Pulse, Systemd
-from kuma_sync.transport.certificates import validity_of_file
+from kuma_sync.web.certificate import door_tls
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.server import assure_certificate, bind, serve
+from kuma_sync.web.server import serve
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +80,7 @@ class Daemon:
             certificates=Certificates(metrics),
             waiters=Waiters(most=min(limits.waiting_callers, self._callers.most // 2)),
         )
+        self._door = Door(self._shared.certificates)
         self._notifications = Notifications(self._shared, settings.notify)
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
         self._runtime: Runtime | None = None
@@ -121,7 +122,7 @@ class Daemon:
             stack.push_async_callback(self._shared.store.aclose)  # closed before it is let go
             expect_targets(runtime)
             self._giving.serve(pullers(self._settings))
-            door = self._door(self._settings.web)
+            door = self._door.open(self._settings.web)
             self._take_signals()
             stack.enter_context(self._pulse.watched())
             closed = asyncio.Event()
@@ -187,8 +188,7 @@ class Daemon:
             serves=lambda: served(self._settings),
             console=self._console,
         )
-        files = {"cert_file": self._settings.web.cert_file, "key_file": self._settings.web.key_file}
-        await serve(app, door, stop=closed, limits=self._callers, **files)
+        await serve(app, door, stop=closed, limits=self._callers, tls=self._door.tls)
 
     async def _scraped(self) -> bytes:
         shared, runtime = self._shared, self._runtime
@@ -260,6 +260,10 @@ class Daemon:
         before, self._settings = self._settings, settings
         self._shared.certificates.keep({DOOR} | certified_parts(settings))
         self._notifications.configure(settings.notify)
+        try:
+            self._door.renew(settings.web)
+        except ConfigError as error:  # the files changed since they were looked at
+            self._refuse(error)
         logs.configure(level=settings.log.level, format=settings.log.format)
         # Names alone: the values may be secret.
         log.info(
@@ -329,6 +333,8 @@ class Daemon:
         changed = frozen_changes(self._settings, settings)
         if changed:
             raise ConfigError(changed[0], "cannot change while the daemon runs; restart it")
+        if settings.web.listen:
+            door_tls(settings.web.cert_file, settings.web.key_file)  # an unusable one is refused, and the old one stays
         if waiting := waiting_changes(self._settings, settings):
             log.warning("configuration_waits_for_restart", keys=waiting)
         async with AsyncExitStack() as opened:
@@ -341,15 +347,6 @@ class Daemon:
 
     async def _report(self) -> None:
         await report(self._systemd, self._shared.health, self._pulse, self._limits)
-
-    def _door(self, web: WebSection) -> socket.socket | None:
-        """Bind the HTTP door's address; None if there is no door. Raise ConfigError or PortTaken."""
-        if not web.listen:
-            return None
-        assure_certificate(web.cert_file, web.key_file)
-        if web.cert_file is not None and (validity := validity_of_file(web.cert_file)) is not None:
-            self._shared.certificates.shown(DOOR, validity[1])
-        return bind(web.listen)
 
     def _succeeded(self, part: Part) -> None:
         name, target = split_part(part)

@@ -25,11 +25,13 @@ from kuma_sync.settings import Settings
 from kuma_sync.settings.paths import SYSTEM_STATE
 from kuma_sync.settings.sections import StoreSection, WebSection
 from kuma_sync.store import Identity, Store, is_held, store_file, store_url
-from kuma_sync.store.migrate import assure_writable, cautions, check, head
+from kuma_sync.store.migrate import assure_writable, cautions, check
+from kuma_sync.store.revisions import head
 from kuma_sync.sync.runtime.noticing import EXPIRES_SOON
 from kuma_sync.transport.certificates import validity_of_file
 from kuma_sync.web.asking import Heard, door_address, hear
-from kuma_sync.web.server import assure_certificate, why_not_free
+from kuma_sync.web.certificate import door_tls
+from kuma_sync.web.server import why_not_free
 
 ROOM = 1024 * 1024
 """Bytes that must be free; a transaction needs some."""
@@ -280,7 +282,7 @@ def check_door(settings: Settings) -> Iterator[Finding]:
     if section.cert_file is None:
         return
     try:
-        assure_certificate(section.cert_file, section.key_file)
+        door_tls(section.cert_file, section.key_file)
     except ConfigError as error:
         yield failed("door certificate", str(error), misconfigured=True)
     else:

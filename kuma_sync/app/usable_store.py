@@ -13,7 +13,8 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.settings import Settings, sqlite_path
 from kuma_sync.settings.paths import SYSTEM_WIDE
 from kuma_sync.store import Store, Tx
-from kuma_sync.store.migrate import check, head, outdated, upgrade
+from kuma_sync.store.migrate import check, outdated, upgrade
+from kuma_sync.store.revisions import head
 from kuma_sync.sync.polling.enqueue import route_anew
 from kuma_sync.sync.runtime.runner import Runtime
 

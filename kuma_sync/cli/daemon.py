@@ -12,6 +12,7 @@ import click
 from kuma_sync.app.lifecycle import Daemon
 from kuma_sync.app.one_pass import complete_pass
 from kuma_sync.app.standing import HOW_TO_ROUTE, unrouted_held
+from kuma_sync.cli.bug import leave_no_core
 from kuma_sync.cli.dry_run import show_dry_run
 from kuma_sync.cli.options import config_option, examples, json_option
 from kuma_sync.cli.out import complain, progress_width
@@ -54,6 +55,7 @@ def run(limits: Limits | None, config: Path | None, once: bool, dry_run: bool, a
     if as_json and not dry_run:
         raise click.UsageError("--json needs --once --dry-run: only that prints a table.")
     keep_one_arena()
+    leave_no_core()
     if dry_run:
         raise SystemExit(run_async(show_dry_run, command_settings(config), as_json, limits))
     settings = read_settings(config)

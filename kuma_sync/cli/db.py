@@ -33,6 +33,7 @@ from kuma_sync.settings.types import show_duration
 from kuma_sync.store import Identity, Store, Tx, migrate, store_url
 from kuma_sync.store.backup import back_up
 from kuma_sync.store.copies import DEAD_AFTER
+from kuma_sync.store.revisions import head
 from kuma_sync.store.targets import Remaining
 from kuma_sync.sync import operator
 from kuma_sync.sync.runtime.housekeeping import prune as prune_old
@@ -119,21 +120,21 @@ def _upgrade(settings: Settings) -> None:
     store = open_store(settings)
     try:
         before = migrate.check(store)
-        way = f"bringing the schema from {before or 'empty'} to {migrate.head()}"
+        way = f"bringing the schema from {before or 'empty'} to {head()}"
         with progress(way) as told:
             migrate.upgrade(store, told=lambda reached: told(f"{way}: {reached} is done"))
     finally:
         store.close()
-    if before == migrate.head():
+    if before == head():
         show_line(f"The schema is {before} already.")
     else:
-        show_line(f"The schema is {migrate.head()} now, it was {before or 'empty'}.")
+        show_line(f"The schema is {head()} now, it was {before or 'empty'}.")
 
 
 def _current(settings: Settings) -> None:
     with opened_store(settings, any_owner=True, any_schema=True) as store:
         revision = migrate.check(store)
-    newest = "the newest" if revision == migrate.head() else f"this program knows {migrate.head()}"
+    newest = "the newest" if revision == head() else f"this program knows {head()}"
     show_line(f"{revision} ({newest})")
 
 
@@ -176,7 +177,7 @@ def _copy(settings: Settings, url: str, password_file: Path | None) -> None:
             store = open_store(settings)
             stack.enter_context(store.hold())
             stack.callback(store.close)  # closed before it is let go
-            if migrate.check(target) not in (None, migrate.head()):
+            if migrate.check(target) not in (None, head()):
                 raise StoreError("the database to copy into has tables of an older kuma-sync; give an empty one")
             migrate.upgrade(target)
             migrate.assure_writable(target)

@@ -29,7 +29,6 @@ from kuma_sync.settings.warnings import ambiguous_tokens, cautions
 
 _NEEDS_A_RESTART = ("store.url", "web.listen", "kuma.url", "kuma.instance")
 _TARGETS_NEED = ("url", "profile")
-_READ_AT_START = ("web.cert_file", "web.key_file")
 _NOWHERE = {side: {"url": "https://nowhere.invalid"} for side in ("kuma", "irp")}
 _EXAMPLE = "config.example.toml"
 _PACKAGE = Path(__file__).parents[1]
@@ -197,7 +196,8 @@ def frozen_changes(old: Settings, new: Settings) -> list[str]:
 
 def waiting_changes(old: Settings, new: Settings) -> list[str]:
     """Return the changed keys that take effect only at the next start."""
-    changed = [key for key in _READ_AT_START if _value(old, key) != _value(new, key)]
+    # Another certificate is shown at once, but a door with TLS does not become one without, or the other way.
+    changed = [] if (old.web.cert_file is None) == (new.web.cert_file is None) else ["web.cert_file"]
     before, after = old.store.password, new.store.password
     # The same file is read again for every connection.
     same = before.path == after.path and (after.path is not None or before.reveal() == after.reveal())

@@ -17,13 +17,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
-from kuma_sync.core.handout import PAGE, Asked, filed_as
+from kuma_sync.core.handout import Asked, filed_as
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.types import UtcTime
 
 KEPT = timedelta(minutes=10)
-"""How long replaced bytes stay (an answer that takes longer breaks off), and the pages of a listing."""
+"""How long replaced bytes stay: an answer that takes longer breaks off."""
 
 _FAST = 1
 
@@ -120,7 +120,6 @@ class HandedOut:
 
 _ROWS = schema.handouts
 _BODIES = schema.handout_bodies
-_PAGES = schema.handout_pages
 _KNOWN = select(_ROWS).where(one_of(_ROWS.c.alert_id, "b_ids"))
 _REPLACE = (
     update(_BODIES)
@@ -202,39 +201,6 @@ class Handouts:
             found += [_out(row) for row in rows if asked.name is None or asked.name.search(row.name)]
         return in_order(found)
 
-    def keep_pages(self, target: str, asked: Asked, ids: Sequence[AlertId]) -> None:
-        """Keep the pages of a listing after its first, in place of those of an earlier one."""
-        key = {"target": target, "listing": _key(asked)}
-        outdated = _PAGES.c.made_at < self._now - KEPT
-        self._connection.execute(delete(_PAGES).where(or_(and_(*_of_listing(target, asked)), outdated)))
-        pages = [
-            {**key, "page": page, "alert_ids": json.dumps(ids[start : start + PAGE]), "made_at": self._now}
-            for page, start in enumerate(range(PAGE, len(ids), PAGE), start=2)
-        ]
-        if pages:
-            insert = insert_into(self._connection, _PAGES)
-            # Two may ask at the same moment: the later listing counts.
-            same = ["target", "listing", "page"]
-            news = {name: insert.excluded[name] for name in ("alert_ids", "made_at")}
-            self._connection.execute(insert.on_conflict_do_update(index_elements=same, set_=news), pages)
-
-    def page(self, target: str, asked: Asked) -> list[AlertId] | None:
-        """Return the alerts of a page after the first; None where no such listing is kept."""
-        rows = self._connection.execute(
-            select(_PAGES.c.page, _PAGES.c.alert_ids).where(
-                *_of_listing(target, asked), _PAGES.c.page.in_([2, asked.page]), _PAGES.c.made_at > self._now - KEPT
-            )
-        )
-        pages = {page: alert_ids for page, alert_ids in rows}
-        if not pages:
-            return None
-        return [AlertId(one) for one in json.loads(pages.get(asked.page, "[]"))]
-
-    def has_pages(self, target: str, asked: Asked) -> bool:
-        """Tell whether pages of a listing are kept."""
-        query = select(_PAGES.c.page).where(*_of_listing(target, asked)).limit(1)
-        return self._connection.execute(query).first() is not None
-
     def parts(self, outs: Sequence[Out], asked: Asked) -> dict[AlertId, Parts]:
         """Return the bytes of these alerts in these versions; those that are gone are left out."""
         body = _BODIES.c
@@ -291,9 +257,8 @@ class Handouts:
         return self._connection.execute(query).first() is not None
 
     def sweep(self) -> None:
-        """Remove replaced bytes and pages that no answer needs any more."""
+        """Remove replaced bytes that no answer needs any more."""
         self._connection.execute(delete(_BODIES).where(_BODIES.c.replaced_at < self._now - KEPT))
-        self._connection.execute(delete(_PAGES).where(_PAGES.c.made_at < self._now - KEPT))
 
     def _known(self, ids: Sequence[AlertId]) -> dict[AlertId, Row[Any]]:
         found: dict[AlertId, Row[Any]] = {}
@@ -369,14 +334,6 @@ def _wanted(columns: Sequence[Any], target: str, asked: Asked, statuses: frozens
     if asked.until is not None:
         query = query.where(or_(moment <= asked.until, moment.is_(None)))
     return query
-
-
-def _key(asked: Asked) -> bytes:
-    return hashlib.blake2b(asked.listing.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-
-
-def _of_listing(target: str, asked: Asked) -> tuple[ColumnElement[bool], ...]:
-    return _PAGES.c.target == target, _PAGES.c.listing == _key(asked)
 
 
 def in_order(outs: Sequence[Out]) -> list[Out]:

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from sqlalchemy import column, inspect, select, table
 from sqlalchemy.engine import Connection
 
 from kuma_sync.core.errors import NewerSchema, StoreError
 from kuma_sync.store import postgres
+from kuma_sync.store.revisions import UPGRADES, head, known, migrations_path
 from kuma_sync.store.schema import metadata
 from kuma_sync.store.session import Store
 
 _VERSION = table("alembic_version", column("version_num"))
-
-
-def migrations_path() -> Path:
-    """Return the folder of the migrations: inside the package when installed, beside it in a checkout."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
-
-
-def known() -> list[str]:
-    """Return the revisions this program knows, oldest first; the files are named after them."""
-    return sorted(path.name.partition("_")[0] for path in (migrations_path() / "versions").glob("[0-9]*_*.py"))
-
-
-def head() -> str:
-    """Return the newest revision this program knows."""
-    return known()[-1]
 
 
 def current(store: Store) -> str | None:
@@ -89,8 +72,9 @@ def _revision(connection: Connection) -> str | None:
 
 def _upgrade(connection: Connection, told: Callable[[str], None] | None) -> None:
     if connection.dialect.name == "postgresql":
-        # Several copies may start at once; the second waits here and finds the work done.
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7223)")
+        # Several copies may start at once; the second waits here and finds the work done. Older ones that work on the
+        # store end what they write just now, and find the schema changed at their next write.
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADES})")
     revision = _revision(connection)
     if revision is not None:
         _refuse_newer(revision)

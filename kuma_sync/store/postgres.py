@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from kuma_sync.core.errors import ConfigError, StoreError, StoreUnavailable
 from kuma_sync.settings import Secret
 from kuma_sync.store.attempt import StoreLimits, takes
+from kuma_sync.store.revisions import ANY_SCHEMA, changed, head, looks
 from kuma_sync.store.sqlite import WRITES
 from kuma_sync.telemetry.redact import hide
 
@@ -140,7 +141,7 @@ def _prepared(engine: Engine, password: Secret | None, limits: StoreLimits) -> E
         event.listen(engine, "do_connect", partial(_give_password, password))
     pooled = _Pooled(limits.lock)
     event.listen(engine, "connect", pooled.prepare)
-    event.listen(engine, "begin", _begin)
+    event.listen(engine, "begin", partial(_begin, head()))
     event.listen(engine, "handle_error", pooled.give_up)
     _see_that_connections_live(engine, limits.asleep)
     return engine
@@ -265,16 +266,24 @@ def _settings(version: int, patience: timedelta, *, local: bool) -> str:
     return f"SELECT pg_backend_pid(), {', '.join(sets)}"  # nothing in it is anybody's but ours
 
 
-def _begin(connection: Connection) -> None:
-    """Make our settings for this transaction, if a pooler may have lent the connection to somebody else before."""
-    settings = connection.info.get(_SHARED)
-    if settings is None:
+def _begin(revision: str, connection: Connection) -> None:
+    """Make our settings for this transaction, if a pooler may have lent the connection to somebody else before.
+
+    One that writes also looks whether the schema still has our `revision`.
+    """
+    options, settings = connection.get_execution_options(), connection.info.get(_SHARED)
+    writes = options.get(WRITES, False)
+    statements = [] if settings is None else [*(["SET TRANSACTION READ WRITE"] if writes else []), settings]
+    if writes and not options.get(ANY_SCHEMA):
+        statements.append(looks(revision))
+    if not statements:
         return
-    writes = connection.get_execution_options().get(WRITES, False)
     try:
-        connection.exec_driver_sql(f"SET TRANSACTION READ WRITE; {settings}" if writes else settings)
+        connection.exec_driver_sql("; ".join(statements))
     except exc.NotSupportedError:
         raise StoreUnavailable(f"the store is out of reach: {READ_ONLY}") from None
+    except exc.DataError as error:
+        raise changed(error, revision) from None
 
 
 def assure_suitable(connection: Any) -> None:

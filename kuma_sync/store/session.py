@@ -27,6 +27,7 @@ from kuma_sync.store.cursor import CursorRow
 from kuma_sync.store.dialect import LeaseClock
 from kuma_sync.store.engine import open_engine, store_file, translated
 from kuma_sync.store.file import StoreFile, held, looked_at
+from kuma_sync.store.handout_pages import HandoutPages
 from kuma_sync.store.handouts import Handouts
 from kuma_sync.store.hiding import Hiding
 from kuma_sync.store.jobs import Depth
@@ -67,6 +68,7 @@ class Tx:
     heartbeats: Heartbeats
     notified: Notified
     handouts: Handouts
+    handout_pages: HandoutPages
     pauses: Pauses
     write_backs: WriteBacks
     keys: Keys
@@ -214,7 +216,7 @@ class Store:
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
         """Open a transaction that may change the schema; nothing limits its time."""
-        with self._begun(Attempt(self._interrupt), writes=True) as connection:
+        with self._begun(Attempt(self._interrupt), writes=True, any_schema=True) as connection:
             yield connection
 
     @contextmanager
@@ -254,11 +256,17 @@ class Store:
             timer.cancel()
 
     @contextmanager
-    def _begun(self, attempt: Attempt, *, writes: bool) -> Iterator[Connection]:
-        patience = self._limits.lock
+    def _begun(self, attempt: Attempt, *, writes: bool, any_schema: bool = False) -> Iterator[Connection]:
         with (
             translated(),
-            transaction(self._engine, attempt, writes=writes, patience=patience, file=self._file) as connection,
+            transaction(
+                self._engine,
+                attempt,
+                writes=writes,
+                patience=self._limits.lock,
+                file=self._file,
+                any_schema=any_schema,
+            ) as connection,
         ):
             yield connection
 
@@ -309,6 +317,7 @@ class Store:
             heartbeats=Heartbeats(connection, lease_clock),
             notified=Notified(connection),
             handouts=Handouts(connection, now),
+            handout_pages=HandoutPages(connection, now),
             pauses=Pauses(connection, now),
             write_backs=WriteBacks(connection, now),
             keys=Keys(connection, now),

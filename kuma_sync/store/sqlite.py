@@ -12,6 +12,7 @@ from sqlalchemy import URL, create_engine, event
 from sqlalchemy.engine import Connection, Engine
 
 from kuma_sync.store.file import LOGS, StoreFile
+from kuma_sync.store.revisions import ANY_SCHEMA, assure_unchanged, head
 
 WRITES = "kuma_sync_writes"
 """Execution option of a connection: whether its transaction will write.
@@ -35,7 +36,7 @@ def open_sqlite(url: URL, *, busy_timeout: float, file: StoreFile, untouched: bo
     if not untouched:
         event.listen(engine, "connect", _prepare)
         _watch(engine, file)
-    event.listen(engine, "begin", partial(_begin, file, round(busy_timeout * 1000)))
+    event.listen(engine, "begin", partial(_begin, file, round(busy_timeout * 1000), head()))
     return engine
 
 
@@ -102,13 +103,16 @@ def _watch(engine: Any, file: StoreFile) -> None:
         event.listen(engine, ended, disconnected)
 
 
-def _begin(file: StoreFile, busy_timeout: int, connection: Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES)
+def _begin(file: StoreFile, busy_timeout: int, revision: str, connection: Connection) -> None:
+    options = connection.get_execution_options()
+    writes = options.get(WRITES)
     patience = busy_timeout if writes is None else 0
+    driver: Any = connection.connection.driver_connection
     if connection.info.get("patience", busy_timeout) != patience:
-        driver: Any = connection.connection.driver_connection
         driver.execute(f"PRAGMA busy_timeout = {patience}").close()
         connection.info["patience"] = patience
     file.assure_in_place(with_logs=bool(writes))  # before SQLite itself fails: it would report a bad disk
     # A deferred BEGIN that becomes a writer later gets SQLITE_BUSY at once; no time-out helps.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if writes and not options.get(ANY_SCHEMA):
+        assure_unchanged(driver, revision)

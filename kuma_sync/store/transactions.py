@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, QueuePool, RootTransaction, exc
 from kuma_sync.store import postgres, sqlite
 from kuma_sync.store.attempt import Attempt
 from kuma_sync.store.file import StoreFile
+from kuma_sync.store.revisions import ANY_SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -33,14 +34,22 @@ Work = Callable[[Connection], T]
 
 @contextmanager
 def transaction(
-    engine: Engine, attempt: Attempt, *, writes: bool, patience: timedelta, file: StoreFile | None
+    engine: Engine,
+    attempt: Attempt,
+    *,
+    writes: bool,
+    patience: timedelta,
+    file: StoreFile | None,
+    any_schema: bool = False,
 ) -> Iterator[Connection]:
     """Open a transaction and wait here for what it needs; another thread may abort the `attempt`.
+
+    One that `writes` needs our schema, unless `any_schema` will do.
 
     After a commit it is checked that the `file` (None on a server) is still the one at its path.
     """
     with connected(engine, attempt, patience=patience) as connection:
-        connection.execution_options(**{sqlite.WRITES: writes})
+        connection.execution_options(**{sqlite.WRITES: writes, ANY_SCHEMA: any_schema})
         deadline = time.monotonic() + patience.total_seconds()
         while (begun := begun_at_once(connection, deadline)) is None:
             time.sleep(LOOK_AGAIN)

@@ -98,14 +98,21 @@ def describe(error: BaseException) -> str:
     return f"{kind}: {error}" if isinstance(error, KumaSyncError) else kind
 
 
-def _lines(error: BaseException) -> list[str]:
+def frames_of(error: BaseException) -> list[str]:
+    """Return an exception's kind and places as lines: no foreign message, no values, known secrets masked."""
+    return [masked(line) for line in _lines(error)]
+
+
+def _lines(error: BaseException, above: tuple[BaseException, ...] = ()) -> list[str]:
+    """Return the lines of an exception; one of those `above` it, in which it is, is not told again."""
     lines = []
-    for depth, one in enumerate(_chain(error)):
+    chain = [one for one in _chain(error) if one not in above]
+    for depth, one in enumerate(chain):
         frames = traceback.StackSummary.extract(traceback.walk_tb(one.__traceback__), capture_locals=False)
         lines.append(f"{'caused by ' if depth else ''}{describe(one)}")
         lines += [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
         if isinstance(one, BaseExceptionGroup):
-            lines += [f"  | {line}" for inner in one.exceptions for line in _lines(inner)]
+            lines += [f"  | {line}" for inner in one.exceptions for line in _lines(inner, (*above, *chain))]
     return lines
 
 

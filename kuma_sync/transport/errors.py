@@ -16,6 +16,25 @@ from kuma_sync.transport.auth import UnusableToken
 from kuma_sync.transport.carrier import Unsendable
 from kuma_sync.transport.endpoint import Endpoint
 
+_ABOUT_OURS = frozenset(
+    {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        *(
+            f"SSLV3_ALERT_{what}"
+            for what in (
+                *("BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "NO_CERTIFICATE"),
+                *("CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "CERTIFICATE_UNKNOWN"),
+            )
+        ),
+    }
+)
+"""OpenSSL's names of the alerts by which a server refuses the certificate that we showed, or showed none."""
+
+_NO_REASON_GIVEN = "SSLV3_ALERT_HANDSHAKE_FAILURE"
+"""The alert of TLS 1.2 where a certificate is missing, and where nothing else fits either."""
+
 _CERTIFICATE_EXPIRED = 10
 _OTHER_NAMES = (62, 64)
 """OpenSSL's X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH."""
@@ -68,6 +87,8 @@ def _failure(error: Exception, call: Call) -> RemoteError:
 
 
 def _broken_words(error: Exception, endpoint: Endpoint) -> str:
+    if _refuses_ours(error):  # TLS 1.3: the handshake was over for us when the server saw our certificate, or none
+        return _own_certificate_words(endpoint)
     match error:
         case aiohttp.ServerTimeoutError():
             return f"no answer within {endpoint.read_timeout:g}s"
@@ -88,15 +109,31 @@ def _connect_words(error: BaseException, endpoint: Endpoint) -> str:
         match cause:
             case ssl.SSLCertVerificationError():
                 return _certificate_words(cause, endpoint)
-            case ssl.SSLError(reason=reason) if speaks_no_tls(reason):
-                return "no TLS is spoken there (http://, or another port?)"
-            case ssl.SSLError(reason=reason):
-                return f"TLS handshake failed{f' ({reason})' if reason else ''}"
+            case ssl.SSLError():
+                return _handshake_words(cause, endpoint)
             case socket.gaierror():
                 return "host name not found"
             case ConnectionRefusedError():
                 return "connection refused"
     return "no connection"
+
+
+def _handshake_words(error: ssl.SSLError, endpoint: Endpoint) -> str:
+    if speaks_no_tls(error.reason):
+        return "no TLS is spoken there (http://, or another port?)"
+    if error.reason in _ABOUT_OURS:
+        return _own_certificate_words(endpoint)
+    if error.reason == _NO_REASON_GIVEN:
+        return f"TLS handshake refused: {_own_certificate_words(endpoint)}"
+    return f"TLS handshake failed{f' ({error.reason})' if error.reason else ''}"
+
+
+def _refuses_ours(error: BaseException) -> bool:
+    return any(isinstance(cause, ssl.SSLError) and cause.reason in _ABOUT_OURS for cause in _causes(error))
+
+
+def _own_certificate_words(endpoint: Endpoint) -> str:
+    return f"the server refuses our certificate, or asks for one{f' ({endpoint.remote}.client_cert)' * endpoint.own_ca}"
 
 
 def _certificate_words(error: ssl.SSLCertVerificationError, endpoint: Endpoint) -> str:

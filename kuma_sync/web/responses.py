@@ -6,16 +6,22 @@ import asyncio
 import hmac
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
+import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 
 from kuma_sync.settings import Secret
 from kuma_sync.settings.passthrough import Passage
+from kuma_sync.web.throttle import Throttle, network_of, peer_of
+
+log = structlog.get_logger(__name__)
 
 LARGEST_BODY = 64 * 1024
 _DRAINED = 1024 * 1024
@@ -90,6 +96,35 @@ def hangs_up(request: Request) -> bool:
     return bool(getattr(request.state, "hangs_up", False))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLimits:
+    """How many wrong tokens an address may show; a right one is always taken."""
+
+    most: int = 30
+    within: timedelta = timedelta(minutes=1)
+    remembered: int = 1000
+    """Addresses that are counted; then the oldest are forgotten."""
+
+
+class WrongTokens:
+    """Counts the wrong tokens that callers show."""
+
+    def __init__(self, limits: TokenLimits, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._throttle = Throttle(
+            most=limits.most, within=limits.within, remembered=limits.remembered, monotonic=monotonic
+        )
+
+    def refusal(self, request: HTTPConnection) -> Refused:
+        """Return the answer to a wrong token: 403, or 429 after too many from this address."""
+        peer = peer_of(request)
+        wait = self._throttle.tried(network_of(peer))
+        if wait is None:
+            return Refused(403, "access denied")
+        if wait.first:
+            log.warning("wrong_tokens", address=peer)
+        return Refused(429, "too many wrong tokens", "from this address", retry_after=wait.seconds)
+
+
 class Refused(Exception):  # it is an answer, not a fault
     """An answer that ends the request at once."""
 
@@ -148,8 +183,14 @@ class Caller:
     target: str | None = None
 
 
+def wrong_token(request: Request) -> Refused:
+    """Return the answer to a request with a wrong token."""
+    counted: WrongTokens = request.app.state.wrong_tokens
+    return counted.refusal(request)
+
+
 def authenticated(request: Request, rules: AccessRules) -> Caller:
-    """Return who calls; raise Refused in KUMA's words (KUMA help 217974)."""
+    """Return who calls; raise Refused in KUMA's words (KUMA help 217974), 429 where too many wrong tokens came."""
     token = bearer_token(request)
     if token is None:
         raise Refused(400, "invalid authorization header", "Example: Bearer <token>")
@@ -157,7 +198,7 @@ def authenticated(request: Request, rules: AccessRules) -> Caller:
     if target is not None:
         return Caller(name=target, target=target)
     if name is None:
-        raise Refused(403, "access denied")
+        raise wrong_token(request)
     return Caller(name=name)
 
 

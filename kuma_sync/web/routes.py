@@ -22,12 +22,15 @@ from kuma_sync.web.api.passing import Passes, pass_on
 from kuma_sync.web.responses import (
     AccessRules,
     Refused,
+    TokenLimits,
+    WrongTokens,
     answer,
     authenticated,
     bearer_token,
     matches,
     on_http_error,
     on_refused,
+    wrong_token,
 )
 
 API_VERSIONS = ("v1", "v2", "v2.1", "v3")
@@ -47,11 +50,11 @@ def build_app(  # noqa: PLR0913  # what each door answers from
     passes: Callable[[], Passes | None] = lambda: None,
     serves: Callable[[], str] = str,
     console: Callable[[], Pages | None] = lambda: None,
+    wrong_tokens: WrongTokens | None = None,
 ) -> Starlette:
-    """Build the application. `rules` is called at every request, and so is `serves`: it identifies KUMA and the IRPs.
+    """Build the application; `rules` and `serves`, which identifies KUMA and the IRPs, are called at every request.
 
-    `gives` has the alerts for targets that poll us; `passes` is called where a call may be passed on to KUMA, `console`
-    for what is no call of KUMA's (None: it is off).
+    `passes` is called where a call may be passed on to KUMA, `console` for what is no call of KUMA's (None: it is off).
     """
 
     async def livez(_request: Request) -> Response:
@@ -70,8 +73,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
 
     app = Starlette(
         routes=[
-            Route("/livez", livez, methods=["GET"]),
-            Route("/healthz", livez, methods=["GET"]),
+            *(Route(path, livez, methods=["GET"]) for path in ("/livez", "/healthz")),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
             *(Route(f"/api/{version}/alerts/close", close, methods=["POST"]) for version in API_VERSIONS),
@@ -79,6 +81,7 @@ def build_app(  # noqa: PLR0913  # what each door answers from
         ],
         exception_handlers={Refused: on_refused, HTTPException: on_http_error},
     )
+    app.state.wrong_tokens = wrong_tokens or WrongTokens(TokenLimits())
     app.router.redirect_slashes = False
     app.router.default = _anything_else(rules, passes, console)
     return app
@@ -145,4 +148,6 @@ def _metrics_refusal(request: Request, rules: AccessRules) -> Response | None:
         refusal = answer(401, "token required")
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
-    return None if matches(token, [rules.metrics_token, *rules.tokens.values()]) else answer(403, "access denied")
+    if not matches(token, [rules.metrics_token, *rules.tokens.values()]):
+        raise wrong_token(request)
+    return None

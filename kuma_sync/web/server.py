@@ -14,15 +14,13 @@ import ssl
 import sys
 import termios
 from collections.abc import Iterator
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kuma_sync.core.errors import ConfigError, KumaSyncError
+from kuma_sync.core.errors import KumaSyncError
 from kuma_sync.settings import host_and_port
-from kuma_sync.settings.paths import no_pair
 from kuma_sync.web.listener import DoorLimits, Guest, Listener, most_connections
 from kuma_sync.web.responses import CONNECTION
 
@@ -68,14 +66,10 @@ async def serve(
     door: socket.socket,
     *,
     stop: asyncio.Event,
-    cert_file: Path | None = None,
-    key_file: Path | None = None,
+    tls: ssl.SSLContext | None = None,
     limits: DoorLimits | None = None,
 ) -> None:
-    """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed.
-
-    The certificate must have passed assure_certificate.
-    """
+    """Serve on the bound socket until `stop` is set; requests in work then have 5 seconds. The socket is closed."""
     with contextlib.closing(door):
         config = uvicorn.Config(
             app,
@@ -88,12 +82,10 @@ async def serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
-            ssl_certfile=cert_file,
-            ssl_keyfile=key_file,
         )
         config.load()
         server = _Server(config)
-        listener = Listener(door, server.talk, limits=limits or DoorLimits(most=most_connections()), tls=config.ssl)
+        listener = Listener(door, server.talk, limits=limits or DoorLimits(most=most_connections()), tls=tls)
         try:
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(_stop_when(stop, server, listener), name="door-stop")
@@ -103,21 +95,6 @@ async def serve(
         finally:
             listener.close()
             server.abort()
-
-
-def assure_certificate(cert_file: Path | None, key_file: Path | None) -> None:
-    """Raise ConfigError if the server cannot use this certificate; without one it speaks plain HTTP."""
-    if cert_file is None:
-        return
-    try:
-        # An encrypted key must be an error, not a question on the terminal that blocks the daemon for ever.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert_file, key_file, password="-")  # noqa: S106  # it opens nothing
-    except (ssl.SSLError, OSError):
-        raise ConfigError(
-            "web.cert_file",
-            "the certificate or its key cannot be used; expected PEM, with the key that fits and is not encrypted"
-            f" in web.key_file, else in the same file: {no_pair(cert_file, key_file)}",
-        ) from None
 
 
 class _Talk(H11Protocol):

@@ -21,7 +21,7 @@ from prompt import NOWHERE, Answered, afresh, ask, daemon, merged, python, shell
 
 from kuma_sync.irp.load import profile_text
 from kuma_sync.sim.server import SimTls
-from kuma_sync.store.migrate import head
+from kuma_sync.store.revisions import head
 
 LOGIN = """
 [auth]

@@ -12,7 +12,7 @@ from stores import opened
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
-from kuma_sync.store.migrate import head
+from kuma_sync.store.revisions import head
 from kuma_sync.sync.closing.intake import accept
 
 ABSENT = "00000000-0000-4000-8000-000000000000"

@@ -16,7 +16,7 @@ from prompt import afresh, ask, daemon, merged, shell, typed, usual, world, writ
 from sqlalchemy import text
 from stores import make_the_first, opened
 
-from kuma_sync.store.migrate import head
+from kuma_sync.store.revisions import head
 
 ABSENT = (
     "status",

@@ -180,12 +180,15 @@ async def test_pages_are_kept_until_their_listing_is_made_anew(database_url: str
     third = replace(NEW, page=3, with_events=True)
     async with opened(database_url) as store:
         with store.writing() as tx:
-            tx.handouts.keep_pages("north", NEW, many)
+            tx.handout_pages.keep("north", NEW, many)
         with store.writing() as tx:
-            found = tx.handouts.page("north", third), tx.handouts.page("north", replace(NEW, page=4))
-            other = tx.handouts.page("south", third), tx.handouts.page("north", replace(third, statuses=frozenset()))
-            tx.handouts.keep_pages("north", NEW, many[:250])
-            after = tx.handouts.page("north", third), tx.handouts.has_pages("north", NEW)
+            found = tx.handout_pages.page("north", third), tx.handout_pages.page("north", replace(NEW, page=4))
+            other = (
+                tx.handout_pages.page("south", third),
+                tx.handout_pages.page("north", replace(third, statuses=frozenset())),
+            )
+            tx.handout_pages.keep("north", NEW, many[:250])
+            after = tx.handout_pages.page("north", third), tx.handout_pages.kept("north", NEW)
 
     assert found == (many[500:], [])
     assert other == (None, None)
@@ -196,15 +199,17 @@ async def test_pages_are_kept_for_ten_minutes(sqlite_url: str) -> None:
     clock = Clock()
     async with opened(sqlite_url, clock=clock) as store:
         with store.writing() as tx:
-            tx.handouts.keep_pages("north", NEW, [AlertId(str(number)) for number in range(251)])
+            tx.handout_pages.keep("north", NEW, [AlertId(str(number)) for number in range(251)])
         second = replace(NEW, page=2)
         clock.advance(seconds=599)
         with store.writing() as tx:
             tx.handouts.sweep()
-            before = tx.handouts.page("north", second)
+            tx.handout_pages.sweep()
+            before = tx.handout_pages.page("north", second)
         clock.advance(seconds=2)
         with store.writing() as tx:
-            after = tx.handouts.page("north", second)
+            after = tx.handout_pages.page("north", second)
             tx.handouts.sweep()
+            tx.handout_pages.sweep()
 
-            assert (before, after, tx.handouts.has_pages("north", NEW)) == (["250"], None, False)
+            assert (before, after, tx.handout_pages.kept("north", NEW)) == (["250"], None, False)

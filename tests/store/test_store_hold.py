@@ -20,7 +20,8 @@ from stores import Clock, opened
 from kuma_sync.core.errors import StoreError, StoreHeld, StoreUnavailable
 from kuma_sync.store import Store, store_url
 from kuma_sync.store.file import StoreFile, held
-from kuma_sync.store.migrate import check, head
+from kuma_sync.store.migrate import check
+from kuma_sync.store.revisions import head
 
 HOLDER = """
 import sys

@@ -24,7 +24,8 @@ from kuma_sync.core.errors import NewerSchema, StoreUnavailable
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import DeliveredState, Link, Linked
 from kuma_sync.store import Identity, Joined, Lane, Store, store_url
-from kuma_sync.store.migrate import check, current, head, migrations_path, upgrade
+from kuma_sync.store.migrate import check, current, upgrade
+from kuma_sync.store.revisions import head, migrations_path
 from kuma_sync.store.schema import metadata
 from kuma_sync.store.targets import KnownProfile, Remaining
 

@@ -21,7 +21,8 @@ from stores import opened
 
 from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Lane, Put, Store, StoreLimits, store_url
-from kuma_sync.store.migrate import check, head
+from kuma_sync.store.migrate import check
+from kuma_sync.store.revisions import head
 
 STANDING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
 

@@ -11,9 +11,9 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -341,6 +341,66 @@ async def test_a_client_certificate_is_shown(authority, ca_file, tmp_path):
             answer = await client.send(REQUEST, operation="op", changes=True)
 
     assert answer.status == 204
+
+
+@contextmanager
+def a_refusing_server(tls: ssl.SSLContext) -> Iterator[int]:
+    """Refuse every handshake with an alert, as servers do: asyncio's closes without a word."""
+
+    def serve(door: socket.socket) -> None:
+        with suppress(OSError):  # the door was closed
+            while True:
+                connection, _ = door.accept()
+                with connection, suppress(OSError):
+                    refused = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                    with suppress(ssl.SSLError):
+                        refused.do_handshake()
+                    plain = socket.socket(fileno=refused.detach())
+                    with plain:
+                        plain.shutdown(socket.SHUT_WR)
+                        while plain.recv(4096):
+                            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as door, ThreadPoolExecutor(1) as thread:
+        serving = thread.submit(serve, door)
+        try:
+            yield door.getsockname()[1]
+        finally:
+            door.shutdown(socket.SHUT_RDWR)
+            serving.result()
+
+
+@pytest.mark.parametrize("remote", ["kuma", "irp"])
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("shown", ["none", "another CA's"])
+async def test_who_wants_our_certificate_and_gets_none_or_another_is_told(
+    authority, ca_file, tmp_path, shown, newest, remote
+):
+    trustme.CA().issue_cert("client.test").private_key_and_cert_chain_pem.write_to_path(tmp_path / "other.pem")
+    context = tls_server(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, newest
+    files = {} if shown == "none" else {"client_cert": tmp_path / "other.pem", "client_key": tmp_path / "other.pem"}
+
+    with a_refusing_server(context) as port:
+        error = await failure(f"https://localhost:{port}", ca_file=ca_file, remote=remote, **files)
+
+    told = f"the server refuses our certificate, or asks for one ({remote}.client_cert)"
+    vague = shown == "none" and newest is ssl.TLSVersion.TLSv1_2  # which has no alert for this
+    assert error.summary == f"{'TLS handshake refused: ' * vague}{told}"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+async def test_a_server_that_speaks_nothing_newer_than_tls_1_1_is_not_spoken_to(authority, ca_file):
+    context = tls_server(authority, "localhost")
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+    with a_refusing_server(context) as port:
+        error = await failure(f"https://localhost:{port}", ca_file=ca_file)
+
+    assert error.summary.startswith("TLS handshake failed (")
+    assert not error.ambiguous
 
 
 @pytest.mark.parametrize("key", ["ca_file", "client_cert", "client_key"])

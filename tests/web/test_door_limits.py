@@ -22,6 +22,7 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 from test_plain_doors import Doors
 
+from kuma_sync.web.certificate import door_tls
 from kuma_sync.web.listener import DoorLimits, most_connections
 from kuma_sync.web.server import bind, serve
 
@@ -33,11 +34,11 @@ Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def door(app: Starlette, limits: DoorLimits, **files: Path) -> AsyncIterator[int]:
+async def door(app: Starlette, limits: DoorLimits, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     stop, listener = asyncio.Event(), bind("127.0.0.1:0")
     port = listener.getsockname()[1]
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serve(app, listener, stop=stop, limits=limits, **files))
+        tasks.create_task(serve(app, listener, stop=stop, limits=limits, tls=tls))
         try:
             yield port
         finally:
@@ -145,13 +146,13 @@ async def test_a_handshake_that_never_comes_takes_no_place_for_long(tmp_path: Pa
     certificate, trusting = authority.issue_cert("127.0.0.1"), ssl.create_default_context()
     authority.configure_trust(trusting)
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
-    files = {"cert_file": tmp_path / "both.pem"}
+    tls = door_tls(tmp_path / "both.pem", None)
 
-    async with asyncio.timeout(20), door(Doors().app(), ROOMY, **files) as port, connected(port, 60) as silent:
+    async with asyncio.timeout(20), door(Doors().app(), ROOMY, tls) as port, connected(port, 60) as silent:
         async with httpx.AsyncClient(verify=trusting, trust_env=False) as client:
             answer = await client.get(f"https://127.0.0.1:{port}/livez")
         await asyncio.gather(*(peer[0].read() for peer in silent[:40]))
-    async with asyncio.timeout(20), door(Doors().app(), SHORT, **files) as port, connected(port, 3) as silent:
+    async with asyncio.timeout(20), door(Doors().app(), SHORT, tls) as port, connected(port, 3) as silent:
         for peer in silent:
             await ended(peer)
 
@@ -161,6 +162,7 @@ async def test_a_handshake_that_never_comes_takes_no_place_for_long(tmp_path: Pa
 CHILD = """
 import asyncio, json, resource, sys, time
 from kuma_sync.telemetry import logs
+from kuma_sync.web.certificate import door_tls
 from kuma_sync.web.listener import DoorLimits
 from kuma_sync.web.server import bind, serve
 from starlette.applications import Starlette

@@ -28,9 +28,10 @@ from kuma_sync.core.errors import ConfigError
 from kuma_sync.settings import Secret
 from kuma_sync.telemetry.health import PARTS, Health
 from kuma_sync.telemetry.metrics import Metrics
+from kuma_sync.web.certificate import door_tls
 from kuma_sync.web.responses import AccessRules
 from kuma_sync.web.routes import build_app
-from kuma_sync.web.server import PortTaken, assure_certificate, bind, serve
+from kuma_sync.web.server import PortTaken, bind, serve
 
 
 class Clock:
@@ -255,7 +256,7 @@ async def test_it_serves_tls_with_the_configured_certificate(tmp_path: Path) -> 
     stop, listener = asyncio.Event(), bind("127.0.0.1:0")
 
     async with asyncio.TaskGroup() as tasks, httpx.AsyncClient(verify=trusting, trust_env=False) as client:
-        tasks.create_task(serve(Doors().app(), listener, stop=stop, cert_file=cert_file, key_file=key_file))
+        tasks.create_task(serve(Doors().app(), listener, stop=stop, tls=door_tls(cert_file, key_file)))
         answer = await client.get(f"https://127.0.0.1:{listener.getsockname()[1]}/livez")
         stop.set()
 
@@ -266,7 +267,7 @@ def test_a_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> 
     (tmp_path / "cert.pem").write_text("canary")
 
     with pytest.raises(ConfigError) as caught:
-        assure_certificate(tmp_path / "cert.pem", None)
+        door_tls(tmp_path / "cert.pem", None)
 
     assert str(caught.value).startswith("web.cert_file: the certificate or its key cannot be used; expected PEM")
 
@@ -282,4 +283,4 @@ def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
     trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
 
     with pytest.raises(ConfigError, match=r"^web\.cert_file"):
-        assure_certificate(tmp_path / "cert.pem", tmp_path / "key.pem")
+        door_tls(tmp_path / "cert.pem", tmp_path / "key.pem")

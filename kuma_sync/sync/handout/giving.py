@@ -96,7 +96,7 @@ class Giving:
             outs = await self.store.read(partial(_by_id, puller.name, asked))
             return outs[(asked.page - 1) * PAGE : asked.page * PAGE]
         shown = Asked(by_first_seen=asked.by_first_seen)  # a listing stays as it was while its pages are fetched
-        ids = None if asked.first else await self.store.read(lambda tx: tx.handouts.page(puller.name, asked))
+        ids = None if asked.first else await self.store.read(lambda tx: tx.handout_pages.page(puller.name, asked))
         if ids is None:
             ids = (await self._listing(puller, asked))[(asked.page - 1) * PAGE : asked.page * PAGE]
         return await self.store.read(lambda tx: tx.handouts.by_id(puller.name, shown, ids)) if ids else []
@@ -110,7 +110,7 @@ class Giving:
             # In a thread: of very many it takes long.
             ids, outdated = await asyncio.to_thread(self._all, puller, asked)
         if outdated or len(ids) > PAGE:
-            await self.store.write(lambda tx: tx.handouts.keep_pages(puller.name, asked, ids), long=True)
+            await self.store.write(lambda tx: tx.handout_pages.keep(puller.name, asked, ids), long=True)
         return ids
 
     def _all(self, puller: Puller, asked: Asked) -> tuple[list[AlertId], bool]:
@@ -259,7 +259,7 @@ def _parts(outs: Sequence[Out], asked: Asked, tx: Tx) -> dict[AlertId, Parts]:
 def _listed(puller: Puller, asked: Asked, limit: int, tx: Tx) -> tuple[list[AlertId], bool]:
     """Return a new listing, and whether pages of an earlier one are kept."""
     ids = tx.handouts.listed(puller.name, asked, repeat_for=puller.repeat_for, limit=limit)
-    return ids, tx.handouts.has_pages(puller.name, asked)
+    return ids, tx.handout_pages.kept(puller.name, asked)
 
 
 def _delivered(target: str, outs: Sequence[Out], tx: Tx) -> tuple[datetime, list[Out]]:

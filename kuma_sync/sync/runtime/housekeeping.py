@@ -73,4 +73,5 @@ def _remove_some(
     if found.reached is None:
         tx.pruning.records(before, now=tx.now)
         tx.handouts.sweep()
+        tx.handout_pages.sweep()
     return found.removed, found.reached

@@ -19,8 +19,9 @@ from kuma_sync.settings.secrets import is_user
 from kuma_sync.web.console.access import NotDone, Role, next_of
 from kuma_sync.web.console.console import Console
 from kuma_sync.web.console.provider import Asked, NotVouched, Provider, why_not
-from kuma_sync.web.console.sessions import OIDC, Known, is_secure, peer_of, through_proxy
+from kuma_sync.web.console.sessions import OIDC, Known, is_secure, through_proxy
 from kuma_sync.web.console.sign_in import SignIn
+from kuma_sync.web.throttle import peer_of
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.requests import HTTPConnection
@@ -18,6 +18,7 @@ from kuma_sync.settings.secrets import is_user
 from kuma_sync.store import Store, Tx
 from kuma_sync.store.console import SessionRow
 from kuma_sync.web.console.access import Role, Viewer
+from kuma_sync.web.throttle import peer_of
 
 LOCAL, OIDC, PROXY = "local", "oidc", "proxy"
 _COOKIE = "kuma_sync_session"
@@ -122,16 +123,6 @@ class Sessions:
             return _digest(str(self.signer(_SESSION).loads(value))) if value else None
         except BadSignature:
             return None
-
-
-def peer_of(request: HTTPConnection) -> str:
-    """Return the address of the direct peer, an IPv4 one in its own form."""
-    try:
-        address = ip_address(request.client.host if request.client else "")
-    except ValueError:
-        return ""
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
 
 
 def through_proxy(request: HTTPConnection, rules: ConsoleSection) -> bool:

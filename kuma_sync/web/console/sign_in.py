@@ -17,9 +17,10 @@ from kuma_sync.settings.console import ConsoleSection
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import SIGN_IN, ConsoleLimits, NotDone, next_of, viewer_of
 from kuma_sync.web.console.console import Console
+from kuma_sync.web.console.lockouts import Lockouts
 from kuma_sync.web.console.passwords import verified
-from kuma_sync.web.console.sessions import LOCAL, Known, peer_of
-from kuma_sync.web.console.throttle import Throttle
+from kuma_sync.web.console.sessions import LOCAL, Known
+from kuma_sync.web.throttle import peer_of
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ class SignIn:
 
     def __init__(self, limits: ConsoleLimits, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
-        self._throttle = Throttle(limits.remembered, monotonic=monotonic)
+        self._lockouts = Lockouts(limits.remembered, monotonic=monotonic)
         self._one = asyncio.Semaphore(1)
         self._waiting = 0
 
@@ -91,11 +92,11 @@ class SignIn:
         wait = await console.store.write(lambda tx: tx.console.tried(key, most=most, within=within))
         if wait is not None:
             log.warning("sign_in_throttled", address=peer_of(request))
-            self._throttle.stop(key, wait.total_seconds())
+            self._lockouts.stop(key, wait.total_seconds())
             self._refuse_too_many(key)
 
     def _refuse_too_many(self, key: bytes) -> None:
-        if seconds := self._throttle.wait(key):
+        if seconds := self._lockouts.wait(key):
             why = sentence("Too many wrong passwords. Wait %(seconds)s s, then try again.", seconds=int(seconds) + 1)
             raise NotDone(429, N_("Not signed in"), why, retry_after=seconds)
 

@@ -17,7 +17,7 @@ from kuma_sync.core.errors import StoreUnavailable
 from kuma_sync.store import Tx
 from kuma_sync.web.console.access import ConsoleLimits
 from kuma_sync.web.console.app import PAGES
-from kuma_sync.web.console.throttle import Throttle
+from kuma_sync.web.console.lockouts import Lockouts
 
 
 @pytest.mark.parametrize("path", [page.path for page in PAGES if "{" not in page.path])
@@ -128,21 +128,21 @@ def counted_tries(tx: Tx) -> int:
 
 def test_whoever_must_wait_may_try_again_after_that_time() -> None:
     now = 0.0
-    throttle = Throttle(3, monotonic=lambda: now)
+    lockouts = Lockouts(3, monotonic=lambda: now)
 
-    throttle.stop("anna", 60)
-    assert (throttle.wait("anna"), throttle.wait("victor")) == (60, 0)
+    lockouts.stop("anna", 60)
+    assert (lockouts.wait("anna"), lockouts.wait("victor")) == (60, 0)
     now = 60.0
-    assert throttle.wait("anna") == 0
+    assert lockouts.wait("anna") == 0
 
 
 def test_a_throttle_remembers_no_more_than_it_may() -> None:
-    throttle = Throttle(3, monotonic=lambda: 0.0)
+    lockouts = Lockouts(3, monotonic=lambda: 0.0)
 
     for name in range(100):
-        throttle.stop(name, 60)
+        lockouts.stop(name, 60)
 
-    assert [name for name in range(100) if throttle.wait(name)] == [97, 98, 99]
+    assert [name for name in range(100) if lockouts.wait(name)] == [97, 98, 99]
 
 
 async def test_more_people_than_can_wait_are_asked_to_come_again(tmp_path: Path, sqlite_url: str) -> None:

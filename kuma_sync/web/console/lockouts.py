@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 
-class Throttle:
+class Lockouts:
     """Remembers who must wait; `monotonic` counts seconds, and of more than `remembered` the oldest are forgotten."""
 
     def __init__(self, remembered: int, *, monotonic: Callable[[], float]) -> None:
