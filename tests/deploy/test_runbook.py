@@ -116,7 +116,7 @@ async def test_a_broken_configuration_fails_the_reload_and_the_daemon_refuses_it
         await at.until(lambda: any(line["event"] == "configuration_refused" for line in at.machine.log))
         events = {line["event"] for line in at.machine.log}
 
-    assert done.code == 1, done.out
+    assert done.code == 2, done.out
     assert "Job for kuma-sync.service failed." in done.out
     assert "configuration on disk refused: poll.intervall: is not a known key" in done.out
     assert "configuration_reloaded" not in events
