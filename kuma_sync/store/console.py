@@ -86,7 +86,7 @@ class ConsoleRows:
         now = self._lease_clock.now()
         self._forget_some(now)
         until = now + within
-        # One from far ahead was made before the clock was set back; one made now may be a little ahead of us.
+        # One from far ahead was made before the clock was set back; one made right now may be a little ahead of us.
         free = or_(_TRIES.c.expires_at <= now, _TRIES.c.expires_at > until + within)
         for number in range(most):
             row = {"digest": key + number.to_bytes(_NUMBER, "big"), "expires_at": until}
