@@ -32,7 +32,7 @@ from kuma_sync.store import Lane, Store, StoreLimits, store_url
 from kuma_sync.sync.closing.requests import Closings
 from kuma_sync.sync.closing.to_kuma import CloseAlert
 from kuma_sync.sync.closing.watch import Watch, Watched
-from kuma_sync.sync.delivery.context import ContentsReader, TemplateContext
+from kuma_sync.sync.delivery.context import ContentsReader
 from kuma_sync.sync.delivery.handler import Acts, Deliver
 from kuma_sync.sync.delivery.looking import IncidentLook
 from kuma_sync.sync.delivery.proof import Proof
@@ -184,7 +184,15 @@ class RuntimeBuilder:
         proof = self._proof(target, gates)
         watches = self._settings.close.watch and target.irp.can("list_closed")
         context = template_context(self._settings, target.name, utc_now)
-        acts = partial(self._steps, target.irp, gates, proof, context)
+        acts = partial(
+            Steps,
+            irp=target.irp,
+            gates=gates.irp,
+            proof=proof,
+            closings=self._closings,
+            context=context,
+            metrics=self._shared.metrics,
+        )
         return TargetRuntime(
             name=target.name,
             profile=target.profile,
@@ -287,25 +295,6 @@ class RuntimeBuilder:
             leader=self._leader,
             closings=self._closings,
             watched=watched,
-        )
-
-    def _steps(
-        self,
-        irp: IrpClient,
-        gates: TargetGates,
-        proof: Proof,
-        context: TemplateContext,
-        *,
-        unit_of_work: DeliveryUnitOfWork,
-    ) -> Steps:
-        return Steps(
-            irp=irp,
-            gates=gates.irp,
-            proof=proof,
-            unit_of_work=unit_of_work,
-            closings=self._closings,
-            context=context,
-            metrics=self._shared.metrics,
         )
 
     def _deliveries(

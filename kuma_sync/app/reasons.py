@@ -18,6 +18,7 @@ def reasons(tx: Tx, running: Running, name: str) -> list[Why]:
     """Say why a subject (an alert, a parked piece, a closing of an unknown id) is where it is."""
     alert_id = AlertId(name)
     pieces = [one.reason for one in tx.waiting.parked(name) if one.size is not None]
+    out = tx.handouts.handed_out(alert_id)
     return why(
         Circumstances(
             now=tx.now,
@@ -28,7 +29,7 @@ def reasons(tx: Tx, running: Running, name: str) -> list[Why]:
             piece=pieces[0] if pieces else "",
             troubles=[one for heartbeat in running.daemons for one in heartbeat.condition],
             paused=tx.pauses.all(),
-            unfetched=tx.handouts.lacks(alert_id),
+            unfetched=out is not None and out.lacks,
             running=running.daemon,
         )
     )

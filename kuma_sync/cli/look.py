@@ -37,11 +37,11 @@ from kuma_sync.cli.tables import (
 )
 from kuma_sync.core.alert import Alert, AlertId
 from kuma_sync.core.errors import RemoteError
+from kuma_sync.core.handout import HandedOut
 from kuma_sync.core.routing import IRP, UNROUTED
 from kuma_sync.core.text import cut
 from kuma_sync.settings import Settings
 from kuma_sync.store import Job, Tx
-from kuma_sync.store.handouts import HandedOut
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.overview import AlertState, Row
 from kuma_sync.store.read_models.story import AlertView, LinkView, story

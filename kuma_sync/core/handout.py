@@ -76,6 +76,19 @@ class Asked:
         return self.statuses | OPEN if NEW in self.statuses else self.statuses
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOut:
+    """How far an alert came that was put out, last at `put_out_at`.
+
+    `first_at` is when an answer that showed it was first taken whole; None: not since it was first put out, or put out
+    anew. `lacks`: it was not shown since it changed.
+    """
+
+    put_out_at: datetime
+    first_at: datetime | None
+    lacks: bool
+
+
 def filed_as(status: str) -> str:
     """Return the status by which an alert is looked for: one that KUMA does not document must not hide it."""
     return status if status in STATUSES else NEW

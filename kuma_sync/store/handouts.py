@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, delete, func, or_, select, update
 
 from kuma_sync.core.alert import CLOSED, Alert, AlertId
-from kuma_sync.core.handout import Asked, filed_as
+from kuma_sync.core.handout import Asked, HandedOut, filed_as
 from kuma_sync.store import schema
 from kuma_sync.store.dialect import batches, insert_into, one_of
 from kuma_sync.store.types import UtcTime
@@ -103,19 +103,6 @@ class Parts:
     head: bytes
     events: bytes | None
     affected: bytes | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandedOut:
-    """How far an alert came that was put out, last at `put_out_at`.
-
-    `first_at` is when an answer that showed it was first taken whole; None: not since it was first put out, or put out
-    anew. `lacks`: it was not shown since it changed.
-    """
-
-    put_out_at: datetime
-    first_at: datetime | None
-    lacks: bool
 
 
 _ROWS = schema.handouts
@@ -246,15 +233,11 @@ class Handouts:
 
     def handed_out(self, alert_id: AlertId) -> HandedOut | None:
         """Return how far an alert came; None where it was not put out."""
-        row = self._known([alert_id]).get(alert_id)
+        query = select(_ROWS, to_be_shown().label("lacks")).where(_ROWS.c.alert_id == alert_id)
+        row = self._connection.execute(query).first()
         if row is None:
             return None
-        return HandedOut(put_out_at=row.put_out_at, first_at=row.first_handed_at, lacks=self.lacks(alert_id))
-
-    def lacks(self, alert_id: AlertId) -> bool:
-        """Tell whether an alert was put out, and its target was not shown it since it changed."""
-        query = select(_ROWS.c.alert_id).where(_ROWS.c.alert_id == alert_id, to_be_shown())
-        return self._connection.execute(query).first() is not None
+        return HandedOut(put_out_at=row.put_out_at, first_at=row.first_handed_at, lacks=bool(row.lacks))
 
     def sweep(self) -> None:
         """Remove replaced bytes that no answer needs any more."""

@@ -79,7 +79,7 @@ def states(store: Store) -> tuple[AlertState | None, dict[AlertState, int], int 
     with store.reading() as tx:
         counts = {state: count for state, count in tx.overview.counts().items() if count}
         pending = tx.search.page(search.Asked(filter=search.Filter(state=AlertState.PENDING)))
-        return tx.overview.state(AlertId("a")), counts, len(pending.rows), tx.handouts.lacks(AlertId("a"))
+        return tx.overview.state(AlertId("a")), counts, len(pending.rows), tx.handouts.handed_out(AlertId("a")).lacks
 
 
 async def test_what_changed_while_it_was_sent_is_shown_again(database_url: str) -> None:

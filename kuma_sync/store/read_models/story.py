@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kuma_sync.core.alert import Alert, AlertId
+from kuma_sync.core.handout import HandedOut
 from kuma_sync.core.incident import Incident
 from kuma_sync.core.link import Link, Offered
 from kuma_sync.store.audit import AuditEntry
-from kuma_sync.store.handouts import HandedOut
 from kuma_sync.store.jobs import Job
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.waiting import Held
