@@ -146,6 +146,16 @@ class _Talk(H11Protocol):
         super().on_response_complete()
         self._tell()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP. Of an answer in work nothing follows; one that has begun is broken off."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.end()
+                return
+        super().send_400_response(msg)
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._tell()
