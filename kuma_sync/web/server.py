@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -147,14 +148,13 @@ class _Talk(H11Protocol):
         self._tell()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP. Of an answer in work nothing follows; one that has begun is broken off."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        """Refuse what is no HTTP; of an answer in work nothing follows. Break off where a refusal comes too late."""
+        if self.cycle is not None:
             self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            if self.cycle.response_started:
-                self.end()
-                return
-        super().send_400_response(msg)
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:
+            self.end()
 
     def pause_writing(self) -> None:
         super().pause_writing()

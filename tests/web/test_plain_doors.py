@@ -290,15 +290,29 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_SIZE = b"no size of a piece\r\n"
 
 
-async def test_a_call_whose_body_is_broken_from_the_start_is_refused_once(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("line", [b"GET /livez", b"HEAD /livez"])
+async def test_a_call_whose_body_is_broken_is_refused_once(line: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with served(Doors().app()) as client:
         reading, writing = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        writing.write(CHUNKED.replace(b"POST /", b"GET /livez") + NO_SIZE)
+        writing.write(CHUNKED.replace(b"POST /", line) + NO_SIZE)
         answer = await sent(reading)
         writing.close()
 
-    assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_body_that_breaks_behind_its_answer_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(Doors().app()) as client:
+        reading, writing = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writing.write(CHUNKED.replace(b"POST /", b"GET /livez"))
+        answer = await reading.readuntil(b'"stuck":[]}')
+        writing.write(NO_SIZE)
+        rest = await sent(reading)
+        writing.close()
+
+    assert (answer[:13], rest) == (b"HTTP/1.1 200 ", b"")
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
