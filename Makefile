@@ -7,11 +7,11 @@ READY  := $(VENV)/.ready
 # What is compiled once, pytest's rewritten tests above all, need not be compiled anew by every process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup check test system storm demo bench man words deb bundle lock clean
+.PHONY: help setup check test system storm demo bench fuzz audit licences sbom release-check man words deb bundle lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create the environment (done by every other target as needed)
 
@@ -52,6 +52,27 @@ $(BENCH)/.ready: requirements-bench.lock
 	@$(BENCH)/bin/pip --disable-pip-version-check install --quiet --require-hashes -r requirements-bench.lock
 	@touch $(BENCH)/.ready
 
+RELEASE := .venv-release
+$(RELEASE)/.ready: requirements-release.lock
+	@test -x $(RELEASE)/bin/python || $(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/pip --disable-pip-version-check install --quiet --require-hashes -r requirements-release.lock
+	@touch $(RELEASE)/.ready
+
+fuzz: setup $(RELEASE)/.ready ## the doors and the reader of KUMA's pages, given very much that makes no sense: make fuzz [FUZZ_SEED=7]
+	SCHEMATHESIS=$(CURDIR)/$(RELEASE)/bin/schemathesis FUZZ_PAGES=$${FUZZ_PAGES:-100000} FUZZ_CALLS=$${FUZZ_CALLS:-5000} $(BIN)/pytest -n 3 -p no:randomly --timeout 1800 tests/fuzz $(ARGS)
+
+audit: setup $(RELEASE)/.ready ## ask for known advisories about what the locks name; what could not be asked is not called clean
+	$(BIN)/python deploy/release/audit.py $(RELEASE)/bin/pip-audit requirements*.lock
+
+licences: setup ## the licences of all libraries that the program runs with, into docs/licences.md
+	$(BIN)/python deploy/release/licences.py docs/licences.md
+
+sbom: setup $(RELEASE)/.ready ## the bill of materials (CycloneDX) of the image and the archive, into build
+	@PYTHON=$(CURDIR)/$(BIN)/python CYCLONEDX=$(CURDIR)/$(RELEASE)/bin/cyclonedx-py deploy/release/sbom.sh build
+
+release-check: setup $(RELEASE)/.ready ## all that a release must pass, an hour or two: make release-check [ARGS='--without system']
+	@$(BIN)/python deploy/release/check.py $(ARGS)
+
 WORDS := kuma_sync/web/console/locale
 words: setup ## gather the console's texts, so that they can be translated in $(WORDS)
 	$(BIN)/pybabel --quiet extract --mapping-file pyproject.toml --keyword sentence:1 --keyword counted:1,2 --add-location file --sort-by-file --width 120 --project kuma-sync --output-file $(WORDS)/console.pot kuma_sync
@@ -62,6 +83,7 @@ lock: setup ## pin the requirements anew (hashes, no index addresses)
 	$(BIN)/pip --disable-pip-version-check install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml --group dev --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --group release --output-file requirements-release.lock
 	printf 'dlt\nmatplotlib\norjson\nsniffio\ntrustme\n' | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header pyproject.toml - --constraint requirements.lock --output-file requirements-bench.lock
 
 man: setup ## the manual pages, from the text of --help, into build/man
@@ -71,8 +93,8 @@ DEB_PYTHON ?= /usr/bin/python3
 deb: setup ## the Debian package, into build: make deb [DEB_PYTHON=/usr/bin/python3], that of the Debian it is for
 	@$(BIN)/python deploy/deb/build.py build --python $(DEB_PYTHON)
 
-bundle: setup ## the archive for machines without a network, into build, for the Python of the environment
-	@PYTHON=$(CURDIR)/$(BIN)/python deploy/offline/build.sh build
+bundle: sbom ## the archive for machines without a network, into build, for the Python of the environment
+	@PYTHON=$(CURDIR)/$(BIN)/python SBOM=$$(ls -t build/*.cdx.json | head -n 1) deploy/offline/build.sh build
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) $(BENCH) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(BENCH) $(RELEASE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

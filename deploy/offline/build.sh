@@ -2,6 +2,7 @@
 # Build the archive for machines without a network: the wheel, those of its locked requirements, checksums, install.sh.
 #
 #   PYTHON=.venv/bin/python deploy/offline/build.sh build      for the version of that Python, and this kind of machine
+#   SBOM=build/kuma-sync-0.1.0-py3.11.cdx.json …               the bill of materials that goes along
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 python=$PYTHON
@@ -25,6 +26,7 @@ mv "$work/wheels" "$work/$name/"
 cp "$root/requirements.lock" "$root/config.example.toml" "$root/CHANGELOG.md" "$root/deploy/kuma-sync.service" \
     "$root/deploy/offline/install.sh" "$work/$name/"
 cp -r "$root/docs" "$work/$name/"
+[ -z "${SBOM:-}" ] || cp "$SBOM" "$work/$name/"
 "$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' > "$work/$name/PYTHON_VERSION"
 (cd "$work/$name" && find . -type f ! -name SHA256SUMS -print0 | LC_ALL=C sort -z | xargs -0 sha256sum > SHA256SUMS)
 tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=go=rX,u=rwX \

@@ -16,6 +16,7 @@ import termios
 from collections.abc import Iterator
 
 import uvicorn
+from h11 import LocalProtocolError
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -122,6 +123,15 @@ class _Talk(H11Protocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._tell()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; of an answer in work nothing follows. Break off where a refusal comes too late."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:
+            self.end()
 
     def pause_writing(self) -> None:
         super().pause_writing()

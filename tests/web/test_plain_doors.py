@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import ssl
@@ -22,6 +23,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
 from kuma_sync.core.errors import ConfigError
@@ -66,7 +68,7 @@ class Doors:
 
 
 @asynccontextmanager
-async def served(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+async def served(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
     stop, listener = asyncio.Event(), bind("127.0.0.1:0")
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with asyncio.TaskGroup() as tasks:
@@ -284,3 +286,67 @@ def test_an_encrypted_key_is_an_error_and_asks_nobody(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match=r"^web\.cert_file"):
         door_tls(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+NO_SIZE = b"no size of a piece\r\n"
+
+
+@pytest.mark.parametrize("line", [b"GET /livez", b"HEAD /livez"])
+async def test_a_call_whose_body_is_broken_is_refused_once(line: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with served(Doors().app()) as client:
+        reading, writing = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writing.write(CHUNKED.replace(b"POST /", line) + NO_SIZE)
+        answer = await sent(reading)
+        writing.close()
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_body_that_breaks_behind_its_answer_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(Doors().app()) as client:
+        reading, writing = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writing.write(CHUNKED.replace(b"POST /", b"GET /livez"))
+        answer = await reading.readuntil(b'"stuck":[]}')
+        writing.write(NO_SIZE)
+        rest = await sent(reading)
+        writing.close()
+
+    assert (answer[:13], rest) == (b"HTTP/1.1 200 ", b"")
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_an_answer_in_work_breaks_off_where_the_body_turns_out_broken(caplog: pytest.LogCaptureFixture) -> None:
+    entered, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        entered.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.body", "body": b"done"})
+        ended.set()
+
+    async with served(slow) as client:
+        reading, writing = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writing.write(CHUNKED)
+        await entered.wait()
+        writing.write(NO_SIZE)
+        answer = await sent(reading)
+        await asyncio.wait_for(ended.wait(), 10)
+        writing.close()
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"done" not in answer
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def sent(reading: asyncio.StreamReader) -> bytes:
+    """Return what came up to the end of the connection, or up to its breaking off."""
+    found = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := await reading.read(1000):
+            found += piece
+    return found
