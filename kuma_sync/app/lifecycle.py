@@ -56,6 +56,9 @@ class Daemon:
     Without `limits` it has the program's normal ones.
     """
 
+    _runtime: Runtime | None = None
+    _activity: ActivityLog | None = None
+
     def __init__(
         self,
         settings: Settings,
@@ -83,8 +86,6 @@ class Daemon:
         self._door = Door(self._shared.certificates)
         self._notifications = Notifications(self._shared, settings.notify)
         self._giving = Giving(store=self._shared.store, health=self._shared.health, metrics=metrics)
-        self._runtime: Runtime | None = None
-        self._activity: ActivityLog | None = None
         self._console = ConsoleDoor(
             FromDaemon(
                 settings=lambda: self._settings,

@@ -119,10 +119,6 @@ class NotTheirs(KumaSyncError):
     """The alert belongs to another target than the one that asks for it, or wants it closed; nothing was stored."""
 
 
-class NobodysAlert(KumaSyncError):
-    """A target wants an alert closed that belongs to no target, or that was never read; nothing was stored."""
-
-
 @dataclass(kw_only=True, eq=False, repr=False)
 class RemoteError(KumaSyncError):
     """KUMA or the IRP did not do what was asked.

@@ -11,20 +11,16 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-import structlog
-
 from kuma_sync.core import steps, transitions
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer
-from kuma_sync.core.errors import NobodysAlert, NotTheirs, StoreUnavailable, TooManyWait
+from kuma_sync.core.errors import NotTheirs, StoreUnavailable, TooManyWait
 from kuma_sync.core.incident import Incident, Origin
 from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.routing import IGNORE, NO_ROUTE
 from kuma_sync.store import Lane, Put, Store, Tx
 from kuma_sync.store.locks import lock
 from kuma_sync.sync.closing.requests import put_order
-
-log = structlog.get_logger(__name__)
 
 
 class Waiters:
@@ -76,12 +72,11 @@ def accept(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool 
     """Store a closing from the IRP or an operator; false where nothing is left to be closed.
 
     A closing of the IRP tells that the incident is closed, whether or not its alert is. An operator's goes to both
-    sides, as far as they are open. Raise NotTheirs or NobodysAlert where the alert is not one of the caller's target,
-    StoreUnavailable where nobody can tell yet.
+    sides, as far as they are open. Raise NotTheirs where the alert belongs to another target than the caller's.
     """
     link = lock(tx, links=[request.alert_id]).links.get(request.alert_id)
-    if request.target is not None:
-        _assure_theirs(tx, request, link)
+    if link is not None and request.target not in (None, link.target) and link.target not in (NO_ROUTE, IGNORE):
+        raise NotTheirs(f"alert {request.alert_id} belongs to another target")
     if link is not None and request.origin is Origin.IRP:
         tx.handouts.end(link.alert_id)
     noted = None if link is None else _noted(link, request)
@@ -101,18 +96,6 @@ def accept(tx: Tx, request: CloseRequest, *, to_kuma: bool = True, to_irp: bool 
         reason = request.reason.value if request.reason else ""
         tx.audit.note(request.by or request.origin.value, action, request.alert_id, f"{reason}; not for KUMA")
     return in_kuma or in_irp
-
-
-def _assure_theirs(tx: Tx, request: CloseRequest, link: Link | None) -> None:
-    """Let a target that polls us close its own alerts alone; it cannot know another one from us."""
-    if link is not None and link.target == request.target:
-        return
-    if link is not None and link.target not in (NO_ROUTE, IGNORE):
-        raise NotTheirs(f"alert {request.alert_id} belongs to another target")
-    if tx.cursor.read().first_read is None:
-        # A new store, perhaps in place of a lost one: the alert may well have been handed out.
-        raise StoreUnavailable("KUMA was not read yet")
-    raise NobodysAlert(f"alert {request.alert_id} was never handed out to {request.target}")
 
 
 def _noted(link: Link, request: CloseRequest) -> Link:
@@ -143,13 +126,12 @@ class ClosingIntake:
         self._waiters = waiters
         self._ring = ring
         self._every = every
-        self._told = set[str]()
         self.open = False
 
     async def take(self, request: CloseRequest, wait: float | None) -> KumaAnswer | None:
         """Store a closing. Without `wait` the answer is 204; else KUMA's own, or None when it did not come in time.
 
-        Raise StoreUnavailable or TooManyWait when nothing was stored, NotTheirs or NobodysAlert where it is not theirs.
+        Raise StoreUnavailable or TooManyWait when nothing was stored, NotTheirs where it belongs to another target.
         """
         if not self.open:
             raise StoreUnavailable("the store is not ready yet")
@@ -172,13 +154,7 @@ class ClosingIntake:
 
     async def _store_order(self, request: CloseRequest) -> bool:
         """Store a closing; false where nothing is left to be closed."""
-        try:
-            fresh = await self._store.write(lambda tx: accept(tx, request))
-        except NobodysAlert:
-            if request.by not in self._told:  # once is enough: whoever tries ids at random tries many
-                self._told.add(request.by)
-                log.warning("closing_of_nobodys_alert", target=request.by)
-            raise
+        fresh = await self._store.write(lambda tx: accept(tx, request))
         self._ring()
         return fresh
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, KumaAnswer, parse_reason
-from kuma_sync.core.errors import NobodysAlert, NotTheirs, StoreError, TooManyWait
+from kuma_sync.core.errors import NotTheirs, StoreError, TooManyWait
 from kuma_sync.core.incident import Origin
 from kuma_sync.web.responses import LARGEST_BODY, AccessRules, Caller, Refused, answer, authenticated, read_body
 
@@ -29,8 +29,7 @@ class Intake(Protocol):
         """Put a closing on the durable queue, and return 204.
 
         With `wait`, stay up to that many seconds for KUMA's final answer; None when it did not come. Raise StoreError
-        or TooManyWait when nothing was stored, NotTheirs where the alert belongs to another target, NobodysAlert
-        where a target that polls us names one that it was never given.
+        or TooManyWait when nothing was stored, NotTheirs where the alert belongs to another target.
         """
 
 
@@ -48,8 +47,6 @@ async def close_alert(request: Request, rules: AccessRules, intake: Intake) -> R
         said = await intake.take(closing, wait)
     except NotTheirs as error:
         raise Refused(403, "access denied", str(error)) from None
-    except NobodysAlert:
-        raise Refused(404, "alert not found") from None  # as KUMA says it of an id that it does not know
     except StoreError as error:
         raise Refused(503, "store unavailable", str(error)) from None
     except TooManyWait as error:
