@@ -23,7 +23,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel .
  && /opt/kuma-sync/bin/pip install --no-compile --no-deps --no-index /wheel/*.whl \
  && deploy/slim.sh /opt/kuma-sync/lib/python3*/site-packages \
  && rm /opt/kuma-sync/bin/pip* \
- && /opt/kuma-sync/bin/python -m compileall -q /opt/kuma-sync/lib
+ && /opt/kuma-sync/bin/python -m compileall -q -j 0 /opt/kuma-sync/lib
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="kuma-sync" \
@@ -32,6 +32,7 @@ RUN groupadd --gid 10001 kuma-sync \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /data --shell /usr/sbin/nologin kuma-sync \
  && install -d -m 0755 /etc/kuma-sync \
  && install -d -m 0700 -o 10001 -g 10001 /data
+COPY deploy/container.sh /usr/local/bin/kuma-sync-container
 COPY --from=build /opt/kuma-sync /opt/kuma-sync
 # A relative store.url lies in the volume.
 ENV PATH=/opt/kuma-sync/bin:$PATH \

@@ -34,7 +34,7 @@ test: setup ## every test, a minute's storm among them, on SQLite and on a real 
 
 # As root, on Debian; SYSTEM_TESTS=required fails where something is missing, instead of saying what and going on.
 system: setup ## install for real: the package under a booted systemd, the image under podman (root)
-	SYSTEM_TESTS=$${SYSTEM_TESTS:-run} $(BIN)/pytest -p no:randomly --timeout 900 --durations 5 tests/system $(ARGS)
+	SYSTEM_TESTS=$${SYSTEM_TESTS:-run} $(BIN)/pytest -p no:randomly -n 2 --dist loadscope --timeout 1800 --durations 8 tests/system $(ARGS)
 
 MINUTES ?= 20
 storm: setup ## bad weather on both databases: make storm MINUTES=20 [SEED=7] [JSON=figures.json] [ARGS="--only 'store file'"]

@@ -1,4 +1,4 @@
-"""What compose.yaml wraps around the daemon: its end and its signals, with real processes."""
+"""What the compose files wrap around the daemon: its end and its signals, with real processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE = (ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8")
+FILES = ("compose.yaml", "compose.several.yaml")
 WAITS = "kuma-sync waits here"
 
 STAND_IN = """\
@@ -28,14 +27,6 @@ signal.signal(signal.SIGTERM, lambda *_: (print("terminated", flush=True), sys.e
 print("started", flush=True)
 time.sleep(60)
 """
-
-
-def entrypoint() -> list[str]:
-    """Return the entrypoint's words as a container sees them."""
-    part = COMPOSE.split("    entrypoint:\n")[1].split("    command:")[0]
-    script = textwrap.dedent(part.split("- |\n")[1].rpartition("      - ")[0]).replace("$$", "$")
-    before, after = re.findall(r"(?m)^      - (\S+)$", part)[:2], re.findall(r"(?m)^      - (\S+)$", part)[-1]
-    return [*before, script, after]
 
 
 @contextmanager
@@ -49,7 +40,7 @@ def container(tmp_path: Path, *words: str, stand_in: bool = False, **env: str) -
         command.write_text(f'#!/bin/sh\nexec {sys.executable} -m kuma_sync "$@"\n')
     command.chmod(0o755)
     process = subprocess.Popen(
-        [*entrypoint(), *words],
+        [ROOT / "deploy" / "container.sh", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -128,6 +119,14 @@ def test_another_command_is_the_command_itself(tmp_path: Path) -> None:
     assert json.loads(said)["problems"] == ["irp.tokn: is not a known key, did you mean irp.token?"]
 
 
-def test_compose_keeps_the_daemon_up_over_a_reboot() -> None:
-    assert "    restart: unless-stopped\n" in COMPOSE
-    assert '    command: ["run"]\n' in COMPOSE
+@pytest.mark.parametrize("file", FILES)
+def test_compose_keeps_the_daemon_up_over_a_reboot(file: str) -> None:
+    text = (ROOT / "deploy" / file).read_text(encoding="utf-8")
+
+    assert "    restart: unless-stopped\n    entrypoint: [kuma-sync-container]\n" in re.sub(r"    #.*\n", "", text)
+    assert '    command: ["run"]\n' in text
+
+
+def test_the_image_holds_what_the_compose_files_start() -> None:
+    assert "COPY deploy/container.sh /usr/local/bin/kuma-sync-container\n" in (ROOT / "Dockerfile").read_text()
+    assert os.access(ROOT / "deploy" / "container.sh", os.X_OK)

@@ -12,7 +12,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
 
 
 @needs_prometheus
-@pytest.mark.parametrize("words", [("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml")])
+@pytest.mark.parametrize(
+    "words",
+    [("check", "rules", "rules.yml"), ("test", "rules", "rules_test.yml"), ("check", "config", "prometheus.yml")],
+)
 def test_promtool_finds_nothing_wrong_with_the_alarms(words: tuple[str, ...]) -> None:
     assert PROMTOOL is not None
 

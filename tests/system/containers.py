@@ -1,4 +1,4 @@
-"""Images and containers without Docker: built by buildah, run by podman, in a storage of their own."""
+"""Images and containers without Docker: built by buildah, run by podman, in a storage and a sandbox of their own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-TOOLS = ("buildah", "podman", "crun", "unshare")
-# crun takes neither this machine's older tree of control groups, nor limits that it may not raise.
+from sandbox import Sandbox
+
+PIP = ("/etc/ssl/certs", "/etc/pip.conf")
+"""How this machine's pip is configured, and whom it trusts."""
+TOOLS = ("buildah", "podman", "crun", "unshare", "nsenter", "ip")
+# Control groups cannot be made in every sandbox, nor may every root raise limits; names need netavark and aardvark.
+SETTINGS = """\
+[containers]
+cgroups = "disabled"
+default_ulimits = []
+[network]
+network_backend = "netavark"
+"""
 PODMAN = """\
-mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
-exec podman "$@" 2>&1
+#!/bin/sh
+export CONTAINERS_CONF={folder}/containers.conf
+exec podman --root {folder}/storage --runroot {folder}/run --storage-driver overlay \
+    --network-config-dir {folder}/networks --cgroup-manager cgroupfs --events-backend file --runtime crun \
+    --log-level fatal "$@"
 """
 
 
@@ -28,43 +42,48 @@ class Containers:
     """Podman with its storage below a folder."""
 
     folder: Path
+    sandbox: Sandbox
+
+    @classmethod
+    def prepared(cls, folder: Path, sandbox: Sandbox) -> Containers:
+        """Write podman's configuration, and a command that uses it."""
+        (folder / "containers.conf").write_text(SETTINGS, encoding="utf-8")
+        made = cls(folder=folder, sandbox=sandbox)
+        made.command.write_text(PODMAN.format(folder=folder), encoding="utf-8")
+        made.command.chmod(0o755)
+        return made
 
     @property
-    def _storage(self) -> list[str]:
-        return [*("--root", f"{self.folder}/storage", "--runroot", f"{self.folder}/run"), "--storage-driver", "overlay"]
+    def command(self) -> Path:
+        """The command `podman` for this storage."""
+        return self.folder / "podman"
 
     def based(self, archive: Path) -> str:
         """Make a base image like python:3-slim of an unpacked Debian's archive; return its name."""
-        _done(["podman", *self._storage, "import", "--quiet", str(archive), "localhost/python:slim"])
+        made = self.podman("import", "--quiet", str(archive), "localhost/python:slim", within=300)
+        assert made.returncode == 0, made.stdout
         return "localhost/python:slim"
 
-    def built(self, sources: Path, base: str) -> str:
-        """Build the image; return its name. pip is configured as it is on this machine."""
-        trusted = [path for path in ("/etc/ssl/certs", "/etc/pip.conf") if Path(path).exists()]
-        mounts = [word for path in trusted for word in ("--volume", f"{path}:{path}:ro")]
-        words = ["buildah", *self._storage, "bud", "--isolation", "chroot", "--pull-never", "--format", "docker"]
-        name = "localhost/kuma-sync:test"
-        _done([*words, *mounts, "--build-arg", f"PYTHON_IMAGE={base}", "--tag", name, str(sources)])
-        return name
+    def built(self, sources: Path, base: str, name: str, *, borrowed: tuple[str, ...] = ()) -> str:
+        """Build an image; return its name. What is borrowed of this machine's files is seen by the build alone."""
+        mounts = [word for path in borrowed if Path(path).exists() for word in ("--volume", f"{path}:{path}:ro")]
+        storage = ["--root", f"{self.folder}/storage", "--runroot", f"{self.folder}/run", "--storage-driver", "overlay"]
+        words = ["buildah", *storage, "bud", "--isolation", "chroot", "--pull-never", "--format", "docker", *mounts]
+        given = ["--build-arg", f"PYTHON_IMAGE={base}", "--tag", f"localhost/{name}", str(sources)]
+        made = self._called(*words, *given, within=600)
+        assert made.returncode == 0, made.stdout[-4000:]
+        return f"localhost/{name}"
 
     def podman(self, *words: str, within: float = 60) -> subprocess.CompletedProcess[str]:
         """Call podman; what it prints is in `stdout`, errors too."""
-        (self.folder / "containers.conf").write_text("[containers]\ndefault_ulimits = []\n", encoding="utf-8")
-        env = {**os.environ, "CONTAINERS_CONF": f"{self.folder}/containers.conf"}
-        fixed = [
-            "--cgroup-manager",
-            "cgroupfs",
-            "--events-backend",
-            "file",
-            "--runtime",
-            "crun",
-            "--log-level",
-            "fatal",
-        ]
+        return self._called(str(self.command), *words, within=within)
+
+    def _called(self, *words: str, within: float) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["unshare", "--mount", "sh", "-e", "-c", PODMAN, "podman", *self._storage, *fixed, *words],
-            env=env,
-            capture_output=True,
+            self.sandbox.words(*words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
             timeout=within,
@@ -79,8 +98,7 @@ class Containers:
     def running(self, name: str, *options: str, image: str) -> Iterator[str]:
         """Run a container with as few rights as there are; remove it at the end."""
         rights = ["--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        machine = ["--cgroups=disabled", "--network", "host"]
-        begun = self.podman("run", "--detach", "--name", name, *machine, *rights, *options, image)
+        begun = self.podman("run", "--detach", "--name", name, "--network", "host", *rights, *options, image)
         try:
             assert begun.returncode == 0, begun.stdout
             yield name
@@ -91,11 +109,6 @@ class Containers:
         """Run a command inside a container."""
         return self.podman("exec", name, *words)
 
-    def state(self, name: str, key: str) -> str:
-        """Return a part of a container's state."""
-        return self.podman("inspect", "--format", f"{{{{.State.{key}}}}}", name).stdout.strip()
-
-
-def _done(words: list[str]) -> None:
-    made = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, f"{' '.join(words)}\n{made.stdout[-2000:]}{made.stderr[-2000:]}"
+    def inspected(self, name: str, key: str) -> str:
+        """Return what podman knows of a container."""
+        return self.podman("inspect", "--format", f"{{{{.{key}}}}}", name).stdout.strip()

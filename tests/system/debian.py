@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox import ASK, ENTER
+
 PACKAGES = (
     *("python3", "python3-venv", "ca-certificates"),
     *("systemd-sysv", "dbus", "procps", "iproute2", "man-db", "bash-completion"),
 )
 TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "dpkg-deb", "tar")
-# This machine's own tree of control groups may be an older one, which newer systemds do not take.
-BOOT = """\
-mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup
-exec systemd-nspawn --quiet --directory "$1" --boot --register=no --keep-unit --private-network --console=pipe
+BOOT = f"""\
+{ENTER}exec systemd-nspawn --quiet --directory "$1" --boot --register=no --keep-unit --private-network --console=pipe
 """
 
 
@@ -46,32 +47,28 @@ def _release() -> str:
     return dict(line.split("=", 1) for line in lines if "=" in line)["VERSION_CODENAME"]
 
 
-def packed(folder: Path) -> Path:
+def packed(archive: Path) -> None:
     """Make an archive of a Debian of the release that runs here, with what a machine and an image's base need."""
-    archive = folder / "debian.tar"
+    begun = archive.with_name("begun.tar")
     hook = 'chroot "$1" ln -s python3 /usr/bin/python'
     words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
     made = subprocess.run(
-        [*words, f"--customize-hook={hook}", _release(), str(archive), *map(str, _sources())],
+        [*words, f"--customize-hook={hook}", _release(), str(begun), *map(str, _sources())],
         capture_output=True,
         text=True,
         check=False,
     )
     assert made.returncode == 0, made.stderr
-    return archive
+    begun.rename(archive)
 
 
-@contextmanager
-def unpacked(archive: Path, folder: Path) -> Iterator[Path]:
-    """Give the root folder of a new machine."""
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Return the root folder of a new machine."""
     root = folder / "root"
     root.mkdir()
     subprocess.run(["tar", "-C", str(root), "-xf", str(archive)], check=True)
     (root / "etc/hostname").write_text("system-test\n", encoding="utf-8")
-    try:
-        yield root
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
+    return root
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +137,7 @@ class Machine:
 
     def asks(self, url: str, token: str, body: dict[str, Any] | None = None) -> Any:
         """Ask an address on the machine's loopback."""
-        script = (
-            "import json, sys, urllib.request as u; url, token, body = json.load(sys.stdin);"
-            " r = u.Request(url, json.dumps(body).encode() if body is not None else None,"
-            " {'Authorization': f'Bearer {token}'}); print(u.urlopen(r, timeout=20).read().decode())"
-        )
-        return json.loads(self.does(f'python3 -c "{script}"', text=json.dumps([url, token, body])))
+        return json.loads(self.does(f"python3 -c {shlex.quote(ASK)}", text=json.dumps([url, token, body])))
 
 
 def _leader(nspawn: subprocess.Popen[bytes], log: Path) -> int:

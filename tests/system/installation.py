@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 from debian import Machine
 
@@ -35,6 +36,8 @@ class Installation:
     machine: Machine
     name: str = ""
     port: int = 20000
+    number: int = field(default_factory=count().__next__)
+    """In the names of its sides' units: systemd may know a unit for a while after it ended."""
 
     @property
     def unit(self) -> str:
@@ -111,7 +114,7 @@ class Installation:
         )
 
     def _side(self, side: str) -> str:
-        return f"sim-{side}{self.name and '-' + self.name}"
+        return f"sim-{side}-{self.number}"
 
     def _token(self, side: str) -> str:
         return f"a-token-of-{side}-{self.name or 'plain'}"

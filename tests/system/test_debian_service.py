@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FIGURES
+from conftest import figure
 from debian import Machine
 from installation import Installation
 
@@ -58,7 +58,7 @@ def test_it_runs_as_its_own_user_with_its_credentials_and_tells_how_it_is(servic
     )
     memory = machine.does(f"grep VmRSS /proc/{pid}/status").split()[1]
     took = (int(started[0]) - int(started[1])) / 1e6
-    FIGURES.append(f"service: ready after {took:.1f} s, {int(memory) / 1024:.0f} MB resident with four alerts")
+    figure(f"service: ready after {took:.1f} s, {int(memory) / 1024:.0f} MB resident with four alerts")
 
 
 def test_after_kill_9_it_is_back_and_nothing_is_lost_or_doubled(service: Installation) -> None:
@@ -143,7 +143,7 @@ def test_little_is_exposed(installed: Machine, unit: str) -> None:
     judged = installed.run(f"systemd-analyze security --no-pager --threshold={EXPOSURE_ALLOWED} {unit}")
 
     assert judged.returncode == 0, judged.stdout
-    FIGURES.append(judged.stdout.strip().splitlines()[-1])
+    figure(judged.stdout.strip().splitlines()[-1])
 
 
 def test_systemd_has_nothing_to_say_about_the_units(installed: Machine) -> None:
