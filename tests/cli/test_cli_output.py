@@ -16,13 +16,14 @@ from preloaded import for_shell
 from prompt import World, ask, until, world
 from stores import opened
 
+import kuma_sync
 from kuma_sync.core.alert import AlertId
 from kuma_sync.core.closing import CloseRequest, Reason
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.text import printable, printable_json
 from kuma_sync.sync.closing.intake import accept
 
-PACKAGE = Path(__file__).resolve().parent.parent.parent / "kuma_sync"
+PACKAGE = Path(kuma_sync.__file__).parent
 HOSTILE = "5f0c2a3e\x1b]0;owned\x07\x9b31m\u202egp\u2066.\u200bx\x7f"
 CLOSED = "kuma-sync: standard output is closed, so nobody can be told the result"
 FULL = "kuma-sync: standard output cannot be written: no space left on device"
