@@ -150,6 +150,10 @@ def catalogue_file(language: str) -> Path:
     return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.po"
 
 
+_BEFORE_THE_NUMBER = re.compile(r"^\D+")
+"""The `in` of `in 21 seconds`: with it, Babel puts what follows into the case that a text asks for."""
+
+
 class Words:
     """Writes everything for one viewer, at one moment."""
 
@@ -203,6 +207,13 @@ class Words:
             return escape(self._text(N_("%(seconds)s s")) % {"seconds": self.number(round(seconds, 2))})
         return self._distance(timedelta(seconds=seconds))
 
+    def lasting(self, length: timedelta | float) -> Markup:
+        """Write a length of time as it stands within a text: `21 секунду`, where `span` has `21 секунда`."""
+        seconds = length.total_seconds() if isinstance(length, timedelta) else length
+        if seconds < 10:
+            return self.span(seconds)
+        return escape(_BEFORE_THE_NUMBER.sub("", str(self._distance(timedelta(seconds=seconds), add_direction=True))))
+
     def exactly(self, moment: datetime) -> Markup:
         """Write a time exactly: `13:49:06 (10:49:06 UTC)`, with the day where it is not today."""
         own = self._clock(moment, self._zone)
@@ -249,7 +260,7 @@ class Words:
             case datetime():
                 return self.at(value)
             case timedelta():
-                return escape(self.span(value))
+                return self.lasting(value)
             case Cause():
                 return self.reason(value.text)
             case _:
