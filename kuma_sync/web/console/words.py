@@ -172,13 +172,12 @@ class Words:
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
-        written = said.said(self._template, self._scalar)
-        return Markup(_QUOTED.sub(r"<code>\1</code>", str(written)))  # noqa: S704  # both parts are Markup
+        return _with_commands(said.said(self._template, self._scalar))
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
         said = recognised(text)
-        return shown(text) if said is None else self.sentence(said)
+        return _with_commands(shown(text)) if said is None else self.sentence(said)
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
@@ -265,6 +264,11 @@ class Words:
                 return self.reason(value.text)
             case _:
                 return shown(value)
+
+
+def _with_commands(written: object) -> Markup:
+    """Set what stands between backticks as a command."""
+    return Markup(_QUOTED.sub(r"<code>\1</code>", str(written)))  # noqa: S704  # it is escaped already
 
 
 def shown(text: object) -> Markup:
