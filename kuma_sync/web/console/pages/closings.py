@@ -38,6 +38,7 @@ async def closings(request: Request, console: Console) -> Response:
     section = console.behind.settings().close
     values = {
         "standing": await console.source.overall(),
+        "now": console.behind.clock(),
         "found": found,
         "totals": totals,
         "sides": SIDES,
