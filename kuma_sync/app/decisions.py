@@ -49,13 +49,13 @@ def _why(groups: Sequence[Group]) -> Iterator[Sentence]:
 def _held(count: int, since: datetime | None) -> Sentence:
     if since is None:
         return counted(
-            "%(count)d held by the brake (look, then release or drop)",
-            "%(count)d held by the brake (look, then release or drop)",
+            "%(count)d held by the brake (look, then release or give up)",
+            "%(count)d held by the brake (look, then release or give up)",
             count,
         )
     return counted(
-        "%(count)d held by the brake since %(since)s (look, then release or drop)",
-        "%(count)d held by the brake since %(since)s (look, then release or drop)",
+        "%(count)d held by the brake since %(since)s (look, then release or give up)",
+        "%(count)d held by the brake since %(since)s (look, then release or give up)",
         count,
         since=since,
     )

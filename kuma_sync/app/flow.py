@@ -10,10 +10,11 @@ from kuma_sync.app.decisions import wait_for_a_person
 from kuma_sync.app.processes import Running
 from kuma_sync.app.pullers import Puller, pullers
 from kuma_sync.app.standing import and_failing, own_troubles
+from kuma_sync.core.breaker import TOKEN_REFUSED
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.routing import IRP, NO_ROUTE
-from kuma_sync.core.sentence import Cause, Sentence, counted, sentence
+from kuma_sync.core.sentence import N_, Cause, Sentence, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING, QueueCounts
@@ -169,11 +170,7 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
         case "store":
             return sentence("Nothing flows: the store is not well for %(age)s: %(reason)s", age=age, reason=reason)
         case "kuma" | "poll":
-            return sentence(
-                "KUMA is not read for %(age)s, and is tried again by itself; new alerts wait there: %(reason)s",
-                age=age,
-                reason=reason,
-            )
+            return _unread(facts, age, reason)
         case "close" if why == trouble.reason:
             said = sentence(
                 "Closings in KUMA stand still for %(age)s, and are tried again by themselves: %(reason)s",
@@ -182,17 +179,37 @@ def _stopped(trouble: Trouble, facts: Flowing) -> Sentence:
             )
             return _and_waiting(said, _jobs(facts.closes))
         case "irp" | "delivery":
-            said = sentence(
-                "Deliveries to %(target)s stand still for %(age)s, and are tried again by themselves: %(reason)s",
-                target=target,
-                age=age,
-                reason=reason,
-            )
-            return _and_waiting(said, _waiting(facts, target))
+            return _and_waiting(_undelivered(target, age, reason), _waiting(facts, target))
         case _:
             return sentence(
                 "Not well for %(age)s, and tried again: %(part)s: %(reason)s", part=part, age=age, reason=reason
             )
+
+
+def _unread(facts: Flowing, age: timedelta, reason: Cause) -> Sentence:
+    if _needs_a_token(reason):
+        text = N_("KUMA is not read for %(age)s; new alerts wait there. Look at its token: %(reason)s")
+    else:
+        text = N_("KUMA is not read for %(age)s, and is tried again by itself; new alerts wait there: %(reason)s")
+    said, closings = sentence(text, age=age, reason=reason), _jobs(facts.closes)
+    if not closings:
+        return said
+    return counted(
+        "%(said)s; %(count)d closing waits, too", "%(said)s; %(count)d closings wait, too", closings, said=said
+    )
+
+
+def _undelivered(target: str, age: timedelta, reason: Cause) -> Sentence:
+    if _needs_a_token(reason):
+        text = N_("Deliveries to %(target)s stand still for %(age)s. Look at its token: %(reason)s")
+    else:
+        text = N_("Deliveries to %(target)s stand still for %(age)s, and are tried again by themselves: %(reason)s")
+    return sentence(text, target=target, age=age, reason=reason)
+
+
+def _needs_a_token(reason: Cause) -> bool:
+    """Tell whether somebody must act: a refused token is refused again."""
+    return reason.text.startswith(TOKEN_REFUSED)
 
 
 def _maintained(one: Maintenance, facts: Flowing) -> Sentence:

@@ -15,6 +15,9 @@ from kuma_sync.core.retry import RetryPolicy, backoff
 OUT_OF_SERVICE = "out of service"
 """How the reason of a pause begins that an outage is the cause of, and that ends with it."""
 
+TOKEN_REFUSED = "token refused"  # noqa: S105  # a text, and no secret
+"""How the reason of a pause begins that a person must end: the token is refused again until somebody mends it."""
+
 
 class Ends(Enum):
     """Which success closes an open breaker."""

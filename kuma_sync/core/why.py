@@ -8,13 +8,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from kuma_sync.core.alert import AlertSnapshot
+from kuma_sync.core.breaker import TOKEN_REFUSED
 from kuma_sync.core.condition import Trouble, part_named
 from kuma_sync.core.incident import Origin
 from kuma_sync.core.link import Link, Offered
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.plan import CLOSING_HELD, CREATE_HELD
 from kuma_sync.core.routing import IGNORE, IRP, NO_ROUTE
-from kuma_sync.core.sentence import Cause, Sentence, Value, counted, sentence
+from kuma_sync.core.sentence import N_, Cause, Sentence, Value, counted, sentence
 
 
 class Press(StrEnum):
@@ -183,8 +184,12 @@ def _on_its_way(facts: Circumstances, job: Waits, way: _Way) -> Iterator[Why]:
     trouble = next((one for part in way.parts for one in facts.troubles if one.part == part and _stops(one)), None)
     if trouble is not None:
         said = sentence(
-            "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. "
-            "It is tried again without anybody's doing.",
+            N_("%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. Look at its token.")
+            if trouble.reason.startswith(TOKEN_REFUSED)
+            else N_(
+                "%(to)s waits: %(part)s is not well since %(since)s: %(reason)s. "
+                "It is tried again without anybody's doing."
+            ),
             to=way.to,
             part=part_named(trouble.part),
             since=trouble.since,

@@ -88,7 +88,7 @@ def test_what_the_brake_holds_is_the_first_thing_said_with_how_many_of_how_many(
 
     assert said(lately=lately(40), stopped=[group(Kind.HELD_CREATE, 35)], alerts=alerts) == (
         "35 of 40 open alerts wait for a person: 35 held by the brake since 2026-01-15 11:46:00Z, 14 min ago (look, "
-        "then release or drop)"
+        "then release or give up)"
     )
 
 
@@ -172,6 +172,18 @@ def test_a_kuma_that_is_away_comes_before_an_irp_that_is() -> None:
     sentence = said(("irp", "paused", "x"), ("kuma", "failing", "refused"), ("poll", "failing", "refused"))
 
     assert sentence.startswith("KUMA is not read for 14 min, and is tried again by itself")
+
+
+@pytest.mark.parametrize("part", ["kuma", "irp"])
+def test_a_refused_token_is_said_to_need_a_person_and_not_to_mend_itself(part: str) -> None:
+    sentence = said((part, "paused", "token refused (answered 401)"))
+
+    assert "Look at its token: token refused (answered 401)" in sentence
+    assert "tried again" not in sentence
+
+
+def test_closings_that_wait_for_a_kuma_that_is_away_are_counted() -> None:
+    assert said(("kuma", "paused", "x"), closes=waiting(2)).endswith(": x; 2 closings wait, too")
 
 
 def test_a_start_and_a_standby_keep_nothing_from_flowing() -> None:

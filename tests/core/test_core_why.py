@@ -127,16 +127,22 @@ def test_a_job_on_its_way_says_what_it_waits_for() -> None:
 
 
 def test_a_side_that_is_not_well_is_told_before_the_jobs_own_failure() -> None:
-    trouble = Trouble(part="irp:north", state="paused", reason="token refused", since=AGO)
+    trouble = Trouble(part="irp:north", state="paused", reason="out of service", since=AGO)
 
     of_north = said({"target": "north"}, delivery=a_job(attempts=2, reason="401"), troubles=[trouble])
     of_another = said(delivery=a_job(attempts=2, reason="401"), troubles=[trouble])
 
     assert of_north == [
-        "Its delivery to north waits: IRP north is not well since 2026-01-15 11:46:00Z: token refused. It is tried "
+        "Its delivery to north waits: IRP north is not well since 2026-01-15 11:46:00Z: out of service. It is tried "
         "again without anybody's doing."
     ]
     assert "IRP north" not in of_another[0]
+
+
+def test_a_refused_token_is_said_to_need_a_person() -> None:
+    trouble = Trouble(part="irp", state="paused", reason="token refused", since=AGO)
+
+    assert said(delivery=a_job(), troubles=[trouble])[0].endswith(": token refused. Look at its token.")
 
 
 def test_a_pause_of_an_operator_is_told_with_who_and_until_when() -> None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from kuma_sync.core import breaker
-from kuma_sync.core.breaker import OUT_OF_SERVICE, Closed, Ends, Waits
+from kuma_sync.core.breaker import OUT_OF_SERVICE, TOKEN_REFUSED, Closed, Ends, Waits
 from kuma_sync.core.errors import AccessDenied, KumaSyncError, NotAllowed, Permanent, Redirected, RemoteError, Transient
 from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.sync.remote.rate import Passes, RetryContext, Traffic
@@ -322,7 +322,7 @@ class RemoteGate:
 
     async def _judge(self, error: AccessDenied) -> None:
         """Tell a refused token from one request that is not allowed."""
-        reason = f"token refused ({error.summary})"
+        reason = f"{TOKEN_REFUSED} ({error.summary})"
         if (wait := self._requested_wait.until(self.pace.clock())) is not None:
             raise GateClosed(self, "it asked to wait", wait, error) from None
         if self._auth.probe is None:

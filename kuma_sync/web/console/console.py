@@ -94,7 +94,8 @@ class Console:
         """Render a page. `title` is a msgid; with `refresh` the page is fetched again in place every 10 seconds.
 
         Besides `values` a template has `viewer`, `orders` (may this viewer order?), `csrf(path)` (the hidden field of a
-        form sent there), `when`, `ago`, `span`, `number`, `sentence`, `state`, `shown`, `nonce`, and `_`, `ngettext`.
+        form sent there), `when`, `ago`, `span`, `lasting`, `number`, `sentence`, `state`, `shown`, `nonce`, and `_`,
+        `ngettext`.
 
         Only texts that stand in the template itself go through `_`, which takes them for HTML: others are `translated`.
         """
@@ -141,6 +142,7 @@ class Console:
             "at": words.at,
             "ago": words.ago,
             "span": words.span,
+            "lasting": words.lasting,
             "exactly": words.exactly,
             "hour": words.hour,
             "number": words.number,

@@ -150,6 +150,10 @@ def catalogue_file(language: str) -> Path:
     return LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.po"
 
 
+_BEFORE_THE_NUMBER = re.compile(r"^\D+")
+"""The `in` of `in 21 seconds`: with it, Babel puts what follows into the case that a text asks for."""
+
+
 class Words:
     """Writes everything for one viewer, at one moment."""
 
@@ -168,13 +172,12 @@ class Words:
 
     def sentence(self, said: Sentence) -> Markup:
         """Write a sentence of the core; values in it that come from elsewhere are escaped."""
-        written = said.said(self._template, self._scalar)
-        return Markup(_QUOTED.sub(r"<code>\1</code>", str(written)))  # noqa: S704  # both parts are Markup
+        return _with_commands(said.said(self._template, self._scalar))
 
     def reason(self, text: str) -> Markup:
         """Write why something waits: what is ours of it translated, what an IRP or KUMA said as it came."""
         said = recognised(text)
-        return shown(text) if said is None else self.sentence(said)
+        return _with_commands(shown(text)) if said is None else self.sentence(said)
 
     def when(self, moment: datetime | None) -> Markup:
         """Write a time: how long ago, and exactly, in the viewer's zone and in UTC."""
@@ -202,6 +205,13 @@ class Words:
         if 0 < seconds < 10:
             return escape(self._text(N_("%(seconds)s s")) % {"seconds": self.number(round(seconds, 2))})
         return self._distance(timedelta(seconds=seconds))
+
+    def lasting(self, length: timedelta | float) -> Markup:
+        """Write a length of time as it stands within a text: `21 секунду`, where `span` has `21 секунда`."""
+        seconds = length.total_seconds() if isinstance(length, timedelta) else length
+        if seconds < 10:
+            return self.span(seconds)
+        return escape(_BEFORE_THE_NUMBER.sub("", str(self._distance(timedelta(seconds=seconds), add_direction=True))))
 
     def exactly(self, moment: datetime) -> Markup:
         """Write a time exactly: `13:49:06 (10:49:06 UTC)`, with the day where it is not today."""
@@ -249,11 +259,16 @@ class Words:
             case datetime():
                 return self.at(value)
             case timedelta():
-                return escape(self.span(value))
+                return self.lasting(value)
             case Cause():
                 return self.reason(value.text)
             case _:
                 return shown(value)
+
+
+def _with_commands(written: object) -> Markup:
+    """Set what stands between backticks as a command."""
+    return Markup(_QUOTED.sub(r"<code>\1</code>", str(written)))  # noqa: S704  # it is escaped already
 
 
 def shown(text: object) -> Markup:

@@ -92,9 +92,9 @@ async def test_an_irp_out_of_reach_is_not_told_as_a_colleagues_pause(tmp_path: P
 
     assert "IRP stopped" in page
     assert "delivery to the IRP waiting" in page
-    assert "looking for closed incidents in the IRP failing" in page
+    assert "looking for closed incidents in the IRP failing –" in page
     assert "closing in KUMA failing" not in page
-    assert "Pause closing in KUMA" in page
+    assert "Pause: closing in KUMA" in page
 
 
 async def test_what_fails_under_a_pause_is_in_the_headline_and_with_its_part(tmp_path: Path, sqlite_url: str) -> None:

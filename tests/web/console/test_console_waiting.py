@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from kuma_sync.store import Shape, Shown, Tx
 from kuma_sync.telemetry.health import PartState, State
 from kuma_sync.web.console.pages.closings import unknown
 from kuma_sync.web.console.pages.orders import away
+from kuma_sync.web.console.words import Preferences, Words
 
 
 def keep(tx: Tx, *ids: str, **marks: object) -> None:
@@ -76,4 +78,6 @@ def test_while_an_irp_cannot_be_asked_its_closings_are_not_known_and_orders_wait
         "What was closed in the IRP is not known for 2 min: answered 503",
         "What was closed in north is not known: an operator paused it",
     ]
+    russian = Words(Preferences(language="ru", zone="UTC", theme="auto"), datetime.now(UTC))
+    assert "IRP: ответ 503" in russian.sentence(unknown(parts)[0])
     assert str(away(parts)[0]).startswith("the IRP is out of reach now: answered 503. What you order waits")

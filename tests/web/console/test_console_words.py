@@ -223,6 +223,24 @@ def test_cookies_win_over_the_browser_and_odd_ones_mean_nothing() -> None:
     )
 
 
+def test_a_command_in_a_reason_is_set_as_one_and_the_rest_of_it_stays_escaped() -> None:
+    assert words().reason("<b> (1 more: `kuma-sync config check` lists them)") == (
+        "&lt;b&gt; (1 more: <code>kuma-sync config check</code> lists them)"
+    )
+
+
+def test_a_length_of_time_within_a_text_has_the_case_that_the_text_asks_for() -> None:
+    age = timedelta(seconds=21)
+
+    assert words("ru").span(age) == "21 секунда"
+    assert words("ru").lasting(age) == "21 секунду"
+    assert words("ru").lasting(5) == "5 с"
+    assert words().lasting(age) == "21 seconds"
+    assert "уже 21 секунду" in words("ru").sentence(
+        sentence("Nothing flows: the store is not well for %(age)s: %(reason)s", age=age, reason="x")
+    )
+
+
 @pytest.mark.parametrize("name", ["", "Europe/Nowhere", "../../etc/passwd", "Europe/Moscow\x00", "zone.tab", "Europe"])
 def test_an_unknown_zone_is_utc(name: str) -> None:
     assert zone_named(name).key == "UTC"

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kuma_sync.core.plan import CLOSING_HELD
-from kuma_sync.core.sentence import N_, Sentence, Value, sentence
+from kuma_sync.core.sentence import N_, Cause, Sentence, Value, sentence
 from kuma_sync.store.jobs import JobState
 from kuma_sync.store.read_models.closings import OURS, ClosingDone
 from kuma_sync.telemetry.health import PartState, State, split_part
@@ -37,6 +37,8 @@ async def closings(request: Request, console: Console) -> Response:
     totals = {side: sum(counts.values()) for side, counts in found.counts.items()}
     section = console.behind.settings().close
     values = {
+        "standing": await console.source.overall(),
+        "now": console.behind.clock(),
         "found": found,
         "totals": totals,
         "sides": SIDES,
@@ -83,4 +85,4 @@ def unknown(parts: Mapping[str, PartState]) -> list[Sentence]:
 
 
 def _why(state: PartState) -> Value:
-    return sentence("an operator paused it") if state.maintenance else state.reason or state.state.value
+    return sentence("an operator paused it") if state.maintenance else Cause(state.reason or state.state.value)
