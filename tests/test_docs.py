@@ -134,7 +134,7 @@ def command_lines(*, in_blocks: bool) -> list[tuple[str, tuple[str, ...]]]:
     scripts = [
         ROOT / "Makefile",
         ROOT / "Dockerfile",
-        *(path for path in (ROOT / "deploy").rglob("*") if path.is_file()),
+        *(path for path in (ROOT / "deploy").rglob("*") if path.is_file() and "__pycache__" not in path.parts),
     ]
     messages = [ROOT / "config.example.toml", *PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.toml")]
     if in_blocks:

@@ -9,8 +9,9 @@ from prompt import ask, world
 from rich.cells import cell_len
 from terminal import at_terminal
 
-from kuma_sync.cli.tables import Column, Piece, State, cut, uncut
+from kuma_sync.cli.tables import Column, Piece, State, uncut
 from kuma_sync.cli.terminal import table_lines, wrapped
+from kuma_sync.core.text import cut
 
 COLUMNS = [
     Column("id", least=6),

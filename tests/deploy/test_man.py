@@ -30,7 +30,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_each_command_has_its_page_and_the_help_is_in_it(pages: dict[str, str]) -> None:
     assert {"kuma-sync.1", "kuma-sync-db-upgrade.1", *(f"kuma-sync-{name}.1" for name in COMMANDS)} <= pages.keys()
     assert "kuma\\-sync alerts \\-\\-state parked" in pages["kuma-sync-alerts.1"]
-    assert ".SH EXIT STATUS\n0 it works, 1 it needs a look, 3 it does not run" in pages["kuma-sync-status.1"]
+    assert ".SH EXIT STATUS\n0 shown, 1 the store cannot be read" in pages["kuma-sync-status.1"]
     assert ".SH ENVIRONMENT" in pages["kuma-sync.1"]
     assert not any("\b" in page or "[OPTIONS] [OPTIONS]" in page for page in pages.values())
 

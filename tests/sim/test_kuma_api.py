@@ -82,7 +82,7 @@ async def pulled(folder: Path, database: str) -> AsyncIterator[Door]:
 
             async def filled(number: int) -> list[str]:
                 ids = [sim.raise_alert(events=2) for _ in range(number)]
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(150):
                     while await shown(client, ids) < number:
                         await asyncio.sleep(0.3)
                 return ids
@@ -94,7 +94,7 @@ async def pulled(folder: Path, database: str) -> AsyncIterator[Door]:
                 return sim.closes
 
             try:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(150):
                     while not await is_ready(client):
                         await asyncio.sleep(0.05)
                 yield Door(url=f"http://{listen}", token=token, filled=filled, closings=closings)
