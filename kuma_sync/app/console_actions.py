@@ -161,9 +161,7 @@ class Actions:
 
         if await asyncio.to_thread(again):
             return _Part(done=1)
-        return await self._store.read(
-            lambda tx: _Part(left=1, who=done_to(tx, [piece]), same=bool(tx.waiting.parked(piece)))
-        )
+        return await self._store.read(partial(_left, piece=piece))
 
     def _closing(self, tx: Tx, *, order: Close) -> Forecast:
         link, settings = _link(tx, order.alert_id), self._settings()

@@ -162,14 +162,15 @@ def _kuma_closed(closed: GateClosed) -> Sentence:
 def _overall(tx: Tx, *, where: str) -> Overall:
     """Judge it as `status` does. What else is wrong follows the first sentence."""
     running = running_beside(tx)
-    if not running.daemon:  # its first heartbeat is yet to come
-        return Overall(tone="warn", first=sentence("The daemon is starting."))
     facts = flowing(tx, running)
+    judged = partial(Overall, alerts=facts.alerts, stopped=facts.stopped, paused=facts.paused)
+    if not running.daemon:  # its first heartbeat is yet to come
+        return judged(tone="warn", first=sentence("The daemon is starting."))
     first, *more = told(facts)
     known_well = replace(running, daemons=tuple(replace(one, condition=()) for one in running.daemons))
     lines = standing(Facts(now=tx.now, store=where, running=known_well)).lines
     tone: Tone = "bad" if _stands_still(running) else "warn" if wrong(facts) else "good"
-    return Overall(tone=tone, first=first, more=[*more, *lines])
+    return judged(tone=tone, first=first, more=[*more, *lines])
 
 
 def _stands_still(running: Running) -> bool:

@@ -15,7 +15,7 @@ from kuma_sync.app.flow import flow, flowing
 from kuma_sync.app.identity import meant
 from kuma_sync.app.local_diagnostics import file_troubles
 from kuma_sync.app.processes import Running, running
-from kuma_sync.app.pullers import Puller, pullers
+from kuma_sync.app.pullers import Puller
 from kuma_sync.app.standing import Facts, Verdict, standing, unrouted_held
 from kuma_sync.app.takeover import refuse_another
 from kuma_sync.cli.options import config_option, examples, json_option
@@ -135,10 +135,10 @@ def _look(settings: Settings, refused: str) -> Status:
         schema = check(store)
         with store.reading() as tx:
             parked, held, unrouted = tx.waiting.parked(), tx.waiting.held(), tx.waiting.unrouted()
-            paused = tx.pauses.all()
             running_now = running(store, tx)
             identity = tx.targets.identity()
             refused = refused or _of_another(settings, identity, running_now)
+            seen = flowing(tx, running_now, refused=refused)
             facts = Facts(
                 now=tx.now,
                 store=settings.store.url,
@@ -149,13 +149,13 @@ def _look(settings: Settings, refused: str) -> Status:
                 parked=len(parked),
                 held=held,
                 unrouted=len(unrouted),
-                paused=paused,
+                paused=seen.paused,
             )
             judged = standing(facts)
             return Status(
                 now=tx.now,
                 verdict=judged.verdict,
-                flow=flow(flowing(tx, running_now, refused=refused)).english(tx.now),
+                flow=flow(seen).english(tx.now),
                 standing=[line.english(tx.now) for line in judged.lines],
                 running=running_now,
                 refused=refused,
@@ -164,15 +164,15 @@ def _look(settings: Settings, refused: str) -> Status:
                 identity=identity,
                 cursor=tx.cursor.read(),
                 reads=tx.audit.last_pass_by_kind(),
-                alerts=tx.overview.counts(),
+                alerts=dict(seen.alerts),
                 last_day=_happened(tx.happened.last(A_DAY)),
                 queues=tx.queues(),
-                targets=tx.delivery.counts(),
+                targets=dict(seen.deliveries),
                 parked=parked,
                 held=held,
                 unrouted=unrouted,
-                polling=pullers(tx),
-                paused=paused,
+                polling=list(seen.polling),
+                paused=list(seen.paused),
             )
 
 

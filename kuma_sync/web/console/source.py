@@ -8,8 +8,11 @@ from typing import Literal, Protocol
 
 from kuma_sync.core.alert import JsonObject
 from kuma_sync.core.incident import Found
+from kuma_sync.core.maintenance import Maintenance
 from kuma_sync.core.sentence import Sentence
 from kuma_sync.core.why import Why
+from kuma_sync.store.read_models.groups import Group
+from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.store.read_models.story import AlertView
 
 Tone = Literal["good", "warn", "bad"]
@@ -17,11 +20,14 @@ Tone = Literal["good", "warn", "bad"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overall:
-    """How it stands: one sentence, and what `status` says besides."""
+    """How it stands: one sentence, and what `status` says besides; and what that was judged by, in the same moment."""
 
     tone: Tone
     first: Sentence
     more: Sequence[Sentence] = ()
+    alerts: Mapping[AlertState, int]
+    stopped: Sequence[Group]
+    paused: Sequence[Maintenance]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

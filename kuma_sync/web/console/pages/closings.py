@@ -37,7 +37,7 @@ async def closings(request: Request, console: Console) -> Response:
     totals = {side: sum(counts.values()) for side, counts in found.counts.items()}
     section = console.behind.settings().close
     values = {
-        "standing": await console.source.overall(),
+        "standing": await console.source.overall() if found.waiting else None,
         "now": console.behind.clock(),
         "found": found,
         "totals": totals,

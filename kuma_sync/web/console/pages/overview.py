@@ -17,7 +17,6 @@ from kuma_sync.store.activity import SLOT
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import QueueCounts
 from kuma_sync.store.read_models.activity import Slot
-from kuma_sync.store.read_models.groups import Group
 from kuma_sync.store.read_models.overview import AlertState
 from kuma_sync.telemetry.health import PartState, State, part_of, split_part
 from kuma_sync.web.console.charts import Chart, Point, drawn
@@ -44,13 +43,10 @@ STEP = 6 * SLOT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What one look at the store shows."""
+    """What a look at the store shows, beside what the first sentence was judged by."""
 
     slots: Sequence[Slot]
-    counts: Mapping[AlertState, int]
     queues: Mapping[str, QueueCounts]
-    groups: Sequence[Group]
-    paused: Sequence[Maintenance]
     passes: Sequence[PassRecord]
 
 
@@ -97,14 +93,14 @@ async def overview(request: Request, console: Console) -> Response:
     values = {
         "standing": standing,
         "refused": bool(console.behind.health.ready().refused),
-        "parts": _parts(console, seen.paused),
+        "parts": _parts(console, standing.paused),
         "charts": charts(seen.slots),
         "seen": seen,
         "depths": [one for one in Depth if one in ALWAYS or any(queue.jobs.get(one) for queue in seen.queues.values())],
         "titled": titled,
         "unrouted": UNROUTED,
         "target_named": target_named,
-        "states": [state for state in AlertState if seen.counts.get(state)],
+        "states": [state for state in AlertState if standing.alerts.get(state)],
         "depth_words": DEPTHS,
         "what_of": what_of,
         "how": how,
@@ -116,10 +112,7 @@ async def overview(request: Request, console: Console) -> Response:
 def _look(tx: Tx) -> Seen:
     return Seen(
         slots=tx.happened.slots(length=STEP),
-        counts=tx.overview.counts(),
         queues={**_towards_irps(tx), "kuma": tx.closes.total()},
-        groups=tx.groups.all(),
-        paused=tx.pauses.all(),
         passes=tx.audit.last_pass_by_kind(),
     )
 
