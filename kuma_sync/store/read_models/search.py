@@ -157,12 +157,14 @@ class Search:
             raise ValueError("not a position in this list")
         order = range(len(segments))[::-1] if back else range(len(segments))
         found: list[Position] = []
-        first, *rest = self._patience.words if _by_index_alone(asked) else self._patience.rows
+        by_index = _by_index_alone(asked)
+        first, *rest = self._patience.words if by_index else self._patience.rows
+        to_the_end = by_index and self._no_more_than(first + sum(rest))
         for number in order[order.index(start.segment) if start is not None else 0 :]:
             at = start if start is not None and start.segment == number and start.id is not None else None
             walk, steps = self._walk(asked, segments[number], named, back=back), first
             while True:
-                end = self._boundary(walk, at, steps)
+                end = None if to_the_end else self._boundary(walk, at, steps)
                 rows = self._connection.execute(walk.wanted(at, end).limit(asked.limit + 1 - len(found)))
                 found += [Position(segment=number, key=row.key, id=row.id) for row in rows]
                 if len(found) > asked.limit:
@@ -181,6 +183,10 @@ class Search:
             return None
         row = self._connection.execute(walk.all(at).limit(1).offset(steps - 1)).one_or_none()
         return None if row is None else Position(segment=0, key=row.key, id=row.id)
+
+    def _no_more_than(self, most: int) -> bool:
+        """Tell whether there are so few alerts: to skip over them costs a tenth of walking to a boundary."""
+        return self._connection.execute(select(_alerts.c.id).limit(1).offset(most)).one_or_none() is None
 
     def _walk(self, asked: Asked, segment: Segment, named: Sequence[str], *, back: bool) -> Walk:
         few = _fixed(named) if named else self._few(segment.state or asked.filter.state)
