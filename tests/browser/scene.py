@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -61,6 +61,21 @@ class Scene:
     async def until(self, *, within: float = 40, **wanted: int) -> None:
         """Wait until so many alerts are in these states."""
         await eventually(lambda: wanted.items() <= self.counts().items(), within=within)
+
+    async def made(self, alerts: Sequence[str], *, number: int | None = None) -> list[str]:
+        """Wait until the daemon knows incidents of so many of these alerts, else of all; return those alerts.
+
+        That an alert is open does not say it: a listing may have shown it, and its contents are being read.
+        """
+
+        def known() -> list[str]:
+            with self.store.reading() as tx:
+                links = tx.links.many(alerts)
+            return [one for one in alerts if one in links and links[one].made]
+
+        wanted = len(alerts) if number is None else number
+        await eventually(lambda: len(known()) == wanted, within=40)
+        return known()
 
     async def noted(self) -> None:
         """Wait until the daemon has noted what happened, which it does every minute."""
@@ -127,9 +142,10 @@ async def _delivered(here: Scene) -> None:
     kuma = here.stage.kuma
     here.ids["delivered"] = [kuma.raise_alert(events=3) for _ in range(5)]
     here.ids["hostile"] = [kuma.raise_alert(name=HOSTILE, events=2, priority="critical")]
-    await here.until(open=6)
+    await here.made(here.ids["delivered"] + here.ids["hostile"])
     here.ids["north"] = [here.two.alert("a0000000-0000-4000-8000-00000000000a", name="R041. Доступ к «lsass.exe»")]
     here.ids["locked"] = [kuma.raise_alert(tenant=LOCKED, events=1)]
+    await here.made(here.ids["north"] + here.ids["locked"])
     await here.until(open=8)
     kuma.grow(here.one("delivered"), 2)
 
@@ -156,11 +172,11 @@ async def _parked(here: Scene) -> None:
 
 
 async def _held(here: Scene) -> None:
-    stage, before = here.stage, here.counts()["open"]
+    stage = here.stage
     burst = [stage.kuma.raise_alert(name="R058. SSH brute force from one address", events=1) for _ in range(12)]
     # Only of incidents that it knows does the daemon learn that they were closed.
-    await here.until(held=4, open=before + 8)
-    made = [one for one in burst if stage.incidents(one)]
+    await here.until(held=4)
+    made = await here.made(burst, number=8)
     here.ids["held create"] = [one for one in burst if one not in made]
     here.ids["held close"] = made[:6]
     for alert_id in here.ids["held close"]:
