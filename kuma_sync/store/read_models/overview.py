@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -192,6 +193,7 @@ def rows_of(connection: Connection, ids: Sequence[str]) -> list[Row]:
     return [rows[alert_id] for alert_id in ids if alert_id in rows]
 
 
+@cache
 def _columns() -> tuple[Any, ...]:
     alerts, links = schema.alerts.c, schema.links.c
     mine = (alerts.id, alerts.name, alerts.priority, alerts.status, alerts.tenant_name, alerts.first_seen)
@@ -199,6 +201,7 @@ def _columns() -> tuple[Any, ...]:
     return (*mine, *its, state_of().label("state"), *_stops())
 
 
+@cache
 def state_of() -> ColumnElement[str]:
     """Return an alert's state as an expression over alerts and links."""
     links = schema.links.c
