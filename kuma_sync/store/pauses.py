@@ -29,11 +29,13 @@ class Pauses:
     def locked(self, part: str) -> Maintenance | None:
         """Return the pause of a part, None where there is none; nobody else begins or ends one meanwhile.
 
-        Without a row to lock two who begin one at the same moment would both find none.
+        Without a row to lock two who begin one at the same moment would both find none. Writing its key once more locks
+        a row that is there; one that somebody deletes at this moment is put anew.
         """
         none = {"part": part, "since": self._now, "until": self._now, "by": ""}  # over as it begins
-        self._connection.execute(insert_into(self._connection, _TABLE).values(none).on_conflict_do_nothing())
-        row = self._connection.execute(select(_TABLE).where(_TABLE.c.part == part).with_for_update()).one()
+        insert = insert_into(self._connection, _TABLE).values(none)
+        self._connection.execute(insert.on_conflict_do_update(index_elements=["part"], set_={"part": part}))
+        row = self._connection.execute(select(_TABLE).where(_TABLE.c.part == part)).one()
         known = Maintenance(part=row.part, since=row.since, until=row.until, by=row.by)
         return known if known.lasts(self._now) else None
 

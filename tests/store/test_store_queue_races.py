@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import psycopg
 from builders import NOW, a_link, an_alert, changed
 from queue_steps import LEASE, again, claim, claim_one, done, job, jobs, put
+from sqlalchemy import event
 from stores import Clock, opened
 
 from kuma_sync.core.alert import AlertId, AlertSnapshot
@@ -277,3 +279,27 @@ async def test_an_alert_for_which_a_closing_is_being_handed_in_is_not_pruned(pos
             left = tx.links.many([AlertId("a"), AlertId("b")])
 
     assert (removed, list(left)) == (1, ["a"])
+
+
+async def test_a_pause_is_not_ended_by_another_while_it_is_being_ended(postgres_url: str) -> None:
+    """With DO NOTHING and a lock afterwards the row could vanish in between, and the second found none to lock."""
+    refused: list[bool] = []
+
+    def end_it_elsewhere(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        if not statement.startswith("INSERT INTO pauses"):
+            return
+        with psycopg.connect(postgres_url, autocommit=True, options="-c lock_timeout=200") as another:
+            try:
+                another.execute("DELETE FROM pauses")
+            except psycopg.errors.LockNotAvailable:
+                refused.append(True)
+
+    async with stores(postgres_url, 2) as (one, other):
+        await one.write(lambda tx: tx.pauses.begin("irp", until=None, by="anna"))
+        event.listen(other.engine, "after_cursor_execute", end_it_elsewhere)
+
+        with other.writing() as tx:
+            ended = tx.pauses.end("irp")
+
+    assert ended is not None
+    assert refused

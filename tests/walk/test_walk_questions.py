@@ -75,6 +75,7 @@ def shape(text: str) -> str:
     text = re.sub(r"\S*/config\.toml", "FILE", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "TIME", text)
     text = re.sub(r"\b\d+(?:[.,]\d+)*[ \u00a0](?:s|min|h|seconds?|minutes?|с|секунд\w*|минут\w*)(?!\w)", "LONG", text)
+    text = text.replace("Unprocessable Entity", "Unprocessable Content")  # it depends on the simulator's Python
     return " ".join(re.sub(r"(?<![\w-])\d+(?:[.,]\d+)*(?![\w-])", "N", text).split())
 
 
