@@ -154,7 +154,7 @@ def and_failing(said: Sentence, paused: Maintenance, running: Running) -> Senten
         "%(said)s. It also fails since %(since)s: %(reason)s",
         said=said,
         since=failing.since,
-        reason=failing.reason or failing.state,
+        reason=Cause(failing.reason or failing.state),
     )
 
 

@@ -107,9 +107,10 @@ async def test_what_fails_under_a_pause_is_in_the_headline_and_with_its_part(tmp
             tx.pauses.begin("irp", until=None, by="console:anna")
         console.health.paused("irp", "answered 503")
         console.health.maintained({"irp": "an operator paused irp"})
-        page = await anna.sees("/")
+        page, russian = await anna.sees("/"), await anna.sees("/", **{"Accept-Language": "ru"})
 
     text = text_of(page)
+    assert re.search(r"Кроме того, не работает с .*?: ответ 503", text_of(russian).partition("Части")[0])
     assert tone_of(page.text) == "warn"
     assert text.index("irp is paused (by console:anna") < text.index("It also fails since") < text.index("Parts")
     assert "IRP paused – an operator paused irp It also fails: answered 503" in text
