@@ -86,7 +86,7 @@ def wrong(facts: Flowing) -> list[Sentence]:
     if facts.running.mute:
         return [sentence("Nobody knows whether alerts flow: the daemon says nothing")]
     waits = wait_for_a_person(facts.stopped, facts.alerts)
-    found = [*_stops(facts), *([waits] if waits else []), *_refused(facts)]
+    found = [*_stops(facts), *([waits] if waits else [])]
     slow = None if found else _slow(facts)
     return [slow] if slow else found
 
@@ -105,6 +105,7 @@ def _stops(facts: Flowing) -> Iterator[Sentence]:
     names = [split_part(one.part)[0] for one in troubles]
     yield from _of_parts(facts, troubles, _FIRST)
     yield from _unfetched(facts, troubles)
+    yield from _refused(facts)  # before what somebody wants
     yield from (_maintained(one, facts) for one in facts.paused if one.lasts(facts.now))
     yield from _of_parts(
         facts, troubles, (*_THEN, *(name for name in dict.fromkeys(names) if name not in _FIRST + _THEN))

@@ -122,7 +122,15 @@ def test_while_any_part_fails_it_is_never_said_that_alerts_flow(part: str) -> No
 def test_all_that_is_wrong_is_told_the_worst_first() -> None:
     facts = facts_of(("irp", "paused", "503"), ("configuration", "refused", "x"), stopped=[group(Kind.HELD_CREATE, 2)])
 
-    assert [str(one).split(" ")[0] for one in told(facts)] == ["Deliveries", "2", "The"]
+    assert [str(one).split(" ")[0] for one in told(facts)] == ["Deliveries", "The", "2"]
+
+
+def test_a_refused_configuration_is_told_before_a_pause_that_somebody_wants() -> None:
+    paused = Maintenance(part="north", since=AGO, until=None, by="anna")
+    both = facts_of(("configuration", "refused", "x"), ("close", "failing", "x"), paused=[paused])
+
+    assert [str(one).split(" ")[0] for one in told(both)] == ["The", "north", "Closings"]
+    assert str(told(replace(both, running=running(), refused="x"))[0]).startswith("The configuration on disk is refused")
 
 
 def test_an_irp_that_polls_us_and_never_asked_must_be_looked_at_there() -> None:
