@@ -35,7 +35,9 @@ async def test_a_group_shows_priority_and_tenant_and_says_its_reason_once(tmp_pa
         waiting = await anna.sees("/waiting")
         group = await anna.sees(f"/waiting/{group_on(waiting.text)}")
 
-    assert waiting.text.count("/orders/release?") == 1
+    assert [waiting.text.count(f"/orders/{verb}?") for verb in ("release", "drop")] == [1, 1]
+    assert "Give all 2 up" in text_of(waiting)
+    assert "rule a a · critical rule b b · critical" in text_of(waiting)
     assert text_of(group).count("more new at once than brake.max_new allows") == 1
     assert text_of(group).count("critical Kazan") == 2
     for page in (waiting, group):
