@@ -14,7 +14,7 @@ from kuma_sync.core.breaker import TOKEN_REFUSED
 from kuma_sync.core.condition import CONFIGURATION, Trouble, told_apart
 from kuma_sync.core.maintenance import CLOSE, KUMA, Maintenance
 from kuma_sync.core.routing import IRP, NO_ROUTE
-from kuma_sync.core.sentence import N_, Cause, Sentence, Value, counted, sentence
+from kuma_sync.core.sentence import N_, Cause, Refusal, Sentence, Value, counted, sentence
 from kuma_sync.store import Tx
 from kuma_sync.store.jobs import Depth
 from kuma_sync.store.queue import WAITING, QueueCounts
@@ -155,13 +155,13 @@ def _refused(facts: Flowing) -> Iterator[Sentence]:
             "The configuration on disk is refused since %(since)s, the one before works on. Do not restart until it is "
             "mended: %(reason)s",
             since=first.since,
-            reason=Cause(first.reason),
+            reason=Refusal(first.reason),
         )
     elif facts.refused:
         yield sentence(
             "The configuration on disk is refused, the one before works on. Do not restart until it is mended: "
             "%(reason)s",
-            reason=Cause(facts.refused),
+            reason=Refusal(facts.refused),
         )
 
 

@@ -58,12 +58,18 @@ async def test_what_is_held_is_the_headline_and_not_green(tmp_path: Path, sqlite
 
 async def test_a_refused_configuration_is_the_headline_with_a_link(tmp_path: Path, sqlite_url: str) -> None:
     async with console_at(tmp_path, sqlite_url) as console, console.signed_in() as anna:
-        works(console, Trouble(part="configuration", state="refused", reason="x: bad", since=console.clock.now))
-        console.health.refused("x: bad")
-        page = await anna.sees("/")
+        works(
+            console,
+            Trouble(
+                part="configuration", state="refused", reason="poll.x: is not a known key", since=console.clock.now
+            ),
+        )
+        console.health.refused("poll.x: is not a known key")
+        page, russian = await anna.sees("/"), await anna.sees("/", **{"Accept-Language": "ru"})
 
     assert tone_of(page.text) == "warn"
     assert "The configuration on disk is refused since" in text_of(page)
+    assert "poll.x: нет такого ключа" in text_of(russian)
     assert 'href="/configuration">' in page.text.partition("<main")[2]
 
 
